@@ -1,0 +1,30 @@
+//! The vocabulary of the Kubernetes API, pure: what an object is and what may be done to it.
+//!
+//! Everything here is a function of its arguments: no clock, no randomness, no I/O. The server, the
+//! clients, the scheduler and the node agent share it, so that one table describes a kind for all.
+//! X never knows Y: this crate knows neither HTTP nor the store nor any machine.
+
+#![forbid(unsafe_code)]
+
+/// What a watch delivers.
+pub mod event;
+/// What one row of the kind table says.
+pub mod kind;
+/// The rows: one file per kind.
+pub mod kinds;
+/// An object: its canonical JSON and the metadata that everybody asks for.
+pub mod object;
+/// The error that a client gets: `Status`, and the field errors inside it.
+pub mod status;
+
+pub use event::WatchEvent;
+pub use kind::{KINDS, Kind};
+pub use object::{Meta, Object, OwnerReference};
+pub use status::{Cause, FieldError, Reason, Status};
+
+/// The typed views (Kubernetes v1.37): decoded for one call, never stored or cached.
+pub use k8s_openapi as view;
+
+/// Time and randomness, injected, so that the simulator can own them.
+pub mod seam;
+pub use seam::{Clock, Entropy};

@@ -1,0 +1,12 @@
+//! Time and randomness come through here, injected, so that the simulator can own them.
+//!
+//! Parts take these in their typed config. Waiting is tokio's (paused in the simulator); only the
+//! wall clock and random bytes need a seam of their own.
+
+use std::sync::Arc;
+
+/// The wall clock.
+pub type Clock = Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>;
+
+/// Fills a buffer with random bytes; in production the system's secure source.
+pub type Entropy = Arc<dyn Fn(&mut [u8]) + Send + Sync>;

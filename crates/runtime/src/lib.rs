@@ -1,0 +1,18 @@
+//! Images, sandboxes and containers from plain specs. Knows no Pod and no API.
+//!
+//! `list` is the truth, `changes` only a hint. Engines: *native* (our own: a keeper, a supervisor and
+//! nothing per pod) and *fake* (scripted by the command, for the simulator).
+//!
+//! Laws: every operation is idempotent; at most one live sandbox per id; an exit record is kept until
+//! it is forgotten by the caller (`remove_container`).
+
+/// The contract that every engine keeps.
+pub mod engine;
+/// What the engines are asked for.
+pub mod spec;
+/// What they answer.
+pub mod state;
+
+pub use engine::{Engine, Error};
+pub use spec::*;
+pub use state::*;

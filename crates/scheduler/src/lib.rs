@@ -1,0 +1,3 @@
+//! Which node: the FILTERS and SCORES tables, `place` (pure) and `bind` (the only effect).
+
+#![forbid(unsafe_code)]

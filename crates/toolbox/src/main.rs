@@ -1,0 +1,3 @@
+//! A small static multi-call program; shipped inside the binary as the built-in image.
+
+fn main() {}
