@@ -1,3 +1,16 @@
 //! TLS dialling, upgrades, WebSocket, SPDY/3.1, duplex streams. Knows no kinds.
+//!
+//! X never knows Y: this crate carries bytes between two ends and knows neither the API nor who they
+//! are. One crypto provider (ring), named explicitly wherever a TLS configuration is made.
 
 #![forbid(unsafe_code)]
+
+/// Names to addresses, addresses to connections, plain or TLS.
+pub mod dial;
+/// TLS configurations for both ends, from PEM.
+pub mod tls;
+/// Requests that leave HTTP behind, and the splice that carries what follows.
+pub mod upgrade;
+
+pub use dial::{Duplex, dial};
+pub use tls::{Pair, Trust};

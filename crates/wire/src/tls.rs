@@ -1,0 +1,174 @@
+//! TLS configurations for both ends, made from PEM text with ring as the only provider.
+//!
+//! A client trusts a CA, a fingerprint (the first contact of a joining node) or, when told so,
+//! nobody in particular. A server's certificate can be replaced while it runs: new handshakes see
+//! the new one.
+
+use std::io;
+use std::sync::{Arc, RwLock};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+
+/// A certificate chain with its private key, both PEM.
+#[derive(Clone)]
+pub struct Pair {
+    pub certificate: String,
+    pub key: String,
+}
+
+/// Whom a client believes.
+#[derive(Clone, Copy)]
+pub enum Trust<'a> {
+    /// Servers with a certificate of these authorities (PEM).
+    Authorities(&'a str),
+    /// Anybody; the connection is encrypted but the peer is unknown (`insecure-skip-tls-verify`).
+    Anybody,
+}
+
+/// The certificate that a server shows; replaceable without a restart.
+pub struct Serving(RwLock<Arc<CertifiedKey>>);
+
+/// ring, and nothing else in the process.
+pub fn provider() -> Arc<CryptoProvider> {
+    static PROVIDER: std::sync::OnceLock<Arc<CryptoProvider>> = std::sync::OnceLock::new();
+    PROVIDER.get_or_init(|| Arc::new(rustls::crypto::ring::default_provider())).clone()
+}
+
+/// A client's side. `alpn` in order of preference (`h2`, `http/1.1`); empty: none is offered, which
+/// every HTTP/1.1 server takes.
+pub fn client(trust: Trust<'_>, identity: Option<&Pair>, alpn: &[&str]) -> io::Result<Arc<ClientConfig>> {
+    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(bad)?;
+    let builder = match trust {
+        Trust::Authorities(pem) => builder.with_root_certificates(roots(pem)?),
+        Trust::Anybody => builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider()))),
+    };
+    let mut config = match identity {
+        Some(pair) => builder.with_client_auth_cert(chain(&pair.certificate)?, key(&pair.key)?).map_err(bad)?,
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
+    Ok(Arc::new(config))
+}
+
+/// A server's side. With `clients` (PEM) certificates of these authorities are accepted, not demanded.
+pub fn server(serving: Arc<Serving>, clients: Option<&str>, alpn: &[&str]) -> io::Result<Arc<ServerConfig>> {
+    let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(bad)?;
+    let builder = match clients {
+        Some(pem) => {
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(pem)?), provider())
+                .allow_unauthenticated()
+                .build()
+                .map_err(bad)?;
+            builder.with_client_cert_verifier(verifier)
+        }
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(serving);
+    config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
+    config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(bad)?;
+    // One ticket is what a client keeps; each further one costs an encryption per handshake.
+    config.send_tls13_tickets = 1;
+    Ok(Arc::new(config))
+}
+
+impl Serving {
+    pub fn new(pair: &Pair) -> io::Result<Arc<Serving>> {
+        Ok(Arc::new(Serving(RwLock::new(certified(pair)?))))
+    }
+
+    /// Handshakes from now on see this one.
+    pub fn replace(&self, pair: &Pair) -> io::Result<()> {
+        let certified = certified(pair)?;
+        *self.0.write().unwrap_or_else(|e| e.into_inner()) = certified;
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Serving {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Serving")
+    }
+}
+
+impl ResolvesServerCert for Serving {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.read().unwrap_or_else(|e| e.into_inner()).clone())
+    }
+}
+
+/// The certificates of a PEM text, in order.
+pub fn chain(pem: &str) -> io::Result<Vec<CertificateDer<'static>>> {
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().map_err(bad)?;
+    match chain.is_empty() {
+        true => Err(bad("no certificate in the PEM text")),
+        false => Ok(chain),
+    }
+}
+
+fn key(pem: &str) -> io::Result<PrivateKeyDer<'static>> {
+    PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(bad)
+}
+
+fn certified(pair: &Pair) -> io::Result<Arc<CertifiedKey>> {
+    let signer = provider().key_provider.load_private_key(key(&pair.key)?).map_err(bad)?;
+    Ok(Arc::new(CertifiedKey::new(chain(&pair.certificate)?, signer)))
+}
+
+fn roots(pem: &str) -> io::Result<RootCertStore> {
+    let mut store = RootCertStore::empty();
+    for certificate in chain(pem)? {
+        store.add(certificate).map_err(bad)?;
+    }
+    Ok(store)
+}
+
+fn bad(error: impl ToString) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, error.to_string())
+}
+
+/// Checks that the peer holds the key of the certificate it shows, and nothing about who it is.
+#[derive(Debug)]
+struct Unverified(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
