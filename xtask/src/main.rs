@@ -1,3 +1,26 @@
 //! What the project does to itself: `ci`, `tidy`, `schema`, `bench`, `conformance`, `dist`.
 
-fn main() {}
+/// The official suite as the judge.
+mod conformance;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let (verb, rest) = words.split_first().map_or(("", &[][..]), |(verb, rest)| (verb.as_str(), rest));
+    let done = match verb {
+        "conformance" => conformance::conformance(rest),
+        _ => {
+            eprintln!("cargo xtask conformance");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The command line of `cargo xtask conformance`.
+//!
+//! Words are kept as they came as well: the run goes on under the same words inside the namespaces it makes.
+
+use anyhow::{Context, Result, bail};
+use std::path::PathBuf;
+
+pub const USAGE: &str = "cargo xtask conformance [--kubeconfig FILE] [--stage S1] [--focus REGEX] [--procs N] [--quick]
+                        [--gousse FILE] [--build-only]
+
+  --kubeconfig FILE  judge this cluster (its images loaded beforehand), instead of one of our own
+  --stage S1         only the tests of one stage (S1 to S9)
+  --focus REGEX      only the tests whose names match
+  --procs N          how many tests run at once (10), those that need the cluster to themselves aside
+  --quick            only what docs/conformance.md calls passed in under five seconds, up to ten minutes
+  --gousse FILE      judge this program instead of a release build of the workspace
+  --build-only       build the programs and the images, check the list of tests, and stop";
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    pub kubeconfig: Option<PathBuf>,
+    pub stage: Option<String>,
+    pub focus: Option<String>,
+    pub procs: usize,
+    pub quick: bool,
+    pub gousse: Option<PathBuf>,
+    pub build_only: bool,
+}
+
+impl Options {
+    pub fn parse(words: &[String]) -> Result<Options> {
+        let mut options = Options { procs: 10, ..Options::default() };
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            let (flag, joined) = match word.split_once('=') {
+                Some((flag, value)) => (flag, Some(value.to_owned())),
+                None => (word.as_str(), None),
+            };
+            let mut value = || {
+                joined
+                    .clone()
+                    .or_else(|| words.next().cloned())
+                    .with_context(|| format!("{flag} needs a value\n{USAGE}"))
+            };
+            match flag {
+                "--kubeconfig" => options.kubeconfig = Some(std::path::absolute(value()?)?),
+                "--gousse" => options.gousse = Some(std::path::absolute(value()?)?),
+                "--stage" => options.stage = Some(value()?),
+                "--focus" => options.focus = Some(value()?),
+                "--procs" => {
+                    options.procs =
+                        value()?.parse().ok().filter(|procs| *procs > 0).context("--procs takes a number from 1")?
+                }
+                "--quick" => options.quick = true,
+                "--build-only" => options.build_only = true,
+                _ => bail!("unknown argument {word}\n{USAGE}"),
+            }
+        }
+        Ok(options)
+    }
+}

@@ -1,0 +1,114 @@
+//! The Go programs of a run, each built from the module in `conformance/` (or, two of them, from their own module).
+//!
+//! `e2e.test` is the suite, `ginkgo` runs it, `kubectl` is the stock client that it calls; the rest goes into images.
+//! Law: sources come from the module cache as they were released; what is built is only ever kept in the build cache.
+
+use super::cache::{Cache, Product, remove, run};
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The release whose suite this is; `conformance/go.mod` requires the same.
+const RELEASE: &str = "1.37.2";
+
+/// Where a program's source comes from.
+enum Source {
+    /// The test of our own module, compiled.
+    Suite,
+    /// A package that our module's go.mod knows.
+    Package(&'static str),
+    /// A package of a module that stands by itself: its requirements would push ours away from the release's.
+    Module(&'static str, &'static str),
+}
+
+const PROGRAMS: &[(&str, Source)] = &[
+    ("e2e.test", Source::Suite),
+    ("ginkgo", Source::Package("github.com/onsi/ginkgo/v2/ginkgo")),
+    ("kubectl", Source::Package("k8s.io/kubernetes/cmd/kubectl")),
+    ("agnhost", Source::Package("k8s.io/kubernetes/test/images/agnhost")),
+    ("nonewprivs", Source::Package("k8s.io/kubernetes/test/images/nonewprivs")),
+    ("regression-issue-74839", Source::Package("k8s.io/kubernetes/test/images/regression-issue-74839")),
+    ("sample-apiserver", Source::Module("k8s.io/sample-apiserver", "v0.29.2")),
+    ("coredns", Source::Module("github.com/coredns/coredns", "v1.14.7")),
+];
+
+/// The built programs, and the folder of the release's own module (for the few data files that images carry).
+pub struct Programs {
+    built: Vec<(&'static str, Product)>,
+    pub release: PathBuf,
+}
+
+impl Programs {
+    pub fn get(&self, name: &str) -> &Product {
+        let found = self.built.iter().find(|(built, _)| *built == name);
+        &found.expect("every program asked for is a row of PROGRAMS").1
+    }
+
+    pub fn path(&self, name: &str) -> &Path {
+        &self.get(name).path
+    }
+}
+
+/// Builds what is missing: about ten minutes the first time on two cores, nothing the second time.
+pub fn build(cache: &Cache, module: &Path) -> Result<Programs> {
+    let Ok(version) = run(Command::new("go").arg("version")) else {
+        bail!(
+            "the official suite is a Go program, and there is no `go` here: install Go 1.26 or later (https://go.dev/dl)"
+        );
+    };
+    let version = String::from_utf8_lossy(&version).into_owned();
+    let sums = fs::read_to_string(module.join("go.sum"))?;
+    let requirements = fs::read_to_string(module.join("go.mod"))?;
+    let suite = fs::read_to_string(module.join("e2e_test.go"))?;
+
+    let mut built = Vec::new();
+    for (name, source) in PROGRAMS {
+        let wanted = format!("bin/{name}");
+        let product = match source {
+            Source::Suite => cache.product(&wanted, &[&version, RELEASE, &requirements, &sums, &suite], |out| {
+                go(module, out, &["test", "-c"], ".")
+            })?,
+            Source::Package(package) => {
+                cache.product(&wanted, &[&version, RELEASE, &requirements, &sums, package], |out| {
+                    go(module, out, &["build"], package)
+                })?
+            }
+            Source::Module(package, at) => {
+                cache.product(&wanted, &[&version, package, at], |out| alone(out, package, at))?
+            }
+        };
+        built.push((*name, product));
+    }
+    let release =
+        run(Command::new("go").args(["list", "-m", "-f", "{{.Dir}}", "k8s.io/kubernetes"]).current_dir(module))?;
+    let release = PathBuf::from(String::from_utf8(release)?.trim());
+    Ok(Programs { built, release })
+}
+
+/// One `go build` or `go test -c`, static, stamped with the release as upstream stamps it.
+fn go(module: &Path, out: &Path, verb: &[&str], package: &str) -> Result<()> {
+    let minor = RELEASE.split('.').nth(1).context("a release has a minor version")?;
+    let stamp = "-X k8s.io/component-base/version";
+    let flags = format!(
+        "-s -w {stamp}.gitVersion=v{RELEASE} {stamp}.gitMajor=1 {stamp}.gitMinor={minor} {stamp}.gitTreeState=clean"
+    );
+    let mut command = Command::new("go");
+    command.args(verb).args(["-trimpath", "-ldflags", &flags, "-o"]).arg(out).arg(package);
+    run(command.current_dir(module).env("CGO_ENABLED", "0")).map(drop)
+}
+
+/// Builds a package in a scratch module that requires nothing but it: `go install` refuses modules with replacements.
+fn alone(out: &Path, package: &str, version: &str) -> Result<()> {
+    let scratch = out.with_extension("module");
+    remove(&scratch)?;
+    fs::create_dir_all(&scratch)?;
+    let go = |words: &[&str]| {
+        let mut command = Command::new("go");
+        run(command.args(words).current_dir(&scratch).env("CGO_ENABLED", "0").env("GOWORK", "off"))
+    };
+    go(&["mod", "init", "scratch"])?;
+    go(&["get", &format!("{package}@{version}")])?;
+    go(&["build", "-trimpath", "-ldflags", "-s -w", "-o", &out.to_string_lossy(), package])?;
+    remove(&scratch)
+}

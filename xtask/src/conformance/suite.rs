@@ -1,0 +1,155 @@
+//! Runs the suite with ginkgo over a set of tests, and reads what became of each.
+//!
+//! Two passes: the tests that share the cluster, several at once; then those that need it to themselves. Laws: no test
+//! is skipped, retried or given more time; a pass ends by its deadline, and a test it did not reach counts as failed.
+
+use super::list::Test;
+use anyhow::{Context, Result};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// What became of a test: the reason of its failure unless it passed, and the seconds it took.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    pub failure: Option<String>,
+    pub seconds: f64,
+    /// False for a test that the run ended before.
+    pub reached: bool,
+}
+
+/// What all passes of a run share.
+pub struct Suite<'a> {
+    pub ginkgo: &'a Path,
+    pub e2e: &'a Path,
+    pub kubectl: &'a Path,
+    pub kubeconfig: &'a Path,
+    /// Logs and reports go here.
+    pub out: PathBuf,
+    pub deadline: Instant,
+}
+
+/// The flags that the framework has for every cluster; JSON until Gousse speaks protobuf.
+const FRAMEWORK: &[&str] = &["--provider=skeleton", "--kube-api-content-type=application/json"];
+
+/// How long ginkgo gets to end its tests and write its report once a pass is over its time.
+const GRACE: Duration = Duration::from_secs(120);
+
+impl Suite<'_> {
+    /// Runs all the tests in their passes.
+    pub fn run(&self, tests: &[Test], procs: usize) -> Result<BTreeMap<&'static str, Outcome>> {
+        fs::create_dir_all(&self.out)?;
+        let (alone, shared): (Vec<Test>, Vec<Test>) = tests.iter().partition(|test| test.alone());
+        let mut outcomes = BTreeMap::new();
+        for (pass, tests, procs) in [("parallel", shared, procs), ("serial", alone, 1)] {
+            if !tests.is_empty() {
+                outcomes.extend(self.pass(pass, &tests, procs.min(tests.len()))?);
+            }
+        }
+        Ok(outcomes)
+    }
+
+    fn pass(&self, pass: &str, tests: &[Test], procs: usize) -> Result<BTreeMap<&'static str, Outcome>> {
+        let log = self.out.join(format!("{pass}.log"));
+        let report = self.out.join(format!("{pass}.json"));
+        let _ = fs::remove_file(&report);
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        eprintln!("{} tests, {procs} at once, up to {} minutes: {}", tests.len(), left.as_secs() / 60, log.display());
+        let mut command = Command::new(self.ginkgo);
+        command.arg(format!("--procs={procs}")).arg(format!("--timeout={}s", left.as_secs().max(1)));
+        command.args(["--no-color", "--silence-skips"]).arg(format!("--output-dir={}", self.out.display()));
+        command.arg(format!("--json-report={pass}.json")).arg(format!("--junit-report={pass}.xml"));
+        command.args(tests.iter().map(|test| format!("--focus={}", exactly(test.name))));
+        command.arg(self.e2e).arg("--").args(FRAMEWORK);
+        command.arg(format!("--kubeconfig={}", self.kubeconfig.display()));
+        command.arg(format!("--kubectl-path={}", self.kubectl.display()));
+        let output = File::create(&log)?;
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        within(&mut command, left + GRACE)?;
+        let reports = fs::read(&report)
+            .with_context(|| format!("the suite left no report; its log ends:\n{}", end_of(&log, 30)))?;
+        let reports: Value = serde_json::from_slice(&reports).context("reading ginkgo's report")?;
+        let mut told = outcomes(&reports);
+        Ok(tests.iter().map(|test| (test.name, told.remove(test.name).unwrap_or_else(unreached))).collect())
+    }
+}
+
+/// The last lines of a file, for an error.
+pub fn end_of(path: &Path, lines: usize) -> String {
+    let text = fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+/// What ginkgo's JSON report says of each test that it ran.
+pub fn outcomes(reports: &Value) -> BTreeMap<String, Outcome> {
+    let empty = Vec::new();
+    let specs =
+        reports.as_array().unwrap_or(&empty).iter().flat_map(|report| report["SpecReports"].as_array()).flatten();
+    let mut outcomes = BTreeMap::new();
+    for spec in specs.filter(|spec| spec["LeafNodeType"] == "It") {
+        let state = spec["State"].as_str().unwrap_or_default();
+        // A test outside the focus is reported as skipped, and so is one that skips itself or was never begun; of the
+        // selected ones only the latter two are looked at, and neither is a pass.
+        let failure = (state != "passed").then(|| format!("{state}: {}", reason(spec)));
+        let seconds = spec["RunTime"].as_f64().unwrap_or_default() / 1e9;
+        let reached = seconds > 0.0 || !spec["Failure"]["Message"].as_str().unwrap_or_default().is_empty();
+        outcomes.insert(full_name(spec), Outcome { failure, seconds, reached });
+    }
+    outcomes
+}
+
+fn unreached() -> Outcome {
+    Outcome { failure: Some("the run ended before it".to_owned()), seconds: 0.0, reached: false }
+}
+
+fn full_name(spec: &Value) -> String {
+    let above = spec["ContainerHierarchyTexts"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let parts: Vec<&str> = above.chain(spec["LeafNodeText"].as_str()).filter(|part| !part.is_empty()).collect();
+    parts.join(" ")
+}
+
+/// The failure's message on one line, with the place that it names.
+fn reason(spec: &Value) -> String {
+    let failure = &spec["Failure"];
+    let message = failure["Message"].as_str().unwrap_or("no message");
+    let words: Vec<&str> = message.split_whitespace().collect();
+    let place = failure["Location"]["FileName"].as_str().unwrap_or_default();
+    let place = place
+        .split_once("k8s.io/kubernetes")
+        .map_or(place, |(_, inner)| inner.split_once('/').map_or("", |(_, file)| file));
+    let mut line: String = words.join(" ").chars().take(400).collect();
+    if !place.is_empty() {
+        line.push_str(&format!(" ({place}:{})", failure["Location"]["LineNumber"]));
+    }
+    line
+}
+
+/// Ginkgo matches an expression against the suite's description and the test's full name.
+fn exactly(name: &str) -> String {
+    format!("^Kubernetes e2e suite {}$", regex::escape(name))
+}
+
+/// Runs a command in a process group of its own, and kills the group when its time is over.
+fn within(command: &mut Command, limit: Duration) -> Result<()> {
+    let mut child =
+        command.process_group(0).spawn().with_context(|| format!("starting {:?}", command.get_program()))?;
+    let group = child.id();
+    let (ended, end) = mpsc::channel();
+    let waiter = std::thread::spawn(move || {
+        let status = child.wait();
+        let _ = ended.send(());
+        status
+    });
+    if end.recv_timeout(limit).is_err() {
+        eprintln!("out of time: ending the suite");
+        let _ = Command::new("kill").args(["-KILL", "--", &format!("-{group}")]).status();
+    }
+    waiter.join().expect("waiting for a child does not panic").context("waiting for the suite")?;
+    Ok(())
+}
