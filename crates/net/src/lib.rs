@@ -4,65 +4,106 @@
 //! pure values and applied atomically (nftables over netlink, no `nft` binary).
 //!
 //! Laws: no two live attachments share an address, across crashes too; every call is idempotent;
-//! `list` is the truth.
+//! `list` is the truth; a rule set is in force as a whole or not at all.
+
+#![forbid(unsafe_code)]
+
+/// Who has which address: claims that survive a crash.
+mod addresses;
+/// What the machine itself must allow: forwarding, beside Docker too.
+mod host;
+/// The links, addresses and routes of one pod.
+mod links;
+/// Network namespaces, pinned to files.
+mod namespaces;
+/// Rule sets in the kernel's own form, sent as one transaction.
+mod nft;
+/// Requests to the kernel over route netlink.
+mod route;
+/// The rule set of a node as a pure value.
+mod rules;
+/// What is asked for and what comes back.
+mod spec;
+/// The one thread that changes the network.
+mod worker;
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::thread::JoinHandle;
 
-use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
 
-/// What a node's network is made of.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Tells instances on one machine apart: prefix of links, nftables table name.
-    pub instance: String,
-    /// The node's pod range.
-    pub pod_cidr: ipnet::IpNet,
-    /// The whole cluster's pod range: not masqueraded.
-    pub cluster_cidr: ipnet::IpNet,
-    pub service_cidr: ipnet::IpNet,
-    /// Pinned namespaces and leases live here; gone after a reboot.
-    pub run_dir: PathBuf,
+pub use spec::{AttachSpec, Attachment, Config, Error, HostPort};
+use worker::{Request, Worker};
+
+/// The network of one node. Clone is a reference; changes happen one after another on one thread.
+#[derive(Clone)]
+pub struct Net {
+    requests: mpsc::UnboundedSender<Request>,
 }
 
-/// What an attachment asks for. `id` is the caller's (the sandbox's id).
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct AttachSpec {
-    pub id: String,
-    pub host_ports: Vec<HostPort>,
-    /// Bits per second; 0: unlimited.
-    pub ingress_rate: u64,
-    pub egress_rate: u64,
+/// The running worker; `join` after the last `Net` is gone.
+pub struct Running {
+    thread: JoinHandle<()>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct HostPort {
-    /// `TCP`, `UDP`, `SCTP`
-    pub protocol: String,
-    /// None: every address of the host.
-    pub host_ip: Option<IpAddr>,
-    pub host_port: u16,
-    pub container_port: u16,
+impl Net {
+    /// Takes over what an earlier run left in `run_dir`, removes what is not claimed, puts the rules
+    /// in force. Must be called in the network namespace of the host.
+    pub fn open(config: Config) -> Result<(Net, Running), Error> {
+        let mut worker = Worker::open(config)?;
+        let (requests, mut inbox) = mpsc::unbounded_channel();
+        let thread = std::thread::Builder::new()
+            .name("net".into())
+            .spawn(move || {
+                while let Some(request) = inbox.blocking_recv() {
+                    worker.answer(request);
+                }
+            })
+            .map_err(|e| Error::Failed(format!("no thread for the network: {e}")))?;
+        Ok((Net { requests }, Running { thread }))
+    }
+
+    /// Namespace, link, address, routes and host ports; the same attachment again if it exists.
+    pub async fn attach(&self, spec: AttachSpec) -> Result<Attachment, Error> {
+        self.ask(|reply| Request::Attach(spec, reply)).await
+    }
+
+    /// Lets the address go; nothing happens if there is no such attachment.
+    pub async fn detach(&self, id: &str) -> Result<(), Error> {
+        self.ask(|reply| Request::Detach(id.to_string(), reply)).await
+    }
+
+    /// Every attachment, in order of id.
+    pub async fn list(&self) -> Result<Vec<Attachment>, Error> {
+        self.ask(Request::List).await
+    }
+
+    /// Removes every link, rule, route and pin of this instance: `down`.
+    pub async fn close(&self) -> Result<(), Error> {
+        self.ask(Request::Close).await
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Request) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || Error::Failed("the network's thread has ended; see its last error in the log".into());
+        self.requests.send(request(reply)).map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
 }
 
-/// A network namespace with its link, address, routes and loopback up.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Attachment {
-    pub spec: AttachSpec,
-    /// The pinned namespace, to enter or hand to the runtime.
-    pub namespace: PathBuf,
-    pub addresses: Vec<IpAddr>,
+impl Running {
+    pub fn join(self) {
+        if self.thread.join().is_err() {
+            tracing::error!("the network's thread panicked");
+        }
+    }
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The node's range has no free address.
-    #[error("no free address in {0}")]
-    Exhausted(ipnet::IpNet),
-    #[error("{0}")]
-    Failed(String),
+/// The host's addresses that others can reach, the preferred one first: those of the link that
+/// the default route uses, then all other global ones. Empty on a machine with loopback only.
+pub fn host_addresses() -> Result<Vec<IpAddr>, Error> {
+    route::Route::open()?.host_addresses()
 }
 
-// The calls (see docs in `node`): Net::open(Config) -> Net; attach(AttachSpec) -> Attachment;
-// detach(&id); list() -> Vec<Attachment>; close() removes links, rules, routes and pins;
-// host_addresses() -> Vec<IpAddr> in order of preference.
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,168 @@
+//! The rule set of a node as a pure value: what leaves is masqueraded, host ports lead to pods.
+//!
+//! One table per instance, replaced as a whole. Ports stand in maps, not in a rule each, so a
+//! packet costs the same with one pod and with a thousand.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::Ipv4Net;
+
+use crate::addresses::v4;
+use crate::spec::{Attachment, Config};
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct RuleSet {
+    pub table: String,
+    pub sets: Vec<Set>,
+    pub chains: Vec<Chain>,
+}
+
+/// A set, or a map where its elements have data.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Set {
+    pub name: &'static str,
+    pub key: Vec<Field>,
+    /// Empty for a set.
+    pub data: Vec<Field>,
+    pub elements: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// What one part of a concatenated key is; each takes four bytes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Field {
+    Address,
+    Protocol,
+    Port,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Chain {
+    pub name: &'static str,
+    pub kind: &'static str,
+    pub hook: Hook,
+    pub priority: i32,
+    pub rules: Vec<Vec<Step>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Hook {
+    Prerouting,
+    Output,
+    Postrouting,
+}
+
+/// One step of a rule: all conditions must hold, then the last step acts.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Step {
+    Source(Ipv4Net),
+    Destination(Ipv4Net),
+    NotDestination(Ipv4Net),
+    NotFromLink(&'static str),
+    /// The destination is one of the host's addresses.
+    DestinationIsLocal,
+    /// This connection's destination was rewritten.
+    WasTranslated,
+    /// Source and destination are in the set.
+    PairIn(&'static str),
+    /// Looks (destination?, protocol, port) up in the map and sends the packet there.
+    TranslateBy {
+        map: &'static str,
+        with_address: bool,
+    },
+    Masquerade,
+    Accept,
+    Drop,
+}
+
+const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
+const MULTICAST: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 4);
+
+/// The whole table for these attachments.
+pub(crate) fn plan<'a>(config: &Config, attachments: impl Iterator<Item = &'a Attachment>) -> RuleSet {
+    let mut anywhere = Vec::new();
+    let mut at_address = Vec::new();
+    let mut hairpin = Vec::new();
+    for attachment in attachments {
+        let Some(pod) = v4(attachment).next() else { continue };
+        for port in &attachment.spec.host_ports {
+            let Some(protocol) = protocol_number(&port.protocol) else { continue };
+            let target = [&pod.octets()[..], &padded_port(port.container_port)].concat();
+            let key = [&[protocol, 0, 0, 0][..], &padded_port(port.host_port)].concat();
+            match port.host_ip {
+                Some(IpAddr::V4(address)) if !address.is_unspecified() => {
+                    at_address.push(([&address.octets()[..], &key].concat(), target));
+                }
+                Some(IpAddr::V6(_)) => continue,
+                _ => anywhere.push((key, target)),
+            }
+        }
+        if !attachment.spec.host_ports.is_empty() {
+            hairpin.push(([pod.octets(), pod.octets()].concat(), Vec::new()));
+        }
+    }
+    let target = vec![Field::Address, Field::Port];
+    let sets = vec![
+        Set { name: "ports", key: vec![Field::Protocol, Field::Port], data: target.clone(), elements: anywhere },
+        Set {
+            name: "ports-at",
+            key: vec![Field::Address, Field::Protocol, Field::Port],
+            data: target,
+            elements: at_address,
+        },
+        Set { name: "hairpin", key: vec![Field::Address, Field::Address], data: vec![], elements: hairpin },
+    ];
+    RuleSet { table: config.table(), sets, chains: chains(config) }
+}
+
+fn chains(config: &Config) -> Vec<Chain> {
+    let translate = || {
+        vec![
+            vec![Step::DestinationIsLocal, Step::TranslateBy { map: "ports-at", with_address: true }],
+            vec![Step::DestinationIsLocal, Step::TranslateBy { map: "ports", with_address: false }],
+        ]
+    };
+    vec![
+        // Pods with host ports are reachable from 127.0.0.1 (route_localnet), so nobody else may
+        // send to the loopback range over a link.
+        Chain {
+            name: "guard",
+            kind: "filter",
+            hook: Hook::Prerouting,
+            priority: -300,
+            rules: vec![vec![Step::Destination(LOOPBACK), Step::NotFromLink("lo"), Step::Drop]],
+        },
+        Chain { name: "prerouting", kind: "nat", hook: Hook::Prerouting, priority: -100, rules: translate() },
+        Chain { name: "output", kind: "nat", hook: Hook::Output, priority: -100, rules: translate() },
+        Chain {
+            name: "postrouting",
+            kind: "nat",
+            hook: Hook::Postrouting,
+            priority: 100,
+            rules: vec![
+                vec![Step::WasTranslated, Step::Source(LOOPBACK), Step::Masquerade],
+                vec![Step::WasTranslated, Step::PairIn("hairpin"), Step::Masquerade],
+                vec![
+                    Step::Source(config.pod_cidr),
+                    Step::NotDestination(config.cluster_cidr),
+                    Step::NotDestination(MULTICAST),
+                    Step::Masquerade,
+                ],
+            ],
+        },
+    ]
+}
+
+/// The number of a protocol as host ports name it.
+pub(crate) fn protocol_number(name: &str) -> Option<u8> {
+    match name {
+        "TCP" => Some(6),
+        "UDP" => Some(17),
+        "SCTP" => Some(132),
+        _ => None,
+    }
+}
+
+fn padded_port(port: u16) -> [u8; 4] {
+    let [high, low] = port.to_be_bytes();
+    [high, low, 0, 0]
+}

@@ -1,0 +1,86 @@
+//! What the network is asked for and what comes back: plain values, serde where they are kept.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+/// What a node's network is made of.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Tells instances on one machine apart: prefix of links, nftables table name.
+    pub instance: String,
+    /// The node's pod range. Its first address is the node's own, on loopback.
+    pub pod_cidr: Ipv4Net,
+    /// The whole cluster's pod range: not masqueraded.
+    pub cluster_cidr: Ipv4Net,
+    pub service_cidr: Ipv4Net,
+    /// Pinned namespaces and claims live here; gone after a reboot.
+    pub run_dir: PathBuf,
+}
+
+/// What an attachment asks for. `id` is the caller's (the sandbox's id); it names files.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AttachSpec {
+    pub id: String,
+    pub host_ports: Vec<HostPort>,
+}
+
+/// A port of the host that leads to one of the pod.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HostPort {
+    /// `TCP`, `UDP`, `SCTP`
+    pub protocol: String,
+    /// None: every address of the host.
+    pub host_ip: Option<IpAddr>,
+    pub host_port: u16,
+    pub container_port: u16,
+}
+
+/// A network namespace with its link, address, routes and loopback up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Attachment {
+    pub spec: AttachSpec,
+    /// The pinned namespace, to enter or hand to the runtime.
+    pub namespace: PathBuf,
+    pub addresses: Vec<IpAddr>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The node's range has no free address.
+    #[error("no free address in {0}: every address of the node's range belongs to a pod")]
+    Exhausted(Ipv4Net),
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Config {
+    /// The node's own address inside its pod range, the source of what the host sends to pods.
+    pub fn gateway(&self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.pod_cidr.network()).saturating_add(1))
+    }
+
+    /// What the names of this instance's links begin with: `g` and three letters.
+    pub fn link_prefix(&self) -> String {
+        let letters = hash(&self.instance);
+        let letter = |shift: u32| char::from(b'a' + ((letters >> shift) % 26) as u8);
+        format!("g{}{}{}", letter(0), letter(16), letter(32))
+    }
+
+    /// The nftables table of this instance.
+    pub fn table(&self) -> String {
+        format!("gousse-{}", self.instance)
+    }
+}
+
+/// FNV-1a, 64 bits: short stable names from long ids.
+pub(crate) fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf29ce484222325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100000001b3))
+}
+
+/// Adds what was being done to an error of the system.
+pub(crate) fn failed(doing: impl std::fmt::Display) -> impl FnOnce(std::io::Error) -> Error {
+    move |error| Error::Failed(format!("{doing}: {error}"))
+}

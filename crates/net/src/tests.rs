@@ -1,0 +1,188 @@
+//! Real namespaces and real packets, all inside a network namespace that each test makes itself.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use nix::sched::{CloneFlags, setns};
+
+use crate::{AttachSpec, Config, HostPort, Net};
+
+const INSIDE: &str = "GOUSSE_TEST_INSIDE";
+
+/// Runs the named test again in fresh network and mount namespaces, before any thread of it starts.
+/// Returns true inside. Without root it says so on the raw stderr, and fails under CI.
+fn inside_own_namespaces(test: &str) -> bool {
+    if std::env::var_os(INSIDE).is_some() {
+        return true;
+    }
+    if !nix::unistd::geteuid().is_root() {
+        let _ = writeln!(File::options().write(true).open("/dev/stderr").unwrap(), "SKIPPED {test}: needs root");
+        assert!(std::env::var_os("CI").is_none(), "{test} needs root under CI");
+        return false;
+    }
+    let done = Command::new("unshare")
+        .args(["--net", "--mount", "--propagation", "private", "--"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", &format!("tests::{test}"), "--nocapture"])
+        .env(INSIDE, "1")
+        .status()
+        .unwrap();
+    assert!(done.success(), "{test} failed inside its namespaces");
+    false
+}
+
+fn config(run_dir: &Path) -> Config {
+    let range = "10.244.7.0/29".parse().unwrap();
+    Config {
+        instance: "test".into(),
+        pod_cidr: range,
+        cluster_cidr: "10.244.0.0/16".parse().unwrap(),
+        service_cidr: "10.96.0.0/12".parse().unwrap(),
+        run_dir: run_dir.into(),
+    }
+}
+
+fn spec(id: &str) -> AttachSpec {
+    AttachSpec { id: id.into(), host_ports: vec![] }
+}
+
+/// Runs `work` on a thread inside a pinned namespace.
+fn within<T: Send + 'static>(
+    namespace: &Path,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> std::thread::JoinHandle<T> {
+    let file = File::open(namespace).unwrap();
+    std::thread::spawn(move || {
+        setns(&file, CloneFlags::CLONE_NEWNET).unwrap();
+        work()
+    })
+}
+
+/// Listens inside the namespace and answers one connection with the peer's address.
+fn answer_once(namespace: &Path, port: u16) -> std::thread::JoinHandle<IpAddr> {
+    let (ready, started) = std::sync::mpsc::channel();
+    let thread = within(namespace, move || {
+        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();
+        ready.send(()).unwrap();
+        let (mut stream, peer) = listener.accept().unwrap();
+        stream.write_all(b"hello").unwrap();
+        peer.ip()
+    });
+    started.recv().unwrap();
+    thread
+}
+
+fn fetch(to: SocketAddr) -> String {
+    let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(5)).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
+}
+
+#[test]
+fn pods_and_the_host_reach_each_other() {
+    if !inside_own_namespaces("pods_and_the_host_reach_each_other") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    block_on(async {
+        let (net, _running) = Net::open(config(folder.path())).unwrap();
+        let a = net.attach(spec("a")).await.unwrap();
+        let b = net.attach(spec("b")).await.unwrap();
+        assert_ne!(a.addresses, b.addresses);
+        assert_eq!(net.attach(spec("a")).await.unwrap(), a);
+        let (address_a, address_b) = (a.addresses[0], b.addresses[0]);
+
+        let server = answer_once(&b.namespace, 80);
+        assert_eq!(within(&a.namespace, move || fetch((address_b, 80).into())).join().unwrap(), "hello");
+        assert_eq!(server.join().unwrap(), address_a, "pods see each other's own addresses");
+
+        let server = answer_once(&a.namespace, 80);
+        assert_eq!(fetch((address_a, 80).into()), "hello");
+        assert_eq!(server.join().unwrap(), IpAddr::from([10, 244, 7, 1]), "the host has its own address there");
+        net.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_host_port_leads_to_its_pod_from_everywhere_until_it_is_detached() {
+    if !inside_own_namespaces("a_host_port_leads_to_its_pod_from_everywhere_until_it_is_detached") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    block_on(async {
+        let (net, _running) = Net::open(config(folder.path())).unwrap();
+        // Loopback must be up for 127.0.0.1.
+        assert!(Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap().success());
+        let port = HostPort { protocol: "TCP".into(), host_ip: None, host_port: 8080, container_port: 80 };
+        let web = net.attach(AttachSpec { id: "web".into(), host_ports: vec![port] }).await.unwrap();
+        let other = net.attach(spec("other")).await.unwrap();
+        let gateway = IpAddr::from([10, 244, 7, 1]);
+
+        let server = answer_once(&web.namespace, 80);
+        assert_eq!(fetch((Ipv4Addr::LOCALHOST, 8080).into()), "hello");
+        server.join().unwrap();
+        for client in [&other, &web] {
+            let server = answer_once(&web.namespace, 80);
+            let text = within(&client.namespace, move || fetch((gateway, 8080).into())).join().unwrap();
+            assert_eq!(text, "hello");
+            server.join().unwrap();
+        }
+        net.detach("web").await.unwrap();
+        net.detach("web").await.unwrap();
+        assert!(TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, 8080).into(), Duration::from_secs(2)).is_err());
+        net.close().await.unwrap();
+        assert_eq!(net.list().await.unwrap(), []);
+        let links = crate::route::Route::open().unwrap().links().unwrap();
+        let ours = config(folder.path()).link_prefix();
+        assert!(links.iter().all(|(name, _)| !name.starts_with(&ours) || name == "lo"), "left: {links:?}");
+    });
+}
+
+#[test]
+fn no_address_is_given_twice_and_claims_survive_a_restart() {
+    if !inside_own_namespaces("no_address_is_given_twice_and_claims_survive_a_restart") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    block_on(async {
+        let (net, _running) = Net::open(config(folder.path())).unwrap();
+        let mut seen = std::collections::BTreeSet::new();
+        for id in ["a", "b", "c", "d", "e"] {
+            assert!(seen.insert(net.attach(spec(id)).await.unwrap().addresses));
+        }
+        let full = net.attach(spec("f")).await.unwrap_err().to_string();
+        assert_eq!(full, "no free address in 10.244.7.0/29: every address of the node's range belongs to a pod");
+        drop(net);
+
+        std::fs::write(folder.path().join("attachments/.torn"), "{\"spec\"").unwrap();
+        let (net, _running) = Net::open(config(folder.path())).unwrap();
+        assert_eq!(net.list().await.unwrap().len(), 5);
+        let freed = net.attach(spec("c")).await.unwrap().addresses;
+        net.detach("c").await.unwrap();
+        assert_eq!(net.attach(spec("f")).await.unwrap().addresses, freed);
+        net.close().await.unwrap();
+    });
+}
+
+#[test]
+fn an_id_that_is_no_file_name_is_refused() {
+    if !inside_own_namespaces("an_id_that_is_no_file_name_is_refused") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    block_on(async {
+        let (net, _running) = Net::open(config(folder.path())).unwrap();
+        let error = net.attach(spec("../x")).await.unwrap_err().to_string();
+        assert_eq!(error, "attachment id \"../x\" cannot name a file");
+        net.close().await.unwrap();
+    });
+}

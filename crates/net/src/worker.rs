@@ -1,0 +1,164 @@
+//! The one thread that changes the network: claims, namespaces, links and rules, in that order.
+//!
+//! A claim is written before its link and removed after it, so that a crash at any step leaves
+//! either a claim whose link is made again, or nothing.
+
+use std::net::IpAddr;
+
+use tokio::sync::oneshot;
+
+use crate::addresses::{Addresses, v4};
+use crate::namespaces::Namespaces;
+use crate::route::Route;
+use crate::rules::protocol_number;
+use crate::spec::{AttachSpec, Attachment, Config, Error};
+use crate::{host, links, nft, rules};
+
+pub(crate) enum Request {
+    Attach(AttachSpec, oneshot::Sender<Result<Attachment, Error>>),
+    Detach(String, oneshot::Sender<Result<(), Error>>),
+    List(oneshot::Sender<Result<Vec<Attachment>, Error>>),
+    Close(oneshot::Sender<Result<(), Error>>),
+}
+
+pub(crate) struct Worker {
+    config: Config,
+    addresses: Addresses,
+    namespaces: Namespaces,
+    host: Route,
+}
+
+impl Worker {
+    pub fn open(config: Config) -> Result<Worker, Error> {
+        let addresses = Addresses::open(config.pod_cidr, &config.run_dir)?;
+        let namespaces = Namespaces::open(&config.run_dir)?;
+        let host = Route::open()?;
+        let worker = Worker { config, addresses, namespaces, host };
+        worker.host.send(vec![links::own_address(worker.config.gateway())])?;
+        host::allow_forwarding(&worker.config)?;
+        worker.remove_unclaimed()?;
+        worker.apply_rules()?;
+        Ok(worker)
+    }
+
+    pub fn answer(&mut self, request: Request) {
+        // Whoever asked may be gone; the work is done all the same.
+        match request {
+            Request::Attach(spec, reply) => drop(reply.send(self.attach(spec))),
+            Request::Detach(id, reply) => drop(reply.send(self.detach(&id))),
+            Request::List(reply) => drop(reply.send(Ok(self.addresses.all().cloned().collect()))),
+            Request::Close(reply) => drop(reply.send(self.close())),
+        }
+    }
+
+    fn attach(&mut self, spec: AttachSpec) -> Result<Attachment, Error> {
+        check(&spec)?;
+        if let Some(known) = self.addresses.get(&spec.id) {
+            let known = known.clone();
+            if self.is_connected(&known)? {
+                return Ok(known);
+            }
+            self.connect(&known)?;
+            return Ok(known);
+        }
+        let address = self.addresses.next()?;
+        let namespace = self.namespaces.path(&spec.id);
+        let attachment = Attachment { spec, namespace, addresses: vec![IpAddr::V4(address)] };
+        self.addresses.claim(attachment.clone())?;
+        if let Err(error) = self.connect(&attachment) {
+            self.detach(&attachment.spec.id)?;
+            return Err(error);
+        }
+        Ok(attachment)
+    }
+
+    fn connect(&self, attachment: &Attachment) -> Result<(), Error> {
+        let id = &attachment.spec.id;
+        let link = links::name(&self.config.link_prefix(), id);
+        let Some(address) = v4(attachment).next() else {
+            return Err(Error::Failed(format!("attachment {id} has no IPv4 address")));
+        };
+        if let Some(stale) = self.host.link(&link)? {
+            self.host.send(vec![links::remove_link(&link, stale)])?;
+        }
+        let inside = self.namespaces.make(id)?;
+        links::connect(&self.host, &inside, &attachment.namespace, &link, address, self.config.gateway())?;
+        if !attachment.spec.host_ports.is_empty() {
+            host::allow_loopback(&link);
+            self.apply_rules()?;
+        }
+        Ok(())
+    }
+
+    /// Both ends of its link are there.
+    fn is_connected(&self, attachment: &Attachment) -> Result<bool, Error> {
+        let id = &attachment.spec.id;
+        let outer = self.host.link(&links::name(&self.config.link_prefix(), id))?;
+        match self.namespaces.enter(id)? {
+            Some(inside) => Ok(outer.is_some() && inside.link("eth0")?.is_some()),
+            None => Ok(false),
+        }
+    }
+
+    fn detach(&mut self, id: &str) -> Result<(), Error> {
+        let Some(attachment) = self.addresses.get(id).cloned() else { return Ok(()) };
+        self.host.send(v4(&attachment).map(links::remove_route).collect())?;
+        self.namespaces.remove(id)?;
+        self.addresses.release(id)?;
+        if !attachment.spec.host_ports.is_empty() {
+            self.apply_rules()?;
+        }
+        Ok(())
+    }
+
+    fn apply_rules(&self) -> Result<(), Error> {
+        nft::apply(&rules::plan(&self.config, self.addresses.all()))
+    }
+
+    /// Pins and links of this instance without a claim: left by a crash between two steps.
+    fn remove_unclaimed(&self) -> Result<(), Error> {
+        let prefix = self.config.link_prefix();
+        for id in self.namespaces.all()? {
+            if self.addresses.get(&id).is_none() {
+                self.namespaces.remove(&id)?;
+            }
+        }
+        let claimed: Vec<String> = self.addresses.all().map(|a| links::name(&prefix, &a.spec.id)).collect();
+        let stale = self.host.links()?.into_iter().filter(|(name, _)| {
+            name.len() == prefix.len() + 10 && name.starts_with(&prefix) && !claimed.contains(name)
+        });
+        self.host.send(stale.map(|(name, index)| links::remove_link(&name, index)).collect())
+    }
+
+    fn close(&mut self) -> Result<(), Error> {
+        let ids: Vec<String> = self.addresses.all().map(|a| a.spec.id.clone()).collect();
+        for id in &ids {
+            self.detach(id)?;
+        }
+        self.remove_unclaimed()?;
+        nft::remove(&self.config.table())?;
+        host::forget_forwarding()?;
+        self.host.send(vec![links::remove_own_address(self.config.gateway())])
+    }
+}
+
+/// An id names files; a protocol must be one that the rules know.
+fn check(spec: &AttachSpec) -> Result<(), Error> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if spec.id.is_empty() || spec.id.len() > 128 || !spec.id.chars().all(plain) {
+        return Err(Error::Failed(format!("attachment id {:?} cannot name a file", spec.id)));
+    }
+    for port in &spec.host_ports {
+        if protocol_number(&port.protocol).is_none() {
+            return Err(Error::Failed(format!(
+                "host port {}: protocol {:?} is not known",
+                port.host_port, port.protocol
+            )));
+        }
+        if matches!(port.host_ip, Some(IpAddr::V6(_))) {
+            let port = port.host_port;
+            return Err(Error::Failed(format!("host port {port}: IPv6 host addresses are not supported yet")));
+        }
+    }
+    Ok(())
+}
