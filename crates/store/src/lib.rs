@@ -9,88 +9,24 @@
 
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
+/// The durable backend: fjall behind the batcher.
+mod embedded;
+/// The vocabulary: keys, entries, steps, changes, errors.
+mod entry;
+/// Entries with a time to live.
+mod expire;
+/// Space kept for deletions on a full disk.
+mod reserve;
+/// What is in memory: the entries, their history, and how a write is judged against them.
+mod state;
+/// The entry: `Store` and its five methods.
+mod store;
+/// Changes after a revision, to any number of readers.
+mod watch;
+/// The one writer: groups writes, commits them, applies them, answers.
+mod writer;
 
-use bytes::Bytes;
-
-/// A position in the history of all writes; 0 is before the first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Revision(pub u64);
-
-/// Where an entry lives, bytewise ordered: `pods/default/web`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(pub Arc<str>);
-
-/// What a writer hands over: the encoded object without its revision. What is served is
-/// `head ++ revision in decimal ++ tail`, made once, when the revision is known.
-#[derive(Clone, Debug)]
-pub struct Value {
-    pub head: Bytes,
-    pub tail: Bytes,
-}
-
-/// One version of one key, as it is served.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    pub key: Key,
-    /// The write that made this version.
-    pub revision: Revision,
-    /// The write that created the key.
-    pub created: Revision,
-    pub bytes: Bytes,
-}
-
-/// What a compare-and-set expects to find at its key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expect {
-    Absent,
-    At(Revision),
-    Any,
-}
-
-/// One step of a write; a write is one or more steps, all or none, at one revision.
-#[derive(Clone, Debug)]
-pub enum Step {
-    Put {
-        key: Key,
-        expect: Expect,
-        value: Value,
-    },
-    /// Deletes; watchers see `last` (the final object) with the deletion's revision spliced in.
-    Delete {
-        key: Key,
-        expect: Expect,
-        last: Value,
-    },
-    /// Changes nothing, but the write fails unless this holds.
-    Check {
-        key: Key,
-        expect: Expect,
-    },
-}
-
-/// One change, shared by every watcher.
-#[derive(Clone, Debug)]
-pub struct Change {
-    /// After the change; for a deletion the last object with the deletion's revision.
-    pub entry: Entry,
-    /// Before the change; None for a creation.
-    pub previous: Option<Entry>,
-    pub deleted: bool,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A step's expectation did not hold; nothing was written.
-    #[error("conflict at {key:?}")]
-    Conflict { key: Key, found: Option<Entry> },
-    /// The history asked for is gone; `horizon` is the oldest revision still there.
-    #[error("revision compacted; the oldest is {horizon:?}")]
-    Compacted { horizon: Revision },
-    /// The backend refused (a full disk, say): nothing was written.
-    #[error("not written: {0}")]
-    Refused(String),
-    /// The backend failed in a way that leaves the outcome open; writes stop until it is reopened.
-    #[error("outcome unknown: {0}")]
-    Poisoned(String),
-}
+pub use entry::{Change, Entry, Error, Expect, Key, Revision, Step, Value};
+pub use store::{Backend, Clock, Listing, Options, Store, Written};
+pub use watch::Watch;
+pub use writer::{Fault, FaultHook};

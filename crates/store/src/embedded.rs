@@ -1,0 +1,170 @@
+//! The durable backend: fjall, one batch and one sync for each group of writes.
+//!
+//! One keyspace holds the present version of every key, and under `REVISION` the newest revision,
+//! so that a deletion's revision survives too. History lives only in memory. fjall's own threads
+//! sleep unless a memtable is full: small tables keep memory low, and nothing here is ever read
+//! back but at the start.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use fjall::config::{FilterPolicy, PinningPolicy};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+
+use crate::reserve::Reserve;
+use crate::state::{Prepared, Slot, State};
+use crate::writer::{Disk, Failure, Loaded};
+use crate::{Entry, Error, Key, Revision};
+
+/// Sorts before every key of ours and is none.
+const REVISION: &[u8] = b"\0revision";
+/// Of the layout in this file; a newer one is refused.
+const FORMAT: u8 = 1;
+/// format, head length, created, revision, expiry in milliseconds (0: never)
+const HEADER: usize = 1 + 4 + 8 + 8 + 8;
+const MEMTABLE: u64 = 4 << 20;
+
+pub(crate) struct Embedded {
+    dir: PathBuf,
+    reserve: Reserve,
+    open: Option<Open>,
+}
+
+struct Open {
+    db: Database,
+    entries: Keyspace,
+}
+
+/// Opens or creates the store in a directory and loads all of it.
+pub(crate) fn load(dir: &Path, reserve: u64) -> Result<Loaded, Error> {
+    std::fs::create_dir_all(dir).map_err(|why| Error::Refused(format!("{}: {why}", dir.display())))?;
+    let open = Open::new(dir).map_err(|why| refused(dir, &why))?;
+    let revision = open.revision().map_err(|why| refused(dir, &why))?;
+    let slots = open.slots().map_err(|why| refused(dir, &why))?;
+    let state = State::load(slots.into_iter(), revision);
+    let reserve = Reserve::take(dir, reserve);
+    Ok(Loaded { state, disk: Box::new(Embedded { dir: dir.into(), reserve, open: Some(open) }) })
+}
+
+impl Disk for Embedded {
+    fn commit(&mut self, group: &[Prepared]) -> Result<(), Failure> {
+        let Some(Open { db, entries }) = &self.open else {
+            return Err(Failure::Unknown("the backend is closed".into()));
+        };
+        let mut batch = db.batch().durability(Some(PersistMode::SyncData));
+        let mut bytes = 0;
+        let mut puts = false;
+        for prepared in group {
+            for (change, slot) in &prepared.changes {
+                let key = change.entry.key.as_str();
+                bytes += key.len() + HEADER + 64;
+                match slot {
+                    Some(slot) => {
+                        puts = true;
+                        bytes += slot.entry.bytes.len();
+                        batch.insert(entries, key, encode(slot));
+                    }
+                    None => batch.remove(entries, key),
+                }
+            }
+        }
+        let Some(last) = group.last() else { return Ok(()) };
+        batch.insert(entries, REVISION, last.revision.0.to_be_bytes());
+        self.reserve.admit(bytes as u64, puts).map_err(Failure::Refused)?;
+        // fjall checks its poison flag before it writes, but cannot say so apart from a failed write.
+        batch.commit().map_err(|why| Failure::Unknown(describe(&why)))
+    }
+
+    fn reopen(&mut self) -> Result<Revision, Failure> {
+        // The lock file and the threads of the old one go first.
+        self.open = None;
+        let unknown = |why: fjall::Error| Failure::Unknown(describe(&why));
+        let open = Open::new(&self.dir).map_err(unknown)?;
+        // A failed sync may have left pages that look clean and are not on the disk: what the memtable
+        // holds is written once more, into a file of its own.
+        open.entries.rotate_memtable_and_wait().map_err(unknown)?;
+        let revision = open.revision().map_err(unknown)?;
+        self.open = Some(open);
+        Ok(revision)
+    }
+}
+
+impl Open {
+    fn new(dir: &Path) -> fjall::Result<Open> {
+        let db = Database::builder(dir.join("entries"))
+            .cache_size(256 << 10)
+            .max_cached_files(Some(16))
+            .worker_threads(1)
+            .manual_journal_persist(true)
+            .open()?;
+        let entries = db.keyspace("entries", || {
+            KeyspaceCreateOptions::default()
+                .max_memtable_size(MEMTABLE)
+                .manual_journal_persist(true)
+                .filter_policy(FilterPolicy::disabled())
+                .index_block_pinning_policy(PinningPolicy::all(false))
+        })?;
+        Ok(Open { db, entries })
+    }
+
+    fn revision(&self) -> fjall::Result<Revision> {
+        let found = self.entries.get(REVISION)?;
+        Ok(Revision(
+            found.map_or(0, |bytes| u64::from_be_bytes(bytes.as_ref().try_into().expect("written as eight bytes"))),
+        ))
+    }
+
+    fn slots(&self) -> fjall::Result<Vec<Slot>> {
+        let mut slots = Vec::new();
+        for guard in self.entries.iter() {
+            let (key, value) = guard.into_inner()?;
+            if key.as_ref() != REVISION {
+                slots.push(decode(&key, &value).ok_or(fjall::Error::Unrecoverable)?);
+            }
+        }
+        Ok(slots)
+    }
+}
+
+fn encode(slot: &Slot) -> Vec<u8> {
+    let mut out = Vec::with_capacity(HEADER + slot.entry.bytes.len());
+    out.push(FORMAT);
+    out.extend(slot.head.to_be_bytes());
+    out.extend(slot.entry.created.0.to_be_bytes());
+    out.extend(slot.entry.revision.0.to_be_bytes());
+    out.extend((slot.expires.map_or(0, |at| at.as_millis() as u64)).to_be_bytes());
+    out.extend(&slot.entry.bytes);
+    out
+}
+
+fn decode(key: &[u8], value: &[u8]) -> Option<Slot> {
+    let (header, bytes) = value.split_at_checked(HEADER)?;
+    if header[0] != FORMAT {
+        tracing::error!("an entry has format {}, this version reads {FORMAT}", header[0]);
+        return None;
+    }
+    let number = |at: usize| Some(u64::from_be_bytes(header[at..at + 8].try_into().ok()?));
+    let head = u32::from_be_bytes(header[1..5].try_into().ok()?);
+    let expires = Some(number(21)?).filter(|ms| *ms > 0).map(Duration::from_millis);
+    let key = Key::from(std::str::from_utf8(key).ok()?);
+    let (created, revision) = (Revision(number(5)?), Revision(number(13)?));
+    Some(Slot { entry: Entry { key, revision, created, bytes: Bytes::copy_from_slice(bytes) }, head, expires })
+}
+
+fn refused(dir: &Path, why: &fjall::Error) -> Error {
+    let hint = match why {
+        fjall::Error::Locked => ": another process has it open",
+        fjall::Error::JournalRecovery(_) => ": its journal is damaged",
+        fjall::Error::InvalidVersion(_) => ": it was written by another version",
+        _ => "",
+    };
+    Error::Refused(format!("the store in {} cannot be opened{hint} ({})", dir.display(), describe(why)))
+}
+
+fn describe(why: &fjall::Error) -> String {
+    match why {
+        fjall::Error::Io(io) => io.to_string(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,205 @@
+//! The one writer: judges writes in order, commits them in groups, applies them, answers.
+//!
+//! With a disk it is a thread of its own: while one group is being synced the next one gathers, so
+//! one sync commits all that waited. In memory it runs in the caller, so that paused time stays
+//! deterministic. Nothing is visible, and nothing is answered, before it is durable.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::state::{Overlay, Prepared, Slot, State};
+use crate::store::Shared;
+use crate::{Error, Revision, Step, Written};
+
+/// Writes of one group: bounds what is lost to one failed sync, not the throughput.
+const GROUP_MAX: usize = 512;
+
+/// What a fault does to the N-th group (see `Options::fault`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The backend refuses: nothing was written.
+    Refuse,
+    /// The commit fails and the writes are not on the disk.
+    Lose,
+    /// The commit fails, but the writes are on the disk.
+    Keep,
+}
+
+/// Asked before each commit with its ordinal, from 1; for tests and the simulator.
+pub type FaultHook = Arc<dyn Fn(u64) -> Option<Fault> + Send + Sync>;
+
+/// How a commit failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Surely nothing was written.
+    Refused(String),
+    /// Anything may be on the disk.
+    Unknown(String),
+}
+
+/// What makes a group durable, all or nothing. Engines: memory, embedded.
+pub(crate) trait Disk: Send {
+    fn commit(&mut self, group: &[Prepared]) -> Result<(), Failure>;
+
+    /// After an unknown outcome: opens the disk anew and says which revision it holds.
+    fn reopen(&mut self) -> Result<Revision, Failure>;
+}
+
+/// The simulator's disk: remembers only how far it got.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    held: Revision,
+}
+
+impl Disk for Memory {
+    fn commit(&mut self, group: &[Prepared]) -> Result<(), Failure> {
+        self.held = group.last().map_or(self.held, |last| last.revision);
+        Ok(())
+    }
+
+    fn reopen(&mut self) -> Result<Revision, Failure> {
+        Ok(self.held)
+    }
+}
+
+/// One write on its way.
+pub(crate) struct Job {
+    pub steps: Vec<Step>,
+    pub answer: oneshot::Sender<Result<Written, Error>>,
+}
+
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    disk: Box<dyn Disk>,
+    commits: u64,
+    /// A group whose outcome is not known; decided by reopening before anything else is written.
+    doubtful: Option<Vec<Prepared>>,
+}
+
+impl Writer {
+    pub fn new(shared: Arc<Shared>, disk: Box<dyn Disk>) -> Writer {
+        Writer { shared, disk, commits: 0, doubtful: None }
+    }
+
+    /// The thread's loop; ends when every sender is gone.
+    pub fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        let mut group = Vec::new();
+        while jobs.blocking_recv_many(&mut group, GROUP_MAX) > 0 {
+            let (steps, answers): (Vec<_>, Vec<_>) = group.drain(..).map(|job| (job.steps, job.answer)).unzip();
+            for (answer, result) in answers.into_iter().zip(self.write(steps)) {
+                // The caller may have gone away; the write stands.
+                let _ = answer.send(result);
+            }
+        }
+    }
+
+    /// Writes a group; one result per write, in order.
+    pub fn write(&mut self, writes: Vec<Vec<Step>>) -> Vec<Result<Written, Error>> {
+        let count = writes.len();
+        if let Err(error) = self.settle() {
+            return vec![Err(error); count];
+        }
+        let now = self.shared.now();
+        let (results, group) = self.judge(writes, now);
+        if group.is_empty() {
+            return results;
+        }
+        match self.commit(&group) {
+            Ok(()) => {
+                self.apply(&group, now);
+                results
+            }
+            // Conflicts, too, may have been judged against writes of this group.
+            Err(Failure::Refused(why)) => vec![Err(Error::Refused(why)); count],
+            Err(Failure::Unknown(why)) => {
+                tracing::error!("a commit failed, its outcome is unknown: {why}");
+                self.doubtful = Some(group);
+                vec![Err(Error::Poisoned(why)); count]
+            }
+        }
+    }
+
+    fn judge(&self, writes: Vec<Vec<Step>>, now: Duration) -> (Vec<Result<Written, Error>>, Vec<Prepared>) {
+        let state = self.shared.read();
+        let mut overlay = Overlay::new();
+        let mut revision = state.revision();
+        let mut group = Vec::new();
+        let results = writes.into_iter().map(|steps| {
+            let prepared = state.prepare(&mut overlay, steps, Revision(revision.0 + 1), now)?;
+            if prepared.changes.is_empty() {
+                return Ok(Written { revision, entries: prepared.entries });
+            }
+            revision = prepared.revision;
+            let written = Written { revision, entries: prepared.entries.clone() };
+            group.push(prepared);
+            Ok(written)
+        });
+        (results.collect(), group)
+    }
+
+    fn commit(&mut self, group: &[Prepared]) -> Result<(), Failure> {
+        self.commits += 1;
+        let fault = self.shared.options.fault.as_ref().and_then(|hook| hook(self.commits));
+        match fault {
+            None => self.disk.commit(group),
+            Some(Fault::Refuse) => Err(Failure::Refused("injected".into())),
+            Some(Fault::Lose) => Err(Failure::Unknown("injected, lost".into())),
+            Some(Fault::Keep) => {
+                self.disk.commit(group)?;
+                Err(Failure::Unknown("injected, kept".into()))
+            }
+        }
+    }
+
+    /// Makes a durable group visible, tells the watchers, and the expiry of an earlier deadline.
+    fn apply(&self, group: &[Prepared], now: Duration) {
+        let mut state = self.shared.write();
+        let deadline = state.next_deadline();
+        for prepared in group {
+            state.apply(prepared, now, self.shared.budget());
+        }
+        let revision = state.revision();
+        let earlier = match (state.next_deadline(), deadline) {
+            (Some(now), Some(before)) => now < before,
+            (now, None) => now.is_some(),
+            (None, _) => false,
+        };
+        drop(state);
+        if earlier {
+            self.shared.earlier_deadline.notify_one();
+        }
+        let changes = group.iter().flat_map(|prepared| prepared.changes.iter().map(|(change, _)| change));
+        self.shared.watchers.send(changes, revision);
+    }
+
+    /// After a failed commit: what the disk says decides whether the doubtful group happened.
+    fn settle(&mut self) -> Result<(), Error> {
+        let Some(group) = self.doubtful.as_ref() else { return Ok(()) };
+        let held = self.disk.reopen().map_err(|failure| match failure {
+            Failure::Refused(why) | Failure::Unknown(why) => Error::Refused(format!("the backend stays closed: {why}")),
+        })?;
+        let before = self.shared.read().revision();
+        let last = group.last().map_or(before, |prepared| prepared.revision);
+        assert!(held == before || held == last, "the disk holds revision {}, expected {before:?} or {last:?}", held.0);
+        if held == last {
+            self.apply(group, self.shared.now());
+        }
+        tracing::warn!("the backend is open again at revision {}", held.0);
+        self.doubtful = None;
+        Ok(())
+    }
+}
+
+/// What a backend hands over at the start.
+pub(crate) struct Loaded {
+    pub state: State,
+    pub disk: Box<dyn Disk>,
+}
+
+impl Loaded {
+    pub fn empty() -> Loaded {
+        Loaded { state: State::load(std::iter::empty::<Slot>(), Revision(0)), disk: Box::new(Memory::default()) }
+    }
+}
