@@ -6,6 +6,8 @@
 
 #![forbid(unsafe_code)]
 
+/// Ages as kubectl prints them.
+pub mod age;
 /// What a watch delivers.
 pub mod event;
 /// What one row of the kind table says.
@@ -14,8 +16,14 @@ pub mod kind;
 pub mod kinds;
 /// An object: its canonical JSON and the metadata that everybody asks for.
 pub mod object;
+/// Exact amounts of resources: `100m`, `1.5Gi`.
+pub mod quantity;
 /// The error that a client gets: `Status`, and the field errors inside it.
 pub mod status;
+/// Reading a JSON tree by dotted paths.
+pub mod tree;
+/// All that is wrong with an object, field by field, in upstream's words.
+pub mod validate;
 
 pub use event::WatchEvent;
 pub use kind::{KINDS, Kind};

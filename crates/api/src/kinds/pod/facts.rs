@@ -1,0 +1,208 @@
+//! What scheduler and node agents ask of a pod: its demands, its class, its ports, its end. Pure.
+//!
+//! The formulas are upstream's: component-helpers resource (requests with init containers, sidecars,
+//! pod-level resources and overhead) and apis/core/v1/helper/qos. `Demands` reads either a tree or a
+//! typed view, so that server and consumers count alike.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::quantity::Quantity;
+use crate::tree;
+use crate::view::api::core::v1::{Container, ContainerPort, Pod};
+
+/// Amounts by resource name: `cpu`, `memory`, …
+pub type Amounts = BTreeMap<String, Quantity>;
+
+/// What the containers of a pod ask for.
+#[derive(Clone, Debug, Default)]
+pub struct Demands {
+    pub containers: Vec<Demand>,
+    pub init: Vec<Demand>,
+    /// `spec.resources`
+    pub pod: Option<Demand>,
+    pub overhead: Amounts,
+}
+
+/// What one container asks for; `restartable` is a sidecar among the init containers.
+#[derive(Clone, Debug, Default)]
+pub struct Demand {
+    pub requests: Amounts,
+    pub limits: Amounts,
+    pub restartable: bool,
+}
+
+/// Guaranteed, Burstable or BestEffort.
+pub fn qos_class(pod: &Pod) -> &'static str {
+    Demands::of(pod).qos_class()
+}
+
+/// What a node must have free for the pod.
+pub fn requests(pod: &Pod) -> Amounts {
+    Demands::of(pod).requests()
+}
+
+/// Whether the phase is Succeeded or Failed, which never changes again.
+pub fn is_terminal(pod: &Pod) -> bool {
+    matches!(pod.status.as_ref().and_then(|s| s.phase.as_deref()), Some("Succeeded" | "Failed"))
+}
+
+/// Static and mirror pods, and those of a system priority: a node agent may evict others for them
+/// (pkg/kubelet/types, IsCriticalPod).
+pub fn is_critical(pod: &Pod) -> bool {
+    let annotations = pod.metadata.annotations.as_ref();
+    let annotation = |key: &str| annotations.and_then(|a| a.get(key)).map(String::as_str);
+    let is_static = annotation("kubernetes.io/config.source").is_some_and(|source| source != "api");
+    let is_mirror = annotation("kubernetes.io/config.mirror").is_some();
+    is_static || is_mirror || pod.spec.as_ref().and_then(|s| s.priority).unwrap_or(0) >= SYSTEM_CRITICAL
+}
+
+/// The priority from which on a pod is critical for the system.
+pub const SYSTEM_CRITICAL: i32 = 2_000_000_000;
+
+/// The ports that are open while the pod runs: of its containers and its sidecars.
+pub fn container_ports(pod: &Pod) -> impl Iterator<Item = &ContainerPort> {
+    let spec = pod.spec.as_ref();
+    let sidecars = spec.into_iter().flat_map(|s| s.init_containers.iter().flatten()).filter(|c| is_restartable(c));
+    let regular = spec.into_iter().flat_map(|s| s.containers.iter());
+    sidecars.chain(regular).flat_map(|c| c.ports.iter().flatten())
+}
+
+/// An init container that keeps running beside the others.
+pub fn is_restartable(container: &Container) -> bool {
+    container.restart_policy.as_deref() == Some("Always")
+}
+
+impl Demands {
+    pub fn of(pod: &Pod) -> Demands {
+        let Some(spec) = &pod.spec else { return Demands::default() };
+        let amounts = |list: &Option<BTreeMap<String, crate::view::apimachinery::pkg::api::resource::Quantity>>| {
+            let parsed = list.iter().flatten().map(|(k, v)| (k.clone(), Quantity::parse(&v.0)));
+            parsed.filter_map(|(k, v)| Some((k, v.ok()?))).collect::<Amounts>()
+        };
+        let demand = |container: &Container| match &container.resources {
+            Some(r) => Demand {
+                requests: amounts(&r.requests),
+                limits: amounts(&r.limits),
+                restartable: is_restartable(container),
+            },
+            None => Demand { restartable: is_restartable(container), ..Demand::default() },
+        };
+        Demands {
+            containers: spec.containers.iter().map(demand).collect(),
+            init: spec.init_containers.iter().flatten().map(demand).collect(),
+            pod: spec.resources.as_ref().map(|r| Demand {
+                requests: amounts(&r.requests),
+                limits: amounts(&r.limits),
+                restartable: false,
+            }),
+            overhead: amounts(&spec.overhead),
+        }
+    }
+
+    pub fn of_tree(pod: &Value) -> Demands {
+        let amounts = |tree: &Value, path: &str| {
+            tree::entries(tree, path).map(|(k, v)| (k.clone(), Quantity::of(v))).collect::<Amounts>()
+        };
+        let demand = |container: &Value| Demand {
+            requests: amounts(container, "resources.requests"),
+            limits: amounts(container, "resources.limits"),
+            restartable: tree::text(container, "restartPolicy") == "Always",
+        };
+        let spec = tree::at(pod, "spec");
+        Demands {
+            containers: tree::list(spec, "containers").iter().map(demand).collect(),
+            init: tree::list(spec, "initContainers").iter().map(demand).collect(),
+            pod: tree::has(spec, "resources").then(|| demand(spec)),
+            overhead: amounts(spec, "overhead"),
+        }
+    }
+
+    /// The largest sum of requests at any time of the pod's life, plus overhead; pod-level requests
+    /// take the place of the sum for the resources that they name.
+    pub fn requests(&self) -> Amounts {
+        let mut all = self.container_requests();
+        if let Some(pod) = &self.pod {
+            all.extend(pod.requests.iter().filter(|(name, _)| is_pod_level(name)).map(|(k, v)| (k.clone(), *v)));
+        }
+        add(&mut all, &self.overhead);
+        all
+    }
+
+    /// Like `requests`, of the containers alone.
+    pub fn container_requests(&self) -> Amounts {
+        self.peak(|demand| &demand.requests)
+    }
+
+    /// The largest sum of limits at any time, of the containers alone.
+    pub fn container_limits(&self) -> Amounts {
+        self.peak(|demand| &demand.limits)
+    }
+
+    fn peak(&self, of: fn(&Demand) -> &Amounts) -> Amounts {
+        let mut running = Amounts::new();
+        for container in &self.containers {
+            add(&mut running, of(container));
+        }
+        let (mut sidecars, mut starting) = (Amounts::new(), Amounts::new());
+        for container in &self.init {
+            let mut now = of(container).clone();
+            add(&mut now, &sidecars);
+            if container.restartable {
+                add(&mut sidecars, of(container));
+                add(&mut running, of(container));
+            }
+            raise(&mut starting, &now);
+        }
+        raise(&mut running, &starting);
+        running
+    }
+
+    /// Matches apis/core/v1/helper/qos: only positive amounts of cpu and memory count.
+    pub fn qos_class(&self) -> &'static str {
+        let all: Vec<&Demand> = match &self.pod {
+            Some(pod) => vec![pod],
+            None => self.containers.iter().chain(&self.init).collect(),
+        };
+        let counted = |amounts: &Amounts| -> Amounts {
+            let chosen =
+                amounts.iter().filter(|(name, q)| matches!(name.as_str(), "cpu" | "memory") && **q > Quantity::ZERO);
+            chosen.map(|(name, q)| (name.clone(), *q)).collect()
+        };
+        let (mut requests, mut limits, mut guaranteed) = (Amounts::new(), Amounts::new(), true);
+        for demand in all {
+            add(&mut requests, &counted(&demand.requests));
+            let of_this = counted(&demand.limits);
+            guaranteed &= of_this.len() == 2;
+            add(&mut limits, &of_this);
+        }
+        match () {
+            _ if requests.is_empty() && limits.is_empty() => "BestEffort",
+            _ if guaranteed && requests == limits => "Guaranteed",
+            _ => "Burstable",
+        }
+    }
+}
+
+/// The resources that `spec.resources` may name.
+pub fn is_pod_level(name: &str) -> bool {
+    matches!(name, "cpu" | "memory") || name.starts_with("hugepages-")
+}
+
+pub fn add(sum: &mut Amounts, more: &Amounts) {
+    for (name, amount) in more {
+        let slot = sum.entry(name.clone()).or_insert(Quantity::ZERO);
+        *slot = slot.plus(*amount);
+    }
+}
+
+/// Raises each amount to at least that of `floor`.
+fn raise(amounts: &mut Amounts, floor: &Amounts) {
+    for (name, amount) in floor {
+        let slot = amounts.entry(name.clone()).or_insert(*amount);
+        if *slot < *amount {
+            *slot = *amount;
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Service: one stable address and name for a changing set of pods.
+
+use serde_json::{Value, json};
+
+use super::shared::*;
+use crate::kind::{Context, DeleteStrategy, FieldSelector, Hooks, Kind};
+use crate::tree;
+use crate::validate::network;
+
+pub static SERVICE: Kind = Kind {
+    group: "",
+    version: "v1",
+    kind: "Service",
+    plural: "services",
+    singular: "service",
+    short_names: &["svc"],
+    categories: &["all"],
+    namespaced: true,
+    schema: "io.k8s.api.core.v1.Service",
+    verbs: ALL_VERBS,
+    subresources: &[body("proxy", "ServiceProxyOptions", "", PROXY), STATUS],
+    columns: &[
+        NAME,
+        column("Type", "How it can be reached.", |service, _| json!(tree::text(service, "spec.type"))),
+        column("Cluster-IP", "The address inside the cluster.", |service, _| {
+            let first = tree::list(service, "spec.clusterIPs").first().and_then(Value::as_str);
+            json!(first.unwrap_or("<none>"))
+        }),
+        column("External-IP", "The addresses outside the cluster.", |service, _| json!(external(service))),
+        column("Port(s)", "Its ports.", |service, _| json!(ports(service))),
+        AGE,
+        wide("Selector", "The labels of its pods.", |service, _| json!(labels_text(service, "spec.selector"))),
+    ],
+    field_selectors: &[
+        FieldSelector { name: "spec.clusterIP", value: |service| tree::text(service, "spec.clusterIP").into() },
+        FieldSelector { name: "spec.type", value: |service| tree::text(service, "spec.type").into() },
+    ],
+    versions: &[],
+    hooks: Hooks { prepare, default, validate: network::validate_service, warnings: network::service_warnings },
+    delete: DeleteStrategy::Immediate,
+};
+
+/// A created service has an empty status, which upstream shows (pkg/registry/core/service/strategy.go).
+fn prepare(service: &mut Value, old: Option<&Value>, context: &Context) {
+    split_status(service, old, context);
+    if old.is_none() {
+        service["status"] = json!({"loadBalancer": {}});
+    }
+}
+
+/// pkg/apis/core/v1/defaults.go, SetDefaults_Service.
+fn default(service: &mut Value) {
+    let Some(spec) = tree::child(service, "spec") else { return };
+    tree::set_default_text(spec, "sessionAffinity", "None");
+    if tree::text(spec, "sessionAffinity") == "ClientIP" {
+        if tree::int(spec, "sessionAffinityConfig.clientIP.timeoutSeconds").is_none() {
+            spec["sessionAffinityConfig"] = json!({"clientIP": {"timeoutSeconds": 10800}});
+        }
+    } else if tree::text(spec, "sessionAffinity") == "None"
+        && let Some(map) = spec.as_object_mut()
+    {
+        map.remove("sessionAffinityConfig");
+    }
+    tree::set_default_text(spec, "type", "ClusterIP");
+    for port in tree::each(spec, "ports") {
+        tree::set_default_text(port, "protocol", "TCP");
+        let number = tree::at(port, "port").clone();
+        let target = tree::at(port, "targetPort");
+        if target.is_null() || target == 0 || target == "" {
+            port["targetPort"] = number;
+        }
+    }
+    let kind = tree::text(spec, "type").to_string();
+    let external = matches!(kind.as_str(), "NodePort" | "LoadBalancer")
+        || (kind == "ClusterIP" && !tree::list(spec, "externalIPs").is_empty());
+    if external {
+        tree::set_default_text(spec, "externalTrafficPolicy", "Cluster");
+    }
+    if matches!(kind.as_str(), "NodePort" | "LoadBalancer" | "ClusterIP") {
+        tree::set_default(spec, "internalTrafficPolicy", "Cluster");
+    }
+    if kind == "LoadBalancer" {
+        tree::set_default(spec, "allocateLoadBalancerNodePorts", true);
+        let ingress = service.get_mut("status").and_then(|s| s.get_mut("loadBalancer"));
+        for entry in ingress.into_iter().flat_map(|balancer| tree::each(balancer, "ingress")) {
+            if !tree::text(entry, "ip").is_empty() {
+                tree::set_default(entry, "ipMode", "VIP");
+            }
+        }
+    }
+}
+
+fn external(service: &Value) -> String {
+    let mut ips: Vec<&str> = Vec::new();
+    let kind = tree::text(service, "spec.type");
+    match kind {
+        "ExternalName" => return tree::text(service, "spec.externalName").into(),
+        "LoadBalancer" => ips.extend(tree::list(service, "status.loadBalancer.ingress").iter().map(|entry| {
+            match tree::text(entry, "ip") {
+                "" => tree::text(entry, "hostname"),
+                ip => ip,
+            }
+        })),
+        "ClusterIP" | "NodePort" => {}
+        _ => return "<unknown>".into(),
+    }
+    ips.extend(tree::list(service, "spec.externalIPs").iter().filter_map(Value::as_str));
+    match kind {
+        _ if !ips.is_empty() => ips.join(","),
+        "LoadBalancer" => "<pending>".into(),
+        _ => "<none>".into(),
+    }
+}
+
+fn ports(service: &Value) -> String {
+    let ports: Vec<String> = tree::list(service, "spec.ports")
+        .iter()
+        .map(|port| {
+            let (number, protocol) = (tree::int(port, "port").unwrap_or(0), tree::text(port, "protocol"));
+            match tree::int(port, "nodePort").unwrap_or(0) {
+                0 => format!("{number}/{protocol}"),
+                node_port => format!("{number}:{node_port}/{protocol}"),
+            }
+        })
+        .collect();
+    if ports.is_empty() { "<none>".into() } else { ports.join(",") }
+}
