@@ -8,6 +8,8 @@
 
 /// Ages as kubectl prints them.
 pub mod age;
+/// Request bodies into trees: pruned, checked, canonical.
+pub mod decode;
 /// What a watch delivers.
 pub mod event;
 /// What one row of the kind table says.
@@ -18,6 +20,8 @@ pub mod kinds;
 pub mod object;
 /// Exact amounts of resources: `100m`, `1.5Gi`.
 pub mod quantity;
+/// What every type of the API looks like: a table of facts.
+pub mod schema;
 /// The error that a client gets: `Status`, and the field errors inside it.
 pub mod status;
 /// Reading a JSON tree by dotted paths.

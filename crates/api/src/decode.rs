@@ -1,0 +1,155 @@
+//! Request bodies into trees: JSON or YAML, pruned, checked and brought into the canonical form.
+//!
+//! One walk along the schema table does it all while the parser runs: unknown and duplicate fields
+//! (`fieldValidation`), type errors in upstream's words with their paths, numbers exact, times and
+//! quantities in their canonical form, and what Go would leave out (zero without a pointer) or always
+//! write (embedded objects). So clean JSON costs one parse. Upstream: sigs.k8s.io/json and
+//! apiserver endpoints/handlers (transformDecodeError).
+
+use serde::de::DeserializeSeed;
+use serde_json::Value;
+
+use crate::Status;
+use crate::schema::{self, Type};
+
+/// Keys, and values without a schema.
+mod any;
+/// Scalars with a form of their own: quantities, times, bytes.
+mod leaf;
+#[cfg(test)]
+mod tests;
+/// The walk along the schema.
+mod walk;
+
+use walk::{Root, Walk};
+
+/// What is done about unknown and duplicate fields (`fieldValidation`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FieldValidation {
+    /// Refused.
+    #[default]
+    Strict,
+    /// Dropped, with a warning each.
+    Warn,
+    /// Dropped.
+    Ignore,
+}
+
+impl FieldValidation {
+    /// The query parameter; empty is upstream's default, `Warn`. None: not a value of it.
+    pub fn parse(text: &str) -> Option<FieldValidation> {
+        match text {
+            "Strict" => Some(FieldValidation::Strict),
+            "" | "Warn" => Some(FieldValidation::Warn),
+            "Ignore" => Some(FieldValidation::Ignore),
+            _ => None,
+        }
+    }
+}
+
+/// A body in canonical form.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decoded {
+    pub value: Value,
+    /// For `Warning` headers: `unknown field "spec.foo"`.
+    pub warnings: Vec<String>,
+}
+
+/// Decodes the body of a create or update. Errors are BadRequest, or UnsupportedMediaType.
+pub fn decode(body: &[u8], content_type: &str, schema: &str, validation: FieldValidation) -> Result<Decoded, Status> {
+    let of = known(schema)?;
+    match media_type(content_type) {
+        "application/json" | "" => json(body, of, validation),
+        "application/yaml" | "application/x-yaml" | "text/yaml" => yaml(body, of, validation),
+        other => Err(unsupported(other)),
+    }
+}
+
+/// The same for a tree: what a patch has made of an object.
+pub fn tree(value: Value, schema: &str, validation: FieldValidation) -> Result<Decoded, Status> {
+    let of = known(schema)?;
+    let walk = Walk::new(validation);
+    let value = Root { walk: &walk, of }.deserialize(value).map_err(|e| unreadable(of, &e.to_string(), b""))?;
+    walk.finish(of, value)
+}
+
+/// YAML or JSON into a tree without a schema: the body of an apply patch.
+pub fn untyped(body: &[u8]) -> Result<Value, Status> {
+    if body.trim_ascii_start().first() == Some(&b'{')
+        && let Ok(value) = serde_json::from_slice(body)
+    {
+        return Ok(value);
+    }
+    let seed = |d: serde_saphyr::Deserializer<'_, '_>| any::Anything.deserialize(d);
+    serde_saphyr::with_deserializer_from_slice_with_options(body, yaml_options(), seed)
+        .map_err(|e| Status::bad_request(format!("error decoding YAML: {}", one_line(&e.to_string()))))
+}
+
+fn json(body: &[u8], of: &'static Type, validation: FieldValidation) -> Result<Decoded, Status> {
+    let walk = Walk::new(validation);
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let value = Root { walk: &walk, of }
+        .deserialize(&mut deserializer)
+        .and_then(|value| deserializer.end().map(|()| value))
+        .map_err(|e| unreadable(of, &e.to_string(), body))?;
+    walk.finish(of, value)
+}
+
+fn yaml(body: &[u8], of: &'static Type, validation: FieldValidation) -> Result<Decoded, Status> {
+    let walk = Walk::yaml(validation);
+    let seed = |d: serde_saphyr::Deserializer<'_, '_>| Root { walk: &walk, of }.deserialize(d);
+    let value = serde_saphyr::with_deserializer_from_slice_with_options(body, yaml_options(), seed)
+        .map_err(|e| unreadable(of, &one_line(&e.to_string()), body))?;
+    walk.finish(of, value)
+}
+
+/// As sigs.k8s.io/yaml reads it: YAML 1.1 booleans and octal numbers; duplicates are found by the walk.
+fn yaml_options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        legacy_octal_numbers: true,
+        strict_booleans: false,
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
+        with_snippet: false,
+    }
+}
+
+fn known(schema: &str) -> Result<&'static Type, Status> {
+    schema::get(schema).ok_or_else(|| Status::internal(format!("no schema {schema:?}")))
+}
+
+/// `application/json` of `application/json; charset=utf-8`.
+pub(crate) fn media_type(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or("").trim()
+}
+
+/// Upstream's NewUnsupportedMediaType error of the content negotiation.
+fn unsupported(found: &str) -> Status {
+    let message = format!(
+        "the body of the request was in an unknown format - accepted media types include: \
+         application/json, application/yaml (not {found})"
+    );
+    Status::new(crate::Reason::UnsupportedMediaType, message)
+}
+
+/// Upstream's words for a body that is no JSON at all: with the body's first 30 bytes.
+fn unreadable(of: &Type, why: &str, body: &[u8]) -> Status {
+    let kind = of.short_name();
+    Status::bad_request(format!(
+        "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; \
+         json parse error: {why} ({})",
+        summary(body)
+    ))
+}
+
+fn summary(body: &[u8]) -> String {
+    let (shown, more) = if body.len() > 30 { (&body[..30], " ...") } else { (body, "") };
+    match body.first() {
+        None => "<empty>".into(),
+        Some(b'{') => format!("{}{more}", String::from_utf8_lossy(shown)),
+        Some(_) => format!("{}{more}", shown.iter().map(|b| format!("{b:02x}")).collect::<String>()),
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split('\n').map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}

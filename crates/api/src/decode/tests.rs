@@ -1,0 +1,146 @@
+use serde_json::json;
+
+use super::*;
+
+const POD: &str = "io.k8s.api.core.v1.Pod";
+
+fn strict(body: &str) -> Result<Value, String> {
+    decode(body.as_bytes(), "application/json", POD, FieldValidation::Strict).map(|d| d.value).map_err(|s| s.message)
+}
+
+#[test]
+fn unknown_and_duplicate_fields_are_named_with_their_paths() {
+    let body = r#"{"kind":"Pod","spec":{"foo":1,"containers":[{"name":"a","name":"b","x":{}}],
+        "nodeSelector":{"a":"1","a":"2"}},"Metadata":{}}"#;
+    let errors = r#"unknown field "spec.foo", duplicate field "spec.containers[0].name", "#.to_string()
+        + r#"unknown field "spec.containers[0].x", duplicate field "spec.nodeSelector.a", unknown field "Metadata""#;
+    let wrapped = format!("Pod in version \"v1\" cannot be handled as a Pod: strict decoding error: {errors}");
+    assert_eq!(strict(body), Err(wrapped));
+
+    let warned = decode(body.as_bytes(), "application/json; charset=utf-8", POD, FieldValidation::Warn).unwrap();
+    assert_eq!(warned.warnings.join(", "), errors);
+    assert_eq!(warned.value["spec"]["containers"][0], json!({"name": "b", "resources": {}}));
+
+    let ignored = decode(body.as_bytes(), "application/json", POD, FieldValidation::Ignore).unwrap();
+    assert_eq!((ignored.warnings.len(), ignored.value), (0, warned.value));
+}
+
+#[test]
+fn type_errors_are_worded_as_go_words_them() {
+    let cases = [
+        (r#"{"spec":{"priority":"1"}}"#, "string into Go struct field PodSpec.spec.priority of type int32"),
+        (
+            r#"{"spec":{"priority":4294967296}}"#,
+            "number 4294967296 into Go struct field PodSpec.spec.priority of type int32",
+        ),
+        (r#"{"spec":{"priority":1.5}}"#, "number 1.5 into Go struct field PodSpec.spec.priority of type int32"),
+        (r#"{"spec":{"containers":{}}}"#, "object into Go struct field PodSpec.spec.containers of type []v1.Container"),
+        (
+            r#"{"spec":{"containers":[{"image":1}]}}"#,
+            "number into Go struct field Container.spec.containers.image of type string",
+        ),
+        (
+            r#"{"spec":{"containers":[{"imagePullPolicy":true}]}}"#,
+            "bool into Go struct field Container.spec.containers.imagePullPolicy of type v1.PullPolicy",
+        ),
+        (r#"{"metadata":{"labels":{"a":1}}}"#, "number into Go struct field ObjectMeta.metadata.labels of type string"),
+        (r#"{"metadata":[]}"#, "array into Go struct field Pod.metadata of type v1.ObjectMeta"),
+    ];
+    for (body, words) in cases {
+        let wanted = format!("Pod in version \"v1\" cannot be handled as a Pod: json: cannot unmarshal {words}");
+        assert_eq!(strict(body), Err(wanted), "{body}");
+    }
+}
+
+#[test]
+fn what_go_leaves_out_is_left_out_and_what_it_always_writes_is_there() {
+    let body = r#"{"spec":{"hostNetwork":false,"priority":0,"nodeName":"","nodeSelector":{},"tolerations":[],
+        "volumes":[{"name":"a","emptyDir":{}}],"containers":[{"name":"a","command":null}]},"metadata":null}"#;
+    let wanted = json!({"metadata": {}, "status": {}, "spec": {"priority": 0,
+        "volumes": [{"name": "a", "emptyDir": {}}], "containers": [{"name": "a", "resources": {}}]}});
+    assert_eq!(strict(body), Ok(wanted));
+}
+
+#[test]
+fn scalars_get_their_canonical_form() {
+    let body = r#"{"metadata":{"creationTimestamp":"2024-01-02T03:04:05.9+01:00","generation":9007199254740993},
+        "spec":{"containers":[{"name":"a","resources":{"limits":{"cpu":1.50,"memory":"1024Mi"}},
+        "livenessProbe":{"httpGet":{"port":80}},"readinessProbe":{"httpGet":{"port":"web"}}}]}}"#;
+    let pod = strict(body).unwrap();
+    assert_eq!(
+        pod["metadata"],
+        json!({"creationTimestamp": "2024-01-02T02:04:05Z", "generation": 9007199254740993i64})
+    );
+    let container = &pod["spec"]["containers"][0];
+    assert_eq!(container["resources"]["limits"], json!({"cpu": "1500m", "memory": "1Gi"}));
+    assert_eq!(container["livenessProbe"]["httpGet"]["port"], json!(80));
+    assert!(strict(r#"{"metadata":{"creationTimestamp":"yesterday"}}"#).unwrap_err().contains("parsing time"));
+    let secret = "io.k8s.api.core.v1.Secret";
+    let bad = decode(br#"{"data":{"a":"%%"}}"#, "application/json", secret, FieldValidation::Strict).unwrap_err();
+    assert!(bad.message.ends_with("illegal base64 data at input byte 0"), "{}", bad.message);
+}
+
+#[test]
+fn yaml_is_read_as_kubectl_reads_it() {
+    let body = "kind: Pod\nspec:\n  hostNetwork: yes\n  nodeSelector: {a: 'yes'}\n  volumes:\n  - name: v\n    \
+                configMap: {name: c, defaultMode: 0644}\n  containers:\n  - {name: a, name: b}\n";
+    let warned = decode(body.as_bytes(), "application/yaml", POD, FieldValidation::Warn).unwrap();
+    assert_eq!(warned.value["spec"]["hostNetwork"], json!(true));
+    assert_eq!(warned.value["spec"]["nodeSelector"], json!({"a": "yes"}));
+    assert_eq!(warned.value["spec"]["volumes"][0]["configMap"]["defaultMode"], json!(420));
+    assert_eq!(warned.warnings, ["key \"name\" already set in map"]);
+    assert_eq!(untyped(b"a: [1, on, null]\n").unwrap(), json!({"a": [1, true, null]}));
+}
+
+#[test]
+fn what_is_no_object_is_refused_with_its_first_bytes() {
+    let message = strict("{\"a\"").unwrap_err();
+    assert!(
+        message.starts_with("the object provided is unrecognized (must be of type Pod): couldn't get version/kind")
+    );
+    assert!(message.ends_with("({\"a\")"));
+    assert!(strict("[]").unwrap_err().ends_with("(5b5d)"));
+    assert!(strict(&"[".repeat(100_000)).is_err());
+    let other = decode(b"{}", "text/html", POD, FieldValidation::Strict).unwrap_err();
+    assert_eq!(other.code, 415);
+}
+
+#[test]
+fn a_tree_is_walked_like_a_body() {
+    let decoded = tree(json!({"spec": {"foo": 1, "priority": 5}}), POD, FieldValidation::Warn).unwrap();
+    assert_eq!(decoded.value, json!({"metadata": {}, "spec": {"priority": 5}, "status": {}}));
+    assert_eq!(decoded.warnings, ["unknown field \"spec.foo\""]);
+}
+
+/// One object of each kind with every field set: nothing of it is unknown or changed.
+#[test]
+fn the_testdata_of_every_kind_survives() {
+    let folder = std::path::Path::new("/work/shared/upstream/testdata");
+    let Ok(files) = std::fs::read_dir(folder) else {
+        eprintln!("skipped: no {}", folder.display());
+        return;
+    };
+    let mut checked = 0;
+    for file in files.flatten().map(|f| f.path()).filter(|p| p.extension().is_some_and(|e| e == "json")) {
+        let body = std::fs::read(&file).unwrap();
+        let wanted: Value = serde_json::from_slice(&body).unwrap();
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        let Some(schema) = schema_of(&wanted) else { continue };
+        let json = decode(&body, "application/json", schema, FieldValidation::Strict);
+        assert_eq!(json.map(|d| d.value), Ok(wanted.clone()), "{name}");
+        let text = std::fs::read(file.with_extension("yaml")).unwrap();
+        let yaml = decode(&text, "application/yaml", schema, FieldValidation::Strict);
+        assert_eq!(yaml.map(|d| d.value), Ok(wanted), "{name} as YAML");
+        checked += 1;
+    }
+    assert!(checked > 190, "{checked}");
+}
+
+/// The schema of an object whose group and version are in the table.
+fn schema_of(value: &Value) -> Option<&'static str> {
+    let (group, version) =
+        value["apiVersion"].as_str()?.rsplit_once('/').unwrap_or(("core", value["apiVersion"].as_str()?));
+    let tail = format!(".{version}.{}", value["kind"].as_str()?);
+    let package = format!(".{}.", group.split('.').next()?.replace("internal", "apiserverinternal"));
+    crate::schema::names().find(|n| n.ends_with(&tail) && (n.contains(&package) || n.contains(".meta.")))
+}

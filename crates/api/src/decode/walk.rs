@@ -1,0 +1,488 @@
+//! The walk along the schema: a serde seed per value, one visitor for all of them.
+//!
+//! It never fails on what the schema finds wrong: like Go's decoder it remembers the first type
+//! error and every strict error, and reads on. Only syntax errors end it. A value that Go would read
+//! as "not there" (null) comes back as `Value::Null` and is not stored.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+use super::any::{Anything, Key};
+use super::{Decoded, FieldValidation, leaf};
+use crate::Status;
+use crate::schema::{Field, Of, Shape, Type};
+
+/// Upstream reports no more strict errors than this.
+const STRICT_ERRORS_MAX: usize = 100;
+
+/// What the walk has found so far.
+pub struct Walk {
+    validation: FieldValidation,
+    yaml: bool,
+    found: RefCell<Found>,
+}
+
+#[derive(Default)]
+struct Found {
+    strict: Vec<String>,
+    wrong: Option<String>,
+}
+
+/// The object itself.
+pub struct Root<'w> {
+    pub walk: &'w Walk,
+    pub of: &'static Type,
+}
+
+/// Where the walk is: a chain on the stack, only printed when something is wrong.
+#[derive(Clone, Copy)]
+struct Path<'p> {
+    parent: Option<&'p Path<'p>>,
+    step: Step<'p>,
+}
+
+#[derive(Clone, Copy)]
+enum Step<'p> {
+    Root,
+    /// A field of a type.
+    Field(&'static Type, &'static Field),
+    Key(&'p str),
+    Index(usize),
+}
+
+#[derive(Clone, Copy)]
+struct Seed<'w, 'p> {
+    walk: &'w Walk,
+    of: &'static Of,
+    path: &'p Path<'p>,
+}
+
+impl Walk {
+    pub fn new(validation: FieldValidation) -> Walk {
+        Walk { validation, yaml: false, found: RefCell::default() }
+    }
+
+    pub fn yaml(validation: FieldValidation) -> Walk {
+        Walk { yaml: true, ..Walk::new(validation) }
+    }
+
+    /// The verdict: errors as upstream's transformDecodeError words them.
+    pub fn finish(self, of: &Type, value: Value) -> Result<Decoded, Status> {
+        let found = self.found.into_inner();
+        let (kind, version) = (of.short_name(), of.version());
+        let bad = |why: String| {
+            Err(Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}")))
+        };
+        if let Some(why) = found.wrong {
+            return bad(why);
+        }
+        if self.validation == FieldValidation::Strict && !found.strict.is_empty() {
+            return bad(format!("strict decoding error: {}", found.strict.join(", ")));
+        }
+        Ok(Decoded { value, warnings: found.strict })
+    }
+
+    fn strict(&self, what: &str, path: &Path, name: &str) {
+        if self.validation == FieldValidation::Ignore {
+            return;
+        }
+        let mut found = self.found.borrow_mut();
+        let text = format!("{what} {:?}", path.to_string_with(name));
+        if found.strict.len() < STRICT_ERRORS_MAX && !found.strict.contains(&text) {
+            found.strict.push(text);
+        }
+    }
+
+    fn duplicate(&self, path: &Path, name: &str) {
+        if self.yaml && self.validation != FieldValidation::Ignore {
+            // sigs.k8s.io/yaml says it with a line number, which the deserializer does not tell.
+            let text = format!("key {name:?} already set in map");
+            let mut found = self.found.borrow_mut();
+            if found.strict.len() < STRICT_ERRORS_MAX {
+                found.strict.push(text);
+            }
+            return;
+        }
+        self.strict("duplicate field", path, name);
+    }
+
+    fn wrong(&self, why: impl FnOnce() -> String) -> Value {
+        self.found.borrow_mut().wrong.get_or_insert_with(why);
+        Value::Null
+    }
+}
+
+impl Path<'_> {
+    /// `spec.containers[0].name`
+    fn to_string_with(self, name: &str) -> String {
+        let mut text = String::new();
+        self.write(&mut text);
+        if !text.is_empty() {
+            text.push('.');
+        }
+        text.push_str(name);
+        text
+    }
+
+    fn write(&self, text: &mut String) {
+        if let Some(parent) = self.parent {
+            parent.write(text);
+        }
+        let key = match self.step {
+            Step::Root => return,
+            Step::Index(at) => {
+                text.push_str(&format!("[{at}]"));
+                return;
+            }
+            Step::Field(_, field) => field.name,
+            Step::Key(key) => key,
+        };
+        if !text.is_empty() {
+            text.push('.');
+        }
+        text.push_str(key);
+    }
+
+    /// Go's path of struct fields, and the innermost struct: `Container.spec.containers.image`.
+    fn go(&self) -> Option<String> {
+        let mut names = Vec::new();
+        let mut owner = None;
+        let mut at = Some(self);
+        while let Some(path) = at {
+            if let Step::Field(of, field) = path.step {
+                owner = owner.or(Some(of));
+                names.push(field.name);
+                if let Some(embed) = field.embed {
+                    names.push(of.embeds[embed].name);
+                }
+            }
+            at = path.parent;
+        }
+        names.reverse();
+        owner.map(|of| format!("{}.{}", of.short_name(), names.join(".")))
+    }
+
+    /// The Go type of the value here: the field's own name for it, then its items'.
+    fn go_type(&self, of: &Of) -> String {
+        let mut depth = 0;
+        let mut at = Some(self);
+        while let Some(path) = at {
+            match path.step {
+                Step::Field(_, field) if !field.go.is_empty() && !matches!(of, Of::Type(_)) => {
+                    let mut go = field.go;
+                    for _ in 0..depth {
+                        go = go.strip_prefix("[]").or(go.split_once(']').map(|(_, rest)| rest)).unwrap_or("");
+                    }
+                    return if go.is_empty() { of.go_type() } else { go.to_string() };
+                }
+                Step::Field(..) | Step::Root => break,
+                Step::Key(_) | Step::Index(_) => depth += 1,
+            }
+            at = path.parent;
+        }
+        of.go_type()
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Root<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        struct Top<'w>(Root<'w>);
+        impl<'de> Visitor<'de> for Top<'_> {
+            type Value = Value;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Value, A::Error> {
+                object(self.0.walk, self.0.of, &Path { parent: None, step: Step::Root }, map)
+            }
+        }
+        deserializer.deserialize_any(Top(self))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Seed<'_, '_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl Seed<'_, '_> {
+    fn shape(&self) -> Option<Shape> {
+        self.of.target().map(|t| t.shape)
+    }
+
+    /// `json: cannot unmarshal string into Go struct field PodSpec.spec.priority of type int32`
+    fn mismatch(&self, found: &str) -> Value {
+        self.mismatch_as(found, None)
+    }
+
+    fn mismatch_as(&self, found: &str, wanted: Option<&str>) -> Value {
+        self.walk.wrong(|| {
+            let wanted = wanted.map_or_else(|| self.path.go_type(self.of), str::to_string);
+            match self.path.go() {
+                Some(field) => format!("json: cannot unmarshal {found} into Go struct field {field} of type {wanted}"),
+                None => format!("json: cannot unmarshal {found} into Go value of type {wanted}"),
+            }
+        })
+    }
+
+    fn checked(&self, text: Result<String, String>) -> Value {
+        match text {
+            Ok(text) => Value::String(text),
+            Err(why) => self.walk.wrong(|| why),
+        }
+    }
+
+    fn text(&self, text: Cow<str>) -> Value {
+        match (self.of, self.shape()) {
+            (Of::String, _) => Value::String(text.into_owned()),
+            (Of::Bytes, _) => self.checked(leaf::bytes(&text)),
+            (_, Some(Shape::Quantity)) => self.checked(leaf::quantity(&text)),
+            (_, Some(Shape::Time)) => self.checked(leaf::time(&text)),
+            (_, Some(Shape::MicroTime)) => self.checked(leaf::micro_time(&text)),
+            (_, Some(Shape::Duration | Shape::IntOrString | Shape::Raw | Shape::Json)) => {
+                Value::String(text.into_owned())
+            }
+            _ => self.mismatch("string"),
+        }
+    }
+
+    /// A number: exact as an integer if it is one.
+    fn number(&self, number: Number) -> Value {
+        let integer = number.as_i64();
+        let in_i32 = integer.is_some_and(|n| i32::try_from(n).is_ok());
+        match (self.of, self.shape()) {
+            (Of::Int64, _) if integer.is_some() => Value::Number(number),
+            (Of::Int32, _) if in_i32 => Value::Number(number),
+            (Of::Double, _) => Value::Number(number),
+            (Of::Int32 | Of::Int64, _) => self.mismatch(&format!("number {number}")),
+            (_, Some(Shape::IntOrString)) if in_i32 => Value::Number(number),
+            (_, Some(Shape::IntOrString)) => self.mismatch_as(&format!("number {number}"), Some("int32")),
+            (_, Some(Shape::Quantity)) => self.checked(leaf::quantity(&number.to_string())),
+            (_, Some(Shape::Raw | Shape::Json)) => Value::Number(number),
+            (_, Some(Shape::Time | Shape::MicroTime | Shape::Duration)) => self.mismatch_as("number", Some("string")),
+            _ => self.mismatch("number"),
+        }
+    }
+
+    fn boolean(&self, value: bool) -> Value {
+        match (self.of, self.shape()) {
+            (Of::Bool, _) | (_, Some(Shape::Raw | Shape::Json | Shape::SchemaOrBool)) => Value::Bool(value),
+            (_, Some(Shape::IntOrString)) => self.mismatch_as("bool", Some("int32")),
+            (_, Some(Shape::Time | Shape::MicroTime | Shape::Duration)) => self.mismatch_as("bool", Some("string")),
+            (_, Some(Shape::Quantity)) => self.checked(leaf::quantity(if value { "true" } else { "false" })),
+            _ => self.mismatch("bool"),
+        }
+    }
+}
+
+impl<'de> Visitor<'de> for Seed<'_, '_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        self.deserialize(deserializer)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
+        Ok(self.boolean(value))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+        Ok(self.number(value.into()))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+        Ok(self.number(value.into()))
+    }
+
+    fn visit_i128<E: Error>(self, value: i128) -> Result<Value, E> {
+        Ok(self.number(Number::from_f64(value as f64).ok_or_else(|| E::custom("number out of range"))?))
+    }
+
+    fn visit_u128<E: Error>(self, value: u128) -> Result<Value, E> {
+        Ok(self.number(Number::from_f64(value as f64).ok_or_else(|| E::custom("number out of range"))?))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        Ok(self.number(Number::from_f64(value).ok_or_else(|| E::custom("number is not finite"))?))
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        Ok(self.text(Cow::Borrowed(value)))
+    }
+
+    fn visit_string<E: Error>(self, value: String) -> Result<Value, E> {
+        Ok(self.text(Cow::Owned(value)))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        static STRING: Of = Of::String;
+        let of: &'static Of = match (self.of, self.shape()) {
+            (Of::List(of), _) => of,
+            (_, Some(Shape::Strings | Shape::SchemaOrStrings)) => &STRING,
+            (_, Some(Shape::SchemaOrArray)) => schema_props(self.of),
+            (_, Some(Shape::Raw | Shape::Json)) => return Anything.visit_seq(seq),
+            _ => {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                return Ok(self.mismatch("array"));
+            }
+        };
+        let mut items = Vec::with_capacity(seq.size_hint().unwrap_or(0).min(64));
+        loop {
+            let path = Path { parent: Some(self.path), step: Step::Index(items.len()) };
+            match seq.next_element_seed(Seed { walk: self.walk, of, path: &path })? {
+                Some(Value::Null) => items.push(zero(of)),
+                Some(value) => items.push(value),
+                None => return Ok(Value::Array(items)),
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        match (self.of, self.of.target()) {
+            (Of::Map(of), _) => values(self.walk, of, self.path, map),
+            (_, Some(of)) => match of.shape {
+                Shape::Object => object(self.walk, of, self.path, map),
+                Shape::SchemaOrArray | Shape::SchemaOrBool => {
+                    object(self.walk, schema_props(self.of).target().expect("it is a type"), self.path, map)
+                }
+                Shape::Raw | Shape::Json | Shape::FieldSet => Anything.visit_map(map),
+                Shape::Quantity => {
+                    while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                    Ok(self.checked(leaf::quantity("{")))
+                }
+                _ => {
+                    while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                    Ok(self.mismatch("object"))
+                }
+            },
+            _ => {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(self.mismatch("object"))
+            }
+        }
+    }
+}
+
+/// An object with fields: unknown ones are dropped, zero ones left out, embedded ones added.
+fn object<'de, A: MapAccess<'de>>(walk: &Walk, of: &'static Type, path: &Path, mut map: A) -> Result<Value, A::Error> {
+    let mut tree = Map::new();
+    let mut seen = Seen::default();
+    while let Some(key) = map.next_key_seed(Key)? {
+        let Some(field) = of.field(&key) else {
+            walk.strict("unknown field", path, &key);
+            map.next_value::<IgnoredAny>()?;
+            continue;
+        };
+        if seen.again(of, field) {
+            walk.duplicate(path, field.name);
+        }
+        let path = Path { parent: Some(path), step: Step::Field(of, field) };
+        let value = map.next_value_seed(Seed { walk, of: &field.of, path: &path })?;
+        if value.is_null() {
+            // A pointer, list or map is unset by a later null; Go ignores it for the rest.
+            if field.pointer || matches!(field.of, Of::List(_) | Of::Map(_) | Of::Type(_)) {
+                tree.remove(field.name);
+            }
+        } else if omitted(field, &value) {
+            tree.remove(field.name);
+        } else {
+            tree.insert(field.name.into(), value);
+        }
+    }
+    of.complete(&mut tree);
+    Ok(Value::Object(tree))
+}
+
+fn values<'de, A: MapAccess<'de>>(walk: &Walk, of: &'static Of, path: &Path, mut map: A) -> Result<Value, A::Error> {
+    let mut tree = Map::new();
+    while let Some(key) = map.next_key_seed(Key)? {
+        if tree.contains_key(&*key) {
+            walk.duplicate(path, &key);
+        }
+        let path = Path { parent: Some(path), step: Step::Key(&key) };
+        let value = map.next_value_seed(Seed { walk, of, path: &path })?;
+        tree.insert(key.to_string(), if value.is_null() { zero(of) } else { value });
+    }
+    Ok(Value::Object(tree))
+}
+
+/// Which fields of one object were read.
+#[derive(Default)]
+struct Seen(u64, Vec<&'static str>);
+
+impl Seen {
+    fn again(&mut self, of: &Type, field: &'static Field) -> bool {
+        // The field is an element of the type's list: its offset is its index.
+        let index = (std::ptr::from_ref(field) as usize - of.fields.as_ptr() as usize) / size_of::<Field>();
+        if index < 64 {
+            let bit = 1 << index;
+            let before = self.0 & bit != 0;
+            self.0 |= bit;
+            return before;
+        }
+        let before = self.1.contains(&field.name);
+        self.1.push(field.name);
+        before
+    }
+}
+
+/// What Go's `omitempty` leaves out.
+fn omitted(field: &Field, value: &Value) -> bool {
+    if field.always {
+        return false;
+    }
+    match value {
+        Value::Array(items) => items.is_empty() && field.of.target().is_none(),
+        Value::Object(map) => map.is_empty() && matches!(field.of, Of::Map(_)),
+        _ if field.pointer || field.of.target().is_some() => false,
+        Value::String(text) => text.is_empty(),
+        Value::Bool(value) => !value,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::Null => true,
+    }
+}
+
+/// What a null becomes in a list or map.
+fn zero(of: &Of) -> Value {
+    match of {
+        Of::String | Of::Bytes => Value::String(String::new()),
+        Of::Bool => Value::Bool(false),
+        Of::Int32 | Of::Int64 | Of::Double => Value::Number(0.into()),
+        Of::List(_) | Of::Map(_) => Value::Null,
+        Of::Type(link) => match link.get().shape {
+            Shape::Object => link.get().skeleton(),
+            Shape::Quantity => Value::String("0".into()),
+            _ => Value::Null,
+        },
+    }
+}
+
+/// The schema type that belongs to a `SchemaOr…` of the same package.
+fn schema_props(of: &'static Of) -> &'static Of {
+    let target = of.target().expect("only asked for types");
+    let package = target.name.rsplit_once('.').map_or("", |(package, _)| package);
+    let props = crate::schema::get(&format!("{package}.JSONSchemaProps")).expect("a test looks it up");
+    let holder = props.field("not").expect("a test looks it up");
+    &holder.of
+}
