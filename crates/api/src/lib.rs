@@ -22,8 +22,12 @@ pub mod object;
 pub mod quantity;
 /// What every type of the API looks like: a table of facts.
 pub mod schema;
+/// Label and field selectors.
+pub mod selector;
 /// The error that a client gets: `Status`, and the field errors inside it.
 pub mod status;
+/// What `kubectl get` prints, computed on the server.
+pub mod table;
 /// Reading a JSON tree by dotted paths.
 pub mod tree;
 /// All that is wrong with an object, field by field, in upstream's words.

@@ -4,8 +4,11 @@
 //! path. Matches pkg/apis/core/validation and its neighbours of Kubernetes 1.37; clients match on the
 //! texts. Shape and types were checked against the schema before.
 
+pub mod at;
 pub mod cluster;
 pub mod config;
 pub mod event;
+pub mod meta;
+pub mod names;
 pub mod network;
 pub mod pod;
