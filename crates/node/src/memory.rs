@@ -1,0 +1,260 @@
+//! What a pod's actor remembers between passes, and may forget: a restart rebuilds or repeats it.
+//!
+//! Attempts, back-off, addresses and exit codes are not here: they come from the runtime's list and
+//! the API object. Here stand the things under way (hooks, stops, pulls, probes) and the reasons why
+//! something waits. A restarted agent gives the whole grace again because this is empty then.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+
+/// Per pod UID; made when the actor starts.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    /// When this agent first saw the pod: the start time, unless the API has one.
+    pub born: Timestamp,
+    /// Node admission was asked and answered.
+    pub admitted: bool,
+    /// The node's refusal: the pod is Failed for this reason and never starts.
+    pub refused: Option<Verdict>,
+    /// The node's own validation refuses the pod: it stays Pending.
+    pub invalid: bool,
+    pub volumes: Stage,
+    pub sandbox: Stage,
+    /// Why a container waits, by name; upstream's reason cache.
+    pub waiting: BTreeMap<String, Waiting>,
+    /// A container that could not be made is not tried before this.
+    pub retry_at: BTreeMap<String, Timestamp>,
+    /// Back-off of pulls, by the image as the pod names it.
+    pub pulls: BTreeMap<String, PullBackoff>,
+    /// Work under way outside the actor.
+    pub busy: BTreeSet<Job>,
+    /// postStart hooks by container id; absent: none, or long done.
+    pub post_start: BTreeMap<String, PostStart>,
+    /// Containers being stopped, by id.
+    pub stops: BTreeMap<String, Stop>,
+    pub ending: Option<Ending>,
+    pub probes: BTreeMap<(String, ProbeKind), ProbeState>,
+    /// Termination messages by container id.
+    pub messages: BTreeMap<String, String>,
+    /// Volumes were taken down after the end.
+    pub torn_down: bool,
+    /// Sandboxes were removed after the final status was accepted: nothing is reported any more.
+    pub removing: bool,
+    /// Resources that a resize was decided for, by container name, and the condition it left.
+    pub resize: Resize,
+}
+
+/// Something that must be done once before containers start.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Stage {
+    #[default]
+    New,
+    Ready,
+    /// Not tried again before the time.
+    Failed(Timestamp),
+}
+
+/// A waiting state that only an attempt could tell.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Waiting {
+    pub reason: String,
+    pub message: String,
+}
+
+/// Why the node calls a pod Failed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Verdict {
+    pub reason: String,
+    pub message: String,
+    /// Also a DisruptionTarget condition, reason TerminationByKubelet.
+    pub disruption: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct PullBackoff {
+    pub delay: SignedDuration,
+    pub until: Timestamp,
+    /// Why the last pull failed.
+    pub error: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Job {
+    Volumes,
+    Sandbox,
+    /// Pull, create and start of a container, by name.
+    Start(String),
+    /// A sandbox being stopped, by id.
+    StopSandbox(String),
+    Teardown,
+    /// The sandboxes and the object being removed.
+    Finish,
+    Refresh,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum PostStart {
+    Running,
+    /// The container is to be killed for it.
+    Failed,
+}
+
+/// One container being stopped.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stop {
+    pub since: Timestamp,
+    /// Whole seconds in force.
+    pub grace: i64,
+    pub hook: Hook,
+    pub signalled: Option<Timestamp>,
+    pub kill_at: Option<Timestamp>,
+    pub killed: bool,
+    /// A new instance follows whatever the restart policy says (its image was changed).
+    pub replace: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Hook {
+    NotYet,
+    Running,
+    Done(Timestamp),
+}
+
+/// The whole pod being ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ending {
+    pub since: Timestamp,
+    pub grace: i64,
+    pub verdict: Option<Verdict>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ProbeKind {
+    Startup,
+    Liveness,
+    Readiness,
+}
+
+impl ProbeKind {
+    /// As events print it.
+    pub fn title(self) -> &'static str {
+        match self {
+            ProbeKind::Startup => "Startup",
+            ProbeKind::Liveness => "Liveness",
+            ProbeKind::Readiness => "Readiness",
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ProbeState {
+    /// What counts: None until the first decision.
+    pub result: Option<bool>,
+    /// The last single outcome, and how many in a row were like it.
+    pub last: Option<bool>,
+    pub in_a_row: i32,
+    pub running: bool,
+    pub next_at: Option<Timestamp>,
+}
+
+/// In-place resize as it stands.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Resize {
+    /// `Deferred` or `Infeasible`, with its message.
+    pub pending: Option<Waiting>,
+    /// Under way; a message where it failed.
+    pub in_progress: Option<String>,
+}
+
+impl Memory {
+    pub fn new(born: Timestamp) -> Memory {
+        Memory {
+            born,
+            admitted: false,
+            refused: None,
+            invalid: false,
+            volumes: Stage::New,
+            sandbox: Stage::New,
+            waiting: BTreeMap::new(),
+            retry_at: BTreeMap::new(),
+            pulls: BTreeMap::new(),
+            busy: BTreeSet::new(),
+            post_start: BTreeMap::new(),
+            stops: BTreeMap::new(),
+            ending: None,
+            probes: BTreeMap::new(),
+            messages: BTreeMap::new(),
+            torn_down: false,
+            removing: false,
+            resize: Resize::default(),
+        }
+    }
+
+    /// The pod's end begins, or its grace shrinks: what is under way is held to it from now on.
+    pub fn begin_ending(&mut self, now: Timestamp, grace: i64, verdict: Option<Verdict>) {
+        match &mut self.ending {
+            None => self.ending = Some(Ending { since: now, grace, verdict }),
+            Some(ending) => {
+                ending.since = now;
+                ending.grace = ending.grace.min(grace);
+                ending.verdict = ending.verdict.take().or(verdict);
+            }
+        }
+        for stop in self.stops.values_mut() {
+            stop.replace = false;
+            stop.shrink(now, grace);
+        }
+    }
+
+    pub fn begin_stop(&mut self, id: &str, now: Timestamp, grace: i64, replace: bool) {
+        self.stops.entry(id.to_owned()).or_insert(Stop {
+            since: now,
+            grace,
+            hook: Hook::NotYet,
+            signalled: None,
+            kill_at: None,
+            killed: false,
+            replace,
+        });
+    }
+
+    /// Forgets what belonged to containers that no longer exist.
+    pub fn retain(&mut self, exists: impl Fn(&str) -> bool) {
+        self.post_start.retain(|id, _| exists(id));
+        self.stops.retain(|id, _| exists(id));
+        self.probes.retain(|(id, _), _| exists(id));
+        self.messages.retain(|id, _| exists(id));
+    }
+}
+
+impl Stop {
+    /// A shorter grace takes effect at once, counted from now; a longer one changes nothing.
+    fn shrink(&mut self, now: Timestamp, grace: i64) {
+        let ends = self.since + SignedDuration::from_secs(self.grace);
+        let new_end = now + SignedDuration::from_secs(grace);
+        if new_end < ends {
+            self.grace = grace + (now.as_second() - self.since.as_second()).max(0);
+            let floor = now + SignedDuration::from_secs(grace.max(crate::plan::termination::GRACE_FLOOR));
+            self.kill_at = self.kill_at.map(|at| at.min(floor));
+        }
+    }
+}
+
+impl ProbeState {
+    /// Takes one outcome in; returns true where the result changed. Upstream: prober/worker.go.
+    pub fn note(&mut self, success: bool, success_threshold: i32, failure_threshold: i32) -> bool {
+        if self.last == Some(success) {
+            self.in_a_row += 1;
+        } else {
+            self.last = Some(success);
+            self.in_a_row = 1;
+        }
+        let needed = if success { success_threshold } else { failure_threshold };
+        if self.in_a_row < needed.max(1) || self.result == Some(success) {
+            return false;
+        }
+        self.result = Some(success);
+        true
+    }
+}

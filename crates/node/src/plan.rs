@@ -1,0 +1,252 @@
+//! What is to be done for one pod now: pure, synchronous, empty at the fixpoint.
+//!
+//! `plan(situation) → Plan`: actions, and the moment at which time alone would change the answer.
+//! The actor performs the actions, looks again and plans again. Upstream's counterpart is
+//! kuberuntime's computePodActions together with the pod workers' states.
+
+/// Restart back-off, anchored at an instance's end.
+pub mod backoff;
+/// Init containers in order, with sidecars among them.
+pub mod init;
+/// When each probe of a running container is due.
+pub mod probes;
+/// Containers that should be running.
+pub mod regular;
+/// Stopping a container, and a whole pod.
+pub mod termination;
+
+use api::view::api::core::v1 as core;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::memory::{Job, Memory, ProbeKind, Stage, Verdict};
+use crate::observe::{Seen, attempt_of};
+use crate::pod;
+
+/// All that a plan may depend on.
+pub struct Situation<'a> {
+    pub pod: &'a core::Pod,
+    pub seen: &'a Seen,
+    pub memory: &'a Memory,
+    pub facts: &'a Facts,
+    /// False once the pod is no longer in the API (or its manifest is gone).
+    pub wanted: bool,
+    /// The server has accepted the status that `report` gives for what is seen.
+    pub settled: bool,
+    pub now: Timestamp,
+}
+
+/// What plan and report know of the node.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    pub node_name: String,
+    /// In order of preference.
+    pub host_ips: Vec<String>,
+    /// `gousse` in `gousse://<id>`.
+    pub runtime: String,
+    /// Cap of the restart back-off (maxContainerRestartPeriod).
+    pub backoff_max: SignedDuration,
+}
+
+/// One idempotent step on runtime, network or volumes, or one note to remember.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    PrepareVolumes,
+    /// Network and sandbox; `changed` where a former one was lost.
+    RunSandbox {
+        attempt: u32,
+        changed: bool,
+    },
+    /// Image, environment, create, start, postStart. `backoff`: seconds that apply after its end.
+    Start {
+        name: String,
+        attempt: u32,
+        backoff: i64,
+    },
+    RemoveContainer {
+        id: String,
+    },
+    /// Why a container waits; told as an event too.
+    NoteWaiting {
+        name: String,
+        reason: &'static str,
+        message: String,
+    },
+    BeginStop {
+        id: String,
+        name: String,
+        grace: i64,
+        message: String,
+        replace: bool,
+    },
+    PreStop {
+        id: String,
+        name: String,
+        budget: i64,
+    },
+    /// The stop signal; KILL follows after so many seconds.
+    StopSignal {
+        id: String,
+        kill_after: i64,
+    },
+    Kill {
+        id: String,
+    },
+    Probe {
+        id: String,
+        name: String,
+        kind: ProbeKind,
+    },
+    /// The pod's end begins, or its grace shrinks.
+    BeginEnding {
+        grace: i64,
+        verdict: Option<Verdict>,
+    },
+    /// Kills what is left in it and lets its network go.
+    StopSandbox {
+        id: String,
+    },
+    TeardownVolumes,
+    /// Forgets all sandboxes, then deletes the object at the server if it is to go.
+    Finish,
+    /// New limits for a running container.
+    Resize {
+        id: String,
+        name: String,
+    },
+}
+
+/// The actions due now, and when to look again if nothing else happens.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    pub actions: Vec<Action>,
+    pub wake_at: Option<Timestamp>,
+}
+
+impl Plan {
+    pub(crate) fn push(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+
+    pub(crate) fn wake(&mut self, at: Timestamp) {
+        self.wake_at = Some(self.wake_at.map_or(at, |w| w.min(at)));
+    }
+}
+
+pub fn plan(s: &Situation<'_>) -> Plan {
+    let mut out = Plan::default();
+    if s.memory.invalid && s.wanted && !pod::is_deleting(s.pod) {
+        return out;
+    }
+    match end_of(s, &mut out) {
+        Some(end) => termination::end(s, &mut out, end),
+        None => run(s, &mut out),
+    }
+    out
+}
+
+/// Why a pod has to end.
+pub struct End {
+    pub grace: i64,
+    pub verdict: Option<Verdict>,
+}
+
+/// Whether, and with what grace, the pod is to end. Order: gone, deleted, deadline, done.
+fn end_of(s: &Situation<'_>, out: &mut Plan) -> Option<End> {
+    let spec_grace = pod::spec_grace(s.pod).max(1);
+    if !s.wanted && !pod::is_static(s.pod) {
+        // Unknown to the server: ended shortly (pod_workers.go).
+        return Some(End { grace: 1, verdict: None });
+    }
+    if !s.wanted {
+        return Some(End { grace: spec_grace, verdict: None });
+    }
+    if pod::is_deleting(s.pod) {
+        let recorded = s.pod.metadata.deletion_grace_period_seconds;
+        return Some(End { grace: recorded.unwrap_or(spec_grace).max(1), verdict: None });
+    }
+    if let Some(refused) = &s.memory.refused {
+        return Some(End { grace: 1, verdict: Some(refused.clone()) });
+    }
+    if pod::is_terminal(pod::phase(s.pod)) {
+        return Some(End { grace: spec_grace, verdict: None });
+    }
+    if let Some(ending) = &s.memory.ending {
+        return Some(End { grace: ending.grace, verdict: ending.verdict.clone() });
+    }
+    if let Some(deadline) = deadline(s) {
+        if s.now >= deadline {
+            return Some(End { grace: spec_grace, verdict: Some(deadline_exceeded()) });
+        }
+        out.wake(deadline);
+    }
+    regular::is_finished(s).then_some(End { grace: spec_grace, verdict: None })
+}
+
+/// Start time plus activeDeadlineSeconds (kubelet active_deadline.go).
+fn deadline(s: &Situation<'_>) -> Option<Timestamp> {
+    let seconds = s.pod.spec.as_ref()?.active_deadline_seconds?;
+    Some(start_time(s.pod, s.memory) + SignedDuration::from_secs(seconds))
+}
+
+pub fn start_time(pod: &core::Pod, memory: &Memory) -> Timestamp {
+    pod.status.as_ref().and_then(|s| s.start_time.as_ref()).map_or(memory.born, |t| t.0)
+}
+
+fn deadline_exceeded() -> Verdict {
+    Verdict {
+        reason: "DeadlineExceeded".into(),
+        message: "Pod was active on the node longer than the specified deadline".into(),
+        disruption: false,
+    }
+}
+
+/// Volumes and sandbox side by side, then init containers, then the regular ones.
+fn run(s: &Situation<'_>, out: &mut Plan) {
+    let volumes = stage(s, out, &s.memory.volumes, Job::Volumes, Action::PrepareVolumes);
+    let Some(sandbox) = s.seen.current() else {
+        return replace_sandbox(s, out);
+    };
+    if !volumes {
+        return;
+    }
+    for part in pod::parts(s.pod).iter().filter(|p| p.role == pod::Role::Ephemeral) {
+        if s.seen.latest(part.name()).is_none() {
+            regular::start(s, out, part);
+        }
+    }
+    if init::plan(s, out) {
+        regular::plan(s, out);
+    }
+    regular::prune(s, out, sandbox);
+}
+
+/// A lost sandbox is let go, then the next one made.
+fn replace_sandbox(s: &Situation<'_>, out: &mut Plan) {
+    let latest = s.seen.latest_sandbox();
+    for old in &s.seen.sandboxes {
+        let job = Job::StopSandbox(old.id.0.clone());
+        if s.seen.attached.contains(&old.id.0) || old.ready {
+            if !s.memory.busy.contains(&job) {
+                out.push(Action::StopSandbox { id: old.id.0.clone() });
+            }
+            return;
+        }
+    }
+    let attempt = latest.map_or(0, |old| attempt_of(old) + 1);
+    stage(s, out, &s.memory.sandbox, Job::Sandbox, Action::RunSandbox { attempt, changed: latest.is_some() });
+}
+
+/// True once a stage is ready; else plans it, unless it is under way or backing off.
+fn stage(s: &Situation<'_>, out: &mut Plan, stage: &Stage, job: Job, action: Action) -> bool {
+    match stage {
+        _ if s.memory.busy.contains(&job) => {}
+        // A sandbox that was ready and is gone again is made anew.
+        Stage::Ready if job != Job::Sandbox => return true,
+        Stage::Failed(at) if s.now < *at => out.wake(*at),
+        _ => out.push(action),
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests;

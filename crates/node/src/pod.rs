@@ -1,0 +1,311 @@
+//! A pod as the node reads it: its containers in their roles, its identity, its effective settings.
+//!
+//! Views are decoded for one pass and dropped (a decoded pod takes ten times its bytes). Everything
+//! here is a plain question with an answer; nothing decides.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use api::view::api::core::v1 as core;
+use api::view::apimachinery::pkg::api::resource::Quantity;
+
+/// Labels that every sandbox and container carries, by the names that a kubelet gives them.
+pub const LABEL_POD_NAME: &str = "io.kubernetes.pod.name";
+pub const LABEL_POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
+pub const LABEL_POD_UID: &str = "io.kubernetes.pod.uid";
+pub const LABEL_CONTAINER_NAME: &str = "io.kubernetes.container.name";
+
+/// How often this pod's sandbox was made before, as a decimal.
+pub const NOTE_ATTEMPT: &str = "gousse.attempt";
+/// The sandbox's addresses, joined by commas: fixed when it was made.
+pub const NOTE_ADDRESSES: &str = "gousse.addresses";
+/// Seconds of back-off that apply once this container has ended.
+pub const NOTE_BACKOFF: &str = "gousse.backoff";
+/// The host's path of the termination message, and what to do without one.
+pub const NOTE_MESSAGE_PATH: &str = "gousse.message-path";
+pub const NOTE_MESSAGE_POLICY: &str = "gousse.message-policy";
+/// `repository@digest` as the status shows it.
+pub const NOTE_IMAGE_REF: &str = "gousse.image-ref";
+/// The image's name as the runtime resolves it.
+pub const NOTE_IMAGE_NAME: &str = "gousse.image-name";
+/// Set where the runtime was told more than signals: the name of the stop signal.
+pub const NOTE_STOP_SIGNAL: &str = "gousse.stop-signal";
+/// The resources that this container was last given, as the pod's own JSON.
+pub const NOTE_RESOURCES: &str = "gousse.resources";
+
+/// Annotations of static pods and their mirrors.
+pub const CONFIG_SOURCE: &str = "kubernetes.io/config.source";
+pub const CONFIG_HASH: &str = "kubernetes.io/config.hash";
+pub const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
+pub const CONFIG_SEEN: &str = "kubernetes.io/config.seen";
+
+/// What a container is to its pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Runs to its end before its followers start.
+    Init,
+    /// An init container with `restartPolicy: Always`: runs beside the regular ones.
+    Sidecar,
+    Regular,
+    /// Added later for debugging; never restarted.
+    Ephemeral,
+}
+
+/// One container of a pod.
+pub struct Part<'a> {
+    pub role: Role,
+    /// Its place in its own list.
+    pub index: usize,
+    pub spec: Cow<'a, core::Container>,
+    /// Ephemeral only: whose PID namespace it joins.
+    pub target: Option<&'a str>,
+}
+
+impl Part<'_> {
+    pub fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    /// Where events point: `spec.containers{name}`.
+    pub fn field_path(&self) -> String {
+        let list = match self.role {
+            Role::Init | Role::Sidecar => "initContainers",
+            Role::Regular => "containers",
+            Role::Ephemeral => "ephemeralContainers",
+        };
+        format!("spec.{list}{{{}}}", self.spec.name)
+    }
+
+    pub fn image(&self) -> &str {
+        self.spec.image.as_deref().unwrap_or("")
+    }
+
+    pub fn pre_stop(&self) -> Option<&core::LifecycleHandler> {
+        self.spec.lifecycle.as_ref()?.pre_stop.as_ref()
+    }
+
+    pub fn post_start(&self) -> Option<&core::LifecycleHandler> {
+        self.spec.lifecycle.as_ref()?.post_start.as_ref()
+    }
+}
+
+/// All containers: init ones and sidecars in their order, regular, ephemeral.
+pub fn parts(pod: &core::Pod) -> Vec<Part<'_>> {
+    let Some(spec) = &pod.spec else { return Vec::new() };
+    let mut all = Vec::new();
+    for (index, c) in spec.init_containers.iter().flatten().enumerate() {
+        let role = if c.restart_policy.as_deref() == Some("Always") { Role::Sidecar } else { Role::Init };
+        all.push(Part { role, index, spec: Cow::Borrowed(c), target: None });
+    }
+    for (index, c) in spec.containers.iter().enumerate() {
+        all.push(Part { role: Role::Regular, index, spec: Cow::Borrowed(c), target: None });
+    }
+    for (index, e) in spec.ephemeral_containers.iter().flatten().enumerate() {
+        let target = e.target_container_name.as_deref().filter(|t| !t.is_empty());
+        all.push(Part { role: Role::Ephemeral, index, spec: Cow::Owned(plain(e)), target });
+    }
+    all
+}
+
+pub fn part<'a>(pod: &'a core::Pod, name: &str) -> Option<Part<'a>> {
+    parts(pod).into_iter().find(|p| p.name() == name)
+}
+
+/// An ephemeral container as an ordinary one: the fields are the same.
+fn plain(e: &core::EphemeralContainer) -> core::Container {
+    let e = e.clone();
+    core::Container {
+        args: e.args,
+        command: e.command,
+        env: e.env,
+        env_from: e.env_from,
+        image: e.image,
+        image_pull_policy: e.image_pull_policy,
+        lifecycle: e.lifecycle,
+        liveness_probe: e.liveness_probe,
+        name: e.name,
+        ports: e.ports,
+        readiness_probe: e.readiness_probe,
+        resize_policy: e.resize_policy,
+        resources: e.resources,
+        restart_policy: e.restart_policy,
+        restart_policy_rules: e.restart_policy_rules,
+        security_context: e.security_context,
+        startup_probe: e.startup_probe,
+        stdin: e.stdin,
+        stdin_once: e.stdin_once,
+        termination_message_path: e.termination_message_path,
+        termination_message_policy: e.termination_message_policy,
+        tty: e.tty,
+        volume_devices: e.volume_devices,
+        volume_mounts: e.volume_mounts,
+        working_dir: e.working_dir,
+    }
+}
+
+pub fn name(pod: &core::Pod) -> &str {
+    pod.metadata.name.as_deref().unwrap_or("")
+}
+
+pub fn namespace(pod: &core::Pod) -> &str {
+    pod.metadata.namespace.as_deref().unwrap_or("")
+}
+
+pub fn uid(pod: &core::Pod) -> &str {
+    pod.metadata.uid.as_deref().unwrap_or("")
+}
+
+/// `name_namespace(uid)`, as messages name a pod.
+pub fn full_name(pod: &core::Pod) -> String {
+    format!("{}_{}({})", name(pod), namespace(pod), uid(pod))
+}
+
+pub fn restart_policy(pod: &core::Pod) -> &str {
+    pod.spec.as_ref().and_then(|s| s.restart_policy.as_deref()).unwrap_or("Always")
+}
+
+pub fn host_network(pod: &core::Pod) -> bool {
+    pod.spec.as_ref().and_then(|s| s.host_network).unwrap_or(false)
+}
+
+pub fn is_deleting(pod: &core::Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_some()
+}
+
+pub fn phase(pod: &core::Pod) -> &str {
+    pod.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or("")
+}
+
+pub fn is_terminal(phase: &str) -> bool {
+    phase == "Succeeded" || phase == "Failed"
+}
+
+pub fn annotation<'a>(pod: &'a core::Pod, key: &str) -> Option<&'a str> {
+    pod.metadata.annotations.as_ref()?.get(key).map(String::as_str)
+}
+
+/// From a manifest directory rather than the API.
+pub fn is_static(pod: &core::Pod) -> bool {
+    annotation(pod, CONFIG_SOURCE).is_some_and(|s| s != "api")
+}
+
+/// The API's image of a static pod.
+pub fn is_mirror(pod: &core::Pod) -> bool {
+    annotation(pod, CONFIG_MIRROR).is_some()
+}
+
+/// Static pods, and those of the system's priority: not evicted, shut down last.
+pub fn is_critical(pod: &core::Pod) -> bool {
+    is_static(pod) || is_mirror(pod) || pod.spec.as_ref().and_then(|s| s.priority).unwrap_or(0) >= 2_000_000_000
+}
+
+/// Seconds between the stop signal's turn and the kill, before deletion shortens it.
+pub fn spec_grace(pod: &core::Pod) -> i64 {
+    pod.spec.as_ref().and_then(|s| s.termination_grace_period_seconds).unwrap_or(30)
+}
+
+/// The container's status as the API has it.
+pub fn old_status<'a>(pod: &'a core::Pod, name: &str) -> Option<&'a core::ContainerStatus> {
+    let status = pod.status.as_ref()?;
+    let lists = [&status.container_statuses, &status.init_container_statuses, &status.ephemeral_container_statuses];
+    lists.into_iter().flatten().flatten().find(|s| s.name == name)
+}
+
+/// Restart decided by the container's own rules and policy, then the pod's
+/// (kuberuntime ShouldContainerBeRestarted; KEP 5307).
+pub fn restarts_after(pod: &core::Pod, part: &Part<'_>, exit_code: i32) -> bool {
+    if part.role == Role::Ephemeral {
+        return false;
+    }
+    if part.role == Role::Sidecar {
+        return true;
+    }
+    for rule in part.spec.restart_policy_rules.iter().flatten() {
+        let Some(on) = &rule.exit_codes else { continue };
+        let listed = on.values.iter().flatten().any(|v| *v == exit_code);
+        let matches = if on.operator == "NotIn" { !listed } else { listed };
+        if matches && rule.action == "Restart" {
+            return true;
+        }
+    }
+    let policy = part.spec.restart_policy.as_deref().unwrap_or_else(|| restart_policy(pod));
+    match policy {
+        "Never" => false,
+        "OnFailure" => exit_code != 0,
+        // An init container that succeeded is done, whatever the policy.
+        _ => part.role != Role::Init || exit_code != 0,
+    }
+}
+
+/// BestEffort, Burstable or Guaranteed: the API's, or worked out as upstream's qos.ComputePodQOS.
+pub fn qos(pod: &core::Pod) -> &'static str {
+    match pod.status.as_ref().and_then(|s| s.qos_class.as_deref()) {
+        Some("Guaranteed") => return "Guaranteed",
+        Some("Burstable") => return "Burstable",
+        Some("BestEffort") => return "BestEffort",
+        _ => {}
+    }
+    let Some(spec) = &pod.spec else { return "BestEffort" };
+    let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let mut any = false;
+    let mut guaranteed = true;
+    for c in containers {
+        let limits = c.resources.as_ref().and_then(|r| r.limits.as_ref());
+        let requests = c.resources.as_ref().and_then(|r| r.requests.as_ref());
+        for resource in ["cpu", "memory"] {
+            let limit = limits.map_or(0, |l| milli(l, resource));
+            let request = requests.filter(|r| r.contains_key(resource)).map_or(limit, |r| milli(r, resource));
+            any |= limit > 0 || request > 0;
+            guaranteed &= limit > 0 && limit == request;
+        }
+    }
+    match (any, guaranteed) {
+        (false, _) => "BestEffort",
+        (_, true) => "Guaranteed",
+        _ => "Burstable",
+    }
+}
+
+/// A quantity in thousandths; 0 where it is absent or unreadable.
+pub fn milli(of: &BTreeMap<String, Quantity>, resource: &str) -> i64 {
+    of.get(resource).map_or(0, |q| quantity_milli(&q.0))
+}
+
+/// A quantity in whole units, rounded up; 0 where it is absent.
+pub fn whole(of: &BTreeMap<String, Quantity>, resource: &str) -> i64 {
+    let m = of.get(resource).map_or(0, |q| quantity_milli(&q.0));
+    m.div_euclid(1000) + i64::from(m.rem_euclid(1000) > 0)
+}
+
+/// `1500m`, `2`, `1Gi`, `1e3` in thousandths, saturating. Objects here were validated by the server,
+/// so what does not parse counts as 0.
+pub fn quantity_milli(text: &str) -> i64 {
+    let text = text.trim();
+    let split = text.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-'))).unwrap_or(text.len());
+    let (number, suffix) = text.split_at(split);
+    let Ok(number) = number.parse::<f64>() else { return 0 };
+    let factor: f64 = match suffix {
+        "" => 1.0,
+        "n" => 1e-9,
+        "u" => 1e-6,
+        "m" => 1e-3,
+        "k" => 1e3,
+        "M" => 1e6,
+        "G" => 1e9,
+        "T" => 1e12,
+        "P" => 1e15,
+        "E" => 1e18,
+        "Ki" => 1024f64,
+        "Mi" => 1024f64.powi(2),
+        "Gi" => 1024f64.powi(3),
+        "Ti" => 1024f64.powi(4),
+        "Pi" => 1024f64.powi(5),
+        "Ei" => 1024f64.powi(6),
+        exponent => match exponent.strip_prefix(['e', 'E']).and_then(|e| e.parse::<i32>().ok()) {
+            Some(e) => 10f64.powi(e),
+            None => return 0,
+        },
+    };
+    // Rounded up like resource.Quantity.MilliValue; floats are exact for all sizes that machines have.
+    (number * factor * 1000.0 - 1e-9).ceil() as i64
+}

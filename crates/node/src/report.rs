@@ -1,0 +1,112 @@
+//! The status of a pod, from what was seen: pure; the server's copy is only the starting point.
+//!
+//! Upstream's counterpart is kubelet_pods.go generateAPIPodStatus with the status manager's rules:
+//! terminal phases never change again, reason and message live as long as the phase does, foreign
+//! conditions are kept, no write where nothing changed.
+
+/// The pod's conditions, in upstream's order.
+pub mod conditions;
+/// One status per container.
+pub mod containers;
+/// What differs from the server's copy, as a strategic merge patch.
+pub mod patch;
+/// Pending, Running, Succeeded, Failed.
+pub mod phase;
+
+use api::view::api::core::v1 as core;
+use api::view::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::plan::{Situation, start_time};
+use crate::pod::{self, Role};
+
+/// The whole status as the server should have it.
+pub fn report(s: &Situation<'_>) -> core::PodStatus {
+    let old = s.pod.status.clone().unwrap_or_default();
+    let over = is_over(s);
+    let mut status = core::PodStatus { qos_class: Some(pod::qos(s.pod).into()), ..old.clone() };
+    status.init_container_statuses = list(s, |r| matches!(r, Role::Init | Role::Sidecar));
+    status.container_statuses = list(s, |r| r == Role::Regular);
+    status.ephemeral_container_statuses = list(s, |r| r == Role::Ephemeral);
+    if let Some(list) = &mut status.container_statuses {
+        list.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+    let mut next = phase::phase_of(s.pod, &status, over);
+    let verdict = s.memory.refused.as_ref().or(s.memory.ending.as_ref().and_then(|e| e.verdict.as_ref()));
+    let old_phase = old.phase.as_deref().unwrap_or("");
+    if over && (pod::is_deleting(s.pod) || verdict.is_some()) {
+        containers::close(s.pod, &mut status);
+        if !pod::is_terminal(next) {
+            next = "Failed";
+        }
+    }
+    if let Some(verdict) = verdict {
+        next = "Failed";
+        status.reason = Some(verdict.reason.clone());
+        status.message = Some(verdict.message.clone());
+    } else if next != old_phase {
+        status.reason = None;
+        status.message = None;
+    }
+    if pod::is_terminal(old_phase) {
+        // Terminal phases never change again, nor what was said about them.
+        next = if old_phase == "Failed" { "Failed" } else { "Succeeded" };
+        status.reason = old.reason.clone();
+        status.message = old.message.clone();
+    }
+    status.phase = Some(next.to_owned());
+    if !pod::is_static(s.pod) {
+        status.observed_generation = s.pod.metadata.generation;
+    }
+    status.start_time = Some(old.start_time.clone().unwrap_or(Time(start_time(s.pod, s.memory))));
+    addresses(s, &mut status);
+    status.conditions = Some(conditions::conditions(s, &status, verdict));
+    status.resize = None;
+    status
+}
+
+/// Ended, and nothing of it runs or is still being made.
+fn is_over(s: &Situation<'_>) -> bool {
+    let ending = s.memory.ending.is_some() || s.memory.refused.is_some();
+    ending && !s.seen.any_running() && !s.memory.busy.iter().any(|j| matches!(j, crate::memory::Job::Start(_)))
+}
+
+fn list(s: &Situation<'_>, which: impl Fn(Role) -> bool) -> Option<Vec<core::ContainerStatus>> {
+    let all: Vec<_> = pod::parts(s.pod).iter().filter(|p| which(p.role)).map(|p| containers::status_of(s, p)).collect();
+    (!all.is_empty()).then_some(all)
+}
+
+/// hostIP(s) and podIP(s); a pod's own addresses stay visible after its end.
+fn addresses(s: &Situation<'_>, status: &mut core::PodStatus) {
+    if s.memory.refused.is_some() {
+        return;
+    }
+    let hosts = one_per_family(&s.facts.host_ips);
+    status.host_ip = hosts.first().cloned();
+    status.host_ips = Some(hosts.iter().map(|ip| core::HostIP { ip: ip.clone() }).collect());
+    let host_network = pod::host_network(s.pod);
+    if host_network && status.pod_ip.is_some() {
+        return;
+    }
+    let seen = if host_network { s.facts.host_ips.clone() } else { s.seen.addresses() };
+    if seen.is_empty() {
+        return;
+    }
+    let first_is_v6 = s.facts.host_ips.first().is_some_and(|ip| ip.contains(':'));
+    let mut own = one_per_family(&seen);
+    own.sort_by_key(|ip| ip.contains(':') != first_is_v6);
+    status.pod_ip = own.first().cloned();
+    status.pod_ips = Some(own.into_iter().map(|ip| core::PodIP { ip }).collect());
+}
+
+fn one_per_family(all: &[String]) -> Vec<String> {
+    let mut kept: Vec<String> = Vec::new();
+    for ip in all {
+        if !kept.iter().any(|k| k.contains(':') == ip.contains(':')) {
+            kept.push(ip.clone());
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests;

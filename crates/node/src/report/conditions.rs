@@ -1,0 +1,183 @@
+//! The pod's conditions: foreign ones kept and first, then the node's own in upstream's order.
+//!
+//! Upstream: kubelet/status/generate.go. A transition time moves only with the status; reasons and
+//! messages are what clients match on.
+
+use api::view::api::core::v1 as core;
+use api::view::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::memory::Verdict;
+use crate::plan::Situation;
+use crate::pod::{self, Role};
+
+/// Types that the node writes itself; all others are kept as they are.
+pub const OWN: &[&str] = &[
+    "PodResizePending",
+    "PodResizeInProgress",
+    "DisruptionTarget",
+    "PodReadyToStartContainers",
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+    "PodScheduled",
+];
+
+struct Said {
+    status: bool,
+    reason: Option<String>,
+    message: Option<String>,
+}
+
+const TRUE: Said = Said { status: true, reason: None, message: None };
+
+pub fn conditions(s: &Situation<'_>, status: &core::PodStatus, verdict: Option<&Verdict>) -> Vec<core::PodCondition> {
+    let old: Vec<core::PodCondition> = s.pod.status.as_ref().and_then(|st| st.conditions.clone()).unwrap_or_default();
+    let mut all: Vec<core::PodCondition> = old.iter().filter(|c| !OWN.contains(&c.type_.as_str())).cloned().collect();
+    let mut put = |type_: &str, said: Said| all.push(condition(s, &old, type_, said));
+    if let Some(pending) = &s.memory.resize.pending {
+        put("PodResizePending", said(true, &pending.reason, &pending.message));
+    }
+    if let Some(problem) = &s.memory.resize.in_progress {
+        let reason = if problem.is_empty() { "" } else { "Error" };
+        put("PodResizeInProgress", said(true, reason, problem));
+    }
+    let disrupted = verdict.filter(|v| v.disruption);
+    if let Some(v) = disrupted {
+        put("DisruptionTarget", said(true, "TerminationByKubelet", &v.message));
+    }
+    let foreign_disruption = old.iter().find(|c| c.type_ == "DisruptionTarget" && disrupted.is_none());
+    if let Some(kept) = foreign_disruption {
+        all.push(kept.clone());
+    }
+    let mut put = |type_: &str, said: Said| all.push(condition(s, &old, type_, said));
+    let has_sandbox = s.seen.current().is_some();
+    put("PodReadyToStartContainers", Said { status: has_sandbox, reason: None, message: None });
+    put("Initialized", initialized(s, status));
+    let containers = containers_ready(s, status);
+    let ready = match (containers.status, gates(s, &old)) {
+        (true, Some(message)) => said(false, "ReadinessGatesNotReady", &message),
+        _ => Said { status: containers.status, reason: containers.reason.clone(), message: containers.message.clone() },
+    };
+    put("Ready", ready);
+    put("ContainersReady", containers);
+    put("PodScheduled", TRUE);
+    all
+}
+
+fn said(status: bool, reason: &str, message: &str) -> Said {
+    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    Said { status, reason: some(reason), message: some(message) }
+}
+
+fn condition(s: &Situation<'_>, old: &[core::PodCondition], type_: &str, said: Said) -> core::PodCondition {
+    let status = if said.status { "True" } else { "False" };
+    let before = old.iter().find(|c| c.type_ == type_);
+    let since = before.filter(|c| c.status == status).and_then(|c| c.last_transition_time.clone());
+    core::PodCondition {
+        type_: type_.to_owned(),
+        status: status.to_owned(),
+        reason: said.reason,
+        message: said.message,
+        last_probe_time: None,
+        last_transition_time: Some(since.unwrap_or(Time(s.now))),
+        observed_generation: if pod::is_static(s.pod) { None } else { s.pod.metadata.generation },
+    }
+}
+
+fn phase(status: &core::PodStatus) -> &str {
+    status.phase.as_deref().unwrap_or("")
+}
+
+fn find<'a>(status: &'a core::PodStatus, name: &str) -> Option<&'a core::ContainerStatus> {
+    let lists = [&status.init_container_statuses, &status.container_statuses];
+    lists.into_iter().flatten().flatten().find(|c| c.name == name)
+}
+
+fn initialized(s: &Situation<'_>, status: &core::PodStatus) -> Said {
+    let parts = pod::parts(s.pod);
+    if !parts.iter().any(|p| matches!(p.role, Role::Init | Role::Sidecar)) {
+        return if phase(status) == "Succeeded" { said(true, "PodCompleted", "") } else { TRUE };
+    }
+    if s.pod.status.is_none() && status.init_container_statuses.is_none() {
+        return said(false, "UnknownContainerStatuses", "");
+    }
+    if phase(status) == "Succeeded" {
+        return said(true, "PodCompleted", "");
+    }
+    let regular_ran = status.container_statuses.iter().flatten().any(|c| {
+        let ran = |st: &core::ContainerState| st.running.is_some() || st.terminated.is_some();
+        c.state.as_ref().is_some_and(ran) || c.last_state.as_ref().is_some_and(ran)
+    });
+    if regular_ran {
+        return TRUE;
+    }
+    let (mut unknown, mut incomplete) = (Vec::new(), Vec::new());
+    for part in parts.iter().filter(|p| matches!(p.role, Role::Init | Role::Sidecar)) {
+        match find(status, part.name()) {
+            None => unknown.push(part.name()),
+            Some(c) => {
+                let done = match part.role {
+                    Role::Sidecar => c.started.unwrap_or(false),
+                    _ => c.ready,
+                };
+                if !done {
+                    incomplete.push(part.name());
+                }
+            }
+        }
+    }
+    match lists(&unknown, "incomplete", &incomplete) {
+        Some(message) => said(false, "ContainersNotInitialized", &message),
+        None => TRUE,
+    }
+}
+
+fn containers_ready(s: &Situation<'_>, status: &core::PodStatus) -> Said {
+    match phase(status) {
+        "Succeeded" => return said(false, "PodCompleted", ""),
+        "Failed" => return said(false, "PodFailed", ""),
+        _ => {}
+    }
+    let (mut unknown, mut unready) = (Vec::new(), Vec::new());
+    let parts = pod::parts(s.pod);
+    for part in parts.iter().filter(|p| matches!(p.role, Role::Sidecar | Role::Regular)) {
+        match find(status, part.name()) {
+            None => unknown.push(part.name()),
+            Some(c) if !c.ready => unready.push(part.name()),
+            Some(_) => {}
+        }
+    }
+    match lists(&unknown, "unready", &unready) {
+        Some(message) => said(false, "ContainersNotReady", &message),
+        None => TRUE,
+    }
+}
+
+/// `containers with unknown status: [a], containers with unready status: [b c]`
+fn lists(unknown: &[&str], word: &str, rest: &[&str]) -> Option<String> {
+    let mut messages = Vec::new();
+    if !unknown.is_empty() {
+        messages.push(format!("containers with unknown status: [{}]", unknown.join(" ")));
+    }
+    if !rest.is_empty() {
+        messages.push(format!("containers with {word} status: [{}]", rest.join(" ")));
+    }
+    (!messages.is_empty()).then(|| messages.join(", "))
+}
+
+/// What the readiness gates object to.
+fn gates(s: &Situation<'_>, old: &[core::PodCondition]) -> Option<String> {
+    let gates = s.pod.spec.as_ref()?.readiness_gates.as_ref()?;
+    let mut messages = Vec::new();
+    for gate in gates {
+        let t = &gate.condition_type;
+        match old.iter().find(|c| c.type_ == *t) {
+            None => messages.push(format!("corresponding condition of pod readiness gate \"{t}\" does not exist.")),
+            Some(c) if c.status != "True" => {
+                messages.push(format!("the status of pod readiness gate \"{t}\" is not \"True\", but {}", c.status))
+            }
+            Some(_) => {}
+        }
+    }
+    (!messages.is_empty()).then(|| messages.join(", "))
+}

@@ -1,0 +1,294 @@
+//! One status per container: state, last state, counts, what it was really given.
+//!
+//! Upstream: kubelet_pods.go convertToAPIContainerStatuses (which instance counts, what is said when
+//! one vanished) and the status manager's TerminatePod (what never ended properly).
+
+use api::view::api::core::v1 as core;
+use api::view::apimachinery::pkg::apis::meta::v1::Time;
+use runtime::{Container, Phase};
+
+use crate::memory::ProbeKind;
+use crate::observe::{exit_code, finished_at, is_over, is_running, started_at};
+use crate::plan::{Situation, init, probes, regular};
+use crate::pod::{self, NOTE_IMAGE_NAME, NOTE_IMAGE_REF, NOTE_RESOURCES, NOTE_STOP_SIGNAL, Part, Role};
+
+const UNKNOWN: &str = "ContainerStatusUnknown";
+const NOT_LOCATED: &str = "The container could not be located when the pod was terminated";
+const USED_TO_RUN: &str =
+    "The container could not be located when the pod was deleted.  The container used to be Running";
+
+/// The status of one container.
+pub fn status_of(s: &Situation<'_>, part: &Part<'_>) -> core::ContainerStatus {
+    let old = pod::old_status(s.pod, part.name());
+    let instances = s.seen.instances(part.name());
+    let mut status = match instances.first() {
+        Some(latest) => from_instance(s, part, latest.container),
+        None => without_instance(s, part, old),
+    };
+    if instances.is_empty() {
+        // What the API remembers stands.
+    } else if let Some(before) = instances.get(1) {
+        status.last_state = terminated(s, before.container).map(in_terminated);
+    } else if let Some(old) = old {
+        let same = old.container_id.is_some() && old.container_id == status.container_id;
+        let ended = old.state.as_ref().filter(|st| st.terminated.is_some());
+        status.last_state = if same { old.last_state.clone() } else { ended.cloned().or(old.last_state.clone()) };
+    }
+    if status.volume_mounts.is_none() {
+        status.volume_mounts = volume_mounts(part);
+    }
+    apply_waiting(s, part, &mut status);
+    if part.spec.lifecycle.as_ref().is_some_and(|l| l.stop_signal.is_some()) && status.stop_signal.is_none() {
+        status.stop_signal = part.spec.lifecycle.as_ref().and_then(|l| l.stop_signal.clone());
+    }
+    status
+}
+
+/// What is shown of a container that has an instance on this machine.
+fn from_instance(s: &Situation<'_>, part: &Part<'_>, c: &Container) -> core::ContainerStatus {
+    let id = &c.id.0;
+    let notes = &c.spec.annotations;
+    let mut status = core::ContainerStatus {
+        name: part.name().to_owned(),
+        image: notes.get(NOTE_IMAGE_NAME).cloned().unwrap_or_else(|| c.spec.image_name.clone()),
+        image_id: notes.get(NOTE_IMAGE_REF).cloned().unwrap_or_else(|| c.spec.image.clone()),
+        container_id: Some(format!("{}://{id}", s.facts.runtime)),
+        restart_count: i32::try_from(c.spec.attempt).unwrap_or(i32::MAX),
+        started: Some(false),
+        stop_signal: notes.get(NOTE_STOP_SIGNAL).cloned(),
+        user: Some(user(c)),
+        ..Default::default()
+    };
+    match &c.phase {
+        Phase::Running { .. } if !s.memory.post_start.contains_key(id) => {
+            let started_at = started_at(c).map(Time);
+            status.state = Some(core::ContainerState {
+                running: Some(core::ContainerStateRunning { started_at }),
+                ..Default::default()
+            });
+            let started = init::has_started(s, part, id) || was(s, part, id, |o| o.started.unwrap_or(false));
+            status.started = Some(started);
+            status.ready = started && is_ready(s, part, id);
+        }
+        Phase::Running { .. } | Phase::Created => status.state = Some(waiting(s)),
+        Phase::Exited { .. } | Phase::Unknown { .. } => {
+            status.state = terminated(s, c).map(in_terminated);
+            status.ready = part.role == Role::Init && exit_code(c) == Some(0);
+        }
+    }
+    resources(part, c, &mut status);
+    status
+}
+
+/// Ready as soon as started, unless a readiness probe says otherwise; kept over an agent's restart.
+fn is_ready(s: &Situation<'_>, part: &Part<'_>, id: &str) -> bool {
+    if part.role == Role::Init || part.role == Role::Ephemeral {
+        return false;
+    }
+    if probes::probe_of(part, ProbeKind::Readiness).is_none() {
+        return true;
+    }
+    match s.memory.probes.get(&(id.to_owned(), ProbeKind::Readiness)).and_then(|p| p.result) {
+        Some(result) => result,
+        None => was(s, part, id, |old| old.ready),
+    }
+}
+
+/// What the API says of the very same instance.
+fn was(s: &Situation<'_>, part: &Part<'_>, id: &str, what: impl Fn(&core::ContainerStatus) -> bool) -> bool {
+    let old = pod::old_status(s.pod, part.name());
+    let same = old.filter(|o| o.container_id.as_deref().is_some_and(|full| full.ends_with(id)));
+    same.is_some_and(what)
+}
+
+/// No instance here: waiting for the first one, or what the API remembers.
+fn without_instance(s: &Situation<'_>, part: &Part<'_>, old: Option<&core::ContainerStatus>) -> core::ContainerStatus {
+    let mut status = core::ContainerStatus {
+        name: part.name().to_owned(),
+        image: part.image().to_owned(),
+        started: Some(false),
+        state: Some(waiting(s)),
+        volume_mounts: volume_mounts(part),
+        ..Default::default()
+    };
+    let Some(old) = old else { return status };
+    if old.state.as_ref().is_some_and(|st| st.terminated.is_some()) {
+        return core::ContainerStatus { ready: part.role == Role::Init && old.ready, ..old.clone() };
+    }
+    status.restart_count = old.restart_count;
+    status.last_state = old.last_state.clone();
+    if old.state.as_ref().is_none_or(|st| st.running.is_none()) {
+        return status;
+    }
+    // It ran when last reported, and is gone without a trace.
+    let restarts = regular::ended_code(s, part).is_none_or(|code| pod::restarts_after(s.pod, part, code));
+    let gone = |message: &str| core::ContainerStateTerminated {
+        exit_code: 137,
+        reason: Some(UNKNOWN.into()),
+        message: Some(message.into()),
+        ..Default::default()
+    };
+    if !restarts {
+        status.state = Some(in_terminated(gone(NOT_LOCATED)));
+        status.container_id = old.container_id.clone();
+        status.image_id = old.image_id.clone();
+    } else if status.last_state.as_ref().is_none_or(|l| l.terminated.is_none()) {
+        status.last_state = Some(in_terminated(gone(USED_TO_RUN)));
+        if !pod::is_deleting(s.pod) {
+            status.restart_count += 1;
+        }
+    }
+    status
+}
+
+/// A reason why it waits replaces the state it had, if it is to run again.
+fn apply_waiting(s: &Situation<'_>, part: &Part<'_>, status: &mut core::ContainerStatus) {
+    let Some(why) = s.memory.waiting.get(part.name()) else { return };
+    if s.memory.ending.is_some() || pod::is_deleting(s.pod) {
+        return;
+    }
+    if let Some(latest) = s.seen.latest(part.name()) {
+        let c = latest.container;
+        if is_running(c) || (is_over(c) && !pod::restarts_after(s.pod, part, exit_code(c).unwrap_or(255))) {
+            return;
+        }
+    }
+    if let Some(state) = status.state.take().filter(|st| st.terminated.is_some()) {
+        status.last_state = Some(state);
+    }
+    let message = (!why.message.is_empty()).then(|| why.message.clone());
+    status.state = Some(core::ContainerState {
+        waiting: Some(core::ContainerStateWaiting { reason: Some(why.reason.clone()), message }),
+        ..Default::default()
+    });
+}
+
+/// The final status of a pod that was ended: what never ended properly is called unknown
+/// (status manager TerminatePod).
+pub fn close(pod: &core::Pod, status: &mut core::PodStatus) {
+    let unknown = || {
+        in_terminated(core::ContainerStateTerminated {
+            exit_code: 137,
+            reason: Some(UNKNOWN.into()),
+            message: Some(NOT_LOCATED.into()),
+            ..Default::default()
+        })
+    };
+    let is_waiting = |c: &core::ContainerStatus| c.state.as_ref().is_none_or(|st| st.waiting.is_some());
+    let ended_before = |c: &core::ContainerStatus| c.last_state.as_ref().is_some_and(|l| l.terminated.is_some());
+    let ended = |c: &core::ContainerStatus| c.state.as_ref().is_some_and(|st| st.terminated.is_some());
+    let initialized = {
+        let no_init = pod.spec.as_ref().is_none_or(|s| s.init_containers.as_ref().is_none_or(Vec::is_empty));
+        let regular_ran = status.container_statuses.iter().flatten().any(|c| ended_before(c) || !is_waiting(c));
+        let last_init_ok = status.init_container_statuses.iter().flatten().last().is_some_and(|c| {
+            [&c.state, &c.last_state]
+                .into_iter()
+                .flatten()
+                .any(|st| st.terminated.as_ref().is_some_and(|t| t.exit_code == 0))
+        });
+        no_init || regular_ran || last_init_ok
+    };
+    if initialized {
+        for c in status.container_statuses.iter_mut().flatten().filter(|c| !ended(c)) {
+            c.state = Some(unknown());
+        }
+    }
+    if let Some(inits) = &mut status.init_container_statuses {
+        let reached = inits.iter().rposition(|c| !is_waiting(c) || ended_before(c)).map_or(1, |i| i + 1);
+        for c in inits.iter_mut().take(reached).filter(|c| !ended(c)) {
+            c.state = Some(unknown());
+        }
+    }
+    let all = [&mut status.container_statuses, &mut status.ephemeral_container_statuses];
+    for c in all.into_iter().flatten().flatten() {
+        c.ready = false;
+        c.started = Some(false);
+    }
+}
+
+fn waiting(s: &Situation<'_>) -> core::ContainerState {
+    let inits = s.pod.spec.as_ref().and_then(|spec| spec.init_containers.as_ref()).is_some_and(|i| !i.is_empty());
+    let reason = if inits { "PodInitializing" } else { "ContainerCreating" };
+    core::ContainerState {
+        waiting: Some(core::ContainerStateWaiting { reason: Some(reason.into()), message: None }),
+        ..Default::default()
+    }
+}
+
+fn in_terminated(t: core::ContainerStateTerminated) -> core::ContainerState {
+    core::ContainerState { terminated: Some(t), ..Default::default() }
+}
+
+/// How an instance ended; reasons as containerd gives them.
+fn terminated(s: &Situation<'_>, c: &Container) -> Option<core::ContainerStateTerminated> {
+    let code = exit_code(c)?;
+    let told = s.memory.messages.get(&c.id.0).cloned().unwrap_or_default();
+    let (reason, own) = match &c.phase {
+        Phase::Exited { exit, .. } if !exit.start_error.is_empty() => ("StartError", exit.start_error.clone()),
+        Phase::Exited { exit, .. } if exit.oom_killed => ("OOMKilled", String::new()),
+        Phase::Exited { .. } if code == 0 => ("Completed", String::new()),
+        Phase::Exited { .. } => ("Error", String::new()),
+        _ => ("Unknown", String::new()),
+    };
+    let message = match (own.is_empty(), told.is_empty()) {
+        (true, true) => None,
+        (true, false) => Some(told),
+        (false, true) => Some(own),
+        (false, false) => Some(format!("{own}: {told}")),
+    };
+    Some(core::ContainerStateTerminated {
+        container_id: Some(format!("{}://{}", s.facts.runtime, c.id.0)),
+        exit_code: code,
+        reason: Some(reason.into()),
+        message,
+        // A container that never ran shows the epoch, as containerd's StartError does.
+        started_at: Some(Time(started_at(c).unwrap_or(jiff::Timestamp::UNIX_EPOCH))),
+        finished_at: finished_at(c).map(Time),
+        signal: None,
+    })
+}
+
+fn user(c: &Container) -> core::ContainerUser {
+    let user = &c.spec.user;
+    // As CRI tells it: the primary group stands among the supplementary ones.
+    let mut groups: Vec<i64> = vec![i64::from(user.gid)];
+    groups.extend(user.groups.iter().map(|g| i64::from(*g)).filter(|g| *g != i64::from(user.gid)));
+    core::ContainerUser {
+        linux: Some(core::LinuxContainerUser {
+            uid: i64::from(user.uid),
+            gid: i64::from(user.gid),
+            supplemental_groups: Some(groups),
+        }),
+    }
+}
+
+fn volume_mounts(part: &Part<'_>) -> Option<Vec<core::VolumeMountStatus>> {
+    let mounts: Vec<_> = part
+        .spec
+        .volume_mounts
+        .iter()
+        .flatten()
+        .map(|m| {
+            let read_only = m.read_only.unwrap_or(false);
+            let recursive = matches!(m.recursive_read_only.as_deref(), Some("Enabled" | "IfPossible"));
+            core::VolumeMountStatus {
+                name: m.name.clone(),
+                mount_path: m.mount_path.clone(),
+                read_only: read_only.then_some(true),
+                recursive_read_only: read_only.then(|| if recursive { "Enabled" } else { "Disabled" }.to_owned()),
+                volume_status: None,
+            }
+        })
+        .collect();
+    (!mounts.is_empty()).then_some(mounts)
+}
+
+/// What the cgroup was given, in the pod's own words; what was admitted.
+fn resources(part: &Part<'_>, c: &Container, status: &mut core::ContainerStatus) {
+    let given = c.spec.annotations.get(NOTE_RESOURCES).and_then(|r| serde_json::from_str(r).ok());
+    let given: Option<core::ResourceRequirements> = given.or_else(|| part.spec.resources.clone());
+    status.allocated_resources = given.as_ref().and_then(|r| r.requests.clone()).filter(|r| !r.is_empty());
+    if is_running(c) {
+        status.resources = Some(core::ResourceRequirements { claims: None, ..given.unwrap_or_default() });
+    }
+}

@@ -1,0 +1,179 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::memory::{ProbeKind, ProbeState, Verdict, Waiting};
+use crate::sample::{World, at, exited, lost, running};
+
+fn status(world: &World) -> Value {
+    serde_json::to_value(world.situation(report)).unwrap()
+}
+
+fn condition<'a>(status: &'a Value, type_: &str) -> &'a Value {
+    status["conditions"].as_array().unwrap().iter().find(|c| c["type"] == type_).unwrap()
+}
+
+fn phase(world: &World) -> String {
+    status(world)["phase"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn phases_follow_the_containers() {
+    let two = |policy: &str| {
+        World::new(json!({"restartPolicy": policy,
+            "containers": [{"name": "c", "image": "i"}, {"name": "d", "image": "i"}]}))
+    };
+    assert_eq!(phase(&two("Always")), "Pending");
+    // One that cannot start keeps the whole pod Pending.
+    assert_eq!(phase(&two("Always").with(running("c", 0))), "Pending");
+    assert_eq!(phase(&two("Always").with(running("c", 0)).with(running("d", 0))), "Running");
+    assert_eq!(phase(&two("Never").with(running("c", 0)).with(exited("d", 0, 1))), "Running");
+    assert_eq!(phase(&two("Never").with(exited("c", 0, 0)).with(exited("d", 0, 1))), "Failed");
+    assert_eq!(phase(&two("OnFailure").with(exited("c", 0, 0)).with(exited("d", 0, 1))), "Running");
+    assert_eq!(phase(&two("OnFailure").with(exited("c", 0, 0)).with(exited("d", 0, 0))), "Succeeded");
+    assert_eq!(phase(&two("Always").with(exited("c", 0, 0)).with(exited("d", 0, 0))), "Running");
+}
+
+#[test]
+fn init_containers_decide_until_regular_ones_run() {
+    let world = |policy: &str| {
+        World::new(json!({"restartPolicy": policy, "initContainers": [{"name": "a", "image": "i"}],
+            "containers": [{"name": "c", "image": "i"}]}))
+    };
+    assert_eq!(phase(&world("Always").with(running("a", 0))), "Pending");
+    assert_eq!(phase(&world("Always").with(exited("a", 0, 1))), "Pending");
+    assert_eq!(phase(&world("Never").with(exited("a", 0, 1))), "Failed");
+    let ready = status(&world("Always").with(exited("a", 0, 0)).with(running("c", 0)));
+    assert_eq!(ready["phase"], "Running");
+    assert_eq!(ready["initContainerStatuses"][0]["ready"], true);
+    let waiting = status(&world("Always").with(running("a", 0)));
+    assert_eq!(waiting["containerStatuses"][0]["state"]["waiting"]["reason"], "PodInitializing");
+    let initialized = condition(&waiting, "Initialized");
+    assert_eq!(initialized["reason"], "ContainersNotInitialized");
+    assert_eq!(initialized["message"], "containers with incomplete status: [a]");
+}
+
+#[test]
+fn terminal_phases_and_their_reason_never_change() {
+    let mut world = World::simple("Always").with(running("c", 0));
+    world.pod["status"] = json!({"phase": "Failed", "reason": "Evicted", "message": "m"});
+    let status = status(&world);
+    assert_eq!(
+        (&status["phase"], &status["reason"], &status["message"]),
+        (&json!("Failed"), &json!("Evicted"), &json!("m"))
+    );
+}
+
+#[test]
+fn deleted_pod_is_succeeded_only_if_all_ended_well() {
+    for (code, expected) in [(0, "Succeeded"), (143, "Failed")] {
+        let mut world = World::simple("Always").with(exited("c", 0, code)).deleting(30);
+        world.memory.begin_ending(at(6), 30, None);
+        assert_eq!(phase(&world), expected);
+    }
+    // Never started: closed as unknown.
+    let mut world = World::simple("Always").deleting(30);
+    world.memory.begin_ending(at(6), 30, None);
+    let status = status(&world);
+    assert_eq!(status["phase"], "Failed");
+    assert_eq!(status["containerStatuses"][0]["state"]["terminated"]["reason"], "ContainerStatusUnknown");
+}
+
+#[test]
+fn ready_pod_shows_all_conditions_in_order() {
+    let mut world = World::simple("Always").with(running("c", 0));
+    world.pod["status"]["conditions"] = json!([
+        {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2023-11-14T22:13:20Z"},
+        {"type": "example.com/gate", "status": "True"},
+    ]);
+    let status = status(&world);
+    let types: Vec<&str> =
+        status["conditions"].as_array().unwrap().iter().map(|c| c["type"].as_str().unwrap()).collect();
+    assert_eq!(
+        types,
+        ["example.com/gate", "PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"]
+    );
+    assert_eq!(condition(&status, "Ready")["status"], "True");
+    assert_eq!(status["podIP"], "10.0.0.5");
+    assert_eq!(status["hostIPs"][0]["ip"], "192.0.2.1");
+    let c = &status["containerStatuses"][0];
+    assert_eq!((&c["ready"], &c["started"], &c["containerID"]), (&json!(true), &json!(true), &json!("gousse://c0")));
+}
+
+#[test]
+fn missing_gate_keeps_the_pod_unready() {
+    let mut world = World::simple("Always").with(running("c", 0));
+    world.pod["spec"]["readinessGates"] = json!([{"conditionType": "g"}]);
+    let status = status(&world);
+    let ready = condition(&status, "Ready");
+    assert_eq!(ready["reason"], "ReadinessGatesNotReady");
+    assert_eq!(ready["message"], "corresponding condition of pod readiness gate \"g\" does not exist.");
+    assert_eq!(condition(&status, "ContainersReady")["status"], "True");
+}
+
+#[test]
+fn readiness_probe_decides_and_survives_an_agent_restart() {
+    let spec = json!({"containers": [{"name": "c", "image": "i", "readinessProbe": {"exec": {"command": ["x"]}}}]});
+    let mut world = World::new(spec).with(running("c", 0));
+    let before = status(&world);
+    assert_eq!(before["containerStatuses"][0]["ready"], false);
+    assert_eq!(condition(&before, "Ready")["message"], "containers with unready status: [c]");
+    world.pod["status"]["containerStatuses"] = json!([{"name": "c", "image": "i", "imageID": "", "restartCount": 0,
+        "ready": true, "started": true, "containerID": "gousse://c0", "state": {"running": {}}}]);
+    assert_eq!(status(&world)["containerStatuses"][0]["ready"], true);
+    let failed = ProbeState { result: Some(false), ..Default::default() };
+    world.memory.probes.insert(("c0".into(), ProbeKind::Readiness), failed);
+    assert_eq!(status(&world)["containerStatuses"][0]["ready"], false);
+}
+
+#[test]
+fn crash_loop_shows_the_last_end() {
+    let mut world = World::simple("Always").with(exited("c", 2, 3));
+    assert_eq!(status(&world)["containerStatuses"][0]["state"]["terminated"]["reason"], "Error");
+    world.memory.waiting.insert("c".into(), Waiting { reason: "CrashLoopBackOff".into(), message: "m".into() });
+    let status = status(&world);
+    let c = &status["containerStatuses"][0];
+    assert_eq!(status["phase"], "Running");
+    assert_eq!(c["state"]["waiting"]["reason"], "CrashLoopBackOff");
+    assert_eq!(c["lastState"]["terminated"]["exitCode"], 3);
+    assert_eq!(c["restartCount"], 2);
+}
+
+#[test]
+fn reasons_of_ends_are_containerds() {
+    let end = |world: &World| status(world)["containerStatuses"][0]["state"]["terminated"].clone();
+    assert_eq!(end(&World::simple("Never").with(exited("c", 0, 0)))["reason"], "Completed");
+    let gone = end(&World::simple("Never").with(lost("c", 0)));
+    assert_eq!((&gone["reason"], &gone["exitCode"]), (&json!("Unknown"), &json!(255)));
+    let mut failed = exited("c", 0, 0);
+    if let runtime::Phase::Exited { started_at, exit } = &mut failed.phase {
+        *started_at = None;
+        exit.start_error = "no such file".into();
+    }
+    let failed = end(&World::simple("Never").with(failed));
+    assert_eq!((&failed["reason"], &failed["exitCode"]), (&json!("StartError"), &json!(128)));
+    assert_eq!((&failed["message"], &failed["startedAt"]), (&json!("no such file"), &json!("1970-01-01T00:00:00Z")));
+}
+
+#[test]
+fn instance_that_vanished_while_running_is_said_to_have() {
+    let old = json!([{"name": "c", "image": "i", "imageID": "", "restartCount": 1, "ready": true,
+        "containerID": "gousse://x", "state": {"running": {}}}]);
+    let mut world = World::simple("Always");
+    world.pod["status"]["containerStatuses"] = old.clone();
+    let shown = &status(&world)["containerStatuses"][0];
+    assert_eq!((&shown["restartCount"], &shown["lastState"]["terminated"]["exitCode"]), (&json!(2), &json!(137)));
+    let mut world = World::simple("Never");
+    world.pod["status"]["containerStatuses"] = old;
+    let shown = &status(&world)["containerStatuses"][0];
+    assert_eq!(shown["state"]["terminated"]["reason"], "ContainerStatusUnknown");
+}
+
+#[test]
+fn verdict_fails_the_pod_at_once() {
+    let mut world = World::simple("Always").with(running("c", 0));
+    let verdict = Verdict { reason: "Evicted".into(), message: "low".into(), disruption: true };
+    world.memory.begin_ending(at(3), 1, Some(verdict));
+    let status = status(&world);
+    assert_eq!((&status["phase"], &status["reason"]), (&json!("Failed"), &json!("Evicted")));
+    assert_eq!(condition(&status, "DisruptionTarget")["reason"], "TerminationByKubelet");
+}
