@@ -2,6 +2,8 @@
 
 /// The official suite as the judge.
 mod conformance;
+/// The schema table of the api crate.
+mod schema;
 
 use std::process::ExitCode;
 
@@ -9,9 +11,10 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let (verb, rest) = words.split_first().map_or(("", &[][..]), |(verb, rest)| (verb.as_str(), rest));
     let done = match verb {
+        "schema" => schema::schema(rest),
         "conformance" => conformance::conformance(rest),
         _ => {
-            eprintln!("cargo xtask conformance");
+            eprintln!("cargo xtask conformance|schema");
             return ExitCode::from(2);
         }
     };
