@@ -19,3 +19,16 @@ pub mod report;
 
 #[cfg(test)]
 mod sample;
+
+/// What a pod may know of itself.
+pub mod downward;
+/// A container's environment.
+pub mod env;
+/// `$(NAME)` in commands, arguments and environments.
+pub mod expand;
+/// One attempt of a probe or hook.
+pub mod probe;
+/// The contents that a pod names: ConfigMaps, Secrets, tokens, services.
+pub mod sources;
+/// A pod's volumes.
+pub mod volumes;

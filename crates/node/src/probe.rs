@@ -1,0 +1,127 @@
+//! One attempt of a probe or hook: exec, HTTP, TCP or gRPC, and what came of it.
+//!
+//! Thresholds and periods are the plan's; here is only the attempt. Matches pkg/probe upstream:
+//! a failure is an answer, an error means that nobody could ask.
+
+use std::time::Duration;
+
+use api::view::api::core::v1::{Container, ExecAction, GRPCAction, HTTPGetAction, Probe, TCPSocketAction};
+use api::view::apimachinery::pkg::util::intstr::IntOrString;
+use runtime::{ContainerId, Engine};
+
+mod exec;
+mod grpc;
+mod http;
+mod tcp;
+
+/// What an attempt found.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    Success,
+    /// A success with something to say: event ProbeWarning.
+    Warning(String),
+    Failure(String),
+    /// Nobody could ask: the last result stands.
+    Error(String),
+}
+
+/// Whom an attempt asks.
+pub struct Target<'a> {
+    pub engine: &'a dyn Engine,
+    pub container: &'a Container,
+    pub id: &'a ContainerId,
+    /// Empty while the pod has none: an error for network probes.
+    pub pod_ip: &'a str,
+}
+
+/// Runs the probe once, within its own time-out.
+pub async fn run(probe: &Probe, target: &Target<'_>) -> Outcome {
+    let limit = Duration::from_secs(probe.timeout_seconds.unwrap_or(1).max(1) as u64);
+    if let Some(action) = &probe.exec {
+        exec::run(action, target, limit).await
+    } else if let Some(action) = &probe.http_get {
+        http_get(action, target, "kube-probe/1.37", limit).await
+    } else if let Some(action) = &probe.tcp_socket {
+        tcp_socket(action, target, limit).await
+    } else if let Some(action) = &probe.grpc {
+        grpc_check(action, target, limit).await
+    } else {
+        Outcome::Error(format!("missing probe handler for {}", target.container.name))
+    }
+}
+
+/// An exec hook: its exit status decides, its output is not kept.
+pub async fn exec_hook(action: &ExecAction, target: &Target<'_>, limit: Duration) -> Outcome {
+    exec::run(action, target, limit).await
+}
+
+/// An HTTP hook: any answer is a success.
+pub async fn http_hook(action: &HTTPGetAction, target: &Target<'_>, limit: Duration) -> Outcome {
+    match http_get(action, target, "kube-lifecycle/1.37", limit).await {
+        Outcome::Failure(text) if text.starts_with(http::STATUS_TEXT) => Outcome::Success,
+        other => other,
+    }
+}
+
+async fn http_get(action: &HTTPGetAction, target: &Target<'_>, agent: &str, limit: Duration) -> Outcome {
+    let port = match number_of(&action.port, target.container) {
+        Ok(port) => port,
+        Err(error) => return Outcome::Error(error),
+    };
+    let host = match action.host.as_deref() {
+        None | Some("") => target.pod_ip,
+        Some(host) => host,
+    };
+    http::get(action, host, port, agent, limit).await
+}
+
+async fn tcp_socket(action: &TCPSocketAction, target: &Target<'_>, limit: Duration) -> Outcome {
+    let port = match number_of(&action.port, target.container) {
+        Ok(port) => port,
+        Err(error) => return Outcome::Error(error),
+    };
+    let host = match action.host.as_deref() {
+        None | Some("") => target.pod_ip,
+        Some(host) => host,
+    };
+    tcp::connect(host, port, limit).await
+}
+
+async fn grpc_check(action: &GRPCAction, target: &Target<'_>, limit: Duration) -> Outcome {
+    let service = action.service.as_deref().unwrap_or_default();
+    match u16::try_from(action.port) {
+        Ok(port) => grpc::check(target.pod_ip, port, service, limit).await,
+        Err(_) => Outcome::Error(format!("invalid port number: {}", action.port)),
+    }
+}
+
+/// A number, or the container's port of that name.
+fn number_of(port: &IntOrString, container: &Container) -> Result<u16, String> {
+    let number = match port {
+        IntOrString::Int(number) => *number,
+        IntOrString::String(name) => {
+            let named = container.ports.iter().flatten().find(|p| p.name.as_deref() == Some(name));
+            match (named, name.parse()) {
+                (Some(port), _) => port.container_port,
+                (None, Ok(number)) => number,
+                // The text of Go's strconv.Atoi, which clients know.
+                (None, Err(_)) => return Err(format!("strconv.Atoi: parsing {name:?}: invalid syntax")),
+            }
+        }
+    };
+    u16::try_from(number).ok().filter(|n| *n > 0).ok_or_else(|| format!("invalid port number: {number}"))
+}
+
+/// An address to dial; names other than localhost are not looked up by a node.
+fn address_of(host: &str, port: u16) -> Result<std::net::SocketAddr, String> {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let bare = if bare == "localhost" { "127.0.0.1" } else { bare };
+    match bare.parse::<std::net::IpAddr>() {
+        Ok(ip) => Ok((ip, port).into()),
+        Err(_) if bare.is_empty() => Err("the pod has no address yet".into()),
+        Err(_) => Err(format!("host {host:?} is no IP address; names are not looked up for probes")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,41 @@
+//! An exec probe: a command in the container; its exit status is the answer.
+
+use std::time::Duration;
+
+use api::view::api::core::v1::ExecAction;
+use runtime::ExecSpec;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use super::{Outcome, Target};
+
+/// Bytes of output that a failure shows.
+const OUTPUT_MAX: u64 = 10 * 1024;
+
+pub(super) async fn run(action: &ExecAction, target: &Target<'_>, limit: Duration) -> Outcome {
+    let argv = action.command.clone().unwrap_or_default();
+    let shown = argv.join(" ");
+    let spec = ExecSpec { argv, stdout: true, stderr: true, ..ExecSpec::default() };
+    let attempt = async {
+        let session = target.engine.exec(target.id, spec).await?;
+        let (out, err) = tokio::join!(read(session.stdout), read(session.stderr));
+        let code =
+            session.exit.await.map_err(|_| runtime::Error::Failed("the exec ended without a status".into()))??;
+        Ok::<_, runtime::Error>((code, out + &err))
+    };
+    match tokio::time::timeout(limit, attempt).await {
+        Ok(Ok((0, _))) => Outcome::Success,
+        Ok(Ok((_, output))) => Outcome::Failure(output),
+        Ok(Err(runtime::Error::Start(text))) => Outcome::Failure(text),
+        Ok(Err(error)) => Outcome::Error(error.to_string()),
+        Err(_) => Outcome::Failure(format!("command timed out: {shown:?} timed out after {}s", limit.as_secs())),
+    }
+}
+
+async fn read(stream: Option<Box<dyn AsyncRead + Send + Unpin>>) -> String {
+    let Some(mut stream) = stream else { return String::new() };
+    let mut output = Vec::new();
+    // A stream that breaks has said what it had to say.
+    let _ = (&mut stream).take(OUTPUT_MAX).read_to_end(&mut output).await;
+    let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+    String::from_utf8_lossy(&output).into_owned()
+}

@@ -1,0 +1,190 @@
+//! An HTTP probe: 200 to 399 is well; certificates are not verified; redirects stay on the host.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::view::api::core::v1::HTTPGetAction;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::crypto::ring::default_provider;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+
+use super::tcp::reason;
+use super::{Outcome, address_of};
+
+/// What a failure by status begins with.
+pub(super) const STATUS_TEXT: &str = "HTTP probe failed with statuscode: ";
+
+const BODY_MAX: usize = 10 * 1024;
+const REDIRECTS_MAX: usize = 10;
+
+pub(super) async fn get(action: &HTTPGetAction, host: &str, port: u16, agent: &str, limit: Duration) -> Outcome {
+    let shown = format!("Get {:?}", url_of(action, host, port));
+    match tokio::time::timeout(limit, follow(action, host, port, agent)).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(text)) => Outcome::Failure(format!("{shown}: {text}")),
+        Err(_) => Outcome::Failure(format!(
+            "{shown}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
+        )),
+    }
+}
+
+fn is_tls(action: &HTTPGetAction) -> bool {
+    action.scheme.as_deref().is_some_and(|s| s.eq_ignore_ascii_case("https"))
+}
+
+fn url_of(action: &HTTPGetAction, host: &str, port: u16) -> String {
+    let scheme = if is_tls(action) { "https" } else { "http" };
+    let path = action.path.as_deref().unwrap_or("/");
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_string() };
+    format!("{scheme}://{host}:{port}{slash}{path}")
+}
+
+async fn follow(action: &HTTPGetAction, host: &str, port: u16, agent: &str) -> Result<Outcome, String> {
+    let mut url: http::Uri = url_of(action, host, port).parse().map_err(|e| format!("{e}"))?;
+    let first = url.authority().cloned();
+    for _ in 0..REDIRECTS_MAX {
+        let (status, location, body) = one(&url, action, agent).await?;
+        if let Some(location) = location.filter(|_| (300..400).contains(&status)) {
+            let next = resolve(&url, &location).ok_or_else(|| format!("bad redirect {location:?}"))?;
+            if next.host() != first.as_ref().map(|a| a.host()) {
+                return Ok(Outcome::Warning(format!("Probe terminated redirects, Response body: {body}")));
+            }
+            url = next;
+            continue;
+        }
+        return Ok(match status {
+            200..400 => Outcome::Success,
+            _ => Outcome::Failure(format!("{STATUS_TEXT}{status}")),
+        });
+    }
+    Err(format!("stopped after {REDIRECTS_MAX} redirects"))
+}
+
+/// One request; its status, where it points on, and its body.
+async fn one(url: &http::Uri, action: &HTTPGetAction, agent: &str) -> Result<(u16, Option<String>, String), String> {
+    let tls = url.scheme_str() == Some("https");
+    let host = url.host().unwrap_or_default();
+    let address = address_of(host, url.port_u16().unwrap_or(if tls { 443 } else { 80 }))?;
+    let stream = TcpStream::connect(address).await;
+    let stream = stream.map_err(|e| format!("dial tcp {address}: connect: {}", reason(&e)))?;
+    let mut request = http::Request::get(url.path_and_query().map_or("/", |p| p.as_str()));
+    let given = action.http_headers.as_deref().unwrap_or_default();
+    let names = |name: &str| given.iter().any(|h| h.name.eq_ignore_ascii_case(name));
+    if !names("host") {
+        request = request.header("Host", url.authority().map_or("", |a| a.as_str()));
+    }
+    if !names("user-agent") {
+        request = request.header("User-Agent", agent);
+    }
+    if !names("accept") {
+        request = request.header("Accept", "*/*");
+    }
+    // A header that is there without a value is not sent.
+    for header in given.iter().filter(|h| !h.value.is_empty()) {
+        request = request.header(&header.name, &header.value);
+    }
+    let request = request.header("Connection", "close").body(Empty::<Bytes>::new()).map_err(|e| e.to_string())?;
+    if tls {
+        let name = ServerName::IpAddress(address.ip().into());
+        let stream = connector().connect(name, stream).await.map_err(|e| e.to_string())?;
+        exchange(TokioIo::new(stream), request).await
+    } else {
+        exchange(TokioIo::new(stream), request).await
+    }
+}
+
+async fn exchange<S>(
+    io: TokioIo<S>,
+    request: http::Request<Empty<Bytes>>,
+) -> Result<(u16, Option<String>, String), String>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    let (mut sender, connection) = http1::handshake(io).await.map_err(|e| e.to_string())?;
+    let answer = async {
+        let response = sender.send_request(request).await.map_err(|e| e.to_string())?;
+        let (head, body) = response.into_parts();
+        let location = head.headers.get("location").and_then(|l| l.to_str().ok()).map(str::to_string);
+        // A body that is too long or breaks off does not change the status.
+        let body = Limited::new(body, BODY_MAX).collect().await.map(|b| b.to_bytes()).unwrap_or_default();
+        Ok((head.status.as_u16(), location, String::from_utf8_lossy(&body).into_owned()))
+    };
+    tokio::pin!(connection);
+    tokio::pin!(answer);
+    tokio::select! {
+        answered = &mut answer => answered,
+        ended = &mut connection => match ended {
+            Ok(()) => answer.await,
+            Err(error) => Err(error.to_string()),
+        },
+    }
+}
+
+fn resolve(from: &http::Uri, location: &str) -> Option<http::Uri> {
+    if location.contains("://") {
+        return location.parse().ok();
+    }
+    let path = if location.starts_with('/') { location.to_string() } else { format!("/{location}") };
+    let mut parts = from.clone().into_parts();
+    parts.path_and_query = path.parse().ok();
+    http::Uri::from_parts(parts).ok()
+}
+
+fn connector() -> TlsConnector {
+    let provider = Arc::new(default_provider());
+    let schemes = provider.signature_verification_algorithms.supported_schemes();
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("ring has the default versions")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Unverified(schemes)))
+        .with_no_client_auth();
+    TlsConnector::from(Arc::new(config))
+}
+
+/// A probe asks whether somebody answers, not who: upstream skips verification too.
+#[derive(Debug)]
+struct Unverified(Vec<SignatureScheme>);
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.clone()
+    }
+}

@@ -1,0 +1,95 @@
+//! Attempts against small servers on loopback.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::time::Duration;
+
+use api::view::api::core::v1::{Container, HTTPGetAction};
+use api::view::apimachinery::pkg::util::intstr::IntOrString;
+use serde_json::json;
+
+use super::{Outcome, http, number_of, tcp};
+
+/// Serves these answers, a connection each; returns the port and what was asked.
+fn server(answers: Vec<String>) -> (u16, std::thread::JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let thread = std::thread::spawn(move || {
+        let mut asked = Vec::new();
+        for answer in answers {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 4096];
+            let length = stream.read(&mut request).unwrap();
+            asked.push(String::from_utf8_lossy(&request[..length]).into_owned());
+            stream.write_all(answer.replace("PORT", &port.to_string()).as_bytes()).unwrap();
+        }
+        asked
+    });
+    (port, thread)
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}
+
+fn get(port: u16, action: HTTPGetAction) -> Outcome {
+    block_on(http::get(&action, "127.0.0.1", port, "kube-probe/1.37", Duration::from_secs(5)))
+}
+
+fn answer(status: &str, headers: &str) -> String {
+    format!("HTTP/1.1 {status}\r\n{headers}Content-Length: 2\r\n\r\nok")
+}
+
+#[test]
+fn http_is_judged_by_its_status() {
+    for (status, wanted) in [
+        ("200 OK", Outcome::Success),
+        ("399 Odd", Outcome::Success),
+        ("400 Bad", Outcome::Failure("HTTP probe failed with statuscode: 400".into())),
+        ("500 Sad", Outcome::Failure("HTTP probe failed with statuscode: 500".into())),
+    ] {
+        let (port, thread) = server(vec![answer(status, "")]);
+        let headers = json!([{"name": "X-A", "value": "b"}, {"name": "User-Agent", "value": "me"}]);
+        let action =
+            serde_json::from_value(json!({"path": "/healthz?x=1", "port": 1, "httpHeaders": headers})).unwrap();
+        assert_eq!(get(port, action), wanted);
+        let asked = thread.join().unwrap().remove(0).to_lowercase();
+        assert!(asked.starts_with("get /healthz?x=1 http/1.1"), "{asked}");
+        assert!(
+            asked.contains("x-a: b") && asked.contains("user-agent: me") && !asked.contains("kube-probe"),
+            "{asked}"
+        );
+    }
+}
+
+#[test]
+fn redirects_are_followed_on_the_same_host_only() {
+    let (port, _) = server(vec![answer("302 Found", "Location: /there\r\n"), answer("200 OK", "")]);
+    assert_eq!(get(port, HTTPGetAction::default()), Outcome::Success);
+    let (port, _) = server(vec![answer("302 Found", "Location: http://127.0.0.2:PORT/\r\n")]);
+    let Outcome::Warning(text) = get(port, HTTPGetAction::default()) else { panic!("no warning") };
+    assert!(text.starts_with("Probe terminated redirects"), "{text}");
+}
+
+#[test]
+fn a_closed_port_is_a_failure_that_names_it() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let refused = format!("dial tcp 127.0.0.1:{port}: connect: connection refused");
+    assert_eq!(block_on(tcp::connect("127.0.0.1", port, Duration::from_secs(5))), Outcome::Failure(refused.clone()));
+    let wanted = format!("Get \"http://127.0.0.1:{port}/\": {refused}");
+    assert_eq!(get(port, HTTPGetAction::default()), Outcome::Failure(wanted));
+    let unknown = block_on(tcp::connect("", 80, Duration::from_secs(5)));
+    assert_eq!(unknown, Outcome::Error("the pod has no address yet".into()));
+}
+
+#[test]
+fn ports_have_names_or_numbers() {
+    let container: Container =
+        serde_json::from_value(json!({"name": "c", "ports": [{"name": "web", "containerPort": 8080}]})).unwrap();
+    let number = |port: IntOrString| number_of(&port, &container);
+    assert_eq!(number(IntOrString::String("web".into())), Ok(8080));
+    assert_eq!(number(IntOrString::String("81".into())), Ok(81));
+    assert_eq!(number(IntOrString::Int(82)), Ok(82));
+    assert_eq!(number(IntOrString::String("no".into())), Err("strconv.Atoi: parsing \"no\": invalid syntax".into()));
+    assert_eq!(number(IntOrString::Int(70000)), Err("invalid port number: 70000".into()));
+}

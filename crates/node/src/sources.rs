@@ -1,0 +1,71 @@
+//! Where volumes and environments get their contents: the API objects that a pod names.
+//!
+//! A seam with two engines: the API (`sources::Api`, on the client's caches) and plain maps in tests
+//! and in the simulator. `Ok(None)` means that the object does not exist, an error that nobody knows.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+
+use api::view::api::core::v1::{ConfigMap, Secret, Service};
+
+pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A service-account token for one pod.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Token {
+    pub token: String,
+    /// Seconds since the epoch; it is replaced when four fifths of its life are over.
+    pub expires: i64,
+}
+
+/// Which pod a token is bound to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TokenRequest {
+    pub namespace: String,
+    pub service_account: String,
+    pub pod_name: String,
+    pub pod_uid: String,
+    /// Empty: the API server's own.
+    pub audience: String,
+    pub seconds: i64,
+}
+
+pub trait Sources: Send + Sync + 'static {
+    fn config_map<'a>(&'a self, namespace: &'a str, name: &'a str) -> Boxed<'a, Result<Option<ConfigMap>, String>>;
+    fn secret<'a>(&'a self, namespace: &'a str, name: &'a str) -> Boxed<'a, Result<Option<Secret>, String>>;
+    /// The same token again while it is fresh enough.
+    fn token<'a>(&'a self, request: &'a TokenRequest) -> Boxed<'a, Result<Token, String>>;
+    /// Every service of a namespace, for the variables that link to them.
+    fn services<'a>(&'a self, namespace: &'a str) -> Boxed<'a, Result<Vec<Service>, String>>;
+}
+
+/// Plain maps by (namespace, name): an engine without a server.
+#[derive(Clone, Debug, Default)]
+pub struct Fixed {
+    pub config_maps: BTreeMap<(String, String), ConfigMap>,
+    pub secrets: BTreeMap<(String, String), Secret>,
+    pub services: Vec<Service>,
+}
+
+impl Sources for Fixed {
+    fn config_map<'a>(&'a self, namespace: &'a str, name: &'a str) -> Boxed<'a, Result<Option<ConfigMap>, String>> {
+        let found = self.config_maps.get(&(namespace.into(), name.into())).cloned();
+        Box::pin(async move { Ok(found) })
+    }
+
+    fn secret<'a>(&'a self, namespace: &'a str, name: &'a str) -> Boxed<'a, Result<Option<Secret>, String>> {
+        let found = self.secrets.get(&(namespace.into(), name.into())).cloned();
+        Box::pin(async move { Ok(found) })
+    }
+
+    fn token<'a>(&'a self, request: &'a TokenRequest) -> Boxed<'a, Result<Token, String>> {
+        let token = format!("token of {}/{} for {:?}", request.namespace, request.service_account, request.audience);
+        Box::pin(async move { Ok(Token { token, expires: i64::MAX }) })
+    }
+
+    fn services<'a>(&'a self, namespace: &'a str) -> Boxed<'a, Result<Vec<Service>, String>> {
+        let inside = |s: &&Service| s.metadata.namespace.as_deref() == Some(namespace);
+        let found = self.services.iter().filter(inside).cloned().collect();
+        Box::pin(async move { Ok(found) })
+    }
+}

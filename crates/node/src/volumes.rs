@@ -1,0 +1,194 @@
+//! A pod's volumes on its node: made before its containers, refreshed meanwhile, removed after.
+//!
+//! Disk volumes live below `<data_dir>/pods/<uid>/volumes/`, in upstream's layout; what carries
+//! secrets lives in memory below `<run_dir>/volumes`. Every call is idempotent and looks at the disk
+//! rather than at what an earlier run did, so that an agent's restart is the ordinary path.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use api::view::api::core::v1::{Pod, Volume};
+use runtime::MountSource;
+
+use crate::downward::Facts;
+use crate::sources::Sources;
+
+/// Files that change as one: `..data` and its timestamped folders.
+mod atomic;
+/// Folders that live as long as the pod.
+mod empty_dir;
+/// Files and folders of the host.
+mod host_path;
+/// Mounts below a folder, found and ended.
+mod mounts;
+/// Groups that may write to a volume.
+mod ownership;
+/// What the files of a volume contain.
+mod payload;
+
+/// Why a pod's volumes are not there yet; it is tried again. Event FailedMount.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("MountVolume.SetUp failed for volume \"{volume}\" : {message}")]
+pub struct VolumeError {
+    pub volume: String,
+    pub message: String,
+}
+
+/// A volume that is ready to be mounted into containers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mounted {
+    /// For an image volume: the reference as the pod names it, yet to be pulled and resolved.
+    pub source: MountSource,
+    /// Contents that only the node writes: read-only in every container.
+    pub read_only: bool,
+}
+
+pub struct Volumes {
+    /// `<data_dir>/pods`
+    disk: PathBuf,
+    /// `<run_dir>/volumes`, a tmpfs.
+    memory: PathBuf,
+    sources: Arc<dyn Sources>,
+    clock: api::Clock,
+}
+
+impl Volumes {
+    pub fn open(
+        data_dir: &Path,
+        run_dir: &Path,
+        sources: Arc<dyn Sources>,
+        clock: api::Clock,
+    ) -> std::io::Result<Volumes> {
+        let (disk, memory) = (data_dir.join("pods"), run_dir.join("volumes"));
+        fs::create_dir_all(&disk)?;
+        fs::create_dir_all(&memory)?;
+        mounts::ensure_in_memory(&memory)?;
+        Ok(Volumes { disk, memory, sources, clock })
+    }
+
+    /// The pod's own folder on the disk: volumes and termination messages.
+    pub fn pod_folder(&self, uid: &str) -> PathBuf {
+        self.disk.join(uid)
+    }
+
+    /// Makes every volume of the pod; by volume name. The first that fails is reported.
+    pub async fn prepare(&self, pod: &Pod, facts: &Facts) -> Result<BTreeMap<String, Mounted>, VolumeError> {
+        let mut ready = BTreeMap::new();
+        for volume in volumes_of(pod) {
+            let failed = |message: String| VolumeError { volume: volume.name.clone(), message };
+            ready.insert(volume.name.clone(), self.set_up(pod, volume, facts).await.map_err(failed)?);
+        }
+        Ok(ready)
+    }
+
+    /// Brings the files of configMap, secret, downwardAPI and projected volumes up to date; true if
+    /// any changed. Call it when a source or the pod changes, and when a token is due (`token_due`).
+    pub async fn refresh(&self, pod: &Pod, facts: &Facts) -> Result<bool, VolumeError> {
+        let mut changed = false;
+        for volume in volumes_of(pod).filter(|v| payload::has_payload(v)) {
+            let failed = |message: String| VolumeError { volume: volume.name.clone(), message };
+            changed |= self.write_payload(pod, volume, facts).await.map_err(failed)?;
+        }
+        Ok(changed)
+    }
+
+    /// Ends every mount and removes every file of the pod's volumes.
+    pub fn teardown(&self, uid: &str) -> std::io::Result<()> {
+        for folder in [self.memory.join(uid), self.disk.join(uid)] {
+            mounts::remove_tree(&folder)?;
+        }
+        Ok(())
+    }
+
+    /// The UIDs of all pods that have a folder here: what an earlier run left.
+    pub fn left(&self) -> std::io::Result<Vec<String>> {
+        let mut uids = Vec::new();
+        for folder in [&self.disk, &self.memory] {
+            for file in fs::read_dir(folder)? {
+                uids.extend(file?.file_name().into_string());
+            }
+        }
+        uids.sort();
+        uids.dedup();
+        Ok(uids)
+    }
+
+    async fn set_up(&self, pod: &Pod, volume: &Volume, facts: &Facts) -> Result<Mounted, String> {
+        let at_host = |path: PathBuf, read_only| Mounted { source: MountSource::Host(path), read_only };
+        if payload::has_payload(volume) {
+            self.write_payload(pod, volume, facts).await?;
+            return Ok(at_host(self.payload_folder(pod, volume), true));
+        }
+        if let Some(source) = &volume.host_path {
+            return host_path::check(source).map(|path| at_host(path, false));
+        }
+        if let Some(source) = &volume.empty_dir {
+            let folder = self.folder(&self.disk, pod, "kubernetes.io~empty-dir", &volume.name);
+            empty_dir::set_up(&folder, source, ownership::group_of(pod)).map_err(|e| e.to_string())?;
+            return Ok(at_host(folder, false));
+        }
+        if let Some(source) = &volume.image {
+            let reference = source.reference.clone().unwrap_or_default();
+            return Ok(Mounted { source: MountSource::Image(reference), read_only: true });
+        }
+        Err("this node does not support the volume's type".into())
+    }
+
+    async fn write_payload(&self, pod: &Pod, volume: &Volume, facts: &Facts) -> Result<bool, String> {
+        let files = payload::collect(pod, volume, facts, &*self.sources).await?;
+        let folder = self.payload_folder(pod, volume);
+        fs::create_dir_all(&folder).map_err(|e| format!("making {}: {e}", folder.display()))?;
+        ownership::open_to_all(&folder).map_err(|e| format!("opening {}: {e}", folder.display()))?;
+        atomic::write(&folder, &files, ownership::group_of(pod), (self.clock)())
+            .map_err(|e| format!("writing {}: {e}", folder.display()))
+    }
+
+    fn payload_folder(&self, pod: &Pod, volume: &Volume) -> PathBuf {
+        // ConfigMaps are no secrets; everything else may carry one.
+        let (root, plugin) = match volume {
+            Volume { config_map: Some(_), .. } => (&self.disk, "kubernetes.io~configmap"),
+            Volume { secret: Some(_), .. } => (&self.memory, "kubernetes.io~secret"),
+            Volume { downward_api: Some(_), .. } => (&self.memory, "kubernetes.io~downward-api"),
+            _ => (&self.memory, "kubernetes.io~projected"),
+        };
+        self.folder(root, pod, plugin, &volume.name)
+    }
+
+    fn folder(&self, root: &Path, pod: &Pod, plugin: &str, volume: &str) -> PathBuf {
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        root.join(uid).join("volumes").join(plugin).join(volume)
+    }
+}
+
+/// The objects (`true`: a ConfigMap, else a Secret) whose change changes a volume of this pod.
+pub fn sources_of(pod: &Pod) -> Vec<(bool, String)> {
+    let mut named = Vec::new();
+    for volume in volumes_of(pod) {
+        named.extend(volume.config_map.iter().map(|s| (true, s.name.clone())));
+        named.extend(volume.secret.iter().filter_map(|s| Some((false, s.secret_name.clone()?))));
+        for source in volume.projected.iter().flat_map(|p| p.sources.iter().flatten()) {
+            named.extend(source.config_map.iter().map(|s| (true, s.name.clone())));
+            named.extend(source.secret.iter().map(|s| (false, s.name.clone())));
+        }
+    }
+    named.sort();
+    named.dedup();
+    named
+}
+
+/// Seconds until the pod's first token should be replaced: four fifths of the shortest life, at most
+/// a day; None without tokens.
+pub fn token_due(pod: &Pod) -> Option<i64> {
+    let tokens = volumes_of(pod).flat_map(|v| v.projected.iter()).flat_map(|p| p.sources.iter().flatten());
+    let lives = tokens.filter_map(|s| s.service_account_token.as_ref()).map(|t| t.expiration_seconds.unwrap_or(3600));
+    lives.min().map(|life| (life * 4 / 5).clamp(1, 86_400))
+}
+
+fn volumes_of(pod: &Pod) -> impl Iterator<Item = &Volume> {
+    pod.spec.iter().flat_map(|s| s.volumes.iter().flatten())
+}
+
+#[cfg(test)]
+mod tests;

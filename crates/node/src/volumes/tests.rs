@@ -1,0 +1,148 @@
+//! Volumes on a real disk; mounts only in a namespace of the test's own (crate tests of the agent).
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use api::view::api::core::v1::Pod;
+use runtime::MountSource;
+use serde_json::{Value, json};
+
+use super::atomic::{self, Contents};
+use super::{Volumes, payload, sources_of, token_due};
+use crate::downward::Facts;
+use crate::sources::Fixed;
+
+fn now(second: i64) -> jiff::Timestamp {
+    jiff::Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+fn pod(volumes: Value) -> Pod {
+    serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "shop", "uid": "u1", "labels": {"a": "b"}},
+        "spec": {"containers": [{"name": "c"}], "volumes": volumes}}))
+    .unwrap()
+}
+
+fn sources(color: &str) -> Fixed {
+    let mut sources = Fixed::default();
+    let config = json!({"data": {"color": color}, "binaryData": {"raw": "AAE="}});
+    sources.config_maps.insert(("shop".into(), "config".into()), serde_json::from_value(config).unwrap());
+    sources
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
+}
+
+fn open(root: &Path, sources: Fixed) -> Volumes {
+    // Without root nothing can be mounted: the memory volumes of these tests stay on the disk.
+    let (disk, memory) = (root.join("pods"), root.join("memory"));
+    fs::create_dir_all(&disk).unwrap();
+    fs::create_dir_all(&memory).unwrap();
+    Volumes { disk, memory, sources: Arc::new(sources), clock: Arc::new(|| now(0)) }
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+#[test]
+fn a_configmap_becomes_files_behind_links_and_follows_its_source() {
+    let folder = tempfile::tempdir().unwrap();
+    let pod = pod(json!([{"name": "v", "configMap": {"name": "config", "defaultMode": 0o400,
+        "items": [{"key": "color", "path": "deep/er", "mode": 0o640}, {"key": "raw", "path": "raw"}]}}]));
+    let volumes = open(folder.path(), sources("red"));
+    let mounted = block_on(volumes.prepare(&pod, &Facts::default())).unwrap();
+    let MountSource::Host(at) = &mounted["v"].source else { panic!("{mounted:?}") };
+    assert!(mounted["v"].read_only);
+    assert_eq!(fs::read_to_string(at.join("deep/er")).unwrap(), "red");
+    assert_eq!(fs::read(at.join("raw")).unwrap(), [0, 1]);
+    assert_eq!((mode(&at.join("deep/er")), mode(&at.join("raw"))), (0o640, 0o400));
+    assert_eq!(fs::read_link(at.join("deep")).unwrap(), Path::new("..data/deep"));
+    assert!(!block_on(volumes.refresh(&pod, &Facts::default())).unwrap(), "nothing changed");
+
+    let later = Volumes { clock: Arc::new(|| now(1)), ..open(folder.path(), sources("blue")) };
+    assert!(block_on(later.refresh(&pod, &Facts::default())).unwrap());
+    assert_eq!(fs::read_to_string(at.join("deep/er")).unwrap(), "blue");
+    let folders = fs::read_dir(at).unwrap().filter(|f| f.as_ref().unwrap().file_type().unwrap().is_dir()).count();
+    assert_eq!(folders, 1, "the old folder is gone");
+
+    volumes.teardown("u1").unwrap();
+    assert_eq!(volumes.left().unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_missing_is_named_unless_it_is_optional() {
+    let folder = tempfile::tempdir().unwrap();
+    let volumes = open(folder.path(), sources("red"));
+    let error = |source: Value| {
+        let mut volume = source;
+        volume["name"] = json!("v");
+        block_on(volumes.prepare(&pod(json!([volume])), &Facts::default())).map(|_| ()).map_err(|e| e.to_string())
+    };
+    assert_eq!(
+        error(json!({"configMap": {"name": "none"}})).unwrap_err(),
+        "MountVolume.SetUp failed for volume \"v\" : configmap \"none\" not found"
+    );
+    assert_eq!(
+        error(json!({"configMap": {"name": "config", "items": [{"key": "no", "path": "no"}]}})).unwrap_err(),
+        "MountVolume.SetUp failed for volume \"v\" : configmap references non-existent config key: no"
+    );
+    assert_eq!(
+        error(json!({"secret": {"secretName": "none"}})).unwrap_err(),
+        "MountVolume.SetUp failed for volume \"v\" : secret \"none\" not found"
+    );
+    assert_eq!(
+        error(json!({"hostPath": {"path": "/nowhere", "type": "Directory"}})).unwrap_err(),
+        "MountVolume.SetUp failed for volume \"v\" : hostPath type check failed: /nowhere is not a directory"
+    );
+    error(json!({"secret": {"secretName": "none", "optional": true}})).unwrap();
+    error(json!({"hostPath": {"path": "/nowhere"}})).unwrap();
+}
+
+#[test]
+fn an_empty_dir_is_open_to_all_and_keeps_what_is_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let volumes = open(folder.path(), Fixed::default());
+    let pod = pod(json!([{"name": "scratch", "emptyDir": {}}]));
+    let mounted = block_on(volumes.prepare(&pod, &Facts::default())).unwrap();
+    let MountSource::Host(at) = &mounted["scratch"].source else { panic!("{mounted:?}") };
+    assert_eq!(mode(at), 0o777);
+    fs::write(at.join("kept"), "x").unwrap();
+    fs::set_permissions(at, fs::Permissions::from_mode(0o700)).unwrap();
+    block_on(volumes.prepare(&pod, &Facts::default())).unwrap();
+    assert!(at.join("kept").exists());
+    assert_eq!(mode(at), 0o700, "what a container made of it stays");
+}
+
+#[test]
+fn a_projected_volume_joins_its_sources() {
+    let projected = json!([{"name": "v", "projected": {"sources": [
+        {"configMap": {"name": "config", "items": [{"key": "color", "path": "c"}]}},
+        {"downwardAPI": {"items": [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]}},
+        {"serviceAccountToken": {"path": "token", "expirationSeconds": 600}}]}}]);
+    let pod = pod(projected);
+    let spec = pod.spec.as_ref().unwrap();
+    let volume = &spec.volumes.as_ref().unwrap()[0];
+    let files = block_on(payload::collect(&pod, volume, &Facts::default(), &sources("red"))).unwrap();
+    let text = |name: &str| String::from_utf8(files[name].data.clone()).unwrap();
+    assert_eq!((text("c"), text("labels")), ("red".to_string(), "a=\"b\"".to_string()));
+    assert_eq!(text("token"), "token of shop/default for \"\"");
+    assert_eq!(sources_of(&pod), [(true, "config".to_string())]);
+    assert_eq!(token_due(&pod), Some(480));
+}
+
+#[test]
+fn a_write_that_crashed_half_way_is_completed_by_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let one =
+        |text: &str| [("k".to_string(), Contents { data: text.into(), mode: 0o644, user: None })].into_iter().collect();
+    atomic::write(at, &one("old"), None, now(0)).unwrap();
+    fs::create_dir(at.join("..2027_01_01_00_00_00.000000001")).unwrap();
+    std::os::unix::fs::symlink("..2027_01_01_00_00_00.000000001", at.join("..data_tmp")).unwrap();
+    assert!(atomic::write(at, &one("new"), None, now(1)).unwrap());
+    assert_eq!(fs::read_to_string(at.join("k")).unwrap(), "new");
+    assert_eq!(fs::read_dir(at).unwrap().count(), 3, "the name, ..data and one folder");
+}
