@@ -4,6 +4,8 @@
 mod conformance;
 /// The schema table of the api crate.
 mod schema;
+/// Edges, headers, names and sizes.
+mod tidy;
 
 use std::process::ExitCode;
 
@@ -13,8 +15,9 @@ fn main() -> ExitCode {
     let done = match verb {
         "schema" => schema::schema(rest),
         "conformance" => conformance::conformance(rest),
+        "tidy" => Ok(report_tidy()),
         _ => {
-            eprintln!("cargo xtask conformance|schema");
+            eprintln!("cargo xtask conformance|schema|tidy");
             return ExitCode::from(2);
         }
     };
@@ -26,4 +29,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn report_tidy() -> bool {
+    let problems = tidy::problems(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    for problem in &problems {
+        println!("{problem}");
+    }
+    println!("{} problems", problems.len());
+    problems.is_empty()
 }

@@ -1,0 +1,209 @@
+//! What keeps the code base honest: edges between crates, headers, names, sizes.
+//!
+//! A test (crates/gousse/tests/tidy.rs) runs it, so that `cargo test` fails when the architecture is
+//! broken. It reads text only and knows no more of Rust than it needs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Which of our crates a crate may name. Everything else is a broken wall.
+const EDGES: &[(&str, &[&str])] = &[
+    ("api", &[]),
+    ("store", &[]),
+    ("wire", &[]),
+    ("runtime", &[]),
+    ("net", &[]),
+    ("toolbox", &[]),
+    ("client", &["api", "wire"]),
+    ("server", &["api", "store", "wire"]),
+    ("scheduler", &["api", "client"]),
+    ("controllers", &["api", "client"]),
+    ("node", &["api", "client", "wire", "runtime", "net"]),
+    ("gousse", &ALL),
+    ("sim", &ALL),
+];
+
+const ALL: [&str; 12] = [
+    "api",
+    "server",
+    "store",
+    "wire",
+    "client",
+    "scheduler",
+    "controllers",
+    "node",
+    "runtime",
+    "net",
+    "toolbox",
+    "gousse",
+];
+
+/// Crates in which `unsafe` may stand; each has its system files.
+const MAY_BE_UNSAFE: &[&str] = &["runtime", "toolbox"];
+
+/// Words that say that the verb is missing.
+const EMPTY_WORDS: &[&str] = &[
+    "util",
+    "utils",
+    "common",
+    "helper",
+    "helpers",
+    "misc",
+    "manager",
+    "handler",
+    "processor",
+    "wrapper",
+    "types",
+    "impl",
+    "base",
+    "info",
+    "data",
+];
+
+const LINES_MAX: usize = 600;
+const SENTENCE_MAX: usize = 100;
+
+/// Everything that is wrong below `root`, one line each.
+pub fn problems(root: &Path) -> Vec<String> {
+    let mut problems = Vec::new();
+    edges(root, &mut problems);
+    let mut files = Vec::new();
+    for folder in ["crates", "xtask"] {
+        rust_files(&root.join(folder), &mut files);
+    }
+    files.sort();
+    for path in &files {
+        let name = path.strip_prefix(root).unwrap_or(path).display().to_string();
+        match fs::read_to_string(path) {
+            Ok(text) => file(&name, &text, &mut problems),
+            Err(error) => problems.push(format!("{name}: {error}")),
+        }
+    }
+    documents(root, &mut problems);
+    problems
+}
+
+fn edges(root: &Path, problems: &mut Vec<String>) {
+    let allowed: BTreeMap<&str, &[&str]> = EDGES.iter().copied().collect();
+    let Ok(crates) = fs::read_dir(root.join("crates")) else {
+        problems.push("crates: not found".into());
+        return;
+    };
+    for folder in crates.flatten() {
+        let name = folder.file_name().to_string_lossy().into_owned();
+        let Some(edges) = allowed.get(name.as_str()) else {
+            problems.push(format!("crates/{name}: not in the table of walls in xtask/src/tidy.rs"));
+            continue;
+        };
+        let manifest = fs::read_to_string(folder.path().join("Cargo.toml")).unwrap_or_default();
+        // What tests need does not ship.
+        let shipped = manifest.split("[dev-dependencies]").next().unwrap_or_default();
+        for line in shipped.lines() {
+            let named = line.split(['.', ' ', '=']).next().unwrap_or_default();
+            if allowed.contains_key(named) && !edges.contains(&named) && named != name {
+                problems.push(format!("crates/{name}/Cargo.toml: {name} must not know {named}"));
+            }
+        }
+    }
+}
+
+fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            if entry.file_name() != "target" {
+                rust_files(&path, files);
+            }
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+fn file(name: &str, text: &str, problems: &mut Vec<String>) {
+    let is_test = name.contains("/tests/") || name.ends_with("/tests.rs");
+    let is_generated = text.starts_with("//! Generated");
+    let stem = Path::new(name).file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+    if stem == "mod" {
+        problems.push(format!("{name}: no mod.rs; use foo.rs beside foo/"));
+    }
+    for word in stem.split('_') {
+        if EMPTY_WORDS.contains(&word) {
+            problems.push(format!("{name}: {word:?} in a file's name says nothing"));
+        }
+    }
+    if !is_test {
+        header(name, text, problems);
+    }
+    let lines = text.lines().count();
+    if lines > LINES_MAX && !is_test && !is_generated {
+        problems.push(format!("{name}: {lines} lines, more than {LINES_MAX}"));
+    }
+    let owner = name.split('/').nth(1).unwrap_or_default();
+    let mut expects_safety = false;
+    for (number, line) in text.lines().enumerate() {
+        let code = line.split("//").next().unwrap_or_default();
+        let at = || format!("{name}:{}", number + 1);
+        // The marker is put together so that this line is not one itself.
+        if code.contains(concat!("#[", "ignore")) {
+            problems.push(format!("{}: a test that does not run is no test", at()));
+        }
+        let unsafe_here = code.contains(concat!("unsafe", " {")) || code.contains(concat!("unsafe", " impl"));
+        if unsafe_here && !MAY_BE_UNSAFE.contains(&owner) {
+            problems.push(format!("{}: unsafe outside the system files of {MAY_BE_UNSAFE:?}", at()));
+        }
+        if unsafe_here && !is_test && !expects_safety {
+            problems.push(format!("{}: unsafe without a SAFETY comment above it", at()));
+        }
+        expects_safety = line.contains("SAFETY")
+            || (expects_safety && line.trim_start().starts_with("//"))
+            || (expects_safety && !line.trim_end().ends_with([';', '{', '}']));
+        for keyword in ["struct ", "enum ", "trait "] {
+            if let Some(declared) =
+                code.trim_start().trim_start_matches("pub ").trim_start_matches("pub(crate) ").strip_prefix(keyword)
+            {
+                let word = declared.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+                for empty in ["Manager", "Handler", "Helper", "Processor", "Wrapper", "Util", "Info"] {
+                    if word.ends_with(empty) {
+                        problems.push(format!("{}: {word:?}: the verb is missing", at()));
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn header(name: &str, text: &str, problems: &mut Vec<String>) {
+    let lines: Vec<&str> = text.lines().take_while(|l| l.starts_with("//!")).collect();
+    let Some(first) = lines.first() else {
+        problems.push(format!("{name}: begins without a //! header"));
+        return;
+    };
+    let text: String = lines.iter().map(|l| l.trim_start_matches("//!").trim()).collect::<Vec<_>>().join(" ");
+    let sentence = text.split(". ").next().unwrap_or_default();
+    if sentence.chars().count() > SENTENCE_MAX && first.chars().count() > SENTENCE_MAX {
+        problems.push(format!("{name}: its first sentence is longer than {SENTENCE_MAX} characters"));
+    }
+    if lines.len() > 14 {
+        problems.push(format!("{name}: a header of {} lines; 3 to 12 are read", lines.len()));
+    }
+}
+
+/// The documents name what there is.
+fn documents(root: &Path, problems: &mut Vec<String>) {
+    let architecture = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap_or_default();
+    let named: BTreeSet<&str> = EDGES.iter().map(|(name, _)| *name).collect();
+    for name in named {
+        if !architecture.contains(&format!("`{name}`")) {
+            problems.push(format!("ARCHITECTURE.md: does not say what crate `{name}` is"));
+        }
+    }
+    for file in fs::read_dir(root.join("docs/decisions")).into_iter().flatten().flatten() {
+        let lines = fs::read_to_string(file.path()).unwrap_or_default().lines().count();
+        if lines > 40 {
+            problems
+                .push(format!("docs/decisions/{}: {lines} lines; a decision fits in 40", file.file_name().display()));
+        }
+    }
+}
