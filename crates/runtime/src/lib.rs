@@ -8,6 +8,8 @@
 
 /// The contract that every engine keeps.
 pub mod engine;
+/// The images of a machine.
+pub mod images;
 /// What the engines are asked for.
 pub mod spec;
 /// What they answer.

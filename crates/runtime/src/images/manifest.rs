@@ -1,0 +1,173 @@
+//! The JSON of images: manifests, indexes and configurations, OCI's and Docker's (their forms agree).
+//!
+//! Source: opencontainers/image-spec and Docker's image manifest v2 schema 2. Schema 1 is refused.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::engine::{Error, Result};
+use crate::images::reference::is_digest;
+use crate::state::Image;
+
+/// What a registry is asked for, in order of preference.
+pub const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.index.v1+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json";
+/// Manifests and configurations above this are refused.
+pub const DOCUMENT_SIZE_MAX: u64 = 8 << 20;
+/// Depth of indexes within indexes.
+pub const INDEX_DEPTH_MAX: usize = 4;
+
+/// A manifest (config and layers) or an index (manifests); which one, its fields tell.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Manifest {
+    pub schema_version: u32,
+    pub config: Option<Descriptor>,
+    pub layers: Vec<Descriptor>,
+    pub manifests: Vec<Descriptor>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Descriptor {
+    pub media_type: String,
+    pub digest: String,
+    pub size: u64,
+    pub platform: Option<Platform>,
+    pub annotations: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Platform {
+    pub os: String,
+    pub architecture: String,
+    pub variant: String,
+}
+
+/// The configuration of an image; its digest is the image's id.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ImageConfig {
+    pub os: String,
+    pub architecture: String,
+    pub config: Option<Execution>,
+    pub rootfs: RootFs,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Execution {
+    pub user: String,
+    pub env: Option<Vec<String>>,
+    pub entrypoint: Option<Vec<String>>,
+    pub cmd: Option<Vec<String>>,
+    pub working_dir: String,
+    pub stop_signal: String,
+    pub labels: Option<BTreeMap<String, String>>,
+    pub volumes: Option<BTreeMap<String, serde_json::Value>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct RootFs {
+    pub diff_ids: Vec<String>,
+}
+
+impl Manifest {
+    pub fn parse(bytes: &[u8]) -> Result<Manifest> {
+        let manifest: Manifest = serde_json::from_slice(bytes)
+            .map_err(|e| Error::Failed(format!("the manifest is no JSON manifest: {e}")))?;
+        if manifest.schema_version == 1 {
+            return Err(Error::Failed("the manifest is of Docker's old schema 1, which is not read".into()));
+        }
+        let all = manifest.config.iter().chain(&manifest.layers).chain(&manifest.manifests);
+        if let Some(bad) = all.into_iter().find(|d| !is_digest(&d.digest)) {
+            return Err(Error::Failed(format!("the manifest names {:?}, which is no sha256 digest", bad.digest)));
+        }
+        Ok(manifest)
+    }
+
+    /// The manifest of an index for this machine.
+    pub fn for_this_machine(&self) -> Result<&Descriptor> {
+        let ours = Platform::ours();
+        let fits = |d: &&Descriptor| d.platform.as_ref().is_none_or(|p| p.fits(&ours));
+        self.manifests.iter().find(fits).ok_or_else(|| {
+            let has: Vec<String> =
+                self.manifests.iter().filter_map(|d| d.platform.as_ref()).map(Platform::name).collect();
+            Error::Failed(format!("no image for {}; there are: {}", ours.name(), has.join(", ")))
+        })
+    }
+}
+
+impl Platform {
+    /// This machine's, in Go's words.
+    pub fn ours() -> Platform {
+        let architecture = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        };
+        Platform { os: "linux".into(), architecture: architecture.into(), variant: String::new() }
+    }
+
+    pub fn is_ours(&self) -> bool {
+        self.fits(&Platform::ours())
+    }
+
+    fn fits(&self, ours: &Platform) -> bool {
+        let variant =
+            matches!((self.architecture.as_str(), self.variant.as_str()), (_, "") | ("arm64", "v8") | ("amd64", "v1"));
+        self.os == ours.os && self.architecture == ours.architecture && variant
+    }
+
+    fn name(&self) -> String {
+        let variant = if self.variant.is_empty() { String::new() } else { format!("/{}", self.variant) };
+        format!("{}/{}{variant}", self.os, self.architecture)
+    }
+}
+
+impl ImageConfig {
+    pub fn parse(bytes: &[u8]) -> Result<ImageConfig> {
+        let config: ImageConfig = serde_json::from_slice(bytes)
+            .map_err(|e| Error::Failed(format!("the image's configuration cannot be read: {e}")))?;
+        let ours = Platform::ours();
+        if !config.os.is_empty() && config.os != ours.os {
+            return Err(Error::Failed(format!("the image is for {}, not linux", config.os)));
+        }
+        if !config.architecture.is_empty() && config.architecture != ours.architecture {
+            return Err(Error::Failed(format!(
+                "the image is for {}, this machine is {}",
+                config.architecture, ours.architecture
+            )));
+        }
+        if let Some(bad) = config.rootfs.diff_ids.iter().find(|d| !is_digest(d)) {
+            return Err(Error::Failed(format!("the image's configuration names {bad:?}, which is no sha256 digest")));
+        }
+        Ok(config)
+    }
+
+    /// What the rest of the node needs of it; names, size and origin are the index's to fill in.
+    pub fn image(&self, id: &str) -> Image {
+        let execution = self.config.clone().unwrap_or_default();
+        let pair = |entry: &String| {
+            let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
+            (name.to_string(), value.to_string())
+        };
+        Image {
+            id: id.to_string(),
+            entrypoint: execution.entrypoint.unwrap_or_default(),
+            cmd: execution.cmd.unwrap_or_default(),
+            env: execution.env.unwrap_or_default().iter().map(pair).collect(),
+            cwd: PathBuf::from(execution.working_dir),
+            user: execution.user,
+            stop_signal: execution.stop_signal,
+            labels: execution.labels.unwrap_or_default(),
+            volumes: execution.volumes.unwrap_or_default().into_keys().map(PathBuf::from).collect(),
+            ..Image::default()
+        }
+    }
+}
