@@ -29,9 +29,10 @@ pub async fn registry_round_trip(binary: &Path) {
     let mut command = Command::new(binary);
     command.arg("serve").arg(folder.path().join("config.yml")).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut registry = Registry(command.spawn().unwrap());
-    let log = BufReader::new(registry.0.stderr.take().unwrap());
-    // It says when it listens.
-    log.lines().map_while(Result::ok).find(|line| line.contains("listening on")).expect("the registry starts");
+    let mut log = BufReader::new(registry.0.stderr.take().unwrap()).lines().map_while(Result::ok);
+    // It says when it listens, and dies once nobody reads what it says.
+    log.find(|line| line.contains("listening on")).expect("the registry starts");
+    std::thread::spawn(move || log.for_each(drop));
 
     let address = format!("127.0.0.1:{port}");
     let sample = Sample::usual();
