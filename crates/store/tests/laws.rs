@@ -3,6 +3,8 @@
 //! Each law is an async function over a `Store`; `laws!` runs it on memory and on the embedded
 //! engine in a directory of its own.
 
+#![allow(clippy::unwrap_used, reason = "a law is a test, though its function carries no attribute")]
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
