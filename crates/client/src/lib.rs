@@ -5,7 +5,32 @@
 
 #![forbid(unsafe_code)]
 
+/// What comes back: objects, lists, watch events, errors.
+mod answer;
+/// A pause that grows with every failure.
+mod backoff;
+/// One kind, kept in memory by list and watch, and its changes.
+pub mod cache;
+/// The transport over the network.
+pub mod https;
+/// Where the server is and who we are, from kubeconfig files or a pod's service account.
+pub mod kubeconfig;
+/// Leases: held by one, renewed while held.
+pub mod leases;
+/// The loop that every actor runs: never two runs of one key at once.
+pub mod reconcile;
+/// Events about objects, counted and combined as upstream's clients do.
+pub mod recorder;
+/// The requests: get, list, create, update, patch, delete, watch.
+mod requests;
 /// The one seam: an HTTP request goes out, a reply with bytes or Objects comes back.
 pub mod transport;
 
+#[cfg(test)]
+mod script;
+
+pub use cache::{Cache, Change, Changes, Key, Scope};
+pub use https::{Https, HttpsConfig};
+pub use recorder::{ObjectReference, Recorder};
+pub use requests::{Client, DeleteOptions, List, ListOptions, PatchKind, WatchOptions, WatchStream};
 pub use transport::{Body, Reply, Transport};

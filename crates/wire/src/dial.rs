@@ -35,10 +35,15 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 /// Connects to `host:port`; every address is tried in turn. With `tls` the peer must prove that it
 /// is `host`.
 pub async fn dial(host: &str, port: u16, tls: Option<Arc<ClientConfig>>) -> io::Result<Connection> {
+    dial_as(host, port, host, tls).await
+}
+
+/// Like `dial`, but the peer must prove that it is `name` (a kubeconfig's `tls-server-name`).
+pub async fn dial_as(host: &str, port: u16, name: &str, tls: Option<Arc<ClientConfig>>) -> io::Result<Connection> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{host}: no address"));
     for address in resolve(host).await? {
         match connect(SocketAddr::new(address, port)).await {
-            Ok(stream) => return finish(stream, host, tls).await,
+            Ok(stream) => return finish(stream, name, tls).await,
             Err(e) => last = io::Error::new(e.kind(), format!("dial tcp {address}:{port}: {e}")),
         }
     }

@@ -12,5 +12,5 @@ pub mod tls;
 /// Requests that leave HTTP behind, and the splice that carries what follows.
 pub mod upgrade;
 
-pub use dial::{Duplex, dial};
+pub use dial::{Duplex, dial, dial_as};
 pub use tls::{Pair, Trust};

@@ -1,0 +1,297 @@
+//! The transport over the network: HTTP/2 where the server agrees to it, else HTTP/1.1.
+//!
+//! One HTTP/2 connection carries everything at once; HTTP/1.1 connections are kept and used again.
+//! A request that surely never left is sent once more on a new connection; any other failure is
+//! the caller's to judge. Pings go out only while a request or a watch is open.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use api::{Reason, Status};
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, Uri, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::ClientConfig;
+use tokio::time::Instant;
+
+use crate::answer::unreachable_server;
+use crate::transport::Boxed;
+use crate::{Body, Reply, Transport};
+
+/// While something is open, a peer that stays silent for this long is asked, and then given up.
+const PING_AFTER: Duration = Duration::from_secs(30);
+const PING_PATIENCE: Duration = Duration::from_secs(15);
+/// A token's file is read again after this long (projected tokens are replaced under us).
+const TOKEN_AGE: Duration = Duration::from_secs(60);
+
+/// Where a server is, how it proves itself and how we do. PEM texts.
+#[derive(Clone, Default)]
+pub struct HttpsConfig {
+    /// `https://host:port`, a path in front of the API is kept; `http://` speaks plainly.
+    pub server: String,
+    /// None: the machine's own authorities.
+    pub ca: Option<String>,
+    /// Our certificate and its key.
+    pub identity: Option<wire::Pair>,
+    pub bearer: Option<Bearer>,
+    /// Does not ask who the server is.
+    pub insecure: bool,
+    /// Whom the server must prove to be, where it is not the URL's host.
+    pub tls_server_name: Option<String>,
+}
+
+#[derive(Clone)]
+pub enum Bearer {
+    Token(String),
+    File(PathBuf),
+}
+
+pub struct Https {
+    host: String,
+    port: u16,
+    /// In front of every path; without a slash at its end.
+    prefix: String,
+    authority: HeaderValue,
+    name: String,
+    tls: Option<Arc<ClientConfig>>,
+    bearer: Option<Bearer>,
+    token: Mutex<Option<(HeaderValue, Instant)>>,
+    shared: Mutex<Shared>,
+    /// Only one connection is dialled at a time, so that a burst shares it.
+    dialling: tokio::sync::Mutex<()>,
+}
+
+type Outgoing = Full<Bytes>;
+
+#[derive(Default)]
+struct Shared {
+    http2: Option<http2::SendRequest<Outgoing>>,
+    /// Idle ones, and ones whose answer is still being read.
+    http1: Vec<http1::SendRequest<Outgoing>>,
+}
+
+enum Sender {
+    Http2(http2::SendRequest<Outgoing>),
+    Http1(http1::SendRequest<Outgoing>),
+}
+
+impl Https {
+    /// Errors when the configuration makes no sense; the server need not be there yet.
+    pub fn new(config: HttpsConfig) -> io::Result<Https> {
+        let uri: Uri = config.server.parse().map_err(|why| bad(&config.server, &why))?;
+        let host = uri.host().ok_or_else(|| bad(&config.server, &"no host"))?;
+        let plain = match uri.scheme_str() {
+            Some("https") | None => false,
+            Some("http") => true,
+            Some(other) => return Err(bad(&config.server, &format!("unknown scheme {other}"))),
+        };
+        let tls = match plain {
+            true => None,
+            false => {
+                let system;
+                let trust = match (&config.ca, config.insecure) {
+                    (_, true) => wire::Trust::Anybody,
+                    (Some(ca), false) => wire::Trust::Authorities(ca),
+                    (None, false) => {
+                        system = system_authorities()?;
+                        wire::Trust::Authorities(&system)
+                    }
+                };
+                Some(wire::tls::client(trust, config.identity.as_ref(), &["h2", "http/1.1"])?)
+            }
+        };
+        let authority = uri.authority().map(|a| a.as_str()).unwrap_or_default();
+        Ok(Https {
+            host: host.to_string(),
+            port: uri.port_u16().unwrap_or(if plain { 80 } else { 443 }),
+            prefix: uri.path().trim_end_matches('/').to_string(),
+            authority: HeaderValue::from_str(authority).map_err(|why| bad(&config.server, &why))?,
+            name: config.tls_server_name.unwrap_or_else(|| host.to_string()),
+            tls,
+            bearer: config.bearer,
+            token: Mutex::default(),
+            shared: Mutex::default(),
+            dialling: tokio::sync::Mutex::default(),
+        })
+    }
+
+    async fn exchange(&self, request: Request<Bytes>) -> Result<Response<Incoming>, Status> {
+        let mut request = request.map(Full::new);
+        for fresh in [false, true] {
+            let sender = self.sender(fresh).await.map_err(|why| unreachable_server(&why))?;
+            match self.try_send(sender, request).await {
+                Ok(response) => return Ok(response),
+                Err(mut failed) => match failed.take_message() {
+                    Some(unsent) if !fresh => request = unsent,
+                    _ => return Err(unreachable_server(&chain(&failed.into_error()))),
+                },
+            }
+        }
+        Err(unreachable_server(&"every connection was closed"))
+    }
+
+    async fn try_send(
+        &self,
+        sender: Sender,
+        mut request: Request<Outgoing>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<Outgoing>>> {
+        match sender {
+            Sender::Http2(mut sender) => {
+                *request.uri_mut() = self.absolute(request.uri());
+                sender.try_send_request(request).await
+            }
+            Sender::Http1(mut sender) => {
+                *request.uri_mut() = relative(request.uri());
+                request.headers_mut().insert(header::HOST, self.authority.clone());
+                let response = sender.try_send_request(request).await?;
+                self.lock().http1.push(sender);
+                Ok(response)
+            }
+        }
+    }
+
+    /// A connection that can take a request: one that is there, or (also `fresh`) a new one.
+    async fn sender(&self, fresh: bool) -> io::Result<Sender> {
+        if !fresh && let Some(sender) = self.existing() {
+            return Ok(sender);
+        }
+        let before = Instant::now();
+        let _one_at_a_time = self.dialling.lock().await;
+        // Somebody may have dialled while we waited; what they got is as fresh as ours would be.
+        if (!fresh || before.elapsed() > Duration::from_millis(1))
+            && let Some(sender) = self.existing()
+        {
+            return Ok(sender);
+        }
+        let connection = wire::dial_as(&self.host, self.port, &self.name, self.tls.clone()).await?;
+        let stream = TokioIo::new(connection.stream);
+        if !connection.http2 {
+            let (sender, driver) = http1::handshake(stream).await.map_err(io::Error::other)?;
+            tokio::spawn(async move {
+                if let Err(why) = driver.await {
+                    tracing::debug!("a connection to the server ended: {why}");
+                }
+            });
+            return Ok(Sender::Http1(sender));
+        }
+        let (sender, driver) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(1 << 20)
+            .initial_connection_window_size(8 << 20)
+            .keep_alive_interval(PING_AFTER)
+            .keep_alive_timeout(PING_PATIENCE)
+            .keep_alive_while_idle(false)
+            .handshake(stream)
+            .await
+            .map_err(io::Error::other)?;
+        tokio::spawn(async move {
+            if let Err(why) = driver.await {
+                tracing::debug!("a connection to the server ended: {why}");
+            }
+        });
+        self.lock().http2 = Some(sender.clone());
+        Ok(Sender::Http2(sender))
+    }
+
+    fn existing(&self) -> Option<Sender> {
+        let mut shared = self.lock();
+        if let Some(sender) = shared.http2.as_ref().filter(|sender| !sender.is_closed()) {
+            return Some(Sender::Http2(sender.clone()));
+        }
+        shared.http2 = None;
+        shared.http1.retain(|sender| !sender.is_closed());
+        let idle = shared.http1.iter().position(|sender| sender.is_ready())?;
+        Some(Sender::Http1(shared.http1.swap_remove(idle)))
+    }
+
+    async fn authorize(&self, request: &mut Request<Bytes>) -> Result<(), Status> {
+        let Some(bearer) = &self.bearer else { return Ok(()) };
+        let kept = self.token.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let value = match (bearer, kept) {
+            (Bearer::Token(_), Some((value, _))) => value,
+            (Bearer::File(_), Some((value, read))) if read.elapsed() < TOKEN_AGE => value,
+            (bearer, _) => {
+                let text = match bearer {
+                    Bearer::Token(token) => token.clone(),
+                    Bearer::File(path) => tokio::fs::read_to_string(path).await.map_err(|why| {
+                        Status::new(Reason::Unauthorized, format!("the token in {}: {why}", path.display()))
+                    })?,
+                };
+                let mut value = HeaderValue::from_str(&format!("Bearer {}", text.trim())).map_err(|_| {
+                    Status::new(Reason::Unauthorized, "the token has characters that no header can carry")
+                })?;
+                value.set_sensitive(true);
+                *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some((value.clone(), Instant::now()));
+                value
+            }
+        };
+        request.headers_mut().insert(header::AUTHORIZATION, value);
+        Ok(())
+    }
+
+    fn absolute(&self, uri: &Uri) -> Uri {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let path = uri.path_and_query().cloned();
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = scheme.parse().ok();
+        parts.authority = self.authority.to_str().ok().and_then(|text| text.parse().ok());
+        parts.path_and_query = path;
+        Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Transport for Https {
+    fn call(&self, mut request: Request<Bytes>) -> Boxed<'_, Result<Reply, Status>> {
+        Box::pin(async move {
+            if !self.prefix.is_empty() {
+                let path = request.uri().path_and_query().map(|p| p.as_str()).unwrap_or("/");
+                let uri = format!("{}{path}", self.prefix).parse();
+                *request.uri_mut() = uri.map_err(|_| Status::bad_request("the path is no URI"))?;
+            }
+            self.authorize(&mut request).await?;
+            let (parts, body) = self.exchange(request).await?.into_parts();
+            let chunks = body.into_data_stream();
+            let chunks = futures::StreamExt::map(chunks, |chunk| chunk.map_err(io::Error::other));
+            Ok(Reply { status: parts.status, headers: parts.headers, body: Body::Stream(Box::pin(chunks)) })
+        })
+    }
+}
+
+/// HTTP/1.1 names the path only; the host is a header.
+fn relative(uri: &Uri) -> Uri {
+    uri.path_and_query().map(|path| Uri::from(path.clone())).unwrap_or_else(|| uri.clone())
+}
+
+/// Where distributions keep the authorities that the machine trusts.
+fn system_authorities() -> io::Result<String> {
+    let places = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+    places.iter().find_map(|place| std::fs::read_to_string(place).ok()).ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::NotFound,
+            "no certificate authority is given, and this machine has none of its own",
+        )
+    })
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    text
+}
+
+fn bad(server: &str, why: &dyn std::fmt::Display) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, format!("the server's address {server:?}: {why}"))
+}
