@@ -7,6 +7,7 @@ pub mod columns;
 pub mod defaults;
 pub mod facts;
 pub mod prepare;
+pub mod unsupported;
 
 pub use facts::{Amounts, Demands, container_ports, is_critical, is_terminal, qos_class, requests};
 

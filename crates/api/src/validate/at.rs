@@ -49,13 +49,13 @@ impl<'a> At<'a> {
         self.step(self.value.get(key).unwrap_or(&NULL), Name::Key(key.into()))
     }
 
-    pub fn items(&self) -> impl Iterator<Item = At<'a>> {
+    pub fn items(&self) -> impl Iterator<Item = At<'a>> + use<'a> {
         let len = self.value.as_array().map_or(0, Vec::len);
         let here = self.clone();
         (0..len).map(move |i| here.index(i))
     }
 
-    pub fn entries(&self) -> impl Iterator<Item = (&'a String, At<'a>)> {
+    pub fn entries(&self) -> impl Iterator<Item = (&'a String, At<'a>)> + use<'a> {
         let here = self.clone();
         self.value.as_object().into_iter().flatten().map(move |(k, v)| (k, here.step(v, Name::Key(k.clone()))))
     }
@@ -66,6 +66,11 @@ impl<'a> At<'a> {
             Value::Object(map) => map.len(),
             _ => 0,
         }
+    }
+
+    /// This path with another value, where upstream shows a value elsewhere than it stands.
+    pub fn with(&self, value: &'a Value) -> At<'a> {
+        At { value, path: self.path.clone() }
     }
 
     /// Present, not null.

@@ -1,14 +1,103 @@
-//! Rules of the pod family.
+//! Pods: what may be created, what may change, and what a status may say.
+//!
+//! Matches pkg/apis/core/validation/validation.go (ValidatePodCreate, …Update, …StatusUpdate,
+//! …EphemeralContainersUpdate, …Resize, …Binding). Fields that this release does not honour are
+//! refused beside (`kinds::pod::unsupported`).
 
 use serde_json::Value;
 
 use crate::FieldError;
 use crate::kind::Context;
+use crate::kinds::pod::unsupported;
 
-pub fn validate(_: &Value, _: Option<&Value>, _: &Context) -> Vec<FieldError> {
-    Vec::new()
+use super::at::{At, Errors, invalid_each};
+use super::{meta, names};
+
+mod annotations;
+mod containers;
+mod env;
+mod mounts;
+mod placement;
+mod probes;
+mod resize;
+pub(super) mod resources;
+mod security;
+pub(super) mod spec;
+mod status;
+mod update;
+mod volumes;
+mod warnings;
+
+pub use volumes::SOURCES as VOLUME_SOURCES;
+pub use warnings::warnings;
+
+pub fn validate(pod: &Value, old: Option<&Value>, context: &Context) -> Vec<FieldError> {
+    let mut errors = Errors::new();
+    match (old, context.subresource.as_str()) {
+        (None, _) => create(pod, context, &mut errors),
+        (Some(old), "status") => status::status(pod, old, &mut errors),
+        (Some(old), "ephemeralcontainers") => {
+            whole(pod, Some(old), context, &mut errors);
+            annotations::changes(pod, old, &mut errors);
+            update::ephemeral_containers(pod, old, &mut errors);
+            unsupported::refuse(pod, &mut errors);
+        }
+        (Some(old), "resize") => {
+            whole(pod, Some(old), context, &mut errors);
+            resize::resize(pod, old, &mut errors);
+        }
+        (Some(old), _) => {
+            whole(pod, Some(old), context, &mut errors);
+            annotations::changes(pod, old, &mut errors);
+            update::update(pod, old, &mut errors);
+        }
+    }
+    errors
 }
 
-pub fn warnings(_: &Value, _: Option<&Value>) -> Vec<String> {
-    Vec::new()
+/// The body of `pods/binding`.
+pub fn binding(binding: &Value) -> Vec<FieldError> {
+    let target = At::root(binding).get("target");
+    let (kind, name) = (target.get("kind"), target.get("name"));
+    let mut errors = Errors::new();
+    let is_node = matches!(kind.text(), "" | "Node");
+    if !is_node {
+        errors.push(kind.not_supported(&["Node", "<empty>"]));
+    }
+    match name.text() {
+        "" => errors.push(name.required("")),
+        text if is_node => invalid_each(&name, names::dns_subdomain(text), &mut errors),
+        _ => {}
+    }
+    errors
 }
+
+fn create(pod: &Value, context: &Context, errors: &mut Errors) {
+    whole(pod, None, context, errors);
+    let spec = At::root(pod).get("spec");
+    if spec.get("ephemeralContainers").len() > 0 {
+        errors.push(spec.get("ephemeralContainers").forbidden("cannot be set on create"));
+    }
+    if !spec.get("nodeName").text().is_empty() && spec.get("schedulingGates").len() > 0 {
+        errors.push(spec.get("nodeName").forbidden("cannot be set until all schedulingGates have been cleared"));
+    }
+    annotations::match_fields(pod, errors);
+    unsupported::refuse(pod, errors);
+}
+
+/// Metadata and spec, as every write but one of the status is judged.
+fn whole(pod: &Value, old: Option<&Value>, context: &Context, errors: &mut Errors) {
+    meta::object(pod, old, true, names::dns_subdomain, errors);
+    annotations::annotations(pod, errors);
+    spec::spec(pod, context.allow_privileged, errors);
+    let spec = At::root(pod).get("spec");
+    super::at::non_negative(&spec.get("terminationGracePeriodSeconds"), errors);
+    for list in ["containers", "initContainers"] {
+        for container in spec.get(list).items() {
+            containers::image_spaces(&container, errors);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,265 @@
+use serde_json::json;
+
+use super::*;
+use crate::Status;
+use crate::kinds::pod::POD;
+
+/// Prepares, judges and returns the errors as upstream prints them.
+fn create(spec: Value) -> Vec<String> {
+    let mut pod = json!({"metadata": {"name": "p", "namespace": "default"}, "spec": spec});
+    let context = Context { allow_privileged: true, ..Context::default() };
+    (POD.hooks.prepare)(&mut pod, None, &context);
+    validate(&pod, None, &context).iter().map(|e| e.to_string()).collect()
+}
+
+fn with(mut container: Value) -> Value {
+    let map = container.as_object_mut().unwrap();
+    map.entry("name").or_insert(json!("c"));
+    map.entry("image").or_insert(json!("i"));
+    json!({ "containers": [container] })
+}
+
+#[test]
+fn minimal_pod_is_good_and_nameless_container_is_not() {
+    assert_eq!(create(json!({"containers": [{"name": "c", "image": "i"}]})), Vec::<String>::new());
+    let mut pod = json!({"metadata": {"name": "x", "namespace": "d"}, "spec": {"containers": [{"image": "i"}]}});
+    (POD.hooks.prepare)(&mut pod, None, &Context::default());
+    let status = Status::invalid("", "Pod", "x", &validate(&pod, None, &Context::default()));
+    assert_eq!(status.message, "Pod \"x\" is invalid: spec.containers[0].name: Required value");
+}
+
+#[test]
+fn specs_are_refused_in_upstreams_words() {
+    let table: Vec<(Value, &[&str])> = vec![
+        (json!({}), &["spec.containers: Required value"]),
+        (
+            json!({"containers": [{"name": "c", "image": "i"}, {"name": "c", "image": " i"}]}),
+            &[
+                "spec.containers[1].name: Duplicate value: \"c\"",
+                "spec.containers[1].image: Invalid value: \" i\": must not have leading or trailing whitespace",
+            ],
+        ),
+        (
+            with(json!({"name": "C"})),
+            &["spec.containers[0].name: Invalid value: \"C\": a lowercase RFC 1123 label must consist of lower case \
+               alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  \
+               or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"],
+        ),
+        (
+            with(json!({"imagePullPolicy": "Maybe"})),
+            &["spec.containers[0].imagePullPolicy: Unsupported value: \"Maybe\": supported values: \"Always\", \
+               \"IfNotPresent\", \"Never\""],
+        ),
+        (
+            with(json!({"ports": [{"containerPort": 70000}, {"name": "a_b", "containerPort": 1}]})),
+            &[
+                "spec.containers[0].ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, \
+                 inclusive",
+                "spec.containers[0].ports[1].name: Invalid value: \"a_b\": must contain only alpha-numeric characters \
+                 (a-z, 0-9), and hyphens (-)",
+            ],
+        ),
+        (
+            with(json!({"volumeMounts": [{"name": "none", "mountPath": "/x"}]})),
+            &["spec.containers[0].volumeMounts[0].name: Not found: \"none\""],
+        ),
+        (
+            with(json!({"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1", "memory": "-1"}}})),
+            &[
+                "spec.containers[0].resources.limits[memory]: Invalid value: \"-1\": must be greater than or equal to 0",
+                "spec.containers[0].resources.requests: Invalid value: \"2\": must be less than or equal to cpu limit \
+                 of 1",
+                "spec.containers[0].resources.requests[memory]: Invalid value: \"-1\": must be greater than or equal \
+                 to 0",
+            ],
+        ),
+        (
+            with(json!({"livenessProbe": {"successThreshold": 2}})),
+            &[
+                "spec.containers[0].livenessProbe: Required value: must specify a handler type",
+                "spec.containers[0].livenessProbe.successThreshold: Invalid value: 2: must be 1",
+            ],
+        ),
+        (
+            with(json!({"env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "spec.foo"}}},
+                {"name": "B", "value": "x", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]})),
+            &[
+                "spec.containers[0].env[0].valueFrom.fieldRef.fieldPath: Invalid value: \"spec.foo\": error converting \
+                 fieldPath: field label not supported: spec.foo",
+                "spec.containers[0].env[1].valueFrom: Invalid value: \"\": may not be specified when `value` is not \
+                 empty",
+            ],
+        ),
+        (
+            with(json!({"lifecycle": {"stopSignal": "SIGTERM", "preStop": {"sleep": {"seconds": 40}}}})),
+            &[
+                "spec.containers[0].lifecycle.preStop.sleep: Invalid value: 40: must be non-negative and less than \
+                 terminationGracePeriodSeconds (30)",
+                "spec.containers[0].lifecycle.stopSignal: Forbidden: may not be set for containers with empty \
+                 `spec.os.name`",
+            ],
+        ),
+        (
+            json!({"containers": [{"name": "c", "image": "i"}], "restartPolicy": "Maybe", "nodeName": "-"}),
+            &[
+                "spec.restartPolicy: Unsupported value: \"Maybe\": supported values: \"Always\", \"OnFailure\", \
+                 \"Never\"",
+                "spec.nodeName: Invalid value: \"-\": a lowercase RFC 1123 subdomain must consist of lower case \
+                 alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. \
+                 'example.com', regex used for validation is \
+                 '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')",
+            ],
+        ),
+        (
+            json!({"containers": [{"name": "c", "image": "i"}], "volumes": [{"name": "v", "emptyDir": {}, "secret":
+                {"secretName": "s"}}, {"name": "h", "hostPath": {"path": "/a/../b"}}]}),
+            &[
+                "spec.volumes[0].secret: Forbidden: may not specify more than 1 volume type",
+                "spec.volumes[1].hostPath.path: Invalid value: \"/a/../b\": must not contain '..'",
+            ],
+        ),
+        (
+            json!({"containers": [{"name": "c", "image": "i"}], "volumes": [{"name": "v", "nfs": {"server": "s", "path": "/"}}]}),
+            &["spec.volumes[0].nfs: Forbidden: not supported by this release: there is no driver for this volume type"],
+        ),
+        (
+            json!({"containers": [{"name": "c", "image": "i"}], "initContainers": [{"name": "i", "image": "i",
+                "readinessProbe": {"exec": {"command": ["a"]}}}], "tolerations": [{"key": "a", "operator": "Exists",
+                "value": "b"}]}),
+            &[
+                "spec.initContainers[0].readinessProbe: Forbidden: may not be set for init containers without \
+                 restartPolicy=Always",
+                "spec.tolerations[0].operator: Invalid value: \"b\": value must be empty when `operator` is 'Exists'",
+            ],
+        ),
+    ];
+    for (spec, expected) in table {
+        assert_eq!(create(spec.clone()), expected, "{spec}");
+    }
+}
+
+#[test]
+fn privileged_is_refused_where_the_server_says_so() {
+    let mut pod = json!({"metadata": {"name": "p", "namespace": "d"},
+        "spec": with(json!({"securityContext": {"privileged": true}}))});
+    (POD.hooks.prepare)(&mut pod, None, &Context::default());
+    let errors = validate(&pod, None, &Context::default());
+    assert_eq!(
+        errors[0].to_string(),
+        "spec.containers[0].securityContext.privileged: Forbidden: disallowed by cluster policy"
+    );
+}
+
+fn update(change: impl Fn(&mut Value), subresource: &str) -> Vec<String> {
+    let mut old = json!({"metadata": {"name": "p", "namespace": "d", "resourceVersion": "1"}, "spec":
+        {"containers": [{"name": "c", "image": "i:1", "resources": {"requests": {"cpu": "1"}}}]}});
+    (POD.hooks.prepare)(&mut old, None, &Context::default());
+    let mut new = old.clone();
+    change(&mut new);
+    let context = Context { subresource: subresource.into(), ..Context::default() };
+    (POD.hooks.prepare)(&mut new, Some(&old), &context);
+    validate(&new, Some(&old), &context).iter().map(|e| e.to_string()).collect()
+}
+
+#[test]
+fn only_few_fields_of_a_pod_may_change() {
+    let none: Vec<String> = Vec::new();
+    assert_eq!(update(|p| p["spec"]["containers"][0]["image"] = json!("i:2"), ""), none);
+    assert_eq!(update(|p| p["spec"]["tolerations"] = json!([{"operator": "Exists"}]), ""), none);
+    assert_eq!(
+        update(|p| p["spec"]["dnsPolicy"] = json!("Default"), ""),
+        ["spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,\
+          `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing \
+          tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)\n\
+          - dnsPolicy: \"ClusterFirst\"\n+ dnsPolicy: \"Default\"\n"]
+    );
+    assert_eq!(
+        update(|p| p["spec"]["containers"] = json!([]), ""),
+        ["spec.containers: Required value", "spec.containers: Forbidden: pod updates may not add or remove containers"]
+    );
+}
+
+#[test]
+fn resize_moves_cpu_and_memory_only() {
+    let none: Vec<String> = Vec::new();
+    let cpu = |p: &mut Value| p["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!("2");
+    assert_eq!(update(cpu, "resize"), none);
+    assert_eq!(
+        update(|p| p["spec"]["containers"][0]["resources"] = json!({}), "resize"),
+        [
+            "spec: Invalid value: \"Burstable\": Pod QOS Class may not change as a result of resizing",
+            "spec.containers[0].resources.requests: Forbidden: resource requests cannot be removed"
+        ]
+    );
+    // Anything else is put back before it is judged.
+    assert_eq!(update(|p| p["spec"]["containers"][0]["image"] = json!("other"), "resize"), none);
+}
+
+#[test]
+fn ephemeral_containers_are_added_never_changed() {
+    let added = |p: &mut Value| p["spec"]["ephemeralContainers"] = json!([{"name": "e", "image": "i"}]);
+    assert_eq!(update(added, "ephemeralcontainers"), Vec::<String>::new());
+    let with_ports = |p: &mut Value| {
+        p["spec"]["ephemeralContainers"] = json!([{"name": "c", "image": "i", "ports": [{"containerPort": 1}]}]);
+    };
+    assert_eq!(
+        update(with_ports, "ephemeralcontainers"),
+        [
+            "spec.ephemeralContainers[0].name: Duplicate value: \"c\"",
+            "spec.ephemeralContainers[0].ports: Forbidden: cannot be set for an Ephemeral Container"
+        ]
+    );
+}
+
+#[test]
+fn terminated_container_of_a_never_pod_does_not_run_again() {
+    let mut old = json!({"metadata": {"name": "p", "namespace": "d", "resourceVersion": "1"}, "spec":
+        {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i:1"}]}});
+    (POD.hooks.prepare)(&mut old, None, &Context::default());
+    old["status"]["containerStatuses"] = json!([{"name": "c", "state": {"terminated": {"exitCode": 0}}}]);
+    let mut new = old.clone();
+    new["status"]["containerStatuses"] = json!([{"name": "c", "state": {"running": {}}}]);
+    new["status"]["podIP"] = json!("10.0.0.1");
+    let context = Context { subresource: "status".into(), ..Context::default() };
+    let errors: Vec<String> = validate(&new, Some(&old), &context).iter().map(|e| e.to_string()).collect();
+    assert_eq!(
+        errors,
+        [
+            "status.containerStatuses[0].state: Forbidden: may not be transitioned to non-terminated state",
+            "status.podIPs: Invalid value: \"\": podIP and podIPs must either both be set or both be unset"
+        ]
+    );
+}
+
+#[test]
+fn binding_names_a_node() {
+    let say = |b: Value| binding(&b).iter().map(|e| e.to_string()).collect::<Vec<_>>();
+    assert_eq!(say(json!({"target": {"kind": "Node", "name": "n"}})), Vec::<String>::new());
+    assert_eq!(
+        say(json!({"target": {"kind": "Pod"}})),
+        [
+            "target.kind: Unsupported value: \"Pod\": supported values: \"Node\", \"<empty>\"",
+            "target.name: Required value"
+        ]
+    );
+}
+
+#[test]
+fn warnings_are_upstreams_and_name_what_has_no_effect() {
+    let pod = json!({"metadata": {"name": "a.b"}, "spec": {"containers": [{"name": "c", "ports":
+        [{"containerPort": 80, "protocol": "TCP"}, {"containerPort": 80, "protocol": "TCP"}],
+        "resources": {"limits": {"memory": "100m"}}}], "nodeSelector": {"beta.kubernetes.io/os": "linux"},
+        "securityContext": {"seLinuxOptions": {"level": "s0"}}}});
+    assert_eq!(
+        warnings(&pod, None),
+        [
+            "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is \
+         recommended: [must not contain dots]",
+            "spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use \"kubernetes.io/os\" instead",
+            "spec.containers[0].resources.limits[memory]: fractional byte value \"100m\" is invalid, must be an integer",
+            "spec.containers[0].ports[1]: duplicate port definition with spec.containers[0].ports[0]",
+            "spec.securityContext.seLinuxOptions: has no effect in this release: SELinux labels are not set",
+        ]
+    );
+    assert!(warnings(&pod, Some(&pod)).is_empty());
+}

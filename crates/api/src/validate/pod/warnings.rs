@@ -1,0 +1,261 @@
+//! What is allowed in a new pod and yet worth a word (pkg/api/pod/warnings.go).
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::spec::all_containers;
+use crate::kinds::pod::unsupported;
+use crate::quantity::Quantity;
+use crate::tree;
+use crate::validate::at::At;
+use crate::validate::names;
+
+/// Only creations are commented on: people seldom edit pods, and machines do not read warnings.
+pub fn warnings(pod: &Value, old: Option<&Value>) -> Vec<String> {
+    if old.is_some() {
+        return Vec::new();
+    }
+    let mut out = Vec::new();
+    let spec = At::root(pod).get("spec");
+    let name = tree::text(pod, "metadata.name");
+    let complaints = names::dns_label(name);
+    if !name.is_empty() && !complaints.is_empty() {
+        out.push(format!(
+            "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label \
+             is recommended: [{}]",
+            complaints.join(" ")
+        ));
+    }
+    labels(&spec, &mut out);
+    annotations(pod, &mut out);
+    deprecated_volumes(&spec, &mut out);
+    overlaps(&spec, &mut out);
+    doubles(&spec, &mut out);
+    fractions(&spec.get("overhead"), &mut out);
+    for container in all_containers(&spec) {
+        fractions(&container.get("resources").get("limits"), &mut out);
+        fractions(&container.get("resources").get("requests"), &mut out);
+        hidden_variables(&container, &mut out);
+    }
+    ports(&spec, &mut out);
+    out.extend(unsupported::warnings(pod));
+    out
+}
+
+/// Node labels that have a newer name.
+pub fn deprecated_label(key: &str) -> Option<&'static str> {
+    Some(match key {
+        "beta.kubernetes.io/arch" => "deprecated since v1.14; use \"kubernetes.io/arch\" instead",
+        "beta.kubernetes.io/os" => "deprecated since v1.14; use \"kubernetes.io/os\" instead",
+        "failure-domain.beta.kubernetes.io/region" => {
+            "deprecated since v1.17; use \"topology.kubernetes.io/region\" instead"
+        }
+        "failure-domain.beta.kubernetes.io/zone" => {
+            "deprecated since v1.17; use \"topology.kubernetes.io/zone\" instead"
+        }
+        "beta.kubernetes.io/instance-type" => {
+            "deprecated since v1.17; use \"node.kubernetes.io/instance-type\" instead"
+        }
+        "app.kubernetes.io/created-by" => "deprecated since v1.9",
+        "scheduler.alpha.kubernetes.io/preferAvoidPods" => "deprecated since v1.22; use Taints and Tolerations instead",
+        "node-role.kubernetes.io/master" => "use \"node-role.kubernetes.io/control-plane\" instead",
+        _ => return None,
+    })
+}
+
+fn labels(spec: &At, out: &mut Vec<String>) {
+    for (key, value) in spec.get("nodeSelector").entries() {
+        out.extend(deprecated_label(key).map(|text| format!("{}: {text}", value.path())));
+    }
+    let node = spec.get("affinity").get("nodeAffinity");
+    let required = node.get("requiredDuringSchedulingIgnoredDuringExecution").get("nodeSelectorTerms");
+    let preferred = node.get("preferredDuringSchedulingIgnoredDuringExecution");
+    let terms = required.items().chain(preferred.items().map(|t| t.get("preference")));
+    for expression in terms.flat_map(|t| t.get("matchExpressions").items().collect::<Vec<_>>()) {
+        let key = expression.get("key");
+        out.extend(deprecated_label(key.text()).map(|text| format!("{}: {} is {text}", key.path(), key.text())));
+    }
+    const NULL: &str = "a null labelSelector results in matching no pod";
+    for constraint in spec.get("topologySpreadConstraints").items() {
+        let key = constraint.get("topologyKey");
+        out.extend(deprecated_label(key.text()).map(|text| format!("{}: {} is {text}", key.path(), key.text())));
+        if !constraint.has_field("labelSelector") {
+            out.push(format!("{}: {NULL}", constraint.get("labelSelector").path()));
+        }
+    }
+    for kind in ["podAffinity", "podAntiAffinity"] {
+        let at = spec.get("affinity").get(kind);
+        let required = at.get("requiredDuringSchedulingIgnoredDuringExecution");
+        let preferred = at.get("preferredDuringSchedulingIgnoredDuringExecution");
+        for term in required.items().chain(preferred.items().map(|t| t.get("podAffinityTerm"))) {
+            if !term.has_field("labelSelector") {
+                out.push(format!("{}: {NULL}", term.get("labelSelector").path()));
+            }
+        }
+    }
+}
+
+fn annotations(pod: &Value, out: &mut Vec<String>) {
+    for (key, _) in tree::entries(pod, "metadata.annotations") {
+        let text = match key.as_str() {
+            "scheduler.alpha.kubernetes.io/critical-pod" => {
+                "non-functional in v1.16+; use the \"priorityClassName\" field instead"
+            }
+            "security.alpha.kubernetes.io/sysctls" | "security.alpha.kubernetes.io/unsafe-sysctls" => {
+                "non-functional in v1.11+; use the \"sysctls\" field instead"
+            }
+            "seccomp.security.alpha.kubernetes.io/pod" if !tree::has(pod, "spec.securityContext.seccompProfile") => {
+                "non-functional in v1.27+; use the \"seccompProfile\" field instead"
+            }
+            _ => continue,
+        };
+        out.push(format!("metadata.annotations[{key}]: {text}"));
+    }
+}
+
+/// The other old volume types are refused as a whole.
+fn deprecated_volumes(spec: &At, out: &mut Vec<String>) {
+    for volume in spec.get("volumes").items() {
+        if volume.has_field("gitRepo") {
+            out.push(format!(
+                "{}: deprecated in v1.11, and disabled by default in v1.33+",
+                volume.get("gitRepo").path()
+            ));
+        }
+    }
+}
+
+/// Paths within one volume that lie on or under each other.
+fn overlaps(spec: &At, out: &mut Vec<String>) {
+    for volume in spec.get("volumes").items() {
+        let name = volume.get("name").text();
+        let items = |at: &At, source: String| -> Vec<(String, String)> {
+            let paths = at.get("items").items().map(|i| i.get("path").text().trim_end_matches('/').to_string());
+            paths.map(|path| (path, source.clone())).collect()
+        };
+        for (field, title) in [("configMap", "name"), ("secret", "secretName"), ("downwardAPI", "")] {
+            let at = volume.get(field);
+            let what = match field {
+                "configMap" => format!("ConfigMap {:?}", at.get(title).text()),
+                "secret" => format!("Secret {:?}", at.get(title).text()),
+                _ => "DownwardAPI".into(),
+            };
+            collide(name, &what, items(&at, String::new()), out);
+        }
+        let mut all = Vec::new();
+        for source in volume.get("projected").get("sources").items() {
+            if source.len() == 0 {
+                out.push(format!("volume {name:?} (Projected) has no sources provided"));
+            }
+            let (map, secret) = (source.get("configMap"), source.get("secret"));
+            all.extend(items(&map, format!("ConfigMap {:?}", map.get("name").text())));
+            all.extend(items(&secret, format!("Secret {:?}", secret.get("name").text())));
+            all.extend(items(&source.get("downwardAPI"), "DownwardAPI".into()));
+            let token = source.get("serviceAccountToken");
+            if token.has() {
+                let path = token.get("path").text().trim_end_matches('/').to_string();
+                all.push((path, "ServiceAccountToken".into()));
+            }
+        }
+        collide(name, "Projected", all, out);
+    }
+}
+
+fn collide(volume: &str, what: &str, paths: Vec<(String, String)>, out: &mut Vec<String>) {
+    let shown = |(path, source): &(String, String)| match source.as_str() {
+        "" => format!("{path:?}"),
+        source => format!("{path:?} ({source})"),
+    };
+    let under = |a: &str, b: &str| format!("{a}/").starts_with(&format!("{b}/"));
+    for (index, later) in paths.iter().enumerate().filter(|(_, p)| !p.0.is_empty()) {
+        for earlier in paths[..index].iter().filter(|p| !p.0.is_empty()) {
+            if under(&earlier.0, &later.0) || under(&later.0, &earlier.0) {
+                let both = format!("{} with {}", shown(later), shown(earlier));
+                out.push(format!("volume {volume:?} ({what}): overlapping paths: {both}"));
+            }
+        }
+    }
+}
+
+fn doubles(spec: &At, out: &mut Vec<String>) {
+    for (list, field, word) in [("hostAliases", "ip", "ip"), ("imagePullSecrets", "name", "name")] {
+        let mut seen = std::collections::BTreeSet::new();
+        for entry in spec.get(list).items() {
+            let at = entry.get(field);
+            if !seen.insert(at.text()) {
+                out.push(format!("{}: duplicate {word} {:?}", at.path(), at.text()));
+            }
+        }
+    }
+    for secret in spec.get("imagePullSecrets").items().filter(|s| s.get("name").text().is_empty()) {
+        out.push(format!("{}: invalid empty name \"\"", secret.get("name").path()));
+    }
+}
+
+fn fractions(amounts: &At, out: &mut Vec<String>) {
+    for name in ["memory", "ephemeral-storage"] {
+        let at = amounts.key(name);
+        let amount = Quantity::of(at.value);
+        if !amount.is_integer() {
+            let shown = amount.to_string();
+            out.push(format!("{}: fractional byte value {shown:?} is invalid, must be an integer", at.path()));
+        }
+    }
+}
+
+fn hidden_variables(container: &At, out: &mut Vec<String>) {
+    let mut seen = std::collections::BTreeSet::new();
+    for variable in container.get("env").items() {
+        let name = variable.get("name").text();
+        if seen.insert(name) {
+            continue;
+        }
+        let (reference, value) = (format!("$({name})"), variable.get("value").text());
+        if variable.has_field("valueFrom") || value == reference || !value.contains(&reference) {
+            out.push(format!(
+                "{}: hides previous definition of {name:?}, which may be dropped when using apply",
+                variable.path()
+            ));
+        }
+    }
+}
+
+fn ports(spec: &At, out: &mut Vec<String>) {
+    let mut by_port: BTreeMap<String, Vec<At>> = BTreeMap::new();
+    let mut by_name: BTreeMap<&str, String> = BTreeMap::new();
+    let mut named = Vec::new();
+    for port in all_containers(spec).flat_map(|c| c.get("ports").items().collect::<Vec<_>>()) {
+        let host = |port: &At| (port.get("hostIP").text().to_string(), port.get("hostPort").number());
+        let (ip, number) = host(&port);
+        let key = format!("{}/{}", port.get("containerPort").number(), port.get("protocol").text());
+        for other in by_port.get(&key).into_iter().flatten() {
+            let (other_ip, other_number) = host(other);
+            let what = if ip == other_ip && number == other_number {
+                "duplicate"
+            } else if number == 0 || other_number == 0 {
+                "overlapping"
+            } else if number == other_number && (ip.is_empty() != other_ip.is_empty()) {
+                "dangerously ambiguous"
+            } else {
+                continue;
+            };
+            out.push(format!("{}: {what} port definition with {}", port.path(), other.path()));
+        }
+        let name = port.get("name").text();
+        if !name.is_empty() {
+            match by_name.get(name) {
+                Some(other) => named.push(format!(
+                    "{}: duplicate port name {name:?} with {other}, services and probes that select ports by name \
+                     will use {other}",
+                    port.path()
+                )),
+                None => {
+                    by_name.insert(name, port.path());
+                }
+            }
+        }
+        by_port.entry(key).or_default().push(port);
+    }
+    out.append(&mut named);
+}
