@@ -30,5 +30,7 @@ pub mod expand;
 pub mod probe;
 /// The contents that a pod names: ConfigMaps, Secrets, tokens, services.
 pub mod sources;
+/// From a pod to plain specs for the runtime: pure.
+pub mod spec;
 /// A pod's volumes.
 pub mod volumes;

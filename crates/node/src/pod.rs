@@ -277,35 +277,8 @@ pub fn whole(of: &BTreeMap<String, Quantity>, resource: &str) -> i64 {
     m.div_euclid(1000) + i64::from(m.rem_euclid(1000) > 0)
 }
 
-/// `1500m`, `2`, `1Gi`, `1e3` in thousandths, saturating. Objects here were validated by the server,
-/// so what does not parse counts as 0.
+/// `1500m`, `2`, `1Gi` in thousandths, rounded up. Objects here were validated by the server, so what
+/// does not parse counts as 0.
 pub fn quantity_milli(text: &str) -> i64 {
-    let text = text.trim();
-    let split = text.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-'))).unwrap_or(text.len());
-    let (number, suffix) = text.split_at(split);
-    let Ok(number) = number.parse::<f64>() else { return 0 };
-    let factor: f64 = match suffix {
-        "" => 1.0,
-        "n" => 1e-9,
-        "u" => 1e-6,
-        "m" => 1e-3,
-        "k" => 1e3,
-        "M" => 1e6,
-        "G" => 1e9,
-        "T" => 1e12,
-        "P" => 1e15,
-        "E" => 1e18,
-        "Ki" => 1024f64,
-        "Mi" => 1024f64.powi(2),
-        "Gi" => 1024f64.powi(3),
-        "Ti" => 1024f64.powi(4),
-        "Pi" => 1024f64.powi(5),
-        "Ei" => 1024f64.powi(6),
-        exponent => match exponent.strip_prefix(['e', 'E']).and_then(|e| e.parse::<i32>().ok()) {
-            Some(e) => 10f64.powi(e),
-            None => return 0,
-        },
-    };
-    // Rounded up like resource.Quantity.MilliValue; floats are exact for all sizes that machines have.
-    (number * factor * 1000.0 - 1e-9).ceil() as i64
+    api::quantity::Quantity::parse(text).map_or(0, api::quantity::Quantity::milli_value)
 }

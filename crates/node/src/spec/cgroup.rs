@@ -1,0 +1,144 @@
+//! cgroup names and limits of pods and containers, and their OOM scores.
+//!
+//! Figures are upstream's: kubelet/cm helpers_linux.go (shares, quota), kubelet/qos/policy.go (OOM
+//! scores), component-helpers resource (init containers and sidecars in a pod's sum).
+
+use std::collections::BTreeMap;
+
+use api::view::api::core::v1 as core;
+use api::view::apimachinery::pkg::api::resource::Quantity;
+use runtime::Resources;
+
+use crate::pod::{self, Part, Role, milli, whole};
+use crate::spec::Settings;
+
+const PERIOD: i64 = 100_000;
+const QUOTA_MIN: i64 = 1_000;
+
+/// `kubepods/burstable/pod<uid>`; Guaranteed pods stand directly under the root.
+pub fn pod_cgroup(pod: &core::Pod, settings: &Settings) -> String {
+    let root = &settings.cgroup_root;
+    let uid = pod::uid(pod);
+    match pod::qos(pod) {
+        "Guaranteed" => format!("{root}/pod{uid}"),
+        "Burstable" => format!("{root}/burstable/pod{uid}"),
+        _ => format!("{root}/besteffort/pod{uid}"),
+    }
+}
+
+/// 1024 per CPU, at least 2.
+pub fn shares(milli_cpu: i64) -> u64 {
+    if milli_cpu <= 0 {
+        return 2;
+    }
+    u64::try_from(milli_cpu.saturating_mul(1024) / 1000).unwrap_or(2).clamp(2, 262_144)
+}
+
+/// Microseconds per 100 ms; 0: no quota.
+pub fn quota(milli_cpu: i64) -> i64 {
+    if milli_cpu <= 0 { 0 } else { (milli_cpu.saturating_mul(PERIOD) / 1000).max(QUOTA_MIN) }
+}
+
+/// A container's own limits.
+pub fn container_resources(given: Option<&core::ResourceRequirements>) -> Resources {
+    let empty = BTreeMap::new();
+    let limits = given.and_then(|r| r.limits.as_ref()).unwrap_or(&empty);
+    let requests = given.and_then(|r| r.requests.as_ref()).unwrap_or(&empty);
+    // A limit without a request counts as the request.
+    let cpu = if requests.contains_key("cpu") { milli(requests, "cpu") } else { milli(limits, "cpu") };
+    Resources {
+        cpu_shares: shares(cpu),
+        cpu_quota: quota(milli(limits, "cpu")),
+        cpu_period: PERIOD.unsigned_abs(),
+        memory: whole(limits, "memory"),
+        hugepages: hugepages(limits),
+        oom_group: true,
+        ..Resources::default()
+    }
+}
+
+fn hugepages(limits: &BTreeMap<String, Quantity>) -> BTreeMap<String, u64> {
+    let sized = |(name, q): (&String, &Quantity)| {
+        let size = name.strip_prefix("hugepages-")?;
+        // `2Mi` in the API, `2MB` in the cgroup's file names.
+        let file = size.strip_suffix("i").map_or_else(|| size.to_owned(), |s| format!("{s}B"));
+        Some((file, u64::try_from(pod::quantity_milli(&q.0) / 1000).unwrap_or(0)))
+    };
+    limits.iter().filter_map(sized).collect()
+}
+
+/// What a pod as a whole asks for, by resource, in thousandths: the larger of all that runs together
+/// in the end and of each init step with the sidecars before it. None for a limit that some part lacks.
+pub fn pod_sum(pod: &core::Pod, resource: &str, limits: bool) -> Option<i64> {
+    let spec = pod.spec.as_ref()?;
+    let of = |given: Option<&core::ResourceRequirements>| -> Option<i64> {
+        let list = given.and_then(|r| if limits { r.limits.as_ref() } else { r.requests.as_ref() });
+        list.filter(|l| l.contains_key(resource)).map(|l| milli(l, resource))
+    };
+    // Pod-level resources stand for the whole pod.
+    if let Some(own) = of(spec.resources.as_ref()) {
+        return Some(own);
+    }
+    let (mut running, mut sidecars, mut init_peak) = (0, 0, 0);
+    for part in pod::parts(pod) {
+        let Some(need) = of(part.spec.resources.as_ref()).or((!limits).then_some(0)) else {
+            if part.role == Role::Ephemeral {
+                continue;
+            }
+            return None;
+        };
+        match part.role {
+            Role::Init => init_peak = init_peak.max(sidecars + need),
+            Role::Sidecar => {
+                sidecars += need;
+                init_peak = init_peak.max(sidecars);
+            }
+            Role::Regular => running += need,
+            Role::Ephemeral => {}
+        }
+    }
+    let overhead = spec.overhead.as_ref().map_or(0, |o| milli(o, resource));
+    Some((running + sidecars).max(init_peak) + overhead)
+}
+
+/// Limits of the pod's cgroup.
+pub fn pod_resources(pod: &core::Pod, settings: &Settings) -> Resources {
+    let whole_of = |m: i64| m.div_euclid(1000);
+    Resources {
+        cpu_shares: shares(pod_sum(pod, "cpu", false).unwrap_or(0)),
+        cpu_quota: pod_sum(pod, "cpu", true).map_or(0, quota),
+        cpu_period: PERIOD.unsigned_abs(),
+        memory: pod_sum(pod, "memory", true).map_or(0, whole_of),
+        pids: settings.pids_max,
+        ..Resources::default()
+    }
+}
+
+/// The share of a container's OOM score that its class and its memory request decide.
+pub fn oom_score(pod: &core::Pod, part: &Part<'_>, settings: &Settings) -> i32 {
+    let critical = pod.spec.as_ref().and_then(|s| s.priority).unwrap_or(0) >= 2_000_000_000;
+    if critical {
+        return -997;
+    }
+    match pod::qos(pod) {
+        "Guaranteed" => return -997,
+        "BestEffort" => return 1000,
+        _ => {}
+    }
+    let own = burstable(part, settings);
+    if part.role != Role::Sidecar {
+        return own;
+    }
+    // A sidecar is not killed before the containers that it serves.
+    let regular = pod::parts(pod).iter().filter(|p| p.role == Role::Regular).map(|p| burstable(p, settings)).min();
+    regular.map_or(own, |lowest| own.min(lowest))
+}
+
+fn burstable(part: &Part<'_>, settings: &Settings) -> i32 {
+    let requests = part.spec.resources.as_ref().and_then(|r| r.requests.as_ref());
+    let request = requests.map_or(0, |r| whole(r, "memory"));
+    let capacity = settings.memory_capacity.max(1);
+    let score = 1000 - i128::from(request) * 1000 / i128::from(capacity);
+    // Above the guaranteed ones, below best effort.
+    i32::try_from(score.clamp(3, 999)).unwrap_or(999)
+}

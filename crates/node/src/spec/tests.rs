@@ -1,0 +1,239 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use api::view::api::core::v1 as core;
+use runtime::{Image, ImageUser, MountSource, Network, Share};
+use serde_json::{Value, json};
+
+use super::container::{Resolved, container_spec, signal_number};
+use super::*;
+use crate::pod;
+use crate::volumes::Mounted;
+
+fn settings() -> Settings {
+    Settings {
+        node_name: "n".into(),
+        cgroup_root: "kubepods".into(),
+        cluster_domain: "cluster.local".into(),
+        cluster_dns: vec!["10.96.0.10".parse().unwrap()],
+        host_resolv: "nameserver 192.0.2.53\nsearch example.org\noptions edns0\n".into(),
+        host_hosts: "127.0.0.1 localhost\n".into(),
+        memory_capacity: 1 << 30,
+        log_root: "/var/log/pods".into(),
+        log_size_max: 10 << 20,
+        log_files_max: 5,
+        pids_max: 0,
+        sysctls_allowed: vec!["kernel.msg*".into()],
+    }
+}
+
+fn pod(spec: Value) -> core::Pod {
+    let pod = json!({"metadata": {"name": "p", "namespace": "ns", "uid": "u"}, "spec": spec});
+    serde_json::from_value(pod).unwrap()
+}
+
+fn one(container: Value) -> core::Pod {
+    pod(json!({"containers": [container]}))
+}
+
+fn spec_of(pod: &core::Pod, image: &Image, user: &ImageUser) -> Result<runtime::ContainerSpec, SpecError> {
+    let part = &pod::parts(pod)[0];
+    let volumes: BTreeMap<_, _> =
+        [("v".to_owned(), Mounted { source: MountSource::Host("/vol".into()), read_only: false })].into();
+    let resolved = Resolved {
+        image,
+        user,
+        env: vec![("A".into(), "1".into())],
+        volumes: &volumes,
+        hostname: "p",
+        hosts_file: Some("/pods/u/etc-hosts".into()),
+        resolv_file: Some("/pods/u/resolv.conf".into()),
+        message_file: Some("/pods/u/c/message".into()),
+        profile: None,
+        attempt: 2,
+        backoff: 20,
+    };
+    container_spec(pod, part, &settings(), &resolved)
+}
+
+fn image() -> Image {
+    Image { id: "sha256:1".into(), cmd: vec!["run".into()], ..Default::default() }
+}
+
+fn root() -> ImageUser {
+    ImageUser { uid: 0, gid: 0, groups: vec![10], numeric: true, home: "/root".into() }
+}
+
+#[test]
+fn plain_container_gets_containerds_defaults() {
+    let spec = spec_of(&one(json!({"name": "c", "image": "i"})), &image(), &root()).unwrap();
+    assert_eq!(spec.argv, ["run"]);
+    assert_eq!(spec.cwd, PathBuf::from("/"));
+    assert_eq!(spec.capabilities.len(), 14);
+    assert_eq!(spec.log.unwrap().path, PathBuf::from("/var/log/pods/ns_p_u/c/2.log"));
+    assert_eq!(spec.stop_signal, 15);
+    assert_eq!(spec.resources.cpu_shares, 2);
+    assert_eq!(spec.oom_score_adj, 1000);
+    let targets: Vec<_> = spec.mounts.iter().map(|m| m.target.to_string_lossy().into_owned()).collect();
+    assert_eq!(targets, ["/etc/hosts", "/etc/resolv.conf", "/dev/termination-log"]);
+    assert!(spec.env.contains(&("HOSTNAME".into(), "p".into())) && spec.env.contains(&("HOME".into(), "/root".into())));
+}
+
+#[test]
+fn capabilities_are_added_and_dropped_with_or_without_prefix() {
+    let caps = |given: Value| {
+        let pod = one(json!({"name": "c", "securityContext": {"capabilities": given}}));
+        security::capabilities(&pod::parts(&pod)[0])
+    };
+    assert_eq!(caps(json!({"drop": ["ALL"], "add": ["CAP_NET_BIND_SERVICE"]})), ["NET_BIND_SERVICE"]);
+    assert_eq!(caps(json!({"add": ["ALL"], "drop": ["CAP_SYS_ADMIN"]})).len(), security::ALL_CAPABILITIES.len() - 1);
+    assert!(!caps(json!({"drop": ["chown"]})).contains(&"CHOWN".to_owned()));
+}
+
+#[test]
+fn root_is_refused_where_the_pod_forbids_it() {
+    let check = |context: Value, image_user: &str, found: ImageUser| {
+        let pod = one(json!({"name": "c", "securityContext": context}));
+        let image = Image { user: image_user.into(), ..image() };
+        spec_of(&pod, &image, &found).map(|s| s.user.uid).map_err(|e| e.message)
+    };
+    let named = ImageUser { uid: 33, numeric: false, ..root() };
+    assert_eq!(
+        check(json!({"runAsNonRoot": true}), "", root()).unwrap_err(),
+        "container has runAsNonRoot and image will run as root (pod: \"p_ns(u)\", container: c)"
+    );
+    assert_eq!(
+        check(json!({"runAsNonRoot": true}), "www-data", named.clone()).unwrap_err(),
+        "container has runAsNonRoot and image has non-numeric user (www-data), cannot verify user is non-root (pod: \"p_ns(u)\", container: c)"
+    );
+    assert_eq!(
+        check(json!({"runAsNonRoot": true, "runAsUser": 0}), "", root()).unwrap_err(),
+        "container's runAsUser breaks non-root policy (pod: \"p_ns(u)\", container: c)"
+    );
+    assert_eq!(check(json!({"runAsNonRoot": true, "runAsUser": 7}), "www-data", named).unwrap(), 7);
+}
+
+#[test]
+fn groups_are_the_images_and_the_pods() {
+    let mut pod = pod(json!({
+        "securityContext": {"fsGroup": 5, "supplementalGroups": [6], "runAsGroup": 3},
+        "containers": [{"name": "c"}],
+    }));
+    let user = spec_of(&pod, &image(), &root()).unwrap().user;
+    assert_eq!((user.gid, user.groups), (3, vec![10, 6, 5]));
+    let context = pod.spec.as_mut().unwrap().security_context.as_mut().unwrap();
+    context.supplemental_groups_policy = Some("Strict".into());
+    assert_eq!(spec_of(&pod, &image(), &root()).unwrap().user.groups, [6, 5]);
+}
+
+#[test]
+fn own_mount_of_etc_hosts_wins_and_sub_paths_stay_inside() {
+    let mount = |m: Value| spec_of(&one(json!({"name": "c", "volumeMounts": [m]})), &image(), &root());
+    let spec = mount(json!({"name": "v", "mountPath": "/etc/hosts", "subPathExpr": "x/$(A)"})).unwrap();
+    assert_eq!(spec.mounts.iter().filter(|m| m.target == PathBuf::from("/etc/hosts")).count(), 1);
+    assert_eq!(spec.mounts[0].sub_path, Some(PathBuf::from("x/1")));
+    assert!(mount(json!({"name": "v", "mountPath": "/m", "subPath": "a/../.."})).is_err());
+    assert_eq!(
+        mount(json!({"name": "v", "mountPath": "/m", "subPathExpr": "$(NO)"})).unwrap_err().message,
+        "missing value for \"NO\""
+    );
+}
+
+#[test]
+fn limits_and_scores_are_upstreams() {
+    let of = |resources: Value| {
+        let pod = one(json!({"name": "c", "resources": resources}));
+        let spec = spec_of(&pod, &image(), &root()).unwrap();
+        (spec.resources.cpu_shares, spec.resources.cpu_quota, spec.resources.memory, spec.oom_score_adj)
+    };
+    assert_eq!(of(json!({"requests": {"cpu": "250m", "memory": "512Mi"}})), (256, 0, 0, 500));
+    assert_eq!(of(json!({"limits": {"cpu": "1500m"}})), (1536, 150_000, 0, 999));
+    let both = json!({"limits": {"cpu": "1", "memory": "64Mi"}, "requests": {"cpu": "1", "memory": "64Mi"}});
+    assert_eq!(of(both), (1024, 100_000, 64 << 20, -997));
+    assert_eq!(of(json!({"limits": {"cpu": "5m"}})).1, 1000);
+}
+
+#[test]
+fn pod_cgroup_sums_its_containers_and_peaks_at_init() {
+    let pod = pod(json!({
+        "initContainers": [
+            {"name": "s", "restartPolicy": "Always", "resources": {"requests": {"cpu": "100m"}}},
+            {"name": "i", "resources": {"requests": {"cpu": "2"}}},
+        ],
+        "containers": [
+            {"name": "c", "resources": {"requests": {"cpu": "200m"}}},
+            {"name": "d", "resources": {"requests": {"cpu": "300m"}}},
+        ],
+    }));
+    assert_eq!(cgroup::pod_sum(&pod, "cpu", false), Some(2100));
+    assert_eq!(cgroup::pod_sum(&pod, "cpu", true), None);
+    assert_eq!(cgroup::pod_cgroup(&pod, &settings()), "kubepods/burstable/podu");
+}
+
+#[test]
+fn sandbox_shares_what_the_pod_says() {
+    let of = |spec: Value| sandbox::sandbox_spec(&pod(spec), &settings(), 1, Network::Host, &["10.0.0.1".into()]);
+    let plain = of(json!({"containers": []})).unwrap();
+    assert_eq!((plain.hostname.as_str(), plain.ipc, plain.pid), ("p", Share::Private, Share::Private));
+    let shared = of(json!({"hostIPC": true, "shareProcessNamespace": true, "hostNetwork": true, "containers": []}));
+    let shared = shared.unwrap();
+    assert_eq!((shared.hostname.as_str(), shared.ipc, shared.pid), ("n", Share::Host, Share::Sandbox));
+    assert!(of(json!({"hostUsers": false, "containers": []})).is_err());
+}
+
+#[test]
+fn host_names_follow_the_pod() {
+    let of = |spec: Value| names::hostname(&pod(spec), &settings());
+    assert_eq!(of(json!({"hostname": "h", "containers": []})).unwrap(), "h");
+    let fqdn = json!({"hostname": "h", "subdomain": "s", "setHostnameAsFQDN": true, "containers": []});
+    assert_eq!(of(fqdn).unwrap(), "h.s.ns.svc.cluster.local");
+    assert_eq!(of(json!({"hostnameOverride": "o", "containers": []})).unwrap(), "o");
+    let long = json!({"hostname": "h".repeat(60), "subdomain": "s", "setHostnameAsFQDN": true, "containers": []});
+    assert!(of(long).unwrap_err().contains("(the max length is 64 characters, 83 characters requested)"));
+}
+
+#[test]
+fn hosts_file_names_the_pod_and_its_aliases() {
+    let spec = json!({"hostAliases": [{"ip": "1.2.3.4", "hostnames": ["a", "b"]}], "containers": []});
+    let text = names::hosts(&pod(spec), &settings(), &["10.0.0.1".into()]);
+    assert!(text.starts_with("# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n"));
+    assert!(text.ends_with("10.0.0.1\tp\n\n# Entries added by HostAliases.\n1.2.3.4\ta\tb\n"));
+}
+
+#[test]
+fn resolver_follows_the_policy() {
+    let of = |spec: Value| names::resolv(&pod(spec), &settings()).0.text();
+    assert_eq!(
+        of(json!({"containers": []})),
+        "search ns.svc.cluster.local svc.cluster.local cluster.local example.org\nnameserver 10.96.0.10\noptions ndots:5\n"
+    );
+    assert_eq!(
+        of(json!({"dnsPolicy": "Default", "containers": []})),
+        "search example.org\nnameserver 192.0.2.53\noptions edns0\n"
+    );
+    let own = json!({"dnsPolicy": "None", "containers": [],
+        "dnsConfig": {"nameservers": ["1.1.1.1"], "searches": ["x"], "options": [{"name": "ndots", "value": "2"}]}});
+    assert_eq!(of(own), "search x\nnameserver 1.1.1.1\noptions ndots:2\n");
+}
+
+#[test]
+fn unsafe_sysctls_need_permission() {
+    let of = |name: &str| {
+        let spec = json!({"securityContext": {"sysctls": [{"name": name, "value": "1"}]}, "containers": []});
+        sandbox::forbidden_sysctl(&pod(spec), &settings())
+    };
+    assert_eq!(of("kernel.shm_rmid_forced"), None);
+    assert_eq!(of("net/ipv4/tcp_syncookies"), None);
+    assert_eq!(of("kernel.msgmax"), None);
+    assert_eq!(of("kernel.sem").unwrap(), "forbidden sysctl: \"kernel.sem\" not allowlisted");
+}
+
+#[test]
+fn signals_are_read_in_every_spelling() {
+    for (name, number) in
+        [("SIGTERM", 15), ("term", 15), ("9", 9), ("SIGRTMIN+3", 37), ("RTMAX-1", 63), ("SIGUSR1", 10)]
+    {
+        assert_eq!(signal_number(name), Some(number), "{name}");
+    }
+    assert_eq!(signal_number("SIGNO"), None);
+}
