@@ -10,6 +10,8 @@
 pub mod engine;
 /// The images of a machine.
 pub mod images;
+/// System-call filters.
+pub mod seccomp;
 /// What the engines are asked for.
 pub mod spec;
 /// What they answer.
