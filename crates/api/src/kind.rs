@@ -56,6 +56,8 @@ pub struct Context {
     pub now: String,
     /// Empty for the object itself: `status`, `resize`, `ephemeralcontainers`, …
     pub subresource: String,
+    /// The `apiVersion` that the client spoke, where rules depend on it; empty: the stored form's.
+    pub api_version: String,
     pub allow_privileged: bool,
 }
 

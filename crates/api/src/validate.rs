@@ -12,3 +12,6 @@ pub mod meta;
 pub mod names;
 pub mod network;
 pub mod pod;
+
+#[cfg(test)]
+mod tests;

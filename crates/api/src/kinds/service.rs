@@ -41,10 +41,104 @@ pub static SERVICE: Kind = Kind {
 };
 
 /// A created service has an empty status, which upstream shows (pkg/registry/core/service/strategy.go).
+/// `clusterIP` and the first of `clusterIPs` are one, and what the server allocated before is kept where
+/// an update leaves it out (service/storage, normalizeClusterIPs and patchAllocatedValues).
 fn prepare(service: &mut Value, old: Option<&Value>, context: &Context) {
     split_status(service, old, context);
-    if old.is_none() {
+    let Some(old) = old else {
         service["status"] = json!({"loadBalancer": {}});
+        if let Some(spec) = service.get_mut("spec") {
+            let single = tree::at(spec, "clusterIP").clone();
+            if !single.as_str().unwrap_or("").is_empty() && tree::list(spec, "clusterIPs").is_empty() {
+                spec["clusterIPs"] = json!([single]);
+            }
+        }
+        return;
+    };
+    if context.subresource == "status" {
+        return;
+    }
+    let was = tree::at(old, "spec");
+    let Some(spec) = service.get_mut("spec").filter(|s| s.is_object()) else { return };
+    drop_what_the_type_lost(spec, was);
+    if tree::text(spec, "clusterIP") != tree::text(was, "clusterIP") {
+        if tree::at(spec, "clusterIPs") == tree::at(was, "clusterIPs") {
+            match tree::text(spec, "clusterIP").to_string() {
+                single if single.is_empty() => spec["clusterIPs"] = json!([]),
+                single => spec["clusterIPs"] = json!([single]),
+            }
+        }
+    } else if tree::list(spec, "clusterIPs").is_empty() {
+        tree::keep(spec, was, "clusterIPs");
+    }
+    let kind = |spec: &Value| match tree::text(spec, "type") {
+        "" => "ClusterIP".to_string(),
+        kind => kind.to_string(),
+    };
+    if kind(spec) != "ExternalName" && kind(was) != "ExternalName" {
+        if tree::text(spec, "clusterIP").is_empty() {
+            tree::keep(spec, was, "clusterIP");
+        }
+        if tree::list(spec, "clusterIPs").is_empty() {
+            tree::keep(spec, was, "clusterIPs");
+        }
+        for field in ["ipFamilies", "ipFamilyPolicy"] {
+            if !tree::has(spec, field) {
+                tree::keep(spec, was, field);
+            }
+        }
+    }
+    let takes_node_ports = |spec: &Value| matches!(kind(spec).as_str(), "NodePort" | "LoadBalancer");
+    if takes_node_ports(spec) && takes_node_ports(was) {
+        keep_node_ports(spec, was);
+        if tree::int(spec, "healthCheckNodePort").unwrap_or(0) == 0 {
+            tree::keep(spec, was, "healthCheckNodePort");
+        }
+    }
+}
+
+/// A port of the same name keeps its node port, unless another port took it.
+fn keep_node_ports(spec: &mut Value, was: &Value) {
+    let taken: Vec<i64> = tree::list(spec, "ports").iter().filter_map(|p| tree::int(p, "nodePort")).collect();
+    for port in tree::each(spec, "ports").filter(|p| tree::int(p, "nodePort").unwrap_or(0) == 0) {
+        let same = tree::list(was, "ports").iter().find(|p| tree::text(p, "name") == tree::text(port, "name"));
+        if let Some(number) = same.and_then(|p| tree::int(p, "nodePort")).filter(|n| !taken.contains(n)) {
+            port["nodePort"] = json!(number);
+        }
+    }
+}
+
+/// A change of type takes what only the old type has along, unless the update changed it too
+/// (dropTypeDependentFields).
+fn drop_what_the_type_lost(spec: &mut Value, was: &Value) {
+    let (now, before) = (tree::text(spec, "type").to_string(), tree::text(was, "type"));
+    if now == before || now.is_empty() {
+        return;
+    }
+    let unchanged = |spec: &Value, field: &str| tree::at(spec, field) == tree::at(was, field);
+    let mut lost: Vec<&str> = Vec::new();
+    if now == "ExternalName" {
+        lost.extend(["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"]);
+    }
+    if now != "LoadBalancer" {
+        lost.extend(["allocateLoadBalancerNodePorts", "loadBalancerClass", "healthCheckNodePort"]);
+    }
+    if !matches!(now.as_str(), "LoadBalancer" | "NodePort") {
+        if tree::list(spec, "externalIPs").is_empty() {
+            lost.push("externalTrafficPolicy");
+        }
+        if unchanged(spec, "ports") {
+            for port in tree::each(spec, "ports").filter_map(Value::as_object_mut) {
+                port.remove("nodePort");
+            }
+        }
+    }
+    for field in lost {
+        if unchanged(spec, field)
+            && let Some(map) = spec.as_object_mut()
+        {
+            map.remove(field);
+        }
     }
 }
 

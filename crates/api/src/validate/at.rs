@@ -68,6 +68,11 @@ impl<'a> At<'a> {
         }
     }
 
+    /// No element, no entry.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// This path with another value, where upstream shows a value elsewhere than it stands.
     pub fn with(&self, value: &'a Value) -> At<'a> {
         At { value, path: self.path.clone() }

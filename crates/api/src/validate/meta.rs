@@ -101,10 +101,10 @@ pub fn label_selector(at: &At, errors: &mut Errors) {
     for expression in at.get("matchExpressions").items() {
         let (key, values) = (expression.get("key"), expression.get("values"));
         match expression.get("operator").text() {
-            "In" | "NotIn" if values.len() == 0 => {
+            "In" | "NotIn" if values.is_empty() => {
                 errors.push(values.required("must be specified when `operator` is 'In' or 'NotIn'"));
             }
-            "Exists" | "DoesNotExist" if values.len() > 0 => {
+            "Exists" | "DoesNotExist" if !values.is_empty() => {
                 errors.push(values.forbidden("may not be specified when `operator` is 'Exists' or 'DoesNotExist'"));
             }
             "In" | "NotIn" | "Exists" | "DoesNotExist" => {}

@@ -17,17 +17,18 @@ mod annotations;
 mod containers;
 mod env;
 mod mounts;
-mod placement;
-mod probes;
+pub(super) mod placement;
+pub(super) mod probes;
 mod resize;
 pub(super) mod resources;
 mod security;
-pub(super) mod spec;
+mod spec;
 mod status;
 mod update;
 mod volumes;
 mod warnings;
 
+pub(super) use spec::{cidr, ip};
 pub use volumes::SOURCES as VOLUME_SOURCES;
 pub use warnings::warnings;
 
@@ -75,10 +76,10 @@ pub fn binding(binding: &Value) -> Vec<FieldError> {
 fn create(pod: &Value, context: &Context, errors: &mut Errors) {
     whole(pod, None, context, errors);
     let spec = At::root(pod).get("spec");
-    if spec.get("ephemeralContainers").len() > 0 {
+    if !spec.get("ephemeralContainers").is_empty() {
         errors.push(spec.get("ephemeralContainers").forbidden("cannot be set on create"));
     }
-    if !spec.get("nodeName").text().is_empty() && spec.get("schedulingGates").len() > 0 {
+    if !spec.get("nodeName").text().is_empty() && !spec.get("schedulingGates").is_empty() {
         errors.push(spec.get("nodeName").forbidden("cannot be set until all schedulingGates have been cleared"));
     }
     annotations::match_fields(pod, errors);

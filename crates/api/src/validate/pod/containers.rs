@@ -32,7 +32,7 @@ impl Pod<'_> {
 
 pub fn regular(pod: &Pod, errors: &mut Errors) {
     let at = pod.spec.get("containers");
-    if at.len() == 0 {
+    if at.is_empty() {
         errors.push(at.required(""));
         return;
     }
@@ -122,7 +122,7 @@ pub fn ephemeral(pod: &Pod, errors: &mut Errors) {
             at.has() && at.value != &serde_json::json!({}) && at.value != &serde_json::json!([])
         };
         let own_resources = container.get("resources");
-        let limits_itself = ["limits", "requests", "claims"].iter().any(|f| own_resources.get(f).len() > 0);
+        let limits_itself = ["limits", "requests", "claims"].iter().any(|f| !own_resources.get(f).is_empty());
         for field in FORBIDDEN.iter().filter(|f| is_set(f)) {
             errors.push(container.get(field).forbidden("cannot be set for an Ephemeral Container"));
         }
@@ -271,7 +271,7 @@ fn resize_policy(at: &At, pod_restart_policy: &str, errors: &mut Errors) {
 fn restart_policy(container: &At, errors: &mut Errors) {
     let (policy, rules) = (container.get("restartPolicy"), container.get("restartPolicyRules"));
     if !policy.has() {
-        if rules.len() > 0 {
+        if !rules.is_empty() {
             errors.push(policy.required("must specify restartPolicy when restart rules are used"));
         }
     } else if !matches!(policy.text(), "Always" | "Never" | "OnFailure") {

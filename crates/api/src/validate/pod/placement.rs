@@ -40,7 +40,7 @@ fn weight(at: &At, errors: &mut Errors) {
 /// A `NodeSelector`: at least one term.
 pub fn node_selector(at: &At, errors: &mut Errors) {
     let terms = at.get("nodeSelectorTerms");
-    if terms.len() == 0 {
+    if terms.is_empty() {
         errors.push(terms.required("must have at least one node selector term"));
     }
     for term in terms.items() {
@@ -52,10 +52,10 @@ fn node_term(term: &At, check_values: bool, errors: &mut Errors) {
     for requirement in term.get("matchExpressions").items() {
         let values = requirement.get("values");
         match requirement.get("operator").text() {
-            "In" | "NotIn" if values.len() == 0 => {
+            "In" | "NotIn" if values.is_empty() => {
                 errors.push(values.required("must be specified when `operator` is 'In' or 'NotIn'"));
             }
-            "Exists" | "DoesNotExist" if values.len() > 0 => {
+            "Exists" | "DoesNotExist" if !values.is_empty() => {
                 errors.push(values.forbidden("may not be specified when `operator` is 'Exists' or 'DoesNotExist'"));
             }
             "Gt" | "Lt" if values.len() != 1 => {
@@ -112,7 +112,7 @@ fn label_keys(term: &At, errors: &mut Errors) {
     let selector = term.get("labelSelector");
     for field in ["matchLabelKeys", "mismatchLabelKeys"] {
         let keys = term.get(field);
-        if keys.len() > 0 && !selector.has() {
+        if !keys.is_empty() && !selector.has() {
             errors.push(keys.forbidden("must not be specified when labelSelector is not set"));
             continue;
         }

@@ -65,7 +65,7 @@ fn action(at: &At, handlers: &[&'static str], grace: Option<i64>, errors: &mut E
         }
         first = false;
         match *field {
-            "exec" if part.get("command").len() == 0 => errors.push(part.get("command").required("")),
+            "exec" if part.get("command").is_empty() => errors.push(part.get("command").required("")),
             "httpGet" => http_get(&part, errors),
             "tcpSocket" | "grpc" => port(&part.get("port"), errors),
             "sleep" => {

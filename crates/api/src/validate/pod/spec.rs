@@ -120,7 +120,7 @@ fn dns(spec: &At, errors: &mut Errors) {
             errors.push(config.required("must provide `dnsConfig` when `dnsPolicy` is None"));
             return;
         }
-        if servers.len() == 0 {
+        if servers.is_empty() {
             let detail = "must provide at least one DNS nameserver when `dnsPolicy` is None";
             errors.push(servers.required(detail));
             return;
@@ -177,7 +177,7 @@ fn host_users(spec: &At, errors: &mut Errors) {
             errors.push(spec.get(shown).forbidden("when `hostUsers` is false"));
         }
     }
-    for container in all_containers(spec).filter(|c| c.get("volumeDevices").len() > 0) {
+    for container in all_containers(spec).filter(|c| !c.get("volumeDevices").is_empty()) {
         errors.push(container.get("volumeDevices").forbidden("when `hostUsers` is false"));
     }
 }
@@ -298,3 +298,26 @@ pub fn ip(at: &At, errors: &mut Errors) {
         Err(_) => errors.push(at.invalid("must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")),
     }
 }
+
+/// An address range in its strict form: no bits beyond the prefix.
+pub fn cidr(at: &At, errors: &mut Errors) {
+    let Some((address, length)) = at.text().split_once('/') else {
+        errors.push(at.invalid(CIDR));
+        return;
+    };
+    let (Ok(address), Ok(length)) = (address.parse::<std::net::IpAddr>(), length.parse::<u32>()) else {
+        errors.push(at.invalid(CIDR));
+        return;
+    };
+    let (bits, width) = match address {
+        std::net::IpAddr::V4(v4) => (u128::from(v4.to_bits()), 32),
+        std::net::IpAddr::V6(v6) => (v6.to_bits(), 128),
+    };
+    if length > width {
+        errors.push(at.invalid(CIDR));
+    } else if length < width && bits.unbounded_shl(128 - (width - length)) != 0 {
+        errors.push(at.invalid("must not have bits set beyond the prefix length"));
+    }
+}
+
+const CIDR: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";

@@ -98,13 +98,13 @@ fn addresses(at: &At, errors: &mut Errors) {
     let ips = at.get("podIPs");
     families(&ips, errors);
     let (single, first) = (at.get("podIP").text(), ips.index(0).get("ip"));
-    if single.is_empty() != (ips.len() == 0) {
+    if single.is_empty() != (ips.is_empty()) {
         errors.push(ips.invalid("podIP and podIPs must either both be set or both be unset"));
-    } else if ips.len() > 0 && single != first.text() {
+    } else if !ips.is_empty() && single != first.text() {
         errors.push(first.invalid("must be equal to `podIP`"));
     }
     let hosts = at.get("hostIPs");
-    if hosts.len() > 0 {
+    if !hosts.is_empty() {
         let first = hosts.index(0).get("ip");
         if first.text() != at.get("hostIP").text() {
             errors.push(first.invalid("must be equal to `hostIP`"));

@@ -56,7 +56,7 @@ pub fn update(pod: &Value, old: &Value, errors: &mut Errors) {
     {
         tree::keep(&mut munged, was.value, "terminationGracePeriodSeconds");
     }
-    if was.get("schedulingGates").len() > 0 {
+    if !was.get("schedulingGates").is_empty() {
         narrow(&spec, &was, &mut munged, errors);
     }
     if munged != *was.value {

@@ -145,7 +145,7 @@ fn overlaps(spec: &At, out: &mut Vec<String>) {
         }
         let mut all = Vec::new();
         for source in volume.get("projected").get("sources").items() {
-            if source.len() == 0 {
+            if source.is_empty() {
                 out.push(format!("volume {name:?} (Projected) has no sources provided"));
             }
             let (map, secret) = (source.get("configMap"), source.get("secret"));
