@@ -18,11 +18,14 @@ use crate::writer::{Disk, Failure, Loaded};
 use crate::{Entry, Error, Key, Revision};
 
 /// Sorts before every key of ours and is none.
-const REVISION: &[u8] = b"\0revision";
+pub(crate) const REVISION: &[u8] = b"\0revision";
 /// Of the layout in this file; a newer one is refused.
 const FORMAT: u8 = 1;
 /// format, head length, created, revision, expiry in milliseconds (0: never)
 const HEADER: usize = 1 + 4 + 8 + 8 + 8;
+/// fjall's folder, and the file that says why it is not opened.
+const ENTRIES: &str = "entries";
+const DAMAGED: &str = "DAMAGED";
 const MEMTABLE: u64 = 4 << 20;
 
 pub(crate) struct Embedded {
@@ -39,7 +42,7 @@ struct Open {
 /// Opens or creates the store in a directory and loads all of it.
 pub(crate) fn load(dir: &Path, reserve: u64) -> Result<Loaded, Error> {
     std::fs::create_dir_all(dir).map_err(|why| Error::Refused(format!("{}: {why}", dir.display())))?;
-    let open = Open::new(dir).map_err(|why| refused(dir, &why))?;
+    let open = open_whole(dir)?;
     let revision = open.revision().map_err(|why| refused(dir, &why))?;
     let slots = open.slots().map_err(|why| refused(dir, &why))?;
     let state = State::load(slots.into_iter(), revision);
@@ -47,58 +50,100 @@ pub(crate) fn load(dir: &Path, reserve: u64) -> Result<Loaded, Error> {
     Ok(Loaded { state, disk: Box::new(Embedded { dir: dir.into(), reserve, open: Some(open) }) })
 }
 
+/// Opens the engine, but not at the price of writes that were acknowledged: a journal that is
+/// damaged in its midst is refused, now and until somebody decides.
+fn open_whole(dir: &Path) -> Result<Open, Error> {
+    let mark = dir.join(DAMAGED);
+    let failed = |why: std::io::Error| Error::Refused(format!("the store in {}: {why}", dir.display()));
+    if let Ok(why) = std::fs::read_to_string(&mark) {
+        let mark = mark.display();
+        return Err(Error::Refused(format!("the store is damaged: {why}; remove {mark} to go on without them")));
+    }
+    let journals = crate::journal::inspect(&dir.join(ENTRIES)).map_err(failed)?;
+    // Of some damage the engine does not say that it is damage, it asserts.
+    let open = std::panic::catch_unwind(|| Open::new(dir));
+    let open = open.map_err(|_| Error::Refused(format!("the store in {} is damaged", dir.display())))?;
+    let open = open.map_err(|why| refused(dir, &why))?;
+    if let Err(why) = journals.are_kept().map_err(failed)? {
+        std::fs::write(&mark, &why).map_err(failed)?;
+        return Err(Error::Refused(format!("the store is damaged: {why}")));
+    }
+    Ok(open)
+}
+
 impl Disk for Embedded {
     fn commit(&mut self, group: &[Prepared]) -> Result<(), Failure> {
-        let Some(Open { db, entries }) = &self.open else {
-            return Err(Failure::Unknown("the backend is closed".into()));
-        };
-        let mut batch = db.batch().durability(Some(PersistMode::SyncData));
-        let mut bytes = 0;
-        let mut puts = false;
-        for prepared in group {
-            for (change, slot) in &prepared.changes {
-                let key = change.entry.key.as_str();
-                bytes += key.len() + HEADER + 64;
-                match slot {
-                    Some(slot) => {
-                        puts = true;
-                        bytes += slot.entry.bytes.len();
-                        batch.insert(entries, key, encode(slot));
-                    }
-                    None => batch.remove(entries, key),
+        let (bytes, puts) = size_of(group);
+        self.reserve.admit(bytes, puts).map_err(Failure::Refused)?;
+        match self.attempt(group) {
+            // A flush in the background failed some time ago; the engine says so before it writes.
+            Err(fjall::Error::Poisoned) => {
+                let refused = |why: fjall::Error| Failure::Refused(format!("the engine failed: {}", describe(&why)));
+                tracing::warn!("the engine stopped after a failure in the background and is opened anew");
+                self.reserve.make_room();
+                self.open = None;
+                self.open = Some(Open::new(&self.dir).map_err(refused)?);
+                match self.attempt(group) {
+                    Err(why @ fjall::Error::Poisoned) => Err(refused(why)),
+                    result => result.map_err(|why| Failure::Unknown(describe(&why))),
                 }
             }
+            result => result.map_err(|why| Failure::Unknown(describe(&why))),
         }
-        let Some(last) = group.last() else { return Ok(()) };
-        batch.insert(entries, REVISION, last.revision.0.to_be_bytes());
-        self.reserve.admit(bytes as u64, puts).map_err(Failure::Refused)?;
-        // fjall checks its poison flag before it writes, but cannot say so apart from a failed write.
-        batch.commit().map_err(|why| Failure::Unknown(describe(&why)))
     }
 
     fn reopen(&mut self) -> Result<Revision, Failure> {
         // The lock file and the threads of the old one go first.
         self.open = None;
+        self.reserve.make_room();
+        // A failed sync may have left pages that look clean and are not on the disk.
+        crate::journal::rewrite(&self.dir.join(ENTRIES)).map_err(|why| Failure::Unknown(why.to_string()))?;
         let unknown = |why: fjall::Error| Failure::Unknown(describe(&why));
         let open = Open::new(&self.dir).map_err(unknown)?;
-        // A failed sync may have left pages that look clean and are not on the disk: what the memtable
-        // holds is written once more, into a file of its own.
-        open.entries.rotate_memtable_and_wait().map_err(unknown)?;
         let revision = open.revision().map_err(unknown)?;
         self.open = Some(open);
         Ok(revision)
     }
 }
 
+impl Embedded {
+    fn attempt(&self, group: &[Prepared]) -> fjall::Result<()> {
+        let (Some(Open { db, entries }), Some(last)) = (&self.open, group.last()) else {
+            return Err(fjall::Error::Poisoned);
+        };
+        let mut batch = db.batch().durability(Some(PersistMode::SyncData));
+        for (change, slot) in group.iter().flat_map(|prepared| &prepared.changes) {
+            let key = change.entry.key.as_str();
+            match slot {
+                Some(slot) => batch.insert(entries, key, encode(slot)),
+                None => batch.remove(entries, key),
+            }
+        }
+        // Last, so that the end of a batch can be told (see `journal`).
+        batch.insert(entries, REVISION, last.revision.0.to_be_bytes());
+        batch.commit()
+    }
+}
+
+/// What a group takes on the disk, about, and whether any of it is a put.
+fn size_of(group: &[Prepared]) -> (u64, bool) {
+    let changes = || group.iter().flat_map(|prepared| &prepared.changes);
+    let bytes = changes().map(|(change, slot)| {
+        let value = slot.as_ref().map_or(0, |slot| slot.entry.bytes.len());
+        change.entry.key.as_str().len() + value + HEADER + 64
+    });
+    (bytes.sum::<usize>() as u64, changes().any(|(_, slot)| slot.is_some()))
+}
+
 impl Open {
     fn new(dir: &Path) -> fjall::Result<Open> {
-        let db = Database::builder(dir.join("entries"))
+        let db = Database::builder(dir.join(ENTRIES))
             .cache_size(256 << 10)
             .max_cached_files(Some(16))
             .worker_threads(1)
             .manual_journal_persist(true)
             .open()?;
-        let entries = db.keyspace("entries", || {
+        let entries = db.keyspace(ENTRIES, || {
             KeyspaceCreateOptions::default()
                 .max_memtable_size(MEMTABLE)
                 .manual_journal_persist(true)

@@ -15,6 +15,8 @@ mod embedded;
 mod entry;
 /// Entries with a time to live.
 mod expire;
+/// A torn tail or a damaged journal.
+mod journal;
 /// Space kept for deletions on a full disk.
 mod reserve;
 /// What is in memory: the entries, their history, and how a write is judged against them.

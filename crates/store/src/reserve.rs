@@ -50,6 +50,13 @@ impl Reserve {
         }
     }
 
+    /// Gives the space back if the disk is nearly full, for whatever must be written now.
+    pub fn make_room(&mut self) {
+        if self.held && self.free().is_ok_and(|free| free < self.size) {
+            self.release();
+        }
+    }
+
     fn free(&self) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(&self.dir)?;
         Ok(stat.f_bavail * stat.f_frsize)
