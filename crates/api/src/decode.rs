@@ -9,8 +9,8 @@
 use serde::de::DeserializeSeed;
 use serde_json::Value;
 
-use crate::Status;
 use crate::schema::{self, Type};
+use crate::{FieldError, Status};
 
 /// Keys, and values without a schema.
 mod any;
@@ -65,12 +65,46 @@ pub fn decode(body: &[u8], content_type: &str, schema: &str, validation: FieldVa
     }
 }
 
-/// The same for a tree: what a patch has made of an object.
+/// The same for a tree, as if it had come as JSON.
 pub fn tree(value: Value, schema: &str, validation: FieldValidation) -> Result<Decoded, Status> {
     let of = known(schema)?;
     let walk = Walk::new(validation);
     let value = Root { walk: &walk, of }.deserialize(value).map_err(|e| unreadable(of, &e.to_string(), b""))?;
     walk.finish(of, value)
+}
+
+/// What a patch has made of an object; `strict` are the errors that the patch itself had. 422.
+pub(crate) fn patched(
+    value: Value,
+    schema: &str,
+    validation: FieldValidation,
+    strict: Vec<String>,
+) -> Result<Decoded, Status> {
+    let of = known(schema)?;
+    let walk = Walk::new(validation);
+    let invalid = |why: &str, patched: &Value| {
+        let shown = Value::String(patched.to_string());
+        Status::invalid("", "", "", &[FieldError::invalid("patch", &shown, why)])
+    };
+    let decoded = Root { walk: &walk, of }.deserialize(&value).map_err(|e| invalid(&e.to_string(), &value))?;
+    let (wrong, unknown) = walk.found();
+    if let Some(why) = wrong {
+        return Err(invalid(&why, &value));
+    }
+    let warnings: Vec<String> = strict.into_iter().chain(unknown).collect();
+    if validation == FieldValidation::Strict && !warnings.is_empty() {
+        return Err(invalid(&format!("strict decoding error: {}", warnings.join(", ")), &value));
+    }
+    Ok(Decoded { value: decoded, warnings })
+}
+
+/// The duplicate fields of JSON without a schema: `duplicate field "spec.x"`.
+pub(crate) fn duplicates(body: &[u8]) -> Vec<String> {
+    let walk = Walk::new(FieldValidation::Warn);
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    // Whether it is JSON at all is said by whoever applies it.
+    let _ = walk::Duplicates::at_root(&walk).deserialize(&mut deserializer);
+    walk.found().1
 }
 
 /// YAML or JSON into a tree without a schema: the body of an apply patch.

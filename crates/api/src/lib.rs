@@ -18,6 +18,8 @@ pub mod kind;
 pub mod kinds;
 /// An object: its canonical JSON and the metadata that everybody asks for.
 pub mod object;
+/// Patches of every type, made and applied.
+pub mod patch;
 /// Exact amounts of resources: `100m`, `1.5Gi`.
 pub mod quantity;
 /// What every type of the API looks like: a table of facts.

@@ -81,6 +81,8 @@ pub struct Field {
     /// Strategic merge patch merges lists and maps instead of replacing them.
     pub merge: bool,
     pub retain_keys: bool,
+    /// Strategic merge patch replaces the object instead of merging it.
+    pub replace: bool,
     /// The key by which strategic merge patch matches items; empty for lists of scalars.
     pub merge_key: &'static str,
     /// The Go type where it is not the obvious one: error messages print it.

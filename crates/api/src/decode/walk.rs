@@ -38,21 +38,30 @@ pub struct Root<'w> {
     pub of: &'static Type,
 }
 
+/// A value whose duplicate fields are looked for, without a schema.
+#[derive(Clone, Copy)]
+pub struct Duplicates<'w, 'p> {
+    walk: &'w Walk,
+    path: &'p Path<'p>,
+}
+
 /// Where the walk is: a chain on the stack, only printed when something is wrong.
 #[derive(Clone, Copy)]
-struct Path<'p> {
+pub struct Path<'p> {
     parent: Option<&'p Path<'p>>,
     step: Step<'p>,
 }
 
 #[derive(Clone, Copy)]
-enum Step<'p> {
+pub enum Step<'p> {
     Root,
     /// A field of a type.
     Field(&'static Type, &'static Field),
     Key(&'p str),
     Index(usize),
 }
+
+static ROOT: Path<'static> = Path { parent: None, step: Step::Root };
 
 #[derive(Clone, Copy)]
 struct Seed<'w, 'p> {
@@ -84,6 +93,12 @@ impl Walk {
             return bad(format!("strict decoding error: {}", found.strict.join(", ")));
         }
         Ok(Decoded { value, warnings: found.strict })
+    }
+
+    /// The first type error, and all strict errors.
+    pub fn found(self) -> (Option<String>, Vec<String>) {
+        let found = self.found.into_inner();
+        (found.wrong, found.strict)
     }
 
     fn strict(&self, what: &str, path: &Path, name: &str) {
@@ -199,7 +214,7 @@ impl<'de> DeserializeSeed<'de> for Root<'_> {
                 f.write_str("an object")
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Value, A::Error> {
-                object(self.0.walk, self.0.of, &Path { parent: None, step: Step::Root }, map)
+                object(self.0.walk, self.0.of, &ROOT, map)
             }
         }
         deserializer.deserialize_any(Top(self))
@@ -381,6 +396,68 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
                 Ok(self.mismatch("object"))
             }
         }
+    }
+}
+
+impl<'w> Duplicates<'w, '_> {
+    pub fn at_root(walk: &'w Walk) -> Duplicates<'w, 'static> {
+        Duplicates { walk, path: &ROOT }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Duplicates<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Duplicates<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_str<E: Error>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        let mut at = 0;
+        loop {
+            let path = Path { parent: Some(self.path), step: Step::Index(at) };
+            if seq.next_element_seed(Duplicates { walk: self.walk, path: &path })?.is_none() {
+                return Ok(());
+            }
+            at += 1;
+        }
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut seen = std::collections::BTreeSet::new();
+        while let Some(key) = map.next_key_seed(Key)? {
+            if seen.contains(&key) {
+                self.walk.duplicate(self.path, &key);
+            }
+            let path = Path { parent: Some(self.path), step: Step::Key(&key) };
+            map.next_value_seed(Duplicates { walk: self.walk, path: &path })?;
+            seen.insert(key);
+        }
+        Ok(())
     }
 }
 

@@ -115,6 +115,7 @@ fn field(line: &'static str, package: &'static str) -> Field {
         atomic: false,
         merge: false,
         retain_keys: false,
+        replace: false,
         merge_key: "",
         go: "",
     };
@@ -132,6 +133,7 @@ fn field(line: &'static str, package: &'static str) -> Field {
             Some(("ps", words)) => {
                 field.merge = words.split(',').any(|w| w == "merge");
                 field.retain_keys = words.split(',').any(|w| w == "retainKeys");
+                field.replace = words == "replace";
             }
             Some(("pk", key)) => field.merge_key = key,
             Some(("g", go)) => field.go = go,

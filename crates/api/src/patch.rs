@@ -1,0 +1,201 @@
+//! Patches: JSON patch, merge patch and strategic merge patch, applied; and the latter two made.
+//!
+//! `patched` is what a PATCH request does: apply, then decode the result like any body. Strategic
+//! merge patch reads merge keys and strategies from the schema table. Error words and codes are
+//! upstream's (apiserver endpoints/handlers/patch.go, apimachinery util/strategicpatch).
+
+use serde_json::{Map, Value};
+
+use crate::decode::{self, Decoded, FieldValidation, media_type};
+use crate::{Reason, Status};
+
+/// Patches as differences: two-way, and three-way for `apply`.
+mod diff;
+/// Lists inside a strategic merge patch: merged by key, and put in order.
+mod lists;
+/// Strategic merge patch, applied.
+mod strategic;
+/// What the schema says about patching a field.
+mod strategy;
+#[cfg(test)]
+mod tests;
+
+use strategy::Meta;
+
+pub use diff::{three_way_merge, three_way_strategic, two_way_merge, two_way_strategic};
+
+const JSON_PATCH_OPERATIONS_MAX: usize = 10_000;
+
+/// The kind of a patch, by the content type of the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PatchKind {
+    Json,
+    Merge,
+    Strategic,
+    /// Server-side apply: see `managed::apply`.
+    Apply,
+}
+
+impl PatchKind {
+    pub fn of(content_type: &str) -> Option<PatchKind> {
+        match media_type(content_type) {
+            "application/json-patch+json" => Some(PatchKind::Json),
+            "application/merge-patch+json" => Some(PatchKind::Merge),
+            "application/strategic-merge-patch+json" => Some(PatchKind::Strategic),
+            "application/apply-patch+yaml" | "application/apply-patch+json" => Some(PatchKind::Apply),
+            _ => None,
+        }
+    }
+}
+
+/// Applies a patch of any kind but Apply, and decodes the result: 400, 413, 415 or 422.
+pub fn patched(
+    kind: PatchKind,
+    schema: &str,
+    live: &Value,
+    body: &[u8],
+    validation: FieldValidation,
+) -> Result<Decoded, Status> {
+    let mut strict = match validation {
+        FieldValidation::Ignore => Vec::new(),
+        _ => decode::duplicates(body),
+    };
+    if kind == PatchKind::Json {
+        strict.iter_mut().for_each(|error| *error = format!("json patch {error}"));
+    }
+    let value = match kind {
+        PatchKind::Json => json(live, body)?,
+        PatchKind::Merge => merge(live, body)?,
+        PatchKind::Strategic => strategic(schema, live, body)?,
+        PatchKind::Apply => return Err(Status::internal("an apply patch goes to managed::apply")),
+    };
+    decode::patched(value, schema, validation, strict)
+}
+
+/// RFC 6902.
+pub fn json(live: &Value, body: &[u8]) -> Result<Value, Status> {
+    let patch: json_patch::Patch =
+        serde_json::from_slice(body).map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
+    if patch.0.len() > JSON_PATCH_OPERATIONS_MAX {
+        return Err(Status::new(
+            Reason::RequestEntityTooLarge,
+            format!(
+                "The allowed maximum operations in a JSON patch is {JSON_PATCH_OPERATIONS_MAX}, got {}",
+                patch.0.len()
+            ),
+        ));
+    }
+    let mut value = live.clone();
+    json_patch::patch_unsafe(&mut value, &patch.0).map_err(|_| rejected())?;
+    Ok(value)
+}
+
+/// RFC 7396.
+pub fn merge(live: &Value, body: &[u8]) -> Result<Value, Status> {
+    let patch = object(body, "error decoding patch: ")?;
+    let mut value = live.clone();
+    json_patch::merge(&mut value, &Value::Object(patch));
+    Ok(value)
+}
+
+/// Kubernetes' own. 415 where the schema is unknown: custom resources have no merge keys.
+pub fn strategic(schema: &str, live: &Value, body: &[u8]) -> Result<Value, Status> {
+    let meta = known(schema)?;
+    let patch = object(body, "")?;
+    let live = live.as_object().cloned().unwrap_or_default();
+    strategic::merge(live, patch, meta, strategic::Mode::Apply).map(Value::Object).map_err(Status::from)
+}
+
+/// What is wrong with a strategic patch.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum PatchError {
+    /// The patch is malformed: 400.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// It asks for what cannot be: 422, and the client sees no detail.
+    #[error("{0}")]
+    Impossible(&'static str),
+    /// The rest; upstream lets it become a 500.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl PatchError {
+    const PRIMITIVE_LIST: PatchError = PatchError::Malformed("invalid patch format of primitive list");
+    const RETAIN_KEYS: PatchError = PatchError::Malformed("invalid patch format of retainKeys");
+    const ELEMENT_ORDER: PatchError = PatchError::Malformed("invalid patch format of setElementOrder list");
+    const LIST_OF_LISTS: PatchError = PatchError::Impossible("lists of lists are not supported");
+
+    fn no_merge_key(item: &Map<String, Value>, key: &str) -> PatchError {
+        PatchError::Other(format!("map: {} does not contain declared merge key: {key}", go_print(item)))
+    }
+
+    fn wrong_type(expected: &str, found: &Value) -> PatchError {
+        let found = match found {
+            Value::Null => "%!s(<nil>)",
+            Value::Bool(_) => "bool",
+            Value::Number(n) if n.is_f64() => "float64",
+            Value::Number(_) => "int64",
+            Value::String(_) => "string",
+            Value::Array(_) => "[]interface {}",
+            Value::Object(_) => "map[string]interface {}",
+        };
+        PatchError::Other(format!("expected a {expected}, but received a {found}"))
+    }
+
+    fn unknown_directive(directive: &Value, item: &Map<String, Value>) -> PatchError {
+        let directive = directive.as_str().map_or_else(|| directive.to_string(), str::to_string);
+        PatchError::Other(format!("unknown patch type: {directive} in map: {}", go_print(item)))
+    }
+}
+
+impl From<PatchError> for Status {
+    fn from(error: PatchError) -> Status {
+        match error {
+            PatchError::Malformed(why) => Status::bad_request(why),
+            PatchError::Impossible(_) => rejected(),
+            PatchError::Other(why) => Status::internal(why),
+        }
+    }
+}
+
+fn known(schema: &str) -> Result<Meta, Status> {
+    let unsupported = "the body of the request was in an unknown format - accepted media types include: \
+                       application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
+    let of = crate::schema::get(schema).ok_or_else(|| Status::new(Reason::UnsupportedMediaType, unsupported))?;
+    Ok(Meta::Type(of))
+}
+
+fn object(body: &[u8], prefix: &str) -> Result<Map<String, Value>, Status> {
+    let value: Value = serde_json::from_slice(body).map_err(|e| Status::bad_request(format!("{prefix}{e}")))?;
+    let found = match value {
+        Value::Object(map) => return Ok(map),
+        Value::Null => return Ok(Map::new()),
+        Value::Array(_) => "array",
+        Value::String(_) => "string",
+        Value::Number(_) => "number",
+        Value::Bool(_) => "bool",
+    };
+    let why = format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}");
+    Err(Status::bad_request(format!("{prefix}{why}")))
+}
+
+/// Upstream's NewGenericServerResponse for 422: it hides why.
+fn rejected() -> Status {
+    Status::new(Reason::Invalid, "the server rejected our request due to an error in our request")
+}
+
+/// A map as Go's `%v` prints it: `map[a:1 b:map[c:x]]`.
+fn go_print(map: &Map<String, Value>) -> String {
+    fn print(value: &Value) -> String {
+        match value {
+            Value::Null => "<nil>".into(),
+            Value::String(s) => s.clone(),
+            Value::Array(items) => format!("[{}]", items.iter().map(print).collect::<Vec<_>>().join(" ")),
+            Value::Object(map) => go_print(map),
+            other => other.to_string(),
+        }
+    }
+    let pairs: Vec<String> = map.iter().map(|(k, v)| format!("{k}:{}", print(v))).collect();
+    format!("map[{}]", pairs.join(" "))
+}

@@ -1,0 +1,160 @@
+//! Lists inside a strategic merge patch: merged by key, and put in order.
+//!
+//! The order of a merged list: items of the patch in the order that the patch asks for, items that
+//! only the server has in the server's order, the two woven together where the server's order tells
+//! how. Upstream: apimachinery util/strategicpatch, mergeSlice and normalizeElementOrder.
+
+use serde_json::{Map, Value};
+
+use super::PatchError;
+use super::strategic::{Mode, PATCH, merge};
+use super::strategy::Strategy;
+
+/// Merges the items of `patch` into `live`.
+pub fn merge_lists(
+    live: Vec<Value>,
+    patch: Vec<Value>,
+    strategy: &Strategy,
+    mode: Mode,
+) -> Result<Vec<Value>, PatchError> {
+    if live.is_empty() && patch.is_empty() {
+        return Ok(live);
+    }
+    if !are_objects(&[&live, &patch])? {
+        let mut both: Vec<Value> = Vec::new();
+        for item in live.iter().chain(&patch) {
+            if !both.contains(item) {
+                both.push(item.clone());
+            }
+        }
+        return in_order(both, &patch, &live, "");
+    }
+    let key = strategy.merge_key;
+    if key.is_empty() {
+        return Err(PatchError::Other("cannot merge lists without merge key".into()));
+    }
+    let (live, patch) = special_items(live, patch, key)?;
+    let (order, server_order) = (patch.clone(), live.clone());
+    let mut merged = live;
+    for item in patch {
+        let Value::Object(item) = item else { return Err(PatchError::wrong_type("map[string]interface {}", &item)) };
+        let value = item.get(key).ok_or_else(|| PatchError::no_merge_key(&item, key))?;
+        match merged.iter_mut().find(|old| old.get(key) == Some(value)).and_then(Value::as_object_mut) {
+            Some(old) => *old = merge(std::mem::take(old), item, strategy.below, mode)?,
+            None => merged.push(Value::Object(item)),
+        }
+    }
+    in_order(merged, &order, &server_order, key)
+}
+
+/// Puts a merged list in order: `order` for what it names, `server_order` for the rest.
+pub fn in_order(
+    merged: Vec<Value>,
+    order: &[Value],
+    server_order: &[Value],
+    key: &str,
+) -> Result<Vec<Value>, PatchError> {
+    for item in merged.iter().chain(order).filter(|_| !key.is_empty()) {
+        require_key(item, key)?;
+    }
+    let (mut asked, mut rest): (Vec<Value>, Vec<Value>) =
+        merged.into_iter().partition(|item| position(order, item, key).is_some());
+    sort_by_order(&mut asked, order, key);
+    sort_by_order(&mut rest, server_order, key);
+    let mut woven = Vec::with_capacity(asked.len() + rest.len());
+    let mut rest = rest.into_iter().peekable();
+    for item in asked {
+        let place = position(server_order, &item, key);
+        while rest.peek().is_some_and(|r| match (position(server_order, r, key), place) {
+            (Some(r), Some(place)) => r < place,
+            _ => false,
+        }) {
+            woven.extend(rest.next());
+        }
+        woven.push(item);
+    }
+    woven.extend(rest);
+    Ok(woven)
+}
+
+/// The patch's items must come in the order that `$setElementOrder` has, and all be in it.
+pub fn check_order(patch: &[Value], order: &[Value], key: &str) -> Result<(), PatchError> {
+    if patch.is_empty() || order.is_empty() {
+        return Ok(());
+    }
+    let mut asked = order.iter();
+    for item in patch.iter().filter(|item| item.get(PATCH).is_none()) {
+        if !key.is_empty() {
+            require_key(item, key)?;
+        }
+        if !asked.any(|o| same(item, o, key)) {
+            return Err(PatchError::Other(format!(
+                "The order in patch list:\n{}\n doesn't match $setElementOrder list:\n{}\n",
+                Value::Array(patch.to_vec()),
+                Value::Array(order.to_vec())
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Sorts by the place in `order`; what is not there stays behind what is.
+pub fn sort_by_order(items: &mut [Value], order: &[Value], key: &str) {
+    items.sort_by_key(|item| (item.get(PATCH).is_some(), position(order, item, key).unwrap_or(usize::MAX)));
+}
+
+/// Whether all items are objects (true) or scalars (false).
+pub fn are_objects(lists: &[&[Value]]) -> Result<bool, PatchError> {
+    let mut items = lists.iter().flat_map(|list| list.iter());
+    let Some(first) = items.next() else { return Ok(false) };
+    if first.is_array() {
+        return Err(PatchError::LIST_OF_LISTS);
+    }
+    match items.find(|item| std::mem::discriminant(*item) != std::mem::discriminant(first)) {
+        Some(_) => {
+            let all = Value::Array(lists.iter().map(|list| Value::Array(list.to_vec())).collect());
+            Err(PatchError::Other(format!("list element types are not identical: {all}")))
+        }
+        None => Ok(first.is_object()),
+    }
+}
+
+pub fn same(left: &Value, right: &Value, key: &str) -> bool {
+    if key.is_empty() { left == right } else { left.get(key) == right.get(key) }
+}
+
+fn position(list: &[Value], item: &Value, key: &str) -> Option<usize> {
+    list.iter().position(|other| same(other, item, key))
+}
+
+fn require_key(item: &Value, key: &str) -> Result<(), PatchError> {
+    let Value::Object(map) = item else { return Err(PatchError::wrong_type("map[string]interface {}", item)) };
+    if map.contains_key(key) { Ok(()) } else { Err(PatchError::no_merge_key(map, key)) }
+}
+
+/// `$patch` among the items: `delete` removes the items of its key, `replace` the whole list.
+fn special_items(live: Vec<Value>, patch: Vec<Value>, key: &str) -> Result<(Vec<Value>, Vec<Value>), PatchError> {
+    let (mut live, mut plain, mut replace) = (live, Vec::new(), false);
+    for item in patch {
+        match item.get(PATCH).map(|d| d.as_str()) {
+            None => plain.push(item),
+            Some(Some("delete")) => {
+                require_key(&item, key)?;
+                live.retain(|old| !same(old, &item, key));
+            }
+            Some(Some("replace")) => replace = true,
+            Some(Some("merge")) => {
+                return Err(PatchError::Other("merging lists cannot yet be specified in the patch".into()));
+            }
+            Some(_) => {
+                let map: Map<String, Value> = item.as_object().cloned().unwrap_or_default();
+                return Err(PatchError::unknown_directive(&map[PATCH], &map));
+            }
+        }
+    }
+    if replace {
+        live.clear();
+        return Ok((plain, live));
+    }
+    Ok((live, plain))
+}
