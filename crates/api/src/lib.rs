@@ -16,6 +16,8 @@ pub mod event;
 pub mod kind;
 /// The rows: one file per kind.
 pub mod kinds;
+/// Who owns which field, and server-side apply.
+pub mod managed;
 /// An object: its canonical JSON and the metadata that everybody asks for.
 pub mod object;
 /// Patches of every type, made and applied.

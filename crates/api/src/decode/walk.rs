@@ -526,7 +526,8 @@ impl Seen {
 
 /// What Go's `omitempty` leaves out.
 fn omitted(field: &Field, value: &Value) -> bool {
-    if field.always {
+    // An empty list of managed fields asks for them to be reset.
+    if field.always || field.name == "managedFields" {
         return false;
     }
     match value {

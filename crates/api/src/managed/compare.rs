@@ -1,0 +1,192 @@
+//! What differs between two objects, and what an object has: as sets of fields.
+//!
+//! Upstream: structured-merge-diff typed (compare.go, tofieldset.go).
+
+use serde_json::{Map, Value};
+
+use super::place::Place;
+use super::set::{Element, Set};
+
+/// No field is in more than one of the sets.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Difference {
+    pub added: Set,
+    pub modified: Set,
+    pub removed: Set,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Mark {
+    Added,
+    Modified,
+    Removed,
+}
+
+/// From `old` to `new`, two objects of the place's type.
+pub fn compare(old: &Value, new: &Value, place: Place) -> Difference {
+    let mut difference = Difference::default();
+    below(Some(old), Some(new), place, &mut difference);
+    difference
+}
+
+/// Every leaf and list item of an object.
+pub fn fields(value: &Value, place: Place) -> Set {
+    let mut set = Set::default();
+    collect(value, place, &mut set);
+    set
+}
+
+impl Difference {
+    /// Without the fields that a write to this (sub)resource does not change.
+    pub fn without(self, reset: &Set) -> Difference {
+        Difference {
+            added: self.added.without(reset),
+            modified: self.modified.without(reset),
+            removed: self.removed.without(reset),
+        }
+    }
+
+    fn mark(&mut self, element: Element, mark: Option<Mark>) {
+        match mark {
+            Some(Mark::Added) => self.added.insert(element),
+            Some(Mark::Modified) => self.modified.insert(element),
+            Some(Mark::Removed) => self.removed.insert(element),
+            None => {}
+        }
+    }
+
+    fn step(&mut self, old: Option<&Value>, new: Option<&Value>, place: Place, element: Element) {
+        let mut inner = Difference::default();
+        let mark = below(old, new, place, &mut inner);
+        self.added.put_below(element.clone(), inner.added);
+        self.modified.put_below(element.clone(), inner.modified);
+        self.removed.put_below(element.clone(), inner.removed);
+        self.mark(element, mark);
+    }
+}
+
+/// Fills in what differs below a place, and says what happened to the place itself.
+fn below(old: Option<&Value>, new: Option<&Value>, place: Place, found: &mut Difference) -> Option<Mark> {
+    let descend = match place {
+        Place::Leaf => false,
+        Place::Object(_) | Place::Map(_) | Place::Free => objects(old, new, place, found),
+        Place::Set | Place::Keyed(..) => lists(old, new, place, found),
+    };
+    match (old, new) {
+        (None, _) => Some(Mark::Added),
+        (_, None) => Some(Mark::Removed),
+        (Some(old), Some(new)) => (!descend && old != new).then_some(Mark::Modified),
+    }
+}
+
+/// False: both are empty or no objects, and count as a leaf.
+fn objects(old: Option<&Value>, new: Option<&Value>, place: Place, found: &mut Difference) -> bool {
+    let map = |value: Option<&Value>| value.and_then(Value::as_object).filter(|map| !map.is_empty()).cloned();
+    let (left, right) = (map(old), map(new));
+    let odd = |value: Option<&Value>| value.is_some_and(|v| !v.is_object() && !v.is_null());
+    if left.is_none() && right.is_none() || odd(old) || odd(new) {
+        return false;
+    }
+    let (left, right) = (left.unwrap_or_default(), right.unwrap_or_default());
+    let keys = left.keys().chain(right.keys().filter(|key| !left.contains_key(*key)));
+    for key in keys {
+        let element = Element::Field(key.clone());
+        let side = |map: &Map<String, Value>, whole: Option<&Value>| {
+            let absent = || (whole.is_some() && place.null_when_absent(key)).then_some(Value::Null);
+            map.get(key).cloned().or_else(absent)
+        };
+        let (a, b) = (side(&left, old), side(&right, new));
+        if a != b {
+            found.step(a.as_ref(), b.as_ref(), place.below(&element), element);
+        }
+    }
+    true
+}
+
+fn lists(old: Option<&Value>, new: Option<&Value>, place: Place, found: &mut Difference) -> bool {
+    let items = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
+    let (left, right) = (items(old), items(new));
+    if left.is_empty() && right.is_empty() {
+        return false;
+    }
+    let by_element = |items: &[Value]| {
+        let mut grouped: Vec<(Element, Vec<Value>)> = Vec::new();
+        for item in items {
+            let Ok(element) = place.item(item) else { continue };
+            match grouped.iter_mut().find(|(e, _)| *e == element) {
+                Some((_, same)) => same.push(item.clone()),
+                None => grouped.push((element, vec![item.clone()])),
+            }
+        }
+        grouped
+    };
+    let (left, mut right) = (by_element(&left), by_element(&right));
+    for (element, before) in left {
+        let after = match right.iter().position(|(e, _)| *e == element) {
+            Some(at) => right.swap_remove(at).1,
+            None => Vec::new(),
+        };
+        item(element, &before, &after, place, found);
+    }
+    for (element, after) in right {
+        item(element, &[], &after, place, found);
+    }
+    true
+}
+
+/// One item of a list; items that are there several times count as a whole.
+fn item(element: Element, old: &[Value], new: &[Value], place: Place, found: &mut Difference) {
+    let inner = place.below(&element);
+    match (old.len(), new.len()) {
+        (0..=1, 0..=1) if old.first() == new.first() => {}
+        (0..=1, 0..=1) => found.step(old.first(), new.first(), inner, element),
+        (2.., 2..) => found.mark(element, (old != new).then_some(Mark::Modified)),
+        (2.., _) => {
+            if !new.is_empty() {
+                found.step(None, new.first(), inner, element.clone());
+            }
+            found.mark(element, Some(Mark::Removed));
+        }
+        (_, _) => {
+            if !old.is_empty() {
+                found.step(old.first(), None, inner, element.clone());
+            }
+            found.mark(element, Some(Mark::Added));
+        }
+    }
+}
+
+/// Adds what is below a place; true: the place itself is a leaf.
+fn collect(value: &Value, place: Place, set: &mut Set) -> bool {
+    match (place, value) {
+        (Place::Object(_) | Place::Map(_) | Place::Free, Value::Object(map)) => {
+            for (key, value) in map {
+                let element = Element::Field(key.clone());
+                let mut inner = Set::default();
+                let leaf = collect(value, place.below(&element), &mut inner);
+                let hollow = value.is_null() || value.as_object().is_some_and(Map::is_empty);
+                set.put_below(element.clone(), inner);
+                if leaf || hollow || !place.names(key) {
+                    set.insert(element);
+                }
+            }
+            false
+        }
+        (Place::Set | Place::Keyed(..), Value::Array(items)) => {
+            let elements: Vec<Option<Element>> = items.iter().map(|item| place.item(item).ok()).collect();
+            for (item, element) in items.iter().zip(&elements) {
+                let Some(element) = element else { continue };
+                let once = elements.iter().filter(|e| e.as_ref() == Some(element)).count() == 1;
+                if once {
+                    let mut inner = Set::default();
+                    collect(item, place.below(element), &mut inner);
+                    set.put_below(element.clone(), inner);
+                }
+                set.insert(element.clone());
+            }
+            false
+        }
+        (Place::Object(_) | Place::Map(_) | Place::Set | Place::Keyed(..), Value::Null) => false,
+        _ => true,
+    }
+}

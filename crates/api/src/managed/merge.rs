@@ -1,0 +1,161 @@
+//! Trees by ownership: an applied configuration merged into an object, and fields taken out of it.
+//!
+//! Upstream: structured-merge-diff typed (merge.go, remove.go, validate.go).
+
+use serde_json::{Map, Value};
+
+use super::place::Place;
+use super::set::{Element, Set};
+
+/// `config` over `live`: its leaves win, nothing is removed, its order of list items wins.
+pub fn merge(live: Option<&Value>, config: Option<&Value>, place: Place) -> Option<Value> {
+    match place {
+        Place::Object(_) | Place::Map(_) | Place::Free if is_map(live) || is_map(config) => {
+            let empty = Map::new();
+            let left = live.and_then(Value::as_object).unwrap_or(&empty);
+            let right = config.and_then(Value::as_object).unwrap_or(&empty);
+            let mut merged = Map::new();
+            for key in left.keys().chain(right.keys().filter(|key| !left.contains_key(*key))) {
+                let inner = place.below(&Element::Field(key.clone()));
+                if let Some(value) = merge(left.get(key), right.get(key), inner) {
+                    merged.insert(key.clone(), value);
+                }
+            }
+            Some(Value::Object(merged))
+        }
+        Place::Set | Place::Keyed(..) if is_list(live) || is_list(config) => {
+            let left = live.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            let right = config.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            Some(Value::Array(lists(left, right, place)))
+        }
+        _ => config.or(live).cloned(),
+    }
+}
+
+/// `value` without the items of the set; None: nothing is left.
+pub fn remove(value: &Value, items: &Set, place: Place) -> Option<Value> {
+    match (place, value) {
+        (Place::Object(_) | Place::Map(_) | Place::Free, Value::Object(map)) => {
+            let kept = map.iter().filter_map(|(key, value)| {
+                let element = Element::Field(key.clone());
+                let left = keep(value, &element, items, place)?;
+                Some((key.clone(), left))
+            });
+            let kept: Map<String, Value> = kept.collect();
+            (!kept.is_empty()).then_some(Value::Object(kept))
+        }
+        (Place::Set | Place::Keyed(..), Value::Array(list)) => {
+            let kept: Vec<Value> = list
+                .iter()
+                .filter_map(|item| match place.item(item) {
+                    Ok(element) => keep(item, &element, items, place),
+                    Err(_) => Some(item.clone()),
+                })
+                .collect();
+            (!kept.is_empty()).then_some(Value::Array(kept))
+        }
+        (_, Value::Object(_) | Value::Array(_)) => None,
+        (_, scalar) => Some(scalar.clone()),
+    }
+}
+
+/// What is wrong with an applied configuration: `.spec.foo: field not declared in schema`.
+pub fn check(value: &Value, place: Place) -> Vec<String> {
+    let mut wrong = Vec::new();
+    check_below(value, place, "", &mut wrong);
+    wrong
+}
+
+fn keep(value: &Value, element: &Element, items: &Set, place: Place) -> Option<Value> {
+    if items.has(element) {
+        return None;
+    }
+    match items.below(element) {
+        Some(below) => remove(value, below, place.below(element)),
+        None => Some(value.clone()),
+    }
+}
+
+fn is_map(value: Option<&Value>) -> bool {
+    value.and_then(Value::as_object).is_some_and(|map| !map.is_empty())
+}
+
+fn is_list(value: Option<&Value>) -> bool {
+    value.and_then(Value::as_array).is_some_and(|list| !list.is_empty())
+}
+
+/// Items come in the configuration's order; before each stand those that only the live list has
+/// there. A shared item that the live list has at another place is passed over.
+fn lists(live: &[Value], config: &[Value], place: Place) -> Vec<Value> {
+    let elements = |items: &[Value]| items.iter().filter_map(|i| place.item(i).ok()).collect::<Vec<_>>();
+    let (left, right) = (elements(live), elements(config));
+    let mut shared = right.iter().filter(|e| left.contains(e)).peekable();
+    let mut merged = Vec::new();
+    let mut at = 0;
+    for (element, item) in right.iter().zip(config) {
+        while let Some(before) = left.get(at) {
+            if !right.contains(before) {
+                merged.push(live[at].clone());
+                at += 1;
+                continue;
+            }
+            match shared.peek() {
+                _ if before == element => {}
+                Some(next) if *next == before => break,
+                Some(_) => {
+                    at += 1;
+                    continue;
+                }
+                None => {}
+            }
+            at += 1;
+            break;
+        }
+        // An item that is there twice is no one's: it is not merged with.
+        let same: Vec<usize> = (0..left.len()).filter(|i| left[*i] == *element).collect();
+        let old = if let [only] = same[..] { live.get(only) } else { None };
+        merged.extend(merge(old, Some(item), place.below(element)));
+        if shared.peek() == Some(&element) {
+            shared.next();
+        }
+    }
+    let rest = left.iter().zip(live).skip(at).filter(|(element, _)| !right.contains(element));
+    merged.extend(rest.map(|(_, item)| item.clone()));
+    merged
+}
+
+fn check_below(value: &Value, place: Place, path: &str, wrong: &mut Vec<String>) {
+    let shown = |value: &Value| value.to_string();
+    match (place, value) {
+        (_, Value::Null) | (Place::Leaf | Place::Free, _) => {}
+        (Place::Object(_) | Place::Map(_), Value::Object(map)) => {
+            for (key, value) in map {
+                let path = format!("{path}.{key}");
+                if matches!(place, Place::Object(_)) && !place.names(key) {
+                    wrong.push(format!("{path}: field not declared in schema"));
+                    continue;
+                }
+                check_below(value, place.below(&Element::Field(key.clone())), &path, wrong);
+            }
+        }
+        (Place::Set | Place::Keyed(..), Value::Array(items)) => {
+            let mut seen: Vec<Element> = Vec::new();
+            for (at, item) in items.iter().enumerate() {
+                let element = match place.item(item) {
+                    Ok(element) => element,
+                    Err(why) => {
+                        wrong.push(format!("{path}: element {at}: {why}"));
+                        return;
+                    }
+                };
+                if seen.contains(&element) {
+                    wrong.push(format!("{path}: duplicate entries for key {element}"));
+                }
+                check_below(item, place.below(&element), &format!("{path}{element}"), wrong);
+                seen.push(element);
+            }
+        }
+        (Place::Object(_) | Place::Map(_), other) => wrong.push(format!("{path}: expected map, got {}", shown(other))),
+        (Place::Set | Place::Keyed(..), other) => wrong.push(format!("{path}: expected list, got {}", shown(other))),
+    }
+}

@@ -1,0 +1,229 @@
+//! Sets of fields: which leaves and list items of an object somebody owns; FieldsV1 is their JSON.
+//!
+//! A set is a tree of path elements; each may be a member, have members below it, or both. Parents of
+//! members are not members by themselves. Upstream: structured-merge-diff fieldpath (set.go,
+//! serialize.go).
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+use super::place::Place;
+
+/// One step of a path. The order is that of upstream's sets: fields, keys, values, indices.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Element {
+    /// A field or a map's key.
+    Field(String),
+    /// A list item by its keys: canonical JSON of an object.
+    Key(String),
+    /// A set's item by its value: canonical JSON.
+    Value(String),
+    Index(usize),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Set(BTreeMap<Element, Node>);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Node {
+    member: bool,
+    below: Set,
+}
+
+impl Set {
+    /// Reads FieldsV1. What is no path element is dropped, as upstream does with kinds it does not know.
+    pub fn from_fields(fields: &Value) -> Set {
+        let Some(map) = fields.as_object() else { return Set::default() };
+        let nodes = map.iter().filter_map(|(key, below)| {
+            let element = Element::parse(key)?;
+            let set = Set::from_fields(below);
+            let member = below.get(".").is_some() || set.0.is_empty();
+            Some((element, Node { member, below: set }))
+        });
+        Set(nodes.collect())
+    }
+
+    /// Writes FieldsV1.
+    pub fn to_fields(&self) -> Value {
+        let mut map = Map::new();
+        for (element, node) in self.0.iter().filter(|(_, node)| node.holds()) {
+            let mut below = node.below.to_fields();
+            if let (true, Some(map)) = (node.member, below.as_object_mut().filter(|map| !map.is_empty())) {
+                map.insert(".".into(), Value::Object(Map::new()));
+            }
+            map.insert(element.key(), below);
+        }
+        Value::Object(map)
+    }
+
+    /// A set of field paths: `["metadata", "name"]`.
+    pub fn of_paths(paths: &[&[&str]]) -> Set {
+        let mut set = Set::default();
+        for path in paths {
+            let mut at = &mut set;
+            for (depth, name) in path.iter().enumerate() {
+                let node = at.0.entry(Element::Field(name.to_string())).or_default();
+                node.member |= depth + 1 == path.len();
+                at = &mut node.below;
+            }
+        }
+        set
+    }
+
+    pub fn is_empty(&self) -> bool {
+        !self.0.values().any(Node::holds)
+    }
+
+    pub fn insert(&mut self, element: Element) {
+        self.0.entry(element).or_default().member = true;
+    }
+
+    /// Puts a set below an element; nothing if it is empty.
+    pub fn put_below(&mut self, element: Element, below: Set) {
+        if !below.is_empty() {
+            self.0.entry(element).or_default().below = below;
+        }
+    }
+
+    pub fn has(&self, element: &Element) -> bool {
+        self.0.get(element).is_some_and(|node| node.member)
+    }
+
+    pub fn below(&self, element: &Element) -> Option<&Set> {
+        self.0.get(element).map(|node| &node.below).filter(|set| !set.is_empty())
+    }
+
+    pub fn union(&self, other: &Set) -> Set {
+        let mut union = self.clone();
+        for (element, node) in &other.0 {
+            let mine = union.0.entry(element.clone()).or_default();
+            mine.member |= node.member;
+            mine.below = mine.below.union(&node.below);
+        }
+        union
+    }
+
+    pub fn intersection(&self, other: &Set) -> Set {
+        let nodes = self.0.iter().filter_map(|(element, node)| {
+            let theirs = other.0.get(element)?;
+            let both = Node { member: node.member && theirs.member, below: node.below.intersection(&theirs.below) };
+            both.holds().then(|| (element.clone(), both))
+        });
+        Set(nodes.collect())
+    }
+
+    /// Without the members of `other`; what is below them stays.
+    pub fn difference(&self, other: &Set) -> Set {
+        let nodes = self.0.iter().filter_map(|(element, node)| {
+            let left = match other.0.get(element) {
+                None => node.clone(),
+                Some(theirs) => {
+                    Node { member: node.member && !theirs.member, below: node.below.difference(&theirs.below) }
+                }
+            };
+            left.holds().then(|| (element.clone(), left))
+        });
+        Set(nodes.collect())
+    }
+
+    /// Without the members of `other` and all that is below them.
+    pub fn without(&self, other: &Set) -> Set {
+        let nodes = self.0.iter().filter_map(|(element, node)| {
+            let left = match other.0.get(element) {
+                None => node.clone(),
+                Some(theirs) if theirs.member => return None,
+                Some(theirs) => Node { member: node.member, below: node.below.without(&theirs.below) },
+            };
+            left.holds().then(|| (element.clone(), left))
+        });
+        Set(nodes.collect())
+    }
+
+    /// With the schema's fields as members where anything below them is.
+    pub fn with_named_fields(&self, place: Place) -> Set {
+        let nodes = self.0.iter().map(|(element, node)| {
+            let named = matches!(element, Element::Field(name) if place.names(name)) && !node.below.0.is_empty();
+            let below = node.below.with_named_fields(place.below(element));
+            (element.clone(), Node { member: node.member || named, below })
+        });
+        Set(nodes.collect())
+    }
+
+    /// Every member's path, members of a level before what is below them.
+    pub fn paths(&self) -> Vec<Path> {
+        let mut paths = Vec::new();
+        self.collect(&Path::default(), &mut paths);
+        paths
+    }
+
+    fn collect(&self, prefix: &Path, paths: &mut Vec<Path>) {
+        paths.extend(self.0.iter().filter(|(_, node)| node.member).map(|(element, _)| prefix.then(element)));
+        for (element, node) in &self.0 {
+            node.below.collect(&prefix.then(element), paths);
+        }
+    }
+}
+
+impl Node {
+    fn holds(&self) -> bool {
+        self.member || !self.below.is_empty()
+    }
+}
+
+impl Element {
+    /// `f:name`, `k:{"name":"a"}`, `v:"a"`, `i:0`
+    pub fn parse(key: &str) -> Option<Element> {
+        let (kind, rest) = key.split_once(':')?;
+        let canonical = || Some(serde_json::from_str::<Value>(rest).ok()?.to_string());
+        match kind {
+            "f" => Some(Element::Field(rest.into())),
+            "k" => canonical().map(Element::Key),
+            "v" => canonical().map(Element::Value),
+            "i" => rest.parse().ok().map(Element::Index),
+            _ => None,
+        }
+    }
+
+    pub fn key(&self) -> String {
+        match self {
+            Element::Field(name) => format!("f:{name}"),
+            Element::Key(json) => format!("k:{json}"),
+            Element::Value(json) => format!("v:{json}"),
+            Element::Index(at) => format!("i:{at}"),
+        }
+    }
+}
+
+impl fmt::Display for Element {
+    /// `.name`, `[name="a"]`, `[="a"]`, `[0]`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Element::Field(name) => write!(f, ".{name}"),
+            Element::Value(json) => write!(f, "[={json}]"),
+            Element::Index(at) => write!(f, "[{at}]"),
+            Element::Key(json) => {
+                let keys: Map<String, Value> = serde_json::from_str(json).unwrap_or_default();
+                let keys: Vec<String> = keys.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                write!(f, "[{}]", keys.join(","))
+            }
+        }
+    }
+}
+
+/// The path of one member.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Path(pub Vec<Element>);
+
+impl Path {
+    fn then(&self, element: &Element) -> Path {
+        Path(self.0.iter().chain([element]).cloned().collect())
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|element| element.fmt(f))
+    }
+}
