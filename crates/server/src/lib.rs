@@ -1,3 +1,241 @@
 //! HTTP in: one generic set of verbs over the kind table; the only crate that sees the store.
+//!
+//! A request is routed, authenticated, authorized, then served by one function per verb; a write is
+//! defaulted, admitted and validated before the store orders it and makes it durable. The same path
+//! serves HTTPS and the parts inside the process. X never knows Y: it knows no runtime and no pod
+//! but what its table says.
 
 #![forbid(unsafe_code)]
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{Clock, Entropy, Status};
+use store::Store;
+use wire::tls::Serving;
+
+/// Which form of an answer a client wants.
+mod accept;
+/// The machine's own addresses.
+mod addresses;
+/// What a write must pass beside validation.
+mod admission;
+/// What the server answers.
+mod answer;
+/// From what a request shows to who it is.
+mod authenticate;
+/// Whether they may.
+mod authorize;
+/// Our own certificate authority.
+mod certificates;
+/// What the API has: groups, versions, resources.
+mod discovery;
+/// From a tree to the bytes that are stored.
+mod encode;
+/// Paths outside the API: health, version, metrics.
+mod health;
+/// Who asks.
+mod identity;
+/// How a node joins.
+mod join;
+/// Connections, TLS and HTTP.
+mod listen;
+/// Who owns which field.
+mod managed;
+/// Counters.
+mod metrics;
+/// Requests to a node's own API.
+mod nodes;
+/// The documents that describe the API's types.
+mod openapi;
+/// Where objects lie in the store.
+mod records;
+/// An answer as bytes, and as Objects.
+mod render;
+/// One version of one object in every form that was asked for.
+mod rendition;
+/// Kinds that are only asked, never stored.
+mod reviews;
+/// A path of the API, taken apart.
+mod route;
+/// Objects that every cluster has from the start.
+mod seed;
+/// What is special to one subresource.
+mod subresources;
+/// Service-account tokens.
+mod tokens;
+/// One generic set of verbs over the kind table.
+mod verbs;
+/// From a finished tree to a durable revision.
+mod write;
+
+pub use answer::{Body, Response};
+pub use identity::{Component, Identity};
+pub use join::{AUTHORITY_PATH, PATH as JOIN_PATH};
+pub use store::Backend;
+
+use certificates::{Authority, Subject};
+use records::Snapshot;
+use rendition::Renditions;
+use tokens::Tokens;
+
+/// What a server is made of.
+#[derive(Clone)]
+pub struct Config {
+    /// Certificates and tokens lie in `data_dir/pki`, the store in `data_dir/store`.
+    pub data_dir: PathBuf,
+    /// None: the embedded store in `data_dir/store`.
+    pub backend: Option<Backend>,
+    /// Where clients reach the server: goes into the kubeconfig, the `kubernetes` Service and discovery.
+    pub advertise: SocketAddr,
+    /// Names and addresses for the serving certificate, beside localhost, the machine's own and the Service's.
+    pub names: Vec<String>,
+    /// The range of Service addresses; its first is the API's own.
+    pub service_cidr: String,
+    pub allow_privileged: bool,
+    pub clock: Clock,
+    pub entropy: Entropy,
+}
+
+/// The API server. Clone is a reference count.
+#[derive(Clone)]
+pub struct Server(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub config: Config,
+    pub store: Arc<Store>,
+    pub snapshot: Snapshot,
+    pub renditions: Renditions,
+    pub tokens: Tokens,
+    pub authority: Authority,
+    pub serving: Arc<Serving>,
+    /// For connections to nodes: our authority, our certificate.
+    pub node_tls: Arc<rustls::ClientConfig>,
+    /// For proxied HTTPS to pods and services, whose certificates nobody vouches for.
+    pub any_tls: Arc<rustls::ClientConfig>,
+    pub metrics: metrics::Metrics,
+    pub discovery: discovery::Documents,
+    /// True once the server ends: watches end, readiness fails.
+    pub stopped: tokio::sync::watch::Sender<bool>,
+}
+
+impl Server {
+    /// Opens the store, makes or reads certificates, and writes what every cluster has from the start.
+    pub async fn open(config: Config) -> io::Result<Server> {
+        let pki = config.data_dir.join("pki");
+        let authority = Authority::open(&pki, config.clock.clone(), config.entropy.clone())?;
+        let tokens = Tokens::open(&pki, config.entropy.clone())?;
+        let hosts = hosts(&config);
+        let pair = authority.keep("server", &Subject { name: "kube-apiserver", groups: &[], hosts: &hosts })?;
+        let serving = Serving::new(&pair)?;
+        let masters = &[identity::MASTERS];
+        let to_nodes = Subject { name: "kube-apiserver-kubelet-client", groups: masters, hosts: &[] };
+        let node_tls = nodes::tls(authority.certificate(), &authority.keep("kubelet-client", &to_nodes)?)?;
+        let clock = config.clock.clone();
+        let options = store::Options::new(Arc::new(move || {
+            let now = clock();
+            Duration::from_millis(u64::try_from(now.as_millisecond()).unwrap_or_default())
+        }));
+        let backend = config.backend.clone().unwrap_or(Backend::Embedded { dir: config.data_dir.join("store") });
+        let store = Arc::new(Store::open(backend, options).map_err(io::Error::other)?);
+        let server = Server(Arc::new(Inner {
+            snapshot: Snapshot::new(store.clone()),
+            renditions: Renditions::new(),
+            any_tls: wire::tls::client(wire::Trust::Anybody, None, &[])?,
+            metrics: metrics::Metrics::default(),
+            discovery: discovery::Documents::new(config.advertise),
+            stopped: tokio::sync::watch::Sender::new(false),
+            config,
+            store,
+            tokens,
+            authority,
+            serving,
+            node_tls,
+        }));
+        seed::seed(&server).await.map_err(io::Error::other)?;
+        Ok(server)
+    }
+
+    /// Serves HTTPS on a listener until `shutdown` ends; then watches end and requests finish.
+    pub async fn serve(&self, listener: tokio::net::TcpListener, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+        listen::serve(self, listener, shutdown).await
+    }
+
+    /// Serves one request inside the process. Lists and watches are handed over as Objects, unless
+    /// the request asks for another form (a Table, YAML).
+    pub async fn handle(&self, identity: &Identity, request: http::Request<bytes::Bytes>) -> Response {
+        let (head, body) = request.into_parts();
+        let outcome = render::Outcome::of(self, identity, &head, body).await;
+        outcome.local(self).await
+    }
+
+    /// The identity of one of our own parts; nobody else can make one.
+    pub fn internal(&self, component: Component) -> Identity {
+        Identity::component(component)
+    }
+
+    /// The authority's certificate (PEM): what clients and nodes trust.
+    pub fn authority(&self) -> &str {
+        self.0.authority.certificate()
+    }
+
+    /// An administrator's kubeconfig for a server URL, with its certificate embedded.
+    pub fn kubeconfig(&self, url: &str, context: &str) -> io::Result<String> {
+        let masters = &[identity::MASTERS];
+        let subject = Subject { name: "kubernetes-admin", groups: masters, hosts: &[] };
+        let pair = self.0.authority.keep("admin", &subject)?;
+        Ok(join::kubeconfig(url, context, self.authority(), &pair))
+    }
+
+    /// Certificate and key of a node's agent: its client certificate, and its serving one where
+    /// `hosts` (names and addresses of the node) are given. Kept under `data_dir/pki`.
+    pub fn node_pair(&self, node: &str, hosts: &[String]) -> io::Result<wire::Pair> {
+        let name = format!("{}{node}", identity::NODE_PREFIX);
+        let subject = Subject { name: &name, groups: &[identity::NODES], hosts };
+        self.0.authority.keep(&format!("node-{node}"), &subject)
+    }
+
+    /// What `agent --token` takes: the authority's fingerprint and a bootstrap token.
+    pub fn join_token(&self) -> io::Result<String> {
+        join::token(self)
+    }
+
+    /// The newest revision of the store.
+    pub fn revision(&self) -> u64 {
+        self.0.store.revision().0
+    }
+
+    /// RFC 3339, whole seconds.
+    pub(crate) fn now(&self) -> String {
+        verbs::delete::seconds((self.0.config.clock)())
+    }
+
+    pub(crate) fn authorize(&self, identity: &Identity, asked: &authorize::Attributes) -> Result<(), Status> {
+        match authorize::authorize(identity, asked, &self.0.snapshot) {
+            authorize::Decision::Allow => Ok(()),
+            authorize::Decision::Deny(why) => Err(authorize::refusal(identity, asked, &why)),
+        }
+    }
+}
+
+/// All that the serving certificate must name.
+fn hosts(config: &Config) -> Vec<String> {
+    let names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
+    let mut hosts: Vec<String> = names.map(String::from).into();
+    hosts.push("kubernetes.default.svc.cluster.local".into());
+    let local = addresses::local().into_iter().chain([config.advertise.ip()]);
+    let service: Option<IpAddr> = addresses::first_of(&config.service_cidr);
+    hosts.extend(local.chain(service).filter(|a| !a.is_unspecified()).map(|a| a.to_string()));
+    // A host name that is no DNS name cannot stand in a certificate.
+    hosts.extend([addresses::hostname()].into_iter().filter(|n| api::validate::names::dns_subdomain(n).is_empty()));
+    hosts.extend(config.names.iter().cloned());
+    hosts.sort();
+    hosts.dedup();
+    hosts
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! Which form of an answer a client wants: JSON or YAML, whole objects, a Table or metadata only.
+//!
+//! Matches upstream's negotiation (apiserver pkg/endpoints/handlers/negotiation): clauses in order
+//! of their quality, the first that we can serve wins. Protobuf is not served yet: a client that
+//! takes nothing else gets 406.
+
+use api::{Reason, Status};
+
+/// How the answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    Json,
+    Yaml,
+}
+
+/// What is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Whole,
+    Table,
+    /// PartialObjectMetadata, or its list.
+    Partial,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accept {
+    pub form: Form,
+    pub encoding: Encoding,
+}
+
+pub const PLAIN: Accept = Accept { form: Form::Whole, encoding: Encoding::Json };
+
+/// Picks from an `Accept` header; absent or empty means JSON.
+pub fn negotiate(header: Option<&str>) -> Result<Accept, Status> {
+    let header = header.unwrap_or("").trim();
+    if header.is_empty() {
+        return Ok(PLAIN);
+    }
+    let mut clauses: Vec<(u32, Accept)> = header.split(',').filter_map(clause).collect();
+    clauses.sort_by_key(|(quality, _)| std::cmp::Reverse(*quality));
+    clauses.first().map(|(_, accept)| *accept).ok_or_else(not_acceptable)
+}
+
+/// 406 with the types that we have.
+pub fn not_acceptable() -> Status {
+    let message = "only the following media types are accepted: application/json, application/yaml, \
+                   application/json;stream=watch";
+    Status::new(Reason::NotAcceptable, message)
+}
+
+fn clause(text: &str) -> Option<(u32, Accept)> {
+    let mut parts = text.split(';').map(str::trim);
+    let encoding = match parts.next()?.to_ascii_lowercase().as_str() {
+        "application/json" | "*/*" | "application/*" => Encoding::Json,
+        "application/yaml" | "text/yaml" | "application/x-yaml" => Encoding::Yaml,
+        _ => return None,
+    };
+    let (mut quality, mut form, mut group, mut version) = (1000, Form::Whole, "meta.k8s.io", "v1");
+    for parameter in parts {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let value = value.trim_matches('"');
+        match name {
+            "q" => quality = (value.parse::<f32>().ok()?.clamp(0.0, 1.0) * 1000.0) as u32,
+            "as" => {
+                form = match value {
+                    "Table" => Form::Table,
+                    "PartialObjectMetadata" | "PartialObjectMetadataList" => Form::Partial,
+                    _ => return None,
+                }
+            }
+            "g" => group = value,
+            "v" => version = value,
+            // `stream`, `charset`, `pretty`: JSON is JSON.
+            _ => {}
+        }
+    }
+    let known = form == Form::Whole || (group == "meta.k8s.io" && matches!(version, "v1" | "v1beta1"));
+    (known && quality > 0).then_some((quality, Accept { form, encoding }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_form_that_we_have_wins() {
+        let kubectl = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
+        for (header, want) in [
+            (None, Some((Form::Whole, Encoding::Json))),
+            (Some("*/*"), Some((Form::Whole, Encoding::Json))),
+            (Some(kubectl), Some((Form::Table, Encoding::Json))),
+            (Some("application/vnd.kubernetes.protobuf,application/json"), Some((Form::Whole, Encoding::Json))),
+            (Some("application/vnd.kubernetes.protobuf"), None),
+            (Some("application/json;q=0.2, application/yaml"), Some((Form::Whole, Encoding::Yaml))),
+            (
+                Some("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"),
+                Some((Form::Partial, Encoding::Json)),
+            ),
+            (Some("application/json;as=Table;g=meta.k8s.io;v=v9"), None),
+        ] {
+            let got = negotiate(header).ok().map(|a| (a.form, a.encoding));
+            assert_eq!(got, want, "{header:?}");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The machine's own addresses, read from /proc: what the serving certificate must name.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Every address of every link in this network namespace, loopback first, without link-local ones.
+pub fn local() -> Vec<IpAddr> {
+    let trie = fs::read_to_string("/proc/net/fib_trie").unwrap_or_default();
+    let six = fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+    let mut found: Vec<IpAddr> = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    for address in fourth(&trie).into_iter().map(IpAddr::from).chain(sixth(&six).into_iter().map(IpAddr::from)) {
+        if !found.contains(&address) {
+            found.push(address);
+        }
+    }
+    found
+}
+
+/// The address under which others reach this machine: the first that is not loopback.
+pub fn primary() -> IpAddr {
+    let reaches_out = |a: &IpAddr| !a.is_loopback();
+    local().into_iter().find(reaches_out).unwrap_or(Ipv4Addr::LOCALHOST.into())
+}
+
+/// The host name, as the kernel has it.
+pub fn hostname() -> String {
+    fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_string()
+}
+
+/// The first address of a range: what the `kubernetes` Service gets.
+pub fn first_of(cidr: &str) -> Option<IpAddr> {
+    let (address, _) = cidr.split_once('/')?;
+    match address.parse().ok()? {
+        IpAddr::V4(a) => Some(Ipv4Addr::from(u32::from(a).checked_add(1)?).into()),
+        IpAddr::V6(a) => Some(Ipv6Addr::from(u128::from(a).checked_add(1)?).into()),
+    }
+}
+
+/// In the trie a leaf's address stands on one line, its scope and type on the next.
+fn fourth(trie: &str) -> Vec<Ipv4Addr> {
+    let mut found = Vec::new();
+    let mut last = None;
+    for line in trie.lines().map(str::trim) {
+        if let Some(address) = line.strip_prefix("|-- ") {
+            last = address.parse::<Ipv4Addr>().ok();
+        } else if line == "/32 host LOCAL"
+            && let Some(address) = last
+            && !address.is_loopback()
+            && !found.contains(&address)
+        {
+            found.push(address);
+        }
+    }
+    found
+}
+
+fn sixth(table: &str) -> Vec<Ipv6Addr> {
+    let addresses = table.lines().filter_map(|line| u128::from_str_radix(line.split_whitespace().next()?, 16).ok());
+    addresses.map(Ipv6Addr::from).filter(|a| !a.is_loopback() && a.segments()[0] & 0xffc0 != 0xfe80).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn local_addresses_are_read_from_the_trie() {
+        let trie = "  |-- 10.0.0.0\n   /24 link UNICAST\n  |-- 10.0.0.7\n   /32 host LOCAL\n  |-- 127.0.0.1\n   /32 host LOCAL\n  |-- 10.0.0.7\n   /32 host LOCAL\n";
+        assert_eq!(fourth(trie), ["10.0.0.7".parse::<Ipv4Addr>().unwrap()]);
+        assert_eq!(first_of("10.96.0.0/16"), Some("10.96.0.1".parse().unwrap()));
+    }
+}

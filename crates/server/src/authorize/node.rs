@@ -1,0 +1,126 @@
+//! What a node's agent may do: upstream's node authorizer (plugin/pkg/auth/authorizer/node).
+//!
+//! The rules say which verbs a node has at all; Secrets, ConfigMaps and accounts only while a pod on
+//! that node refers to them, pods and leases only its own. What it may write into them is admission's
+//! business (`admission::node`).
+
+use serde_json::Value;
+
+use super::{Attributes, Decision, Rule, resources};
+use crate::records::Snapshot;
+
+/// system:node
+pub const RULES: &[Rule] = &[
+    resources(&["create"], &["authentication.k8s.io"], &["tokenreviews"]),
+    resources(&["create"], &["authorization.k8s.io"], &["subjectaccessreviews", "localsubjectaccessreviews"]),
+    resources(&["get", "list", "watch"], &[""], &["services", "namespaces", "endpoints"]),
+    resources(&["create", "get", "list", "watch"], &[""], &["nodes"]),
+    resources(&["update", "patch"], &[""], &["nodes/status"]),
+    resources(&["update", "patch"], &[""], &["nodes"]),
+    resources(&["create", "update", "patch"], &["", "events.k8s.io"], &["events"]),
+    resources(&["get", "list", "watch", "create", "delete"], &[""], &["pods"]),
+    resources(&["update", "patch"], &[""], &["pods/status"]),
+    resources(&["create"], &[""], &["pods/eviction"]),
+    resources(&["get", "list", "watch"], &[""], &["secrets", "configmaps"]),
+    resources(&["get"], &[""], &["serviceaccounts"]),
+    resources(&["create"], &[""], &["serviceaccounts/token"]),
+    resources(&["get", "create", "update", "patch", "delete"], &["coordination.k8s.io"], &["leases"]),
+    resources(&["get", "list", "watch"], &["node.k8s.io"], &["runtimeclasses"]),
+    super::paths(&["post"], &[crate::join::PATH]),
+];
+
+/// The lease of a node lies here.
+const LEASES: &str = "kube-node-lease";
+
+/// Narrows the rules to one node.
+pub fn authorize(node: &str, asked: &Attributes, snapshot: &Snapshot) -> Decision {
+    let deny = |why: String| Decision::Deny(why);
+    match (asked.group.as_str(), asked.resource.as_str(), asked.subresource.as_str()) {
+        ("", "secrets" | "configmaps", _) => {
+            if asked.name.is_empty() {
+                return deny("No Object name found".into());
+            }
+            related(node, asked, snapshot)
+        }
+        ("", "serviceaccounts", _) => related(node, asked, snapshot),
+        ("", "pods", "") => match asked.verb.as_str() {
+            "list" | "watch" if asked.name.is_empty() => match selects(&asked.fields, "spec.nodeName", node) {
+                true => Decision::Allow,
+                false => deny("can only list/watch pods with spec.nodeName field selector".into()),
+            },
+            "create" => Decision::Allow,
+            _ => match snapshot.value("pods", &asked.namespace, &asked.name) {
+                Some(pod) if pod["spec"]["nodeName"] != node => {
+                    deny(format!("no relationship found between node '{node}' and this object"))
+                }
+                _ => Decision::Allow,
+            },
+        },
+        ("", "nodes", _) if !asked.name.is_empty() && asked.name != node && asked.verb != "create" => {
+            deny(format!("node '{node}' cannot read '{}', only its own Node object", asked.name))
+        }
+        ("coordination.k8s.io", "leases", _) => match (asked.namespace.as_str(), asked.name.as_str()) {
+            (LEASES, "") if asked.verb == "create" => Decision::Allow,
+            (LEASES, name) if name == node => Decision::Allow,
+            (LEASES, _) => deny("can only access node lease with the same name as the requesting node".into()),
+            _ => deny(format!("can only access leases in the \"{LEASES}\" system namespace")),
+        },
+        _ => Decision::Allow,
+    }
+}
+
+/// Whether a pod on the node refers to the object (graph.go).
+fn related(node: &str, asked: &Attributes, snapshot: &Snapshot) -> Decision {
+    let needle = format!("\"{}\"", asked.name);
+    for entry in snapshot.all("pods", &asked.namespace) {
+        // Most pods are ruled out without being parsed.
+        let text = std::str::from_utf8(&entry.bytes).unwrap_or_default();
+        let plain = asked.resource == "configmaps" && asked.name == "kube-root-ca.crt";
+        if !plain && asked.resource != "serviceaccounts" && !text.contains(&needle) {
+            continue;
+        }
+        let Ok(pod) = serde_json::from_str::<Value>(text) else { continue };
+        if pod["spec"]["nodeName"] == node && refers(&pod, &asked.resource, &asked.name) {
+            return Decision::Allow;
+        }
+    }
+    Decision::Deny(format!("no relationship found between node '{node}' and this object"))
+}
+
+/// Whether a pod's spec names a Secret, ConfigMap or account.
+fn refers(pod: &Value, resource: &str, name: &str) -> bool {
+    let spec = &pod["spec"];
+    match resource {
+        "serviceaccounts" => spec["serviceAccountName"] == name,
+        "secrets" => each(&spec["imagePullSecrets"]).any(|s| s["name"] == name) || mentions(spec, "secret", name),
+        _ => mentions(spec, "configMap", name),
+    }
+}
+
+/// env valueFrom, envFrom, volumes and projected sources of one kind.
+fn mentions(spec: &Value, kind: &str, name: &str) -> bool {
+    let (key_ref, env_ref) = (format!("{kind}KeyRef"), format!("{kind}Ref"));
+    let lists = ["containers", "initContainers", "ephemeralContainers"];
+    let mut containers = lists.iter().flat_map(|list| each(&spec[*list]));
+    let in_env = containers.any(|c| {
+        each(&c["env"]).any(|e| e["valueFrom"][&key_ref]["name"] == name)
+            || each(&c["envFrom"]).any(|e| e[&env_ref]["name"] == name)
+    });
+    in_env
+        || each(&spec["volumes"]).any(|v| {
+            let direct = if kind == "secret" { &v["secret"]["secretName"] } else { &v["configMap"]["name"] };
+            direct == name || each(&v["projected"]["sources"]).any(|s| s[kind]["name"] == name)
+        })
+}
+
+fn each(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+/// Whether a field selector demands `field=value`.
+fn selects(selector: &str, field: &str, value: &str) -> bool {
+    selector.split(',').any(|term| {
+        let term = term.replace("==", "=");
+        term.split_once('=').is_some_and(|(f, v)| f.trim() == field && v.trim() == value)
+    })
+}

@@ -1,0 +1,87 @@
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::identity::Component;
+
+fn asked(verb: &str, resource: &str, namespace: &str, name: &str) -> Attributes {
+    let (resource, sub) = resource.split_once('/').unwrap_or((resource, ""));
+    Attributes {
+        verb: verb.into(),
+        version: "v1".into(),
+        resource: resource.into(),
+        subresource: sub.into(),
+        namespace: namespace.into(),
+        name: name.into(),
+        ..Attributes::default()
+    }
+}
+
+async fn snapshot() -> Snapshot {
+    let options = store::Options::new(Arc::new(|| Duration::from_secs(1)));
+    let store = store::Store::open(store::Backend::Memory, options).unwrap();
+    let pod = json!({"metadata": {"name": "p", "namespace": "a"}, "spec": {"nodeName": "n1", "serviceAccountName": "sa",
+        "containers": [{"name": "c", "env": [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]}],
+        "volumes": [{"name": "v", "projected": {"sources": [{"configMap": {"name": "kube-root-ca.crt"}}]}}]}});
+    let key = store::Key::new("pods/a/p");
+    let value = crate::encode::split(&pod);
+    store.write(vec![store::Step::Put { key, expect: store::Expect::Absent, value, ttl: None }]).await.unwrap();
+    Snapshot::new(Arc::new(store))
+}
+
+#[tokio::test]
+async fn a_node_reaches_only_what_its_own_pods_refer_to() {
+    let snapshot = snapshot().await;
+    let may = |node: &str, attributes: &Attributes| {
+        authorize(&Identity::component(Component::Node(node.into())), attributes, &snapshot) == Decision::Allow
+    };
+    for (verb, resource, namespace, name) in [
+        ("get", "secrets", "a", "s"),
+        ("get", "configmaps", "a", "kube-root-ca.crt"),
+        ("create", "serviceaccounts/token", "a", "sa"),
+        ("patch", "pods/status", "a", "p"),
+        ("delete", "pods", "a", "p"),
+    ] {
+        let asked = asked(verb, resource, namespace, name);
+        assert!(may("n1", &asked), "{asked:?}");
+        let other = verb != "patch";
+        assert!(!other || !may("n2", &asked), "{asked:?}");
+    }
+    assert!(!may("n1", &asked("get", "secrets", "a", "other")));
+    assert!(!may("n1", &asked("list", "pods", "", "")));
+    let own = Attributes { fields: "spec.nodeName=n1".into(), ..asked("list", "pods", "", "") };
+    assert!(may("n1", &own) && !may("n2", &own));
+    assert!(!may("n1", &asked("update", "nodes/status", "", "n2")));
+}
+
+#[tokio::test]
+async fn refusals_are_worded_as_upstream() {
+    let snapshot = snapshot().await;
+    let user = Identity::authenticated("x", "", vec![]);
+    let ask = asked("list", "pods", "y", "");
+    assert_eq!(authorize(&user, &ask, &snapshot), Decision::Deny(String::new()));
+    let text = "pods is forbidden: User \"x\" cannot list resource \"pods\" in API group \"\" in the namespace \"y\"";
+    assert_eq!(refusal(&user, &ask, "").message, text);
+    let ask = asked("get", "nodes/proxy", "", "n");
+    let text = "nodes \"n\" is forbidden: User \"x\" cannot get resource \"nodes/proxy\" in API group \"\" at the cluster scope";
+    assert_eq!(refusal(&user, &ask, "").message, text);
+    let path = Attributes { verb: "get".into(), path: "/metrics".into(), ..Attributes::default() };
+    assert_eq!(
+        refusal(&Identity::anonymous(), &path, "").message,
+        "forbidden: User \"system:anonymous\" cannot get path \"/metrics\""
+    );
+}
+
+#[tokio::test]
+async fn components_and_masters_may_what_their_policies_say() {
+    let snapshot = snapshot().await;
+    let may =
+        |who: Component, ask: &Attributes| authorize(&Identity::component(who), ask, &snapshot) == Decision::Allow;
+    assert!(may(Component::Admin, &asked("delete", "pods", "a", "p")));
+    assert!(may(Component::Controllers, &asked("update", "namespaces/finalize", "", "a")));
+    assert!(may(Component::Scheduler, &asked("create", "pods/binding", "a", "p")));
+    assert!(!may(Component::Scheduler, &asked("get", "secrets", "a", "s")));
+    let version = Attributes { verb: "get".into(), path: "/version".into(), ..Attributes::default() };
+    assert_eq!(authorize(&Identity::anonymous(), &version, &snapshot), Decision::Allow);
+}

@@ -1,0 +1,263 @@
+//! What the API has: `/api`, `/apis`, each group and version; one by one or all in one document.
+//!
+//! Everything derives from the kind table and the table of reviews. The aggregated form
+//! (apidiscovery.k8s.io/v2) has an ETag, so that clients ask again for nothing.
+
+use std::net::SocketAddr;
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::answer::Response;
+use crate::rendition::{Served, api_version};
+use crate::reviews::REVIEWS;
+
+/// The order in which groups are listed; those not named come last (kube-aggregator's priorities).
+const ORDER: &[&str] = &[
+    "",
+    "apiregistration.k8s.io",
+    "apps",
+    "events.k8s.io",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "networking.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "storage.k8s.io",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "scheduling.k8s.io",
+    "coordination.k8s.io",
+    "node.k8s.io",
+    "discovery.k8s.io",
+];
+
+/// The documents, made once.
+pub struct Documents {
+    address: SocketAddr,
+    core: OnceLock<Document>,
+    groups: OnceLock<Document>,
+}
+
+struct Document {
+    text: Bytes,
+    etag: String,
+}
+
+impl Documents {
+    pub fn new(address: SocketAddr) -> Documents {
+        Documents { address, core: OnceLock::new(), groups: OnceLock::new() }
+    }
+}
+
+/// Serves a discovery path; None if it is none.
+pub fn perform(server: &crate::Server, path: &str, headers: &HeaderMap) -> Option<Response> {
+    let documents = &server.0.discovery;
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    let value = match parts[..] {
+        ["api"] => match aggregated(headers) {
+            Some(version) => return Some(document(&documents.core, version, headers, || vec![group_items("")])),
+            None => json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": [
+                {"clientCIDR": "0.0.0.0/0", "serverAddress": documents.address.to_string()}]}),
+        },
+        ["apis"] => match aggregated(headers) {
+            Some(version) => {
+                let all = || groups().into_iter().filter(|g| !g.is_empty()).map(group_items).collect();
+                return Some(document(&documents.groups, version, headers, all));
+            }
+            None => {
+                let all: Vec<Value> = groups().into_iter().filter(|g| !g.is_empty()).map(group).collect();
+                json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": all})
+            }
+        },
+        ["api", "v1"] => resource_list("", "v1"),
+        ["apis", name] if groups().contains(&name) => {
+            let mut value = group(name);
+            value["kind"] = json!("APIGroup");
+            value["apiVersion"] = json!("v1");
+            value
+        }
+        ["apis", name, version] if versions(name).contains(&version) => resource_list(name, version),
+        _ => return None,
+    };
+    Some(Response::json(StatusCode::OK, &value))
+}
+
+/// Every group with something in it, in order.
+pub fn groups() -> Vec<&'static str> {
+    let mut all: Vec<&str> = Vec::new();
+    let kinds = api::KINDS.iter().flat_map(|k| [k.group].into_iter().chain(k.versions.iter().map(|v| v.group)));
+    for group in kinds.chain(REVIEWS.iter().map(|r| r.group)) {
+        if !all.contains(&group) {
+            all.push(group);
+        }
+    }
+    all.sort_by_key(|group| (ORDER.iter().position(|g| g == group).unwrap_or(ORDER.len()), *group));
+    all
+}
+
+/// The versions of a group, the preferred one first.
+pub fn versions(group: &str) -> Vec<&'static str> {
+    let mut all: Vec<&str> = Vec::new();
+    let own = api::KINDS.iter().filter(|k| k.group == group).map(|k| k.version);
+    let others = api::KINDS.iter().flat_map(|k| k.versions).filter(|v| v.group == group).map(|v| v.version);
+    let reviews = REVIEWS.iter().filter(|r| r.group == group).map(|r| r.version);
+    for version in own.chain(others).chain(reviews) {
+        if !all.contains(&version) {
+            all.push(version);
+        }
+    }
+    all
+}
+
+fn group(name: &str) -> Value {
+    let version = |v: &&str| json!({"groupVersion": api_version(name, v), "version": v});
+    let versions = versions(name);
+    let preferred = versions.first().map(version);
+    json!({"name": name, "versions": versions.iter().map(version).collect::<Vec<_>>(), "preferredVersion": preferred})
+}
+
+/// `APIResourceList` of a version.
+fn resource_list(group: &str, version: &str) -> Value {
+    let mut resources = Vec::new();
+    for served in served(group, version) {
+        let kind = served.kind;
+        let mut resource = json!({"name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced,
+            "kind": kind.kind, "verbs": kind.verbs, "storageVersionHash": storage_hash(served)});
+        if !kind.short_names.is_empty() {
+            resource["shortNames"] = json!(kind.short_names);
+        }
+        if !kind.categories.is_empty() {
+            resource["categories"] = json!(kind.categories);
+        }
+        resources.push(resource);
+        for sub in kind.subresources {
+            let mut entry = json!({"name": format!("{}/{}", kind.plural, sub.name), "singularName": "",
+                "namespaced": kind.namespaced, "kind": body_kind(sub, kind.kind), "verbs": sub.verbs});
+            if let Some((group, version)) = sub.body_group_version.rsplit_once('/') {
+                entry["group"] = json!(group);
+                entry["version"] = json!(version);
+            }
+            resources.push(entry);
+        }
+    }
+    for review in REVIEWS.iter().filter(|r| r.group == group && r.version == version) {
+        resources.push(json!({"name": review.plural, "singularName": review.singular, "namespaced": review.namespaced,
+            "kind": review.kind, "verbs": ["create"]}));
+    }
+    resources.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
+    json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api_version(group, version),
+        "resources": resources})
+}
+
+/// A group's entry in the aggregated document.
+fn group_items(group: &str) -> Value {
+    let versions: Vec<Value> = versions(group).into_iter().map(|v| version_items(group, v)).collect();
+    let mut metadata = json!({"creationTimestamp": null});
+    if !group.is_empty() {
+        metadata["name"] = json!(group);
+    }
+    json!({"metadata": metadata, "versions": versions})
+}
+
+fn version_items(group: &str, version: &str) -> Value {
+    let mut resources = Vec::new();
+    for served in served(group, version) {
+        let kind = served.kind;
+        let own = json!({"group": group, "version": version, "kind": kind.kind});
+        let mut resource = json!({"resource": kind.plural, "responseKind": own, "scope": scope(kind.namespaced),
+            "singularResource": kind.singular, "verbs": kind.verbs});
+        if !kind.short_names.is_empty() {
+            resource["shortNames"] = json!(kind.short_names);
+        }
+        if !kind.categories.is_empty() {
+            resource["categories"] = json!(kind.categories);
+        }
+        let subresources = kind.subresources.iter().map(|sub| {
+            let (sub_group, sub_version) = sub.body_group_version.rsplit_once('/').unwrap_or((group, version));
+            json!({"subresource": sub.name, "verbs": sub.verbs, "responseKind":
+                {"group": sub_group, "version": sub_version, "kind": body_kind(sub, kind.kind)}})
+        });
+        let subresources: Vec<Value> = subresources.collect();
+        if !subresources.is_empty() {
+            resource["subresources"] = subresources.into();
+        }
+        resources.push(resource);
+    }
+    for review in REVIEWS.iter().filter(|r| r.group == group && r.version == version) {
+        let own = json!({"group": group, "version": version, "kind": review.kind});
+        resources.push(json!({"resource": review.plural, "responseKind": own, "scope": scope(review.namespaced),
+            "singularResource": review.singular, "verbs": ["create"]}));
+    }
+    resources.sort_by(|a, b| a["resource"].as_str().cmp(&b["resource"].as_str()));
+    json!({"version": version, "freshness": "Current", "resources": resources})
+}
+
+fn served(group: &str, version: &str) -> Vec<Served> {
+    api::KINDS.iter().filter_map(|kind| Served::find(group, version, kind.plural)).collect()
+}
+
+fn body_kind(sub: &api::kind::Subresource, own: &'static str) -> &'static str {
+    if sub.body_kind.is_empty() { own } else { sub.body_kind }
+}
+
+fn scope(namespaced: bool) -> &'static str {
+    if namespaced { "Namespaced" } else { "Cluster" }
+}
+
+/// Names the stored form, so that clients notice a change of it.
+fn storage_hash(served: Served) -> String {
+    use base64::Engine;
+    let text = format!("{}/{}/{}", served.kind.group, served.kind.version, served.kind.kind);
+    base64::engine::general_purpose::STANDARD.encode(&Sha256::digest(text)[..8])
+}
+
+/// The aggregated version that the client takes, if it takes one.
+fn aggregated(headers: &HeaderMap) -> Option<&'static str> {
+    let accept = headers.get(header::ACCEPT)?.to_str().ok()?;
+    accept.split(',').find_map(|clause| {
+        let parts: Vec<&str> = clause.split(';').map(str::trim).collect();
+        let wanted = parts.first() == Some(&"application/json")
+            && parts.contains(&"g=apidiscovery.k8s.io")
+            && parts.contains(&"as=APIGroupDiscoveryList");
+        match (wanted, parts.contains(&"v=v2")) {
+            (true, true) => Some("v2"),
+            _ => None,
+        }
+    })
+}
+
+fn document(slot: &OnceLock<Document>, version: &str, headers: &HeaderMap, items: impl Fn() -> Vec<Value>) -> Response {
+    let document = slot.get_or_init(|| {
+        let value = json!({"kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{version}"),
+            "metadata": {}, "items": items()});
+        let text = value.to_string();
+        let etag = format!("\"{}\"", hex(&Sha256::digest(&text)));
+        Document { text: text.into(), etag }
+    });
+    let same = headers.get(header::IF_NONE_MATCH).is_some_and(|v| v.as_bytes() == document.etag.as_bytes());
+    let mut response = match same {
+        true => Response::bytes(StatusCode::NOT_MODIFIED, "application/json", Bytes::new()),
+        false => Response::bytes(
+            StatusCode::OK,
+            "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+            document.text.clone(),
+        ),
+    };
+    if let Ok(etag) = HeaderValue::from_str(&document.etag) {
+        response.headers.insert(header::ETAG, etag);
+    }
+    response.headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+    response.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
+    response
+}
+
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02X}")).collect()
+}

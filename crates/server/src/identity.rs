@@ -1,0 +1,128 @@
+//! Who asks: a user name with its groups, or one of our own components.
+//!
+//! Everything that authenticates ends in an `Identity`. A component's identity is made by the server
+//! alone (`Server::internal`), so that nobody outside can pretend to be the scheduler.
+
+use std::collections::BTreeMap;
+
+/// An authenticated user, as upstream's user.Info.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Identity {
+    name: String,
+    uid: String,
+    groups: Vec<String>,
+    extra: BTreeMap<String, Vec<String>>,
+}
+
+/// The parts of Gousse that speak to the server inside its process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Component {
+    Scheduler,
+    Controllers,
+    /// The agent of the node of this name; as restricted as one far away.
+    Node(String),
+    /// The administrator's own command line (`gousse up`).
+    Admin,
+}
+
+pub const AUTHENTICATED: &str = "system:authenticated";
+pub const MASTERS: &str = "system:masters";
+pub const NODES: &str = "system:nodes";
+pub const NODE_PREFIX: &str = "system:node:";
+pub const ANONYMOUS: &str = "system:anonymous";
+pub const UNAUTHENTICATED: &str = "system:unauthenticated";
+pub const SCHEDULER: &str = "system:kube-scheduler";
+pub const CONTROLLERS: &str = "system:kube-controller-manager";
+pub const BOOTSTRAPPERS: &str = "system:bootstrappers";
+pub const SERVICE_ACCOUNTS: &str = "system:serviceaccounts";
+
+impl Identity {
+    /// A user who proved who they are: `system:authenticated` is added to the groups.
+    pub(crate) fn authenticated(name: impl Into<String>, uid: impl Into<String>, groups: Vec<String>) -> Identity {
+        let mut groups = groups;
+        if !groups.iter().any(|g| g == AUTHENTICATED) {
+            groups.push(AUTHENTICATED.into());
+        }
+        Identity { name: name.into(), uid: uid.into(), groups, extra: BTreeMap::new() }
+    }
+
+    pub(crate) fn anonymous() -> Identity {
+        Identity { name: ANONYMOUS.into(), groups: vec![UNAUTHENTICATED.into()], ..Identity::default() }
+    }
+
+    pub(crate) fn component(component: Component) -> Identity {
+        match component {
+            Component::Scheduler => Identity::authenticated(SCHEDULER, "", vec![]),
+            Component::Controllers => Identity::authenticated(CONTROLLERS, "", vec![]),
+            Component::Admin => Identity::authenticated("kubernetes-admin", "", vec![MASTERS.into()]),
+            Component::Node(name) => Identity::authenticated(format!("{NODE_PREFIX}{name}"), "", vec![NODES.into()]),
+        }
+    }
+
+    pub(crate) fn with_extra(mut self, extra: BTreeMap<String, Vec<String>>) -> Identity {
+        self.extra = extra;
+        self
+    }
+
+    /// What `Impersonate-*` headers ask for; the caller has authorized it.
+    pub(crate) fn impersonated(
+        name: String,
+        uid: String,
+        groups: Vec<String>,
+        extra: BTreeMap<String, Vec<String>>,
+    ) -> Identity {
+        let mut groups = groups;
+        if let Some((namespace, _)) = service_account(&name)
+            && groups.is_empty()
+        {
+            groups = vec![SERVICE_ACCOUNTS.into(), format!("{SERVICE_ACCOUNTS}:{namespace}")];
+        }
+        if name == ANONYMOUS {
+            return Identity { name, uid, groups: vec![UNAUTHENTICATED.into()], extra };
+        }
+        Identity::authenticated(name, uid, groups).with_extra(extra)
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn uid(&self) -> &str {
+        &self.uid
+    }
+
+    pub fn groups(&self) -> &[String] {
+        &self.groups
+    }
+
+    pub fn extra(&self) -> &BTreeMap<String, Vec<String>> {
+        &self.extra
+    }
+
+    pub fn is_in(&self, group: &str) -> bool {
+        self.groups.iter().any(|g| g == group)
+    }
+
+    /// The node whose agent this is (name `system:node:…` in group `system:nodes`).
+    pub fn node(&self) -> Option<&str> {
+        let node = self.name.strip_prefix(NODE_PREFIX)?;
+        self.is_in(NODES).then_some(node)
+    }
+
+    /// The `UserInfo` of reviews.
+    pub(crate) fn to_value(&self) -> serde_json::Value {
+        let mut user = serde_json::json!({"username": self.name, "groups": self.groups});
+        if !self.uid.is_empty() {
+            user["uid"] = self.uid.clone().into();
+        }
+        if !self.extra.is_empty() {
+            user["extra"] = serde_json::json!(self.extra);
+        }
+        user
+    }
+}
+
+/// Namespace and name of `system:serviceaccount:%ns:%name`.
+pub(crate) fn service_account(user: &str) -> Option<(&str, &str)> {
+    user.strip_prefix("system:serviceaccount:")?.split_once(':')
+}

@@ -1,0 +1,70 @@
+//! Who owns which field: managed fields at every write, and server-side apply.
+//!
+//! The sets are computed by `api::managed` on the object as its writer sent it, defaulted, before
+//! admission adds to it (handlers/create.go, handlers/patch.go). An apply creates what is not there.
+
+use api::decode;
+use api::managed::{self, Write};
+use api::{FieldError, Status};
+use http::StatusCode;
+use serde_json::Value;
+
+use crate::answer::{Payload, Reply};
+use crate::rendition::Rendition;
+use crate::verbs::Call;
+use crate::verbs::change::{Change, check_name, reply};
+use crate::verbs::create::{check_kind, insert, place, validation};
+use crate::write;
+
+/// Records the manager of what a write changes. The object is in its stored form.
+pub fn update(object: &mut Value, old: Option<&Value>, manager: &str, call: &Call<'_>, subresource: &str) {
+    let (kind, time) = (call.kind(), call.server.now());
+    let api_version = kind.api_version();
+    let write = Write { schema: kind.schema, api_version: &api_version, manager, subresource, time: &time };
+    managed::update(&write, old, object);
+}
+
+/// An apply patch.
+pub async fn apply(call: Call<'_>, subresource: &str) -> Result<Reply, Status> {
+    let manager = call.query.get("fieldManager");
+    if manager.is_empty() {
+        let error = FieldError::required("fieldManager", "is required for apply patch");
+        return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &[error]));
+    }
+    let (dry_run, validation, force) = (call.dry_run()?, validation(&call)?, call.query.flag("force"));
+    let mut applied = decode::untyped(&call.body)?;
+    if !applied.is_object() {
+        return Err(Status::bad_request("the body of an apply patch must be an object"));
+    }
+    check_kind(&call, &applied)?;
+    place(&call, &mut applied)?;
+    check_name(&call, &mut applied)?;
+    let (api_version, time) = (call.served.api_version(), call.server.now());
+    let write = Write { schema: call.served.schema(), api_version: &api_version, manager, subresource, time: &time };
+    // What the configuration itself gets wrong is told before it is merged.
+    let mut warnings = decode::tree(applied.clone(), call.served.schema(), validation)?.warnings;
+    let merge = |live: Option<&Value>| -> Result<Value, Status> {
+        let merged = managed::apply(&write, live, &applied, force)?;
+        let mut object = decode::tree(merged, call.served.schema(), decode::FieldValidation::Ignore)?.value;
+        call.to_stored(&mut object);
+        Ok(object)
+    };
+    let missing = call.server.0.store.get(call.key(call.name()).as_str()).is_none();
+    if missing && subresource.is_empty() {
+        let uid = write::text(&applied, "uid");
+        if !uid.is_empty() {
+            let why =
+                format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+            return Err(call.conflict(call.name(), &why));
+        }
+        let entry = insert(&call, merge(None)?, None, dry_run, &mut warnings).await?;
+        let payload = Payload::Object { served: call.served, rendition: std::sync::Arc::new(Rendition::new(entry)) };
+        return Ok(Reply::new(StatusCode::CREATED, payload).warned(warnings));
+    }
+    let name = call.name();
+    let (verbatim, once) = (false, !write::text(&applied, "resourceVersion").is_empty());
+    let mut change = Change { call: &call, name, subresource, manager: None, verbatim, dry_run, once, warnings };
+    let entry = change.run(|old| merge(Some(&call.from_stored(old)))).await?;
+    let warnings = std::mem::take(&mut change.warnings);
+    Ok(reply(&call, entry, warnings, dry_run))
+}

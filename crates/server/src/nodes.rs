@@ -1,0 +1,168 @@
+//! Requests to a node's own HTTPS API: where it listens, how it is verified, what comes back.
+//!
+//! The address and port are those of the Node's status; the certificate must be of our authority
+//! and name that address. The server shows its own client certificate.
+
+use std::io;
+use std::sync::Arc;
+
+use api::{Reason, Status};
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use http::{HeaderMap, Method, Request, StatusCode, header};
+use http_body_util::{BodyStream, Full};
+use hyper::body::Incoming;
+use serde_json::Value;
+use wire::upgrade::{self, Answer};
+
+use crate::Server;
+use crate::answer::{Body, Response};
+
+/// Addresses of a node in the order in which they are tried.
+const PREFERRED: &[&str] = &["InternalIP", "ExternalIP", "Hostname", "InternalDNS", "ExternalDNS"];
+/// Of an error's body no more is read.
+const ERROR_MAX: usize = 64 << 10;
+/// Headers of one connection, which are not passed on (RFC 9110, 7.6.1).
+const HOP_BY_HOP: &[&str] = &[
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// A request that goes on.
+pub struct Outgoing<'a> {
+    pub method: Method,
+    pub path: String,
+    pub query: Vec<(&'a str, String)>,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// Sends a request to a node's API.
+pub async fn send(server: &Server, node: &str, outgoing: Outgoing<'_>, upgrades: bool) -> Result<Response, Status> {
+    let node_value = server.0.snapshot.value("nodes", "", node).ok_or_else(|| Status::not_found("", "nodes", node))?;
+    let (host, port) = endpoint(&node_value).ok_or_else(|| {
+        Status::internal(format!("no preferred addresses found; known addresses: node {node:?} has none"))
+    })?;
+    let path = match outgoing.query.is_empty() {
+        true => outgoing.path,
+        false => format!("{}?{}", outgoing.path, encoded(&outgoing.query)),
+    };
+    let mut headers = outgoing.headers;
+    // The node knows the server, not the client.
+    headers.remove(header::AUTHORIZATION);
+    let outgoing = Outgoing { path, query: Vec::new(), headers, ..outgoing };
+    let dialled = wire::dial(&host, port, Some(server.0.node_tls.clone())).await;
+    let connection = dialled.map_err(|e| unreachable(node, &e))?;
+    exchange(connection.stream, &format!("{host}:{port}"), outgoing, upgrades).await
+}
+
+/// Sends one request over a connection and reads the head of the answer.
+pub async fn exchange(
+    stream: wire::Duplex,
+    authority: &str,
+    outgoing: Outgoing<'_>,
+    upgrades: bool,
+) -> Result<Response, Status> {
+    let mut request = Request::builder().method(outgoing.method).uri(&outgoing.path);
+    let headers = request.headers_mut().ok_or_else(|| Status::bad_request("the path cannot be forwarded"))?;
+    for (name, value) in &outgoing.headers {
+        let hop = HOP_BY_HOP.contains(&name.as_str());
+        let upgrade = upgrades && matches!(name.as_str(), "connection" | "upgrade");
+        if (!hop || upgrade) && name != header::HOST && name != header::CONTENT_LENGTH {
+            headers.append(name, value.clone());
+        }
+    }
+    headers.insert(header::HOST, authority.parse().map_err(|_| Status::internal("an address is no header"))?);
+    let request = request.body(Full::new(outgoing.body)).map_err(|e| Status::bad_request(e.to_string()))?;
+    let answer = upgrade::send(stream, request).await;
+    match answer.map_err(|e| Status::new(Reason::ServiceUnavailable, format!("error trying to reach service: {e}")))? {
+        Answer::Switched(head, stream) => Ok(Response {
+            status: StatusCode::SWITCHING_PROTOCOLS,
+            headers: head.headers().clone(),
+            body: Body::Upgrade(stream),
+        }),
+        Answer::Ordinary(response) => Ok(ordinary(response)),
+    }
+}
+
+/// An answer that is passed on as it comes.
+fn ordinary(response: http::Response<Incoming>) -> Response {
+    let (head, body) = response.into_parts();
+    let mut headers = head.headers;
+    for name in HOP_BY_HOP {
+        headers.remove(*name);
+    }
+    let stream = BodyStream::new(body).map_err(io::Error::other);
+    let stream = stream.filter_map(|frame| {
+        std::future::ready(match frame {
+            Ok(frame) => frame.into_data().ok().map(Ok),
+            Err(e) => Some(Err(e)),
+        })
+    });
+    Response { status: head.status, headers, body: Body::Stream(Box::pin(stream)) }
+}
+
+/// The start of a body as text.
+pub async fn text_of(body: Body) -> String {
+    let bytes = match body {
+        Body::Bytes(bytes) => bytes.to_vec(),
+        Body::Stream(mut stream) => {
+            let mut all = Vec::new();
+            while let Some(Ok(bytes)) = stream.next().await {
+                all.extend_from_slice(&bytes);
+                if all.len() > ERROR_MAX {
+                    break;
+                }
+            }
+            all
+        }
+        _ => Vec::new(),
+    };
+    String::from_utf8_lossy(&bytes).trim_end().to_string()
+}
+
+/// `a=b&c=d`, percent-encoded.
+pub fn encoded(pairs: &[(&str, String)]) -> String {
+    let mut out = String::new();
+    for (name, value) in pairs {
+        if !out.is_empty() {
+            out.push('&');
+        }
+        out.push_str(name);
+        out.push('=');
+        for byte in value.bytes() {
+            match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(byte.into()),
+                other => out.push_str(&format!("%{other:02X}")),
+            }
+        }
+    }
+    out
+}
+
+/// Host and port of a node's API.
+fn endpoint(node: &Value) -> Option<(String, u16)> {
+    let port =
+        node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"].as_u64().filter(|p| *p != 0).unwrap_or(10250);
+    let addresses = node["status"]["addresses"].as_array()?;
+    let of = |kind: &&str| addresses.iter().find(|a| a["type"] == **kind).and_then(|a| a["address"].as_str());
+    let host = PREFERRED.iter().find_map(of)?;
+    Some((host.into(), u16::try_from(port).ok()?))
+}
+
+fn unreachable(node: &str, error: &io::Error) -> Status {
+    let message = format!("error dialing backend: {error} (node {node})");
+    Status { code: 502, ..Status::new(Reason::InternalError, message) }
+}
+
+/// The client side of connections to nodes.
+pub fn tls(authority: &str, pair: &wire::Pair) -> io::Result<Arc<rustls::ClientConfig>> {
+    wire::tls::client(wire::Trust::Authorities(authority), Some(pair), &[])
+}

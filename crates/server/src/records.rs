@@ -1,0 +1,67 @@
+//! Where objects lie in the store, and the read-only view of it that decisions are made on.
+//!
+//! Keys are `plural/name`, `plural/namespace/name`, with `.group` after the plural outside the core
+//! group. Every read is from memory.
+
+use std::sync::Arc;
+
+use api::{Kind, Object};
+use serde_json::Value;
+use store::{Entry, Key, Store};
+
+/// What admission and authorization may ask.
+#[derive(Clone)]
+pub struct Snapshot(Arc<Store>);
+
+impl Snapshot {
+    pub fn new(store: Arc<Store>) -> Snapshot {
+        Snapshot(store)
+    }
+
+    /// One object of a core kind, or of a group's with `plural.group`.
+    pub fn entry(&self, resource: &str, namespace: &str, name: &str) -> Option<Entry> {
+        self.0.get(raw_key(resource, namespace, name).as_str())
+    }
+
+    pub fn object(&self, resource: &str, namespace: &str, name: &str) -> Option<Object> {
+        Object::parse(self.entry(resource, namespace, name)?.bytes).ok()
+    }
+
+    pub fn value(&self, resource: &str, namespace: &str, name: &str) -> Option<Value> {
+        serde_json::from_slice(&self.entry(resource, namespace, name)?.bytes).ok()
+    }
+
+    /// All of a kind, of one namespace unless it is empty.
+    pub fn all(&self, resource: &str, namespace: &str) -> Vec<Entry> {
+        let prefix = match namespace {
+            "" => format!("{resource}/"),
+            _ => format!("{resource}/{namespace}/"),
+        };
+        self.0.list(&prefix, None, usize::MAX, None).map(|l| l.entries).unwrap_or_default()
+    }
+}
+
+/// `pods`, `leases.coordination.k8s.io`: the first part of a kind's keys.
+pub fn resource(kind: &Kind) -> String {
+    if kind.group.is_empty() { kind.plural.into() } else { format!("{}.{}", kind.plural, kind.group) }
+}
+
+/// The key of an object.
+pub fn key(kind: &Kind, namespace: &str, name: &str) -> Key {
+    raw_key(&resource(kind), if kind.namespaced { namespace } else { "" }, name)
+}
+
+/// The keys of a kind: of one namespace unless it is empty.
+pub fn prefix(kind: &Kind, namespace: &str) -> String {
+    match namespace {
+        n if !kind.namespaced || n.is_empty() => format!("{}/", resource(kind)),
+        n => format!("{}/{n}/", resource(kind)),
+    }
+}
+
+fn raw_key(resource: &str, namespace: &str, name: &str) -> Key {
+    match namespace {
+        "" => Key::new(format!("{resource}/{name}")),
+        _ => Key::new(format!("{resource}/{namespace}/{name}")),
+    }
+}

@@ -1,0 +1,498 @@
+//! From a request to an answer, and the answer's form: bytes for HTTPS, Objects inside the process.
+//!
+//! A LIST is a concatenation of stored bytes, streamed in blocks so that memory stays constant; a
+//! watch event is encoded once for all watchers. Tables and metadata are made from the same objects.
+
+use std::io::Write;
+use std::pin::Pin;
+
+use api::table::{self, Include};
+use api::{Object, Status, WatchEvent};
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use futures::{FutureExt, Stream, StreamExt, stream};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde_json::{Value, json};
+
+use crate::accept::{self, Accept, Encoding, Form};
+use crate::answer::{Body, Page, Payload, Reply, Response};
+use crate::identity::Identity;
+use crate::rendition::{Happened, Rendition, Served};
+use crate::route::{self, Query};
+use crate::verbs::watch::{Told, Watching};
+use crate::verbs::{self, Call};
+use crate::{Server, discovery, health, join, openapi, reviews};
+
+/// Answers below this are not worth compressing (responsewriters/writers.go).
+const GZIP_FROM: usize = 128 << 10;
+/// Blocks in which lists are handed to the connection.
+const BLOCK: usize = 64 << 10;
+
+/// A served request, before its answer has a form.
+pub struct Outcome {
+    accept: Accept,
+    include: Include,
+    gzip: bool,
+    reply: Result<Reply, Status>,
+}
+
+impl Outcome {
+    /// Serves a request.
+    pub async fn of(server: &Server, identity: &Identity, head: &Parts, body: Bytes) -> Outcome {
+        let text = |name: header::HeaderName| head.headers.get(name).and_then(|v| v.to_str().ok());
+        let gzip = text(header::ACCEPT_ENCODING).is_some_and(|v| v.split(',').any(|e| e.trim().starts_with("gzip")));
+        let query = Query::parse(head.uri.query().unwrap_or(""));
+        let include = Include::parse(query.get("includeObject")).unwrap_or_default();
+        let mut outcome = Outcome { accept: accept::PLAIN, include, gzip, reply: Err(verbs::no_such_resource()) };
+        let accepted = accept::negotiate(text(header::ACCEPT));
+        outcome.reply = match impersonated(server, identity, &head.headers) {
+            Ok(None) => reply(server, identity, head, &query, body, &accepted).await,
+            Ok(Some(other)) => reply(server, &other, head, &query, body, &accepted).await,
+            Err(refused) => Err(refused),
+        };
+        if let Ok(accept) = accepted {
+            outcome.accept = accept;
+        }
+        outcome
+    }
+
+    /// The answer as bytes.
+    pub fn over_http(self, server: &Server) -> Response {
+        let (accept, include, gzip) = (self.accept, self.include, self.gzip);
+        let reply = match self.reply {
+            Ok(reply) => reply,
+            Err(status) => return Response::refused(&status),
+        };
+        let mut warnings = HeaderMap::new();
+        reply.warning_headers(&mut warnings);
+        let now = server.now();
+        let code = reply.code;
+        let mut response = match reply.payload {
+            Payload::Ready(response) => response,
+            Payload::Value(value) => encoded(code, &value, accept.encoding),
+            Payload::Object { served, rendition } => object(code, served, &rendition, accept, include, &now),
+            Payload::List(page) => list(code, page, accept, include, &now),
+            Payload::Watch(watching) => watch(watching, accept, include, now),
+        };
+        if gzip {
+            compress(&mut response);
+        }
+        response.headers.extend(warnings);
+        response
+    }
+
+    /// The answer inside the process.
+    pub async fn local(self, server: &Server) -> Response {
+        if self.accept != accept::PLAIN {
+            return Outcome { gzip: false, ..self }.over_http(server);
+        }
+        let reply = match self.reply {
+            Ok(reply) => reply,
+            Err(status) => return Response::refused(&status),
+        };
+        let mut headers = HeaderMap::new();
+        reply.warning_headers(&mut headers);
+        let body = match reply.payload {
+            Payload::List(page) if page.served.version.is_none() => Body::List {
+                objects: page.items.iter().filter_map(|item| item.object().cloned()).collect(),
+                revision: page.revision,
+                continue_token: page.continue_token,
+            },
+            Payload::Watch(watching) if watching.served.version.is_none() => Body::Events(events(watching)),
+            payload => {
+                let reply = Reply { code: reply.code, warnings: reply.warnings, payload };
+                let plain = Outcome { reply: Ok(reply), accept: self.accept, include: self.include, gzip: false };
+                return plain.over_http(server);
+            }
+        };
+        Response { status: reply.code, headers, body }
+    }
+}
+
+/// Routes a request: the API's resources, then everything else by its path.
+async fn reply(
+    server: &Server,
+    identity: &Identity,
+    head: &Parts,
+    query: &Query,
+    body: Bytes,
+    accept: &Result<Accept, Status>,
+) -> Result<Reply, Status> {
+    let path = head.uri.path();
+    let Some(target) = route::parse(path) else {
+        return other(server, identity, head, query, body).await;
+    };
+    if let Some(reply) = reviews::perform(server, identity, head, query, &target, &body).await {
+        return reply;
+    }
+    let served = Served::find(&target.group, &target.version, &target.resource);
+    let served = served.ok_or_else(verbs::no_such_resource)?;
+    let streams = !target.subresource.is_empty();
+    if !streams && let Err(refused) = accept {
+        return Err(refused.clone());
+    }
+    let (method, headers, uri) = (&head.method, &head.headers, &head.uri);
+    verbs::perform(Call { server, identity, served, target: &target, method, query, headers, body, uri }).await
+}
+
+/// Paths outside the API's resources.
+async fn other(
+    server: &Server,
+    identity: &Identity,
+    head: &Parts,
+    query: &Query,
+    body: Bytes,
+) -> Result<Reply, Status> {
+    let path = head.uri.path();
+    let asked = crate::authorize::Attributes {
+        verb: head.method.as_str().to_ascii_lowercase(),
+        path: path.into(),
+        ..Default::default()
+    };
+    server.authorize(identity, &asked)?;
+    if let Some(response) = health::perform(server, path, query) {
+        return Ok(Reply::ready(response));
+    }
+    if let Some(reply) = join::perform(server, identity, head, &body) {
+        return reply;
+    }
+    if let Some(response) = openapi::perform(path, query, &head.headers) {
+        return response.map(Reply::ready);
+    }
+    if let Some(response) = discovery::perform(server, path, &head.headers) {
+        return Ok(Reply::ready(response));
+    }
+    Err(verbs::no_such_resource())
+}
+
+/// Whom `Impersonate-*` headers ask to be, if the caller may (endpoints/filters/impersonation).
+fn impersonated(server: &Server, identity: &Identity, headers: &HeaderMap) -> Result<Option<Identity>, Status> {
+    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(String::from);
+    let Some(user) = text("impersonate-user") else { return Ok(None) };
+    let asked = crate::authorize::Attributes {
+        verb: "impersonate".into(),
+        resource: "users".into(),
+        name: user.clone(),
+        ..Default::default()
+    };
+    server.authorize(identity, &asked)?;
+    let groups = headers.get_all("impersonate-group").iter().filter_map(|v| v.to_str().ok().map(String::from));
+    let mut extra = std::collections::BTreeMap::<String, Vec<String>>::new();
+    for (name, value) in headers {
+        if let (Some(key), Ok(value)) = (name.as_str().strip_prefix("impersonate-extra-"), value.to_str()) {
+            extra.entry(route::decoded(key).into_owned()).or_default().push(value.into());
+        }
+    }
+    let uid = text("impersonate-uid").unwrap_or_default();
+    Ok(Some(Identity::impersonated(user, uid, groups.collect(), extra)))
+}
+
+/// A tree in the encoding asked for.
+fn encoded(code: StatusCode, value: &Value, encoding: Encoding) -> Response {
+    match encoding {
+        Encoding::Json => Response::json(code, value),
+        Encoding::Yaml => match serde_saphyr::to_string(value) {
+            Ok(text) => Response::bytes(code, "application/yaml", text),
+            Err(e) => Response::refused(&Status::internal(e.to_string())),
+        },
+    }
+}
+
+fn object(
+    code: StatusCode,
+    served: Served,
+    rendition: &Rendition,
+    accept: Accept,
+    include: Include,
+    now: &str,
+) -> Response {
+    if (accept.form, accept.encoding) == (Form::Whole, Encoding::Json) {
+        return Response::bytes(code, "application/json", rendition.bytes(served.version));
+    }
+    let value = match accept.form {
+        Form::Whole => tree(&rendition.bytes(served.version)),
+        Form::Partial => table::partial(&tree(&rendition.entry.bytes)),
+        Form::Table => {
+            let object = tree(&rendition.entry.bytes);
+            let mut table = table::table(served.kind, [], now, include);
+            table["rows"] = json!([row(served, &object, now, include)]);
+            table["metadata"]["resourceVersion"] = object["metadata"]["resourceVersion"].clone();
+            table
+        }
+    };
+    encoded(code, &value, accept.encoding)
+}
+
+fn row(served: Served, object: &Value, now: &str, include: Include) -> Value {
+    match (served.version, include) {
+        (Some(version), Include::Object) => {
+            let mut row = table::row(served.kind, object, now, Include::None);
+            let mut other = object.clone();
+            (version.from_stored)(&mut other);
+            other["apiVersion"] = served.api_version().into();
+            row["object"] = other;
+            row
+        }
+        _ => table::row(served.kind, object, now, include),
+    }
+}
+
+fn tree(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).unwrap_or(Value::Null)
+}
+
+fn list(code: StatusCode, page: Page, accept: Accept, include: Include, now: &str) -> Response {
+    let mut metadata = json!({"resourceVersion": page.revision.to_string()});
+    if !page.continue_token.is_empty() {
+        metadata["continue"] = page.continue_token.clone().into();
+    }
+    if let Some(remaining) = page.remaining {
+        metadata["remainingItemCount"] = remaining.into();
+    }
+    let served = page.served;
+    if (accept.form, accept.encoding) == (Form::Whole, Encoding::Json) {
+        return concatenated(code, page, &metadata);
+    }
+    let objects = page.items.iter().map(|item| tree(&item.entry.bytes));
+    let mut value = match accept.form {
+        Form::Whole => {
+            let items: Vec<Value> = page.items.iter().map(|item| tree(&item.bytes(served.version))).collect();
+            json!({"kind": format!("{}List", served.kind.kind), "apiVersion": served.api_version(), "items": items})
+        }
+        Form::Partial => {
+            let objects: Vec<Value> = objects.collect();
+            table::partial_list(&objects)
+        }
+        Form::Table => {
+            let rows: Vec<Value> = objects.map(|object| row(served, &object, now, include)).collect();
+            let mut table = table::table(served.kind, [], now, include);
+            table["rows"] = rows.into();
+            table
+        }
+    };
+    value["metadata"] = metadata;
+    encoded(code, &value, accept.encoding)
+}
+
+/// A whole list: head, objects with commas, tail; in blocks when it is large.
+fn concatenated(code: StatusCode, page: Page, metadata: &Value) -> Response {
+    let served = page.served;
+    let head = format!(
+        "{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{metadata},\"items\":[",
+        served.kind.kind,
+        served.api_version()
+    );
+    let tail = "]}\n";
+    let parts: Vec<Bytes> = page.items.iter().map(|item| item.bytes(served.version)).collect();
+    let commas = parts.len().saturating_sub(1);
+    let length = head.len() + tail.len() + commas + parts.iter().map(Bytes::len).sum::<usize>();
+    if length <= BLOCK {
+        let mut out = Vec::with_capacity(length);
+        out.extend_from_slice(head.as_bytes());
+        for (index, part) in parts.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(part);
+        }
+        out.extend_from_slice(tail.as_bytes());
+        return Response::bytes(code, "application/json", out);
+    }
+    let blocks = stream::unfold((Some(head), parts.into_iter(), false), move |(head, mut parts, ended)| async move {
+        if ended {
+            return None;
+        }
+        let first = head.is_some();
+        let mut out = Vec::with_capacity(BLOCK + (8 << 10));
+        out.extend_from_slice(head.unwrap_or_default().as_bytes());
+        let mut started = !first;
+        while out.len() < BLOCK {
+            let Some(part) = parts.next() else {
+                out.extend_from_slice(tail.as_bytes());
+                return Some((Ok(Bytes::from(out)), (None, parts, true)));
+            };
+            if started {
+                out.push(b',');
+            }
+            started = true;
+            out.extend_from_slice(&part);
+        }
+        Some((Ok(Bytes::from(out)), (None, parts, false)))
+    });
+    let mut response = Response::bytes(code, "application/json", Bytes::new());
+    response.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    response.body = Body::Stream(Box::pin(blocks));
+    response
+}
+
+/// A watch as lines; what is ready together goes out together.
+fn watch(watching: Watching, accept: Accept, include: Include, now: String) -> Response {
+    let state = (watching, false, false);
+    let lines = stream::unfold(state, move |(mut watching, mut columns, ended)| {
+        let now = now.clone();
+        async move {
+            if ended {
+                return None;
+            }
+            let mut next = watching.next().await;
+            let mut block: Vec<Bytes> = Vec::new();
+            let mut size = 0;
+            let ended = loop {
+                let Some(told) = next else { break true };
+                let error = matches!(told, Told::Error(_));
+                let line = line(watching.served, told, accept.form, include, &now, &mut columns);
+                size += line.len();
+                block.push(line);
+                if error || size >= BLOCK {
+                    break error;
+                }
+                next = match watching.next().now_or_never() {
+                    Some(more) => more,
+                    None => break false,
+                };
+            };
+            let bytes = match block.len() {
+                0 => return None,
+                1 => block.swap_remove(0),
+                _ => block.concat().into(),
+            };
+            Some((Ok(bytes), (watching, columns, ended)))
+        }
+    });
+    let mut response = Response::bytes(StatusCode::OK, "application/json", Bytes::new());
+    response.body = Body::Stream(Box::pin(lines));
+    response
+}
+
+/// One event in the form asked for.
+fn line(served: Served, told: Told, form: Form, include: Include, now: &str, columns: &mut bool) -> Bytes {
+    match told {
+        Told::Error(status) => json_line("ERROR", &status.to_value()),
+        Told::Bookmark { revision, initial_events_end } => {
+            let mut object = Watching::bookmark(served, revision, initial_events_end);
+            match form {
+                Form::Whole => {}
+                Form::Partial => {
+                    object["kind"] = "PartialObjectMetadata".into();
+                    object["apiVersion"] = "meta.k8s.io/v1".into();
+                }
+                Form::Table => {
+                    let mut table = table::table(served.kind, [], now, include);
+                    table["rows"] = json!([{"cells": [], "object": object}]);
+                    table["metadata"] = json!({"resourceVersion": revision.to_string()});
+                    table["columnDefinitions"] = json!([]);
+                    object = table;
+                }
+            }
+            json_line("BOOKMARK", &object)
+        }
+        Told::Object { happened, rendition, spliced } => match (form, spliced) {
+            (Form::Whole, None) => rendition.event(happened, served.version),
+            (Form::Whole, Some(bytes)) => {
+                let bytes = served.version.map_or(bytes.clone(), |v| crate::rendition::converted(&bytes, v));
+                crate::rendition::event(happened, &bytes)
+            }
+            (form, spliced) => {
+                let object = tree(spliced.as_ref().unwrap_or(&rendition.entry.bytes));
+                let value = match form {
+                    Form::Partial => table::partial(&object),
+                    _ => {
+                        let mut table = table::table(served.kind, [], now, include);
+                        table["rows"] = json!([row(served, &object, now, include)]);
+                        table["metadata"]["resourceVersion"] = object["metadata"]["resourceVersion"].clone();
+                        // Only the first table of a watch describes its columns.
+                        if std::mem::replace(columns, true) {
+                            table["columnDefinitions"] = json!([]);
+                        }
+                        table
+                    }
+                };
+                json_line(happened.as_str(), &value)
+            }
+        },
+    }
+}
+
+fn json_line(kind: &str, object: &Value) -> Bytes {
+    let mut line = json!({"type": kind, "object": object}).to_string();
+    line.push('\n');
+    line.into()
+}
+
+/// A watch as events with Objects.
+fn events(watching: Watching) -> Pin<Box<dyn Stream<Item = WatchEvent> + Send>> {
+    let events = stream::unfold(watching, |mut watching| async move {
+        let told = watching.next().await?;
+        Some((event(told), watching))
+    });
+    Box::pin(events.filter_map(std::future::ready))
+}
+
+fn event(told: Told) -> Option<WatchEvent> {
+    Some(match told {
+        Told::Error(status) => WatchEvent::Error(status),
+        Told::Bookmark { revision, initial_events_end } => WatchEvent::Bookmark { revision, initial_events_end },
+        Told::Object { happened, rendition, spliced } => {
+            let object = match spliced {
+                Some(bytes) => Object::parse(bytes).ok()?,
+                None => rendition.object()?.clone(),
+            };
+            match happened {
+                Happened::Added => WatchEvent::Added(object),
+                Happened::Modified => WatchEvent::Modified(object),
+                Happened::Deleted => WatchEvent::Deleted(object),
+            }
+        }
+    })
+}
+
+/// Compresses a large JSON body, whole or as it comes.
+fn compress(response: &mut Response) {
+    let json =
+        response.headers.get(header::CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"application/json"));
+    if !json || response.headers.contains_key(header::CONTENT_ENCODING) {
+        return;
+    }
+    match &mut response.body {
+        Body::Bytes(bytes) if bytes.len() >= GZIP_FROM => {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+            let Ok(packed) = encoder.write_all(bytes).and_then(|()| encoder.finish()) else { return };
+            response.body = Body::Bytes(packed.into());
+        }
+        // A watch has no length and goes out as it comes.
+        Body::Stream(_) if response.headers.contains_key(header::CONTENT_LENGTH) => {
+            let Body::Stream(blocks) = std::mem::replace(&mut response.body, Body::Bytes(Bytes::new())) else { return };
+            response.headers.remove(header::CONTENT_LENGTH);
+            response.body = Body::Stream(Box::pin(gzipped(blocks)));
+        }
+        _ => return,
+    }
+    response.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    response.headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+}
+
+type Blocks = Pin<Box<dyn Stream<Item = std::io::Result<Bytes>> + Send>>;
+
+fn gzipped(blocks: Blocks) -> impl Stream<Item = std::io::Result<Bytes>> + Send {
+    let encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    stream::unfold(Some((blocks, encoder)), |state| async move {
+        let (mut blocks, mut encoder) = state?;
+        loop {
+            match blocks.next().await {
+                Some(Ok(block)) => {
+                    if let Err(e) = encoder.write_all(&block) {
+                        return Some((Err(e), None));
+                    }
+                    let packed = std::mem::take(encoder.get_mut());
+                    if !packed.is_empty() {
+                        return Some((Ok(packed.into()), Some((blocks, encoder))));
+                    }
+                }
+                Some(Err(e)) => return Some((Err(e), None)),
+                None => return Some((encoder.finish().map(Bytes::from), None)),
+            }
+        }
+    })
+}

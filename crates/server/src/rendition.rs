@@ -1,0 +1,152 @@
+//! One version of one object in every form that was asked for, each made once and shared.
+//!
+//! A store entry holds the served bytes. Parsed metadata, watch events and other versions are made
+//! when the first reader wants them and kept in a small table by revision, so that a hundred
+//! watchers cost one encoding.
+
+use std::sync::{Arc, OnceLock};
+
+use api::kind::Version;
+use api::{Kind, Object};
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use serde_json::Value;
+use store::Entry;
+
+/// Kept renditions; a power of two. What is not kept is made again.
+const KEPT: usize = 1024;
+
+pub struct Rendition {
+    pub entry: Entry,
+    object: OnceLock<Option<Object>>,
+    events: [OnceLock<Bytes>; 3],
+    /// The bytes in a further version of the kind (there is at most one).
+    converted: OnceLock<Bytes>,
+}
+
+/// The type of a watch event about an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Happened {
+    Added,
+    Modified,
+    Deleted,
+}
+
+/// The kept renditions, by revision.
+pub struct Renditions(Box<[ArcSwapOption<Rendition>]>);
+
+impl Rendition {
+    pub fn new(entry: Entry) -> Rendition {
+        Rendition { entry, object: OnceLock::new(), events: Default::default(), converted: OnceLock::new() }
+    }
+
+    /// The object with its parsed metadata, in the stored version.
+    pub fn object(&self) -> Option<&Object> {
+        self.object.get_or_init(|| Object::parse(self.entry.bytes.clone()).ok()).as_ref()
+    }
+
+    /// The object's bytes in a version; None is the stored one.
+    pub fn bytes(&self, version: Option<&'static Version>) -> Bytes {
+        match version {
+            None => self.entry.bytes.clone(),
+            Some(version) => self.converted.get_or_init(|| converted(&self.entry.bytes, version)).clone(),
+        }
+    }
+
+    /// `{"type":…,"object":…}` and a newline.
+    pub fn event(&self, happened: Happened, version: Option<&'static Version>) -> Bytes {
+        let encode = || event(happened, &self.bytes(version));
+        match version {
+            None => self.events[happened as usize].get_or_init(encode).clone(),
+            Some(_) => encode(),
+        }
+    }
+}
+
+impl Renditions {
+    pub fn new() -> Renditions {
+        Renditions((0..KEPT).map(|_| ArcSwapOption::empty()).collect())
+    }
+
+    /// The rendition of an entry, shared with whoever asked for it lately.
+    pub fn of(&self, entry: &Entry) -> Arc<Rendition> {
+        let slot = &self.0[entry.revision.0 as usize % KEPT];
+        let kept = slot.load();
+        if let Some(kept) = &*kept
+            && kept.entry.revision == entry.revision
+            && kept.entry.key == entry.key
+        {
+            return kept.clone();
+        }
+        let fresh = Arc::new(Rendition::new(entry.clone()));
+        slot.store(Some(fresh.clone()));
+        fresh
+    }
+}
+
+impl Happened {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Happened::Added => "ADDED",
+            Happened::Modified => "MODIFIED",
+            Happened::Deleted => "DELETED",
+        }
+    }
+}
+
+/// One line of a watch.
+pub fn event(happened: Happened, object: &[u8]) -> Bytes {
+    let mut line = Vec::with_capacity(object.len() + 40);
+    line.extend_from_slice(b"{\"type\":\"");
+    line.extend_from_slice(happened.as_str().as_bytes());
+    line.extend_from_slice(b"\",\"object\":");
+    line.extend_from_slice(object);
+    line.extend_from_slice(b"}\n");
+    line.into()
+}
+
+/// A stored object in a further version of its kind.
+pub fn converted(bytes: &Bytes, version: &Version) -> Bytes {
+    let Ok(mut tree) = serde_json::from_slice::<Value>(bytes) else { return bytes.clone() };
+    (version.from_stored)(&mut tree);
+    tree["apiVersion"] = api_version(version.group, version.version).into();
+    serde_json::to_vec(&tree).map_or_else(|_| bytes.clone(), Bytes::from)
+}
+
+/// `v1` or `events.k8s.io/v1`.
+pub fn api_version(group: &str, version: &str) -> String {
+    if group.is_empty() { version.into() } else { format!("{group}/{version}") }
+}
+
+/// A kind in the version that a request names.
+#[derive(Clone, Copy)]
+pub struct Served {
+    pub kind: &'static Kind,
+    /// None: the stored version.
+    pub version: Option<&'static Version>,
+}
+
+impl Served {
+    /// The row that serves a plural in a group and version.
+    pub fn find(group: &str, version: &str, plural: &str) -> Option<Served> {
+        api::KINDS.iter().filter(|kind| kind.plural == plural).find_map(|kind| {
+            if kind.group == group && kind.version == version {
+                return Some(Served { kind, version: None });
+            }
+            let other = kind.versions.iter().find(|v| v.group == group && v.version == version)?;
+            Some(Served { kind, version: Some(other) })
+        })
+    }
+
+    pub fn group(&self) -> &'static str {
+        self.version.map_or(self.kind.group, |v| v.group)
+    }
+
+    pub fn api_version(&self) -> String {
+        self.version.map_or_else(|| self.kind.api_version(), |v| api_version(v.group, v.version))
+    }
+
+    pub fn schema(&self) -> &'static str {
+        self.version.map_or(self.kind.schema, |v| v.schema)
+    }
+}

@@ -1,0 +1,265 @@
+//! Kinds that are only asked, never stored: who is this token, may they, what may I.
+//!
+//! One table; each answers a POST with its own object and a status (pkg/registry/authentication,
+//! pkg/registry/authorization).
+
+use api::decode;
+use api::{FieldError, Status};
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Method, StatusCode, header};
+use serde_json::{Value, json};
+
+use crate::Server;
+use crate::answer::{Payload, Reply};
+use crate::authenticate;
+use crate::authorize::{self, Attributes, Decision};
+use crate::identity::Identity;
+use crate::rendition::Served;
+use crate::route::{Query, Target};
+use crate::tokens::ISSUER;
+use crate::verbs::{self, Call};
+
+/// One such kind.
+pub struct Review {
+    pub group: &'static str,
+    pub version: &'static str,
+    pub plural: &'static str,
+    pub singular: &'static str,
+    pub kind: &'static str,
+    pub namespaced: bool,
+    schema: &'static str,
+    answer: fn(&Asked<'_>, &Value) -> Result<Value, Status>,
+}
+
+/// Who asks, and where.
+pub struct Asked<'a> {
+    server: &'a Server,
+    identity: &'a Identity,
+    namespace: &'a str,
+}
+
+const AUTHENTICATION: &str = "authentication.k8s.io";
+const AUTHORIZATION: &str = "authorization.k8s.io";
+
+pub static REVIEWS: &[Review] = &[
+    Review {
+        group: "",
+        version: "v1",
+        plural: "bindings",
+        singular: "binding",
+        kind: "Binding",
+        namespaced: true,
+        schema: "io.k8s.api.core.v1.Binding",
+        answer: |_, _| Err(verbs::method_not_allowed()),
+    },
+    Review {
+        group: AUTHENTICATION,
+        version: "v1",
+        plural: "tokenreviews",
+        singular: "tokenreview",
+        kind: "TokenReview",
+        namespaced: false,
+        schema: "io.k8s.api.authentication.v1.TokenReview",
+        answer: token_review,
+    },
+    Review {
+        group: AUTHENTICATION,
+        version: "v1",
+        plural: "selfsubjectreviews",
+        singular: "selfsubjectreview",
+        kind: "SelfSubjectReview",
+        namespaced: false,
+        schema: "io.k8s.api.authentication.v1.SelfSubjectReview",
+        answer: |asked, _| Ok(json!({"userInfo": asked.identity.to_value()})),
+    },
+    Review {
+        group: AUTHORIZATION,
+        version: "v1",
+        plural: "subjectaccessreviews",
+        singular: "subjectaccessreview",
+        kind: "SubjectAccessReview",
+        namespaced: false,
+        schema: "io.k8s.api.authorization.v1.SubjectAccessReview",
+        answer: access_review,
+    },
+    Review {
+        group: AUTHORIZATION,
+        version: "v1",
+        plural: "localsubjectaccessreviews",
+        singular: "localsubjectaccessreview",
+        kind: "LocalSubjectAccessReview",
+        namespaced: true,
+        schema: "io.k8s.api.authorization.v1.LocalSubjectAccessReview",
+        answer: local_access_review,
+    },
+    Review {
+        group: AUTHORIZATION,
+        version: "v1",
+        plural: "selfsubjectaccessreviews",
+        singular: "selfsubjectaccessreview",
+        kind: "SelfSubjectAccessReview",
+        namespaced: false,
+        schema: "io.k8s.api.authorization.v1.SelfSubjectAccessReview",
+        answer: self_access_review,
+    },
+    Review {
+        group: AUTHORIZATION,
+        version: "v1",
+        plural: "selfsubjectrulesreviews",
+        singular: "selfsubjectrulesreview",
+        kind: "SelfSubjectRulesReview",
+        namespaced: false,
+        schema: "io.k8s.api.authorization.v1.SelfSubjectRulesReview",
+        answer: rules_review,
+    },
+];
+
+/// Serves a review; None if the path names none.
+pub async fn perform(
+    server: &Server,
+    identity: &Identity,
+    head: &Parts,
+    query: &Query,
+    target: &Target,
+    body: &Bytes,
+) -> Option<Result<Reply, Status>> {
+    let review = REVIEWS
+        .iter()
+        .find(|r| r.plural == target.resource && r.group == target.group && r.version == target.version)?;
+    Some(answer(review, server, identity, head, query, target, body).await)
+}
+
+async fn answer(
+    review: &'static Review,
+    server: &Server,
+    identity: &Identity,
+    head: &Parts,
+    query: &Query,
+    target: &Target,
+    body: &Bytes,
+) -> Result<Reply, Status> {
+    if head.method != Method::POST || !target.name.is_empty() {
+        return Err(verbs::method_not_allowed());
+    }
+    let asked = Attributes {
+        verb: "create".into(),
+        group: target.group.clone(),
+        version: target.version.clone(),
+        resource: target.resource.clone(),
+        namespace: target.namespace.clone(),
+        ..Attributes::default()
+    };
+    server.authorize(identity, &asked)?;
+    if review.plural == "bindings" {
+        let served = Served::find("", "v1", "pods").ok_or_else(verbs::no_such_resource)?;
+        let (method, headers, uri) = (&head.method, &head.headers, &head.uri);
+        let body = body.clone();
+        let call = Call { server, identity, served, target, method, query, headers, body, uri };
+        return crate::subresources::bind_collection(call).await;
+    }
+    let media = head.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("application/json");
+    let validation = decode::FieldValidation::parse(query.get("fieldValidation")).unwrap_or_default();
+    let decoded = decode::decode(body, media, review.schema, validation)?;
+    let mut object = decoded.value;
+    let of = Asked { server, identity, namespace: &target.namespace };
+    let status = (review.answer)(&of, &object)?;
+    object["apiVersion"] = format!("{}/{}", review.group, review.version).into();
+    object["kind"] = review.kind.into();
+    if !object["metadata"].is_object() {
+        object["metadata"] = json!({"creationTimestamp": null});
+    }
+    object["status"] = status;
+    Ok(Reply::new(StatusCode::CREATED, Payload::Value(object)).warned(decoded.warnings))
+}
+
+fn token_review(asked: &Asked<'_>, review: &Value) -> Result<Value, Status> {
+    let spec = &review["spec"];
+    let token = spec["token"].as_str().unwrap_or("");
+    if token.is_empty() {
+        let message = "token is required for TokenReview in authentication";
+        return Err(Status::bad_request(message));
+    }
+    let mut audiences: Vec<String> =
+        spec["audiences"].as_array().into_iter().flatten().filter_map(|a| a.as_str().map(String::from)).collect();
+    if audiences.is_empty() {
+        audiences.push(ISSUER.into());
+    }
+    let inner = &asked.server.0;
+    let now = (inner.config.clock)().as_second();
+    Ok(match authenticate::by_token(token, &audiences, &inner.tokens, &inner.snapshot, now) {
+        Ok((identity, common)) => json!({"authenticated": true, "user": identity.to_value(), "audiences": common}),
+        Err(why) => json!({"authenticated": false, "user": {}, "error": why}),
+    })
+}
+
+fn access_review(asked: &Asked<'_>, review: &Value) -> Result<Value, Status> {
+    let spec = &review["spec"];
+    let user = spec["user"].as_str().unwrap_or("");
+    let groups: Vec<String> =
+        spec["groups"].as_array().into_iter().flatten().filter_map(|g| g.as_str().map(String::from)).collect();
+    if user.is_empty() && groups.is_empty() {
+        let error = FieldError::required("spec.user", "at least one of user or group must be specified");
+        return Err(Status::invalid(AUTHORIZATION, "SubjectAccessReview", "", &[error]));
+    }
+    decide(asked, spec, &Identity::impersonated(user.into(), String::new(), groups, Default::default()))
+}
+
+fn local_access_review(asked: &Asked<'_>, review: &Value) -> Result<Value, Status> {
+    let given = review["spec"]["resourceAttributes"]["namespace"].as_str().unwrap_or("");
+    if given != asked.namespace {
+        let message = format!("spec.resourceAttributes.namespace must match namespace: {given}");
+        return Err(Status::bad_request(message));
+    }
+    access_review(asked, review)
+}
+
+fn self_access_review(asked: &Asked<'_>, review: &Value) -> Result<Value, Status> {
+    decide(asked, &review["spec"], asked.identity)
+}
+
+fn decide(asked: &Asked<'_>, spec: &Value, identity: &Identity) -> Result<Value, Status> {
+    let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
+    let attributes = match (resource.is_object(), path.is_object()) {
+        (true, false) => {
+            let text = |field: &str| resource[field].as_str().unwrap_or("").to_string();
+            Attributes {
+                verb: text("verb"),
+                group: text("group"),
+                version: text("version"),
+                resource: text("resource"),
+                subresource: text("subresource"),
+                namespace: text("namespace"),
+                name: text("name"),
+                path: String::new(),
+                fields: resource["fieldSelector"]["rawSelector"].as_str().unwrap_or("").into(),
+            }
+        }
+        (false, true) => {
+            let text = |field: &str| path[field].as_str().unwrap_or("").to_string();
+            Attributes { verb: text("verb"), path: text("path"), ..Attributes::default() }
+        }
+        _ => {
+            let detail = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+            let error = FieldError::invalid("spec.resourceAttributes", &Value::Null, detail);
+            return Err(Status::invalid(AUTHORIZATION, "SubjectAccessReview", "", &[error]));
+        }
+    };
+    Ok(match authorize::authorize(identity, &attributes, &asked.server.0.snapshot) {
+        Decision::Allow => json!({"allowed": true}),
+        Decision::Deny(why) if why.is_empty() => json!({"allowed": false}),
+        Decision::Deny(why) => json!({"allowed": false, "reason": why}),
+    })
+}
+
+fn rules_review(asked: &Asked<'_>, _: &Value) -> Result<Value, Status> {
+    let (mut resources, mut paths) = (Vec::new(), Vec::new());
+    for rule in authorize::rules_of(asked.identity) {
+        if !rule.paths.is_empty() {
+            paths.push(json!({"verbs": rule.verbs, "nonResourceURLs": rule.paths}));
+        } else {
+            resources.push(json!({"verbs": rule.verbs, "apiGroups": rule.groups, "resources": rule.resources}));
+        }
+    }
+    Ok(json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": false}))
+}

@@ -1,0 +1,106 @@
+//! Objects that every cluster has from the start, written when they are missing.
+//!
+//! Namespaces, the two system PriorityClasses, the `kubernetes` Service with its endpoint, and the
+//! Secret behind the join token. They take the path of any other write, under the server's own name.
+
+use api::Status;
+use http::{Method, Request};
+use serde_json::{Value, json};
+
+use crate::identity::{Component, Identity};
+use crate::{Server, addresses, answer, join};
+
+const NAMESPACES: &[&str] = &["default", "kube-node-lease", "kube-public", "kube-system"];
+/// The Service's own port; the server's is its target.
+const PORT: u16 = 443;
+
+/// Writes what is missing; what is there stays as it is, but for the server's own address.
+pub async fn seed(server: &Server) -> Result<(), Status> {
+    let namespaces = NAMESPACES.iter().map(|name| {
+        let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        create(server, "/api/v1/namespaces", name, object)
+    });
+    all(namespaces).await?;
+    let classes = [("system-node-critical", 2_000_001_000_i64), ("system-cluster-critical", 2_000_000_000)];
+    let classes = classes.map(|(name, value)| {
+        let description = match name {
+            "system-node-critical" => "Used for system critical pods that must not be moved from their current node.",
+            _ => "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+        };
+        let object = json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name},
+            "value": value, "description": description});
+        create(server, "/apis/scheduling.k8s.io/v1/priorityclasses", name, object)
+    });
+    let secret = join::secret(server).map_err(|e| Status::internal(e.to_string()))?;
+    let name = secret["metadata"]["name"].as_str().unwrap_or_default().to_string();
+    let secret = create(server, "/api/v1/namespaces/kube-system/secrets", &name, secret);
+    let service = create(server, "/api/v1/namespaces/default/services", "kubernetes", service(server));
+    let (classes, secret, service, endpoints) = futures::join!(all(classes), secret, service, endpoints(server));
+    classes.and(secret).and(service).and(endpoints)
+}
+
+fn service(server: &Server) -> Value {
+    let labels = json!({"component": "apiserver", "provider": "kubernetes"});
+    let port = server.0.config.advertise.port();
+    let mut spec = json!({"type": "ClusterIP", "sessionAffinity": "None", "internalTrafficPolicy": "Cluster",
+        "ports": [{"name": "https", "protocol": "TCP", "port": PORT, "targetPort": port}]});
+    if let Some(address) = addresses::first_of(&server.0.config.service_cidr) {
+        let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+        spec["clusterIP"] = json!(address.to_string());
+        spec["clusterIPs"] = json!([address.to_string()]);
+        spec["ipFamilies"] = json!([family]);
+        spec["ipFamilyPolicy"] = json!("SingleStack");
+    }
+    let metadata = json!({"name": "kubernetes", "namespace": "default", "labels": labels});
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
+}
+
+/// The server's own address, put anew at every start. A loopback address is no endpoint to upstream's
+/// validation; then the machine's own is named.
+async fn endpoints(server: &Server) -> Result<(), Status> {
+    let advertise = server.0.config.advertise;
+    let ip = match advertise.ip() {
+        ip if ip.is_loopback() || ip.is_unspecified() => addresses::primary(),
+        ip => ip,
+    };
+    if ip.is_loopback() {
+        return Ok(());
+    }
+    let object = json!({"apiVersion": "v1", "kind": "Endpoints",
+        "metadata": {"name": "kubernetes", "namespace": "default",
+            "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
+        "subsets": [{"addresses": [{"ip": ip.to_string()}],
+            "ports": [{"name": "https", "port": advertise.port(), "protocol": "TCP"}]}]});
+    call(server, Method::PUT, "/api/v1/namespaces/default/endpoints/kubernetes", object).await
+}
+
+async fn create(server: &Server, path: &str, name: &str, object: Value) -> Result<(), Status> {
+    let get = Request::builder().uri(format!("{path}/{name}")).body(bytes::Bytes::new());
+    let get = get.map_err(|e| Status::internal(e.to_string()))?;
+    if server.handle(&identity(), get).await.status.is_success() {
+        return Ok(());
+    }
+    call(server, Method::POST, path, object).await
+}
+
+async fn call(server: &Server, method: Method, path: &str, object: Value) -> Result<(), Status> {
+    let request = Request::builder().method(method).uri(path).header("user-agent", "kube-apiserver/1.37");
+    let request = request.body(object.to_string().into()).map_err(|e| Status::internal(e.to_string()))?;
+    let response = server.handle(&identity(), request).await;
+    if response.status.is_success() {
+        return Ok(());
+    }
+    let text = match response.body {
+        answer::Body::Bytes(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        _ => String::new(),
+    };
+    Err(Status::internal(format!("{path}: {text}")))
+}
+
+async fn all(writes: impl IntoIterator<Item = impl Future<Output = Result<(), Status>>>) -> Result<(), Status> {
+    futures::future::join_all(writes).await.into_iter().collect()
+}
+
+fn identity() -> Identity {
+    Identity::component(Component::Admin)
+}

@@ -1,0 +1,193 @@
+//! `pods/{log,exec,attach,portforward}`: answered by the agent of the pod's node.
+//!
+//! The request goes on to the node's HTTPS API under the server's own client certificate; upgrades
+//! are spliced byte for byte, WebSocket and SPDY alike. Paths and defaults match
+//! pkg/registry/core/pod/strategy.go (LogLocation, streamLocation).
+
+use api::{FieldError, Status};
+use http::Method;
+use serde_json::Value;
+
+use crate::answer::{Reply, Response};
+use crate::identity::NODES;
+use crate::nodes::{self, Outgoing};
+use crate::verbs::Call;
+
+/// Options of a log that the node understands under the same names.
+const LOG_OPTIONS: &[&str] = &[
+    "follow",
+    "insecureSkipTLSVerifyBackend",
+    "limitBytes",
+    "previous",
+    "sinceSeconds",
+    "sinceTime",
+    "stream",
+    "tailLines",
+    "timestamps",
+];
+
+pub async fn log(call: Call<'_>) -> Result<Reply, Status> {
+    let pod = pod(&call)?;
+    check_log_options(&call)?;
+    let container = container(&call, &pod)?;
+    let Some(node) = node(&pod) else {
+        return Ok(Reply::ready(Response::text(http::StatusCode::OK, "")));
+    };
+    let mut query = Vec::new();
+    for name in LOG_OPTIONS {
+        let value = call.query.get(name);
+        if !value.is_empty() && *name != "insecureSkipTLSVerifyBackend" {
+            query.push((*name, value.to_string()));
+        }
+    }
+    let path = format!("/containerLogs/{}/{}/{container}", call.namespace(), call.name());
+    let outgoing = Outgoing { method: Method::GET, path, query, headers: Default::default(), body: Default::default() };
+    let response = nodes::send(call.server, node, outgoing, false).await?;
+    if response.status.is_success() {
+        return Ok(Reply::ready(response));
+    }
+    Err(refused(&call, response).await)
+}
+
+/// exec and attach.
+pub async fn exec(call: Call<'_>) -> Result<Reply, Status> {
+    let verb = call.target.subresource.as_str();
+    // Since 1.35 a websocket's GET needs what SPDY's POST has always needed.
+    if call.method == Method::GET && !call.identity.is_in(NODES) {
+        call.authorize("create")?;
+    }
+    let pod = pod(&call)?;
+    let container = container(&call, &pod)?;
+    let mut query: Vec<(&str, String)> = Vec::new();
+    for (name, wire) in [("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty")] {
+        if call.query.flag(name) {
+            query.push((wire, "1".into()));
+        }
+    }
+    if !query.iter().any(|(name, _)| *name != "tty") {
+        let error = FieldError::required("", "must specify at least one of stdin, stdout, stderr");
+        let kind = if verb == "exec" { "PodExecOptions" } else { "PodAttachOptions" };
+        return Err(Status::invalid("", kind, call.name(), &[error]));
+    }
+    if verb == "exec" {
+        let command: Vec<&str> = call.query.all("command").collect();
+        if command.is_empty() {
+            return Err(Status::invalid("", "PodExecOptions", call.name(), &[FieldError::required("command", "")]));
+        }
+        query.extend(command.into_iter().map(|word| ("command", word.to_string())));
+    }
+    let path = format!("/{verb}/{}/{}/{container}", call.namespace(), call.name());
+    upgrade(call, &pod, path, query).await
+}
+
+pub async fn port_forward(call: Call<'_>) -> Result<Reply, Status> {
+    if call.method == Method::GET && !call.identity.is_in(NODES) {
+        call.authorize("create")?;
+    }
+    let pod = pod(&call)?;
+    let ports = call.query.all("ports").flat_map(|p| p.split(','));
+    let query = ports.map(|port| ("port", port.to_string())).collect();
+    let path = format!("/portForward/{}/{}", call.namespace(), call.name());
+    upgrade(call, &pod, path, query).await
+}
+
+/// Goes on to the node with the client's headers; what comes back is passed through.
+async fn upgrade(call: Call<'_>, pod: &Value, path: String, query: Vec<(&str, String)>) -> Result<Reply, Status> {
+    let Some(node) = node(pod) else {
+        return Err(Status::bad_request(format!("pod {} does not have a host assigned", call.name())));
+    };
+    if !wire::upgrade::is_asked(call.headers) {
+        return Err(Status::bad_request("Upgrade request required"));
+    }
+    let outgoing =
+        Outgoing { method: call.method.clone(), path, query, headers: call.headers.clone(), body: call.body.clone() };
+    Ok(Reply::ready(nodes::send(call.server, node, outgoing, true).await?))
+}
+
+fn pod(call: &Call<'_>) -> Result<Value, Status> {
+    call.server.0.snapshot.value("pods", call.namespace(), call.name()).ok_or_else(|| call.not_found(call.name()))
+}
+
+fn node(pod: &Value) -> Option<&str> {
+    pod["spec"]["nodeName"].as_str().filter(|n| !n.is_empty())
+}
+
+/// The container asked for, or the only one there is.
+fn container(call: &Call<'_>, pod: &Value) -> Result<String, Status> {
+    let names = |list: &str| -> Vec<&str> {
+        pod["spec"][list].as_array().into_iter().flatten().filter_map(|c| c["name"].as_str()).collect()
+    };
+    let (regular, init, ephemeral) = (names("containers"), names("initContainers"), names("ephemeralContainers"));
+    let asked = call.query.get("container");
+    if asked.is_empty() {
+        if let [only] = regular[..]
+            && init.is_empty()
+            && ephemeral.is_empty()
+        {
+            return Ok(only.into());
+        }
+        if let [only] = regular[..] {
+            return Ok(only.into());
+        }
+        let mut message = format!(
+            "a container name must be specified for pod {}, choose one of: [{}]",
+            call.name(),
+            regular.join(" ")
+        );
+        if !init.is_empty() {
+            message += &format!(" or one of the init containers: [{}]", init.join(" "));
+        }
+        return Err(Status::bad_request(message));
+    }
+    let all = [regular, init, ephemeral].concat();
+    if !all.contains(&asked) {
+        return Err(Status::bad_request(format!("container {asked} is not valid for pod {}", call.name())));
+    }
+    Ok(asked.into())
+}
+
+/// PodLogOptions (validation.go ValidatePodLogOptions).
+fn check_log_options(call: &Call<'_>) -> Result<(), Status> {
+    let mut errors = Vec::new();
+    let mut number = |field: &str, least: i64, detail: &str| {
+        let text = call.query.get(field);
+        if text.is_empty() {
+            return;
+        }
+        match text.parse::<i64>() {
+            Ok(n) if n >= least => {}
+            Ok(n) => errors.push(FieldError::invalid(field, &n.into(), detail)),
+            Err(_) => errors.push(FieldError::invalid(field, &text.into(), "must be an integer")),
+        }
+    };
+    number("tailLines", 0, "must be greater than or equal to 0");
+    number("limitBytes", 1, "must be greater than 0");
+    number("sinceSeconds", 1, "must be greater than 0");
+    if !call.query.get("sinceSeconds").is_empty() && !call.query.get("sinceTime").is_empty() {
+        errors.push(FieldError::forbidden("", "at most one of `sinceTime` or `sinceSeconds` may be specified"));
+    }
+    match errors.is_empty() {
+        true => Ok(()),
+        false => Err(Status::invalid("", "PodLogOptions", call.name(), &errors)),
+    }
+}
+
+/// A node's refusal in the API's words (registry/generic/rest/response_checker.go).
+async fn refused(call: &Call<'_>, response: Response) -> Status {
+    let code = response.status.as_u16();
+    let text = nodes::text_of(response.body).await;
+    match code {
+        400 => Status::bad_request(text),
+        500 => Status::internal(text),
+        _ => {
+            let message =
+                format!("the server rejected our request for an unknown reason ({}): {text}", call.target.subresource);
+            let message = if code == 404 {
+                format!("the server could not find the requested resource ({text})")
+            } else {
+                message
+            };
+            Status { code, ..Status::new(api::Reason::InternalError, message) }.about("", "pods", call.name())
+        }
+    }
+}

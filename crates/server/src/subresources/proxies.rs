@@ -1,0 +1,156 @@
+//! `{pods,services,nodes}/proxy`: HTTP and upgrades to a pod, an endpoint of a service, or a node.
+//!
+//! Names may carry a scheme and a port: `https:web:443`. Headers and redirects match upstream's
+//! apimachinery util/proxy (upgradeaware.go, transport.go): X-Forwarded-Uri, -Host and -Proto go out,
+//! a Location that points back into the target is rewritten.
+
+use std::net::IpAddr;
+
+use api::{Reason, Status};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::Value;
+
+use crate::answer::{Reply, Response};
+use crate::nodes::{self, Outgoing};
+use crate::verbs::Call;
+
+/// Where a proxied request goes.
+struct Goal {
+    https: bool,
+    host: String,
+    port: u16,
+}
+
+pub async fn forward(call: Call<'_>) -> Result<Reply, Status> {
+    let tail = call.target.tail.as_str();
+    if tail.is_empty() && call.method == http::Method::GET && !wire::upgrade::is_asked(call.headers) {
+        return Ok(Reply::ready(with_slash(&call)));
+    }
+    let query = call.uri.query().map_or(String::new(), |q| format!("?{q}"));
+    let tail_or_root = if tail.is_empty() { "/" } else { tail };
+    let path = format!("{tail_or_root}{query}");
+    let mut headers = call.headers.clone();
+    headers.remove(header::AUTHORIZATION);
+    let host = call.headers.get(header::HOST).cloned().unwrap_or(HeaderValue::from_static("localhost"));
+    let uri = HeaderValue::from_str(call.uri.path()).unwrap_or(HeaderValue::from_static("/"));
+    headers.insert("x-forwarded-uri", uri);
+    headers.insert("x-forwarded-host", host);
+    headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
+    let upgrades = wire::upgrade::is_asked(call.headers);
+    let outgoing = Outgoing { method: call.method.clone(), path, query: Vec::new(), headers, body: call.body.clone() };
+    if call.kind().plural == "nodes" {
+        let (_, name, port) = split(call.name());
+        if !port.is_empty() && port != "10250" {
+            return Err(Status::bad_request("only the node's own port can be proxied to"));
+        }
+        return Ok(Reply::ready(nodes::send(call.server, name, outgoing, upgrades).await?));
+    }
+    let goal = match call.kind().plural {
+        "pods" => pod(&call)?,
+        _ => service(&call)?,
+    };
+    let tls = if goal.https { Some(call.server.0.any_tls.clone()) } else { None };
+    let dialled = wire::dial(&goal.host, goal.port, tls).await;
+    let connection =
+        dialled.map_err(|e| Status::new(Reason::ServiceUnavailable, format!("error trying to reach service: {e}")))?;
+    let authority = match goal.host.parse::<IpAddr>() {
+        Ok(IpAddr::V6(_)) => format!("[{}]:{}", goal.host, goal.port),
+        _ => format!("{}:{}", goal.host, goal.port),
+    };
+    let mut response = nodes::exchange(connection.stream, &authority, outgoing, upgrades).await?;
+    redirect(&call, &authority, &mut response);
+    Ok(Reply::ready(response))
+}
+
+/// 301 to the same path with a slash, so that relative links work.
+fn with_slash(call: &Call<'_>) -> Response {
+    let query = call.uri.query().map_or(String::new(), |q| format!("?{q}"));
+    let mut response = Response::text(StatusCode::MOVED_PERMANENTLY, "");
+    if let Ok(location) = HeaderValue::from_str(&format!("{}/{query}", call.uri.path())) {
+        response.headers.insert(header::LOCATION, location);
+    }
+    response
+}
+
+/// A redirect within the target stays within the proxy.
+fn redirect(call: &Call<'_>, authority: &str, response: &mut Response) {
+    let Some(location) = response.headers.get(header::LOCATION).and_then(|v| v.to_str().ok()) else { return };
+    let inside =
+        ["http://", "https://"].iter().find_map(|scheme| location.strip_prefix(scheme)?.strip_prefix(authority));
+    let Some(path) = inside.or(location.starts_with('/').then_some(location)) else { return };
+    let base = call.uri.path().strip_suffix(call.target.tail.as_str()).unwrap_or(call.uri.path());
+    if let Ok(rewritten) = HeaderValue::from_str(&format!("{base}{path}")) {
+        response.headers.insert(header::LOCATION, rewritten);
+    }
+}
+
+fn pod(call: &Call<'_>) -> Result<Goal, Status> {
+    let (scheme, name, port) = split(call.name());
+    let pod = call.server.0.snapshot.value("pods", call.namespace(), name).ok_or_else(|| call.not_found(name))?;
+    let host = pod["status"]["podIP"].as_str().filter(|ip| !ip.is_empty());
+    let host = host.ok_or_else(|| Status::bad_request("address not allowed"))?.to_string();
+    let ports = || {
+        pod["spec"]["containers"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .flat_map(|c| c["ports"].as_array().into_iter().flatten())
+    };
+    let number = match port {
+        "" => ports().find_map(|p| p["containerPort"].as_u64()).unwrap_or(if scheme == "https" { 443 } else { 80 }),
+        port => match port.parse::<u64>() {
+            Ok(number) => number,
+            Err(_) => ports()
+                .find(|p| p["name"] == port)
+                .and_then(|p| p["containerPort"].as_u64())
+                .ok_or_else(|| Status::bad_request(format!("invalid pod request {:?}", call.name())))?,
+        },
+    };
+    let port = u16::try_from(number).map_err(|_| Status::bad_request("invalid port"))?;
+    Ok(Goal { https: scheme == "https", host, port })
+}
+
+/// Any ready endpoint of the service (pkg/registry/core/service/storage ResourceLocation).
+fn service(call: &Call<'_>) -> Result<Goal, Status> {
+    let (scheme, name, port) = split(call.name());
+    let snapshot = &call.server.0.snapshot;
+    let service = snapshot.value("services", call.namespace(), name).ok_or_else(|| call.not_found(name))?;
+    let ports = service["spec"]["ports"].as_array().map_or(&[][..], Vec::as_slice);
+    // A number names the service's port; the endpoints know it by that port's name.
+    let by_number = port.parse::<u64>().ok().and_then(|n| ports.iter().find(|p| p["port"].as_u64() == Some(n)));
+    let wanted = match (port, by_number) {
+        ("", _) => ports.first().and_then(|p| p["name"].as_str()).unwrap_or(""),
+        (_, Some(found)) => found["name"].as_str().unwrap_or(""),
+        (name, None) => name,
+    };
+    let none = || {
+        let message = format!("no endpoints available for service {:?}", call.name());
+        Status::new(Reason::ServiceUnavailable, message)
+    };
+    let endpoints = snapshot.value("endpoints", call.namespace(), name).ok_or_else(none)?;
+    let subsets = endpoints["subsets"].as_array().into_iter().flatten();
+    let mut goals: Vec<(String, u64)> = Vec::new();
+    for subset in subsets {
+        let number =
+            subset["ports"].as_array().into_iter().flatten().find(|p| p["name"].as_str().unwrap_or("") == wanted);
+        let Some(number) = number.and_then(|p| p["port"].as_u64()) else { continue };
+        let addresses = subset["addresses"].as_array().into_iter().flatten();
+        goals.extend(addresses.filter_map(|a: &Value| Some((a["ip"].as_str()?.to_string(), number))));
+    }
+    let mut random = [0; 8];
+    (call.server.0.config.entropy)(&mut random);
+    let pick = usize::from_ne_bytes(random).checked_rem(goals.len()).ok_or_else(none)?;
+    let (host, number) = goals.swap_remove(pick);
+    Ok(Goal { https: scheme == "https", host, port: u16::try_from(number).map_err(|_| none())? })
+}
+
+/// Scheme, name and port of `[scheme:]name[:port]` (apimachinery util/net port_split.go).
+fn split(name: &str) -> (&str, &str, &str) {
+    let parts: Vec<&str> = name.split(':').collect();
+    match parts[..] {
+        [scheme @ ("http" | "https" | ""), name, port] => (scheme, name, port),
+        [scheme @ ("http" | "https"), name] => (scheme, name, ""),
+        [name, port] => ("", name, port),
+        _ => ("", name, ""),
+    }
+}

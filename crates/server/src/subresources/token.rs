@@ -1,0 +1,160 @@
+//! `serviceaccounts/token`: a TokenRequest (pkg/registry/core/serviceaccount/storage/token.go).
+
+use api::decode;
+use api::{FieldError, Status};
+use http::StatusCode;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use crate::answer::{Payload, Reply};
+use crate::tokens::{Bound, Claims, ISSUER, Named};
+use crate::verbs::Call;
+use crate::verbs::create::validation;
+use crate::verbs::delete::seconds;
+use crate::write;
+
+const SCHEMA: &str = "io.k8s.api.authentication.v1.TokenRequest";
+const SHORTEST: i64 = 600;
+const LONGEST: i64 = 1 << 32;
+const DEFAULT: i64 = 3600;
+/// What the built-in volume asks for; such tokens live a year and warn after an hour, for clients
+/// that read them only once.
+const EXTENDED: i64 = 3607;
+const YEAR: i64 = 365 * 24 * 3600;
+
+pub async fn request(call: Call<'_>) -> Result<Reply, Status> {
+    let decoded = decode::decode(&call.body, call.content_type(), SCHEMA, validation(&call)?)?;
+    let mut request = decoded.value;
+    let (namespace, name) = (call.namespace(), call.name());
+    let account =
+        call.server.0.snapshot.object("serviceaccounts", namespace, name).ok_or_else(|| call.not_found(name))?;
+    let spec = &mut request["spec"];
+    if !spec.is_object() {
+        *spec = json!({});
+    }
+    if spec["audiences"].as_array().is_none_or(Vec::is_empty) {
+        spec["audiences"] = json!([ISSUER]);
+    }
+    let expires = spec["expirationSeconds"].as_i64().unwrap_or(DEFAULT);
+    spec["expirationSeconds"] = json!(expires);
+    if let Some(error) = out_of_range(expires) {
+        return Err(Status::invalid("authentication.k8s.io", "TokenRequest", "", &[error]));
+    }
+    let mut bound = Bound {
+        namespace: namespace.into(),
+        serviceaccount: Named { name: name.into(), uid: account.meta().uid.clone() },
+        ..Bound::default()
+    };
+    bind(&call, &spec["boundObjectRef"], &mut bound)?;
+    restrict(&call, &bound)?;
+    let now = (call.server.0.config.clock)();
+    let (issued, mut lifetime) = (now.as_second(), expires);
+    let audiences: Vec<String> =
+        spec["audiences"].as_array().into_iter().flatten().filter_map(|a| a.as_str().map(String::from)).collect();
+    if expires == EXTENDED && audiences.iter().any(|a| a == ISSUER) && bound.pod.is_some() {
+        bound.warnafter = Some(issued + expires);
+        lifetime = YEAR;
+    }
+    let mut claims = Claims {
+        aud: audiences,
+        exp: issued + lifetime,
+        iat: issued,
+        nbf: issued,
+        iss: ISSUER.into(),
+        jti: String::new(),
+        sub: format!("system:serviceaccount:{namespace}:{name}"),
+        bound,
+    };
+    let token = call.server.0.tokens.sign(&mut claims);
+    let end: Timestamp = now + SignedDuration::from_secs(expires);
+    request["kind"] = json!("TokenRequest");
+    request["apiVersion"] = json!("authentication.k8s.io/v1");
+    let metadata = write::metadata(&mut request);
+    metadata.insert("name".into(), name.into());
+    metadata.insert("namespace".into(), namespace.into());
+    metadata.insert("creationTimestamp".into(), seconds(now).into());
+    request["status"] = json!({"token": token, "expirationTimestamp": seconds(end)});
+    Ok(Reply::new(StatusCode::CREATED, Payload::Value(request)).warned(decoded.warnings))
+}
+
+fn out_of_range(expires: i64) -> Option<FieldError> {
+    let field = "spec.expirationSeconds";
+    let value = json!(expires);
+    match expires {
+        short if short < SHORTEST => {
+            Some(FieldError::invalid(field, &value, "may not specify a duration less than 10 minutes"))
+        }
+        long if long > LONGEST => {
+            Some(FieldError::invalid(field, &value, "may not specify a duration larger than 2^32 seconds"))
+        }
+        _ => None,
+    }
+}
+
+/// Looks up what the token is to end with.
+fn bind(call: &Call<'_>, reference: &Value, bound: &mut Bound) -> Result<(), Status> {
+    if !reference.is_object() {
+        return Ok(());
+    }
+    let text = |field: &str| reference[field].as_str().unwrap_or("");
+    let (name, uid) = (text("name").to_string(), text("uid"));
+    let snapshot = &call.server.0.snapshot;
+    let (resource, namespace) = match (text("apiVersion"), text("kind")) {
+        ("v1", "Pod") => ("pods", call.namespace()),
+        ("v1", "Secret") => ("secrets", call.namespace()),
+        ("v1", "Node") => ("nodes", ""),
+        (version, kind) => {
+            let message = format!(
+                "cannot bind token for serviceaccount {:?} to object of group version kind {version}, Kind={kind}",
+                call.name()
+            );
+            return Err(Status::bad_request(message));
+        }
+    };
+    let object = snapshot.object(resource, namespace, &name).ok_or_else(|| Status::not_found("", resource, &name))?;
+    let meta = object.meta();
+    if !uid.is_empty() && uid != meta.uid {
+        let why = format!(
+            "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
+        );
+        return Err(Status::conflict("", resource, &name, &why));
+    }
+    let named = Named { name, uid: meta.uid.clone() };
+    match resource {
+        "pods" => {
+            let pod = object.value();
+            if pod["spec"]["serviceAccountName"] != call.name() {
+                let field = "spec.serviceAccountName";
+                let detail = format!(
+                    "cannot bind token for serviceaccount {:?} to pod running with different serviceaccount name.",
+                    call.name()
+                );
+                return Err(Status::invalid(
+                    "authentication.k8s.io",
+                    "TokenRequest",
+                    "",
+                    &[FieldError::invalid(field, &pod["spec"]["serviceAccountName"], &detail)],
+                ));
+            }
+            if let Some(node) = pod["spec"]["nodeName"].as_str().filter(|n| !n.is_empty()) {
+                let uid = snapshot.object("nodes", "", node).map(|n| n.meta().uid.clone()).unwrap_or_default();
+                bound.node = Some(Named { name: node.into(), uid });
+            }
+            bound.pod = Some(named);
+        }
+        "secrets" => bound.secret = Some(named),
+        _ => bound.node = Some(named),
+    }
+    Ok(())
+}
+
+/// A node's agent gets tokens for pods on its node only (noderestriction admitServiceAccount).
+fn restrict(call: &Call<'_>, bound: &Bound) -> Result<(), Status> {
+    let Some(node) = call.identity.node() else { return Ok(()) };
+    let forbidden = |why: String| Err(Status::forbidden("", "serviceaccounts", call.name(), &why));
+    match (&bound.pod, &bound.node) {
+        (None, _) => forbidden("node requested token not bound to a pod".into()),
+        (Some(_), Some(at)) if at.name == node => Ok(()),
+        (Some(_), _) => forbidden("node requested token bound to a pod scheduled on a different node".into()),
+    }
+}

@@ -1,0 +1,364 @@
+//! The server in the process, over a store in memory: requests as any client sends them.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use futures::StreamExt;
+use http::{Method, Request};
+use serde_json::{Value, json};
+
+use super::*;
+
+/// A server with a clock that stands still and counted randomness.
+pub struct Cluster {
+    pub server: Server,
+    pub clock: Arc<AtomicI64>,
+    pub admin: Identity,
+    _dir: tempfile::TempDir,
+}
+
+pub async fn cluster() -> Cluster {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(AtomicI64::new(1_790_000_000));
+    let (time, counter) = (clock.clone(), AtomicU64::new(1));
+    let server = Server::open(Config {
+        data_dir: dir.path().into(),
+        backend: Some(Backend::Memory),
+        advertise: "127.0.0.1:6443".parse().unwrap(),
+        names: vec![],
+        service_cidr: "10.96.0.0/16".into(),
+        allow_privileged: true,
+        clock: Arc::new(move || jiff::Timestamp::from_second(time.load(Ordering::SeqCst)).unwrap()),
+        entropy: Arc::new(move |bytes| {
+            // A fixed mixing of a counter: different every time, the same in every run.
+            for chunk in bytes.chunks_mut(8) {
+                let mut x = counter.fetch_add(1, Ordering::SeqCst).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                x ^= x >> 29;
+                let x = x.wrapping_mul(0xbf58_476d_1ce4_e5b9).to_le_bytes();
+                chunk.copy_from_slice(&x[..chunk.len()]);
+            }
+        }),
+    })
+    .await
+    .unwrap();
+    let admin = server.internal(Component::Admin);
+    Cluster { server, clock, admin, _dir: dir }
+}
+
+impl Cluster {
+    pub async fn raw(
+        &self,
+        who: &Identity,
+        method: Method,
+        path: &str,
+        media: &str,
+        body: impl Into<bytes::Bytes>,
+    ) -> Response {
+        let request = Request::builder().method(method).uri(path).header("content-type", media);
+        self.server.handle(who, request.body(body.into()).unwrap()).await
+    }
+
+    pub async fn call(&self, method: Method, path: &str, body: Value) -> (u16, Value) {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        read(self.raw(&self.admin, method, path, "application/json", body).await)
+    }
+
+    pub async fn get(&self, path: &str) -> (u16, Value) {
+        self.call(Method::GET, path, Value::Null).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> (u16, Value) {
+        self.call(Method::POST, path, body).await
+    }
+
+    pub async fn put(&self, path: &str, body: Value) -> (u16, Value) {
+        self.call(Method::PUT, path, body).await
+    }
+
+    pub async fn delete(&self, path: &str, body: Value) -> (u16, Value) {
+        self.call(Method::DELETE, path, body).await
+    }
+
+    pub async fn patch(&self, path: &str, media: &str, body: Value) -> (u16, Value) {
+        read(self.raw(&self.admin, Method::PATCH, path, media, body.to_string()).await)
+    }
+
+    pub async fn account(&self, namespace: &str) {
+        let account = json!({"metadata": {"name": "default"}});
+        let (code, _) = self.post(&format!("/api/v1/namespaces/{namespace}/serviceaccounts"), account).await;
+        assert_eq!(code, 201);
+    }
+
+    pub async fn pod(&self, name: &str) -> Value {
+        let pod = json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+        let (code, pod) = self.post("/api/v1/namespaces/default/pods", pod).await;
+        assert_eq!(code, 201, "{pod}");
+        pod
+    }
+}
+
+fn read(response: Response) -> (u16, Value) {
+    let code = response.status.as_u16();
+    match response.body {
+        Body::Bytes(bytes) => (code, serde_json::from_slice(&bytes).unwrap_or(Value::Null)),
+        Body::List { objects, revision, continue_token } => {
+            let items: Vec<Value> = objects.iter().map(api::Object::value).collect();
+            (
+                code,
+                json!({"items": items, "metadata": {"resourceVersion": revision.to_string(), "continue": continue_token}}),
+            )
+        }
+        _ => (code, Value::Null),
+    }
+}
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+#[tokio::test]
+async fn an_object_is_created_read_changed_and_deleted() {
+    let c = cluster().await;
+    let (code, made) = c.post(MAPS, json!({"metadata": {"name": "a", "labels": {"x": "y"}}, "data": {"k": "v"}})).await;
+    assert_eq!(code, 201);
+    assert_eq!((&made["kind"], &made["apiVersion"]), (&json!("ConfigMap"), &json!("v1")));
+    assert_eq!(made["metadata"]["creationTimestamp"], "2026-09-21T14:13:20Z");
+    assert_eq!(made["metadata"]["uid"].as_str().unwrap().len(), 36);
+    let (code, again) = c.post(MAPS, json!({"metadata": {"name": "a"}})).await;
+    assert_eq!((code, &again["reason"]), (409, &json!("AlreadyExists")));
+    assert_eq!(again["message"], "configmaps \"a\" already exists");
+    let path = format!("{MAPS}/a");
+    assert_eq!(c.get(&path).await, (200, made.clone()));
+    // An update that names an old revision, one that changes nothing, one that does.
+    let mut next = made.clone();
+    next["data"]["k"] = json!("w");
+    let (code, changed) = c.put(&path, next.clone()).await;
+    assert_eq!(code, 200);
+    assert_ne!(changed["metadata"]["resourceVersion"], made["metadata"]["resourceVersion"]);
+    let (code, conflict) = c.put(&path, next).await;
+    let text = "Operation cannot be fulfilled on configmaps \"a\": the object has been modified; please apply your changes to the latest version and try again";
+    assert_eq!((code, conflict["message"].as_str().unwrap()), (409, text));
+    let before = c.server.revision();
+    assert_eq!(c.put(&path, changed.clone()).await, (200, changed));
+    assert_eq!(c.server.revision(), before);
+    let (code, gone) = c.delete(&path, json!({"preconditions": {"uid": "other"}})).await;
+    assert_eq!(code, 409, "{gone}");
+    let (code, gone) = c.delete(&path, Value::Null).await;
+    assert_eq!((code, &gone["status"], &gone["details"]["kind"]), (200, &json!("Success"), &json!("configmaps")));
+    assert_eq!(c.get(&path).await.1["message"], "configmaps \"a\" not found");
+}
+
+#[tokio::test]
+async fn generated_names_collide_no_longer_than_they_must() {
+    let c = cluster().await;
+    let (code, a) = c.post(MAPS, json!({"metadata": {"generateName": "x-"}})).await;
+    let (_, b) = c.post(MAPS, json!({"metadata": {"generateName": "x-"}})).await;
+    assert_eq!(code, 201);
+    let name = a["metadata"]["name"].as_str().unwrap();
+    assert!(name.starts_with("x-") && name.len() == 7, "{name}");
+    assert_ne!(a["metadata"]["name"], b["metadata"]["name"]);
+}
+
+#[tokio::test]
+async fn a_dry_run_answers_and_writes_nothing() {
+    let c = cluster().await;
+    let before = c.server.revision();
+    let (code, map) = c.post(&format!("{MAPS}?dryRun=All"), json!({"metadata": {"name": "a"}})).await;
+    assert_eq!((code, c.server.revision()), (201, before));
+    assert_eq!(map["metadata"].get("resourceVersion"), None);
+    assert_eq!(c.get(&format!("{MAPS}/a")).await.0, 404);
+    assert_eq!(c.post(&format!("{MAPS}?dryRun=Some"), json!({"metadata": {"name": "a"}})).await.0, 400);
+}
+
+#[tokio::test]
+async fn a_list_is_paged_from_one_snapshot() {
+    let c = cluster().await;
+    for name in ["a", "b", "c"] {
+        c.post(MAPS, json!({"metadata": {"name": name, "labels": {"l": name}}})).await;
+    }
+    let (_, first) = c.get(&format!("{MAPS}?limit=2")).await;
+    let names = |list: &Value| -> Vec<String> {
+        list["items"].as_array().unwrap().iter().map(|i| i["metadata"]["name"].as_str().unwrap().into()).collect()
+    };
+    assert_eq!(names(&first), ["a", "b"]);
+    c.post(MAPS, json!({"metadata": {"name": "d"}})).await;
+    let token = first["metadata"]["continue"].as_str().unwrap();
+    let (_, rest) = c.get(&format!("{MAPS}?limit=2&continue={token}")).await;
+    assert_eq!((names(&rest), &rest["metadata"]["continue"]), (vec!["c".to_string()], &json!("")));
+    assert_eq!(rest["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
+    assert_eq!(names(&c.get(&format!("{MAPS}?labelSelector=l%20in%20(a,c)")).await.1), ["a", "c"]);
+    assert_eq!(names(&c.get(&format!("{MAPS}?fieldSelector=metadata.name=b")).await.1), ["b"]);
+    let revision = first["metadata"]["resourceVersion"].as_str().unwrap();
+    let exact = format!("{MAPS}?resourceVersion={revision}&resourceVersionMatch=Exact");
+    assert_eq!(names(&c.get(&exact).await.1), ["a", "b", "c"]);
+    // History is gone: 410, with a token that goes on at the newest revision.
+    c.server.0.store.compact(c.server.0.store.revision());
+    let (code, gone) = c.get(&format!("{MAPS}?limit=2&continue={token}")).await;
+    assert_eq!((code, &gone["reason"]), (410, &json!("Expired")));
+    let token = gone["metadata"]["continue"].as_str().unwrap();
+    assert_eq!(names(&c.get(&format!("{MAPS}?continue={token}")).await.1), ["c", "d"]);
+}
+
+#[tokio::test]
+async fn a_watch_tells_what_begins_and_ceases_to_match() {
+    let c = cluster().await;
+    let (_, made) = c.post(MAPS, json!({"metadata": {"name": "a", "labels": {"on": "1"}}})).await;
+    let response = c.raw(&c.admin, Method::GET, &format!("{MAPS}?watch=1&labelSelector=on"), "", "").await;
+    let Body::Events(mut events) = response.body else { panic!("no events") };
+    let first = events.next().await.unwrap();
+    assert!(matches!(&first, api::WatchEvent::Added(o) if o.meta().name == "a"), "{first:?}");
+    let path = format!("{MAPS}/a");
+    c.patch(&path, "application/merge-patch+json", json!({"metadata": {"labels": {"on": null}}})).await;
+    let (_, back) = c.patch(&path, "application/merge-patch+json", json!({"metadata": {"labels": {"on": "2"}}})).await;
+    c.patch(&path, "application/merge-patch+json", json!({"data": {"k": "v"}})).await;
+    c.delete(&path, Value::Null).await;
+    let second = events.next().await.unwrap();
+    let api::WatchEvent::Deleted(last) = &second else { panic!("{second:?}") };
+    assert_eq!(last.meta().labels["on"], "1");
+    assert!(last.revision() > made["metadata"]["resourceVersion"].as_str().unwrap().parse::<u64>().unwrap());
+    let third = events.next().await.unwrap();
+    assert!(
+        matches!(&third, api::WatchEvent::Added(o) if o.meta().resource_version == back["metadata"]["resourceVersion"].as_str().unwrap())
+    );
+    assert!(matches!(events.next().await.unwrap(), api::WatchEvent::Modified(_)));
+    assert!(matches!(events.next().await.unwrap(), api::WatchEvent::Deleted(_)));
+}
+
+#[tokio::test]
+async fn a_watch_after_a_forgotten_revision_says_so() {
+    let c = cluster().await;
+    c.post(MAPS, json!({"metadata": {"name": "a"}})).await;
+    c.server.0.store.compact(c.server.0.store.revision());
+    let response = c.raw(&c.admin, Method::GET, &format!("{MAPS}?watch=1&resourceVersion=1"), "", "").await;
+    let Body::Events(mut events) = response.body else { panic!("no events") };
+    let api::WatchEvent::Error(status) = events.next().await.unwrap() else { panic!("no error") };
+    assert_eq!(status.code, 410);
+    assert!(events.next().await.is_none());
+    let streaming =
+        format!("{MAPS}?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true");
+    let Body::Events(mut events) = c.raw(&c.admin, Method::GET, &streaming, "", "").await.body else { panic!() };
+    assert!(matches!(events.next().await.unwrap(), api::WatchEvent::Added(_)));
+    assert!(matches!(events.next().await.unwrap(), api::WatchEvent::Bookmark { initial_events_end: true, .. }));
+}
+
+#[tokio::test]
+async fn a_pod_is_completed_bound_once_and_ended_in_two_steps() {
+    let c = cluster().await;
+    c.account("default").await;
+    let pod = c.pod("p").await;
+    assert_eq!(pod["spec"]["serviceAccountName"], "default");
+    assert_eq!(pod["spec"]["priority"], 0);
+    assert_eq!(pod["spec"]["tolerations"].as_array().unwrap().len(), 2);
+    let volume = pod["spec"]["volumes"][0]["name"].as_str().unwrap();
+    assert!(volume.starts_with("kube-api-access-") && volume.len() == 21, "{volume}");
+    assert_eq!(pod["spec"]["containers"][0]["volumeMounts"][0]["name"], volume);
+    assert_eq!(pod["status"]["phase"], "Pending");
+    let path = "/api/v1/namespaces/default/pods/p";
+    let binding = |node: &str| json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "p"}, "target": {"kind": "Node", "name": node}});
+    let (code, status) = c.post(&format!("{path}/binding"), binding("n1")).await;
+    assert_eq!((code, &status["status"]), (201, &json!("Success")), "{status}");
+    let (code, status) = c.post(&format!("{path}/binding"), binding("n2")).await;
+    let text = "Operation cannot be fulfilled on pods/binding \"p\": pod p is already assigned to node \"n1\"";
+    assert_eq!((code, status["message"].as_str().unwrap()), (409, text));
+    let (_, bound) = c.get(path).await;
+    assert_eq!(
+        (&bound["spec"]["nodeName"], &bound["status"]["conditions"][0]["type"]),
+        (&json!("n1"), &json!("PodScheduled"))
+    );
+    let (code, ending) = c.delete(path, Value::Null).await;
+    assert_eq!((code, &ending["metadata"]["deletionGracePeriodSeconds"]), (200, &json!(30)));
+    let Body::Events(mut events) = c.raw(&c.admin, Method::GET, "/api/v1/pods?watch=1", "", "").await.body else {
+        panic!()
+    };
+    events.next().await.unwrap();
+    let uid = &ending["metadata"]["uid"];
+    let (code, _) = c.delete(path, json!({"gracePeriodSeconds": 0, "preconditions": {"uid": uid}})).await;
+    assert_eq!(code, 200);
+    let api::WatchEvent::Modified(marked) = events.next().await.unwrap() else { panic!() };
+    assert_eq!(marked.meta().deletion_grace_period_seconds, Some(0));
+    assert!(matches!(events.next().await.unwrap(), api::WatchEvent::Deleted(_)));
+    assert_eq!(c.get(path).await.0, 404);
+}
+
+#[tokio::test]
+async fn nothing_is_created_where_there_is_no_namespace_or_one_that_ends() {
+    let c = cluster().await;
+    let map = json!({"metadata": {"name": "a"}});
+    let (code, status) = c.post("/api/v1/namespaces/nowhere/configmaps", map.clone()).await;
+    assert_eq!((code, status["message"].as_str().unwrap()), (404, "namespaces \"nowhere\" not found"));
+    c.post("/api/v1/namespaces", json!({"metadata": {"name": "n"}})).await;
+    let (code, space) = c.delete("/api/v1/namespaces/n", Value::Null).await;
+    assert_eq!((code, &space["status"]["phase"]), (200, &json!("Terminating")));
+    let (code, status) = c.post("/api/v1/namespaces/n/configmaps", map).await;
+    let text =
+        "configmaps \"a\" is forbidden: unable to create new content in namespace n because it is being terminated";
+    assert_eq!((code, status["message"].as_str().unwrap()), (403, text));
+    let mut space = space;
+    space["spec"]["finalizers"] = json!([]);
+    let (code, _) = c.put("/api/v1/namespaces/n/finalize", space).await;
+    assert_eq!((code, c.get("/api/v1/namespaces/n").await.0), (200, 404));
+    let (code, status) = c.delete("/api/v1/namespaces/default", Value::Null).await;
+    assert_eq!(
+        (code, status["message"].as_str().unwrap()),
+        (403, "namespaces \"default\" is forbidden: this namespace may not be deleted")
+    );
+}
+
+#[tokio::test]
+async fn a_token_speaks_for_its_account_until_its_pod_is_gone() {
+    let c = cluster().await;
+    c.account("default").await;
+    let pod = c.pod("p").await;
+    let request = json!({"spec": {"audiences": [], "expirationSeconds": 3607, "boundObjectRef":
+        {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": pod["metadata"]["uid"]}}});
+    let (code, made) = c.post("/api/v1/namespaces/default/serviceaccounts/default/token", request).await;
+    assert_eq!(code, 201, "{made}");
+    let token = &made["status"]["token"];
+    let review = json!({"spec": {"token": token}});
+    let (_, answer) = c.post("/apis/authentication.k8s.io/v1/tokenreviews", review.clone()).await;
+    assert_eq!(answer["status"]["user"]["username"], "system:serviceaccount:default:default", "{answer}");
+    assert_eq!(answer["status"]["user"]["extra"]["authentication.kubernetes.io/pod-name"], json!(["p"]));
+    // Past the hour it asked for, well within the year it was given.
+    c.clock.fetch_add(7200, Ordering::SeqCst);
+    let (_, answer) = c.post("/apis/authentication.k8s.io/v1/tokenreviews", review.clone()).await;
+    assert_eq!(answer["status"]["authenticated"], true);
+    c.delete("/api/v1/namespaces/default/pods/p", Value::Null).await;
+    let (_, answer) = c.post("/apis/authentication.k8s.io/v1/tokenreviews", review).await;
+    assert_eq!(answer["status"]["authenticated"], false);
+}
+
+#[tokio::test]
+async fn what_nobody_granted_is_refused() {
+    let c = cluster().await;
+    let account = Identity::authenticated("system:serviceaccount:a:b", "", vec![]);
+    let (code, status) = read(c.raw(&account, Method::GET, "/api/v1/namespaces/y/pods", "", "").await);
+    let text = "pods is forbidden: User \"system:serviceaccount:a:b\" cannot list resource \"pods\" in API group \"\" in the namespace \"y\"";
+    assert_eq!((code, status["message"].as_str().unwrap()), (403, text));
+    let (code, review) = c
+        .post(
+            "/apis/authorization.k8s.io/v1/subjectaccessreviews",
+            json!({"spec": {"user": "u",
+        "groups": ["system:masters"], "resourceAttributes": {"verb": "get", "resource": "pods"}}}),
+        )
+        .await;
+    assert_eq!((code, &review["status"]["allowed"]), (201, &json!(true)));
+}
+
+#[tokio::test]
+async fn events_are_served_in_both_groups() {
+    let c = cluster().await;
+    let event = json!({"metadata": {"name": "e"}, "involvedObject": {"kind": "Pod", "name": "p", "namespace": "default"},
+        "reason": "Started", "message": "hello", "type": "Normal", "firstTimestamp": "2026-01-01T00:00:00Z"});
+    let (code, _) = c.post("/api/v1/namespaces/default/events", event).await;
+    assert_eq!(code, 201);
+    let (_, other) = c.get("/apis/events.k8s.io/v1/namespaces/default/events/e").await;
+    assert_eq!((&other["apiVersion"], &other["note"]), (&json!("events.k8s.io/v1"), &json!("hello")));
+}
+
+#[tokio::test]
+async fn tables_carry_cells_and_metadata() {
+    let c = cluster().await;
+    let request = Request::get("/api/v1/namespaces")
+        .header("accept", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json");
+    let (code, table) = read(c.server.handle(&c.admin, request.body(Default::default()).unwrap()).await);
+    assert_eq!((code, &table["kind"]), (200, &json!("Table")));
+    assert_eq!(table["rows"][0]["cells"], json!(["default", "Active", "0s"]));
+    assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
+}

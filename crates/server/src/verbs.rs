@@ -1,0 +1,208 @@
+//! One generic set of verbs over the kind table: what a request asks for, and who answers it.
+//!
+//! `perform` finds the row, the verb and the subresource, asks `authorize`, and calls one function
+//! per verb. Nothing here knows a kind by name; what is special to one stands in `subresources`.
+
+use api::kind::Context;
+use api::{Kind, Reason, Status};
+use bytes::Bytes;
+use http::{HeaderMap, Method, header};
+use serde_json::Value;
+
+use crate::Server;
+use crate::answer::Reply;
+use crate::authorize::Attributes;
+use crate::identity::Identity;
+use crate::rendition::Served;
+use crate::route::{Query, Target};
+
+/// PUT and PATCH: the next version of an object.
+pub mod change;
+/// POST of an object.
+pub mod create;
+/// DELETE of one object or a collection.
+pub mod delete;
+/// Which objects a list or watch is about.
+pub mod filter;
+/// GET of one object or a list.
+pub mod read;
+/// GET with `watch`.
+pub mod watch;
+
+/// One request about a resource.
+pub struct Call<'a> {
+    pub server: &'a Server,
+    pub identity: &'a Identity,
+    pub served: Served,
+    pub target: &'a Target,
+    pub method: &'a Method,
+    pub query: &'a Query,
+    pub headers: &'a HeaderMap,
+    pub body: Bytes,
+    /// The path and query as they came in: what a proxy forwards.
+    pub uri: &'a http::Uri,
+}
+
+/// Serves a request about a resource.
+pub async fn perform(call: Call<'_>) -> Result<Reply, Status> {
+    let verb = verb_of(call.method, call.target, call.query);
+    let subresource = match call.target.subresource.as_str() {
+        "" => None,
+        name => Some(call.kind().subresources.iter().find(|s| s.name == name).ok_or_else(no_such_resource)?),
+    };
+    let known = subresource.map_or(call.kind().verbs, |s| s.verbs);
+    if call.target.namespace.is_empty() && call.kind().namespaced && !call.target.name.is_empty() {
+        return Err(no_such_resource());
+    }
+    if !known.contains(&verb) {
+        return Err(method_not_allowed());
+    }
+    call.authorize(verb)?;
+    match subresource {
+        Some(subresource) => crate::subresources::perform(call, verb, subresource).await,
+        None => match verb {
+            "get" => read::get(call).await,
+            "list" => read::list(call).await,
+            "watch" => watch::watch(call).await,
+            "create" => create::create(call).await,
+            "update" => change::update(call, "").await,
+            "patch" => change::patch(call, "").await,
+            "delete" => delete::delete(call).await,
+            "deletecollection" => delete::delete_collection(call).await,
+            _ => Err(method_not_allowed()),
+        },
+    }
+}
+
+/// The API's verb for a method (request/requestinfo.go).
+pub fn verb_of(method: &Method, target: &Target, query: &Query) -> &'static str {
+    let collection = target.name.is_empty();
+    match method.as_str() {
+        "POST" => "create",
+        "GET" | "HEAD" if target.watch_prefix || (query.flag("watch") && target.subresource.is_empty()) => "watch",
+        "GET" | "HEAD" if collection => "list",
+        "GET" | "HEAD" => "get",
+        "PUT" => "update",
+        "PATCH" => "patch",
+        "DELETE" if collection => "deletecollection",
+        "DELETE" => "delete",
+        _ => "",
+    }
+}
+
+pub fn no_such_resource() -> Status {
+    Status::new(Reason::NotFound, "the server could not find the requested resource")
+}
+
+pub fn method_not_allowed() -> Status {
+    Status::new(Reason::MethodNotAllowed, "the server does not allow this method on the requested resource")
+}
+
+impl Call<'_> {
+    pub fn kind(&self) -> &'static Kind {
+        self.served.kind
+    }
+
+    pub fn name(&self) -> &str {
+        &self.target.name
+    }
+
+    /// The namespace of the object, empty for cluster-scoped kinds.
+    pub fn namespace(&self) -> &str {
+        if self.kind().namespaced { &self.target.namespace } else { "" }
+    }
+
+    pub fn key(&self, name: &str) -> store::Key {
+        crate::records::key(self.kind(), self.namespace(), name)
+    }
+
+    pub fn attributes(&self, verb: &str) -> Attributes {
+        Attributes {
+            verb: verb.into(),
+            group: self.target.group.clone(),
+            version: self.target.version.clone(),
+            resource: self.target.resource.clone(),
+            subresource: self.target.subresource.clone(),
+            namespace: self.target.namespace.clone(),
+            name: self.target.name.clone(),
+            path: String::new(),
+            fields: self.query.get("fieldSelector").into(),
+        }
+    }
+
+    pub fn authorize(&self, verb: &str) -> Result<(), Status> {
+        self.server.authorize(self.identity, &self.attributes(verb))
+    }
+
+    pub fn context(&self, subresource: &str) -> Context {
+        Context {
+            now: self.server.now(),
+            api_version: self.served.api_version(),
+            subresource: subresource.into(),
+            allow_privileged: self.server.0.config.allow_privileged,
+        }
+    }
+
+    /// `dryRun=All`; any other value is refused.
+    pub fn dry_run(&self) -> Result<bool, Status> {
+        dry_run(self.query.all("dryRun"))
+    }
+
+    /// Who writes: `fieldManager`, else the start of the User-Agent (handlers/create.go managerOrUserAgent).
+    pub fn manager(&self) -> Result<String, Status> {
+        let manager = self.query.get("fieldManager");
+        if manager.len() > 128 {
+            return Err(Status::bad_request("metadata.fieldManager: Too long: may not be more than 128 bytes"));
+        }
+        if !manager.is_empty() {
+            return Ok(manager.into());
+        }
+        let agent = self.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or("unknown");
+        let name = agent.split('/').next().unwrap_or_default();
+        Ok(name.chars().filter(|c| c.is_ascii_graphic()).take(128).collect())
+    }
+
+    pub fn content_type(&self) -> &str {
+        self.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("application/json")
+    }
+
+    pub fn not_found(&self, name: &str) -> Status {
+        Status::not_found(self.served.group(), self.kind().plural, name)
+    }
+
+    pub fn conflict(&self, name: &str, why: &str) -> Status {
+        Status::conflict(self.served.group(), self.kind().plural, name, why)
+    }
+
+    /// A stored object in the version of the request.
+    pub fn from_stored(&self, object: &Value) -> Value {
+        let mut object = object.clone();
+        if let Some(version) = self.served.version {
+            (version.from_stored)(&mut object);
+            object["apiVersion"] = self.served.api_version().into();
+        }
+        object
+    }
+
+    /// An object of a further version in the stored one.
+    pub fn to_stored(&self, object: &mut Value) {
+        if let Some(version) = self.served.version {
+            (version.to_stored)(object);
+            object["apiVersion"] = self.kind().api_version().into();
+        }
+    }
+}
+
+pub fn dry_run<'a>(values: impl Iterator<Item = &'a str>) -> Result<bool, Status> {
+    let mut asked = false;
+    for value in values {
+        match value {
+            "All" => asked = true,
+            other => {
+                let message = format!("dryRun: Unsupported value: {other:?}: supported values: \"All\"");
+                return Err(Status::bad_request(message));
+            }
+        }
+    }
+    Ok(asked)
+}

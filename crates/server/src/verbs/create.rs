@@ -1,0 +1,175 @@
+//! POST of an object: decode, prepare, default, admit, validate, write.
+
+use api::Status;
+use api::decode::{self, FieldValidation};
+use http::StatusCode;
+use serde_json::{Value, json};
+use store::{Entry, Error, Expect, Revision};
+
+use crate::admission::{self, Ask, Operation};
+use crate::answer::{Payload, Reply};
+use crate::rendition::Rendition;
+use crate::verbs::Call;
+use crate::{managed, tokens, write};
+
+/// Tries to find a free generated name (registry/generic/registry/store.go).
+const NAME_TRIES: usize = 8;
+
+pub async fn create(call: Call<'_>) -> Result<Reply, Status> {
+    let dry_run = call.dry_run()?;
+    let manager = call.manager()?;
+    let decoded = decode::decode(&call.body, call.content_type(), call.served.schema(), validation(&call)?)?;
+    let mut object = decoded.value;
+    check_kind(&call, &object)?;
+    let mut warnings = decoded.warnings;
+    place(&call, &mut object)?;
+    call.to_stored(&mut object);
+    let entry = insert(&call, object, Some(&manager), dry_run, &mut warnings).await?;
+    let rendition = match dry_run {
+        true => std::sync::Arc::new(Rendition::new(entry)),
+        false => call.server.0.renditions.of(&entry),
+    };
+    let payload = Payload::Object { served: call.served, rendition };
+    Ok(Reply::new(StatusCode::CREATED, payload).warned(warnings))
+}
+
+/// Writes a decoded object in its stored form for the first time.
+pub async fn insert(
+    call: &Call<'_>,
+    mut object: Value,
+    manager: Option<&str>,
+    dry_run: bool,
+    warnings: &mut Vec<String>,
+) -> Result<Entry, Status> {
+    let entropy = &call.server.0.config.entropy;
+    let prefix = write::text(&object, "generateName").to_string();
+    let generated = write::text(&object, "name").is_empty() && !prefix.is_empty();
+    let context = call.context("");
+    let metadata = write::metadata(&mut object);
+    for field in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
+        metadata.remove(field);
+    }
+    if !call.kind().namespaced {
+        metadata.remove("namespace");
+    }
+    metadata.insert("uid".into(), tokens::uuid(entropy).into());
+    metadata.insert("creationTimestamp".into(), context.now.clone().into());
+    if generated {
+        metadata.insert("name".into(), write::generated(&prefix, entropy).into());
+    }
+    (call.kind().hooks.prepare)(&mut object, None, &context);
+    api::schema::default(call.kind().schema, &mut object);
+    (call.kind().hooks.default)(&mut object);
+    if let Some(manager) = manager {
+        managed::update(&mut object, None, manager, call, "");
+    }
+    let base = object;
+    for attempt in 1.. {
+        let mut object = base.clone();
+        if attempt > 1 && generated {
+            object["metadata"]["name"] = write::generated(&prefix, entropy).into();
+        }
+        let ask = Ask { call, operation: Operation::Create, subresource: "", old: None };
+        let outcome = admission::admit(&ask, &mut object)?;
+        let name = write::text(&object, "name").to_string();
+        let errors = (call.kind().hooks.validate)(&object, None, &context);
+        if !errors.is_empty() {
+            return Err(Status::invalid(call.served.group(), call.kind().kind, &name, &errors));
+        }
+        if attempt == 1 {
+            warnings.extend((call.kind().hooks.warnings)(&object, None));
+            warnings.extend(outcome.warnings);
+        }
+        let key = call.key(&name);
+        let store = &call.server.0.store;
+        if dry_run {
+            if store.get(key.as_str()).is_some() {
+                return Err(Status::already_exists(call.served.group(), call.kind().plural, &name));
+            }
+            return Ok(unwritten(key, &object));
+        }
+        let mut steps = vec![write::put(call.kind(), key.clone(), Expect::Absent, &object)?];
+        steps.extend(outcome.claims);
+        match store.write(steps).await {
+            Ok(written) => return Ok(write::first(written)),
+            Err(Error::Conflict { key: at, .. }) if at == key => {
+                if !generated {
+                    return Err(Status::already_exists(call.served.group(), call.kind().plural, &name));
+                }
+                if attempt >= NAME_TRIES {
+                    let mut status = Status::already_exists(call.served.group(), call.kind().plural, &name);
+                    status.message += ", the server was not able to generate a unique name for the object";
+                    return Err(status);
+                }
+            }
+            // What admission relied on has changed meanwhile: decide again.
+            Err(Error::Conflict { .. }) if attempt < NAME_TRIES => {}
+            Err(e) => return Err(write::failed(&e)),
+        }
+    }
+    unreachable!("the loop returns")
+}
+
+/// `fieldValidation` of the query.
+pub fn validation(call: &Call<'_>) -> Result<FieldValidation, Status> {
+    let text = call.query.get("fieldValidation");
+    FieldValidation::parse(text).ok_or_else(|| {
+        let supported = "supported values: \"Ignore\", \"Warn\", \"Strict\"";
+        Status::bad_request(format!("fieldValidation: Unsupported value: {text:?}: {supported}"))
+    })
+}
+
+/// The body must be what the path says (handlers/create.go).
+pub fn check_kind(call: &Call<'_>, object: &Value) -> Result<(), Status> {
+    let (api_version, kind) = (object["apiVersion"].as_str().unwrap_or(""), object["kind"].as_str().unwrap_or(""));
+    let want = call.served.api_version();
+    let same = (kind.is_empty() || kind == call.kind().kind) && (api_version.is_empty() || api_version == want);
+    if same {
+        return Ok(());
+    }
+    let message = format!(
+        "{} in version {:?} cannot be handled as a {}",
+        kind,
+        api_version.rsplit('/').next().unwrap_or(""),
+        call.kind().kind
+    );
+    let message = match kind == call.kind().kind {
+        true => format!("the API version in the data ({api_version}) does not match the expected API version ({want})"),
+        false => message,
+    };
+    Err(Status::bad_request(message))
+}
+
+/// Kind, apiVersion and namespace as the path says them.
+pub fn place(call: &Call<'_>, object: &mut Value) -> Result<(), Status> {
+    object["apiVersion"] = json!(call.served.api_version());
+    object["kind"] = json!(call.kind().kind);
+    let namespace = call.namespace().to_string();
+    let metadata = write::metadata(object);
+    if call.kind().namespaced {
+        let given = metadata.get("namespace").and_then(Value::as_str).unwrap_or("");
+        if namespace.is_empty() {
+            // POST over all namespaces.
+            return Err(Status::bad_request("an empty namespace may not be set during creation"));
+        }
+        if !given.is_empty() && given != namespace {
+            let message = "the namespace of the provided object does not match the namespace sent on the request";
+            return Err(Status::bad_request(message));
+        }
+        metadata.insert("namespace".into(), namespace.into());
+    }
+    Ok(())
+}
+
+/// What a dry run answers with: an entry that is nowhere.
+pub fn unwritten(key: store::Key, object: &Value) -> Entry {
+    let mut object = object.clone();
+    let revision = write::text(&object, "resourceVersion").to_string();
+    if revision.is_empty() {
+        write::metadata(&mut object).remove("resourceVersion");
+        let bytes = serde_json::to_vec(&object).expect("a tree is written to memory");
+        return Entry { key, revision: Revision(0), created: Revision(0), bytes: bytes.into() };
+    }
+    let bytes = crate::encode::joined(&object, &revision);
+    Entry { key, revision: Revision(0), created: Revision(0), bytes }
+}

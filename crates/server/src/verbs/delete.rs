@@ -1,0 +1,360 @@
+//! DELETE of one object or a collection: preconditions, grace, finalizers, then gone.
+//!
+//! Matches apiserver pkg/registry/rest/delete.go and generic/registry/store.go: a pod records its
+//! grace first, finalizers hold any object, a namespace is emptied before it goes.
+
+use api::kind::DeleteStrategy;
+use api::{Kind, Status};
+use http::StatusCode;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use store::{Entry, Error, Expect};
+
+use crate::admission::{self, Ask, Operation};
+use crate::answer::{Page, Payload, Reply};
+use crate::rendition::Rendition;
+use crate::verbs::filter::Filter;
+use crate::verbs::{Call, create, dry_run};
+use crate::{records, write};
+
+/// Kinds that answer a DELETE with the object and not with a Status (ReturnDeletedObject).
+const RETURNED: &[&str] = &[
+    "persistentvolumeclaims",
+    "persistentvolumes",
+    "pods",
+    "podtemplates",
+    "resourcequotas",
+    "serviceaccounts",
+    "services",
+];
+
+/// `DeleteOptions`, from the body or the query.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Options {
+    pub grace: Option<i64>,
+    pub uid: Option<String>,
+    pub revision: Option<String>,
+    pub propagation: Option<Propagation>,
+    pub dry_run: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Propagation {
+    Orphan,
+    Background,
+    Foreground,
+}
+
+/// What became of the object.
+pub enum Deleted {
+    /// It is still there: it ends gracefully, or finalizers hold it.
+    Pending(Entry),
+    Gone(Entry),
+}
+
+pub async fn delete(call: Call<'_>) -> Result<Reply, Status> {
+    let options = Options::of(&call)?;
+    let deleted = remove(&call, call.name(), &options).await?;
+    let (entry, gone) = match deleted {
+        Deleted::Pending(entry) => (entry, false),
+        Deleted::Gone(entry) => (entry, true),
+    };
+    if gone && !RETURNED.contains(&call.kind().plural) {
+        let uid = serde_json::from_slice::<Value>(&entry.bytes).ok().map(|o| o["metadata"]["uid"].clone());
+        let mut details = json!({"name": call.name(), "kind": call.kind().plural, "uid": uid});
+        if !call.served.group().is_empty() {
+            details["group"] = call.served.group().into();
+        }
+        let status =
+            json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details});
+        return Ok(Reply::ok(status));
+    }
+    let rendition = std::sync::Arc::new(Rendition::new(entry));
+    Ok(Reply::new(StatusCode::OK, Payload::Object { served: call.served, rendition }))
+}
+
+/// Deletes what the selectors match, and answers with the list of it.
+pub async fn delete_collection(call: Call<'_>) -> Result<Reply, Status> {
+    let options = Options::of(&call)?;
+    let filter = Filter::of(&call)?;
+    let prefix = records::prefix(call.kind(), call.namespace());
+    let page = call.server.0.store.list(&prefix, None, usize::MAX, None).map_err(|e| write::failed(&e))?;
+    let mut items = Vec::new();
+    for entry in page.entries {
+        let rendition = Rendition::new(entry);
+        if !filter.passes(&rendition) {
+            continue;
+        }
+        let Some(object) = rendition.object() else { continue };
+        let meta = object.meta().clone();
+        let target = crate::route::Target { namespace: meta.namespace, name: meta.name.clone(), ..call.target.clone() };
+        let one = Call { target: &target, body: call.body.clone(), ..call };
+        match remove(&one, &meta.name, &options).await {
+            Ok(Deleted::Pending(entry) | Deleted::Gone(entry)) => {
+                items.push(std::sync::Arc::new(Rendition::new(entry)))
+            }
+            // Somebody else was quicker.
+            Err(status) if status.code == 404 => {}
+            Err(status) => return Err(status),
+        }
+    }
+    let revision = page.revision.0;
+    let page = Page { served: call.served, items, revision, continue_token: String::new(), remaining: None };
+    Ok(Reply::new(StatusCode::OK, Payload::List(page)))
+}
+
+/// Deletes one object, in as many writes as its watchers must see.
+pub async fn remove(call: &Call<'_>, name: &str, options: &Options) -> Result<Deleted, Status> {
+    let key = call.key(name);
+    let store = &call.server.0.store;
+    loop {
+        let entry = store.get(key.as_str()).ok_or_else(|| call.not_found(name))?;
+        let mut object: Value = serde_json::from_slice(&entry.bytes).map_err(|e| Status::internal(e.to_string()))?;
+        check_preconditions(call, name, &object, options)?;
+        let ask = Ask { call, operation: Operation::Delete, subresource: "", old: Some(&object) };
+        admission::admit(&ask, &mut Value::Null)?;
+        let step = next(call.kind(), &mut object, options, (call.server.0.config.clock)());
+        let expect = Expect::At(entry.revision);
+        let (write, goes) = match step {
+            Next::Keep => return Ok(Deleted::Pending(entry)),
+            Next::Mark { then_gone } => (write::put(call.kind(), key.clone(), expect, &object)?, then_gone),
+            Next::Go => (write::delete(key.clone(), expect, &object), true),
+        };
+        if options.dry_run {
+            let entry = create::unwritten(key, &object);
+            return Ok(if goes { Deleted::Gone(entry) } else { Deleted::Pending(entry) });
+        }
+        let marked = matches!(step, Next::Mark { .. });
+        let written = match store.write(vec![write]).await {
+            Ok(written) => write::first(written),
+            Err(Error::Conflict { .. }) => continue,
+            Err(e) => return Err(write::failed(&e)),
+        };
+        if !goes {
+            return Ok(Deleted::Pending(written));
+        }
+        if !marked {
+            return Ok(Deleted::Gone(written));
+        }
+        // Watchers have seen it marked; now it goes. If somebody wrote in between, look again.
+        let last = write::delete(key.clone(), Expect::At(written.revision), &object);
+        match store.write(vec![last]).await {
+            Ok(written) => return Ok(Deleted::Gone(write::first(written))),
+            Err(Error::Conflict { .. }) => continue,
+            Err(e) => return Err(write::failed(&e)),
+        }
+    }
+}
+
+/// The next write of a deletion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing to write: it already ends at least as soon.
+    Keep,
+    /// Write the object with its deletion marks; `then_gone`: and delete it.
+    Mark {
+        then_gone: bool,
+    },
+    Go,
+}
+
+/// Decides, and sets the marks. Pure.
+pub fn next(kind: &Kind, object: &mut Value, options: &Options, now: Timestamp) -> Next {
+    let grace = options.grace.map(|g| if g < 0 { 1 } else { g });
+    let deleting = object["metadata"].get("deletionTimestamp").is_some();
+    let recorded = object["metadata"]["deletionGracePeriodSeconds"].as_i64();
+    if kind.delete == DeleteStrategy::Namespace {
+        return namespace(object, options, now);
+    }
+    let mut graceful = None;
+    if kind.delete == DeleteStrategy::Graceful {
+        match (deleting, recorded.unwrap_or(0)) {
+            // Marked before with nothing left to wait for.
+            (true, 0) => {}
+            (true, recorded) => match grace {
+                Some(grace) if grace < recorded => {
+                    let end =
+                        object["metadata"]["deletionTimestamp"].as_str().and_then(|t| t.parse().ok()).unwrap_or(now);
+                    mark(object, end - SignedDuration::from_secs(recorded) + SignedDuration::from_secs(grace), grace);
+                    graceful = Some(grace);
+                }
+                _ => return Next::Keep,
+            },
+            (false, _) => {
+                let grace = grace_of(object, grace);
+                mark(object, now + SignedDuration::from_secs(grace), grace);
+                count(object);
+                graceful = Some(grace);
+            }
+        }
+    }
+    let finalizers_changed = propagate(object, options.propagation);
+    let held = object["metadata"]["finalizers"].as_array().is_some_and(|f| !f.is_empty());
+    if let Some(grace) = graceful {
+        return Next::Mark { then_gone: grace == 0 && !held };
+    }
+    if !held {
+        return Next::Go;
+    }
+    if deleting && recorded == Some(0) && !finalizers_changed {
+        return Next::Keep;
+    }
+    if !deleting {
+        count(object);
+        mark(object, now, 0);
+    } else {
+        object["metadata"]["deletionGracePeriodSeconds"] = json!(0);
+    }
+    Next::Mark { then_gone: false }
+}
+
+/// A namespace is Terminating until it is empty and its finalizers are gone
+/// (pkg/registry/core/namespace/storage).
+fn namespace(object: &mut Value, options: &Options, now: Timestamp) -> Next {
+    if object["metadata"].get("deletionTimestamp").is_none() {
+        write::metadata(object).insert("deletionTimestamp".into(), seconds(now).into());
+        object["status"]["phase"] = json!("Terminating");
+        propagate(object, options.propagation);
+        return Next::Mark { then_gone: false };
+    }
+    let any = |list: &Value| list.as_array().is_some_and(|l| !l.is_empty());
+    if any(&object["spec"]["finalizers"]) || any(&object["metadata"]["finalizers"]) {
+        return Next::Keep;
+    }
+    Next::Go
+}
+
+/// Whether an update has taken away the last thing that held a deleted object
+/// (ShouldDeleteDuringUpdate).
+pub fn goes_with(kind: &Kind, object: &Value) -> bool {
+    let metadata = &object["metadata"];
+    let none = |list: &Value| list.as_array().is_none_or(Vec::is_empty);
+    metadata.get("deletionTimestamp").is_some()
+        && none(&metadata["finalizers"])
+        && metadata["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
+        && (kind.delete != DeleteStrategy::Namespace || none(&object["spec"]["finalizers"]))
+}
+
+/// A pod's grace at its first deletion (pkg/registry/core/pod/strategy.go CheckGracefulDelete).
+fn grace_of(pod: &Value, asked: Option<i64>) -> i64 {
+    let grace = asked.or(pod["spec"]["terminationGracePeriodSeconds"].as_i64()).unwrap_or(30);
+    let unscheduled = pod["spec"]["nodeName"].as_str().unwrap_or("").is_empty();
+    let ended = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+    match grace {
+        _ if unscheduled || ended => 0,
+        negative if negative < 0 => 1,
+        grace => grace,
+    }
+}
+
+fn mark(object: &mut Value, end: Timestamp, grace: i64) {
+    let metadata = write::metadata(object);
+    metadata.insert("deletionTimestamp".into(), seconds(end).into());
+    metadata.insert("deletionGracePeriodSeconds".into(), json!(grace));
+}
+
+/// The request for deletion counts as a change of the spec.
+fn count(object: &mut Value) {
+    if let Some(generation) = object["metadata"]["generation"].as_i64().filter(|g| *g > 0) {
+        object["metadata"]["generation"] = json!(generation + 1);
+    }
+}
+
+/// What happens to dependents is recorded as a finalizer, which the garbage collector takes away.
+fn propagate(object: &mut Value, propagation: Option<Propagation>) -> bool {
+    let Some(propagation) = propagation else { return false };
+    let finalizers = object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+    let mut wanted: Vec<Value> =
+        finalizers.iter().filter(|f| *f != "orphan" && *f != "foregroundDeletion").cloned().collect();
+    match propagation {
+        Propagation::Orphan => wanted.push(json!("orphan")),
+        Propagation::Foreground => wanted.push(json!("foregroundDeletion")),
+        Propagation::Background => {}
+    }
+    if wanted == finalizers {
+        return false;
+    }
+    match wanted.is_empty() {
+        true => write::metadata(object).remove("finalizers"),
+        false => write::metadata(object).insert("finalizers".into(), wanted.into()),
+    };
+    true
+}
+
+fn check_preconditions(call: &Call<'_>, name: &str, object: &Value, options: &Options) -> Result<(), Status> {
+    let (uid, revision) = (write::text(object, "uid"), write::text(object, "resourceVersion"));
+    if let Some(asked) = &options.uid
+        && asked != uid
+    {
+        let why = format!(
+            "the UID in the precondition ({asked}) does not match the UID in record ({uid}). The object might have been \
+             deleted and then recreated"
+        );
+        return Err(call.conflict(name, &why));
+    }
+    if let Some(asked) = &options.revision
+        && asked != revision
+    {
+        let why = format!(
+            "the ResourceVersion in the precondition ({asked}) does not match the ResourceVersion in record ({revision}). \
+             The object might have been modified"
+        );
+        return Err(call.conflict(name, &why));
+    }
+    Ok(())
+}
+
+/// RFC 3339 in whole seconds.
+pub fn seconds(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+impl Options {
+    /// The body wins over the query, as upstream has it.
+    pub fn of(call: &Call<'_>) -> Result<Options, Status> {
+        let body = match call.body.is_empty() {
+            true => Value::Null,
+            false => match api::decode::untyped(&call.body)? {
+                body @ Value::Object(_) => body,
+                _ => return Err(Status::bad_request("DeleteOptions must be an object")),
+            },
+        };
+        Options::read(&body, call)
+    }
+
+    fn read(body: &Value, call: &Call<'_>) -> Result<Options, Status> {
+        let query = |name| Some(call.query.get(name)).filter(|v| !v.is_empty() && body.is_null());
+        let number = |text: &str| {
+            text.parse::<i64>().map_err(|_| Status::bad_request(format!("invalid gracePeriodSeconds {text:?}")))
+        };
+        let grace = match query("gracePeriodSeconds") {
+            Some(text) => Some(number(text)?),
+            None => body["gracePeriodSeconds"].as_i64(),
+        };
+        let orphan = body["orphanDependents"].as_bool().or_else(|| query("orphanDependents").map(|v| v != "false"));
+        let policy = query("propagationPolicy").or(body["propagationPolicy"].as_str());
+        let propagation = match (policy, orphan) {
+            (Some("Orphan"), None) | (None, Some(true)) => Some(Propagation::Orphan),
+            (Some("Background"), None) | (None, Some(false)) => Some(Propagation::Background),
+            (Some("Foreground"), None) => Some(Propagation::Foreground),
+            (None, None) => None,
+            (Some(other), None) => {
+                let supported = &["Foreground", "Background", "Orphan", "nil"];
+                let error = api::FieldError::not_supported("propagationPolicy", &json!(other), supported);
+                return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &[error]));
+            }
+            (Some(_), Some(_)) => {
+                let detail = "orphanDependents and deletionPropagation cannot be both set";
+                let error = api::FieldError::invalid("propagationPolicy", &json!(policy), detail);
+                return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &[error]));
+            }
+        };
+        let listed = body["dryRun"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let dry_run = dry_run(call.query.all("dryRun").chain(listed))?;
+        let text = |field: &str| body["preconditions"][field].as_str().map(String::from);
+        Ok(Options { grace, uid: text("uid"), revision: text("resourceVersion"), propagation, dry_run })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,224 @@
+//! GET with `watch`: every change after a revision, in order, once; or Expired.
+//!
+//! A watch without a revision starts with what is there. Objects that begin or cease to match the
+//! selectors appear as ADDED or DELETED (storage/cacher/cache_watcher.go). Bookmarks tell how far a
+//! quiet watch has come. A reader that is too slow is cut off by the store; it lists again.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{Reason, Status};
+use bytes::Bytes;
+use http::StatusCode;
+use serde_json::json;
+use store::{Change, Error, Revision, Watch};
+use tokio::time::Instant;
+
+use crate::answer::{Payload, Reply};
+use crate::rendition::{Happened, Rendition, Served};
+use crate::verbs::Call;
+use crate::verbs::filter::Filter;
+use crate::verbs::read::revision_of;
+use crate::{Server, encode, records};
+
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// Upstream's --min-request-timeout; a client's own timeoutSeconds comes first.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1800);
+
+/// A watch under way.
+pub struct Watching {
+    server: Server,
+    pub served: Served,
+    filter: Filter,
+    initial: VecDeque<Arc<Rendition>>,
+    /// A bookmark with the annotation that ends the initial events is due.
+    initial_end: bool,
+    bookmarks: bool,
+    watch: Result<Watch, Option<Status>>,
+    /// A revision that the watch waits for before it starts: not yet written.
+    ahead: Option<(String, Revision)>,
+    start: Revision,
+    bookmarked: Revision,
+    next_bookmark: Instant,
+    deadline: Instant,
+    stopped: tokio::sync::watch::Receiver<bool>,
+}
+
+/// What a watch tells.
+pub enum Told {
+    /// `spliced` holds the object's bytes where they are no stored version: the last that matched.
+    Object {
+        happened: Happened,
+        rendition: Arc<Rendition>,
+        spliced: Option<Bytes>,
+    },
+    Bookmark {
+        revision: u64,
+        initial_events_end: bool,
+    },
+    Error(Status),
+}
+
+pub async fn watch(call: Call<'_>) -> Result<Reply, Status> {
+    let filter = Filter::of(&call)?;
+    let prefix = records::prefix(call.kind(), call.namespace());
+    let version = call.query.get("resourceVersion");
+    let asked = revision_of(version)?;
+    let initial_events = send_initial_events(&call)?;
+    let store = &call.server.0.store;
+    let (mut initial, mut start, mut ahead) = (VecDeque::new(), asked.unwrap_or_default(), None);
+    let listed = initial_events || (asked.is_none() && !call.query.all("sendInitialEvents").any(|v| v == "false"));
+    if listed {
+        if let Some(asked) = asked {
+            let _ = tokio::time::timeout(Duration::from_secs(3), store.reached(asked)).await;
+        }
+        let page = store.list(&prefix, None, usize::MAX, None).map_err(|e| crate::write::failed(&e))?;
+        start = page.revision;
+        let all = page.entries.iter().map(|entry| call.server.0.renditions.of(entry));
+        initial = all.filter(|item| filter.passes(item)).collect();
+    } else if asked.is_none() {
+        start = store.revision();
+    }
+    let watch = match store.watch(&prefix, start) {
+        Ok(watch) => Ok(watch),
+        // Somebody saw a revision that is not written here yet: it will be.
+        Err(Error::Future { .. }) => {
+            ahead = Some((prefix, start));
+            Err(None)
+        }
+        Err(Error::Compacted { horizon }) => Err(Some(too_old(start, horizon))),
+        Err(other) => return Err(crate::write::failed(&other)),
+    };
+    let timeout = call.query.get("timeoutSeconds").parse().map(Duration::from_secs).unwrap_or(DEFAULT_TIMEOUT);
+    let timeout = if timeout.is_zero() { DEFAULT_TIMEOUT } else { timeout };
+    let now = Instant::now();
+    Ok(Reply::new(
+        StatusCode::OK,
+        Payload::Watch(Watching {
+            server: call.server.clone(),
+            served: call.served,
+            filter,
+            initial,
+            initial_end: initial_events,
+            bookmarks: call.query.flag("allowWatchBookmarks"),
+            watch,
+            ahead,
+            start,
+            bookmarked: start,
+            next_bookmark: now + BOOKMARK_EVERY,
+            deadline: now + timeout,
+            stopped: call.server.0.stopped.subscribe(),
+        }),
+    ))
+}
+
+/// `sendInitialEvents`, and what must come with it (apis/meta/internalversion/validation).
+fn send_initial_events(call: &Call<'_>) -> Result<bool, Status> {
+    let given = call.query.all("sendInitialEvents").next().is_some();
+    let matching = call.query.get("resourceVersionMatch");
+    let forbidden = |detail: &str| {
+        let error = api::FieldError::forbidden("resourceVersionMatch", detail);
+        Err(Status::invalid("meta.k8s.io", "ListOptions", "", &[error]))
+    };
+    if given && matching != "NotOlderThan" {
+        return forbidden("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+    }
+    if !given && !matching.is_empty() {
+        return forbidden("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+    }
+    Ok(call.query.flag("sendInitialEvents"))
+}
+
+fn too_old(asked: Revision, horizon: Revision) -> Status {
+    Status::new(Reason::Expired, format!("too old resource version: {} ({})", asked.0, horizon.0))
+}
+
+impl Watching {
+    /// What comes next; None ends the watch. Nothing is lost if the caller stops waiting.
+    pub async fn next(&mut self) -> Option<Told> {
+        if let Some(rendition) = self.initial.pop_front() {
+            return Some(Told::Object { happened: Happened::Added, rendition, spliced: None });
+        }
+        if std::mem::take(&mut self.initial_end) {
+            return Some(Told::Bookmark { revision: self.start.0, initial_events_end: true });
+        }
+        if let Some((prefix, revision)) = &self.ahead {
+            tokio::select! {
+                () = self.server.0.store.reached(*revision) => {}
+                () = tokio::time::sleep_until(self.deadline) => return None,
+            }
+            self.watch = self.server.0.store.watch(prefix, *revision).map_err(|e| Some(crate::write::failed(&e)));
+            self.ahead = None;
+        }
+        loop {
+            let watch = match &mut self.watch {
+                Ok(watch) => watch,
+                Err(error) => return error.take().map(Told::Error),
+            };
+            let change = tokio::select! {
+                biased;
+                change = watch.next() => change?,
+                () = tokio::time::sleep_until(self.next_bookmark), if self.bookmarks => {
+                    self.next_bookmark = Instant::now() + BOOKMARK_EVERY;
+                    let revision = watch.progress();
+                    if revision <= self.bookmarked {
+                        continue;
+                    }
+                    self.bookmarked = revision;
+                    return Some(Told::Bookmark { revision: revision.0, initial_events_end: false });
+                }
+                () = tokio::time::sleep_until(self.deadline) => return None,
+                _ = self.stopped.wait_for(|stopped| *stopped) => return None,
+            };
+            match change {
+                Ok(change) => {
+                    if let Some(told) = self.tell(&change) {
+                        return Some(told);
+                    }
+                }
+                // Cut off: the client lists again.
+                Err(Error::Lagged) => return None,
+                Err(error) => return Some(Told::Error(crate::write::failed(&error))),
+            }
+        }
+    }
+
+    fn tell(&self, change: &Change) -> Option<Told> {
+        let renditions = &self.server.0.renditions;
+        let rendition = renditions.of(&change.entry);
+        if self.filter.is_open() {
+            let happened = match (&change.previous, change.deleted) {
+                (_, true) => Happened::Deleted,
+                (None, false) => Happened::Added,
+                (Some(_), false) => Happened::Modified,
+            };
+            return Some(Told::Object { happened, rendition, spliced: None });
+        }
+        let before = change.previous.as_ref().map(|previous| renditions.of(previous));
+        let matched = before.as_ref().is_some_and(|before| self.filter.passes(before));
+        let matches = !change.deleted && self.filter.passes(&rendition);
+        let (happened, spliced) = match (matched, matches) {
+            (false, true) => (Happened::Added, None),
+            (true, true) => (Happened::Modified, None),
+            (true, false) if change.deleted => (Happened::Deleted, None),
+            (true, false) => {
+                // The last version that matched, at the revision of the change.
+                let last = before.and_then(|before| before.object().map(api::Object::value))?;
+                (Happened::Deleted, Some(encode::joined(&last, &change.entry.revision.0.to_string())))
+            }
+            (false, false) => return None,
+        };
+        Some(Told::Object { happened, rendition, spliced })
+    }
+
+    /// The object of a bookmark.
+    pub fn bookmark(served: Served, revision: u64, initial_events_end: bool) -> serde_json::Value {
+        let mut object = json!({"kind": served.kind.kind, "apiVersion": served.api_version(),
+            "metadata": {"resourceVersion": revision.to_string(), "creationTimestamp": null}});
+        if initial_events_end {
+            object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        object
+    }
+}
