@@ -20,6 +20,8 @@ pub mod kinds;
 pub mod managed;
 /// An object: its canonical JSON and the metadata that everybody asks for.
 pub mod object;
+/// OpenAPI documents, made when a client asks.
+pub mod openapi;
 /// Patches of every type, made and applied.
 pub mod patch;
 /// Exact amounts of resources: `100m`, `1.5Gi`.
