@@ -77,15 +77,23 @@ pub fn conformance(words: &[String]) -> Result<bool> {
             let outcomes = run.judge(kubeconfig)?;
             Ok(run.close(outcomes))
         }
-        None if namespace::inside() => run.on_own_cluster(),
-        None => {
-            let mut words = words.to_vec();
-            if options.gousse.is_none() {
-                words.push(format!("--gousse={}", cluster::build(workspace)?.display()));
-            }
-            Ok(namespace::enter(&words)?.success())
-        }
+        None => match namespace::inside() {
+            Some(home) => run.on_own_cluster(&home),
+            None => enter(words, &options, workspace),
+        },
     }
+}
+
+/// Goes on inside namespaces, and clears the cluster's folder whatever became of it in there.
+fn enter(words: &[String], options: &Options, workspace: &Path) -> Result<bool> {
+    let mut words = words.to_vec();
+    if options.gousse.is_none() {
+        words.push(format!("--gousse={}", cluster::build(workspace)?.display()));
+    }
+    let home = cluster::home(&cache::folder()?)?;
+    let ended = namespace::enter(&words, &home);
+    cache::remove(&home)?;
+    Ok(ended?.success())
 }
 
 struct Run<'a> {
@@ -99,18 +107,16 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Starts a cluster in the namespaces that this process is in, judges it, and takes it down.
-    fn on_own_cluster(&self) -> Result<bool> {
+    fn on_own_cluster(&self, home: &Path) -> Result<bool> {
         let gousse = self.options.gousse.as_deref().context("the program to judge is named by the call outside")?;
-        let home = cluster::home(&cache::folder()?)?;
-        namespace::furnish(&home)?;
+        namespace::furnish(home)?;
         registry::serve(&self.images.layout)?;
         let out = self.out();
         std::fs::create_dir_all(&out)?;
         let kubectl = self.programs.path("kubectl");
-        let cluster = cluster::Cluster::start(gousse, kubectl, &home, &out.join("gousse.log"))?;
+        let cluster = cluster::Cluster::start(gousse, kubectl, home, &out.join("gousse.log"))?;
         let judged = cluster.load(&self.images.archive).and_then(|()| self.judge(&cluster.kubeconfig));
         cluster.stop();
-        cache::remove(&home)?;
         let outcomes = judged?;
         if !self.options.quick {
             verdict::record(self.document, &outcomes)?;

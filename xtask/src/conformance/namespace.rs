@@ -7,28 +7,29 @@
 use super::cache::run;
 use anyhow::{Context, Result};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
-/// Set for the process inside.
+/// Set for the process inside: the folder that the run's cluster lives in.
 const INSIDE: &str = "GOUSSE_CONFORMANCE_INSIDE";
 
 /// What the cluster sees as its machine's address; the gateway beside it does not answer.
 pub const ADDRESS: &str = "10.213.0.2";
 const GATEWAY: &str = "10.213.0.1";
 
-pub fn inside() -> bool {
-    std::env::var_os(INSIDE).is_some()
+/// The folder of the run's cluster, if this is the process inside.
+pub fn inside() -> Option<PathBuf> {
+    std::env::var_os(INSIDE).map(PathBuf::from)
 }
 
 /// Runs this same command inside new namespaces, to its end.
-pub fn enter(words: &[String]) -> Result<ExitStatus> {
+pub fn enter(words: &[String], home: &Path) -> Result<ExitStatus> {
     let program = std::env::current_exe()?;
     let mut command = Command::new("unshare");
     command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
     // The first process of the namespace inherits its orphans: a shell reaps them, and passes the exit code on.
     command.args(["sh", "-c", "\"$@\"; exit $?", "sh"]).arg(program).arg("conformance").args(words);
-    command.env(INSIDE, "1");
+    command.env(INSIDE, home);
     // A variable of the caller's would have the suite look at another cluster.
     command.env_remove("KUBECONFIG");
     command.status().context("starting unshare (util-linux; the run must be root's)")

@@ -117,17 +117,34 @@ fn full_name(spec: &Value) -> String {
 /// The failure's message on one line, with the place that it names.
 fn reason(spec: &Value) -> String {
     let failure = &spec["Failure"];
-    let message = failure["Message"].as_str().unwrap_or("no message");
-    let words: Vec<&str> = message.split_whitespace().collect();
+    let mut line = brief(failure["Message"].as_str().unwrap_or("no message"));
     let place = failure["Location"]["FileName"].as_str().unwrap_or_default();
-    let place = place
-        .split_once("k8s.io/kubernetes")
-        .map_or(place, |(_, inner)| inner.split_once('/').map_or("", |(_, file)| file));
-    let mut line: String = words.join(" ").chars().take(400).collect();
-    if !place.is_empty() {
-        line.push_str(&format!(" ({place}:{})", failure["Location"]["LineNumber"]));
+    if let Some((_, file)) = place.split_once("k8s.io/kubernetes").and_then(|(_, inner)| inner.split_once('/')) {
+        line.push_str(&format!(" ({file}:{})", failure["Location"]["LineNumber"]));
     }
     line
+}
+
+/// A message often holds a whole object: of that, only the reasons and messages of its status are kept.
+pub fn brief(message: &str) -> String {
+    let (told, object) = match message.split_once("<*v1.") {
+        Some((told, object)) => (told, object),
+        None => (message, ""),
+    };
+    let mut words: Vec<&str> = told.split_whitespace().collect();
+    let mut said: Vec<&str> = Vec::new();
+    for line in object.lines().map(str::trim) {
+        let value = line.strip_prefix("reason: ").or_else(|| line.strip_prefix("message: "));
+        let Some(value) = value.map(|value| value.trim_matches(['\'', '"'])) else { continue };
+        if !value.starts_with("containers with un") && !value.starts_with("Containers") && !said.contains(&value) {
+            said.push(value);
+        }
+    }
+    if !said.is_empty() {
+        words.push("its status says:");
+    }
+    let line = words.join(" ") + &said.iter().map(|value| format!(" {value};")).collect::<String>();
+    line.trim_end_matches(';').chars().take(400).collect()
 }
 
 /// Ginkgo matches an expression against the suite's description and the test's full name.

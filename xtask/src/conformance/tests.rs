@@ -80,6 +80,15 @@ fn only_passed_is_passed_and_a_failure_keeps_its_message_and_place() {
 }
 
 #[test]
+fn of_an_object_in_a_message_only_what_its_status_says_is_kept() {
+    let message = "Timed out after 300s.\nGot instead:\n    <*v1.Pod | 0x4bd>: \n  metadata:\n    name: foo\n  status:\n\
+        message: 'containers with unready status: [c]'\n    reason: ContainersNotReady\n    reason: ContainerCreating\n\
+        reason: ContainerCreating\n    message: no such image";
+    let brief = super::suite::brief(message);
+    assert_eq!(brief, "Timed out after 300s. Got instead: its status says: ContainerCreating; no such image");
+}
+
+#[test]
 fn the_document_keeps_rows_that_a_run_did_not_touch() {
     let folder = tempfile::tempdir().unwrap();
     let document = folder.path().join("docs/conformance.md");
