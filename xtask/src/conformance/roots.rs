@@ -43,8 +43,8 @@ pub fn build(cache: &Cache) -> Result<Layers> {
     Ok(Layers {
         debian: cache.product("layers/debian.tar", &["1", &root.key], |out| tar(&root.path, out))?,
         nginx: packed("nginx", &["1", &root.key, NGINX_SITE], &|tree| nginx(&root.path, tree))?,
-        busybox: packed("busybox", &["1", SUITE, ACCOUNTS, GROUPS], &busybox)?,
-        pause: packed("pause", &["1", PAUSE], &pause)?,
+        busybox: packed("busybox", &["3", SUITE, SHELL, ACCOUNTS, GROUPS], &busybox)?,
+        pause: packed("pause", &["1", PAUSE], &|tree| compile(PAUSE, &tree.join("pause")))?,
         etcd,
     })
 }
@@ -145,7 +145,8 @@ const NGINX_SITE: &str = "server {
 }
 ";
 
-/// All applets as links, but `sh` is bash: ash drops variables whose name has a dash, which tests set.
+/// All applets as links, but `sh` is a program that chooses: tests compare ash's messages, and ash drops variables whose name has a dash,
+/// which other tests set and bash keeps.
 fn busybox(tree: &Path) -> Result<()> {
     unpack(tree, &["busybox-static", "bash-static"])?;
     for rest in ["usr", "etc"] {
@@ -153,14 +154,17 @@ fn busybox(tree: &Path) -> Result<()> {
     }
     let applets = run(Command::new(tree.join("bin/busybox")).arg("--list-full"))?;
     for applet in String::from_utf8(applets)?.lines() {
-        let path = tree.join(applet);
-        fs::create_dir_all(path.parent().context("an applet has a folder")?)?;
-        if !path.exists() && applet != "bin/sh" && applet != "bin/busybox" {
-            symlink("/bin/busybox", &path)?;
+        // The official image has them all in /bin; the other places are where a shell's PATH finds them too.
+        let name = applet.rsplit('/').next().context("an applet has a name")?;
+        for path in [tree.join("bin").join(name), tree.join(applet)] {
+            fs::create_dir_all(path.parent().context("an applet has a folder")?)?;
+            if path.symlink_metadata().is_err() {
+                symlink("/bin/busybox", &path)?;
+            }
         }
     }
     remove(&tree.join("bin/sh"))?;
-    symlink("/bin/bash-static", tree.join("bin/sh"))?;
+    compile(SHELL, &tree.join("bin/sh"))?;
     put(tree, "etc/passwd", ACCOUNTS.as_bytes(), 0o644)?;
     put(tree, "etc/group", GROUPS.as_bytes(), 0o644)?;
     for (folder, mode) in [
@@ -177,6 +181,22 @@ fn busybox(tree: &Path) -> Result<()> {
     }
     Ok(())
 }
+
+/// The first argument stays `/bin/sh`: by it busybox knows that it is ash, and both know how to call themselves.
+const SHELL: &str = "#include <ctype.h>
+#include <unistd.h>
+extern char **environ;
+int main(int count, char **words) {
+    const char *shell = \"/bin/busybox\";
+    for (char **entry = environ; *entry; entry++) {
+        const char *letter = *entry;
+        while (isalnum((unsigned char)*letter) || *letter == '_') letter++;
+        if (*letter != '=') shell = \"/bin/bash-static\";
+    }
+    execv(shell, words);
+    return 127;
+}
+";
 
 const ACCOUNTS: &str = "root:x:0:0:root:/root:/bin/sh
 daemon:x:1:1:daemon:/usr/sbin:/bin/false
@@ -208,11 +228,12 @@ int main(void) {
 }
 ";
 
-fn pause(tree: &Path) -> Result<()> {
-    let source = tree.join("pause.c");
-    fs::write(&source, PAUSE)?;
-    run(Command::new("cc").args(["-static", "-Os", "-s", "-o"]).arg(tree.join("pause")).arg(&source))?;
-    remove(&source)
+/// Compiles a C source to a static program.
+fn compile(source: &str, out: &Path) -> Result<()> {
+    let file = out.with_extension("c");
+    fs::write(&file, source)?;
+    run(Command::new("cc").args(["-static", "-Os", "-s", "-o"]).arg(out).arg(&file))?;
+    remove(&file)
 }
 
 /// Fetches packages and unpacks their files into a tree, without their scripts.

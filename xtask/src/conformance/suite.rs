@@ -40,6 +40,9 @@ const FRAMEWORK: &[&str] = &["--provider=skeleton", "--kube-api-content-type=app
 /// How long ginkgo gets to end its tests and write its report once a pass is over its time.
 const GRACE: Duration = Duration::from_secs(120);
 
+/// How often a run says how far it is.
+const TELL: Duration = Duration::from_secs(30);
+
 impl Suite<'_> {
     /// Runs all the tests in their passes.
     pub fn run(&self, tests: &[Test], procs: usize) -> Result<BTreeMap<&'static str, Outcome>> {
@@ -70,7 +73,9 @@ impl Suite<'_> {
         command.arg(format!("--kubectl-path={}", self.kubectl.display()));
         let output = File::create(&log)?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-        within(&mut command, left + GRACE)?;
+        // Ginkgo draws a dot for each test that ends.
+        let ended = || fs::read_to_string(&log).map_or(0, |said| said.matches('•').count());
+        within(&mut command, left + GRACE, || eprintln!("{} of {}", ended(), tests.len()))?;
         let reports = fs::read(&report)
             .with_context(|| format!("the suite left no report; its log ends:\n{}", end_of(&log, 30)))?;
         let reports: Value = serde_json::from_slice(&reports).context("reading ginkgo's report")?;
@@ -132,10 +137,17 @@ pub fn brief(message: &str) -> String {
         None => (message, ""),
     };
     let mut words: Vec<&str> = told.split_whitespace().collect();
-    let mut said: Vec<&str> = Vec::new();
-    for line in object.lines().map(str::trim) {
+    let mut said: Vec<String> = Vec::new();
+    let mut lines = object.lines().map(str::trim);
+    while let Some(line) = lines.next() {
         let value = line.strip_prefix("reason: ").or_else(|| line.strip_prefix("message: "));
-        let Some(value) = value.map(|value| value.trim_matches(['\'', '"'])) else { continue };
+        let Some(mut value) = value.map(str::to_owned) else { continue };
+        // A long value goes on over lines until its quote ends.
+        while value.starts_with('\'') && !value[1..].ends_with('\'') {
+            let Some(more) = lines.next() else { break };
+            value = format!("{value} {more}");
+        }
+        let value = value.trim_matches(['\'', '"']).to_owned();
         if !value.starts_with("containers with un") && !value.starts_with("Containers") && !said.contains(&value) {
             said.push(value);
         }
@@ -152,8 +164,10 @@ fn exactly(name: &str) -> String {
     format!("^Kubernetes e2e suite {}$", regex::escape(name))
 }
 
-/// Runs a command in a process group of its own, and kills the group when its time is over.
-fn within(command: &mut Command, limit: Duration) -> Result<()> {
+/// Runs a command in a process group of its own, tells now and then that it goes on, and kills the group when its time
+/// is over.
+fn within(command: &mut Command, limit: Duration, tell: impl Fn()) -> Result<()> {
+    let over = Instant::now() + limit;
     let mut child =
         command.process_group(0).spawn().with_context(|| format!("starting {:?}", command.get_program()))?;
     let group = child.id();
@@ -163,9 +177,14 @@ fn within(command: &mut Command, limit: Duration) -> Result<()> {
         let _ = ended.send(());
         status
     });
-    if end.recv_timeout(limit).is_err() {
+    while end.recv_timeout(TELL.min(over.saturating_duration_since(Instant::now()))).is_err() {
+        if Instant::now() < over {
+            tell();
+            continue;
+        }
         eprintln!("out of time: ending the suite");
         let _ = Command::new("kill").args(["-KILL", "--", &format!("-{group}")]).status();
+        break;
     }
     waiter.join().expect("waiting for a child does not panic").context("waiting for the suite")?;
     Ok(())

@@ -83,7 +83,7 @@ fn only_passed_is_passed_and_a_failure_keeps_its_message_and_place() {
 fn of_an_object_in_a_message_only_what_its_status_says_is_kept() {
     let message = "Timed out after 300s.\nGot instead:\n    <*v1.Pod | 0x4bd>: \n  metadata:\n    name: foo\n  status:\n\
         message: 'containers with unready status: [c]'\n    reason: ContainersNotReady\n    reason: ContainerCreating\n\
-        reason: ContainerCreating\n    message: no such image";
+        reason: ContainerCreating\n    message: 'no such\n      image'\n    hostIP: 10.0.0.1";
     let brief = super::suite::brief(message);
     assert_eq!(brief, "Timed out after 300s. Got instead: its status says: ContainerCreating; no such image");
 }
