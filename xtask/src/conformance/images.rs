@@ -1,5 +1,6 @@
-//! The suite's images: one row each, packed into one archive under the names that `e2e.test --list-images` prints.
+//! The suite's images: one row each, packed into one archive.
 //!
+//! They stand there under the names that `e2e.test --list-images` prints.
 //! The archive is an OCI layout and a docker archive at once (as `docker save` writes it): `index.json` names the images
 //! for one kind of reader, `manifest.json` for the other, both over the same blobs. Layers are shared and not compressed.
 //! Law: versions come from the suite, never from here; an image that the suite renames follows by itself.

@@ -1,4 +1,4 @@
-//! The 462 tests of the release, each with the stage of our ladder that it belongs to, and which of them a run takes.
+//! The 462 tests of the release with their stages on our ladder, and which of them a run takes.
 //!
 //! `conformance/stages.tsv` holds them; the suite itself is asked whether it has exactly these under `[Conformance]`,
 //! each time it is built. Law: what is selected comes from this list alone, so that M means the same everywhere.

@@ -1,5 +1,6 @@
-//! The Go programs of a run, each built from the module in `conformance/` (or, two of them, from their own module).
+//! The Go programs of a run, built from the module in `conformance/`.
 //!
+//! (Two of them stand in modules of their own, whose requirements would pull at ours.)
 //! `e2e.test` is the suite, `ginkgo` runs it, `kubectl` is the stock client that it calls; the rest goes into images.
 //! Law: sources come from the module cache as they were released; what is built is only ever kept in the build cache.
 

@@ -1,5 +1,6 @@
-//! A registry for the tests that pull: it serves the packed images over HTTP, read-only, inside the run's network.
+//! A registry for the tests that pull, read-only, inside the run's network.
 //!
+//! It serves the packed images over HTTP.
 //! It knows two paths of the distribution protocol, manifests and blobs, and answers by digest or by an image's name
 //! without its registry. The cluster is told to ask here for what it would fetch from the suite's own registry.
 
