@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::answer::Response;
+use crate::answer::{Body, Response};
 use crate::rendition::{Served, api_version};
 use crate::reviews::REVIEWS;
 
@@ -243,7 +243,10 @@ fn document(slot: &OnceLock<Document>, version: &str, headers: &HeaderMap, items
     });
     let same = headers.get(header::IF_NONE_MATCH).is_some_and(|v| v.as_bytes() == document.etag.as_bytes());
     let mut response = match same {
-        true => Response::bytes(StatusCode::NOT_MODIFIED, "application/json", Bytes::new()),
+        // No content type: a client's cache would take it for that of the document it kept.
+        true => {
+            Response { status: StatusCode::NOT_MODIFIED, headers: HeaderMap::new(), body: Body::Bytes(Bytes::new()) }
+        }
         false => Response::bytes(
             StatusCode::OK,
             "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",

@@ -51,6 +51,8 @@ mod metrics;
 mod nodes;
 /// The documents that describe the API's types.
 mod openapi;
+/// Request bodies in protobuf.
+mod protobuf;
 /// Where objects lie in the store.
 mod records;
 /// An answer as bytes, and as Objects.

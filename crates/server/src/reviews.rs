@@ -15,6 +15,7 @@ use crate::answer::{Payload, Reply};
 use crate::authenticate;
 use crate::authorize::{self, Attributes, Decision};
 use crate::identity::Identity;
+use crate::protobuf;
 use crate::rendition::Served;
 use crate::route::{Query, Target};
 use crate::tokens::ISSUER;
@@ -160,7 +161,10 @@ async fn answer(
     }
     let media = head.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("application/json");
     let validation = decode::FieldValidation::parse(query.get("fieldValidation")).unwrap_or_default();
-    let decoded = decode::decode(body, media, review.schema, validation)?;
+    let decoded = match protobuf::is_meant(media) {
+        true => decode::tree(protobuf::decode(body, review.schema)?, review.schema, validation)?,
+        false => decode::decode(body, media, review.schema, validation)?,
+    };
     let mut object = decoded.value;
     let of = Asked { server, identity, namespace: &target.namespace };
     let status = (review.answer)(&of, &object)?;

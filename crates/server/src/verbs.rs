@@ -3,6 +3,7 @@
 //! `perform` finds the row, the verb and the subresource, asks `authorize`, and calls one function
 //! per verb. Nothing here knows a kind by name; what is special to one stands in `subresources`.
 
+use api::decode::{self, Decoded, FieldValidation};
 use api::kind::Context;
 use api::{Kind, Reason, Status};
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use crate::Server;
 use crate::answer::Reply;
 use crate::authorize::Attributes;
 use crate::identity::Identity;
+use crate::protobuf;
 use crate::rendition::Served;
 use crate::route::{Query, Target};
 
@@ -160,6 +162,14 @@ impl Call<'_> {
         let agent = self.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or("unknown");
         let name = agent.split('/').next().unwrap_or_default();
         Ok(name.chars().filter(|c| c.is_ascii_graphic()).take(128).collect())
+    }
+
+    /// The body as a tree of a schema, checked and canonical; and warnings.
+    pub fn decode(&self, schema: &str, validation: FieldValidation) -> Result<Decoded, Status> {
+        if protobuf::is_meant(self.content_type()) {
+            return decode::tree(protobuf::decode(&self.body, schema)?, schema, validation);
+        }
+        decode::decode(&self.body, self.content_type(), schema, validation)
     }
 
     pub fn content_type(&self) -> &str {

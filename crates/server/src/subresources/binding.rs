@@ -2,7 +2,6 @@
 //!
 //! pkg/registry/core/pod/storage/storage.go (setPodNodeAndMetadata).
 
-use api::decode;
 use api::{FieldError, Status};
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -17,13 +16,13 @@ use crate::write;
 const SCHEMA: &str = "io.k8s.api.core.v1.Binding";
 
 pub async fn bind(call: Call<'_>) -> Result<Reply, Status> {
-    let decoded = decode::decode(&call.body, call.content_type(), SCHEMA, validation(&call)?)?;
+    let decoded = call.decode(SCHEMA, validation(&call)?)?;
     assign(&call, decoded.value).await
 }
 
 /// POST of a Binding to the old `bindings` collection: the pod is the one it names.
 pub async fn bind_collection(call: Call<'_>) -> Result<Reply, Status> {
-    let decoded = decode::decode(&call.body, call.content_type(), SCHEMA, validation(&call)?)?;
+    let decoded = call.decode(SCHEMA, validation(&call)?)?;
     let name = write::text(&decoded.value, "name").to_string();
     let target = Target { name, resource: "pods".into(), subresource: "binding".into(), ..call.target.clone() };
     assign(&Call { target: &target, body: call.body.clone(), ..call }, decoded.value).await

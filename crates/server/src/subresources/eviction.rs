@@ -4,7 +4,6 @@
 //! 429 comes in here.
 
 use api::Status;
-use api::decode;
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -16,7 +15,7 @@ use crate::verbs::delete::{self, Options};
 use crate::write;
 
 pub async fn evict(call: Call<'_>) -> Result<Reply, Status> {
-    let decoded = decode::decode(&call.body, call.content_type(), "io.k8s.api.policy.v1.Eviction", validation(&call)?)?;
+    let decoded = call.decode("io.k8s.api.policy.v1.Eviction", validation(&call)?)?;
     let eviction = decoded.value;
     let name = call.name();
     if write::text(&eviction, "name") != name {

@@ -1,6 +1,5 @@
 //! `serviceaccounts/token`: a TokenRequest (pkg/registry/core/serviceaccount/storage/token.go).
 
-use api::decode;
 use api::{FieldError, Status};
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
@@ -23,7 +22,7 @@ const EXTENDED: i64 = 3607;
 const YEAR: i64 = 365 * 24 * 3600;
 
 pub async fn request(call: Call<'_>) -> Result<Reply, Status> {
-    let decoded = decode::decode(&call.body, call.content_type(), SCHEMA, validation(&call)?)?;
+    let decoded = call.decode(SCHEMA, validation(&call)?)?;
     let mut request = decoded.value;
     let (namespace, name) = (call.namespace(), call.name());
     let account =

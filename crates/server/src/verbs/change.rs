@@ -4,7 +4,7 @@
 //! was quicker. A write that changes nothing writes nothing. An update that takes the last finalizer
 //! from a deleted object deletes it (generic/registry/store.go Update).
 
-use api::decode::{self, FieldValidation};
+use api::decode::FieldValidation;
 use api::patch::{self, PatchKind};
 use api::{FieldError, Status};
 use http::StatusCode;
@@ -46,7 +46,7 @@ pub struct Change<'a> {
 
 /// PUT.
 pub async fn update(call: Call<'_>, subresource: &str) -> Result<Reply, Status> {
-    let decoded = decode::decode(&call.body, call.content_type(), call.served.schema(), validation(&call)?)?;
+    let decoded = call.decode(call.served.schema(), validation(&call)?)?;
     let mut object = decoded.value;
     check_kind(&call, &object)?;
     place(&call, &mut object)?;

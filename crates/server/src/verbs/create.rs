@@ -1,7 +1,7 @@
 //! POST of an object: decode, prepare, default, admit, validate, write.
 
 use api::Status;
-use api::decode::{self, FieldValidation};
+use api::decode::FieldValidation;
 use http::StatusCode;
 use serde_json::{Value, json};
 use store::{Entry, Error, Expect, Revision};
@@ -18,7 +18,7 @@ const NAME_TRIES: usize = 8;
 pub async fn create(call: Call<'_>) -> Result<Reply, Status> {
     let dry_run = call.dry_run()?;
     let manager = call.manager()?;
-    let decoded = decode::decode(&call.body, call.content_type(), call.served.schema(), validation(&call)?)?;
+    let decoded = call.decode(call.served.schema(), validation(&call)?)?;
     let mut object = decoded.value;
     check_kind(&call, &object)?;
     let mut warnings = decoded.warnings;

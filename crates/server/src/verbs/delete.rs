@@ -15,7 +15,7 @@ use crate::answer::{Page, Payload, Reply};
 use crate::rendition::Rendition;
 use crate::verbs::filter::Filter;
 use crate::verbs::{Call, create, dry_run};
-use crate::{records, write};
+use crate::{protobuf, records, write};
 
 /// Kinds that answer a DELETE with the object and not with a Status (ReturnDeletedObject).
 const RETURNED: &[&str] = &[
@@ -27,6 +27,8 @@ const RETURNED: &[&str] = &[
     "serviceaccounts",
     "services",
 ];
+
+const OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
 
 /// `DeleteOptions`, from the body or the query.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -314,6 +316,7 @@ impl Options {
     pub fn of(call: &Call<'_>) -> Result<Options, Status> {
         let body = match call.body.is_empty() {
             true => Value::Null,
+            false if protobuf::is_meant(call.content_type()) => protobuf::decode(&call.body, OPTIONS)?,
             false => match api::decode::untyped(&call.body)? {
                 body @ Value::Object(_) => body,
                 _ => return Err(Status::bad_request("DeleteOptions must be an object")),
