@@ -1,8 +1,8 @@
 //! The transport over the network: HTTP/2 where the server agrees to it, else HTTP/1.1.
 //!
 //! One HTTP/2 connection carries everything at once; HTTP/1.1 connections are kept and used again.
-//! A request that surely never left is sent once more on a new connection; any other failure is
-//! the caller's to judge. Pings go out only while a request or a watch is open.
+//! A request that surely never left, or only reads, is sent once more on a new connection; any
+//! other failure is the caller's to judge. Pings go out only while a request or a watch is open.
 
 use std::io;
 use std::path::PathBuf;
@@ -70,14 +70,22 @@ type Outgoing = Full<Bytes>;
 
 #[derive(Default)]
 struct Shared {
-    http2: Option<http2::SendRequest<Outgoing>>,
+    dialled: u64,
+    http2: Option<Numbered<http2::SendRequest<Outgoing>>>,
     /// Idle ones, and ones whose answer is still being read.
-    http1: Vec<http1::SendRequest<Outgoing>>,
+    http1: Vec<Numbered<http1::SendRequest<Outgoing>>>,
+}
+
+/// A connection and its place in the order of dialling, from 1.
+#[derive(Clone)]
+struct Numbered<T> {
+    number: u64,
+    sender: T,
 }
 
 enum Sender {
-    Http2(http2::SendRequest<Outgoing>),
-    Http1(http1::SendRequest<Outgoing>),
+    Http2(Numbered<http2::SendRequest<Outgoing>>),
+    Http1(Numbered<http1::SendRequest<Outgoing>>),
 }
 
 impl Https {
@@ -122,17 +130,20 @@ impl Https {
 
     async fn exchange(&self, request: Request<Bytes>) -> Result<Response<Incoming>, Status> {
         let mut request = request.map(Full::new);
-        for fresh in [false, true] {
-            let sender = self.sender(fresh).await.map_err(|why| unreachable_server(&why))?;
+        // A kept connection may be closed by the server at the very moment that we use it.
+        let again = request.method().is_safe().then(|| request.clone());
+        let mut after = 0;
+        loop {
+            let sender = self.sender(after).await.map_err(|why| unreachable_server(&why))?;
+            let retried = std::mem::replace(&mut after, sender.number()) > 0;
             match self.try_send(sender, request).await {
                 Ok(response) => return Ok(response),
-                Err(mut failed) => match failed.take_message() {
-                    Some(unsent) if !fresh => request = unsent,
+                Err(mut failed) => match failed.take_message().or_else(|| again.clone()) {
+                    Some(unsent) if !retried => request = unsent,
                     _ => return Err(unreachable_server(&chain(&failed.into_error()))),
                 },
             }
         }
-        Err(unreachable_server(&"every connection was closed"))
     }
 
     async fn try_send(
@@ -141,43 +152,36 @@ impl Https {
         mut request: Request<Outgoing>,
     ) -> Result<Response<Incoming>, TrySendError<Request<Outgoing>>> {
         match sender {
-            Sender::Http2(mut sender) => {
+            Sender::Http2(mut connection) => {
                 *request.uri_mut() = self.absolute(request.uri());
-                sender.try_send_request(request).await
+                connection.sender.try_send_request(request).await
             }
-            Sender::Http1(mut sender) => {
+            Sender::Http1(mut connection) => {
                 *request.uri_mut() = relative(request.uri());
                 request.headers_mut().insert(header::HOST, self.authority.clone());
-                let response = sender.try_send_request(request).await?;
-                self.lock().http1.push(sender);
+                let response = connection.sender.try_send_request(request).await?;
+                self.lock().http1.push(connection);
                 Ok(response)
             }
         }
     }
 
-    /// A connection that can take a request: one that is there, or (also `fresh`) a new one.
-    async fn sender(&self, fresh: bool) -> io::Result<Sender> {
-        if !fresh && let Some(sender) = self.existing() {
+    /// A connection that can take a request and was dialled after `after`: one that is there, or a new one.
+    async fn sender(&self, after: u64) -> io::Result<Sender> {
+        if let Some(sender) = self.existing(after) {
             return Ok(sender);
         }
-        let before = Instant::now();
         let _one_at_a_time = self.dialling.lock().await;
-        // Somebody may have dialled while we waited; what they got is as fresh as ours would be.
-        if (!fresh || before.elapsed() > Duration::from_millis(1))
-            && let Some(sender) = self.existing()
-        {
+        // Somebody may have dialled while we waited.
+        if let Some(sender) = self.existing(after) {
             return Ok(sender);
         }
         let connection = wire::dial_as(&self.host, self.port, &self.name, self.tls.clone()).await?;
         let stream = TokioIo::new(connection.stream);
         if !connection.http2 {
             let (sender, driver) = http1::handshake(stream).await.map_err(io::Error::other)?;
-            tokio::spawn(async move {
-                if let Err(why) = driver.await {
-                    tracing::debug!("a connection to the server ended: {why}");
-                }
-            });
-            return Ok(Sender::Http1(sender));
+            drive(driver);
+            return Ok(Sender::Http1(Numbered { number: self.lock().count(), sender }));
         }
         let (sender, driver) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -189,23 +193,21 @@ impl Https {
             .handshake(stream)
             .await
             .map_err(io::Error::other)?;
-        tokio::spawn(async move {
-            if let Err(why) = driver.await {
-                tracing::debug!("a connection to the server ended: {why}");
-            }
-        });
-        self.lock().http2 = Some(sender.clone());
-        Ok(Sender::Http2(sender))
+        drive(driver);
+        let mut shared = self.lock();
+        let connection = Numbered { number: shared.count(), sender };
+        shared.http2 = Some(connection.clone());
+        Ok(Sender::Http2(connection))
     }
 
-    fn existing(&self) -> Option<Sender> {
+    fn existing(&self, after: u64) -> Option<Sender> {
         let mut shared = self.lock();
-        if let Some(sender) = shared.http2.as_ref().filter(|sender| !sender.is_closed()) {
-            return Some(Sender::Http2(sender.clone()));
+        shared.http2.take_if(|connection| connection.sender.is_closed());
+        shared.http1.retain(|connection| !connection.sender.is_closed());
+        if let Some(connection) = shared.http2.as_ref().filter(|connection| connection.number > after) {
+            return Some(Sender::Http2(connection.clone()));
         }
-        shared.http2 = None;
-        shared.http1.retain(|sender| !sender.is_closed());
-        let idle = shared.http1.iter().position(|sender| sender.is_ready())?;
+        let idle = shared.http1.iter().position(|c| c.number > after && c.sender.is_ready())?;
         Some(Sender::Http1(shared.http1.swap_remove(idle)))
     }
 
@@ -266,6 +268,30 @@ impl Transport for Https {
     }
 }
 
+impl Shared {
+    fn count(&mut self) -> u64 {
+        self.dialled += 1;
+        self.dialled
+    }
+}
+
+impl Sender {
+    fn number(&self) -> u64 {
+        match self {
+            Sender::Http2(connection) => connection.number,
+            Sender::Http1(connection) => connection.number,
+        }
+    }
+}
+
+fn drive(driver: impl Future<Output = hyper::Result<()>> + Send + 'static) {
+    tokio::spawn(async move {
+        if let Err(why) = driver.await {
+            tracing::debug!("a connection to the server ended: {why}");
+        }
+    });
+}
+
 /// HTTP/1.1 names the path only; the host is a header.
 fn relative(uri: &Uri) -> Uri {
     uri.path_and_query().map(|path| Uri::from(path.clone())).unwrap_or_else(|| uri.clone())
@@ -295,3 +321,6 @@ fn chain(error: &dyn std::error::Error) -> String {
 fn bad(server: &str, why: &dyn std::fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, format!("the server's address {server:?}: {why}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -198,3 +198,6 @@ fn duration_of(lease: &Object) -> Duration {
 fn lease_kind() -> &'static Kind {
     api::kind::by_kind("coordination.k8s.io/v1", "Lease").expect("the kind table has Lease")
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,8 @@
 
 /// The contract that every engine keeps.
 pub mod engine;
+/// The engine without processes, for the simulator and for hollow nodes.
+pub mod fake;
 /// The images of a machine.
 pub mod images;
 /// System-call filters.

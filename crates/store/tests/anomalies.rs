@@ -187,13 +187,13 @@ async fn kill_9_under_load_loses_no_acknowledged_write() {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
         let mut acknowledged: BTreeMap<(u64, u64), u64> = BTreeMap::new();
         let mut newest = [0u64; 16];
         let mut count = 0;
         // Killed in full flight; what it still managed to say counts too.
         let mut killed = false;
-        while let Some(line) = lines.next() {
+        for line in lines {
             let Some(words) = line.split("acknowledged ").nth(1) else { continue };
             let numbers: Vec<u64> = words.split(' ').map_while(|word| word.parse().ok()).collect();
             let [writer, n, revision] = numbers[..] else { continue };
