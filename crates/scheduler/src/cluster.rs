@@ -1,0 +1,189 @@
+//! The cluster as placing sees it: nodes with what is used of them, kept up to date by changes.
+//!
+//! A pod counts from the moment it is placed, before the server knows (assumed); the watch confirms.
+//! Pods of a node that is not known yet wait for it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use api::kinds::pod::Amounts;
+use api::quantity::Quantity;
+use api::{Object, tree};
+use serde_json::Value;
+
+use crate::pod::{HostPort, Pod, Taint, normal_image, strings};
+use crate::resources::Resources;
+
+#[derive(Clone, Debug, Default)]
+pub struct Cluster {
+    pub nodes: Vec<Node>,
+    index: HashMap<Arc<str>, usize>,
+    /// Where each placed pod is counted, by UID.
+    placed: HashMap<Arc<str>, Arc<Pod>>,
+    /// Room that is being made, by UID.
+    nominated: HashMap<Arc<str>, Arc<Pod>>,
+    /// Labels by namespace.
+    pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    /// Where the next search begins, so that no node is preferred by its place.
+    pub cursor: usize,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Node {
+    pub name: Arc<str>,
+    pub labels: BTreeMap<String, String>,
+    pub taints: Vec<Taint>,
+    pub unschedulable: bool,
+    pub allocatable: Resources,
+    pub pods_max: i64,
+    /// Bytes by name.
+    pub images: HashMap<String, i64>,
+    pub pods: Vec<Arc<Pod>>,
+    pub used: Resources,
+    pub guessed: (i64, i64),
+    pub ports: Vec<HostPort>,
+    /// How many of the pods repel others; how many have any wish about others.
+    pub repelling: usize,
+    pub wishing: usize,
+    /// Pods that were promised room here, highest priority first.
+    pub nominated: Vec<Arc<Pod>>,
+}
+
+impl Node {
+    pub fn read(object: &Object) -> Node {
+        Node::of_tree(&object.value())
+    }
+
+    pub fn of_tree(node: &Value) -> Node {
+        let (meta, spec, status) = (tree::at(node, "metadata"), tree::at(node, "spec"), tree::at(node, "status"));
+        let amounts: Amounts =
+            tree::entries(status, "allocatable").map(|(k, v)| (k.clone(), Quantity::of(v))).collect();
+        let taint = |t: &Value| Taint {
+            key: tree::text(t, "key").into(),
+            value: tree::text(t, "value").into(),
+            effect: tree::text(t, "effect").into(),
+        };
+        let mut images = HashMap::new();
+        for image in tree::list(status, "images") {
+            let size = tree::int(image, "sizeBytes").unwrap_or(0);
+            for name in tree::list(image, "names").iter().filter_map(Value::as_str) {
+                images.insert(normal_image(name), size);
+            }
+        }
+        Node {
+            name: tree::text(meta, "name").into(),
+            labels: strings(meta, "labels"),
+            taints: tree::list(spec, "taints").iter().map(taint).collect(),
+            unschedulable: tree::flag(spec, "unschedulable"),
+            pods_max: amounts.get("pods").map_or(0, |q| q.value()),
+            allocatable: Resources::of(&amounts),
+            images,
+            ..Node::default()
+        }
+    }
+
+    pub fn add(&mut self, pod: &Arc<Pod>) {
+        self.used.add(&pod.requests);
+        self.guessed.0 += pod.guessed.0;
+        self.guessed.1 += pod.guessed.1;
+        self.ports.extend(pod.ports.iter().cloned());
+        self.repelling += usize::from(!pod.anti_affinity.is_empty());
+        self.wishing += usize::from(pod.has_terms());
+        self.pods.push(pod.clone());
+    }
+
+    pub fn remove(&mut self, uid: &str) {
+        let Some(at) = self.pods.iter().position(|p| *p.uid == *uid) else { return };
+        let pod = self.pods.swap_remove(at);
+        self.used.subtract(&pod.requests);
+        self.guessed.0 -= pod.guessed.0;
+        self.guessed.1 -= pod.guessed.1;
+        for port in &pod.ports {
+            if let Some(at) = self.ports.iter().position(|p| p == port) {
+                self.ports.swap_remove(at);
+            }
+        }
+        self.repelling -= usize::from(!pod.anti_affinity.is_empty());
+        self.wishing -= usize::from(pod.has_terms());
+    }
+}
+
+impl Cluster {
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.index.get(name).map(|at| &self.nodes[*at])
+    }
+
+    /// Takes a node in, new or changed; the pods that count on it stay counted.
+    pub fn set_node(&mut self, mut node: Node) {
+        match self.index.get(&node.name) {
+            Some(at) => {
+                let known = &mut self.nodes[*at];
+                node.pods = std::mem::take(&mut known.pods);
+                node.used = std::mem::take(&mut known.used);
+                node.ports = std::mem::take(&mut known.ports);
+                node.nominated = std::mem::take(&mut known.nominated);
+                (node.guessed, node.repelling, node.wishing) = (known.guessed, known.repelling, known.wishing);
+                *known = node;
+            }
+            None => {
+                let name = node.name.clone();
+                for pod in self.placed.values().filter(|p| p.node == name) {
+                    node.add(pod);
+                }
+                node.nominated = self.nominated.values().filter(|p| p.nominated == node.name).cloned().collect();
+                self.index.insert(node.name.clone(), self.nodes.len());
+                self.nodes.push(node);
+            }
+        }
+    }
+
+    pub fn remove_node(&mut self, name: &str) {
+        if let Some(at) = self.index.remove(name) {
+            self.nodes.swap_remove(at);
+            if let Some(moved) = self.nodes.get(at) {
+                self.index.insert(moved.name.clone(), at);
+            }
+        }
+    }
+
+    /// Counts a pod at its node, in place of what was known of it.
+    pub fn add_pod(&mut self, pod: Arc<Pod>) {
+        self.remove_pod(&pod.uid);
+        if let Some(at) = self.index.get(&pod.node) {
+            self.nodes[*at].add(&pod);
+        }
+        self.placed.insert(pod.uid.clone(), pod);
+    }
+
+    /// The pod as it was counted, if it was.
+    pub fn remove_pod(&mut self, uid: &str) -> Option<Arc<Pod>> {
+        let pod = self.placed.remove(uid)?;
+        if let Some(at) = self.index.get(&pod.node) {
+            self.nodes[*at].remove(uid);
+        }
+        Some(pod)
+    }
+
+    pub fn placed(&self, uid: &str) -> Option<&Arc<Pod>> {
+        self.placed.get(uid)
+    }
+
+    /// Promises room on `pod.nominated`, or takes the promise back if that is empty.
+    pub fn nominate(&mut self, pod: &Arc<Pod>) {
+        self.forget_nomination(&pod.uid);
+        if pod.nominated.is_empty() {
+            return;
+        }
+        self.nominated.insert(pod.uid.clone(), pod.clone());
+        if let Some(at) = self.index.get(&pod.nominated) {
+            self.nodes[*at].nominated.push(pod.clone());
+        }
+    }
+
+    pub fn forget_nomination(&mut self, uid: &str) {
+        let Some(pod) = self.nominated.remove(uid) else { return };
+        if let Some(at) = self.index.get(&pod.nominated) {
+            self.nodes[*at].nominated.retain(|p| *p.uid != *uid);
+        }
+    }
+}

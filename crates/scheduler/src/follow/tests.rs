@@ -1,0 +1,152 @@
+use std::sync::Mutex;
+
+use bytes::Bytes;
+use client::transport::Boxed;
+use client::{Body, Reply, Transport};
+use futures::stream;
+use http::Request;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::*;
+use api::WatchEvent;
+
+/// A server that knows nodes and pods, sends what the test says on the pods' watch, and remembers
+/// every write.
+struct Server {
+    nodes: Vec<Value>,
+    pods: Mutex<Option<mpsc::UnboundedReceiver<WatchEvent>>>,
+    writes: mpsc::UnboundedSender<(String, Value)>,
+    refuse_bindings: Mutex<usize>,
+}
+
+impl Transport for Server {
+    fn call(&self, request: Request<Bytes>) -> Boxed<'_, Result<Reply, Status>> {
+        let line = format!("{} {}", request.method(), request.uri().path());
+        let watches = request.uri().query().is_some_and(|q| q.contains("watch=true"));
+        let body = match (request.method().as_str(), watches) {
+            ("GET", false) => {
+                let nodes = self.nodes.iter().filter(|_| line.ends_with("/nodes"));
+                let objects = nodes.map(|n| Object::from_value(n).unwrap()).collect();
+                Body::List { objects, revision: 1, continue_token: String::new() }
+            }
+            ("GET", true) => {
+                let events = if line.ends_with("/pods") { self.pods.lock().unwrap().take() } else { None };
+                match events {
+                    Some(mut queue) => Body::Events(Box::pin(stream::poll_fn(move |cx| queue.poll_recv(cx)))),
+                    None => Body::Events(Box::pin(stream::pending())),
+                }
+            }
+            _ => {
+                let value: Value = serde_json::from_slice(request.body()).unwrap();
+                self.writes.send((line.clone(), value.clone())).unwrap();
+                let mut left = self.refuse_bindings.lock().unwrap();
+                if line.ends_with("/binding") && *left > 0 {
+                    *left -= 1;
+                    return Box::pin(async { Err(Status::internal("no")) });
+                }
+                Body::Bytes(value.to_string().into())
+            }
+        };
+        Box::pin(async { Ok(Reply { status: http::StatusCode::OK, headers: Default::default(), body }) })
+    }
+}
+
+struct Cluster {
+    events: mpsc::UnboundedSender<WatchEvent>,
+    writes: mpsc::UnboundedReceiver<(String, Value)>,
+}
+
+impl Cluster {
+    fn start(nodes: Vec<Value>, refuse_bindings: usize) -> Cluster {
+        let (events, pods) = mpsc::unbounded_channel();
+        let (sink, writes) = mpsc::unbounded_channel();
+        let server =
+            Server { nodes, pods: Mutex::new(Some(pods)), writes: sink, refuse_bindings: Mutex::new(refuse_bindings) };
+        let config = Config {
+            clock: Arc::new(|| jiff::Timestamp::UNIX_EPOCH),
+            entropy: Arc::new(|bytes| bytes.fill(7)),
+            name: "default-scheduler".into(),
+        };
+        tokio::spawn(run(Client::new(Arc::new(server)), config));
+        Cluster { events, writes }
+    }
+
+    fn add(&self, pod: &Value) {
+        self.events.send(WatchEvent::Added(Object::from_value(pod).unwrap())).unwrap();
+    }
+
+    /// The next write whose path ends so.
+    async fn write(&mut self, path: &str) -> Value {
+        loop {
+            let (line, body) = self.writes.recv().await.unwrap();
+            if line.ends_with(path) {
+                return body;
+            }
+        }
+    }
+}
+
+fn node(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "uid": name, "resourceVersion": "1"},
+        "status": {"allocatable": {"cpu": "1", "memory": "1Gi", "pods": "10"}}})
+}
+
+fn pod(name: &str, cpu: &str, revision: u64) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default", "uid": name,
+        "resourceVersion": revision.to_string(), "generation": 1}, "spec": {"schedulerName": "default-scheduler",
+        "containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]}})
+}
+
+#[tokio::test(start_paused = true)]
+async fn pending_pod_is_bound_and_the_event_says_so() {
+    let mut c = Cluster::start(vec![node("n1")], 0);
+    c.add(&pod("p", "1", 2));
+    let binding = c.write("/api/v1/namespaces/default/pods/p/binding").await;
+    assert_eq!((&binding["target"]["name"], &binding["metadata"]["uid"]), (&json!("n1"), &json!("p")));
+    let event = c.write("/events").await;
+    assert_eq!(event["message"], "Successfully assigned default/p to n1");
+    assert_eq!((&event["reason"], &event["action"]), (&json!("Scheduled"), &json!("Binding")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn pod_without_room_gets_its_reasons_and_its_turn_when_room_is_made() {
+    let mut c = Cluster::start(vec![node("n1")], 0);
+    c.add(&pod("first", "1", 2));
+    c.write("/first/binding").await;
+    c.add(&pod("second", "500m", 3));
+    let condition = c.write("/second/status").await;
+    let message = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption \
+                   victims found for incoming pod.";
+    assert_eq!(condition["status"]["conditions"][0]["message"], message);
+    assert_eq!(condition["status"]["conditions"][0]["reason"], "Unschedulable");
+    let gone = Object::from_value(&pod("first", "1", 4)).unwrap();
+    c.events.send(WatchEvent::Deleted(gone)).unwrap();
+    c.write("/second/binding").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_binding_frees_the_place_and_is_tried_again() {
+    let mut c = Cluster::start(vec![node("n1")], 1);
+    c.add(&pod("p", "1", 2));
+    c.write("/p/binding").await;
+    let condition = c.write("/p/status").await;
+    assert_eq!(condition["status"]["conditions"][0]["reason"], "SchedulerError");
+    c.write("/p/binding").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn gated_foreign_and_deleted_pods_are_left_alone() {
+    let mut c = Cluster::start(vec![node("n1")], 0);
+    let mut gated = pod("gated", "1", 2);
+    gated["spec"]["schedulingGates"] = json!([{"name": "wait"}]);
+    let mut foreign = pod("foreign", "1", 3);
+    foreign["spec"]["schedulerName"] = json!("other");
+    let mut deleted = pod("deleted", "1", 4);
+    deleted["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    for pod in [&gated, &foreign, &deleted, &pod("mine", "1", 5)] {
+        c.add(pod);
+    }
+    let (line, _) = c.writes.recv().await.unwrap();
+    assert!(line.ends_with("/mine/binding"), "{line}");
+}

@@ -1,0 +1,223 @@
+//! Pods that wait for a place: ready ones by priority, failed ones until something relevant changes.
+//!
+//! Matches pkg/scheduler/backend/queue: a pod that was refused sleeps; a change that one of the
+//! filters which refused it wakes for brings it back, after a back-off of 1 s doubling to 10 s, which
+//! is waived while nobody else is ready. After five minutes it is tried in any case. Pure but for the
+//! instants that it is given.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::filters::{FILTERS, Wake};
+use crate::pod::Pod;
+
+const BACKOFF_MIN: Duration = Duration::from_secs(1);
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+const ASLEEP_MAX: Duration = Duration::from_secs(5 * 60);
+
+#[derive(Debug, Default)]
+pub struct Queue {
+    entries: HashMap<Arc<str>, Entry>,
+    /// By priority, then by arrival.
+    ready: BTreeMap<(Reverse<i64>, u64), Arc<str>>,
+    /// By the end of the back-off. An error's back-off is always waited for.
+    pausing: BTreeMap<(Instant, u64), (Arc<str>, Pause)>,
+    /// By the time at which it is tried in any case.
+    asleep: BTreeMap<(Instant, u64), Arc<str>>,
+    serial: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pause {
+    Refused,
+    Failed,
+}
+
+#[derive(Debug)]
+struct Entry {
+    pod: Arc<Pod>,
+    attempts: u32,
+    arrival: u64,
+    last: Option<Instant>,
+    refused_by: BTreeSet<&'static str>,
+    place: Place,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Ready,
+    Pausing((Instant, u64)),
+    Asleep((Instant, u64)),
+    /// Being placed or bound right now.
+    Out,
+}
+
+impl Queue {
+    /// A pod that needs a place, new or changed. A new spec or new labels are tried at once.
+    pub fn put(&mut self, pod: Arc<Pod>) {
+        let uid = pod.uid.clone();
+        match self.entries.get_mut(&uid) {
+            None => {
+                self.serial += 1;
+                let entry = Entry {
+                    pod,
+                    attempts: 0,
+                    arrival: self.serial,
+                    last: None,
+                    refused_by: BTreeSet::new(),
+                    place: Place::Out,
+                };
+                self.entries.insert(uid.clone(), entry);
+                self.make_ready(&uid);
+            }
+            Some(entry) => {
+                let changed = entry.pod.generation != pod.generation || entry.pod.labels != pod.labels;
+                entry.pod = pod;
+                if changed && matches!(entry.place, Place::Asleep(_)) {
+                    self.make_ready(&uid);
+                }
+            }
+        }
+    }
+
+    pub fn remove(&mut self, uid: &str) {
+        if let Some(entry) = self.entries.get(uid) {
+            let (place, arrival, priority) = (entry.place, entry.arrival, entry.pod.priority);
+            self.leave(place, priority, arrival);
+            self.entries.remove(uid);
+        }
+    }
+
+    pub fn get(&self, uid: &str) -> Option<&Arc<Pod>> {
+        self.entries.get(uid).map(|e| &e.pod)
+    }
+
+    /// The next pod to place; it stays known until it is removed, refused or failed.
+    pub fn pop(&mut self, now: Instant) -> Option<Arc<Pod>> {
+        self.ring(now);
+        let uid = match self.ready.pop_first() {
+            Some((_, uid)) => uid,
+            None => {
+                let at = self.pausing.iter().find(|(_, (_, pause))| *pause == Pause::Refused).map(|(at, _)| *at)?;
+                self.pausing.remove(&at)?.0
+            }
+        };
+        let entry = self.entries.get_mut(&uid).expect("what is queued has an entry");
+        entry.place = Place::Out;
+        entry.attempts += 1;
+        entry.last = Some(now);
+        Some(entry.pod.clone())
+    }
+
+    /// No node took the pod: it sleeps until a change that matters.
+    pub fn refused(&mut self, uid: &str, refused_by: BTreeSet<&'static str>, now: Instant) {
+        self.serial += 1;
+        let at = (now + ASLEEP_MAX, self.serial);
+        if let Some(entry) = self.entries.get_mut(uid) {
+            entry.refused_by = refused_by;
+            entry.place = Place::Asleep(at);
+            self.asleep.insert(at, entry.pod.uid.clone());
+        }
+    }
+
+    /// Binding went wrong: again after the back-off.
+    pub fn failed(&mut self, uid: &str, now: Instant) {
+        if let Some(entry) = self.entries.get(uid) {
+            let at = now + backoff(entry.attempts);
+            self.pause(uid, at, Pause::Failed);
+        }
+    }
+
+    /// Something changed: wakes the pods whose refusals may be over by it.
+    pub fn wake(&mut self, change: Wake, now: Instant) {
+        let concerned = |entry: &Entry| {
+            entry.refused_by.is_empty()
+                || FILTERS.iter().any(|f| entry.refused_by.contains(f.name) && f.wakes.contains(&change))
+        };
+        let woken: Vec<Arc<str>> =
+            self.asleep.values().filter(|uid| self.entries.get(*uid).is_some_and(concerned)).cloned().collect();
+        for uid in woken {
+            let entry = &self.entries[&uid];
+            let until = entry.last.map_or(now, |last| last + backoff(entry.attempts));
+            match until > now {
+                true => self.pause(&uid, until, Pause::Refused),
+                false => self.make_ready(&uid),
+            }
+        }
+    }
+
+    /// When `pop` may have something that it does not have now.
+    pub fn next_ring(&self) -> Option<Instant> {
+        let pausing = self.pausing.first_key_value().map(|((at, _), _)| *at);
+        let asleep = self.asleep.first_key_value().map(|((at, _), _)| *at);
+        [pausing, asleep].into_iter().flatten().min()
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    fn ring(&mut self, now: Instant) {
+        while let Some(((at, _), (uid, _))) = self.pausing.first_key_value()
+            && *at <= now
+        {
+            let uid = uid.clone();
+            self.make_ready(&uid);
+        }
+        while let Some(((at, _), uid)) = self.asleep.first_key_value()
+            && *at <= now
+        {
+            let uid = uid.clone();
+            self.make_ready(&uid);
+        }
+    }
+
+    fn make_ready(&mut self, uid: &str) {
+        let Some(entry) = self.entries.get_mut(uid) else { return };
+        let before = std::mem::replace(&mut entry.place, Place::Ready);
+        let (priority, arrival, uid) = (entry.pod.priority, entry.arrival, entry.pod.uid.clone());
+        self.leave(before, priority, arrival);
+        self.ready.insert((Reverse(priority), arrival), uid);
+    }
+
+    fn pause(&mut self, uid: &str, until: Instant, pause: Pause) {
+        self.serial += 1;
+        let at = (until, self.serial);
+        let Some(entry) = self.entries.get_mut(uid) else { return };
+        let before = std::mem::replace(&mut entry.place, Place::Pausing(at));
+        let (priority, arrival, uid) = (entry.pod.priority, entry.arrival, entry.pod.uid.clone());
+        self.leave(before, priority, arrival);
+        self.pausing.insert(at, (uid, pause));
+    }
+
+    fn leave(&mut self, place: Place, priority: i64, arrival: u64) {
+        match place {
+            Place::Ready => {
+                self.ready.remove(&(Reverse(priority), arrival));
+            }
+            Place::Pausing(at) => {
+                self.pausing.remove(&at);
+            }
+            Place::Asleep(at) => {
+                self.asleep.remove(&at);
+            }
+            Place::Out => {}
+        }
+    }
+}
+
+fn backoff(attempts: u32) -> Duration {
+    let doubled = BACKOFF_MIN * 2u32.saturating_pow(attempts.saturating_sub(1).min(8));
+    doubled.min(BACKOFF_MAX)
+}
+
+#[cfg(test)]
+mod tests;
