@@ -12,6 +12,8 @@ pub mod engine;
 pub mod fake;
 /// The images of a machine.
 pub mod images;
+/// Our own engine.
+pub mod native;
 /// System-call filters.
 pub mod seccomp;
 /// What the engines are asked for.
@@ -20,5 +22,6 @@ pub mod spec;
 pub mod state;
 
 pub use engine::{Engine, Error};
+pub use native::{NativeEngine, supervise};
 pub use spec::*;
 pub use state::*;

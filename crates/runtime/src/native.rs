@@ -1,0 +1,293 @@
+//! The native engine: the agent's side of keeper and supervisor.
+//!
+//! The engine holds a mirror of the supervisor's list, fed over one unix socket in order; answers come
+//! in that same order, so after a call returns the mirror shows its effect. It starts the keeper where
+//! none runs. Killing the agent, or the supervisor, loses nothing; see `keeper` for who holds what.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use crate::engine::{Boxed, Duplex, Engine, Error, Images, Result, Session};
+use crate::images::ImagesStore;
+use crate::spec::{ContainerId, ContainerSpec, ExecSpec, MountSource, Resources, SandboxId, SandboxSpec};
+use crate::state::{Change, Sandbox, Usage};
+
+/// Control groups, both versions.
+mod cgroup;
+/// Messages with descriptors over unix sockets.
+mod channel;
+/// The agent's connection and mirror.
+mod client;
+/// The durable record.
+mod journal;
+/// The parent of all.
+mod keeper;
+/// A container's log file.
+mod logfile;
+/// What the processes say to each other.
+mod protocol;
+/// From a container's output to its log.
+mod pump;
+/// What a container's first process does before its program.
+mod setup;
+/// Streams of exec and attach.
+mod streams;
+/// The one who starts containers.
+mod supervisor;
+/// System calls.
+mod sys;
+
+use client::Client;
+use protocol::{Layers, Request};
+
+/// Where the engine lives.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Survives a reboot: journal, containers' writable layers. On a file system that overlay accepts.
+    pub data_dir: PathBuf,
+    /// Socket, lock, the runtime's own log.
+    pub run_dir: PathBuf,
+    /// Name of the cgroup for keeper and supervisor, and for sandboxes that name none.
+    pub cgroup: String,
+    /// What to run as keeper and supervisor: a program whose `main` calls `supervise` first.
+    pub program: PathBuf,
+}
+
+impl Config {
+    /// The usual cgroup, and this very program.
+    pub fn new(data_dir: impl Into<PathBuf>, run_dir: impl Into<PathBuf>) -> Config {
+        let program = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
+        Config { data_dir: data_dir.into(), run_dir: run_dir.into(), cgroup: "gousse".into(), program }
+    }
+}
+
+/// The folders and the cgroup of one engine.
+#[derive(Clone, Debug)]
+struct Folders {
+    run: PathBuf,
+    data: PathBuf,
+    cgroup: String,
+}
+
+impl Folders {
+    fn socket(&self) -> PathBuf {
+        self.run.join("supervisor.sock")
+    }
+}
+
+/// Runs as keeper or supervisor if the command line says so, and returns the exit status then. To be
+/// called before the program starts anything else: both must stay single-threaded.
+pub fn supervise(args: impl IntoIterator<Item = OsString>) -> Option<i32> {
+    let args: Vec<OsString> = args.into_iter().skip(1).collect();
+    let role = args.first()?.to_str()?.to_owned();
+    if role != "keeper" && role != "supervisor" {
+        return None;
+    }
+    let option = |name: &str| args.iter().position(|arg| arg == name).and_then(|at| args.get(at + 1)).cloned();
+    let (Some(run), Some(data)) = (option("--run-dir"), option("--data-dir")) else {
+        eprintln!("{role}: --run-dir and --data-dir are needed");
+        return Some(2);
+    };
+    let cgroup = option("--cgroup").map_or_else(|| "gousse".into(), |name| name.to_string_lossy().into_owned());
+    let folders = Folders { run: run.into(), data: data.into(), cgroup };
+    let done = if role == "keeper" { keeper::launch(&folders) } else { supervisor::run(folders) };
+    Some(match done {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("{role}: {error}");
+            1
+        }
+    })
+}
+
+/// Our own engine.
+pub struct NativeEngine {
+    config: Config,
+    client: Client,
+    images: Arc<ImagesStore>,
+    tree: cgroup::Tree,
+}
+
+impl NativeEngine {
+    /// Connects, starting the keeper if none runs. To be called inside a tokio runtime.
+    pub fn open(config: Config, images: Arc<ImagesStore>) -> Result<NativeEngine> {
+        let tree = cgroup::Tree::find().map_err(|error| Error::Failed(format!("control groups: {error}")))?;
+        let absolute = |path: &PathBuf| std::path::absolute(path).map_err(|e| Error::Failed(e.to_string()));
+        let (run, data) = (absolute(&config.run_dir)?, absolute(&config.data_dir)?);
+        let folders = Folders { run, data, cgroup: config.cgroup.clone() };
+        let client = Client::start(folders, config.program.clone());
+        Ok(NativeEngine { config, client, images, tree })
+    }
+
+    /// The supervisor becomes that program, without losing a child. The keeper stays what it is.
+    pub async fn upgrade(&self, program: PathBuf) -> Result<()> {
+        self.client.ask(Request::Upgrade { program }).await
+    }
+
+    /// Ends supervisor and keeper; refused while containers run.
+    pub async fn shut_down(&self) -> Result<()> {
+        self.client.quit().await?;
+        let name = self.config.cgroup.clone();
+        for _ in 0..100 {
+            if self.tree.remove(&name).is_ok() {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+
+    fn layers(&self, spec: &ContainerSpec) -> Result<Layers> {
+        let mut layers = Layers { root: self.images.rootfs(&spec.image)?, ..Layers::default() };
+        for mount in &spec.mounts {
+            if let MountSource::Image(id) = &mount.source {
+                layers.images.insert(id.clone(), self.images.rootfs(id)?);
+            }
+        }
+        if layers.root.is_empty() {
+            // An image without layers; overlay wants at least one.
+            let empty = self.config.data_dir.join("empty");
+            std::fs::create_dir_all(&empty).map_err(|error| Error::Failed(error.to_string()))?;
+            layers.root.push(empty);
+        }
+        Ok(layers)
+    }
+
+    async fn sandbox_of(&self, id: &ContainerId) -> Result<Sandbox> {
+        let found = self.client.find(|sandbox| sandbox.containers.iter().any(|c| c.id == *id)).await?;
+        found.ok_or_else(|| Error::NotFound(format!("container {}", id.0)))
+    }
+}
+
+impl Engine for NativeEngine {
+    fn name(&self) -> (&str, &str) {
+        ("gousse", env!("CARGO_PKG_VERSION"))
+    }
+
+    fn list(&self) -> Boxed<'_, Result<Vec<Sandbox>>> {
+        Box::pin(self.client.list())
+    }
+
+    fn changes(&self) -> broadcast::Receiver<Change> {
+        self.client.changes()
+    }
+
+    fn run_sandbox(&self, id: &SandboxId, spec: SandboxSpec) -> Boxed<'_, Result<()>> {
+        Box::pin(self.client.ask(Request::RunSandbox { id: id.clone(), spec }))
+    }
+
+    fn stop_sandbox(&self, id: &SandboxId) -> Boxed<'_, Result<()>> {
+        Box::pin(self.client.ask(Request::StopSandbox { id: id.clone() }))
+    }
+
+    fn remove_sandbox(&self, id: &SandboxId) -> Boxed<'_, Result<()>> {
+        Box::pin(self.client.ask(Request::RemoveSandbox { id: id.clone() }))
+    }
+
+    fn create_container(&self, sandbox: &SandboxId, id: &ContainerId, spec: ContainerSpec) -> Boxed<'_, Result<()>> {
+        let (sandbox, id) = (sandbox.clone(), id.clone());
+        Box::pin(async move {
+            let layers = self.layers(&spec)?;
+            self.client.ask(Request::CreateContainer { sandbox, id, spec: Box::new(spec), layers }).await
+        })
+    }
+
+    fn start_container(&self, id: &ContainerId) -> Boxed<'_, Result<()>> {
+        Box::pin(self.client.ask(Request::StartContainer { id: id.clone() }))
+    }
+
+    fn signal(&self, id: &ContainerId, signal: i32) -> Boxed<'_, Result<()>> {
+        Box::pin(self.client.ask(Request::Signal { id: id.clone(), signal }))
+    }
+
+    fn remove_container(&self, id: &ContainerId) -> Boxed<'_, Result<()>> {
+        Box::pin(self.client.ask(Request::RemoveContainer { id: id.clone() }))
+    }
+
+    fn update_container(&self, id: &ContainerId, resources: Resources) -> Boxed<'_, Result<()>> {
+        Box::pin(self.client.ask(Request::UpdateContainer { id: id.clone(), resources }))
+    }
+
+    fn update_sandbox(&self, id: &SandboxId, resources: Resources) -> Boxed<'_, Result<()>> {
+        Box::pin(self.client.ask(Request::UpdateSandbox { id: id.clone(), resources }))
+    }
+
+    fn exec(&self, id: &ContainerId, spec: ExecSpec) -> Boxed<'_, Result<Session>> {
+        let id = id.clone();
+        Box::pin(async move {
+            let wanted = spec.clone();
+            let opened = self.client.open_session(Request::Exec { id, spec }).await?;
+            streams::of_exec(opened, &wanted).map_err(|error| Error::Failed(error.to_string()))
+        })
+    }
+
+    fn attach(&self, id: &ContainerId, stdin: bool, stdout: bool, stderr: bool) -> Boxed<'_, Result<Session>> {
+        let id = id.clone();
+        Box::pin(async move {
+            let sandbox = self.sandbox_of(&id).await?;
+            let container = sandbox.containers.iter().find(|c| c.id == id);
+            let terminal = container.is_some_and(|container| container.spec.tty);
+            let stdin = stdin && container.is_some_and(|container| container.spec.stdin || terminal);
+            let opened = self.client.open_session(Request::Attach { id, stdin, stdout, stderr }).await?;
+            let wanted = [stdin, stdout, stderr];
+            let attached = streams::of_attach(opened, terminal, wanted, &self.client);
+            attached.map_err(|error| Error::Failed(error.to_string()))
+        })
+    }
+
+    fn reopen_log(&self, id: &ContainerId) -> Boxed<'_, Result<()>> {
+        Box::pin(self.client.ask(Request::ReopenLog { id: id.clone() }))
+    }
+
+    fn usage(&self, id: &ContainerId) -> Boxed<'_, Result<Usage>> {
+        let id = id.clone();
+        Box::pin(async move {
+            let sandbox = self.sandbox_of(&id).await?;
+            let path = format!("{}/{}", sandbox.spec.cgroup, id.0);
+            let upper = self.config.data_dir.join("containers").join(&id.0).join("upper");
+            let tree = self.tree.clone();
+            let read = tokio::task::spawn_blocking(move || -> io::Result<Usage> {
+                let mut usage = tree.usage(&path)?;
+                usage.writable_layer = size_below(&upper);
+                Ok(usage)
+            });
+            let read = read.await.map_err(|error| Error::Failed(error.to_string()))?;
+            read.map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => Error::NotRunning(format!("container {} is not running", id.0)),
+                _ => Error::Failed(error.to_string()),
+            })
+        })
+    }
+
+    fn connect(&self, id: &SandboxId, port: u16) -> Boxed<'_, Result<Box<dyn Duplex>>> {
+        let id = id.clone();
+        Box::pin(async move {
+            let sockets = self.client.ask_for_fds(Request::Sockets { id }).await?;
+            streams::dial(sockets, port).await
+        })
+    }
+
+    fn images(&self) -> Arc<dyn Images> {
+        self.images.clone()
+    }
+}
+
+/// Bytes on the disk below a folder.
+fn size_below(folder: &std::path::Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let size = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(meta) if meta.is_dir() => meta.blocks() * 512 + size_below(&entry.path()),
+        Ok(meta) => meta.blocks() * 512,
+        Err(_) => 0,
+    };
+    entries.map(size).sum()
+}
+
+/// One answer, and the exit of what it opened.
+type Exit = oneshot::Receiver<Result<i32>>;
+type Commands = mpsc::UnboundedSender<client::Command>;

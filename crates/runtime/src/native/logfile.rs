@@ -1,0 +1,175 @@
+//! A container's log file in the CRI's format, with rotation by size.
+//!
+//! `2026-01-02T03:04:05.000000006Z stdout F text`; P instead of F where the line goes on in the next
+//! record. The current file keeps its name; older ones get a time stamp, then also gzip, as kubelet
+//! does it (kubelet/logs/container_log_manager.go).
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::sys::{self, Cloned};
+use crate::spec;
+
+/// Longest text of one record.
+pub const LINE_MAX: usize = 16 << 10;
+
+pub struct LogFile {
+    spec: spec::LogFile,
+    file: File,
+    size: u64,
+}
+
+impl LogFile {
+    pub fn open(spec: &spec::LogFile) -> io::Result<LogFile> {
+        let file = append(&spec.path)?;
+        let size = file.metadata()?.len();
+        Ok(LogFile { spec: spec.clone(), file, size })
+    }
+
+    pub fn spec(&self) -> &spec::LogFile {
+        &self.spec
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.spec.path
+    }
+
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Takes back what was written after that offset: by a supervisor that ended before it could say so.
+    pub fn take_back(&mut self, offset: u64) -> io::Result<()> {
+        if self.file.metadata()?.len() > offset {
+            self.file.set_len(offset)?;
+            self.size = offset;
+        }
+        Ok(())
+    }
+
+    /// A new file under the same name, whatever became of the old one.
+    pub fn reopen(&mut self) -> io::Result<()> {
+        *self = LogFile::open(&self.spec)?;
+        Ok(())
+    }
+
+    /// Makes room for that many bytes: a new file where the current one would become too long.
+    pub fn make_room(&mut self, bytes: usize) -> io::Result<()> {
+        let limit = self.spec.size_max;
+        if limit > 0 && self.size > 0 && self.size + bytes as u64 > limit {
+            self.rotate()?;
+        }
+        Ok(())
+    }
+
+    pub fn write(&mut self, records: &[u8]) -> io::Result<()> {
+        self.file.write_all(records)?;
+        self.size += records.len() as u64;
+        Ok(())
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        let path = self.spec.path.clone();
+        let mut at = sys::now();
+        let rotated = loop {
+            let rotated = with_suffix(&path, &time_stamp(at));
+            if !rotated.exists() && !with_suffix(&rotated, "gz").exists() {
+                break rotated;
+            }
+            at += 1_000_000_000;
+        };
+        let older = rotations(&path);
+        std::fs::rename(&path, &rotated)?;
+        self.reopen()?;
+        // Kept in all: the current file, the one just renamed, and older ones.
+        let keep = (self.spec.files_max.max(2) - 2) as usize;
+        let excess = older.len().saturating_sub(keep);
+        older[..excess].iter().for_each(|path| drop(std::fs::remove_file(path)));
+        let plain: Vec<_> = older[excess..].iter().filter(|p| p.extension().is_none_or(|e| e != "gz")).collect();
+        if plain.is_empty() {
+            return Ok(());
+        }
+        // Takes a while: in a process of its own.
+        if let Cloned::Child = sys::clone3(libc::CLONE_PARENT as u64, None)? {
+            plain.iter().for_each(|path| drop(compress(path)));
+            sys::exit(0);
+        }
+        Ok(())
+    }
+}
+
+/// Appends records for `text` to `out`. A last line without its end becomes a partial record.
+pub fn format(out: &mut Vec<u8>, stream: &str, text: &[u8], at: i128) {
+    let time = jiff::Timestamp::from_nanosecond(at).unwrap_or_default();
+    let head = format!("{time:.9} {stream} ");
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        let (mut rest, whole) = match line.strip_suffix(b"\n") {
+            Some(line) => (line.strip_suffix(b"\r").unwrap_or(line), true),
+            None => (line, false),
+        };
+        while rest.len() > LINE_MAX {
+            record(out, &head, b"P ", &rest[..LINE_MAX]);
+            rest = &rest[LINE_MAX..];
+        }
+        record(out, &head, if whole { b"F " } else { b"P " }, rest);
+    }
+}
+
+fn record(out: &mut Vec<u8>, head: &str, tag: &[u8], text: &[u8]) {
+    out.extend_from_slice(head.as_bytes());
+    out.extend_from_slice(tag);
+    out.extend_from_slice(text);
+    out.push(b'\n');
+}
+
+fn append(path: &Path) -> io::Result<File> {
+    let open = || OpenOptions::new().create(true).append(true).mode(0o640).custom_flags(libc::O_NOFOLLOW).open(path);
+    match open() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            std::fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
+            open()
+        }
+        other => other,
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(suffix);
+    name.into()
+}
+
+/// `20060102-150405`
+fn time_stamp(at: i128) -> String {
+    let time = jiff::Timestamp::from_nanosecond(at).unwrap_or_default();
+    time.strftime("%Y%m%d-%H%M%S").to_string()
+}
+
+/// Older files of this log, oldest first.
+fn rotations(path: &Path) -> Vec<PathBuf> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Vec::new() };
+    let prefix = format!("{}.", name.to_string_lossy());
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> = entries
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_none_or(|e| e != "tmp"))
+        .collect();
+    found.sort();
+    found
+}
+
+fn compress(path: &Path) -> io::Result<()> {
+    let partial = with_suffix(path, "tmp");
+    let mut packed = flate2::write::GzEncoder::new(File::create(&partial)?, flate2::Compression::default());
+    io::copy(&mut File::open(path)?, &mut packed)?;
+    packed.finish()?;
+    std::fs::rename(&partial, with_suffix(path, "gz"))?;
+    std::fs::remove_file(path)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,200 @@
+//! What agent and supervisor say to each other, and supervisor and keeper.
+//!
+//! The agent asks, each request with a number; the supervisor answers with that number and tells every
+//! change in between, in order: an agent that applies what it is told has the same list.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::Error;
+use crate::spec::{ContainerId, ContainerSpec, ExecSpec, Resources, SandboxId, SandboxSpec};
+use crate::state::{Container, Sandbox};
+
+#[derive(Serialize, Deserialize)]
+pub struct Asked {
+    pub number: u64,
+    pub request: Request,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub enum Request {
+    RunSandbox {
+        id: SandboxId,
+        spec: SandboxSpec,
+    },
+    StopSandbox {
+        id: SandboxId,
+    },
+    RemoveSandbox {
+        id: SandboxId,
+    },
+    CreateContainer {
+        sandbox: SandboxId,
+        id: ContainerId,
+        spec: Box<ContainerSpec>,
+        layers: Layers,
+    },
+    StartContainer {
+        id: ContainerId,
+    },
+    Signal {
+        id: ContainerId,
+        signal: i32,
+    },
+    RemoveContainer {
+        id: ContainerId,
+    },
+    UpdateContainer {
+        id: ContainerId,
+        resources: Resources,
+    },
+    UpdateSandbox {
+        id: SandboxId,
+        resources: Resources,
+    },
+    /// Answered by `Answer::Session` with stdin, stdout, stderr as asked, or the terminal alone.
+    Exec {
+        id: ContainerId,
+        spec: ExecSpec,
+    },
+    /// As exec; of a container with a terminal always that first, then stdout if asked.
+    Attach {
+        id: ContainerId,
+        stdin: bool,
+        stdout: bool,
+        stderr: bool,
+    },
+    /// An attached agent has no more input.
+    EndInput {
+        session: u64,
+    },
+    ReopenLog {
+        id: ContainerId,
+    },
+    /// Answered with two sockets of the sandbox's network, for IPv4 and IPv6 (where there is IPv6).
+    Sockets {
+        id: SandboxId,
+    },
+    /// The supervisor becomes this program; no container notices.
+    Upgrade {
+        program: PathBuf,
+    },
+    /// Supervisor and keeper end. Refused while containers run.
+    Quit,
+}
+
+/// Folders of unpacked image layers, topmost first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Layers {
+    pub root: Vec<PathBuf>,
+    /// Of image volumes, by image id.
+    pub images: BTreeMap<String, Vec<PathBuf>>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub enum Told {
+    /// Everything; the first thing told on a connection.
+    Snapshot {
+        version: String,
+        sandboxes: Vec<Sandbox>,
+    },
+    Answer {
+        number: u64,
+        answer: Result<Answer, Refusal>,
+    },
+    /// New or changed, without its containers.
+    Sandbox {
+        sandbox: Box<Sandbox>,
+    },
+    Container {
+        sandbox: SandboxId,
+        container: Box<Container>,
+    },
+    SandboxGone {
+        id: SandboxId,
+    },
+    ContainerGone {
+        sandbox: SandboxId,
+        id: ContainerId,
+    },
+    SessionEnded {
+        session: u64,
+        code: i32,
+    },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Answer {
+    Done,
+    Session { session: u64 },
+}
+
+/// `engine::Error` over the wire.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Refusal {
+    NotFound(String),
+    NotRunning(String),
+    Start(String),
+    Failed(String),
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotFound(what) => Error::NotFound(what),
+            Refusal::NotRunning(text) => Error::NotRunning(text),
+            Refusal::Start(text) => Error::Start(text),
+            Refusal::Failed(text) => Error::Failed(text),
+        }
+    }
+}
+
+impl From<std::io::Error> for Refusal {
+    fn from(error: std::io::Error) -> Self {
+        Refusal::Failed(error.to_string())
+    }
+}
+
+/// From the supervisor to the keeper, one packet each.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToKeeper {
+    /// Holds the descriptors that come with it, under `key` and their names.
+    Keep {
+        key: String,
+        names: Vec<String>,
+    },
+    /// Lets them go; no names: all under the key.
+    Drop {
+        key: String,
+        names: Vec<String>,
+    },
+    /// The exit that was told is on the disk.
+    Reap {
+        pid: u32,
+    },
+    /// What to run when the supervisor has to be started again.
+    Program {
+        path: PathBuf,
+    },
+    Quit,
+}
+
+/// From the keeper to the supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromKeeper {
+    Kept {
+        key: String,
+        names: Vec<String>,
+    },
+    /// All that is kept was told.
+    Ready,
+    /// A child ended; told again and again until it is reaped.
+    Ended {
+        pid: u32,
+        status: i32,
+        by_signal: bool,
+        at: i128,
+    },
+}

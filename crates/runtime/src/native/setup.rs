@@ -1,0 +1,256 @@
+//! From a fresh clone to the program: what the child of the supervisor does, step by step.
+//!
+//! Runs in the cloned child only, on a copy of the supervisor's memory. Sources of mounts are opened in
+//! the host's mount namespace as detached trees; then the child leaves for a minimal one and builds the
+//! container's root there, so that nothing of the host is reachable while paths of the image are walked.
+
+use std::ffi::CString;
+use std::fmt::Display;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::channel;
+use super::protocol::Layers;
+use super::sys;
+use crate::spec::{ContainerSpec, SandboxSpec};
+
+/// User, capabilities, limits, filter.
+pub mod identity;
+/// Paths walked inside a root, never out of it.
+pub mod inside;
+/// Finding and running the program.
+pub mod program;
+/// Mounts and devices.
+pub mod root;
+
+/// Why a start failed, in words for the user.
+pub type Result<T, E = String> = std::result::Result<T, E>;
+
+/// What the supervisor sends once the start is on record; without it nothing is run.
+pub const GO: &[u8] = b"g";
+/// The child's messages begin with one of these.
+pub const TERMINAL: u8 = b'T';
+pub const ERROR: u8 = b'E';
+
+/// Standard streams.
+pub enum Streams {
+    /// None: /dev/null.
+    Pipes { stdin: Option<OwnedFd>, stdout: Option<OwnedFd>, stderr: Option<OwnedFd> },
+    /// Made inside the container; its master goes to the supervisor.
+    Terminal { size: Option<(u16, u16)> },
+}
+
+/// All that the child of a new container needs.
+pub struct Birth<'a> {
+    pub spec: &'a ContainerSpec,
+    pub sandbox: &'a SandboxSpec,
+    pub layers: &'a Layers,
+    /// Holds `upper` and `work`.
+    pub folder: PathBuf,
+    pub template: BorrowedFd<'a>,
+    /// Those that differ from the supervisor's own, with their kinds.
+    pub namespaces: Vec<(BorrowedFd<'a>, i32)>,
+    pub shm: Option<BorrowedFd<'a>>,
+    pub mqueue: Option<BorrowedFd<'a>>,
+    pub join: Vec<PathBuf>,
+    /// Name below /sys/fs/cgroup and source.
+    pub views: Vec<(String, PathBuf)>,
+    pub filter: Vec<libc::sock_filter>,
+    pub streams: Streams,
+    pub sync: BorrowedFd<'a>,
+    /// The limit of open files before the supervisor raised its own.
+    pub files: (u64, u64),
+}
+
+/// A further process in a container.
+pub struct Entry<'a> {
+    pub spec: &'a ContainerSpec,
+    pub argv: &'a [String],
+    /// With a terminal of its own.
+    pub terminal: bool,
+    pub target: BorrowedFd<'a>,
+    pub join: Vec<PathBuf>,
+    pub filter: Vec<libc::sock_filter>,
+    pub streams: Streams,
+    pub sync: BorrowedFd<'a>,
+    pub files: (u64, u64),
+}
+
+/// Builds the container and becomes its program.
+pub fn born(birth: Birth<'_>) -> ! {
+    let sync = birth.sync;
+    let failed = build(birth).expect_err("success does not return");
+    give_up(sync, &failed)
+}
+
+/// Enters the container and becomes the program.
+pub fn entered(entry: Entry<'_>) -> ! {
+    let sync = entry.sync;
+    let failed = enter(entry).expect_err("success does not return");
+    give_up(sync, &failed)
+}
+
+/// The whole life of the init of a shared PID namespace: reap what is left to it.
+pub fn sandbox_init(join: &[PathBuf], namespaces: &[(BorrowedFd<'_>, i32)]) -> ! {
+    begin();
+    for file in join {
+        let _ = std::fs::write(file, "0");
+    }
+    for (fd, kind) in namespaces {
+        let _ = sys::setns(*fd, *kind);
+    }
+    let _ = rustix::thread::set_name(c"gousse-init");
+    sys::close_from(0);
+    sys::reap_for_ever()
+}
+
+fn build(birth: Birth<'_>) -> Result<std::convert::Infallible> {
+    begin();
+    join(&birth.join)?;
+    let spec = birth.spec;
+    identity::adjust_oom_score(spec.oom_score_adj);
+    let prepared = root::prepare(&birth)?;
+    for (fd, kind) in &birth.namespaces {
+        sys::setns(*fd, *kind).or_fail("joining the sandbox's namespaces")?;
+    }
+    sys::setns(birth.template, libc::CLONE_NEWNS).or_fail("entering the private mount namespace")?;
+    let own_cgroup = if spec.privileged { 0 } else { libc::CLONE_NEWCGROUP };
+    sys::unshare(libc::CLONE_NEWNS | own_cgroup).or_fail("making a mount namespace")?;
+    root::assemble(&birth, prepared)?;
+    let (argv, terminal) = (&spec.argv, spec.tty);
+    let fresh = Fresh { spec, argv, terminal, filter: birth.filter, sync: birth.sync, files: birth.files };
+    fresh.run(birth.streams, true)
+}
+
+fn enter(entry: Entry<'_>) -> Result<std::convert::Infallible> {
+    begin();
+    // Not visible to the processes inside until the program's own execve.
+    let _ = sys::prctl(libc::PR_SET_DUMPABLE, 0, 0);
+    join(&entry.join)?;
+    identity::adjust_oom_score(entry.spec.oom_score_adj);
+    let kinds =
+        libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWNET | libc::CLONE_NEWCGROUP;
+    sys::setns(entry.target, kinds).or_fail("joining the container's namespaces")?;
+    let Entry { spec, argv, terminal, filter, streams, sync, files, .. } = entry;
+    Fresh { spec, argv, terminal, filter, sync, files }.run(streams, false)
+}
+
+/// Inside the root, about to become the program.
+struct Fresh<'a> {
+    spec: &'a ContainerSpec,
+    argv: &'a [String],
+    terminal: bool,
+    filter: Vec<libc::sock_filter>,
+    sync: BorrowedFd<'a>,
+    files: (u64, u64),
+}
+
+impl Fresh<'_> {
+    fn run(self, streams: Streams, console: bool) -> Result<std::convert::Infallible> {
+        let Fresh { spec, argv, terminal, filter, sync, files } = self;
+        connect(streams, spec, sync, console)?;
+        if console && spec.read_only_root {
+            root::make_read_only()?;
+        }
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+        sys::new_session_keyring();
+        identity::limit(&spec.rlimits, files)?;
+        let cwd = if spec.cwd.as_os_str().is_empty() { Path::new("/") } else { &spec.cwd };
+        rustix::process::chdir(cwd).or_fail(&format!("chdir to cwd ({:?}) set in config.json failed", spec.cwd))?;
+        wait_for_go(sync);
+        let program = program::Program::new(argv, &spec.env, terminal)?;
+        identity::assume(spec, &filter)?;
+        sys::close_on_exec_from(3);
+        Err(program.run())
+    }
+}
+
+/// A session of its own, plain signals, no umask: modes are meant as they are written here.
+fn begin() {
+    sys::default_signals();
+    let _ = rustix::process::setsid();
+    rustix::process::umask(rustix::fs::Mode::empty());
+}
+
+fn join(files: &[PathBuf]) -> Result<()> {
+    files.iter().try_for_each(|file| std::fs::write(file, "0").or_fail(&format!("joining {}", file.display())))
+}
+
+/// Puts the streams onto 0, 1 and 2.
+fn connect(streams: Streams, spec: &ContainerSpec, sync: BorrowedFd<'_>, console: bool) -> Result<()> {
+    match streams {
+        Streams::Pipes { stdin, stdout, stderr } => {
+            use rustix::fs::{Mode, OFlags};
+            let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
+            let null = null.or_fail("opening /dev/null")?;
+            for (number, stream) in [stdin, stdout, stderr].into_iter().enumerate() {
+                if let Some(stream) = &stream {
+                    // As its own user, the program may reopen its streams by name (/dev/stdout).
+                    let owner = rustix::fs::Uid::from_raw(spec.user.uid);
+                    let _ = rustix::fs::fchown(stream, Some(owner), None);
+                }
+                let stream = stream.as_ref().map_or(null.as_fd(), |fd| fd.as_fd());
+                sys::dup_to(stream, number as i32).or_fail("placing the standard streams")?;
+            }
+            Ok(())
+        }
+        Streams::Terminal { size } => {
+            let terminal = root::open_terminal(spec.user.uid, console).or_fail("making a terminal")?;
+            if let Some((columns, rows)) = size {
+                let size = rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+                let _ = rustix::termios::tcsetwinsize(&terminal.slave, size);
+            }
+            for number in 0..3 {
+                sys::dup_to(terminal.slave.as_fd(), number).or_fail("placing the terminal")?;
+            }
+            rustix::process::ioctl_tiocsctty(&terminal.slave).or_fail("taking the terminal")?;
+            channel::send(sync, &[TERMINAL], &[terminal.master.as_fd()]).or_fail("handing over the terminal")?;
+            Ok(())
+        }
+    }
+}
+
+fn wait_for_go(sync: BorrowedFd<'_>) {
+    let mut byte = [0; 1];
+    loop {
+        match rustix::io::read(sync, &mut byte) {
+            Ok(1) if byte == GO => return,
+            Err(rustix::io::Errno::INTR) => {}
+            // The supervisor does not know of this child: nothing has run, and nothing will.
+            _ => sys::exit(0),
+        }
+    }
+}
+
+fn give_up(sync: BorrowedFd<'_>, text: &str) -> ! {
+    let mut message = vec![ERROR];
+    message.extend_from_slice(&text.as_bytes()[..text.len().min(8 << 10)]);
+    let _ = rustix::io::write(sync, &message);
+    sys::exit(128)
+}
+
+/// Errors with what was being done.
+pub trait OrFail<T> {
+    fn or_fail(self, doing: &str) -> Result<T>;
+}
+
+impl<T, E: Into<io::Error>> OrFail<T> for std::result::Result<T, E> {
+    fn or_fail(self, doing: &str) -> Result<T> {
+        self.map_err(|error| format!("{doing}: {}", plain(&error.into())))
+    }
+}
+
+/// The error without Rust's `(os error 2)`, in lower case, as other runtimes word it.
+pub fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+}
+
+/// A path or word for the kernel.
+pub fn c_string(text: impl AsRef<std::ffi::OsStr>, what: impl Display) -> Result<CString> {
+    CString::new(text.as_ref().as_bytes()).map_err(|_| format!("{what} contains a null byte"))
+}

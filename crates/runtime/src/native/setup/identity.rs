@@ -1,0 +1,150 @@
+//! Who the program is and what it may: user, groups, capabilities, limits, filter.
+
+use super::{OrFail, Result};
+use crate::native::sys;
+use crate::spec::ContainerSpec;
+
+/// Capabilities by number, without `CAP_`.
+const CAPABILITIES: [&str; 41] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+];
+
+const RLIMITS: [(&str, u32); 16] = [
+    ("AS", libc::RLIMIT_AS),
+    ("CORE", libc::RLIMIT_CORE),
+    ("CPU", libc::RLIMIT_CPU),
+    ("DATA", libc::RLIMIT_DATA),
+    ("FSIZE", libc::RLIMIT_FSIZE),
+    ("LOCKS", libc::RLIMIT_LOCKS),
+    ("MEMLOCK", libc::RLIMIT_MEMLOCK),
+    ("MSGQUEUE", libc::RLIMIT_MSGQUEUE),
+    ("NICE", libc::RLIMIT_NICE),
+    ("NOFILE", libc::RLIMIT_NOFILE),
+    ("NPROC", libc::RLIMIT_NPROC),
+    ("RSS", libc::RLIMIT_RSS),
+    ("RTPRIO", libc::RLIMIT_RTPRIO),
+    ("RTTIME", libc::RLIMIT_RTTIME),
+    ("SIGPENDING", libc::RLIMIT_SIGPENDING),
+    ("STACK", libc::RLIMIT_STACK),
+];
+
+/// Capabilities as bits; a name that the table does not have is an error.
+pub fn bits(names: &[String]) -> Result<u64> {
+    names.iter().try_fold(0, |set, name| {
+        let plain = name.strip_prefix("CAP_").unwrap_or(name);
+        let number = CAPABILITIES.iter().position(|known| *known == plain);
+        number.map(|n| set | 1 << n).ok_or_else(|| format!("unknown capability {name:?}"))
+    })
+}
+
+/// Lived with where the machine refuses: lowering needs a capability that the machine may not grant.
+pub fn adjust_oom_score(value: i32) {
+    let _ = std::fs::write("/proc/self/oom_score_adj", value.to_string());
+}
+
+/// The spec's limits; the number of open files as it was before the supervisor raised its own.
+pub fn limit(limits: &[(String, u64, u64)], files: (u64, u64)) -> Result<()> {
+    let _ = sys::set_rlimit(libc::RLIMIT_NOFILE, files.0, files.1);
+    for (name, soft, hard) in limits {
+        let plain = name.strip_prefix("RLIMIT_").unwrap_or(name).to_uppercase();
+        let Some((_, resource)) = RLIMITS.iter().find(|(known, _)| *known == plain) else {
+            return Err(format!("unknown resource limit {name:?}"));
+        };
+        if sys::set_rlimit(*resource, *soft, *hard).is_err() {
+            // Above what this machine allows: as far as it goes.
+            let (_, most) = sys::rlimit(*resource);
+            sys::set_rlimit(*resource, (*soft).min(most), (*hard).min(most)).or_fail("setting resource limits")?;
+        }
+    }
+    Ok(())
+}
+
+/// Drops to the program's user and rights. The order is the kernel's: the bounding set while SETPCAP is
+/// there, the user while SETUID is, the filter while SYS_ADMIN is (it needs no no_new_privs then), and
+/// last the sets themselves.
+pub fn assume(spec: &ContainerSpec, filter: &[libc::sock_filter]) -> Result<()> {
+    let all = sys::permitted_capabilities();
+    let wanted = if spec.privileged { all } else { bits(&spec.capabilities)? & all };
+    let ambient = bits(&spec.ambient_capabilities)? & wanted;
+    let mut number = 0;
+    while sys::prctl(libc::PR_CAPBSET_READ, number, 0).is_ok() && number < 64 {
+        if wanted & 1 << number == 0 {
+            sys::prctl(libc::PR_CAPBSET_DROP, number, 0).or_fail("dropping capabilities")?;
+        }
+        number += 1;
+    }
+    if let Some(profile) = &spec.apparmor {
+        let text = format!("exec {profile}");
+        let attribute = ["/proc/self/attr/apparmor/exec", "/proc/self/attr/exec"];
+        let written = attribute.iter().find(|path| std::fs::write(path, &text).is_ok());
+        written.ok_or_else(|| format!("apparmor profile {profile:?} cannot be applied on this machine"))?;
+    }
+    sys::prctl(libc::PR_SET_KEEPCAPS, 1, 0).or_fail("keeping capabilities")?;
+    let mut groups = spec.user.groups.clone();
+    groups.sort_unstable();
+    groups.dedup();
+    sys::become_user(spec.user.uid, spec.user.gid, &groups).or_fail("becoming the container's user")?;
+    sys::prctl(libc::PR_SET_KEEPCAPS, 0, 0).or_fail("keeping capabilities")?;
+    sys::set_capabilities(all, all, wanted & inheritable(ambient)).or_fail("raising capabilities")?;
+    if spec.no_new_privileges {
+        sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).or_fail("setting no_new_privs")?;
+    }
+    if !filter.is_empty() {
+        let flags = crate::seccomp::flags(&spec.seccomp).map_err(|error| error.to_string())?;
+        sys::seccomp(filter, flags).or_fail("installing the seccomp filter")?;
+    }
+    // Other users than root keep nothing over the execve but the ambient set, whatever is set here.
+    let mine = if spec.user.uid == 0 { wanted } else { ambient };
+    sys::set_capabilities(mine, wanted, inheritable(ambient)).or_fail("setting capabilities")?;
+    for number in (0..64).filter(|n| ambient & 1 << n != 0) {
+        let raise = libc::PR_CAP_AMBIENT_RAISE as u64;
+        sys::prctl(libc::PR_CAP_AMBIENT, raise, number).or_fail("raising ambient capabilities")?;
+    }
+    Ok(())
+}
+
+/// Only what is ambient is inheritable: a full inheritable set gave files with inheritable rights more
+/// than meant (CVE-2022-29162).
+fn inheritable(ambient: u64) -> u64 {
+    ambient
+}

@@ -1,0 +1,90 @@
+//! Walks a path below a folder without ever leaving it, making what is missing.
+//!
+//! Every component is opened by itself without following links; links are read and walked here, with
+//! the folder as their root. So neither `..`, nor absolute links, nor magic links of /proc, nor a
+//! component that another container swaps meanwhile leads out.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+/// What to make where the path ends in nothing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Absent {
+    Fails,
+    BecomesFolder,
+    BecomesFile,
+}
+
+/// Links followed in one walk, as the kernel's own limit.
+const LINKS_MAX: u32 = 40;
+
+/// The thing at `path` below `root`, as an `O_PATH` descriptor.
+pub fn open(root: BorrowedFd<'_>, path: &Path, absent: Absent) -> io::Result<OwnedFd> {
+    let mut above = vec![rustix::io::fcntl_dupfd_cloexec(root, 3)?];
+    let mut todo: VecDeque<OsString> = components(path.as_os_str());
+    let mut links = 0;
+    while let Some(name) = todo.pop_front() {
+        if name == ".." {
+            above.truncate((above.len() - 1).max(1));
+            continue;
+        }
+        let here = above.last().expect("the root stays").as_fd();
+        let found = match open_one(here, &name) {
+            Err(Errno::NOENT) if absent != Absent::Fails => {
+                make(here, &name, absent == Absent::BecomesFile && todo.is_empty())?;
+                open_one(here, &name)?
+            }
+            other => other?,
+        };
+        if FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode) != FileType::Symlink {
+            above.push(found);
+            continue;
+        }
+        links += 1;
+        if links > LINKS_MAX {
+            return Err(Errno::LOOP.into());
+        }
+        let target = rustix::fs::readlinkat(&found, c"", Vec::new())?.into_bytes();
+        let target = OsString::from_vec(target);
+        if target.as_bytes().starts_with(b"/") {
+            above.truncate(1);
+        }
+        for component in components(&target).into_iter().rev() {
+            todo.push_front(component);
+        }
+    }
+    Ok(above.pop().expect("the root stays"))
+}
+
+fn components(path: &OsStr) -> VecDeque<OsString> {
+    let parts = path.as_bytes().split(|byte| *byte == b'/');
+    parts.filter(|part| !part.is_empty() && *part != b".").map(|part| OsStr::from_bytes(part).to_owned()).collect()
+}
+
+fn open_one(folder: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::openat(folder, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+}
+
+fn make(folder: BorrowedFd<'_>, name: &OsStr, file: bool) -> io::Result<()> {
+    let made = if file {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(folder, name, flags, Mode::from_raw_mode(0o644)).map(drop)
+    } else {
+        rustix::fs::mkdirat(folder, name, Mode::from_raw_mode(0o755))
+    };
+    match made {
+        // Somebody else was faster.
+        Err(Errno::EXIST) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+#[cfg(test)]
+mod tests;

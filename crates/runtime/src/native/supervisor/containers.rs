@@ -1,0 +1,521 @@
+//! Containers: created on the disk, born by a clone, ended by the keeper's word, forgotten on request.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::event::epoll::EventFlags;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use super::sandboxes::Doomed;
+use super::streams::{Output, Tap};
+use super::{Answered, Child, Source, Supervisor, Ticket};
+use crate::native::cgroup::devices;
+use crate::native::channel;
+use crate::native::journal::{ContainerRecord, Entry, Process};
+use crate::native::logfile::LogFile;
+use crate::native::protocol::{Answer, Layers, Refusal, Told};
+use crate::native::setup::{self, Birth, Streams, identity};
+use crate::native::sys::{self, Cloned, Ended};
+use crate::spec::{ContainerId, ContainerSpec, Resources, SandboxId, Share};
+use crate::state::{Container, Exit, Phase};
+
+pub struct Held {
+    pub seen: Container,
+    pub sandbox: SandboxId,
+    pub layers: Layers,
+    /// While a process of it exists.
+    pub live: Option<Live>,
+}
+
+pub struct Live {
+    pub pidfd: OwnedFd,
+    pub process: Process,
+    /// Until the program runs or failed to.
+    pub birth: Option<Pending>,
+    pub outputs: Vec<Output>,
+    pub stdin: Option<OwnedFd>,
+    pub log: Option<LogFile>,
+    pub taps: Vec<Tap>,
+    pub removing: Vec<Ticket>,
+}
+
+/// A set-up that runs.
+pub struct Pending {
+    pub sync: OwnedFd,
+    pub token: u64,
+    pub tickets: Vec<Ticket>,
+}
+
+impl Held {
+    pub fn is_alive(&self) -> bool {
+        self.live.is_some()
+    }
+
+    /// Alive with its program running.
+    pub fn running(&self) -> Result<&Live, Refusal> {
+        match &self.live {
+            Some(live) if live.birth.is_none() => Ok(live),
+            _ => Err(Refusal::NotRunning(format!("container {} is not running", self.seen.id.0))),
+        }
+    }
+}
+
+pub fn key(id: &ContainerId) -> String {
+    format!("c/{}", id.0)
+}
+
+impl Supervisor {
+    pub(super) fn create_container(
+        &mut self,
+        sandbox: &SandboxId,
+        id: &ContainerId,
+        spec: ContainerSpec,
+        layers: Layers,
+    ) -> Answered {
+        if self.containers.contains_key(id) {
+            return Ok(Answer::Done);
+        }
+        self.ready_sandbox(sandbox)?;
+        identity::bits(&spec.capabilities).and(identity::bits(&spec.ambient_capabilities)).map_err(Refusal::Failed)?;
+        filter_of(&spec)?;
+        let folder = self.container_folder(id);
+        for part in ["upper", "work"] {
+            std::fs::create_dir_all(folder.join(part))?;
+        }
+        std::fs::set_permissions(folder.join("upper"), std::fs::Permissions::from_mode(0o755))?;
+        let created_at = sys::now();
+        let seen = Container { id: id.clone(), spec, phase: Phase::Created, created_at, pid: None };
+        let held = Held { seen, sandbox: sandbox.clone(), layers, live: None };
+        let record = held.record();
+        self.record(&Entry::Container(id.clone(), Box::new(record)))?;
+        self.publish_container(&held);
+        self.containers.insert(id.clone(), held);
+        Ok(Answer::Done)
+    }
+
+    pub(super) fn start_container(&mut self, id: &ContainerId, ticket: Ticket) -> Result<Option<Answer>, Refusal> {
+        let held = self.containers.get_mut(id).ok_or_else(|| not_found(id))?;
+        match (&mut held.live, &held.seen.phase) {
+            (Some(Live { birth: Some(pending), .. }), _) => {
+                pending.tickets.push(ticket);
+                return Ok(None);
+            }
+            (Some(_), _) => return Ok(Some(Answer::Done)),
+            (None, Phase::Created) => {}
+            (None, _) => return Err(Refusal::Failed(format!("container {} has already ended", id.0))),
+        }
+        let sandbox = held.sandbox.clone();
+        self.ready_sandbox(&sandbox)?;
+        match self.give_birth(id, ticket) {
+            Ok(()) => Ok(None),
+            Err(refusal) => {
+                let text = text_of(refusal);
+                self.failed_start(id, text.clone());
+                Err(Refusal::Start(text))
+            }
+        }
+    }
+
+    fn ready_sandbox(&self, id: &SandboxId) -> Result<&super::Sandboxed, Refusal> {
+        let held = self.sandboxes.get(id).ok_or_else(|| Refusal::NotFound(format!("sandbox {}", id.0)))?;
+        if !held.record.ready || held.is_ending() {
+            return Err(Refusal::NotRunning(format!("sandbox {} is not ready", id.0)));
+        }
+        Ok(held)
+    }
+
+    fn give_birth(&mut self, id: &ContainerId, ticket: Ticket) -> Result<(), Refusal> {
+        let path = self.group_of(id);
+        let held = &self.containers[id];
+        let spec = held.seen.spec.clone();
+        self.tree.make_container(&path, &spec.resources)?;
+        let group = self.tree.open(&path)?;
+        if !spec.privileged {
+            self.restrict_devices(&path, group.as_ref(), &spec)?;
+        }
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(io::Error::from)?;
+        let (streams, pipes) = pipes_for(&spec)?;
+        let mut names = vec!["sync"];
+        let mut fds = vec![ours.as_fd()];
+        for (name, fd) in &pipes {
+            names.push(name);
+            fds.push(fd.as_fd());
+        }
+        // Before anything runs: from here on neither output nor outcome depends on this process.
+        self.keep(&key(id), &names, &fds)?;
+        let log = spec.log.as_ref().map(LogFile::open).transpose()?;
+        let (process, pidfd) = self.clone_container(id, &path, group, streams, [&ours, &theirs])?;
+        drop(theirs);
+        self.children.insert(process.pid, Child::Container(id.clone()));
+        self.record(&Entry::Born(id.clone(), process))?;
+        let _ = rustix::io::write(&ours, setup::GO);
+        rustix::io::ioctl_fionbio(&ours, true).map_err(io::Error::from)?;
+        let token = self.watch(ours.as_fd(), Source::Birth(id.clone()), EventFlags::IN)?;
+        let birth = Some(Pending { sync: ours, token, tickets: vec![ticket] });
+        let (outputs, stdin, taps, removing) = (Vec::new(), None, Vec::new(), Vec::new());
+        let live = Live { pidfd, process, birth, outputs, stdin, log, taps, removing };
+        let held = self.containers.get_mut(id).expect("looked up above");
+        held.seen.pid = Some(process.pid);
+        held.live = Some(live);
+        for (name, fd) in pipes {
+            self.add_pipe(id, name, fd)?;
+        }
+        Ok(())
+    }
+
+    fn clone_container(
+        &mut self,
+        id: &ContainerId,
+        path: &str,
+        group: Option<OwnedFd>,
+        streams: Streams,
+        [ours, theirs]: [&OwnedFd; 2],
+    ) -> Result<(Process, OwnedFd), Refusal> {
+        let held = &self.containers[id];
+        let sandbox = &self.sandboxes[&held.sandbox];
+        let spec = &held.seen.spec;
+        let birth = Birth {
+            spec,
+            sandbox: &sandbox.record.spec,
+            layers: &held.layers,
+            folder: self.container_folder(id),
+            template: self.namespaces.template.as_fd(),
+            namespaces: sandbox.namespaces(),
+            shm: sandbox.kept.shm.as_ref().map(|fd| fd.as_fd()),
+            mqueue: sandbox.kept.mqueue.as_ref().map(|fd| fd.as_fd()),
+            join: self.tree.join_files(path, &spec.resources),
+            views: self.views(path, spec),
+            filter: filter_of(spec)?,
+            streams,
+            sync: theirs.as_fd(),
+            files: self.files,
+        };
+        let own_pid = match sandbox.record.spec.pid {
+            Share::Private => libc::CLONE_NEWPID,
+            Share::Host => 0,
+            Share::Sandbox => {
+                let init = sandbox.kept.init.as_ref();
+                let init = init.ok_or_else(|| Refusal::Failed("the sandbox's init is gone".into()))?;
+                sys::setns(init.as_fd(), libc::CLONE_NEWPID)?;
+                0
+            }
+        };
+        let cloned = sys::clone3((libc::CLONE_PARENT | own_pid) as u64, group.as_ref().map(|g| g.as_fd()));
+        if let Ok(Cloned::Child) = cloned {
+            // Else the end of the supervisor would not show on our own end.
+            sys::close_in_child(ours.as_fd());
+            setup::born(birth)
+        }
+        if sandbox.record.spec.pid == Share::Sandbox {
+            let own = self.namespaces.pid.as_fd();
+            sys::setns(own, libc::CLONE_NEWPID).expect("a process may return to the namespaces it started in");
+        }
+        match cloned? {
+            Cloned::Child => unreachable!("the child has become the container"),
+            Cloned::Parent { pid, pidfd } => {
+                let unique = rustix::fs::fstat(&pidfd).map_err(io::Error::from)?.st_ino;
+                Ok((Process { pid, unique }, pidfd))
+            }
+        }
+    }
+
+    fn views(&self, path: &str, spec: &ContainerSpec) -> Vec<(String, PathBuf)> {
+        let own = self.tree.views(path, &spec.resources);
+        if !spec.privileged {
+            return own;
+        }
+        let root = |folder: PathBuf| folder.ancestors().nth(Path::new(path).components().count()).map(Path::to_owned);
+        own.into_iter().filter_map(|(name, folder)| Some((name, root(folder)?))).collect()
+    }
+
+    fn restrict_devices(&mut self, path: &str, group: Option<&OwnedFd>, spec: &ContainerSpec) -> Result<(), Refusal> {
+        let mut rules = devices::default_rules();
+        for device in &spec.devices {
+            rules.push(devices::rule_of(device)?);
+        }
+        let Some(group) = group else {
+            let root = self.tree.v1.iter().find(|(_, names)| names.iter().any(|name| name == "devices"));
+            return root.map_or(Ok(()), |(root, _)| Ok(devices::write_lists(&root.join(path), &rules)?));
+        };
+        if !self.device_programs.iter().any(|(known, _)| *known == rules) {
+            self.device_programs.truncate(15);
+            self.device_programs.insert(0, (rules.clone(), devices::load(&rules)?));
+        }
+        let program = self.device_programs.iter().find(|(known, _)| *known == rules).map(|(_, fd)| fd.as_fd());
+        Ok(devices::attach(program.expect("inserted above"), group)?)
+    }
+
+    /// Reads what a set-up says: a terminal, why it failed, or (by closing) that the program runs.
+    pub(super) fn hear_birth(&mut self, id: &ContainerId) {
+        loop {
+            let Some(Live { birth: Some(pending), .. }) = self.containers.get(id).and_then(|held| held.live.as_ref())
+            else {
+                return;
+            };
+            let mut bytes = [0; 9 << 10];
+            let mut fds = std::collections::VecDeque::new();
+            match channel::receive(&pending.sync, &mut bytes, &mut fds) {
+                Ok(0) => return self.born(id),
+                Ok(_) if bytes[0] == setup::TERMINAL => {
+                    if let Some(fd) = fds.pop_front()
+                        && let Err(refusal) = self.add_terminal(id, fd)
+                    {
+                        eprintln!("supervisor: the terminal of {}: {refusal:?}", id.0);
+                    }
+                }
+                Ok(got) => {
+                    let text = String::from_utf8_lossy(&bytes[1..got]).into_owned();
+                    return self.failed_start(id, text);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // A set-up that was killed before it had read our go.
+                Err(_) => return self.born(id),
+            }
+        }
+    }
+
+    fn born(&mut self, id: &ContainerId) {
+        let Some(tickets) = self.end_birth(id) else { return };
+        let phase = Phase::Running { started_at: sys::now() };
+        self.set_phase(id, phase);
+        for ticket in tickets {
+            self.answer(ticket, Ok(Answer::Done), Vec::new());
+        }
+    }
+
+    fn failed_start(&mut self, id: &ContainerId, text: String) {
+        let tickets = self.end_birth(id).unwrap_or_default();
+        let exit =
+            Exit { code: 128, signal: None, finished_at: sys::now(), oom_killed: false, start_error: text.clone() };
+        let path = self.group_of(id);
+        self.tree.kill(&path);
+        let removing = self.let_go(id);
+        self.set_phase(id, Phase::Exited { started_at: None, exit });
+        for ticket in tickets {
+            self.answer(ticket, Err(Refusal::Start(text.clone())), Vec::new());
+        }
+        self.after_end(id, removing);
+    }
+
+    fn end_birth(&mut self, id: &ContainerId) -> Option<Vec<Ticket>> {
+        let live = self.containers.get_mut(id)?.live.as_mut()?;
+        let Pending { sync, token, tickets } = live.birth.take()?;
+        self.unwatch(token, sync.as_fd());
+        self.unkeep(&key(id), &["sync"]);
+        Some(tickets)
+    }
+
+    pub(super) fn container_ended(&mut self, id: &ContainerId, ended: Ended, at: i128) -> io::Result<()> {
+        self.hear_birth(id);
+        let Some(held) = self.containers.get(id).filter(|held| held.is_alive()) else { return Ok(()) };
+        let path = self.group_of(id);
+        let own_pid = self.sandboxes.get(&held.sandbox).is_some_and(|s| s.record.spec.pid == Share::Private);
+        if !own_pid && !self.tree.kill(&path) {
+            self.tree.kill_each(&path);
+        }
+        let started_at = match held.seen.phase {
+            Phase::Running { started_at } => Some(started_at),
+            _ => None,
+        };
+        self.pump_rest(id);
+        let oom_killed = self.tree.oom_kills(&path) > 0;
+        let exit = exit_from(ended, at, oom_killed);
+        self.end_attaches(id, exit.code);
+        let removing = self.let_go(id);
+        self.set_phase(id, Phase::Exited { started_at, exit });
+        self.after_end(id, removing);
+        Ok(())
+    }
+
+    /// Drops all descriptors of a process that ended; returns who waits for its removal.
+    pub(super) fn let_go(&mut self, id: &ContainerId) -> Vec<Ticket> {
+        self.unkeep(&key(id), &[]);
+        let Some(held) = self.containers.get_mut(id) else { return Vec::new() };
+        held.seen.pid = None;
+        let Some(live) = held.live.take() else { return Vec::new() };
+        for output in &live.outputs {
+            output.token.into_iter().for_each(|token| self.unwatch(token, output.fd.as_fd()));
+        }
+        for end in live.taps.iter().flat_map(|tap| &tap.ends) {
+            self.unwatch(end.token, end.fd.as_fd());
+        }
+        live.removing
+    }
+
+    pub(super) fn after_end(&mut self, id: &ContainerId, removing: Vec<Ticket>) {
+        let Some(sandbox) = self.containers.get(id).map(|held| held.sandbox.clone()) else { return };
+        if !removing.is_empty() {
+            let paths = self.forget_container(id);
+            self.sweep();
+            self.remove_groups(Doomed { paths, tickets: removing, tries: 0 });
+        }
+        self.look_for_end(&sandbox);
+    }
+
+    pub(super) fn set_phase(&mut self, id: &ContainerId, phase: Phase) {
+        let Some(held) = self.containers.get_mut(id) else { return };
+        held.seen.phase = phase.clone();
+        self.record_always(&Entry::Phase(id.clone(), phase));
+        let held = &self.containers[id];
+        let news = Told::Container { sandbox: held.sandbox.clone(), container: Box::new(held.seen.clone()) };
+        self.publish(news);
+    }
+
+    fn publish_container(&mut self, held: &Held) {
+        self.publish(Told::Container { sandbox: held.sandbox.clone(), container: Box::new(held.seen.clone()) });
+    }
+
+    pub(super) fn signal(&mut self, id: &ContainerId, signal: i32) -> Answered {
+        let held = self.containers.get(id).ok_or_else(|| not_found(id))?;
+        match (&held.live, signal) {
+            (None, libc::SIGKILL) => {}
+            (_, libc::SIGKILL) => self.kill_container(id),
+            _ => sys::pidfd_signal(held.running()?.pidfd.as_fd(), signal)?,
+        }
+        Ok(Answer::Done)
+    }
+
+    /// The whole container, not only its first process.
+    pub(super) fn kill_container(&mut self, id: &ContainerId) {
+        let path = self.group_of(id);
+        let Some(live) = self.containers.get(id).and_then(|held| held.live.as_ref()) else { return };
+        if !self.tree.kill(&path) {
+            let _ = sys::pidfd_signal(live.pidfd.as_fd(), libc::SIGKILL);
+            self.tree.kill_each(&path);
+        }
+    }
+
+    pub(super) fn remove_container(&mut self, id: &ContainerId, ticket: Ticket) -> Result<Option<Answer>, Refusal> {
+        let Some(held) = self.containers.get_mut(id) else { return Ok(Some(Answer::Done)) };
+        if let Some(live) = &mut held.live {
+            live.removing.push(ticket);
+            self.kill_container(id);
+        } else {
+            self.after_end(id, vec![ticket]);
+        }
+        Ok(None)
+    }
+
+    /// Takes it off every list; returns the cgroups that are left to remove.
+    pub(super) fn forget_container(&mut self, id: &ContainerId) -> Vec<String> {
+        let path = self.group_of(id);
+        let Some(held) = self.containers.remove(id) else { return Vec::new() };
+        self.record_always(&Entry::ContainerGone(id.clone()));
+        let trash = self.folders.data.join("trash");
+        let moved = std::fs::create_dir_all(&trash)
+            .and_then(|()| std::fs::rename(self.container_folder(id), trash.join(&id.0)));
+        if let Err(error) = moved {
+            eprintln!("supervisor: the folder of {} stays: {error}", id.0);
+        }
+        self.publish(Told::ContainerGone { sandbox: held.sandbox, id: id.clone() });
+        vec![path]
+    }
+
+    /// Empties the trash, in a process of its own.
+    pub(super) fn sweep(&mut self) {
+        let trash = self.folders.data.join("trash");
+        let something = || std::fs::read_dir(&trash).is_ok_and(|mut entries| entries.next().is_some());
+        if self.sweeping || !something() {
+            return;
+        }
+        match sys::clone3(libc::CLONE_PARENT as u64, None) {
+            Ok(Cloned::Child) => {
+                for entry in std::fs::read_dir(&trash).into_iter().flatten().flatten() {
+                    let _ = std::fs::remove_dir_all(entry.path());
+                }
+                sys::exit(0)
+            }
+            Ok(Cloned::Parent { pid, .. }) => {
+                self.sweeping = true;
+                self.children.insert(pid, Child::Sweeper);
+            }
+            Err(error) => eprintln!("supervisor: the trash stays: {error}"),
+        }
+    }
+
+    pub(super) fn swept(&mut self) {
+        self.sweeping = false;
+        self.sweep();
+    }
+
+    pub(super) fn update_container(&mut self, id: &ContainerId, resources: Resources) -> Answered {
+        let path = self.group_of(id);
+        let held = self.containers.get_mut(id).ok_or_else(|| not_found(id))?;
+        if held.is_alive() {
+            self.tree.limit(&path, &resources, true)?;
+        }
+        held.seen.spec.resources = resources.clone();
+        let news = Told::Container { sandbox: held.sandbox.clone(), container: Box::new(held.seen.clone()) };
+        self.record(&Entry::ContainerLimits(id.clone(), resources))?;
+        self.publish(news);
+        Ok(Answer::Done)
+    }
+
+    /// The container's cgroup, relative to the root of each hierarchy.
+    pub(super) fn group_of(&self, id: &ContainerId) -> String {
+        let sandbox = self.containers.get(id).and_then(|held| self.sandboxes.get(&held.sandbox));
+        format!("{}/{}", sandbox.map_or("gousse", |sandbox| &sandbox.record.spec.cgroup), id.0)
+    }
+
+    pub(super) fn container_folder(&self, id: &ContainerId) -> PathBuf {
+        self.folders.data.join("containers").join(&id.0)
+    }
+}
+
+impl Held {
+    pub fn record(&self) -> ContainerRecord {
+        ContainerRecord {
+            sandbox: self.sandbox.clone(),
+            container: Container { pid: None, ..self.seen.clone() },
+            layers: self.layers.clone(),
+            process: self.live.as_ref().map(|live| live.process),
+        }
+    }
+}
+
+/// The streams of a new container, and our ends by the names under which the keeper holds them.
+fn pipes_for(spec: &ContainerSpec) -> Result<(Streams, Vec<(&'static str, OwnedFd)>), Refusal> {
+    if spec.tty {
+        return Ok((Streams::Terminal { size: None }, Vec::new()));
+    }
+    let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from);
+    let ((out_read, out_write), (err_read, err_write)) = (pipe()?, pipe()?);
+    let mut ours = vec![("stdout", out_read), ("stderr", err_read)];
+    let mut stdin = None;
+    if spec.stdin {
+        let (read, write) = pipe()?;
+        stdin = Some(read);
+        ours.push(("stdin", write));
+    }
+    Ok((Streams::Pipes { stdin, stdout: Some(out_write), stderr: Some(err_write) }, ours))
+}
+
+/// The seccomp filter of a container.
+pub fn filter_of(spec: &ContainerSpec) -> Result<Vec<libc::sock_filter>, Refusal> {
+    if spec.privileged {
+        return Ok(Vec::new());
+    }
+    crate::seccomp::program(&spec.seccomp, &spec.capabilities).map_err(|error| Refusal::Failed(error.to_string()))
+}
+
+pub fn exit_from(ended: Ended, finished_at: i128, oom_killed: bool) -> Exit {
+    let (code, signal) = match ended.by_signal {
+        true => (128 + ended.status, Some(ended.status)),
+        false => (ended.status, None),
+    };
+    Exit { code, signal, finished_at, oom_killed, start_error: String::new() }
+}
+
+pub fn not_found(id: &ContainerId) -> Refusal {
+    Refusal::NotFound(format!("container {}", id.0))
+}
+
+fn text_of(refusal: Refusal) -> String {
+    match refusal {
+        Refusal::NotFound(text) | Refusal::NotRunning(text) | Refusal::Start(text) | Refusal::Failed(text) => text,
+    }
+}

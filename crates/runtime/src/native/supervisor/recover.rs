@@ -1,0 +1,329 @@
+//! What was there before this supervisor: the journal's records matched with what the keeper holds.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::event::epoll::{self, EventFlags};
+use rustix::fs::{Mode, OFlags};
+
+use super::containers::{Held, Live, Pending, key};
+use super::sandboxes::{Kept, Sandboxed};
+use super::{Child, Namespaces, Source, Supervisor, sandboxes};
+use crate::native::cgroup::Tree;
+use crate::native::journal::{ContainerRecord, Entry, Journal, Process, Records};
+use crate::native::logfile::LogFile;
+use crate::native::protocol::{FromKeeper, Refusal};
+use crate::native::pump::{self, Pump};
+use crate::native::{Folders, channel, setup, sys};
+use crate::spec::{ContainerId, SandboxId};
+use crate::state::Phase;
+
+type Lent = BTreeMap<String, BTreeMap<String, OwnedFd>>;
+
+pub fn start(folders: Folders, keeper: OwnedFd, listener: OwnedFd) -> io::Result<Supervisor> {
+    let mut lent = borrow_all(&keeper)?;
+    std::fs::create_dir_all(folders.data.join("containers"))?;
+    let (journal, records) = Journal::open(&folders.data)?;
+    let mut stage = lent.remove("pump").unwrap_or_default();
+    let stage = pump::KEPT.map(|name| stage.remove(name));
+    let stage = stage.into_iter().collect::<Option<Vec<_>>>().and_then(|fds| <[OwnedFd; 3]>::try_from(fds).ok());
+    let known_stage = stage.is_some();
+    let timer_flags = rustix::time::TimerfdFlags::CLOEXEC | rustix::time::TimerfdFlags::NONBLOCK;
+    let (_, hard) = sys::rlimit(libc::RLIMIT_NOFILE);
+    let mut supervisor = Supervisor {
+        tree: Tree::find()?,
+        epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+        timer: rustix::time::timerfd_create(rustix::time::TimerfdClockId::Monotonic, timer_flags)?,
+        namespaces: own_namespaces(&folders)?,
+        // As container runtimes leave it: as high as the machine allows.
+        files: (hard, hard),
+        pump: Pump::new(stage)?,
+        folders,
+        keeper,
+        listener,
+        journal,
+        sources: HashMap::new(),
+        next: 0,
+        peers: BTreeMap::new(),
+        sandboxes: BTreeMap::new(),
+        containers: BTreeMap::new(),
+        sessions: BTreeMap::new(),
+        children: HashMap::new(),
+        device_programs: Vec::new(),
+        doomed: Vec::new(),
+        again: VecDeque::new(),
+        partial: Vec::new(),
+        armed: false,
+        unwritten: false,
+        watched: Vec::new(),
+        sweeping: false,
+        outbox: Vec::new(),
+        upgrade: None,
+        quit: false,
+    };
+    if !known_stage {
+        supervisor.keep("pump", &pump::KEPT, &supervisor.pump.to_keep())?;
+    }
+    supervisor.adopt(records, lent)?;
+    for (fd, source) in [
+        (rustix::io::fcntl_dupfd_cloexec(&supervisor.keeper, 5)?, Source::Keeper),
+        (rustix::io::fcntl_dupfd_cloexec(&supervisor.listener, 5)?, Source::Listener),
+        (rustix::io::fcntl_dupfd_cloexec(&supervisor.timer, 5)?, Source::Timer),
+    ] {
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        supervisor.watch(fd.as_fd(), source, EventFlags::IN)?;
+        supervisor.watched.push(fd);
+    }
+    supervisor.sweep();
+    Ok(supervisor)
+}
+
+impl Supervisor {
+    fn adopt(&mut self, records: Records, mut lent: Lent) -> io::Result<()> {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
+        let same_boot = records.boot == boot;
+        self.journal.write(&Entry::Boot(boot))?;
+        for (id, record) in records.sandboxes {
+            let kept = lent.remove(&sandboxes::key(&id));
+            self.adopt_sandbox(&id, record, kept.filter(|_| same_boot));
+        }
+        for (id, record) in records.containers {
+            let kept = lent.remove(&key(&id));
+            let known = self.sandboxes.contains_key(&record.sandbox);
+            if let Err(refusal) = self.adopt_container(&id, record, kept, same_boot) {
+                eprintln!("supervisor: taking over {}: {refusal:?}", id.0);
+            }
+            if !known {
+                self.forget_container(&id);
+            }
+        }
+        for key in lent.into_keys() {
+            self.unkeep(&key, &[]);
+        }
+        self.trash_unknown_folders();
+        let ids: Vec<SandboxId> = self.sandboxes.keys().cloned().collect();
+        for id in ids {
+            let lost = !self.sandboxes[&id].record.ready;
+            if lost {
+                self.containers_of(&id).iter().for_each(|container| self.kill_container(container));
+            }
+        }
+        Ok(())
+    }
+
+    fn adopt_sandbox(
+        &mut self,
+        id: &SandboxId,
+        record: crate::native::journal::SandboxRecord,
+        lent: Option<BTreeMap<String, OwnedFd>>,
+    ) {
+        let mut lent = lent.unwrap_or_default();
+        let mut take = |name: &str| lent.remove(name);
+        let mut kept = Kept {
+            ipc: take("ipc"),
+            uts: take("uts"),
+            net: take("net"),
+            shm: take("shm"),
+            mqueue: take("mqueue"),
+            init: None,
+        };
+        let spec = &record.spec;
+        let complete = (kept.ipc.is_some() || spec.ipc == crate::spec::Share::Host)
+            && (kept.uts.is_some() || spec.network == crate::spec::Network::Host);
+        let mut whole = complete;
+        if let Some(process) = record.init {
+            kept.init = find(process);
+            whole &= kept.init.is_some();
+            self.children.insert(process.pid, Child::Init(id.clone()));
+        } else if spec.pid == crate::spec::Share::Sandbox {
+            whole = false;
+        }
+        let ready = record.ready;
+        let held = Sandboxed { record, kept, stopping: Vec::new(), removing: Vec::new() };
+        self.sandboxes.insert(id.clone(), held);
+        if ready && !whole {
+            self.lose_sandbox(id);
+        }
+    }
+
+    fn adopt_container(
+        &mut self,
+        id: &ContainerId,
+        record: ContainerRecord,
+        lent: Option<BTreeMap<String, OwnedFd>>,
+        same_boot: bool,
+    ) -> Result<(), Refusal> {
+        let ContainerRecord { sandbox, container, layers, process } = record;
+        let phase = container.phase.clone();
+        let held = Held { seen: container, sandbox, layers, live: None };
+        self.containers.insert(id.clone(), held);
+        let (Phase::Created | Phase::Running { .. }) = phase else { return Ok(()) };
+        let Some(process) = process else {
+            // Either never started, or cloned and not recorded: then it ends when the sync socket closes.
+            if lent.is_some() {
+                self.unkeep(&key(id), &[]);
+            }
+            return Ok(());
+        };
+        match (lent, find(process)) {
+            (Some(lent), Some(pidfd)) => self.adopt_process(id, process, pidfd, lent),
+            (_, found) => {
+                self.lost(id, &phase, found, same_boot);
+                Ok(())
+            }
+        }
+    }
+
+    fn adopt_process(
+        &mut self,
+        id: &ContainerId,
+        process: Process,
+        pidfd: OwnedFd,
+        mut lent: BTreeMap<String, OwnedFd>,
+    ) -> Result<(), Refusal> {
+        self.children.insert(process.pid, Child::Container(id.clone()));
+        let mut birth = None;
+        if let Some(sync) = lent.remove("sync") {
+            // The start is on record, so it may go on; a second word to one that went on already is lost.
+            let _ = rustix::io::write(&sync, setup::GO);
+            rustix::io::ioctl_fionbio(&sync, true).map_err(io::Error::from)?;
+            let token = self.watch(sync.as_fd(), Source::Birth(id.clone()), EventFlags::IN)?;
+            birth = Some(Pending { sync, token, tickets: Vec::new() });
+        }
+        let held = self.containers.get_mut(id).expect("inserted above");
+        held.seen.pid = Some(process.pid);
+        let log = held.seen.spec.log.as_ref().map(LogFile::open).transpose()?;
+        let (outputs, taps, removing) = (Vec::new(), Vec::new(), Vec::new());
+        held.live = Some(Live { pidfd, process, birth, outputs, stdin: None, log, taps, removing });
+        for (name, fd) in lent {
+            match name.as_str() {
+                "terminal" => self.add_output(id, fd, "stdout", true)?,
+                name => self.add_pipe(id, name, fd)?,
+            }
+        }
+        // A start of which the outcome was recorded, and only letting go of the socket was not.
+        if matches!(self.containers[id].seen.phase, Phase::Created) && self.live(id).is_some_and(|l| l.birth.is_none())
+        {
+            self.set_phase(id, Phase::Running { started_at: sys::now() });
+        }
+        Ok(())
+    }
+
+    /// Without the keeper's descriptors nothing can go on: what is left is ended.
+    fn lost(&mut self, id: &ContainerId, phase: &Phase, found: Option<OwnedFd>, same_boot: bool) {
+        let path = self.group_of(id);
+        if same_boot && !self.tree.kill(&path) {
+            self.tree.kill_each(&path);
+        }
+        if let Some(pidfd) = found {
+            let _ = sys::pidfd_signal(pidfd.as_fd(), libc::SIGKILL);
+        }
+        let started_at = match phase {
+            Phase::Running { started_at } => Some(*started_at),
+            _ => None,
+        };
+        self.set_phase(id, Phase::Unknown { started_at });
+    }
+
+    fn trash_unknown_folders(&mut self) {
+        let folder = self.folders.data.join("containers");
+        let trash = self.folders.data.join("trash");
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            if !self.containers.contains_key(&ContainerId(name.to_string_lossy().into_owned())) {
+                let _ = std::fs::create_dir_all(&trash);
+                let _ = std::fs::rename(entry.path(), trash.join(name));
+            }
+        }
+    }
+
+    /// What the journal says, as it is now.
+    fn records(&self) -> Records {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
+        let sandboxes = self.sandboxes.iter().map(|(id, held)| (id.clone(), held.record.clone())).collect();
+        let containers = self.containers.iter().map(|(id, held)| (id.clone(), held.record())).collect();
+        Records { boot, sandboxes, containers }
+    }
+
+    pub(super) fn shorten_journal(&mut self) -> io::Result<()> {
+        if self.journal.is_long() {
+            let records = self.records();
+            self.journal.rewrite(&records)?;
+        }
+        Ok(())
+    }
+
+    /// Records something that has happened and cannot be refused. If the disk takes nothing, the whole
+    /// journal is written again when it does.
+    pub(super) fn record_always(&mut self, entry: &Entry) {
+        if let Err(error) = self.journal.write(entry) {
+            eprintln!("supervisor: the journal: {error}; tried again every second");
+            self.unwritten = true;
+            self.set_timer();
+        }
+    }
+
+    pub(super) fn write_whole_journal(&mut self) {
+        if self.unwritten {
+            let records = self.records();
+            match self.journal.rewrite(&records) {
+                Ok(()) => self.unwritten = false,
+                Err(_) => self.set_timer(),
+            }
+        }
+    }
+}
+
+/// Everything that the keeper holds, by key and name.
+fn borrow_all(keeper: &OwnedFd) -> io::Result<Lent> {
+    let mut lent = Lent::new();
+    loop {
+        let mut bytes = [0; 16 << 10];
+        let mut fds = VecDeque::new();
+        let got = channel::receive(keeper, &mut bytes, &mut fds)?;
+        if got == 0 {
+            return Err(io::Error::new(io::ErrorKind::BrokenPipe, "the keeper is gone"));
+        }
+        match serde_json::from_slice(&bytes[..got])? {
+            FromKeeper::Kept { key, names } => lent.entry(key).or_default().extend(names.into_iter().zip(fds)),
+            FromKeeper::Ready => return Ok(lent),
+            // Told again until it is reaped; but not before this supervisor listens.
+            FromKeeper::Ended { .. } => {}
+        }
+    }
+}
+
+/// The very process that was recorded, alive or not yet reaped.
+fn find(process: Process) -> Option<OwnedFd> {
+    let pidfd = sys::pidfd_open(process.pid).ok()?;
+    (rustix::fs::fstat(&pidfd).ok()?.st_ino == process.unique).then_some(pidfd)
+}
+
+fn own_namespaces(folders: &Folders) -> io::Result<Namespaces> {
+    let open = |name: &str| std::fs::File::open(format!("/proc/self/ns/{name}")).map(OwnedFd::from);
+    let host = open("mnt")?;
+    let template = template(host.as_fd(), &folders.run)?;
+    Ok(Namespaces { ipc: open("ipc")?, uts: open("uts")?, net: open("net")?, pid: open("pid")?, template })
+}
+
+/// A mount namespace with one small file system: each container starts from a copy of it, so that the
+/// length of the host's mount table costs it nothing.
+fn template(host: BorrowedFd<'_>, place: &Path) -> io::Result<OwnedFd> {
+    use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount};
+    let proc = rustix::fs::open("/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    sys::unshare(libc::CLONE_NEWNS)?;
+    let made = (|| -> io::Result<OwnedFd> {
+        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+        mount("tmpfs", place, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, c"size=64k,mode=755")?;
+        std::fs::create_dir(place.join("mnt"))?;
+        rustix::process::chdir(place)?;
+        rustix::process::pivot_root(".", ".")?;
+        unmount(".", UnmountFlags::DETACH)?;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&proc, "self/ns/mnt", flags, Mode::empty())?)
+    })();
+    sys::setns(host, libc::CLONE_NEWNS)?;
+    made
+}

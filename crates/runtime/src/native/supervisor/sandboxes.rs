@@ -1,0 +1,350 @@
+//! Sandboxes: namespaces and shared mounts made without a process, kept by descriptor.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use super::{Answered, Child, Supervisor, Ticket};
+use crate::native::journal::{Entry, Process, SandboxRecord};
+use crate::native::protocol::{Answer, Refusal, Told};
+use crate::native::setup::{self, root};
+use crate::native::sys::{self, Cloned};
+use crate::spec::{ContainerId, Network, Resources, SandboxId, SandboxSpec, Share};
+use crate::state::Sandbox;
+
+pub struct Sandboxed {
+    pub record: SandboxRecord,
+    /// What the keeper holds too; all None where nothing is shared, or once stopped.
+    pub kept: Kept,
+    /// Who waits for its end.
+    pub stopping: Vec<Ticket>,
+    pub removing: Vec<Ticket>,
+}
+
+#[derive(Default)]
+pub struct Kept {
+    pub ipc: Option<OwnedFd>,
+    pub uts: Option<OwnedFd>,
+    pub net: Option<OwnedFd>,
+    pub shm: Option<OwnedFd>,
+    pub mqueue: Option<OwnedFd>,
+    /// Of the init, where the PID namespace is shared.
+    pub init: Option<OwnedFd>,
+}
+
+/// Cgroups in which something still ends.
+pub struct Doomed {
+    pub paths: Vec<String>,
+    pub tickets: Vec<Ticket>,
+    pub tries: u32,
+}
+
+impl Sandboxed {
+    /// As an agent lists it, without its containers.
+    pub fn seen(&self, id: &SandboxId) -> Sandbox {
+        let SandboxRecord { spec, created_at, ready, .. } = self.record.clone();
+        Sandbox { id: id.clone(), spec, ready, created_at, containers: Vec::new() }
+    }
+
+    pub fn is_ending(&self) -> bool {
+        !self.stopping.is_empty() || !self.removing.is_empty()
+    }
+
+    /// The namespaces that its containers join, with their kinds.
+    pub fn namespaces(&self) -> Vec<(BorrowedFd<'_>, i32)> {
+        let kinds = [
+            (&self.kept.ipc, libc::CLONE_NEWIPC),
+            (&self.kept.uts, libc::CLONE_NEWUTS),
+            (&self.kept.net, libc::CLONE_NEWNET),
+        ];
+        kinds.into_iter().filter_map(|(fd, kind)| Some((fd.as_ref()?.as_fd(), kind))).collect()
+    }
+}
+
+pub fn key(id: &SandboxId) -> String {
+    format!("s/{}", id.0)
+}
+
+impl Supervisor {
+    pub(super) fn run_sandbox(&mut self, id: &SandboxId, spec: SandboxSpec) -> Answered {
+        if let Some(held) = self.sandboxes.get(id) {
+            return match held.record.ready && !held.is_ending() {
+                true => Ok(Answer::Done),
+                false => Err(Refusal::Failed(format!("sandbox {} has been stopped", id.0))),
+            };
+        }
+        if spec.user_namespace.is_some() {
+            return Err(Refusal::Failed("user namespaces (hostUsers: false) are not supported by this runtime".into()));
+        }
+        let mut spec = spec;
+        if spec.cgroup.is_empty() {
+            spec.cgroup = format!("{}/{}", self.folders.cgroup, id.0);
+        }
+        spec.cgroup = spec.cgroup.trim_matches('/').to_owned();
+        if Path::new(&spec.cgroup).components().any(|part| part == std::path::Component::ParentDir) {
+            return Err(Refusal::Failed(format!("cgroup path {:?} is not plain", spec.cgroup)));
+        }
+        self.tree.make_pod(&spec.cgroup, &spec.resources)?;
+        let made = self.make_namespaces(&spec).and_then(|kept| self.keep_sandbox(id, &kept).map(|()| kept));
+        let kept = made.inspect_err(|_| drop(self.tree.remove(&spec.cgroup)))?;
+        let record = SandboxRecord { spec, created_at: sys::now(), ready: true, init: None };
+        let mut held = Sandboxed { record, kept, stopping: Vec::new(), removing: Vec::new() };
+        self.record(&Entry::Sandbox(id.clone(), held.record.clone()))?;
+        if held.record.spec.pid == Share::Sandbox {
+            let started = self.start_init(id, &held);
+            let (process, pidfd) = started.inspect_err(|_| drop(self.record(&Entry::SandboxGone(id.clone()))))?;
+            (held.record.init, held.kept.init) = (Some(process), Some(pidfd));
+            self.record(&Entry::Sandbox(id.clone(), held.record.clone()))?;
+        }
+        self.publish(Told::Sandbox { sandbox: Box::new(held.seen(id)) });
+        self.sandboxes.insert(id.clone(), held);
+        Ok(Answer::Done)
+    }
+
+    /// Makes them in this very process and comes back: no fork, no pause process.
+    fn make_namespaces(&self, spec: &SandboxSpec) -> Result<Kept, Refusal> {
+        let mut kept = Kept::default();
+        if let Network::Namespace(path) = &spec.network {
+            let file = std::fs::File::open(path);
+            let file =
+                file.map_err(|error| Refusal::Failed(format!("network namespace {}: {error}", path.display())))?;
+            kept.net = Some(file.into());
+        }
+        let own_ipc = spec.ipc != Share::Host;
+        let own_uts = spec.network != Network::Host;
+        let kinds = if own_ipc { libc::CLONE_NEWIPC } else { 0 } | if own_uts { libc::CLONE_NEWUTS } else { 0 };
+        if kinds == 0 && spec.sysctls.is_empty() {
+            return Ok(kept);
+        }
+        sys::unshare(kinds)?;
+        let inside = self.fill_namespaces(spec, &mut kept);
+        let back = [
+            (&self.namespaces.ipc, libc::CLONE_NEWIPC),
+            (&self.namespaces.uts, libc::CLONE_NEWUTS),
+            (&self.namespaces.net, libc::CLONE_NEWNET),
+        ];
+        for (fd, kind) in back {
+            sys::setns(fd.as_fd(), kind).expect("a process may return to the namespaces it started in");
+        }
+        inside.map(|()| kept)
+    }
+
+    fn fill_namespaces(&self, spec: &SandboxSpec, kept: &mut Kept) -> Result<(), Refusal> {
+        use rustix::mount::MountAttrFlags as Attributes;
+        let locked = Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV | Attributes::MOUNT_ATTR_NOEXEC;
+        let open = |name: &str| std::fs::File::open(format!("/proc/self/ns/{name}")).map(OwnedFd::from);
+        if spec.ipc != Share::Host {
+            kept.ipc = Some(open("ipc")?);
+            let size = if spec.shm_size == 0 { 64 << 20 } else { spec.shm_size }.to_string();
+            kept.shm = Some(root::fresh("tmpfs", &[("mode", "1777"), ("size", &size)], locked)?);
+            kept.mqueue = Some(root::fresh("mqueue", &[], locked)?);
+        }
+        if spec.network != Network::Host {
+            kept.uts = Some(open("uts")?);
+            rustix::system::sethostname(spec.hostname.as_bytes()).map_err(io::Error::from)?;
+        }
+        let (net, other): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            spec.sysctls.iter().partition(|(name, _)| name.replace('/', ".").starts_with("net."));
+        set_sysctls(&other)?;
+        if !net.is_empty() {
+            let Some(fd) = &kept.net else {
+                return Err(Refusal::Failed("net sysctls need a network namespace of the sandbox's own".into()));
+            };
+            sys::setns(fd.as_fd(), libc::CLONE_NEWNET)?;
+            set_sysctls(&net)?;
+        }
+        Ok(())
+    }
+
+    fn keep_sandbox(&self, id: &SandboxId, kept: &Kept) -> Result<(), Refusal> {
+        let all =
+            [("ipc", &kept.ipc), ("uts", &kept.uts), ("net", &kept.net), ("shm", &kept.shm), ("mqueue", &kept.mqueue)];
+        let some: Vec<_> = all.iter().filter_map(|(name, fd)| Some((*name, fd.as_ref()?.as_fd()))).collect();
+        let (names, fds): (Vec<_>, Vec<_>) = some.into_iter().unzip();
+        Ok(self.keep(&key(id), &names, &fds)?)
+    }
+
+    fn start_init(&mut self, id: &SandboxId, held: &Sandboxed) -> Result<(Process, OwnedFd), Refusal> {
+        let path = format!("{}/{}", held.record.spec.cgroup, id.0);
+        let none = Resources::default();
+        self.tree.make_container(&path, &none)?;
+        let group = self.tree.open(&path)?;
+        let join = self.tree.join_files(&path, &none);
+        let flags = (libc::CLONE_PARENT | libc::CLONE_NEWPID) as u64;
+        match sys::clone3(flags, group.as_ref().map(|g| g.as_fd()))? {
+            Cloned::Child => setup::sandbox_init(&join, &held.namespaces()),
+            Cloned::Parent { pid, pidfd } => {
+                self.children.insert(pid, Child::Init(id.clone()));
+                let unique = rustix::fs::fstat(&pidfd).map_err(io::Error::from)?.st_ino;
+                Ok((Process { pid, unique }, pidfd))
+            }
+        }
+    }
+
+    pub(super) fn init_ended(&mut self, id: &SandboxId) -> io::Result<()> {
+        if let Some(held) = self.sandboxes.get_mut(id) {
+            held.kept.init = None;
+            held.record.init = None;
+            if !held.is_ending() {
+                self.lose_sandbox(id);
+            }
+            self.look_for_end(id);
+        }
+        Ok(())
+    }
+
+    /// Its namespaces are gone: the containers end with them, the sandbox is not ready any more.
+    pub(super) fn lose_sandbox(&mut self, id: &SandboxId) {
+        self.unkeep(&key(id), &[]);
+        let Some(held) = self.sandboxes.get_mut(id) else { return };
+        held.kept = Kept { init: held.kept.init.take(), ..Kept::default() };
+        if std::mem::take(&mut held.record.ready) {
+            let sandbox = Box::new(held.seen(id));
+            if let Err(refusal) = self.record(&Entry::SandboxLost(id.clone())) {
+                eprintln!("supervisor: {refusal:?}");
+            }
+            self.publish(Told::Sandbox { sandbox });
+        }
+    }
+
+    pub(super) fn stop_sandbox(&mut self, id: &SandboxId, ticket: Ticket) -> Result<Option<Answer>, Refusal> {
+        let Some(held) = self.sandboxes.get_mut(id) else { return Ok(Some(Answer::Done)) };
+        held.stopping.push(ticket);
+        self.kill_sandbox(id);
+        self.look_for_end(id);
+        Ok(None)
+    }
+
+    pub(super) fn remove_sandbox(&mut self, id: &SandboxId, ticket: Ticket) -> Result<Option<Answer>, Refusal> {
+        let Some(held) = self.sandboxes.get_mut(id) else { return Ok(Some(Answer::Done)) };
+        held.removing.push(ticket);
+        self.kill_sandbox(id);
+        self.look_for_end(id);
+        Ok(None)
+    }
+
+    fn kill_sandbox(&mut self, id: &SandboxId) {
+        let path = self.sandboxes[id].record.spec.cgroup.clone();
+        let alone = self.sandboxes.iter().all(|(other, held)| other == id || held.record.spec.cgroup != path);
+        if alone && self.tree.kill(&path) {
+            return;
+        }
+        for container in self.containers_of(id) {
+            self.kill_container(&container);
+        }
+        if let Some(init) = &self.sandboxes[id].kept.init {
+            let _ = sys::pidfd_signal(init.as_fd(), libc::SIGKILL);
+        }
+    }
+
+    pub(super) fn containers_of(&self, id: &SandboxId) -> Vec<ContainerId> {
+        self.containers.iter().filter(|(_, held)| held.sandbox == *id).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// If it is to end and nothing lives in it any more: lets it go.
+    pub(super) fn look_for_end(&mut self, id: &SandboxId) {
+        let Some(held) = self.sandboxes.get(id) else { return };
+        let alive = self.containers.values().any(|held| held.sandbox == *id && held.is_alive());
+        if !held.is_ending() || alive || held.kept.init.is_some() {
+            return;
+        }
+        self.lose_sandbox(id);
+        let Some(held) = self.sandboxes.get_mut(id) else { return };
+        let (stopping, removing) = (std::mem::take(&mut held.stopping), std::mem::take(&mut held.removing));
+        for ticket in stopping {
+            self.answer(ticket, Ok(Answer::Done), Vec::new());
+        }
+        if !removing.is_empty() {
+            self.forget_sandbox(id, removing);
+        }
+    }
+
+    fn forget_sandbox(&mut self, id: &SandboxId, tickets: Vec<Ticket>) {
+        let mut paths = Vec::new();
+        for container in self.containers_of(id) {
+            paths.extend(self.forget_container(&container));
+        }
+        let Some(held) = self.sandboxes.remove(id) else { return };
+        let path = held.record.spec.cgroup;
+        if held.record.spec.pid == Share::Sandbox {
+            paths.push(format!("{path}/{}", id.0));
+        }
+        if self.sandboxes.values().all(|other| other.record.spec.cgroup != path) {
+            paths.push(path);
+        }
+        if let Err(refusal) = self.record(&Entry::SandboxGone(id.clone())) {
+            eprintln!("supervisor: {refusal:?}");
+        }
+        self.publish(Told::SandboxGone { id: id.clone() });
+        self.sweep();
+        self.remove_groups(Doomed { paths, tickets, tries: 0 });
+    }
+
+    /// Removes cgroups, in order; what is still busy is tried again by the timer.
+    pub(super) fn remove_groups(&mut self, mut doomed: Doomed) {
+        doomed.paths.retain(|path| self.tree.remove(path).is_err());
+        doomed.tries += 1;
+        if doomed.paths.is_empty() {
+            for ticket in doomed.tickets {
+                self.answer(ticket, Ok(Answer::Done), Vec::new());
+            }
+        } else if doomed.tries > 200 {
+            let text = format!("cgroup {} does not become empty", doomed.paths[0]);
+            for ticket in doomed.tickets {
+                self.answer(ticket, Err(Refusal::Failed(text.clone())), Vec::new());
+            }
+        } else {
+            for path in &doomed.paths {
+                if !self.tree.kill(path) {
+                    self.tree.kill_each(path);
+                }
+            }
+            self.doomed.push(doomed);
+            self.set_timer();
+        }
+    }
+
+    pub(super) fn update_sandbox(&mut self, id: &SandboxId, resources: Resources) -> Answered {
+        let Some(held) = self.sandboxes.get_mut(id) else { return Err(Refusal::NotFound(format!("sandbox {}", id.0))) };
+        self.tree.limit(&held.record.spec.cgroup, &resources, true)?;
+        held.record.spec.resources = resources.clone();
+        let sandbox = Box::new(held.seen(id));
+        self.record(&Entry::SandboxLimits(id.clone(), resources))?;
+        self.publish(Told::Sandbox { sandbox });
+        Ok(Answer::Done)
+    }
+
+    /// Sockets made in the sandbox's network; the agent dials with them.
+    pub(super) fn sockets(&mut self, id: &SandboxId, ticket: Ticket) -> Result<Option<Answer>, Refusal> {
+        use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+        let held = self.sandboxes.get(id).ok_or_else(|| Refusal::NotFound(format!("sandbox {}", id.0)))?;
+        if !held.record.ready {
+            return Err(Refusal::NotRunning(format!("sandbox {} is not ready", id.0)));
+        }
+        if let Some(net) = &held.kept.net {
+            sys::setns(net.as_fd(), libc::CLONE_NEWNET)?;
+        }
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let families = [AddressFamily::INET, AddressFamily::INET6];
+        let sockets = families.map(|family| socket_with(family, SocketType::STREAM, flags, None));
+        let net = self.namespaces.net.as_fd();
+        sys::setns(net, libc::CLONE_NEWNET).expect("a process may return to the namespaces it started in");
+        self.answer(ticket, Ok(Answer::Done), sockets.into_iter().flatten().collect());
+        Ok(None)
+    }
+}
+
+fn set_sysctls(sysctls: &BTreeMap<&String, &String>) -> Result<(), Refusal> {
+    for (name, value) in sysctls {
+        if name.contains("..") {
+            return Err(Refusal::Failed(format!("sysctl {name:?} is not a name")));
+        }
+        // A name with slashes keeps its dots (net/ipv4/conf/eth0.1/…).
+        let below = if name.contains('/') { (*name).clone() } else { name.replace('.', "/") };
+        let path = PathBuf::from("/proc/sys").join(below.trim_start_matches('/'));
+        let written = std::fs::write(&path, value.as_bytes());
+        written.map_err(|error| Refusal::Failed(format!("setting sysctl {name} to {value:?}: {error}")))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,213 @@
+//! Exec and attach: streams go straight to the agent, only ends and failures pass through here.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::event::epoll::EventFlags;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use super::containers::{Pending, exit_from, filter_of, key, not_found};
+use super::streams::{Tap, TapEnd};
+use super::{Answered, Child, Source, Supervisor, Ticket};
+use crate::native::channel;
+use crate::native::protocol::{Answer, Refusal, Told};
+use crate::native::setup::{self, Entry, Streams};
+use crate::native::sys::{self, Cloned, Ended};
+use crate::spec::{ContainerId, ExecSpec};
+
+pub struct Session {
+    /// None: the agent that asked is gone.
+    peer: Option<u64>,
+    container: ContainerId,
+    attach: bool,
+    /// An attach that feeds a container which reads its input once.
+    feeds_once: bool,
+    /// Of an exec: until the program runs.
+    pending: Option<Pending>,
+    /// What the agent gets once it does.
+    fds: Vec<OwnedFd>,
+}
+
+impl Supervisor {
+    pub(super) fn exec(&mut self, id: &ContainerId, spec: ExecSpec, ticket: Ticket) -> Result<Option<Answer>, Refusal> {
+        let path = self.group_of(id);
+        let held = self.containers.get(id).ok_or_else(|| not_found(id))?;
+        let live = held.running()?;
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(io::Error::from)?;
+        let (streams, fds) = exec_streams(&spec)?;
+        let group = self.tree.open(&path)?;
+        let entry = Entry {
+            spec: &held.seen.spec,
+            argv: &spec.argv,
+            terminal: spec.tty,
+            target: live.pidfd.as_fd(),
+            join: self.tree.join_files(&path, &held.seen.spec.resources),
+            filter: filter_of(&held.seen.spec)?,
+            streams,
+            sync: theirs.as_fd(),
+            files: self.files,
+        };
+        sys::setns(live.pidfd.as_fd(), libc::CLONE_NEWPID)?;
+        let cloned = sys::clone3(libc::CLONE_PARENT as u64, group.as_ref().map(|g| g.as_fd()));
+        if let Ok(Cloned::Child) = cloned {
+            sys::close_in_child(ours.as_fd());
+            setup::entered(entry)
+        }
+        let own = self.namespaces.pid.as_fd();
+        sys::setns(own, libc::CLONE_NEWPID).expect("a process may return to the namespaces it started in");
+        let Cloned::Parent { pid, .. } = cloned? else { unreachable!("the child has become the program") };
+        drop(theirs);
+        let _ = rustix::io::write(&ours, setup::GO);
+        rustix::io::ioctl_fionbio(&ours, true).map_err(io::Error::from)?;
+        let session = self.next + 1;
+        let token = self.watch(ours.as_fd(), Source::Entry(session), EventFlags::IN)?;
+        self.children.insert(pid, Child::Exec(session));
+        let pending = Some(Pending { sync: ours, token, tickets: vec![ticket] });
+        let (peer, container) = (Some(ticket.peer), id.clone());
+        let session_held = Session { peer, container, attach: false, feeds_once: false, pending, fds };
+        self.sessions.insert(session, session_held);
+        Ok(None)
+    }
+
+    pub(super) fn hear_entry(&mut self, number: u64) {
+        loop {
+            let Some(Session { pending: Some(pending), fds: ready, .. }) = self.sessions.get_mut(&number) else {
+                return;
+            };
+            let mut bytes = [0; 9 << 10];
+            let mut fds = std::collections::VecDeque::new();
+            match channel::receive(&pending.sync, &mut bytes, &mut fds) {
+                Ok(got) if got > 0 && bytes[0] == setup::TERMINAL => ready.extend(fds),
+                Ok(got) if got > 0 => {
+                    let text = String::from_utf8_lossy(&bytes[1..got]).into_owned();
+                    self.settle(number, Err(Refusal::Start(text)));
+                    self.sessions.remove(&number);
+                    return;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Ok(_) | Err(_) => return self.settle(number, Ok(Answer::Session { session: number })),
+            }
+        }
+    }
+
+    fn settle(&mut self, number: u64, answer: Answered) {
+        let Some(session) = self.sessions.get_mut(&number) else { return };
+        let Some(Pending { sync, token, tickets }) = session.pending.take() else { return };
+        let fds = std::mem::take(&mut session.fds);
+        self.unwatch(token, sync.as_fd());
+        if let Some(ticket) = tickets.first() {
+            let fds = if answer.is_ok() { fds } else { Vec::new() };
+            self.answer(*ticket, answer, fds);
+        }
+    }
+
+    pub(super) fn session_ended(&mut self, number: u64, ended: Ended) {
+        self.hear_entry(number);
+        let Some(session) = self.sessions.remove(&number) else { return };
+        if let Some(peer) = session.peer {
+            let code = exit_from(ended, 0, false).code;
+            self.outbox.push((Some(peer), Told::SessionEnded { session: number, code }, Vec::new()));
+        }
+    }
+
+    pub(super) fn attach(
+        &mut self,
+        id: &ContainerId,
+        [stdin, stdout, stderr]: [bool; 3],
+        ticket: Ticket,
+    ) -> Result<Option<Answer>, Refusal> {
+        let held = self.containers.get(id).ok_or_else(|| not_found(id))?;
+        let live = held.running()?;
+        let spec = &held.seen.spec;
+        let dup = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(io::Error::from);
+        let mut fds = Vec::new();
+        match live.outputs.iter().find(|output| output.terminal) {
+            // Also for its size, where no input is asked for.
+            Some(terminal) => fds.push(dup(&terminal.fd)?),
+            None if stdin => match &live.stdin {
+                Some(pipe) => fds.push(dup(pipe)?),
+                None => return Err(Refusal::Failed(format!("container {} has no open stdin", id.0))),
+            },
+            None => {}
+        }
+        let feeds_once = stdin && spec.stdin_once && !spec.tty;
+        let session = self.next + 1;
+        let mut tap = Tap { session, ends: Vec::new() };
+        for (stream, _) in [("stdout", stdout), ("stderr", stderr && !spec.tty)].iter().filter(|(_, wanted)| *wanted) {
+            let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(io::Error::from)?;
+            let _ = rustix::pipe::fcntl_setpipe_size(&write, 1 << 20);
+            let token = self.watch(write.as_fd(), Source::Tap(id.clone(), session), EventFlags::empty())?;
+            tap.ends.push(TapEnd { stream, fd: write, token });
+            fds.push(read);
+        }
+        self.next += 1;
+        if let Some(live) = self.live(id).filter(|_| !tap.ends.is_empty()) {
+            live.taps.push(tap);
+        }
+        let (peer, container) = (Some(ticket.peer), id.clone());
+        let held = Session { peer, container, attach: true, feeds_once, pending: None, fds: Vec::new() };
+        self.sessions.insert(session, held);
+        self.answer(ticket, Ok(Answer::Session { session }), fds);
+        Ok(None)
+    }
+
+    pub(super) fn end_input(&mut self, number: u64) -> Answered {
+        if let Some(session) = self.sessions.get(&number).filter(|session| session.feeds_once) {
+            let id = session.container.clone();
+            if self.live(&id).is_some_and(|live| live.stdin.take().is_some()) {
+                self.unkeep(&key(&id), &["stdin"]);
+            }
+        }
+        Ok(Answer::Done)
+    }
+
+    /// The container ended: so do the attaches to it, with its code.
+    pub(super) fn end_attaches(&mut self, id: &ContainerId, code: i32) {
+        let of_it = |session: &Session| session.attach && session.container == *id;
+        let numbers: Vec<u64> = self.sessions.iter().filter(|(_, s)| of_it(s)).map(|(number, _)| *number).collect();
+        for number in numbers {
+            let peer = self.sessions.remove(&number).and_then(|session| session.peer);
+            if let Some(peer) = peer {
+                self.outbox.push((Some(peer), Told::SessionEnded { session: number, code }, Vec::new()));
+            }
+        }
+    }
+
+    /// Programs go on; attaches end.
+    pub(super) fn sessions_of_gone_peer(&mut self, peer: u64) {
+        let of_it = |session: &Session| session.peer == Some(peer);
+        let numbers: Vec<u64> = self.sessions.iter().filter(|(_, s)| of_it(s)).map(|(number, _)| *number).collect();
+        for number in numbers {
+            let _ = self.end_input(number);
+            let Some(session) = self.sessions.get_mut(&number) else { continue };
+            session.peer = None;
+            if session.attach {
+                let id = session.container.clone();
+                self.sessions.remove(&number);
+                self.drop_tap(&id, number);
+            }
+        }
+    }
+}
+
+/// The program's ends, and the agent's in the order stdin, stdout, stderr.
+fn exec_streams(spec: &ExecSpec) -> io::Result<(Streams, Vec<OwnedFd>)> {
+    if spec.tty {
+        return Ok((Streams::Terminal { size: spec.size }, Vec::new()));
+    }
+    let mut fds = Vec::new();
+    let mut pipe = |wanted: bool, ours_writes: bool| -> io::Result<Option<OwnedFd>> {
+        if !wanted {
+            return Ok(None);
+        }
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (ours, theirs) = if ours_writes { (write, read) } else { (read, write) };
+        rustix::io::ioctl_fionbio(&ours, true)?;
+        fds.push(ours);
+        Ok(Some(theirs))
+    };
+    let (stdin, stdout, stderr) = (pipe(spec.stdin, true)?, pipe(spec.stdout, false)?, pipe(spec.stderr, false)?);
+    Ok((Streams::Pipes { stdin, stdout, stderr }, fds))
+}

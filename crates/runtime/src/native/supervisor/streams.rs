@@ -1,0 +1,183 @@
+//! Outputs of containers: watched, pumped to the log, copied to whoever is attached.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::epoll::EventFlags;
+
+use super::containers::{Live, key, not_found};
+use super::{Answered, Source, Supervisor};
+use crate::native::protocol::{Answer, Refusal};
+use crate::native::pump::{self, Left};
+use crate::spec::ContainerId;
+
+pub struct Output {
+    pub fd: OwnedFd,
+    /// None once all its writers are gone.
+    pub token: Option<u64>,
+    pub stream: &'static str,
+    pub terminal: bool,
+}
+
+/// One attached reader.
+pub struct Tap {
+    pub session: u64,
+    pub ends: Vec<TapEnd>,
+}
+
+pub struct TapEnd {
+    pub stream: &'static str,
+    pub fd: OwnedFd,
+    pub token: u64,
+}
+
+impl Supervisor {
+    /// Our end of a pipe of a new or recovered container.
+    pub(super) fn add_pipe(&mut self, id: &ContainerId, name: &str, fd: OwnedFd) -> io::Result<()> {
+        let stream = match name {
+            "stdout" => "stdout",
+            "stderr" => "stderr",
+            "stdin" => {
+                if let Some(live) = self.live(id) {
+                    live.stdin = Some(fd);
+                }
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
+        self.add_output(id, fd, stream, false)
+    }
+
+    pub(super) fn add_terminal(&mut self, id: &ContainerId, fd: OwnedFd) -> Result<(), Refusal> {
+        self.keep(&key(id), &["terminal"], &[fd.as_fd()])?;
+        rustix::io::ioctl_fionbio(&fd, true).map_err(io::Error::from)?;
+        Ok(self.add_output(id, fd, "stdout", true)?)
+    }
+
+    pub(super) fn add_output(
+        &mut self,
+        id: &ContainerId,
+        fd: OwnedFd,
+        stream: &'static str,
+        terminal: bool,
+    ) -> io::Result<()> {
+        let Some(number) = self.live(id).map(|live| live.outputs.len()) else { return Ok(()) };
+        // By edge: a line without its end stays in the pipe, and must not wake us again and again.
+        let flags = EventFlags::IN | EventFlags::ET;
+        let token = Some(self.watch(fd.as_fd(), Source::Output(id.clone(), number), flags)?);
+        if let Some(live) = self.live(id) {
+            live.outputs.push(Output { fd, token, stream, terminal });
+        }
+        Ok(())
+    }
+
+    pub(super) fn live(&mut self, id: &ContainerId) -> Option<&mut Live> {
+        self.containers.get_mut(id)?.live.as_mut()
+    }
+
+    pub(super) fn pump_output(&mut self, id: &ContainerId, number: usize, eager: bool) -> Option<Left> {
+        let live = self.containers.get_mut(id)?.live.as_mut()?;
+        let Live { outputs, log, taps, .. } = live;
+        let output = outputs.get_mut(number).filter(|output| output.token.is_some())?;
+        let source = pump::Source { fd: output.fd.as_fd(), terminal: output.terminal, stream: output.stream };
+        let mut slow = Vec::new();
+        let eager = eager || !taps.is_empty();
+        let stream = output.stream;
+        let left = self.pump.drain(source, log.as_mut(), eager, |bytes| {
+            let ends = taps.iter().flat_map(|tap| tap.ends.iter().map(|end| (tap.session, end)));
+            for (session, end) in ends.filter(|(_, end)| end.stream == stream) {
+                if rustix::io::write(&end.fd, bytes).ok() != Some(bytes.len()) {
+                    slow.push(session);
+                }
+            }
+        });
+        if matches!(left, Ok(Left::Ended))
+            && let Some(token) = output.token.take()
+        {
+            self.sources.remove(&token);
+            let _ = rustix::event::epoll::delete(&self.epoll, &output.fd);
+        }
+        // Neither the container nor the log waits for a reader: one that does not keep up is cut off.
+        slow.into_iter().for_each(|session| self.drop_tap(id, session));
+        match left {
+            Ok(Left::More) => self.again.push_back((id.clone(), number)),
+            Ok(Left::Partial) => self.later(id, number),
+            Ok(Left::Nothing | Left::Ended) => {}
+            Err(ref error) => {
+                eprintln!("supervisor: the output of {}: {error}", id.0);
+                self.later(id, number);
+            }
+        }
+        left.ok()
+    }
+
+    /// Looks at it again in a while: to write an unfinished line, or after an error.
+    fn later(&mut self, id: &ContainerId, number: usize) {
+        if !self.partial.iter().any(|(other, n)| other == id && *n == number) {
+            self.partial.push((id.clone(), number));
+        }
+        self.set_timer();
+    }
+
+    pub(super) fn pump_again(&mut self) {
+        for _ in 0..self.again.len() {
+            if let Some((id, number)) = self.again.pop_front() {
+                self.pump_output(&id, number, false);
+            }
+        }
+    }
+
+    /// Everything that a container left in its outputs.
+    pub(super) fn pump_rest(&mut self, id: &ContainerId) {
+        let outputs = self.live(id).map_or(0, |live| live.outputs.len());
+        for number in 0..outputs {
+            while self.pump_output(id, number, true) == Some(Left::More) {}
+        }
+    }
+
+    pub(super) fn drop_tap(&mut self, id: &ContainerId, session: u64) {
+        let Some(live) = self.live(id) else { return };
+        let Some(at) = live.taps.iter().position(|tap| tap.session == session) else { return };
+        for end in live.taps.remove(at).ends {
+            self.unwatch(end.token, end.fd.as_fd());
+        }
+    }
+
+    pub(super) fn reopen_log(&mut self, id: &ContainerId) -> Answered {
+        let held = self.containers.get_mut(id).ok_or_else(|| not_found(id))?;
+        if let Some(log) = held.live.as_mut().and_then(|live| live.log.as_mut()) {
+            log.reopen()?;
+        }
+        Ok(Answer::Done)
+    }
+
+    /// Wakes us once: soon for cgroups that are still busy, in a second for unfinished lines.
+    pub(super) fn set_timer(&mut self) {
+        let pause = match (self.doomed.is_empty(), self.armed) {
+            (false, _) => Duration::from_millis(5),
+            (true, true) => return,
+            (true, false) => Duration::from_secs(1),
+        };
+        let value = rustix::time::Timespec { tv_sec: pause.as_secs() as i64, tv_nsec: pause.subsec_nanos().into() };
+        let interval = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
+        let once = rustix::time::Itimerspec { it_interval: interval, it_value: value };
+        let flags = rustix::time::TimerfdTimerFlags::empty();
+        if rustix::time::timerfd_settime(&self.timer, flags, &once).is_ok() {
+            self.armed = true;
+        }
+    }
+
+    pub(super) fn timer_fired(&mut self) {
+        let mut count = [0; 8];
+        let _ = rustix::io::read(&self.timer, &mut count);
+        self.armed = false;
+        for doomed in std::mem::take(&mut self.doomed) {
+            self.remove_groups(doomed);
+        }
+        for (id, number) in std::mem::take(&mut self.partial) {
+            self.pump_output(&id, number, true);
+        }
+        self.write_whole_journal();
+    }
+}

@@ -1,0 +1,189 @@
+//! The program inside the containers: does one thing that a test can see, and says what it saw.
+
+use std::io::{BufRead, IsTerminal, Read, Write};
+
+/// Under this name the test program is the puppet.
+pub const NAME: &str = "puppet";
+
+pub fn play(args: &[String]) -> ! {
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let code = match args[..] {
+        ["say", out, err] => {
+            println!("{out}");
+            eprintln!("{err}");
+            0
+        }
+        ["say-without-end", text] => {
+            print!("{text}");
+            std::io::stdout().flush().unwrap();
+            0
+        }
+        ["exit", code] => code.parse().unwrap(),
+        ["die-by", signal] => {
+            // SAFETY: sends a signal to this process.
+            unsafe { libc::raise(signal.parse().unwrap()) };
+            0
+        }
+        ["wait"] => wait(),
+        ["wait-for-term", code] => wait_for_term(code.parse().unwrap()),
+        ["count", lines] => count(lines.parse().unwrap()),
+        ["cat", ..] => args[1..].iter().map(|path| cat(path)).max().unwrap_or(0),
+        ["ls", path] => {
+            let mut names: Vec<_> = match std::fs::read_dir(path) {
+                Ok(entries) => entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect(),
+                Err(error) => vec![error.to_string()],
+            };
+            names.sort();
+            println!("{}", names.join(" "));
+            0
+        }
+        ["write", path, text] => i32::from(said(std::fs::write(path, text))),
+        ["eat", megabytes] => eat(megabytes.parse().unwrap()),
+        ["env"] => {
+            std::env::vars().for_each(|(key, value)| println!("{key}={value}"));
+            println!("cwd={}", std::env::current_dir().unwrap().display());
+            0
+        }
+        ["host"] => cat("/proc/sys/kernel/hostname"),
+        ["fds"] => {
+            let fds = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+            let mut links: Vec<_> = fds
+                .filter_map(|entry| Some((entry.file_name(), std::fs::read_link(entry.path()).ok()?)))
+                .filter(|(_, link)| !link.starts_with("/proc"))
+                .map(|(name, _)| name.to_string_lossy().into_owned())
+                .collect();
+            links.sort();
+            println!("{}", links.join(" "));
+            0
+        }
+        ["copy"] => {
+            for line in std::io::stdin().lock().lines() {
+                println!("<{}>", line.unwrap());
+            }
+            0
+        }
+        ["terminal"] => terminal(),
+        ["segment", "make"] => segment(libc::IPC_CREAT | 0o600),
+        ["segment", "find"] => segment(0),
+        ["open-device", major, minor] => open_device(major.parse().unwrap(), minor.parse().unwrap()),
+        ["serve", port] => serve(port.parse().unwrap()),
+        ["orphan"] => orphan(),
+        _ => panic!("the puppet does not know {args:?}"),
+    };
+    std::process::exit(code)
+}
+
+fn said<T>(result: std::io::Result<T>) -> bool {
+    match result {
+        Ok(_) => println!("done"),
+        Err(ref error) => println!("{error}"),
+    }
+    result.is_err()
+}
+
+fn cat(path: &str) -> i32 {
+    match std::fs::read(path) {
+        Ok(bytes) => {
+            std::io::stdout().write_all(&bytes).unwrap();
+            0
+        }
+        Err(error) => {
+            println!("{path}: {error}");
+            1
+        }
+    }
+}
+
+fn wait() -> ! {
+    // A first process ignores TERM unless it asks for it: as good as any way to stay.
+    loop {
+        std::thread::park();
+    }
+}
+
+fn wait_for_term(code: i32) -> i32 {
+    // SAFETY: the set lives on this stack; blocking and waiting affect this thread only.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigaddset(&raw mut set, libc::SIGTERM);
+        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+        println!("ready");
+        let mut got = 0;
+        libc::sigwait(&raw const set, &raw mut got);
+    }
+    code
+}
+
+fn count(lines: u32) -> i32 {
+    let mut out = std::io::stdout().lock();
+    for number in 0..lines {
+        writeln!(out, "line {number}").unwrap();
+    }
+    0
+}
+
+fn eat(megabytes: usize) -> i32 {
+    let mut eaten = Vec::new();
+    for _ in 0..megabytes {
+        eaten.push(vec![1u8; 1 << 20]);
+    }
+    println!("{}", eaten.len());
+    0
+}
+
+fn terminal() -> i32 {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    let mut show = || {
+        // SAFETY: the size outlives the call.
+        unsafe { libc::ioctl(0, libc::TIOCGWINSZ, &raw mut size) };
+        println!("terminal {} {}x{}", std::io::stdin().is_terminal(), size.ws_col, size.ws_row);
+    };
+    show();
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).unwrap();
+    show();
+    line.trim().parse().unwrap_or(9)
+}
+
+fn segment(flags: i32) -> i32 {
+    // SAFETY: numbers only.
+    let got = unsafe { libc::shmget(0x600d, 4096, flags) };
+    println!("{}", if got >= 0 { "there" } else { "absent" });
+    i32::from(got < 0)
+}
+
+fn open_device(major: u32, minor: u32) -> i32 {
+    let path = c"/tmp/node";
+    // SAFETY: a path that ends in null.
+    let made = unsafe { libc::mknod(path.as_ptr(), libc::S_IFBLK | 0o600, libc::makedev(major, minor)) };
+    println!("made {}", made == 0);
+    println!("open {}", std::fs::File::open("/tmp/node").is_ok());
+    0
+}
+
+fn serve(port: u16) -> i32 {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    println!("listening");
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    stream.write_all(text.to_uppercase().as_bytes()).unwrap();
+    0
+}
+
+/// Leaves a child behind that would go on for ever.
+fn orphan() -> i32 {
+    let child = std::process::Command::new("/proc/self/exe").arg0_puppet().arg("wait").spawn().unwrap();
+    println!("{}", child.id());
+    0
+}
+
+trait Arg0 {
+    fn arg0_puppet(&mut self) -> &mut Self;
+}
+
+impl Arg0 for std::process::Command {
+    fn arg0_puppet(&mut self) -> &mut Self {
+        std::os::unix::process::CommandExt::arg0(self, NAME)
+    }
+}
