@@ -14,8 +14,12 @@ use crate::{FieldError, Status};
 
 /// Keys, and values without a schema.
 mod any;
+/// Duplicate fields of JSON that has no schema of its own.
+mod duplicates;
 /// Scalars with a form of their own: quantities, times, bytes.
 mod leaf;
+/// Where the walk is.
+mod path;
 #[cfg(test)]
 mod tests;
 /// The walk along the schema.
@@ -103,7 +107,7 @@ pub(crate) fn duplicates(body: &[u8]) -> Vec<String> {
     let walk = Walk::new(FieldValidation::Warn);
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     // Whether it is JSON at all is said by whoever applies it.
-    let _ = walk::Duplicates::at_root(&walk).deserialize(&mut deserializer);
+    let _ = duplicates::Duplicates::at_root(&walk).deserialize(&mut deserializer);
     walk.found().1
 }
 

@@ -45,6 +45,14 @@ fn type_errors_are_worded_as_go_words_them() {
         ),
         (r#"{"metadata":{"labels":{"a":1}}}"#, "number into Go struct field ObjectMeta.metadata.labels of type string"),
         (r#"{"metadata":[]}"#, "array into Go struct field Pod.metadata of type v1.ObjectMeta"),
+        (
+            r#"{"spec":{"priority":"1","volumes":[{"name":1}]},"metadata":{"creationTimestamp":[]}}"#,
+            "array into Go struct field ObjectMeta.metadata.creationTimestamp of type string",
+        ),
+        (
+            r#"{"spec":{"containers":[{"livenessProbe":{"httpGet":{"port":true}}}]}}"#,
+            "bool into Go struct field HTTPGetAction.spec.containers.livenessProbe.ProbeHandler.httpGet.port of type int32",
+        ),
     ];
     for (body, words) in cases {
         let wanted = format!("Pod in version \"v1\" cannot be handled as a Pod: json: cannot unmarshal {words}");

@@ -12,6 +12,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 use serde_json::{Map, Number, Value};
 
 use super::any::{Anything, Key};
+use super::path::{Path, ROOT, Step};
 use super::{Decoded, FieldValidation, leaf};
 use crate::Status;
 use crate::schema::{Field, Of, Shape, Type};
@@ -30,6 +31,8 @@ pub struct Walk {
 struct Found {
     strict: Vec<String>,
     wrong: Option<String>,
+    /// A type with a form of its own could not be read: Go stops there and forgets other errors.
+    fatal: Option<String>,
 }
 
 /// The object itself.
@@ -37,31 +40,6 @@ pub struct Root<'w> {
     pub walk: &'w Walk,
     pub of: &'static Type,
 }
-
-/// A value whose duplicate fields are looked for, without a schema.
-#[derive(Clone, Copy)]
-pub struct Duplicates<'w, 'p> {
-    walk: &'w Walk,
-    path: &'p Path<'p>,
-}
-
-/// Where the walk is: a chain on the stack, only printed when something is wrong.
-#[derive(Clone, Copy)]
-pub struct Path<'p> {
-    parent: Option<&'p Path<'p>>,
-    step: Step<'p>,
-}
-
-#[derive(Clone, Copy)]
-pub enum Step<'p> {
-    Root,
-    /// A field of a type.
-    Field(&'static Type, &'static Field),
-    Key(&'p str),
-    Index(usize),
-}
-
-static ROOT: Path<'static> = Path { parent: None, step: Step::Root };
 
 #[derive(Clone, Copy)]
 struct Seed<'w, 'p> {
@@ -86,7 +64,7 @@ impl Walk {
         let bad = |why: String| {
             Err(Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}")))
         };
-        if let Some(why) = found.wrong {
+        if let Some(why) = found.fatal.or(found.wrong) {
             return bad(why);
         }
         if self.validation == FieldValidation::Strict && !found.strict.is_empty() {
@@ -98,7 +76,7 @@ impl Walk {
     /// The first type error, and all strict errors.
     pub fn found(self) -> (Option<String>, Vec<String>) {
         let found = self.found.into_inner();
-        (found.wrong, found.strict)
+        (found.fatal.or(found.wrong), found.strict)
     }
 
     fn strict(&self, what: &str, path: &Path, name: &str) {
@@ -112,7 +90,7 @@ impl Walk {
         }
     }
 
-    fn duplicate(&self, path: &Path, name: &str) {
+    pub fn duplicate(&self, path: &Path, name: &str) {
         if self.yaml && self.validation != FieldValidation::Ignore {
             // sigs.k8s.io/yaml says it with a line number, which the deserializer does not tell.
             let text = format!("key {name:?} already set in map");
@@ -126,80 +104,16 @@ impl Walk {
     }
 
     fn wrong(&self, why: impl FnOnce() -> String) -> Value {
-        self.found.borrow_mut().wrong.get_or_insert_with(why);
+        let mut found = self.found.borrow_mut();
+        if found.fatal.is_none() {
+            found.wrong.get_or_insert_with(why);
+        }
         Value::Null
     }
-}
 
-impl Path<'_> {
-    /// `spec.containers[0].name`
-    fn to_string_with(self, name: &str) -> String {
-        let mut text = String::new();
-        self.write(&mut text);
-        if !text.is_empty() {
-            text.push('.');
-        }
-        text.push_str(name);
-        text
-    }
-
-    fn write(&self, text: &mut String) {
-        if let Some(parent) = self.parent {
-            parent.write(text);
-        }
-        let key = match self.step {
-            Step::Root => return,
-            Step::Index(at) => {
-                text.push_str(&format!("[{at}]"));
-                return;
-            }
-            Step::Field(_, field) => field.name,
-            Step::Key(key) => key,
-        };
-        if !text.is_empty() {
-            text.push('.');
-        }
-        text.push_str(key);
-    }
-
-    /// Go's path of struct fields, and the innermost struct: `Container.spec.containers.image`.
-    fn go(&self) -> Option<String> {
-        let mut names = Vec::new();
-        let mut owner = None;
-        let mut at = Some(self);
-        while let Some(path) = at {
-            if let Step::Field(of, field) = path.step {
-                owner = owner.or(Some(of));
-                names.push(field.name);
-                if let Some(embed) = field.embed {
-                    names.push(of.embeds[embed].name);
-                }
-            }
-            at = path.parent;
-        }
-        names.reverse();
-        owner.map(|of| format!("{}.{}", of.short_name(), names.join(".")))
-    }
-
-    /// The Go type of the value here: the field's own name for it, then its items'.
-    fn go_type(&self, of: &Of) -> String {
-        let mut depth = 0;
-        let mut at = Some(self);
-        while let Some(path) = at {
-            match path.step {
-                Step::Field(_, field) if !field.go.is_empty() && !matches!(of, Of::Type(_)) => {
-                    let mut go = field.go;
-                    for _ in 0..depth {
-                        go = go.strip_prefix("[]").or(go.split_once(']').map(|(_, rest)| rest)).unwrap_or("");
-                    }
-                    return if go.is_empty() { of.go_type() } else { go.to_string() };
-                }
-                Step::Field(..) | Step::Root => break,
-                Step::Key(_) | Step::Index(_) => depth += 1,
-            }
-            at = path.parent;
-        }
-        of.go_type()
+    fn fatal(&self, why: impl FnOnce() -> String) -> Value {
+        self.found.borrow_mut().fatal.get_or_insert_with(why);
+        Value::Null
     }
 }
 
@@ -236,34 +150,49 @@ impl Seed<'_, '_> {
 
     /// `json: cannot unmarshal string into Go struct field PodSpec.spec.priority of type int32`
     fn mismatch(&self, found: &str) -> Value {
-        self.mismatch_as(found, None)
+        self.walk.wrong(|| self.cannot(found, &self.path.go_type(self.of)))
     }
 
-    fn mismatch_as(&self, found: &str, wanted: Option<&str>) -> Value {
-        self.walk.wrong(|| {
-            let wanted = wanted.map_or_else(|| self.path.go_type(self.of), str::to_string);
-            match self.path.go() {
-                Some(field) => format!("json: cannot unmarshal {found} into Go struct field {field} of type {wanted}"),
-                None => format!("json: cannot unmarshal {found} into Go value of type {wanted}"),
-            }
-        })
+    /// The same from a type with a form of its own, which reads its text as `wanted`.
+    fn mismatch_as(&self, found: &str, wanted: &str) -> Value {
+        self.walk.fatal(|| self.cannot(found, wanted))
+    }
+
+    fn cannot(&self, found: &str, wanted: &str) -> String {
+        match self.path.go() {
+            Some(field) => format!("json: cannot unmarshal {found} into Go struct field {field} of type {wanted}"),
+            None => format!("json: cannot unmarshal {found} into Go value of type {wanted}"),
+        }
+    }
+
+    /// An object or list where there should be none.
+    fn misplaced(&self, found: &str) -> Value {
+        match self.shape() {
+            Some(Shape::Time | Shape::MicroTime | Shape::Duration) => self.mismatch_as(found, "string"),
+            Some(Shape::IntOrString) => self.mismatch_as(found, "int32"),
+            Some(Shape::Quantity) => self.checked(leaf::quantity("{")),
+            _ => self.mismatch(found),
+        }
     }
 
     fn checked(&self, text: Result<String, String>) -> Value {
         match text {
             Ok(text) => Value::String(text),
-            Err(why) => self.walk.wrong(|| why),
+            Err(why) => self.walk.fatal(|| why),
         }
     }
 
     fn text(&self, text: Cow<str>) -> Value {
         match (self.of, self.shape()) {
             (Of::String, _) => Value::String(text.into_owned()),
-            (Of::Bytes, _) => self.checked(leaf::bytes(&text)),
+            (Of::Bytes, _) => match leaf::bytes(&text) {
+                Ok(text) => Value::String(text),
+                Err(why) => self.walk.wrong(|| why),
+            },
             (_, Some(Shape::Quantity)) => self.checked(leaf::quantity(&text)),
             (_, Some(Shape::Time)) => self.checked(leaf::time(&text)),
             (_, Some(Shape::MicroTime)) => self.checked(leaf::micro_time(&text)),
-            (_, Some(Shape::Duration | Shape::IntOrString | Shape::Raw | Shape::Json)) => {
+            (_, Some(Shape::Duration | Shape::IntOrString | Shape::Raw | Shape::Json | Shape::FieldSet)) => {
                 Value::String(text.into_owned())
             }
             _ => self.mismatch("string"),
@@ -280,19 +209,21 @@ impl Seed<'_, '_> {
             (Of::Double, _) => Value::Number(number),
             (Of::Int32 | Of::Int64, _) => self.mismatch(&format!("number {number}")),
             (_, Some(Shape::IntOrString)) if in_i32 => Value::Number(number),
-            (_, Some(Shape::IntOrString)) => self.mismatch_as(&format!("number {number}"), Some("int32")),
+            (_, Some(Shape::IntOrString)) => self.mismatch_as(&format!("number {number}"), "int32"),
             (_, Some(Shape::Quantity)) => self.checked(leaf::quantity(&number.to_string())),
-            (_, Some(Shape::Raw | Shape::Json)) => Value::Number(number),
-            (_, Some(Shape::Time | Shape::MicroTime | Shape::Duration)) => self.mismatch_as("number", Some("string")),
+            (_, Some(Shape::Raw | Shape::Json | Shape::FieldSet)) => Value::Number(number),
+            (_, Some(Shape::Time | Shape::MicroTime | Shape::Duration)) => self.mismatch_as("number", "string"),
             _ => self.mismatch("number"),
         }
     }
 
     fn boolean(&self, value: bool) -> Value {
         match (self.of, self.shape()) {
-            (Of::Bool, _) | (_, Some(Shape::Raw | Shape::Json | Shape::SchemaOrBool)) => Value::Bool(value),
-            (_, Some(Shape::IntOrString)) => self.mismatch_as("bool", Some("int32")),
-            (_, Some(Shape::Time | Shape::MicroTime | Shape::Duration)) => self.mismatch_as("bool", Some("string")),
+            (Of::Bool, _) | (_, Some(Shape::Raw | Shape::Json | Shape::FieldSet | Shape::SchemaOrBool)) => {
+                Value::Bool(value)
+            }
+            (_, Some(Shape::IntOrString)) => self.mismatch_as("bool", "int32"),
+            (_, Some(Shape::Time | Shape::MicroTime | Shape::Duration)) => self.mismatch_as("bool", "string"),
             (_, Some(Shape::Quantity)) => self.checked(leaf::quantity(if value { "true" } else { "false" })),
             _ => self.mismatch("bool"),
         }
@@ -356,10 +287,10 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
             (Of::List(of), _) => of,
             (_, Some(Shape::Strings | Shape::SchemaOrStrings)) => &STRING,
             (_, Some(Shape::SchemaOrArray)) => schema_props(self.of),
-            (_, Some(Shape::Raw | Shape::Json)) => return Anything.visit_seq(seq),
+            (_, Some(Shape::Raw | Shape::Json | Shape::FieldSet)) => return Anything.visit_seq(seq),
             _ => {
                 while seq.next_element::<IgnoredAny>()?.is_some() {}
-                return Ok(self.mismatch("array"));
+                return Ok(self.misplaced("array"));
             }
         };
         let mut items = Vec::with_capacity(seq.size_hint().unwrap_or(0).min(64));
@@ -382,13 +313,9 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
                     object(self.walk, schema_props(self.of).target().expect("it is a type"), self.path, map)
                 }
                 Shape::Raw | Shape::Json | Shape::FieldSet => Anything.visit_map(map),
-                Shape::Quantity => {
-                    while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                    Ok(self.checked(leaf::quantity("{")))
-                }
                 _ => {
                     while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                    Ok(self.mismatch("object"))
+                    Ok(self.misplaced("object"))
                 }
             },
             _ => {
@@ -396,68 +323,6 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
                 Ok(self.mismatch("object"))
             }
         }
-    }
-}
-
-impl<'w> Duplicates<'w, '_> {
-    pub fn at_root(walk: &'w Walk) -> Duplicates<'w, 'static> {
-        Duplicates { walk, path: &ROOT }
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Duplicates<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Duplicates<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-    fn visit_unit<E: Error>(self) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_str<E: Error>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        let mut at = 0;
-        loop {
-            let path = Path { parent: Some(self.path), step: Step::Index(at) };
-            if seq.next_element_seed(Duplicates { walk: self.walk, path: &path })?.is_none() {
-                return Ok(());
-            }
-            at += 1;
-        }
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut seen = std::collections::BTreeSet::new();
-        while let Some(key) = map.next_key_seed(Key)? {
-            if seen.contains(&key) {
-                self.walk.duplicate(self.path, &key);
-            }
-            let path = Path { parent: Some(self.path), step: Step::Key(&key) };
-            map.next_value_seed(Duplicates { walk: self.walk, path: &path })?;
-            seen.insert(key);
-        }
-        Ok(())
     }
 }
 

@@ -32,14 +32,15 @@ pub fn merge(live: Option<&Value>, config: Option<&Value>, place: Place) -> Opti
     }
 }
 
-/// `value` without the items of the set; None: nothing is left.
+/// `value` without the items of the set; None: nothing is left. An object or list that lost all its
+/// items stays as a null: it is not gone for those who own it as such.
 pub fn remove(value: &Value, items: &Set, place: Place) -> Option<Value> {
     match (place, value) {
         (Place::Object(_) | Place::Map(_) | Place::Free, Value::Object(map)) => {
             let kept = map.iter().filter_map(|(key, value)| {
                 let element = Element::Field(key.clone());
                 let left = keep(value, &element, items, place)?;
-                Some((key.clone(), left))
+                Some((key.clone(), left.unwrap_or(Value::Null)))
             });
             let kept: Map<String, Value> = kept.collect();
             (!kept.is_empty()).then_some(Value::Object(kept))
@@ -48,7 +49,7 @@ pub fn remove(value: &Value, items: &Set, place: Place) -> Option<Value> {
             let kept: Vec<Value> = list
                 .iter()
                 .filter_map(|item| match place.item(item) {
-                    Ok(element) => keep(item, &element, items, place),
+                    Ok(element) => keep(item, &element, items, place)?,
                     Err(_) => Some(item.clone()),
                 })
                 .collect();
@@ -66,14 +67,15 @@ pub fn check(value: &Value, place: Place) -> Vec<String> {
     wrong
 }
 
-fn keep(value: &Value, element: &Element, items: &Set, place: Place) -> Option<Value> {
+/// None: the item goes; `Some(None)`: it stays, but nothing of it is left.
+fn keep(value: &Value, element: &Element, items: &Set, place: Place) -> Option<Option<Value>> {
     if items.has(element) {
         return None;
     }
-    match items.below(element) {
+    Some(match items.below(element) {
         Some(below) => remove(value, below, place.below(element)),
         None => Some(value.clone()),
-    }
+    })
 }
 
 fn is_map(value: Option<&Value>) -> bool {

@@ -194,25 +194,29 @@ fn keyed_items(old: &[Value], new: &[Value], strategy: &Strategy, wanted: Wanted
         let map = object(item);
         map.get(key).cloned().ok_or_else(|| PatchError::no_merge_key(map, key))
     };
+    // A key may be there twice (a port for TCP and UDP): the last ones are pairs, then those before.
+    let mut left: Vec<&Value> = old.iter().collect();
     let mut items = Vec::new();
-    for item in new {
+    for item in new.iter().rev() {
         let value = keyed(item)?;
-        match old.iter().find(|o| same(o, item, key)) {
-            None if wanted.changes => items.push(item.clone()),
-            None => {}
-            Some(before) => {
-                let mut below = objects(object(before), object(item), strategy.below, wanted, strategy.retain_keys)?;
-                if !below.is_empty() {
-                    below.insert(key.into(), value);
-                    items.push(Value::Object(below));
-                }
+        let Some(at) = left.iter().rposition(|o| same(o, item, key)) else {
+            if wanted.changes {
+                items.push(item.clone());
             }
+            continue;
+        };
+        let before = left.remove(at);
+        let mut below = objects(object(before), object(item), strategy.below, wanted, strategy.retain_keys)?;
+        if !below.is_empty() {
+            below.insert(key.into(), value);
+            items.push(Value::Object(below));
         }
     }
+    sort_by_order(&mut items, new, key);
     let mut gone = Vec::new();
-    for item in old {
+    for item in left {
         let value = keyed(item)?;
-        if wanted.deletions && !new.iter().any(|n| same(n, item, key)) {
+        if wanted.deletions {
             gone.push(value);
         }
     }

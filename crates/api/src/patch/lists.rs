@@ -77,6 +77,24 @@ pub fn in_order(
     Ok(woven)
 }
 
+/// The server's order of a list that a patch has items deleted from: upstream lets new items take the
+/// places that became free, so that they stand behind what is left.
+pub fn server_order(live: Vec<Value>, patch: &[Value], key: &str) -> Vec<Value> {
+    let deletes = |item: &&Value| item.get(PATCH).is_some_and(|d| d == "delete");
+    let replaces = patch.iter().any(|item| item.get(PATCH).is_some_and(|d| d == "replace"));
+    if key.is_empty() || replaces {
+        return live;
+    }
+    let length = live.len();
+    let gone = |item: &Value| patch.iter().filter(deletes).any(|p| same(p, item, key));
+    let mut order: Vec<Value> = live.into_iter().filter(|item| !gone(item)).collect();
+    let free = length - order.len();
+    let new: Vec<Value> =
+        patch.iter().filter(|p| p.get(PATCH).is_none() && position(&order, p, key).is_none()).cloned().collect();
+    order.extend(new.into_iter().take(free));
+    order
+}
+
 /// The patch's items must come in the order that `$setElementOrder` has, and all be in it.
 pub fn check_order(patch: &[Value], order: &[Value], key: &str) -> Result<(), PatchError> {
     if patch.is_empty() || order.is_empty() {

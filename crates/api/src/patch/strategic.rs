@@ -142,6 +142,7 @@ fn ordered_lists(live: &mut Object, patch: &mut Object, meta: Meta, mode: Mode) 
         let old = live.get(&key).cloned().map(items).transpose()?;
         let new = patch.get(&key).cloned().map(items).transpose()?;
         lists::check_order(new.as_deref().unwrap_or_default(), &order, strategy.merge_key)?;
+        let patched = new.clone().unwrap_or_default();
         let merged = match (old.clone(), new) {
             (None, None) => continue,
             (Some(old), None) => old,
@@ -149,7 +150,7 @@ fn ordered_lists(live: &mut Object, patch: &mut Object, meta: Meta, mode: Mode) 
             (Some(old), Some(new)) if strategy.merge => merge_lists(old, new, &strategy, mode)?,
             (Some(_), Some(new)) => new,
         };
-        let server_order = old.unwrap_or_default();
+        let server_order = lists::server_order(old.unwrap_or_default(), &patched, strategy.merge_key);
         let ordered = lists::in_order(merged, &order, &server_order, strategy.merge_key)?;
         live.insert(key.clone(), Value::Array(ordered));
         patch.remove(&key);

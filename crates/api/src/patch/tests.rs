@@ -170,6 +170,15 @@ fn a_difference_applied_gives_the_other_object() {
 }
 
 #[test]
+fn items_with_the_same_key_are_told_apart() {
+    let ports = |udp: &str| json!({"spec": {"ports": [{"port": 53, "protocol": "TCP"}, {"port": 53, "protocol": "UDP", "name": udp}]}});
+    assert_eq!(two_way_strategic(SERVICE, &ports("a"), &ports("a")), Ok(json!({})));
+    let wanted =
+        json!({"spec": {"$setElementOrder/ports": [{"port": 53}, {"port": 53}], "ports": [{"port": 53, "name": "b"}]}});
+    assert_eq!(two_way_strategic(SERVICE, &ports("a"), &ports("b")), Ok(wanted));
+}
+
+#[test]
 fn the_three_way_patch_keeps_what_others_set() {
     let applied =
         json!({"spec": {"ports": [{"port": 80, "name": "a"}, {"port": 81}], "selector": {"app": "x", "old": "y"}}});
