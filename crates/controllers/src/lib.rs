@@ -1,3 +1,112 @@
 //! Intent into intent: the CONTROLLERS table, one file each.
+//!
+//! Every controller is one reconcile loop over the shared caches: it gets a key, looks for itself,
+//! decides in a pure function and writes through the API with its own identity. X never knows Y:
+//! nothing here knows the server, the store or any machine.
 
 #![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use api::{Clock, Entropy, Kind};
+use client::{Cache, Client, Recorder, Scope};
+use futures::future::join_all;
+
+/// What every namespace holds from its first moment.
+mod essentials;
+/// Objects whose owners are gone.
+mod garbage;
+/// A namespace that ends is emptied, then let go.
+mod namespace;
+/// Taints and conditions of nodes: what is heard of them, and what no longer is.
+mod node_lifecycle;
+/// Pods that nobody will ever report on again.
+mod pod_collection;
+/// Pods that do not tolerate their node any longer.
+mod taint_eviction;
+
+/// What the controllers need to know.
+#[derive(Clone)]
+pub struct Config {
+    /// The certificate of the cluster's authority (PEM), for every namespace's `kube-root-ca.crt`.
+    pub authority: String,
+    pub clock: Clock,
+    pub entropy: Entropy,
+}
+
+/// One controller: a loop that runs until it is dropped.
+pub struct Controller {
+    pub name: &'static str,
+    run: fn(Arc<Parts>) -> Loop,
+}
+
+type Loop = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+pub static CONTROLLERS: &[Controller] = &[
+    Controller { name: "essentials", run: |parts| Box::pin(essentials::run(parts)) },
+    Controller { name: "node-lifecycle", run: |parts| Box::pin(node_lifecycle::run(parts)) },
+    Controller { name: "namespace", run: |parts| Box::pin(namespace::run(parts)) },
+    Controller { name: "taint-eviction", run: |parts| Box::pin(taint_eviction::run(parts)) },
+    Controller { name: "pod-collection", run: |parts| Box::pin(pod_collection::run(parts)) },
+    Controller { name: "garbage", run: |parts| Box::pin(garbage::run(parts)) },
+];
+
+/// Kinds without a cache: Events are many and nobody's dependents.
+const UNCACHED: &[&str] = &["events"];
+
+/// What they share: one client, one cache per kind.
+struct Parts {
+    client: Client,
+    config: Config,
+    recorder: Recorder,
+    caches: HashMap<(&'static str, &'static str), Arc<Cache>>,
+}
+
+/// Runs all controllers; never returns. Dropping it ends them.
+pub async fn run(client: Client, config: Config) {
+    let client = client.named("kube-controller-manager");
+    let (clock, entropy) = (config.clock.clone(), config.entropy.clone());
+    let recorder = Recorder::new(client.clone(), "node-controller", "", clock, entropy);
+    let cached = api::KINDS.iter().copied().filter(|kind| !UNCACHED.contains(&kind.plural));
+    let start = |kind: &'static Kind| Cache::start(client.clone(), kind, Scope::default());
+    let caches = cached.map(|kind| ((kind.group, kind.plural), start(kind))).collect();
+    let parts = Arc::new(Parts { client, config, recorder, caches });
+    // Spawned, so that one that computes does not hold up the others; dropped with this future.
+    let mut loops = tokio::task::JoinSet::new();
+    for controller in CONTROLLERS {
+        tracing::debug!(controller = controller.name, "starts");
+        loops.spawn((controller.run)(parts.clone()));
+    }
+    while let Some(ended) = loops.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a controller ended");
+        }
+    }
+}
+
+impl Parts {
+    /// The cache of a kind of the core group.
+    fn core(&self, plural: &'static str) -> &Arc<Cache> {
+        self.cache("", plural)
+    }
+
+    fn cache(&self, group: &'static str, plural: &'static str) -> &Arc<Cache> {
+        self.caches.get(&(group, plural)).expect("every cached kind is in the table")
+    }
+
+    async fn synced(&self, caches: &[&Arc<Cache>]) {
+        join_all(caches.iter().map(|cache| cache.synced())).await;
+    }
+
+    /// RFC 3339, whole seconds.
+    fn now(&self) -> String {
+        (self.config.clock)().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    }
+}
+
+/// The row of a core kind.
+fn core(plural: &str) -> &'static Kind {
+    api::kind::by_plural("", plural).expect("a built-in kind")
+}

@@ -1,0 +1,102 @@
+//! What every namespace holds from its first moment: the default account and the authority's
+//! certificate.
+//!
+//! pkg/controller/serviceaccount (serviceaccounts_controller.go) and
+//! pkg/controller/certificates/rootcacertpublisher: both come back when somebody deletes them, and
+//! the certificate when somebody changes it.
+
+use std::sync::Arc;
+
+use api::{Object, Reason, Status};
+use client::reconcile::{self, Requeue};
+use client::{Key, PatchKind};
+use futures::StreamExt;
+use futures::stream::select_all;
+use serde_json::{Value, json};
+
+use crate::{Parts, core};
+
+const AUTHORITY: &str = "kube-root-ca.crt";
+const DESCRIPTION: &str = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal \
+                           endpoints such as the internal service IP or kubernetes.default.svc. No other usage is \
+                           guaranteed across distributions of Kubernetes clusters.";
+
+/// One object of every namespace: its kind, its name and what it holds.
+struct Essential {
+    plural: &'static str,
+    name: &'static str,
+    body: fn(&Parts) -> Value,
+}
+
+const ESSENTIALS: &[Essential] = &[
+    Essential { plural: "serviceaccounts", name: "default", body: |_| json!({}) },
+    Essential {
+        plural: "configmaps",
+        name: AUTHORITY,
+        body: |parts| {
+            json!({"metadata": {"annotations": {"kubernetes.io/description": DESCRIPTION}},
+                "data": {"ca.crt": parts.config.authority}})
+        },
+    },
+];
+
+pub async fn run(parts: Arc<Parts>) {
+    let caches = [parts.core("namespaces"), parts.core("serviceaccounts"), parts.core("configmaps")];
+    parts.synced(&caches).await;
+    let keys = caches.map(|cache| cache.subscribe().keys());
+    let concerned = select_all(keys).filter_map(|key| std::future::ready(namespace_of(&key)));
+    let work = |namespace: String| {
+        let parts = parts.clone();
+        async move { ensure(&parts, &namespace).await }
+    };
+    reconcile::run(concerned, 8, work).await;
+}
+
+/// The namespace whose essentials a change may concern.
+fn namespace_of(key: &Key) -> Option<String> {
+    if key.namespace.is_empty() {
+        return Some(key.name.to_string());
+    }
+    ESSENTIALS.iter().any(|e| e.name == &*key.name).then(|| key.namespace.to_string())
+}
+
+async fn ensure(parts: &Parts, namespace: &str) -> Result<Requeue, Status> {
+    let space = parts.core("namespaces").get("", namespace);
+    if space.is_none_or(|space| space.meta().is_deleting()) {
+        return Ok(Requeue::Done);
+    }
+    for essential in ESSENTIALS {
+        let kind = core(essential.plural);
+        let mut body = (essential.body)(parts);
+        let wrote = match parts.core(essential.plural).get(namespace, essential.name) {
+            Some(found) if holds(&found, &body) => continue,
+            Some(_) => {
+                let patch = json!({"data": body["data"]});
+                parts.client.patch(kind, namespace, essential.name, "", PatchKind::Merge, &patch).await
+            }
+            None => {
+                body["apiVersion"] = json!("v1");
+                body["kind"] = json!(kind.kind);
+                body["metadata"]["name"] = json!(essential.name);
+                parts.client.create(kind, namespace, &body).await
+            }
+        };
+        match wrote {
+            Ok(_) => {}
+            // The cache is behind: the change comes and this runs again.
+            Err(status) if matches!(status.reason, Reason::AlreadyExists | Reason::NotFound) => {}
+            // The namespace began to end meanwhile.
+            Err(status) if status.reason == Reason::Forbidden => return Ok(Requeue::Done),
+            Err(status) => return Err(status),
+        }
+    }
+    Ok(Requeue::Done)
+}
+
+/// Whether the object has the data that it should.
+fn holds(found: &Object, body: &Value) -> bool {
+    match body.get("data") {
+        Some(data) => found.value()["data"] == *data,
+        None => true,
+    }
+}

@@ -1,0 +1,266 @@
+//! Objects whose owners are gone, and the three ways in which an owner may go.
+//!
+//! pkg/controller/garbagecollector: a dependent is deleted when none of its owners is left; `orphan`
+//! cuts the references first; `foregroundDeletion` waits for the dependents that block. The graph is
+//! the caches themselves, indexed by owner's uid.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use api::{Kind, Object, Reason, Status};
+use client::reconcile::{self, Requeue};
+use client::{Change, DeleteOptions, Key, PatchKind};
+use futures::StreamExt;
+use serde_json::{Value, json};
+
+use crate::Parts;
+
+/// An object of any kind.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+struct Node {
+    group: &'static str,
+    plural: &'static str,
+    namespace: Arc<str>,
+    name: Arc<str>,
+}
+
+/// Who depends on whom, by the owner's uid.
+#[derive(Default)]
+struct Graph(Mutex<HashMap<String, BTreeSet<Node>>>);
+
+const ORPHAN: &str = "orphan";
+const FOREGROUND: &str = "foregroundDeletion";
+
+pub async fn run(parts: Arc<Parts>) {
+    for cache in parts.caches.values() {
+        cache.synced().await;
+    }
+    let graph = Arc::new(Graph::default());
+    let (feed, keys) = reconcile::feed::<Node>();
+    let mut followers = tokio::task::JoinSet::new();
+    for cache in parts.caches.values() {
+        let (mut changes, kind, graph, feed) = (cache.subscribe(), cache.kind(), graph.clone(), feed.clone());
+        followers.spawn(async move {
+            while let Some(change) = changes.next().await {
+                for node in graph.note(kind, &change) {
+                    feed.add(node);
+                }
+            }
+        });
+    }
+    let work = |node: Node| {
+        let (parts, graph) = (parts.clone(), graph.clone());
+        async move { attend(&parts, &graph, &node).await }
+    };
+    reconcile::run(keys.boxed(), 8, work).await;
+}
+
+impl Graph {
+    /// Takes a change in, and says who must be looked at.
+    fn note(&self, kind: &'static Kind, change: &Change) -> Vec<Node> {
+        let node = Node::of(kind, &change.key);
+        let owners = |object: &Option<Object>| -> HashSet<String> {
+            let references = object.iter().flat_map(|o| &o.meta().owner_references);
+            references.map(|owner| owner.uid.clone()).collect()
+        };
+        let (before, after) = (owners(&change.old), owners(&change.new));
+        let mut edges = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for uid in before.difference(&after) {
+            if let Some(dependents) = edges.get_mut(uid) {
+                dependents.remove(&node);
+                if dependents.is_empty() {
+                    edges.remove(uid);
+                }
+            }
+        }
+        for uid in &after {
+            edges.entry(uid.clone()).or_default().insert(node.clone());
+        }
+        let uid = |object: &Option<Object>| object.as_ref().map(|o| o.meta().uid.clone());
+        let (old, new) = (uid(&change.old), uid(&change.new));
+        let mut concerned = Vec::new();
+        // It went, or another one took its name: its dependents may have lost their last owner.
+        if let Some(old) = old
+            && new.as_ref() != Some(&old)
+        {
+            concerned.extend(edges.get(&old).into_iter().flatten().cloned());
+        }
+        // An owner in foreground deletion waits for this one to go, or to block no longer.
+        let references = change.old.iter().flat_map(|o| &o.meta().owner_references);
+        concerned.extend(references.filter_map(|owner| Node::of_owner(owner, &change.key)));
+        let ending = change.new.as_ref().is_some_and(|o| {
+            o.meta().is_deleting() && o.meta().finalizers.iter().any(|f| f == ORPHAN || f == FOREGROUND)
+        });
+        if ending || !after.is_empty() {
+            concerned.push(node);
+        }
+        concerned
+    }
+
+    fn dependents(&self, uid: &str) -> Vec<Node> {
+        let edges = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        edges.get(uid).into_iter().flatten().cloned().collect()
+    }
+}
+
+async fn attend(parts: &Parts, graph: &Graph, node: &Node) -> Result<Requeue, Status> {
+    let Some(object) = node.cached(parts) else { return Ok(Requeue::Done) };
+    let meta = object.meta();
+    if meta.is_deleting() {
+        if meta.finalizers.iter().any(|f| f == ORPHAN) {
+            return orphan(parts, graph, node, &object).await;
+        }
+        if meta.finalizers.iter().any(|f| f == FOREGROUND) {
+            return foreground(parts, graph, node, &object).await;
+        }
+        return Ok(Requeue::Done);
+    }
+    if meta.owner_references.is_empty() {
+        return Ok(Requeue::Done);
+    }
+    let mut waiting = false;
+    for owner in &meta.owner_references {
+        match owner_of(parts, &meta.namespace, owner).await? {
+            Owner::Absent => {}
+            // It waits for us: then we go, and so do ours.
+            Owner::Waiting => waiting = true,
+            Owner::Solid => return Ok(Requeue::Done),
+        }
+    }
+    let policy = if waiting && !graph.dependents(&meta.uid).is_empty() { "Foreground" } else { "Background" };
+    node.delete(parts, &object, policy).await
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    Absent,
+    /// In foreground deletion.
+    Waiting,
+    Solid,
+}
+
+async fn owner_of(parts: &Parts, namespace: &str, owner: &api::OwnerReference) -> Result<Owner, Status> {
+    // A kind that we do not know may exist where we cannot see it.
+    let Some(kind) = api::kind::by_kind(&owner.api_version, &owner.kind) else { return Ok(Owner::Solid) };
+    let namespace = if kind.namespaced { namespace } else { "" };
+    let state = |object: &Object| {
+        let meta = object.meta();
+        let waits = meta.is_deleting() && meta.finalizers.iter().any(|f| f == FOREGROUND);
+        match meta.uid == owner.uid {
+            true if waits => Owner::Waiting,
+            true => Owner::Solid,
+            false => Owner::Absent,
+        }
+    };
+    let cached = parts.caches.get(&(kind.group, kind.plural)).and_then(|cache| cache.get(namespace, &owner.name));
+    if let Some(object) = cached.filter(|object| object.meta().uid == owner.uid) {
+        return Ok(state(&object));
+    }
+    // The cache may be behind: only the server's word deletes.
+    match parts.client.get(kind, namespace, &owner.name).await {
+        Ok(object) => Ok(state(&object)),
+        Err(status) if status.reason == Reason::NotFound => Ok(Owner::Absent),
+        Err(status) => Err(status),
+    }
+}
+
+/// Cuts the references of all dependents, then lets the owner go.
+async fn orphan(parts: &Parts, graph: &Graph, node: &Node, owner: &Object) -> Result<Requeue, Status> {
+    let uid = &owner.meta().uid;
+    for dependent in graph.dependents(uid) {
+        let Some(object) = dependent.cached(parts) else { continue };
+        let references = object.value()["metadata"]["ownerReferences"].clone();
+        let rest: Vec<Value> =
+            references.as_array().into_iter().flatten().filter(|r| r["uid"] != **uid).cloned().collect();
+        let meta = object.meta();
+        let patch =
+            json!({"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version, "ownerReferences": rest}});
+        dependent.patch(parts, &patch).await?;
+    }
+    node.unhold(parts, owner, ORPHAN).await
+}
+
+/// Deletes the dependents, and lets the owner go when none that blocks is left.
+async fn foreground(parts: &Parts, graph: &Graph, node: &Node, owner: &Object) -> Result<Requeue, Status> {
+    let uid = &owner.meta().uid;
+    let mut blocked = false;
+    for dependent in graph.dependents(uid) {
+        let Some(object) = dependent.cached(parts) else { continue };
+        let meta = object.meta();
+        let blocks = meta.owner_references.iter().any(|r| r.uid == *uid && r.block_owner_deletion);
+        blocked |= blocks;
+        if !meta.is_deleting() {
+            attend_later(parts, graph, &dependent, &object, uid).await?;
+        }
+    }
+    // Each one's deletion comes as a change of its own and brings the owner back (`note`).
+    match blocked {
+        true => Ok(Requeue::Done),
+        false => node.unhold(parts, owner, FOREGROUND).await,
+    }
+}
+
+/// Deletes a dependent of an owner that waits, unless another owner stays.
+async fn attend_later(parts: &Parts, graph: &Graph, node: &Node, object: &Object, uid: &str) -> Result<(), Status> {
+    let meta = object.meta();
+    for owner in meta.owner_references.iter().filter(|r| r.uid != uid) {
+        if owner_of(parts, &meta.namespace, owner).await? == Owner::Solid {
+            return Ok(());
+        }
+    }
+    let policy = if graph.dependents(&meta.uid).is_empty() { "Background" } else { "Foreground" };
+    node.delete(parts, object, policy).await.map(|_| ())
+}
+
+impl Node {
+    fn of(kind: &'static Kind, key: &Key) -> Node {
+        Node { group: kind.group, plural: kind.plural, namespace: key.namespace.clone(), name: key.name.clone() }
+    }
+
+    fn of_owner(owner: &api::OwnerReference, dependent: &Key) -> Option<Node> {
+        let kind = api::kind::by_kind(&owner.api_version, &owner.kind)?;
+        let namespace = if kind.namespaced { dependent.namespace.clone() } else { "".into() };
+        Some(Node { group: kind.group, plural: kind.plural, namespace, name: owner.name.as_str().into() })
+    }
+
+    fn kind(&self) -> &'static Kind {
+        api::kind::by_plural(self.group, self.plural).expect("made from a row")
+    }
+
+    fn cached(&self, parts: &Parts) -> Option<Object> {
+        parts.caches.get(&(self.group, self.plural))?.get(&self.namespace, &self.name)
+    }
+
+    async fn delete(&self, parts: &Parts, object: &Object, policy: &str) -> Result<Requeue, Status> {
+        let meta = object.meta();
+        let options = DeleteOptions {
+            uid: Some(meta.uid.clone()),
+            resource_version: Some(meta.resource_version.clone()),
+            propagation_policy: policy.into(),
+            ..DeleteOptions::default()
+        };
+        settled(parts.client.delete(self.kind(), &self.namespace, &self.name, &options).await)
+    }
+
+    async fn patch(&self, parts: &Parts, patch: &Value) -> Result<Requeue, Status> {
+        settled(parts.client.patch(self.kind(), &self.namespace, &self.name, "", PatchKind::Merge, patch).await)
+    }
+
+    /// Takes a finalizer away.
+    async fn unhold(&self, parts: &Parts, object: &Object, finalizer: &str) -> Result<Requeue, Status> {
+        let meta = object.meta();
+        let rest: Vec<&String> = meta.finalizers.iter().filter(|f| *f != finalizer).collect();
+        let patch =
+            json!({"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version, "finalizers": rest}});
+        self.patch(parts, &patch).await
+    }
+}
+
+/// Gone is as good as done; a conflict means that a change is on its way, which brings the key back.
+fn settled(result: Result<Object, Status>) -> Result<Requeue, Status> {
+    match result {
+        Ok(_) => Ok(Requeue::Done),
+        Err(status) if status.reason == Reason::NotFound => Ok(Requeue::Done),
+        Err(status) => Err(status),
+    }
+}

@@ -1,0 +1,245 @@
+//! A namespace that ends is emptied, then let go: its finalizer goes when nothing is left.
+//!
+//! pkg/controller/namespace/deletion: pods first, then everything else; what is left, and which
+//! finalizers hold it, stands in the namespace's conditions in upstream's words.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{Kind, Object, Reason, Status};
+use client::reconcile::{self, Requeue};
+use client::{DeleteOptions, ListOptions, PatchKind};
+use futures::StreamExt;
+use futures::stream::select;
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::{Parts, core};
+
+/// What finalizers of others hold is looked at again after so long; pods announce themselves.
+const AGAIN: Duration = Duration::from_secs(2);
+const FINALIZER: &str = "kubernetes";
+
+pub async fn run(parts: Arc<Parts>) {
+    let (namespaces, pods) = (parts.core("namespaces"), parts.core("pods"));
+    parts.synced(&[namespaces, pods]).await;
+    let own = namespaces.subscribe().keys().map(|key| key.name.to_string());
+    let ending = {
+        let namespaces = namespaces.clone();
+        move |name: &str| namespaces.get("", name).is_some_and(|space| space.meta().is_deleting())
+    };
+    let emptied = pods.subscribe().keys().map(|key| key.namespace.to_string());
+    let emptied = emptied.filter(move |name| std::future::ready(ending(name)));
+    let work = |name: String| {
+        let parts = parts.clone();
+        async move { empty(&parts, &name).await }
+    };
+    reconcile::run(select(own, emptied), 5, work).await;
+}
+
+/// What is left of one kind.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Left {
+    /// `pods.`, `leases.coordination.k8s.io`: the plural and the group with a dot between.
+    resource: String,
+    count: usize,
+    finalizers: BTreeMap<String, usize>,
+}
+
+async fn empty(parts: &Parts, name: &str) -> Result<Requeue, Status> {
+    let space = match parts.core("namespaces").get("", name) {
+        Some(space) if space.meta().is_deleting() => space,
+        _ => return Ok(Requeue::Done),
+    };
+    let (mut left, mut failures) = (Vec::new(), Vec::new());
+    let pods = core("pods");
+    clear(parts, pods, name, &mut left, &mut failures).await;
+    if left.is_empty() && failures.is_empty() {
+        for kind in api::KINDS.iter().filter(|kind| kind.namespaced && kind.plural != "pods") {
+            clear(parts, kind, name, &mut left, &mut failures).await;
+        }
+    }
+    report(parts, &space, &left, &failures).await?;
+    if !failures.is_empty() {
+        return Err(Status::internal(failures.join("; ")));
+    }
+    if !left.is_empty() {
+        return Ok(Requeue::After(AGAIN));
+    }
+    finalize(parts, name).await
+}
+
+/// Deletes all of a kind and counts what stays.
+async fn clear(parts: &Parts, kind: &'static Kind, namespace: &str, left: &mut Vec<Left>, failures: &mut Vec<String>) {
+    let list = match parts.client.list(kind, namespace, &ListOptions::default()).await {
+        Ok(list) => list.objects,
+        Err(status) => return failures.push(status.message),
+    };
+    if list.is_empty() {
+        return;
+    }
+    let deleted = match kind.verbs.contains(&"deletecollection") {
+        true => {
+            let path = collection(kind, namespace);
+            let options = DeleteOptions { propagation_policy: "Background".into(), ..DeleteOptions::default() };
+            let body = options.to_value();
+            parts.client.call(Method::DELETE, &path, &[], Some(("application/json", &body))).await.map(|_| ())
+        }
+        false => each(parts, kind, namespace, &list).await,
+    };
+    if let Err(status) = deleted {
+        failures.push(status.message);
+    }
+    match parts.client.list(kind, namespace, &ListOptions::default()).await {
+        Ok(list) if list.objects.is_empty() => {}
+        Ok(list) => left.push(Left::of(kind, &list.objects)),
+        Err(status) => failures.push(status.message),
+    }
+}
+
+async fn each(parts: &Parts, kind: &Kind, namespace: &str, list: &[Object]) -> Result<(), Status> {
+    for object in list {
+        match parts.client.delete(kind, namespace, &object.meta().name, &DeleteOptions::default()).await {
+            Err(status) if status.reason != Reason::NotFound => return Err(status),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn collection(kind: &Kind, namespace: &str) -> String {
+    let root = if kind.group.is_empty() { "/api/v1".into() } else { format!("/apis/{}/{}", kind.group, kind.version) };
+    format!("{root}/namespaces/{namespace}/{}", kind.plural)
+}
+
+/// Writes the conditions, unless they already say so.
+async fn report(parts: &Parts, space: &Object, left: &[Left], failures: &[String]) -> Result<(), Status> {
+    let status = space.value()["status"].clone();
+    let conditions = conditions(&status["conditions"], left, failures, &parts.now());
+    if status["conditions"] == conditions {
+        return Ok(());
+    }
+    let meta = space.meta();
+    let patch = json!({"metadata": {"uid": meta.uid}, "status": {"conditions": conditions}});
+    let patched = parts.client.patch(core("namespaces"), "", &meta.name, "status", PatchKind::Merge, &patch).await;
+    match patched {
+        Err(status) if status.reason != Reason::NotFound => Err(status),
+        _ => Ok(()),
+    }
+}
+
+/// Takes the finalizer away; the server deletes the namespace with it.
+async fn finalize(parts: &Parts, name: &str) -> Result<Requeue, Status> {
+    let kind = core("namespaces");
+    let space = match parts.client.get(kind, "", name).await {
+        Ok(space) => space,
+        Err(status) if status.reason == Reason::NotFound => return Ok(Requeue::Done),
+        Err(status) => return Err(status),
+    };
+    let mut value = space.value();
+    let finalizers = value["spec"]["finalizers"].as_array().cloned().unwrap_or_default();
+    if !space.meta().is_deleting() || !finalizers.iter().any(|f| f == FINALIZER) {
+        return Ok(Requeue::Done);
+    }
+    value["spec"]["finalizers"] = finalizers.into_iter().filter(|f| f != FINALIZER).collect();
+    match parts.client.update_sub(kind, "", name, "finalize", &value).await {
+        Err(status) if status.reason != Reason::NotFound => Err(status),
+        _ => Ok(Requeue::Done),
+    }
+}
+
+/// The conditions (deletion/status_condition_utils.go), with the times of those that did not change.
+fn conditions(old: &Value, left: &[Left], failures: &[String], now: &str) -> Value {
+    let remaining: Vec<String> =
+        left.iter().map(|l| format!("{} has {} resource instances", l.resource, l.count)).collect();
+    let mut held = BTreeMap::<&str, usize>::new();
+    for (finalizer, count) in left.iter().flat_map(|l| &l.finalizers) {
+        *held.entry(finalizer).or_default() += count;
+    }
+    let held: Vec<String> = held.iter().map(|(f, n)| format!("{f} in {n} resource instances")).collect();
+    let or = |bad: bool, yes: (&'static str, String), no: (&'static str, &str)| match bad {
+        true => ("True", yes.0, yes.1),
+        false => ("False", no.0, no.1.to_string()),
+    };
+    let rows = [
+        (
+            "NamespaceDeletionDiscoveryFailure",
+            ("False", "ResourcesDiscovered", "All resources successfully discovered".into()),
+        ),
+        (
+            "NamespaceDeletionGroupVersionParsingFailure",
+            ("False", "ParsedGroupVersions", "All legacy kube types successfully parsed".into()),
+        ),
+        (
+            "NamespaceDeletionContentFailure",
+            or(
+                !failures.is_empty(),
+                (
+                    "ContentDeletionFailed",
+                    format!(
+                        "Failed to delete all resource types, {} remaining: {}",
+                        failures.len(),
+                        failures.join(", ")
+                    ),
+                ),
+                ("ContentDeleted", "All content successfully deleted, may be waiting on finalization"),
+            ),
+        ),
+        (
+            "NamespaceContentRemaining",
+            or(
+                !remaining.is_empty(),
+                ("SomeResourcesRemain", format!("Some resources are remaining: {}", remaining.join(", "))),
+                ("ContentRemoved", "All content successfully removed"),
+            ),
+        ),
+        (
+            "NamespaceFinalizersRemaining",
+            or(
+                !held.is_empty(),
+                (
+                    "SomeFinalizersRemain",
+                    format!("Some content in the namespace has finalizers remaining: {}", held.join(", ")),
+                ),
+                ("ContentHasNoFinalizers", "All content-preserving finalizers finished"),
+            ),
+        ),
+    ];
+    let old = old.as_array().map_or(&[][..], Vec::as_slice);
+    let conditions = rows.into_iter().map(|(kind, (status, reason, message))| {
+        let before = old.iter().find(|c| c["type"] == kind);
+        let since = before.filter(|c| c["status"] == status).map_or(json!(now), |c| c["lastTransitionTime"].clone());
+        json!({"type": kind, "status": status, "lastTransitionTime": since, "reason": reason, "message": message})
+    });
+    conditions.collect()
+}
+
+impl Left {
+    fn of(kind: &Kind, objects: &[Object]) -> Left {
+        let mut finalizers = BTreeMap::new();
+        for finalizer in objects.iter().flat_map(|o| &o.meta().finalizers) {
+            *finalizers.entry(finalizer.clone()).or_default() += 1;
+        }
+        Left { resource: format!("{}.{}", kind.plural, kind.group), count: objects.len(), finalizers }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_say_what_is_left_and_what_holds_it() {
+        let left = Left { resource: "pods.".into(), count: 2, finalizers: [("a/b".to_string(), 1)].into() };
+        let first = conditions(&Value::Null, &[left], &[], "t1");
+        assert_eq!(first[3]["message"], "Some resources are remaining: pods. has 2 resource instances");
+        assert_eq!(
+            first[4]["message"],
+            "Some content in the namespace has finalizers remaining: a/b in 1 resource instances"
+        );
+        let second = conditions(&first, &[], &[], "t2");
+        assert_eq!((&second[3]["status"], &second[3]["lastTransitionTime"]), (&json!("False"), &json!("t2")));
+        assert_eq!((&second[0]["status"], &second[0]["lastTransitionTime"]), (&json!("False"), &json!("t1")));
+    }
+}

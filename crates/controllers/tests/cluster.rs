@@ -1,0 +1,189 @@
+//! The controllers against the real server in the process, over a store in memory.
+//!
+//! Time stands still unless a test moves it; everything that happens, happens because of an event.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{Object, Status};
+use bytes::Bytes;
+use client::transport::Boxed;
+use client::{Body, Cache, Client, DeleteOptions, PatchKind, Reply, Scope, Transport};
+use serde_json::{Value, json};
+use server::{Backend, Component, Identity, Server};
+
+/// The server in the same process.
+struct Inside(Server, Identity);
+
+impl Transport for Inside {
+    fn call(&self, request: http::Request<Bytes>) -> Boxed<'_, Result<Reply, Status>> {
+        Box::pin(async move {
+            let response = self.0.handle(&self.1, request).await;
+            let body = match response.body {
+                server::Body::Bytes(bytes) => Body::Bytes(bytes),
+                server::Body::List { objects, revision, continue_token } => {
+                    Body::List { objects, revision, continue_token }
+                }
+                server::Body::Events(events) => Body::Events(events),
+                server::Body::Stream(stream) => Body::Stream(stream),
+                server::Body::Upgrade(_) => return Err(Status::internal("no upgrade was asked for")),
+            };
+            Ok(Reply { status: response.status, headers: response.headers, body })
+        })
+    }
+}
+
+struct Cluster {
+    client: Client,
+    _dir: tempfile::TempDir,
+    _controllers: tokio::task::JoinSet<()>,
+}
+
+async fn cluster() -> Cluster {
+    let dir = tempfile::tempdir().unwrap();
+    let clock: api::Clock = Arc::new(|| jiff::Timestamp::from_second(1_790_000_000).unwrap());
+    let counter = std::sync::atomic::AtomicU64::new(1);
+    let entropy: api::Entropy = Arc::new(move |bytes| {
+        for chunk in bytes.chunks_mut(8) {
+            let next = counter.fetch_add(1, std::sync::atomic::Ordering::SeqCst).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            chunk.copy_from_slice(&next.to_be_bytes()[..chunk.len()]);
+        }
+    });
+    let server = Server::open(server::Config {
+        data_dir: dir.path().into(),
+        backend: Some(Backend::Memory),
+        advertise: "127.0.0.1:6443".parse().unwrap(),
+        names: vec![],
+        service_cidr: "10.96.0.0/16".into(),
+        allow_privileged: true,
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+    })
+    .await
+    .unwrap();
+    let as_component = |component| Client::new(Arc::new(Inside(server.clone(), server.internal(component))));
+    let config = controllers::Config { authority: server.authority().into(), clock, entropy };
+    let mut running = tokio::task::JoinSet::new();
+    running.spawn(controllers::run(as_component(Component::Controllers), config));
+    Cluster { client: as_component(Component::Admin), _dir: dir, _controllers: running }
+}
+
+fn kind(plural: &str) -> &'static api::Kind {
+    api::kind::by_plural("", plural).unwrap()
+}
+
+impl Cluster {
+    async fn create(&self, plural: &str, namespace: &str, object: Value) -> Object {
+        self.client.create(kind(plural), namespace, &object).await.unwrap()
+    }
+
+    /// Waits, by a watch, until an object is as it should be; None is its absence.
+    async fn until(&self, plural: &str, namespace: &str, name: &str, mut good: impl FnMut(Option<&Value>) -> bool) {
+        let cache = Cache::start(self.client.clone(), kind(plural), Scope::default());
+        cache.synced().await;
+        let mut changes = cache.subscribe();
+        let wait = async {
+            loop {
+                let value = cache.get(namespace, name).map(|object| object.value());
+                if good(value.as_ref()) {
+                    return;
+                }
+                changes.next().await.unwrap();
+            }
+        };
+        let patience = tokio::time::timeout(Duration::from_secs(20), wait).await;
+        assert!(patience.is_ok(), "{plural} {namespace}/{name}: {:?}", cache.get(namespace, name).map(|o| o.value()));
+    }
+}
+
+#[tokio::test]
+async fn a_namespace_gets_its_essentials_and_gets_them_back() {
+    let c = cluster().await;
+    c.create("namespaces", "", json!({"metadata": {"name": "n"}})).await;
+    c.until("serviceaccounts", "n", "default", |account| account.is_some()).await;
+    let whole =
+        |map: Option<&Value>| map.is_some_and(|m| m["data"]["ca.crt"].as_str().is_some_and(|c| c.contains("BEGIN")));
+    c.until("configmaps", "n", "kube-root-ca.crt", whole).await;
+    let maps = kind("configmaps");
+    let patch = json!({"data": {"ca.crt": "x"}});
+    c.client.patch(maps, "n", "kube-root-ca.crt", "", PatchKind::Merge, &patch).await.unwrap();
+    c.until("configmaps", "n", "kube-root-ca.crt", whole).await;
+    c.client.delete(maps, "n", "kube-root-ca.crt", &DeleteOptions::default()).await.unwrap();
+    c.until("configmaps", "n", "kube-root-ca.crt", whole).await;
+}
+
+#[tokio::test]
+async fn a_namespace_is_emptied_pods_first_and_goes_when_nothing_holds_it() {
+    let c = cluster().await;
+    c.create("namespaces", "", json!({"metadata": {"name": "n"}})).await;
+    c.until("serviceaccounts", "n", "default", |account| account.is_some()).await;
+    let spec = json!({"nodeName": "far", "containers": [{"name": "c", "image": "i"}]});
+    c.create("pods", "n", json!({"metadata": {"name": "p"}, "spec": spec})).await;
+    c.create("configmaps", "n", json!({"metadata": {"name": "m", "finalizers": ["a.b/c"]}})).await;
+    c.client.delete(kind("namespaces"), "", "n", &DeleteOptions::default()).await.unwrap();
+    let says = |text: &'static str| {
+        move |space: Option<&Value>| space.is_some_and(|s| s["status"]["conditions"].to_string().contains(text))
+    };
+    c.until("namespaces", "", "n", says("pods. has 1 resource instances")).await;
+    c.until("pods", "n", "p", |pod| pod.is_some_and(|p| p["metadata"]["deletionTimestamp"].is_string())).await;
+    let now = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
+    c.client.delete(kind("pods"), "n", "p", &now).await.unwrap();
+    c.until("namespaces", "", "n", says("a.b/c in 1 resource instances")).await;
+    let free = json!({"metadata": {"finalizers": null}});
+    c.client.patch(kind("configmaps"), "n", "m", "", PatchKind::Merge, &free).await.unwrap();
+    c.until("namespaces", "", "n", |space| space.is_none()).await;
+}
+
+#[tokio::test]
+async fn a_ready_node_loses_its_taint_and_an_unready_one_gets_it_back() {
+    let c = cluster().await;
+    c.create("nodes", "", json!({"metadata": {"name": "a"}})).await;
+    let ready = |status: &str| json!({"status": {"conditions": [{"type": "Ready", "status": status}]}});
+    let nodes = kind("nodes");
+    c.client.patch(nodes, "", "a", "status", PatchKind::Strategic, &ready("True")).await.unwrap();
+    let taints = |node: Option<&Value>| node.map_or(9, |n| n["spec"]["taints"].as_array().map_or(0, Vec::len));
+    c.until("nodes", "", "a", |node| taints(node) == 0).await;
+    c.client.patch(nodes, "", "a", "status", PatchKind::Strategic, &ready("False")).await.unwrap();
+    c.until("nodes", "", "a", |node| taints(node) == 2).await;
+}
+
+#[tokio::test]
+async fn dependents_go_with_their_owner_stay_as_orphans_or_go_before_it() {
+    let c = cluster().await;
+    let maps = kind("configmaps");
+    let owned = |owner: &Object, name: &str| {
+        json!({"metadata": {"name": name, "ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap",
+            "name": owner.meta().name, "uid": owner.meta().uid, "blockOwnerDeletion": true}]}})
+    };
+    let delete = |name: &'static str, policy: &'static str| {
+        let options = DeleteOptions { propagation_policy: policy.into(), ..DeleteOptions::default() };
+        let client = c.client.clone();
+        async move { client.delete(maps, "default", name, &options).await.unwrap() }
+    };
+    let first = c.create("configmaps", "default", json!({"metadata": {"name": "first"}})).await;
+    c.create("configmaps", "default", owned(&first, "one")).await;
+    delete("first", "Background").await;
+    c.until("configmaps", "default", "one", |map| map.is_none()).await;
+    let second = c.create("configmaps", "default", json!({"metadata": {"name": "second"}})).await;
+    c.create("configmaps", "default", owned(&second, "two")).await;
+    delete("second", "Orphan").await;
+    c.until("configmaps", "default", "second", |map| map.is_none()).await;
+    let orphan = c.client.get(maps, "default", "two").await.unwrap();
+    assert!(orphan.meta().owner_references.is_empty() && !orphan.meta().is_deleting());
+    let third = c.create("configmaps", "default", json!({"metadata": {"name": "third"}})).await;
+    let held = {
+        let mut held = owned(&third, "three");
+        held["metadata"]["finalizers"] = json!(["a.b/c"]);
+        held
+    };
+    c.create("configmaps", "default", held).await;
+    delete("third", "Foreground").await;
+    c.until("configmaps", "default", "three", |map| {
+        map.is_some_and(|m| m["metadata"]["deletionTimestamp"].is_string())
+    })
+    .await;
+    assert!(c.client.get(maps, "default", "third").await.is_ok());
+    let free = json!({"metadata": {"finalizers": null}});
+    c.client.patch(maps, "default", "three", "", PatchKind::Merge, &free).await.unwrap();
+    c.until("configmaps", "default", "third", |map| map.is_none()).await;
+}
