@@ -6,6 +6,16 @@
 
 #![forbid(unsafe_code)]
 
+// The walk: what was seen, what is to be done, doing it, telling it.
+
+/// Doing it.
+pub mod act;
+/// One pod's actor.
+pub mod actor;
+/// The node agent: finds its pods, gives each an actor.
+pub mod agent;
+/// Looking at the machine, many at once.
+pub mod look;
 /// What a pod's actor remembers, and may forget.
 pub mod memory;
 /// What was seen of one pod on this machine.
@@ -17,8 +27,24 @@ pub mod pod;
 /// The status of what was seen: pure.
 pub mod report;
 
-#[cfg(test)]
-mod sample;
+// The node itself.
+
+/// Whether the node takes a pod.
+pub mod admit;
+/// What an agent is told at its start.
+pub mod config;
+/// What the node's own API may ask.
+pub mod control;
+/// What the machine is.
+pub mod machine;
+/// The Node object and its lease.
+pub mod register;
+/// What all actors share.
+pub mod shared;
+/// Pods from manifests, and their mirrors.
+pub mod static_pods;
+
+// What a pod's containers are made of.
 
 /// What a pod may know of itself.
 pub mod downward;
@@ -26,6 +52,10 @@ pub mod downward;
 pub mod env;
 /// `$(NAME)` in commands, arguments and environments.
 pub mod expand;
+/// The last words of a container.
+pub mod messages;
+/// The network of a node as its pods see it.
+pub mod network;
 /// One attempt of a probe or hook.
 pub mod probe;
 /// The contents that a pod names: ConfigMaps, Secrets, tokens, services.
@@ -34,3 +64,14 @@ pub mod sources;
 pub mod spec;
 /// A pod's volumes.
 pub mod volumes;
+
+pub use agent::{Agent, Error, run};
+pub use config::Config;
+pub use control::Control;
+pub use machine::Machine;
+pub use network::{Imagined, Network};
+
+#[cfg(test)]
+mod sample;
+#[cfg(test)]
+mod small_api;

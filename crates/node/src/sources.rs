@@ -1,12 +1,15 @@
 //! Where volumes and environments get their contents: the API objects that a pod names.
 //!
-//! A seam with two engines: the API (`sources::Api`, on the client's caches) and plain maps in tests
+//! A seam with two engines: the API (`live::Live`, on the client's caches) and plain maps in tests
 //! and in the simulator. `Ok(None)` means that the object does not exist, an error that nobody knows.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
 
 use api::view::api::core::v1::{ConfigMap, Secret, Service};
+
+/// The API's engine, on watches and requests.
+pub mod live;
 
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 

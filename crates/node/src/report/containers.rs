@@ -222,7 +222,9 @@ fn in_terminated(t: core::ContainerStateTerminated) -> core::ContainerState {
 /// How an instance ended; reasons as containerd gives them.
 fn terminated(s: &Situation<'_>, c: &Container) -> Option<core::ContainerStateTerminated> {
     let code = exit_code(c)?;
-    let told = s.memory.messages.get(&c.id.0).cloned().unwrap_or_default();
+    let told = s.memory.messages.get(&c.id.0).filter(|m| !m.is_empty()).cloned();
+    // The file goes with the pod's volumes; what was reported stays.
+    let told = told.or_else(|| reported_message(s, c)).unwrap_or_default();
     let (reason, own) = match &c.phase {
         Phase::Exited { exit, .. } if !exit.start_error.is_empty() => ("StartError", exit.start_error.clone()),
         Phase::Exited { exit, .. } if exit.oom_killed => ("OOMKilled", String::new()),
@@ -234,6 +236,7 @@ fn terminated(s: &Situation<'_>, c: &Container) -> Option<core::ContainerStateTe
         (true, true) => None,
         (true, false) => Some(told),
         (false, true) => Some(own),
+        (false, false) if told.starts_with(&own) => Some(told),
         (false, false) => Some(format!("{own}: {told}")),
     };
     Some(core::ContainerStateTerminated {
@@ -246,6 +249,13 @@ fn terminated(s: &Situation<'_>, c: &Container) -> Option<core::ContainerStateTe
         finished_at: finished_at(c).map(Time),
         signal: None,
     })
+}
+
+fn reported_message(s: &Situation<'_>, c: &Container) -> Option<String> {
+    let old = pod::old_status(s.pod, &c.spec.name)?;
+    let ends = [&old.state, &old.last_state].into_iter().flatten().filter_map(|st| st.terminated.as_ref());
+    let same = |t: &&core::ContainerStateTerminated| t.container_id.as_ref().is_some_and(|id| id.ends_with(&c.id.0));
+    ends.filter(same).find_map(|t| t.message.clone())
 }
 
 fn user(c: &Container) -> core::ContainerUser {

@@ -91,5 +91,5 @@ fn init_is_pending(part: &pod::Part<'_>, status: Option<&core::ContainerStatus>)
     debug_assert!(part.role == Role::Init);
     let Some(status) = status else { return true };
     let done = status.state.as_ref().and_then(|st| st.terminated.as_ref());
-    !done.is_some_and(|end| end.exit_code == 0)
+    done.is_none_or(|end| end.exit_code != 0)
 }

@@ -1,0 +1,333 @@
+//! Doing what was planned: each action once, idempotently; what takes time reports back as an outcome.
+//!
+//! Short steps are done in place and the plan is made anew; pulls, hooks, starts and take-downs run
+//! beside the actor, noted as jobs so that they are not planned twice.
+
+/// Events of hooks, probes and back-offs.
+mod hooks;
+/// Images: found, or pulled by policy.
+mod pull;
+/// Everything of a pod removed.
+mod remove;
+/// Network, sandbox and its files.
+mod sandbox;
+/// One instance of a container.
+mod start;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api::view::api::core::v1 as core;
+use api::{Object, Status};
+use client::recorder::Type;
+use jiff::{SignedDuration, Timestamp};
+use runtime::ContainerId;
+
+use crate::actor::Actor;
+use crate::memory::{Hook, Job, PostStart, ProbeKind, PullBackoff, Stage, Waiting};
+use crate::plan::{Action, backoff};
+use crate::pod;
+use crate::probe;
+use crate::volumes::{Mounted, VolumeError};
+
+/// What work beside the actor came to.
+pub enum Outcome {
+    Volumes(Result<BTreeMap<String, Mounted>, VolumeError>),
+    Refreshed(Result<bool, VolumeError>),
+    Sandbox(Result<(), String>),
+    Started { name: String, image: String, result: Result<Started, Failure> },
+    PostStart { id: String, name: String, result: Result<(), String> },
+    PreStop { id: String },
+    Probe { id: String, name: String, kind: ProbeKind, due: Timestamp, outcome: probe::Outcome },
+    SandboxStopped { id: String, result: Result<(), String> },
+    TornDown(Result<(), String>),
+    Finished,
+    Written(Result<Object, Status>),
+}
+
+/// A container that runs now.
+pub struct Started {
+    pub id: String,
+}
+
+/// Why a container was not started: what it waits for, and whether its image is backed off.
+pub struct Failure {
+    pub reason: &'static str,
+    pub message: String,
+    /// A failed pull: its error.
+    pub pull: Option<String>,
+    /// The container exists and has ended: restart back-off holds, not a retry of its own.
+    pub exited: bool,
+    /// Given up because the pod ends.
+    pub cancelled: bool,
+}
+
+/// A container that could not be made is tried again after this (pod_workers backOffPeriod).
+const RETRY: SignedDuration = SignedDuration::from_secs(10);
+const SANDBOX_RETRY: SignedDuration = SignedDuration::from_secs(2);
+/// Upstream's volume manager: 500 ms doubling to about two minutes.
+const VOLUME_RETRY: SignedDuration = SignedDuration::from_millis(500);
+const VOLUME_RETRY_MAX: SignedDuration = SignedDuration::from_secs(122);
+const PULL_BACKOFF: SignedDuration = SignedDuration::from_secs(10);
+const PULL_BACKOFF_MAX: SignedDuration = SignedDuration::from_secs(300);
+const REFRESH_RETRY: SignedDuration = SignedDuration::from_secs(10);
+
+impl Actor {
+    /// Performs one action; true where the plan should be made anew at once.
+    pub(crate) async fn act(&mut self, pod: &core::Pod, action: Action) -> bool {
+        tracing::debug!(pod = %self.object.meta().name, ?action);
+        match action {
+            Action::PrepareVolumes => self.prepare_volumes(pod),
+            Action::RunSandbox { attempt, changed } => self.run_sandbox(pod, attempt, changed),
+            Action::Start { name, attempt, backoff } => self.start(pod, &name, attempt, backoff),
+            Action::Probe { id, name, kind } => self.probe(pod, &id, &name, kind),
+            Action::PreStop { id, name, budget } => self.pre_stop(pod, &id, &name, budget),
+            Action::StopSandbox { id } => self.stop_sandbox(id),
+            Action::TeardownVolumes => self.teardown(),
+            Action::Finish => self.finish(),
+            Action::NoteWaiting { name, reason, message } => {
+                self.note_waiting(pod, &name, reason, message);
+                return true;
+            }
+            Action::BeginStop { id, name, grace, message, replace } => {
+                let now = self.now();
+                self.memory.begin_stop(&id, now, grace, replace);
+                self.event(pod::part(pod, &name).as_ref(), Type::Normal, "Killing", &message);
+                return true;
+            }
+            Action::BeginEnding { grace, verdict } => {
+                if let Some(verdict) = verdict.as_ref().filter(|v| v.reason == "DeadlineExceeded") {
+                    self.event(None, Type::Normal, &verdict.reason, &verdict.message);
+                }
+                let now = self.now();
+                self.memory.begin_ending(now, grace, verdict);
+                self.cancel.send_replace(true);
+                return true;
+            }
+            Action::StopSignal { id, kill_after } => return self.stop_signal(&id, kill_after).await,
+            Action::Kill { id } => return self.kill(&id).await,
+            Action::RemoveContainer { id } => return self.remove_container(&id).await,
+            Action::Resize { .. } => {}
+        }
+        false
+    }
+
+    /// Takes in what work beside the actor came to.
+    pub(crate) fn settle(&mut self, outcome: Outcome) {
+        let now = self.now();
+        match outcome {
+            Outcome::Volumes(result) => self.volumes_prepared(result),
+            Outcome::Refreshed(result) => {
+                self.memory.busy.remove(&Job::Refresh);
+                if let Err(why) = result {
+                    self.event(None, Type::Warning, "FailedMount", &why.to_string());
+                    self.refresh_due = Some(now + REFRESH_RETRY);
+                }
+            }
+            Outcome::Sandbox(result) => {
+                self.memory.busy.remove(&Job::Sandbox);
+                self.stale = true;
+                self.memory.sandbox = match result {
+                    Ok(()) => Stage::Ready,
+                    Err(why) => {
+                        let message = format!("Failed to create pod sandbox: {why}");
+                        self.event(None, Type::Warning, "FailedCreatePodSandBox", &message);
+                        Stage::Failed(now + SANDBOX_RETRY)
+                    }
+                };
+            }
+            Outcome::Started { name, image, result } => self.started(name, &image, result),
+            Outcome::PostStart { id, name, result } => self.post_started(&id, &name, result),
+            Outcome::PreStop { id } => {
+                if let Some(stop) = self.memory.stops.get_mut(&id) {
+                    stop.hook = Hook::Done(now);
+                }
+            }
+            Outcome::Probe { id, name, kind, due, outcome } => self.probed(&id, &name, kind, due, outcome),
+            Outcome::SandboxStopped { id, result } => {
+                self.memory.busy.remove(&Job::StopSandbox(id));
+                self.look_again(result);
+            }
+            Outcome::TornDown(result) => {
+                self.memory.busy.remove(&Job::Teardown);
+                match result {
+                    Ok(()) => {
+                        self.memory.torn_down = true;
+                        self.shared.ledger().release(&self.uid);
+                    }
+                    Err(why) => {
+                        self.event(None, Type::Warning, "FailedUnMount", &why);
+                        self.retry_due = Some(now + SANDBOX_RETRY);
+                    }
+                }
+            }
+            Outcome::Finished => self.done = true,
+            Outcome::Written(result) => self.written(result),
+        }
+    }
+
+    /// After an action on the runtime: look, at once or after a pause where it failed.
+    fn look_again(&mut self, result: Result<(), String>) -> bool {
+        match result {
+            Ok(()) => {
+                self.stale = true;
+                true
+            }
+            Err(why) => {
+                tracing::warn!(pod = %self.object.meta().name, "{why}");
+                self.retry_due = Some(self.now() + SANDBOX_RETRY);
+                false
+            }
+        }
+    }
+
+    fn prepare_volumes(&mut self, pod: &core::Pod) {
+        self.memory.busy.insert(Job::Volumes);
+        let (shared, pod) = (self.shared.clone(), pod.clone());
+        let facts = shared.downward(self.seen.addresses());
+        self.tasks.spawn(async move { Outcome::Volumes(shared.volumes.prepare(&pod, &facts).await) });
+    }
+
+    fn volumes_prepared(&mut self, result: Result<BTreeMap<String, Mounted>, VolumeError>) {
+        self.memory.busy.remove(&Job::Volumes);
+        match result {
+            Ok(volumes) => {
+                self.volumes = Arc::new(volumes);
+                self.volume_failures = 0;
+                self.memory.volumes = Stage::Ready;
+                self.plan_refresh();
+            }
+            Err(why) => {
+                self.event(None, Type::Warning, "FailedMount", &why.to_string());
+                let pause = VOLUME_RETRY * (1 << self.volume_failures.min(8));
+                self.volume_failures += 1;
+                self.memory.volumes = Stage::Failed(self.now() + pause.min(VOLUME_RETRY_MAX));
+            }
+        }
+    }
+
+    /// When the pod's tokens have to be renewed.
+    fn plan_refresh(&mut self) {
+        let due = self.object.view::<core::Pod>().ok().and_then(|pod| crate::volumes::token_due(&pod));
+        self.refresh_due = due.map(|seconds| self.now() + SignedDuration::from_secs(seconds));
+    }
+
+    /// Brings the files of its volumes up to date, unless the pod ends or they are not there yet.
+    pub(crate) fn start_refresh(&mut self, pod: &core::Pod) {
+        self.refresh = false;
+        match self.memory.volumes {
+            // A source that was missing may be there now.
+            Stage::Failed(_) => {
+                self.memory.volumes = Stage::New;
+                self.retry_due = Some(self.now());
+            }
+            Stage::Ready if self.memory.ending.is_none() && !self.memory.busy.contains(&Job::Refresh) => {
+                self.memory.busy.insert(Job::Refresh);
+                let (shared, pod) = (self.shared.clone(), pod.clone());
+                let facts = shared.downward(self.seen.addresses());
+                self.tasks.spawn(async move { Outcome::Refreshed(shared.volumes.refresh(&pod, &facts).await) });
+                self.plan_refresh();
+            }
+            _ => {}
+        }
+    }
+
+    fn started(&mut self, name: String, image: &str, result: Result<Started, Failure>) {
+        self.memory.busy.remove(&Job::Start(name.clone()));
+        self.stale = true;
+        let now = self.now();
+        match result {
+            Ok(started) => {
+                self.memory.waiting.remove(&name);
+                self.memory.retry_at.remove(&name);
+                self.memory.pulls.remove(image);
+                if self.memory.post_start.contains_key(&started.id) {
+                    self.post_start(&name, &started.id);
+                }
+            }
+            Err(failure) if failure.cancelled => {}
+            Err(failure) => {
+                if let Some(error) = failure.pull {
+                    let delay =
+                        self.memory.pulls.get(image).map_or(PULL_BACKOFF, |p| (p.delay * 2).min(PULL_BACKOFF_MAX));
+                    self.memory.pulls.insert(image.to_owned(), PullBackoff { delay, until: now + delay, error });
+                } else if !failure.exited {
+                    self.memory.retry_at.insert(name.clone(), now + RETRY);
+                }
+                let waiting = Waiting { reason: failure.reason.into(), message: failure.message };
+                self.memory.waiting.insert(name, waiting);
+            }
+        }
+    }
+
+    /// A back-off begins to be waited for: remembered for the status, told as events.
+    fn note_waiting(&mut self, pod: &core::Pod, name: &str, reason: &str, message: String) {
+        let part = pod::part(pod, name);
+        if reason == "CrashLoopBackOff" {
+            let text = format!("Back-off restarting failed container {name} in pod {}", pod::full_name(pod));
+            self.event(part.as_ref(), Type::Warning, "BackOff", &text);
+        } else if let Some(part) = &part {
+            let text = format!("Back-off pulling image \"{}\"", part.image());
+            self.event(Some(part), Type::Normal, "BackOff", &text);
+            self.event(Some(part), Type::Warning, "Failed", &format!("Error: {reason}"));
+        }
+        self.memory.waiting.insert(name.to_owned(), Waiting { reason: reason.into(), message });
+    }
+
+    async fn stop_signal(&mut self, id: &str, kill_after: i64) -> bool {
+        let signal = self.seen.containers().find(|c| c.id.0 == id).map_or(15, |c| c.spec.stop_signal);
+        let signal = if signal == 0 { 15 } else { signal };
+        let sent = self.shared.engine.signal(&ContainerId(id.to_owned()), signal).await;
+        let now = self.now();
+        self.memory.begin_stop(id, now, kill_after, false);
+        if let Some(stop) = self.memory.stops.get_mut(id) {
+            stop.signalled = Some(now);
+            stop.kill_at = Some(now + SignedDuration::from_secs(kill_after));
+        }
+        self.signalled(sent)
+    }
+
+    async fn kill(&mut self, id: &str) -> bool {
+        let sent = self.shared.engine.signal(&ContainerId(id.to_owned()), 9).await;
+        if let Some(stop) = self.memory.stops.get_mut(id) {
+            stop.killed = true;
+        }
+        self.signalled(sent)
+    }
+
+    /// A container that ended meanwhile needs no signal; the look that follows shows it.
+    fn signalled(&mut self, sent: runtime::engine::Result<()>) -> bool {
+        match sent {
+            Ok(()) => true,
+            Err(runtime::Error::NotRunning(_) | runtime::Error::NotFound(_)) => self.look_again(Ok(())),
+            Err(why) => self.look_again(Err(format!("a signal was not sent: {why}"))),
+        }
+    }
+
+    async fn remove_container(&mut self, id: &str) -> bool {
+        let log = self.seen.containers().find(|c| c.id.0 == id).and_then(|c| c.spec.log.clone());
+        let gone = self.shared.engine.remove_container(&ContainerId(id.to_owned())).await;
+        if let Some(log) = log.filter(|_| gone.is_ok()) {
+            remove::forget_log(&log.path, &self.shared.config.log_dir, id);
+        }
+        self.look_again(gone.map_err(|why| format!("a container was not removed: {why}")))
+    }
+
+    /// As Go prints a pull's time: `1.2s`, `350ms`.
+    pub(crate) fn printed(duration: SignedDuration) -> String {
+        let millis = duration.as_millis();
+        match millis {
+            m if m < 1000 => format!("{m}ms"),
+            m if m < 60_000 => {
+                let text = format!("{:.3}", m as f64 / 1000.0);
+                format!("{}s", text.trim_end_matches('0').trim_end_matches('.'))
+            }
+            _ => backoff::go_duration(duration),
+        }
+    }
+
+    /// A hook that is not done keeps its container waiting.
+    pub(crate) fn expect_post_start(&mut self, id: &str) {
+        self.memory.post_start.insert(id.to_owned(), PostStart::Running);
+    }
+}

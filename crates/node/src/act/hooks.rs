@@ -1,0 +1,174 @@
+//! Hooks and probes: run beside the actor, judged here, told as events.
+
+use std::time::Duration;
+
+use api::view::api::core::v1 as core;
+use client::recorder::Type;
+use jiff::Timestamp;
+use runtime::ContainerId;
+
+use crate::act::Outcome;
+use crate::actor::Actor;
+use crate::memory::{Hook, PostStart, ProbeKind, Waiting};
+use crate::plan::probes;
+use crate::pod;
+use crate::probe::{self, Target};
+use crate::shared::Shared;
+
+/// A hook without a budget of its own may take as long as its container lives.
+const NO_LIMIT: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// What a hook is run with.
+struct HookRun {
+    shared: std::sync::Arc<Shared>,
+    container: core::Container,
+    id: String,
+    pod_ip: String,
+}
+
+impl Actor {
+    fn hook_run(&self, pod: &core::Pod, name: &str, id: &str) -> Option<HookRun> {
+        let part = pod::part(pod, name)?;
+        Some(HookRun {
+            shared: self.shared.clone(),
+            container: part.spec.into_owned(),
+            id: id.to_owned(),
+            pod_ip: self.seen.addresses().first().cloned().unwrap_or_default(),
+        })
+    }
+
+    pub(super) fn post_start(&mut self, name: &str, id: &str) {
+        let Ok(pod) = self.object.view::<core::Pod>() else { return };
+        let Some(run) = self.hook_run(&pod, name, id) else { return };
+        let (name, id) = (name.to_owned(), id.to_owned());
+        self.tasks.spawn(async move {
+            let handler = run.container.lifecycle.as_ref().and_then(|l| l.post_start.clone());
+            let result = match handler {
+                Some(handler) => run.run(&handler, NO_LIMIT).await,
+                None => Ok(()),
+            };
+            Outcome::PostStart { id, name, result }
+        });
+    }
+
+    pub(super) fn post_started(&mut self, id: &str, name: &str, result: Result<(), String>) {
+        match result {
+            Ok(()) => {
+                self.memory.post_start.remove(id);
+            }
+            // A container that ended meanwhile has other worries.
+            Err(_) if !self.memory.post_start.contains_key(id) => {}
+            Err(why) => {
+                tracing::info!(pod = %self.object.meta().name, container = name, "a postStart hook failed: {why}");
+                self.event_by_name(name, Type::Warning, "FailedPostStartHook", "PostStartHook failed");
+                self.memory.post_start.insert(id.to_owned(), PostStart::Failed);
+                let waiting = Waiting { reason: "PostStartHookError".into(), message: "PostStartHook failed".into() };
+                self.memory.waiting.insert(name.to_owned(), waiting);
+            }
+        }
+    }
+
+    pub(super) fn pre_stop(&mut self, pod: &core::Pod, id: &str, name: &str, budget: i64) {
+        if let Some(stop) = self.memory.stops.get_mut(id) {
+            stop.hook = Hook::Running;
+        }
+        let Some(run) = self.hook_run(pod, name, id) else { return };
+        let limit = Duration::from_secs(u64::try_from(budget).unwrap_or(0));
+        let (reference, path) = (self.reference(), pod::part(pod, name).map(|p| p.field_path()).unwrap_or_default());
+        let id = id.to_owned();
+        self.tasks.spawn(async move {
+            let handler = run.container.lifecycle.as_ref().and_then(|l| l.pre_stop.clone());
+            if let Some(handler) = handler
+                && let Err(why) = run.run(&handler, limit).await
+            {
+                tracing::info!("a preStop hook failed: {why}");
+                let recorder = &run.shared.recorder;
+                recorder.event(reference, &path, Type::Warning, "FailedPreStopHook", "PreStopHook failed");
+            }
+            Outcome::PreStop { id }
+        });
+    }
+
+    pub(super) fn probe(&mut self, pod: &core::Pod, id: &str, name: &str, kind: ProbeKind) {
+        let due = self.now();
+        let Some(run) = self.hook_run(pod, name, id) else { return };
+        let Some(probe) = pod::part(pod, name).and_then(|p| probes::probe_of(&p, kind).cloned()) else { return };
+        self.memory.probes.entry((id.to_owned(), kind)).or_default().running = true;
+        let (id, name) = (id.to_owned(), name.to_owned());
+        self.tasks.spawn(async move {
+            let container = ContainerId(run.id.clone());
+            let target = run.target(&container);
+            let outcome = probe::run(&probe, &target).await;
+            Outcome::Probe { id, name, kind, due, outcome }
+        });
+    }
+
+    /// Counts one outcome; a failure is told each time, as upstream does.
+    pub(super) fn probed(&mut self, id: &str, name: &str, kind: ProbeKind, due: Timestamp, outcome: probe::Outcome) {
+        let Ok(pod) = self.object.view::<core::Pod>() else { return };
+        let Some(part) = pod::part(&pod, name) else { return };
+        let Some(probe) = probes::probe_of(&part, kind) else { return };
+        let key = (id.to_owned(), kind);
+        let Some(state) = self.memory.probes.get_mut(&key) else { return };
+        state.running = false;
+        // The next one is due a period after this one was, unless it took longer.
+        state.next_at = Some((due + probes::period(probe)).max(self.shared.config.now()));
+        let success = match &outcome {
+            probe::Outcome::Success | probe::Outcome::Warning(_) => Some(true),
+            probe::Outcome::Failure(_) => Some(false),
+            probe::Outcome::Error(_) => None,
+        };
+        if let Some(success) = success {
+            let (to_succeed, to_fail) = (probe.success_threshold.unwrap_or(1), probe.failure_threshold.unwrap_or(3));
+            state.note(success, to_succeed, to_fail);
+        }
+        let title = kind.title();
+        match outcome {
+            probe::Outcome::Success => {}
+            probe::Outcome::Warning(text) => {
+                let message = format!("{title} probe warning: {text}");
+                self.event(Some(&part), Type::Warning, "ProbeWarning", &message);
+            }
+            probe::Outcome::Failure(text) => {
+                let message = format!("{title} probe failed: {text}");
+                self.event(Some(&part), Type::Warning, "Unhealthy", &message);
+            }
+            probe::Outcome::Error(text) => {
+                let message = format!("{title} probe errored and resulted in unknown state: {text}");
+                self.event(Some(&part), Type::Warning, "Unhealthy", &message);
+            }
+        }
+    }
+
+    fn event_by_name(&self, name: &str, class: Type, reason: &str, message: &str) {
+        let pod = self.object.view::<core::Pod>().unwrap_or_default();
+        self.event(pod::part(&pod, name).as_ref(), class, reason, message);
+    }
+}
+
+impl HookRun {
+    fn target<'a>(&'a self, id: &'a ContainerId) -> Target<'a> {
+        Target { engine: &*self.shared.engine, container: &self.container, id, pod_ip: &self.pod_ip }
+    }
+
+    /// One handler within its limit; only exec, http and sleep are hooks (tcp is accepted and fails).
+    async fn run(&self, handler: &core::LifecycleHandler, limit: Duration) -> Result<(), String> {
+        let id = ContainerId(self.id.clone());
+        let target = self.target(&id);
+        let outcome = if let Some(exec) = &handler.exec {
+            probe::exec_hook(exec, &target, limit).await
+        } else if let Some(http) = &handler.http_get {
+            probe::http_hook(http, &target, limit).await
+        } else if let Some(sleep) = &handler.sleep {
+            let pause = Duration::from_secs(u64::try_from(sleep.seconds).unwrap_or(0));
+            tokio::time::sleep(pause.min(limit)).await;
+            probe::Outcome::Success
+        } else {
+            probe::Outcome::Error("a handler must be exec, httpGet or sleep".into())
+        };
+        match outcome {
+            probe::Outcome::Success | probe::Outcome::Warning(_) => Ok(()),
+            probe::Outcome::Failure(text) | probe::Outcome::Error(text) => Err(text),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The image of a container: found here or pulled, as its policy says; told in upstream's words.
+
+use std::sync::Arc;
+
+use api::view::api::core::v1 as core;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use client::recorder::Type;
+use runtime::{Image, engine::Credential};
+use serde_json::Value;
+
+use crate::act::Failure;
+use crate::act::start::Starting;
+use crate::actor::Actor;
+use crate::pod;
+
+impl Starting {
+    /// The image, present on this machine.
+    pub(super) async fn image(&mut self, name: &str, policy: &str) -> Result<Image, Failure> {
+        if !is_image_name(name) {
+            let message = format!("Failed to apply default image tag \"{name}\": couldn't parse image name \"{name}\"");
+            self.event(Type::Warning, "InspectFailed", &message);
+            self.event(Type::Warning, "Failed", "Error: InvalidImageName");
+            return Err(Failure::waiting("InvalidImageName", message));
+        }
+        let images = self.shared.engine.images();
+        let found = match images.find(name).await {
+            Ok(found) => found,
+            Err(why) => {
+                let message = format!("Failed to inspect image \"{name}\": {why}");
+                self.event(Type::Warning, "InspectFailed", &message);
+                self.event(Type::Warning, "Failed", "Error: ImageInspectError");
+                return Err(Failure::waiting("ImageInspectError", message));
+            }
+        };
+        match (policy, found) {
+            ("Never", None) => {
+                let message = format!("Container image \"{name}\" is not present with pull policy of Never");
+                self.event(Type::Warning, "ErrImageNeverPull", &message);
+                self.event(Type::Warning, "Failed", "Error: ErrImageNeverPull");
+                Err(Failure::waiting("ErrImageNeverPull", message))
+            }
+            ("Never" | "IfNotPresent", Some(image)) => {
+                let message =
+                    format!("Container image \"{name}\" already present on machine and can be accessed by the pod");
+                self.event(Type::Normal, "Pulled", &message);
+                Ok(image)
+            }
+            _ => self.pull(name).await,
+        }
+    }
+
+    async fn pull(&mut self, name: &str) -> Result<Image, Failure> {
+        self.event(Type::Normal, "Pulling", &format!("Pulling image \"{name}\""));
+        let credentials = self.credentials().await;
+        let images = self.shared.engine.images();
+        let begun = self.shared.config.now();
+        let mut cancel = self.cancel.subscribe();
+        let pulled = tokio::select! {
+            pulled = images.pull(name, credentials, Arc::new(|_, _| {})) => pulled,
+            _ = cancel.wait_for(|given_up| *given_up) => return Err(Failure::cancelled()),
+        };
+        match pulled {
+            Ok(image) => {
+                let took = Actor::printed(self.shared.config.now().duration_since(begun));
+                let message = format!(
+                    "Successfully pulled image \"{name}\" in {took} ({took} including waiting). Image size: {} bytes.",
+                    image.size
+                );
+                self.event(Type::Normal, "Pulled", &message);
+                self.shared.images_changed.notify_one();
+                Ok(image)
+            }
+            Err(why) => {
+                let error = why.to_string();
+                self.event(Type::Warning, "Failed", &format!("Failed to pull image \"{name}\": {error}"));
+                self.event(Type::Warning, "Failed", "Error: ErrImagePull");
+                Err(Failure { pull: Some(error.clone()), ..Failure::waiting("ErrImagePull", error) })
+            }
+        }
+    }
+
+    /// What the pod's pull secrets say; one that is missing is told and done without.
+    async fn credentials(&self) -> Vec<Credential> {
+        let namespace = pod::namespace(&self.pod);
+        let mut all = Vec::new();
+        let mut missing = Vec::new();
+        for reference in self.pod.spec.iter().flat_map(|s| s.image_pull_secrets.iter().flatten()) {
+            match self.shared.sources.secret(namespace, &reference.name).await {
+                Ok(Some(secret)) => all.extend(credentials_of(&secret)),
+                Ok(None) | Err(_) => missing.push(reference.name.clone()),
+            }
+        }
+        if !missing.is_empty() {
+            let message = format!(
+                "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
+                missing.join(", ")
+            );
+            self.event_of_pod(Type::Warning, "FailedToRetrieveImagePullSecret", &message);
+        }
+        all
+    }
+}
+
+/// No blanks, no upper case in the repository, not empty: the rest is the runtime's to judge.
+fn is_image_name(name: &str) -> bool {
+    let (repository, _) = name.split_once('@').unwrap_or((name, ""));
+    let path = repository.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(repository, |(path, _)| path);
+    let (host, rest) = path.split_once('/').filter(|(h, _)| h.contains(['.', ':'])).unwrap_or(("", path));
+    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-' | '/');
+    let host_legal = host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']'));
+    !rest.is_empty() && rest.chars().all(legal) && host_legal && !rest.starts_with('/') && !rest.ends_with('/')
+}
+
+/// `.dockerconfigjson` or the older `.dockercfg`.
+fn credentials_of(secret: &core::Secret) -> Vec<Credential> {
+    let Some(data) = &secret.data else { return Vec::new() };
+    let tree = |key: &str| data.get(key).and_then(|bytes| serde_json::from_slice::<Value>(&bytes.0).ok());
+    let auths = match (tree(".dockerconfigjson"), tree(".dockercfg")) {
+        (Some(config), _) => config["auths"].clone(),
+        (None, Some(auths)) => auths,
+        (None, None) => return Vec::new(),
+    };
+    let credential = |(registry, auth): (&String, &Value)| {
+        let text = |key: &str| auth[key].as_str().unwrap_or("").to_owned();
+        let (mut username, mut password) = (text("username"), text("password"));
+        let pair = STANDARD.decode(text("auth")).ok().and_then(|b| String::from_utf8(b).ok());
+        if let Some((u, p)) = pair.as_deref().and_then(|p| p.split_once(':')) {
+            (username, password) = (u.to_owned(), p.trim_end_matches('\0').to_owned());
+        }
+        Credential { registry: registry.clone(), username, password, identity_token: text("identitytoken") }
+    };
+    auths.as_object().into_iter().flatten().map(credential).collect()
+}
+
+#[cfg(test)]
+mod tests;

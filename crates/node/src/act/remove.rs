@@ -1,0 +1,118 @@
+//! The end of a pod on this machine: volumes, sandboxes, logs, and the object at the server.
+//!
+//! The object goes last, with grace 0 and its UID as precondition: once it is gone, nothing of the
+//! pod is left here.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use api::Reason;
+use api::view::api::core::v1 as core;
+use client::DeleteOptions;
+use runtime::SandboxId;
+
+use crate::act::{Outcome, sandbox};
+use crate::actor::{Actor, Origin};
+use crate::memory::Job;
+use crate::shared::Shared;
+use crate::spec::container::log_folder;
+
+const RETRY_MIN: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(10);
+
+impl Actor {
+    pub(super) fn teardown(&mut self) {
+        self.memory.busy.insert(Job::Teardown);
+        let (shared, uid) = (self.shared.clone(), self.uid.clone());
+        self.tasks.spawn(async move {
+            let gone = tokio::task::spawn_blocking(move || shared.volumes.teardown(&uid)).await;
+            Outcome::TornDown(match gone {
+                Ok(result) => result.map_err(|e| format!("taking volumes down: {e}")),
+                Err(why) => Err(format!("taking volumes down: {why}")),
+            })
+        });
+    }
+
+    pub(super) fn finish(&mut self) {
+        self.memory.busy.insert(Job::Finish);
+        self.memory.removing = true;
+        let shared = self.shared.clone();
+        let sandboxes: Vec<String> = self.seen.sandboxes.iter().map(|s| s.id.0.clone()).collect();
+        let ids: Vec<String> = self.seen.containers().map(|c| c.id.0.clone()).collect();
+        let meta = self.object.meta().clone();
+        let delete = self.wanted && self.origin == Origin::Api;
+        let logs = self.object.view::<core::Pod>().ok().map(|pod| log_folder(&pod, &self.shared.settings));
+        self.tasks.spawn(async move {
+            let mut pause = RETRY_MIN;
+            while let Err(why) = remove_all(&shared, &sandboxes).await {
+                tracing::warn!(pod = %meta.name, "{why}");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(RETRY_MAX);
+            }
+            if let Some(folder) = logs {
+                forget_logs(&folder, &shared.config.log_dir, &ids);
+            }
+            if delete {
+                delete_object(&shared, &meta.namespace, &meta.name, &meta.uid).await;
+            }
+            Outcome::Finished
+        });
+    }
+}
+
+async fn remove_all(shared: &Shared, sandboxes: &[String]) -> Result<(), String> {
+    for id in sandboxes {
+        match shared.engine.remove_sandbox(&SandboxId(id.clone())).await {
+            Ok(()) | Err(runtime::Error::NotFound(_)) => {}
+            Err(why) => return Err(format!("a sandbox was not removed: {why}")),
+        }
+        sandbox::detach(shared, id).await?;
+    }
+    Ok(())
+}
+
+/// Until the server has let the object go, or has another one of its name.
+async fn delete_object(shared: &Shared, namespace: &str, name: &str, uid: &str) {
+    let options =
+        DeleteOptions { grace_period_seconds: Some(0), uid: Some(uid.to_owned()), ..DeleteOptions::default() };
+    let mut pause = RETRY_MIN;
+    loop {
+        match shared.client.delete(shared.pods, namespace, name, &options).await {
+            Ok(_) => return,
+            Err(status) if matches!(status.reason, Reason::NotFound | Reason::Conflict | Reason::Gone) => return,
+            Err(status) => tracing::warn!(pod = name, "the server does not delete a pod that has ended: {status}"),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(RETRY_MAX);
+    }
+}
+
+/// The logs of a pod, and the links to them.
+fn forget_logs(folder: &Path, log_dir: &Path, ids: &[String]) {
+    // What cannot be removed is left to whoever cleans /var/log.
+    let _ = fs::remove_dir_all(folder);
+    for id in ids {
+        unlink(log_dir, id);
+    }
+}
+
+/// The files of one instance: the current one, rotated ones, the link.
+pub(super) fn forget_log(path: &Path, log_dir: &Path, id: &str) {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else { return };
+    for file in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if file.file_name().to_string_lossy().starts_with(name) {
+            let _ = fs::remove_file(file.path());
+        }
+    }
+    unlink(log_dir, id);
+}
+
+fn unlink(log_dir: &Path, id: &str) {
+    let ending = format!("-{id}.log");
+    for link in fs::read_dir(log_dir.join("containers")).into_iter().flatten().flatten() {
+        if link.file_name().to_string_lossy().ends_with(&ending) {
+            let _ = fs::remove_file(link.path());
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! A pod's network, its files and its sandbox: made in this order, let go in the reverse.
+
+use std::fs;
+use std::sync::Arc;
+
+use api::view::api::core::v1 as core;
+use client::recorder::Type;
+use net::AttachSpec;
+use runtime::{Network, SandboxId};
+
+use crate::act::Outcome;
+use crate::actor::Actor;
+use crate::memory::Job;
+use crate::pod;
+use crate::shared::Shared;
+use crate::spec::{names, sandbox};
+
+impl Actor {
+    pub(super) fn run_sandbox(&mut self, pod: &core::Pod, attempt: u32, changed: bool) {
+        if changed {
+            let text = "Pod sandbox changed, it will be killed and re-created.";
+            self.event(None, Type::Normal, "SandboxChanged", text);
+        }
+        let (resolv, cut) = names::resolv(pod, &self.shared.settings);
+        if let Some(message) = cut {
+            self.event(None, Type::Warning, "DNSConfigForming", &message);
+        }
+        self.memory.busy.insert(Job::Sandbox);
+        let (shared, pod) = (self.shared.clone(), pod.clone());
+        self.tasks.spawn(async move { Outcome::Sandbox(make(&shared, &pod, attempt, &resolv.text()).await) });
+    }
+
+    pub(super) fn stop_sandbox(&mut self, id: String) {
+        self.memory.busy.insert(Job::StopSandbox(id.clone()));
+        let shared = self.shared.clone();
+        self.tasks.spawn(async move {
+            let result = let_go(&shared, &id).await;
+            Outcome::SandboxStopped { id, result }
+        });
+    }
+}
+
+async fn make(shared: &Arc<Shared>, pod: &core::Pod, attempt: u32, resolv: &str) -> Result<(), String> {
+    let id = shared.config.new_id();
+    let result = attach_and_run(shared, pod, attempt, resolv, &id).await;
+    if result.is_err() {
+        // Half a sandbox is none; both calls are idempotent.
+        if let Err(why) = shared.engine.remove_sandbox(&SandboxId(id.clone())).await {
+            tracing::debug!("the rest of a failed sandbox: {why}");
+        }
+        detach(shared, &id).await?;
+    }
+    result
+}
+
+async fn attach_and_run(
+    shared: &Arc<Shared>,
+    pod: &core::Pod,
+    attempt: u32,
+    resolv: &str,
+    id: &str,
+) -> Result<(), String> {
+    let (network, addresses) = if pod::host_network(pod) {
+        (Network::Host, shared.facts.host_ips.clone())
+    } else {
+        shared.looker.note_attached(id);
+        let ask = AttachSpec { id: id.into(), host_ports: sandbox::host_ports(pod) };
+        let made = shared.network.attach(ask).await.map_err(|e| format!("setting up the network: {e}"))?;
+        (Network::Namespace(made.namespace), made.addresses.iter().map(ToString::to_string).collect())
+    };
+    let folder = shared.volumes.pod_folder(pod::uid(pod));
+    let hosts = names::hosts(pod, &shared.settings, &addresses);
+    let write = |name: &str, text: &str| {
+        fs::create_dir_all(&folder)
+            .and_then(|()| fs::write(folder.join(name), text))
+            .map_err(|e| format!("writing {name} of the pod: {e}"))
+    };
+    write("etc-hosts", &hosts)?;
+    write("resolv.conf", resolv)?;
+    let spec = sandbox::sandbox_spec(pod, &shared.settings, attempt, network, &addresses)?;
+    shared.engine.run_sandbox(&SandboxId(id.into()), spec).await.map_err(|e| e.to_string())
+}
+
+/// Stops a sandbox, then lets its network go.
+async fn let_go(shared: &Shared, id: &str) -> Result<(), String> {
+    let stopped = shared.engine.stop_sandbox(&SandboxId(id.to_owned())).await;
+    match stopped {
+        Ok(()) | Err(runtime::Error::NotFound(_)) => {}
+        Err(why) => return Err(format!("a sandbox was not stopped: {why}")),
+    }
+    detach(shared, id).await
+}
+
+pub(super) async fn detach(shared: &Shared, id: &str) -> Result<(), String> {
+    shared.network.detach(id).await.map_err(|e| format!("a network was not let go: {e}"))?;
+    shared.looker.note_detached(id);
+    Ok(())
+}

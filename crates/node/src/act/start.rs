@@ -1,0 +1,231 @@
+//! One instance of a container: image, user, environment, files, then create and start.
+//!
+//! Reasons and texts of what fails are kuberuntime_container.go's startContainer.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use api::view::api::core::v1 as core;
+use client::ObjectReference;
+use client::recorder::Type;
+use runtime::{ContainerId, ContainerSpec, MountSource, SandboxId};
+use tokio::sync::watch;
+
+use crate::act::{Failure, Outcome, Started};
+use crate::actor::Actor;
+use crate::env;
+use crate::memory::Job;
+use crate::pod::{self, Part};
+use crate::shared::Shared;
+use crate::spec::container::{Resolved, container_spec, log_path};
+use crate::spec::{SpecError, names, security};
+use crate::volumes::Mounted;
+
+/// A start under way.
+pub(super) struct Starting {
+    pub(super) shared: Arc<Shared>,
+    pub(super) pod: core::Pod,
+    pub(super) cancel: watch::Sender<bool>,
+    reference: ObjectReference,
+    name: String,
+    field_path: String,
+    sandbox: SandboxId,
+    addresses: Vec<String>,
+    volumes: Arc<BTreeMap<String, Mounted>>,
+    id: String,
+    attempt: u32,
+    backoff: i64,
+}
+
+impl Actor {
+    pub(super) fn start(&mut self, pod: &core::Pod, name: &str, attempt: u32, backoff: i64) {
+        let (Some(part), Some(sandbox)) = (pod::part(pod, name), self.seen.current()) else { return };
+        let starting = Starting {
+            shared: self.shared.clone(),
+            pod: pod.clone(),
+            cancel: self.cancel.clone(),
+            reference: self.reference(),
+            name: name.to_owned(),
+            field_path: part.field_path(),
+            sandbox: sandbox.id.clone(),
+            addresses: self.seen.addresses(),
+            volumes: self.volumes.clone(),
+            id: self.shared.config.new_id(),
+            attempt,
+            backoff,
+        };
+        if part.post_start().is_some() {
+            self.expect_post_start(&starting.id);
+        }
+        let image = part.image().to_owned();
+        self.memory.busy.insert(Job::Start(name.to_owned()));
+        self.tasks.spawn(async move {
+            let name = starting.name.clone();
+            Outcome::Started { name, image, result: starting.run().await }
+        });
+    }
+}
+
+impl Failure {
+    pub(super) fn waiting(reason: &'static str, message: impl Into<String>) -> Failure {
+        Failure { reason, message: message.into(), pull: None, exited: false, cancelled: false }
+    }
+
+    pub(super) fn cancelled() -> Failure {
+        Failure { cancelled: true, ..Failure::waiting("", "") }
+    }
+}
+
+impl Starting {
+    async fn run(mut self) -> Result<Started, Failure> {
+        let spec = match self.resolve().await {
+            Ok(spec) => spec,
+            Err(failure) => return Err(failure),
+        };
+        let id = ContainerId(self.id.clone());
+        if let Err(why) = self.shared.engine.create_container(&self.sandbox, &id, spec).await {
+            return Err(self.failed("CreateContainerError", why.to_string()));
+        }
+        self.event(Type::Normal, "Created", "Container created");
+        if let Err(why) = self.shared.engine.start_container(&id).await {
+            let exited = matches!(why, runtime::Error::Start(_));
+            let failure = self.failed("RunContainerError", why.to_string());
+            return Err(Failure { exited, ..failure });
+        }
+        self.event(Type::Normal, "Started", "Container started");
+        self.link_log();
+        Ok(Started { id: self.id })
+    }
+
+    /// All that the spec is made of.
+    async fn resolve(&mut self) -> Result<ContainerSpec, Failure> {
+        let pod = std::mem::take(&mut self.pod);
+        let result = self.resolved(&pod).await;
+        self.pod = pod;
+        result
+    }
+
+    async fn resolved(&mut self, pod: &core::Pod) -> Result<ContainerSpec, Failure> {
+        let gone = || Failure::waiting("CreateContainerError", "the container is no longer in the pod");
+        let part = pod::part(pod, &self.name).ok_or_else(gone)?;
+        self.pod = pod.clone();
+        let image = self.image(part.image(), policy(&part)).await?;
+        let volumes = self.image_volumes(&part).await?;
+        let config = |why: SpecError| (why.reason, why.message);
+        let facts = self.shared.downward(self.addresses.clone());
+        let variables = env::environment(pod, &part.spec, &facts, &*self.shared.sources).await;
+        let variables = variables.map_err(|why| self.failed("CreateContainerConfigError", why.message))?;
+        for (reason, message) in variables.warnings {
+            self.event_of_pod(Type::Warning, reason, &message);
+        }
+        let wanted = security::wanted_user(pod, &part, &image.user);
+        let user = self.shared.engine.images().user(&image.id, &wanted).await;
+        let user = user.map_err(|why| self.failed("CreateContainerError", why.to_string()))?;
+        let profile = self.profile(pod, &part)?;
+        let hostname = names::hostname(pod, &self.shared.settings);
+        let hostname = hostname.map_err(|why| self.failed("CreateContainerError", why))?;
+        let folder = self.shared.volumes.pod_folder(pod::uid(pod));
+        let message_file = self.message_file(&folder).map_err(|why| self.failed("CreateContainerError", why))?;
+        let resolved = Resolved {
+            image: &image,
+            user: &user,
+            env: variables.variables,
+            volumes: &volumes,
+            hostname: &hostname,
+            hosts_file: Some(folder.join("etc-hosts")),
+            resolv_file: Some(folder.join("resolv.conf")),
+            message_file: Some(message_file),
+            profile,
+            attempt: self.attempt,
+            backoff: self.backoff,
+        };
+        let spec = container_spec(pod, &part, &self.shared.settings, &resolved).map_err(config);
+        spec.map_err(|(reason, message)| self.failed(reason, message))
+    }
+
+    /// Image volumes are pulled like the container's own image, then stand by their ids.
+    async fn image_volumes(&mut self, part: &Part<'_>) -> Result<BTreeMap<String, Mounted>, Failure> {
+        let mut volumes = BTreeMap::clone(&self.volumes);
+        let pod = self.pod.clone();
+        for mount in part.spec.volume_mounts.iter().flatten() {
+            let Some(Mounted { source: MountSource::Image(reference), .. }) = volumes.get(&mount.name) else {
+                continue;
+            };
+            let reference = reference.clone();
+            let volume = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten()).find(|v| v.name == mount.name);
+            let named = volume.and_then(|v| v.image.as_ref()).and_then(|i| i.pull_policy.as_deref());
+            let policy = named.unwrap_or_else(|| default_policy(&reference));
+            let image = self.image(&reference, policy).await?;
+            let ready = Mounted { source: MountSource::Image(image.id), read_only: true };
+            volumes.insert(mount.name.clone(), ready);
+        }
+        Ok(volumes)
+    }
+
+    /// The seccomp profile that the pod names, below `<data_dir>/seccomp`.
+    fn profile(&self, pod: &core::Pod, part: &Part<'_>) -> Result<Option<String>, Failure> {
+        let Some(name) = security::localhost_profile(pod, part) else { return Ok(None) };
+        if name.split('/').any(|p| p == "..") || name.starts_with('/') {
+            return Err(
+                self.failed("CreateContainerError", format!("seccomp profile {name:?} leads out of its folder"))
+            );
+        }
+        let path = self.shared.config.data_dir.join("seccomp").join(&name);
+        let text = fs::read_to_string(&path);
+        let text = text.map_err(|e| {
+            self.failed("CreateContainerError", format!("cannot load seccomp profile {:?}: {e}", path.display()))
+        })?;
+        Ok(Some(text))
+    }
+
+    /// An empty file that the container may write its last words to.
+    fn message_file(&self, folder: &Path) -> Result<PathBuf, String> {
+        let path = folder.join("containers").join(&self.name).join(&self.id[..8]);
+        let made = fs::create_dir_all(path.parent().unwrap_or(folder))
+            .and_then(|()| fs::write(&path, ""))
+            .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o666)));
+        made.map(|()| path.clone()).map_err(|e| format!("making {}: {e}", path.display()))
+    }
+
+    /// `/var/log/containers/<pod>_<namespace>_<container>-<id>.log`, which log collectors follow.
+    fn link_log(&self) {
+        let log = log_path(&self.pod, &self.name, self.attempt, &self.shared.settings);
+        let folder = self.shared.config.log_dir.join("containers");
+        let (pod, namespace) = (pod::name(&self.pod), pod::namespace(&self.pod));
+        let link = folder.join(format!("{pod}_{namespace}_{}-{}.log", self.name, self.id));
+        let made = fs::create_dir_all(&folder).and_then(|()| std::os::unix::fs::symlink(log, &link));
+        if let Err(why) = made {
+            tracing::debug!("{} was not made: {why}", link.display());
+        }
+    }
+
+    fn failed(&self, reason: &'static str, message: String) -> Failure {
+        self.event(Type::Warning, "Failed", &format!("Error: {message}"));
+        Failure::waiting(reason, message)
+    }
+
+    pub(super) fn event(&self, class: Type, reason: &str, message: &str) {
+        self.shared.recorder.event(self.reference.clone(), &self.field_path, class, reason, message);
+    }
+
+    pub(super) fn event_of_pod(&self, class: Type, reason: &str, message: &str) {
+        self.shared.recorder.event(self.reference.clone(), "", class, reason, message);
+    }
+}
+
+fn policy<'a>(part: &'a Part<'_>) -> &'a str {
+    part.spec.image_pull_policy.as_deref().unwrap_or_else(|| default_policy(part.image()))
+}
+
+/// No tag, or `latest`: Always.
+fn default_policy(image: &str) -> &'static str {
+    let name = image.rsplit('/').next().unwrap_or(image);
+    match name.split_once(':') {
+        _ if image.contains('@') => "IfNotPresent",
+        None | Some((_, "latest")) => "Always",
+        Some(_) => "IfNotPresent",
+    }
+}

@@ -1,0 +1,471 @@
+//! One pod's actor: looks, reports, plans, acts, waits; nothing else touches the pod meanwhile.
+//!
+//! It is woken by its inbox (API changes, hints of the runtime), by work that it started, and by the
+//! moment its plan named. What it knows beyond the two truths stands in `Memory`.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use api::view::api::core::v1 as core;
+use api::{Object, Reason, Status};
+use client::recorder::Type;
+use client::{ObjectReference, PatchKind};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+
+use crate::act::Outcome;
+use crate::memory::{Job, Memory, ProbeKind, ProbeState};
+use crate::observe::{Seen, is_over, is_running};
+use crate::plan::{Plan, Situation, plan, probes};
+use crate::pod::{self, Part};
+use crate::report;
+use crate::shared::Shared;
+use crate::volumes::Mounted;
+
+/// A pod that is only starting tells so after this, unless it runs by then.
+const QUIET: SignedDuration = SignedDuration::from_millis(50);
+const WRITE_RETRY: SignedDuration = SignedDuration::from_millis(100);
+const WRITE_RETRY_MAX: SignedDuration = SignedDuration::from_secs(10);
+
+/// Where a pod comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    Api,
+    /// A manifest of this machine; its status goes to a mirror object.
+    Static,
+    /// Only the runtime knows it.
+    Orphan,
+}
+
+/// News for an actor, one of each kind at most.
+#[derive(Default)]
+pub struct Inbox {
+    mail: Mutex<Mail>,
+    bell: Notify,
+}
+
+#[derive(Default)]
+struct Mail {
+    object: Option<Object>,
+    mirror: Option<Option<Object>>,
+    unwanted: bool,
+    look: bool,
+    refresh: bool,
+}
+
+impl Inbox {
+    fn put(&self, change: impl FnOnce(&mut Mail)) {
+        change(&mut self.mail.lock().unwrap_or_else(PoisonError::into_inner));
+        self.bell.notify_one();
+    }
+
+    /// A newer version of the pod.
+    pub fn object(&self, object: Object) {
+        self.put(|m| m.object = Some(object));
+    }
+
+    /// The mirror of a static pod, or that there is none.
+    pub fn mirror(&self, mirror: Option<Object>) {
+        self.put(|m| m.mirror = Some(mirror));
+    }
+
+    /// The pod is gone from where it came from.
+    pub fn unwanted(&self) {
+        self.put(|m| m.unwanted = true);
+    }
+
+    /// Something changed on the machine.
+    pub fn look(&self) {
+        self.put(|m| m.look = true);
+    }
+
+    /// A source of its volumes changed.
+    pub fn refresh(&self) {
+        self.put(|m| m.refresh = true);
+    }
+}
+
+pub struct Actor {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) uid: String,
+    pub(crate) origin: Origin,
+    /// Where the spec stands.
+    pub(crate) object: Object,
+    /// Static pods: where the status goes.
+    pub(crate) mirror: Option<Object>,
+    pub(crate) wanted: bool,
+    pub(crate) memory: Memory,
+    pub(crate) seen: Seen,
+    /// Look again before the next plan.
+    pub(crate) stale: bool,
+    pub(crate) volumes: Arc<BTreeMap<String, Mounted>>,
+    pub(crate) volume_failures: u32,
+    pub(crate) tasks: JoinSet<Outcome>,
+    /// True once starts that merely wait for a pull should give up.
+    pub(crate) cancel: watch::Sender<bool>,
+    /// Its volumes' files are to be brought up to date.
+    pub(crate) refresh: bool,
+    pub(crate) refresh_due: Option<Timestamp>,
+    /// An action failed: look again then.
+    pub(crate) retry_due: Option<Timestamp>,
+    pub(crate) done: bool,
+    inbox: Arc<Inbox>,
+    adopted: bool,
+    settled: bool,
+    writing: bool,
+    write_due: Option<Timestamp>,
+    write_pause: SignedDuration,
+    /// The newest status is not what was last sent; kept to send the reason with the log line.
+    refused: Option<String>,
+}
+
+impl Actor {
+    pub fn new(shared: Arc<Shared>, origin: Origin, object: Object, uid: String, inbox: Arc<Inbox>) -> Actor {
+        let born = shared.config.now();
+        Actor {
+            shared,
+            uid,
+            origin,
+            object,
+            mirror: None,
+            wanted: origin != Origin::Orphan,
+            memory: Memory::new(born),
+            seen: Seen::default(),
+            stale: true,
+            volumes: Arc::default(),
+            volume_failures: 0,
+            tasks: JoinSet::new(),
+            cancel: watch::Sender::new(false),
+            refresh: false,
+            refresh_due: None,
+            retry_due: None,
+            done: false,
+            inbox,
+            adopted: false,
+            settled: false,
+            writing: false,
+            write_due: None,
+            write_pause: WRITE_RETRY,
+            refused: None,
+        }
+    }
+
+    /// Until nothing of the pod is left, here and at the server.
+    pub async fn run(mut self) {
+        while !self.done {
+            self.take_mail();
+            if self.stale && !self.look().await {
+                self.wait(None).await;
+                continue;
+            }
+            let Some(pod) = self.view() else {
+                self.wait(None).await;
+                continue;
+            };
+            self.adopt(&pod);
+            self.admit(&pod);
+            self.report(&pod);
+            let next = self.plan(&pod);
+            let mut again = false;
+            for action in next.actions {
+                again |= self.act(&pod, action).await;
+            }
+            if self.refresh {
+                self.start_refresh(&pod);
+            }
+            if !again && !self.done {
+                self.wait(next.wake_at).await;
+            }
+        }
+    }
+
+    fn take_mail(&mut self) {
+        let mail = std::mem::take(&mut *self.inbox.mail.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(object) = mail.object
+            && (object.revision() >= self.object.revision() || self.origin == Origin::Static)
+        {
+            self.object = object;
+        }
+        if let Some(mirror) = mail.mirror {
+            self.mirror = mirror;
+        }
+        self.wanted &= !mail.unwanted;
+        self.stale |= mail.look;
+        self.refresh |= mail.refresh;
+    }
+
+    /// True once the machine was looked at.
+    async fn look(&mut self) -> bool {
+        match self.shared.looker.look(&self.uid).await {
+            Ok(seen) => self.seen = seen,
+            Err(why) => {
+                tracing::warn!(pod = %self.uid, "the runtime does not say what runs: {why}");
+                self.retry_due = Some(self.now() + SignedDuration::from_secs(1));
+                return false;
+            }
+        }
+        self.stale = false;
+        let seen = &self.seen;
+        // What is being started is not listed yet.
+        if !self.memory.busy.iter().any(|job| matches!(job, Job::Start(_))) {
+            self.memory.retain(|id| seen.containers().any(|c| c.id.0 == id));
+        }
+        let parts = self.object_parts();
+        for c in self.seen.containers().filter(|c| is_over(c)) {
+            if !self.memory.messages.contains_key(&c.id.0) {
+                let message = crate::messages::termination_message(c, parts);
+                self.memory.messages.insert(c.id.0.clone(), message);
+            }
+        }
+        true
+    }
+
+    /// How many containers share the pod's allowance of termination messages.
+    fn object_parts(&self) -> usize {
+        self.seen.sandboxes.first().map_or(1, |s| s.containers.len().max(1))
+    }
+
+    /// The pod with its status, decoded for one pass.
+    fn view(&self) -> Option<core::Pod> {
+        let mut pod: core::Pod = match self.object.view() {
+            Ok(pod) => pod,
+            Err(why) => {
+                tracing::error!(pod = %self.uid, "not a pod that this node can read: {why}");
+                return None;
+            }
+        };
+        if self.origin == Origin::Static {
+            pod.status = self.mirror.as_ref().and_then(|m| m.view::<core::Pod>().ok()?.status);
+        }
+        Some(pod)
+    }
+
+    /// Once, at the first look: what ran before this agent keeps `started`, and is probed at a moment
+    /// of its own within the first period.
+    fn adopt(&mut self, pod: &core::Pod) {
+        if std::mem::replace(&mut self.adopted, true) {
+            return;
+        }
+        let now = self.now();
+        for part in pod::parts(pod) {
+            let Some(old) = pod::old_status(pod, part.name()) else { continue };
+            let Some(c) = self.seen.latest_here(part.name()).filter(|c| is_running(c)) else { continue };
+            if !old.container_id.as_deref().is_some_and(|id| id.ends_with(&c.id.0)) {
+                continue;
+            }
+            for kind in [ProbeKind::Startup, ProbeKind::Liveness, ProbeKind::Readiness] {
+                let Some(probe) = probes::probe_of(&part, kind) else { continue };
+                let spread = self.shared.fraction_of(probes::period(probe));
+                let mut state = ProbeState { next_at: Some(now + spread), ..ProbeState::default() };
+                if kind == ProbeKind::Startup && old.started == Some(true) {
+                    state.result = Some(true);
+                }
+                self.memory.probes.insert((c.id.0.clone(), kind), state);
+            }
+        }
+    }
+
+    /// Node admission, once, unless the pod was started before.
+    fn admit(&mut self, pod: &core::Pod) {
+        if std::mem::replace(&mut self.memory.admitted, true) || self.origin == Origin::Orphan {
+            return;
+        }
+        let ran = |c: &core::ContainerStatus| c.state.as_ref().is_some_and(|s| s.waiting.is_none());
+        let known = pod.status.iter().flat_map(|s| s.container_statuses.iter().chain(&s.init_container_statuses));
+        let started = !self.seen.sandboxes.is_empty() || known.flatten().any(ran);
+        if pod::is_terminal(pod::phase(pod)) || pod::is_deleting(pod) {
+            return;
+        }
+        if started {
+            return self.shared.ledger().enter(pod, &self.shared.offer());
+        }
+        if self.origin == Origin::Api
+            && let Some(message) = crate::admit::invalid(pod, self.shared.config.allow_privileged)
+        {
+            self.memory.invalid = true;
+            return self.event(None, Type::Warning, "FailedValidation", &message);
+        }
+        let verdict = self.shared.ledger().admit(pod, &self.shared.offer(), &self.shared.settings);
+        if let Err(verdict) = verdict {
+            let message = verdict.message.strip_prefix("Pod was rejected: ").unwrap_or(&verdict.message).to_owned();
+            self.event(None, Type::Warning, &verdict.reason, &message);
+            self.memory.refused = Some(verdict);
+        }
+    }
+
+    fn situation<'a>(&'a self, pod: &'a core::Pod) -> Situation<'a> {
+        Situation {
+            pod,
+            seen: &self.seen,
+            memory: &self.memory,
+            facts: &self.shared.facts,
+            wanted: self.wanted,
+            settled: self.settled,
+            now: self.now(),
+        }
+    }
+
+    fn plan(&self, pod: &core::Pod) -> Plan {
+        plan(&self.situation(pod))
+    }
+
+    /// Sends the status if it differs from the server's: at once where it matters, else a moment later.
+    fn report(&mut self, pod: &core::Pod) {
+        let target = match self.origin {
+            Origin::Api => Some(&self.object),
+            Origin::Static => self.mirror.as_ref(),
+            Origin::Orphan => None,
+        };
+        let Some(target) = target else { return };
+        if !self.wanted && self.origin == Origin::Api || self.memory.removing || self.memory.invalid {
+            return;
+        }
+        let status = report::report(&self.situation(pod));
+        let patch = report::patch::patch(&target.meta().uid, pod.status.as_ref(), &status);
+        let Some(patch) = patch else {
+            self.settled = !self.writing;
+            self.write_due = None;
+            return;
+        };
+        self.settled = false;
+        if self.writing {
+            return;
+        }
+        let now = self.now();
+        let due = match self.write_due {
+            Some(due) if self.refused.is_some() => due,
+            _ if is_urgent(pod, &status) => now,
+            Some(due) => due,
+            None => now + QUIET,
+        };
+        self.write_due = Some(due);
+        if now >= due {
+            let (namespace, name) = (target.meta().namespace.clone(), target.meta().name.clone());
+            self.write(namespace, name, patch);
+        }
+    }
+
+    fn write(&mut self, namespace: String, name: String, patch: Value) {
+        self.writing = true;
+        self.write_due = None;
+        let client = self.shared.client.clone();
+        let kind = self.shared.pods;
+        self.tasks.spawn(async move {
+            let sent = client.patch(kind, &namespace, &name, "status", PatchKind::Strategic, &patch).await;
+            Outcome::Written(sent)
+        });
+    }
+
+    /// What came of a status write.
+    pub(crate) fn written(&mut self, result: Result<Object, Status>) {
+        self.writing = false;
+        match result {
+            Ok(object) => {
+                self.write_pause = WRITE_RETRY;
+                self.refused = None;
+                let place = if self.origin == Origin::Static { self.mirror.as_mut() } else { Some(&mut self.object) };
+                if let Some(place) = place.filter(|p| p.meta().uid == object.meta().uid)
+                    && object.revision() > place.revision()
+                {
+                    *place = object;
+                }
+            }
+            // The watch tells what became of it.
+            Err(status) if matches!(status.reason, Reason::NotFound | Reason::Gone) => {
+                self.write_again(&status);
+            }
+            Err(status) => {
+                if self.refused.as_ref() != Some(&status.message) {
+                    tracing::warn!(pod = %self.object.meta().name, "a status is not taken: {status}");
+                }
+                self.write_again(&status);
+            }
+        }
+    }
+
+    fn write_again(&mut self, status: &Status) {
+        self.refused = Some(status.message.clone());
+        self.write_due = Some(self.now() + self.write_pause);
+        self.write_pause = (self.write_pause * 2).min(WRITE_RETRY_MAX);
+    }
+
+    /// Until there is news, work is done, or the time has come.
+    async fn wait(&mut self, wake_at: Option<Timestamp>) {
+        let due = [wake_at, self.write_due, self.retry_due, self.refresh_due].into_iter().flatten().min();
+        let now = self.now();
+        let pause = due.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+        let timer = async {
+            match pause {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.inbox.bell.notified() => {}
+            Some(outcome) = self.tasks.join_next() => self.take(outcome),
+            () = timer => {}
+        }
+        while let Some(outcome) = self.tasks.try_join_next() {
+            self.take(outcome);
+        }
+        let now = self.now();
+        if self.retry_due.is_some_and(|at| now >= at) {
+            self.retry_due = None;
+            self.stale = true;
+        }
+        if self.refresh_due.is_some_and(|at| now >= at) {
+            self.refresh_due = None;
+            self.refresh = true;
+        }
+    }
+
+    fn take(&mut self, outcome: Result<Outcome, tokio::task::JoinError>) {
+        match outcome {
+            Ok(outcome) => self.settle(outcome),
+            // A bug in one piece of work is logged and the machine looked at again; jobs are planned anew.
+            Err(why) => {
+                tracing::error!(pod = %self.uid, "work for a pod broke off: {why}");
+                self.memory.busy.clear();
+                self.writing = false;
+                self.retry_due = Some(self.now() + SignedDuration::from_secs(1));
+            }
+        }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.shared.config.now()
+    }
+
+    /// An event about the pod, or one of its containers.
+    pub(crate) fn event(&self, part: Option<&Part<'_>>, class: Type, reason: &str, message: &str) {
+        let path = part.map(Part::field_path).unwrap_or_default();
+        self.shared.recorder.event(self.reference(), &path, class, reason, message);
+    }
+
+    pub(crate) fn reference(&self) -> ObjectReference {
+        let meta = self.object.meta();
+        ObjectReference {
+            api_version: "v1".into(),
+            kind: "Pod".into(),
+            namespace: meta.namespace.clone(),
+            name: meta.name.clone(),
+            uid: self.uid.clone(),
+            resource_version: meta.resource_version.clone(),
+            field_path: String::new(),
+        }
+    }
+}
+
+/// Everything but a pod that is quietly starting.
+fn is_urgent(pod: &core::Pod, status: &core::PodStatus) -> bool {
+    let starting = status.phase.as_deref() == Some("Pending") && !pod::is_deleting(pod);
+    let lists = [&status.container_statuses, &status.init_container_statuses];
+    let told = lists.into_iter().flatten().flatten().any(|c| {
+        let waiting = c.state.as_ref().and_then(|s| s.waiting.as_ref()).and_then(|w| w.reason.as_deref());
+        waiting.is_some_and(|r| r != "ContainerCreating" && r != "PodInitializing")
+    });
+    !starting || told
+}

@@ -1,0 +1,227 @@
+//! Whether this node takes a pod at all: pure checks, and the ledger of what was promised.
+//!
+//! Only the first failing reason is told; a refused pod is Failed for good. Upstream:
+//! lifecycle/predicate.go and the admit handlers of kubelet.go. What was started is never re-judged.
+
+use std::collections::BTreeMap;
+
+use api::view::api::core::v1 as core;
+
+use crate::memory::Verdict;
+use crate::pod;
+use crate::spec::security;
+use crate::spec::{Settings, cgroup, sandbox};
+
+/// What the checks know of the node.
+#[derive(Clone, Debug, Default)]
+pub struct Offer {
+    pub node_name: String,
+    pub labels: BTreeMap<String, String>,
+    pub taints: Vec<core::Taint>,
+    /// In thousandths, by resource.
+    pub allocatable: BTreeMap<String, i64>,
+    pub max_pods: u32,
+}
+
+/// What one admitted pod holds.
+#[derive(Clone, Debug, Default)]
+struct Held {
+    needs: BTreeMap<String, i64>,
+    ports: Vec<(String, String, u16)>,
+}
+
+/// What was promised to which pod, by UID.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    held: BTreeMap<String, Held>,
+}
+
+impl Ledger {
+    /// A pod that already runs: entered without being judged.
+    pub fn enter(&mut self, pod: &core::Pod, offer: &Offer) {
+        self.held.insert(pod::uid(pod).to_owned(), held(pod, offer));
+    }
+
+    pub fn release(&mut self, uid: &str) {
+        self.held.remove(uid);
+    }
+
+    /// Judges a pod and enters it if it is taken.
+    pub fn admit(&mut self, pod: &core::Pod, offer: &Offer, settings: &Settings) -> Result<(), Verdict> {
+        if self.held.contains_key(pod::uid(pod)) {
+            return Ok(());
+        }
+        unsuitable(pod, offer, settings).map_or(Ok(()), Err)?;
+        let new = held(pod, offer);
+        self.too_much(&new, offer).map_or(Ok(()), Err)?;
+        self.held.insert(pod::uid(pod).to_owned(), new);
+        Ok(())
+    }
+
+    fn too_much(&self, new: &Held, offer: &Offer) -> Option<Verdict> {
+        if self.held.len() >= offer.max_pods as usize {
+            return Some(insufficient("pods", 1, self.held.len() as i64, i64::from(offer.max_pods)));
+        }
+        for (resource, need) in new.needs.iter().filter(|(_, need)| **need > 0) {
+            let used: i64 = self.held.values().filter_map(|h| h.needs.get(resource)).sum();
+            let capacity = offer.allocatable.get(resource).copied().unwrap_or(0);
+            if used + need > capacity {
+                // CPU is told in thousandths, everything else in units.
+                let scale = if resource == "cpu" { 1 } else { 1000 };
+                return Some(insufficient(resource, need / scale, used / scale, capacity / scale));
+            }
+        }
+        let taken = |p: &(String, String, u16)| self.held.values().flat_map(|h| &h.ports).any(|q| clash(p, q));
+        if new.ports.iter().any(taken) {
+            return Some(predicate("NodePorts", "node(s) didn't have free ports for the requested pod ports"));
+        }
+        None
+    }
+}
+
+/// Reasons that lie in the pod and the node alone.
+fn unsuitable(pod: &core::Pod, offer: &Offer, settings: &Settings) -> Option<Verdict> {
+    if let Some(message) = sandbox::forbidden_sysctl(pod, settings) {
+        return Some(refused("SysctlForbidden", &message));
+    }
+    if let Some(message) = security::unenforceable_apparmor(pod) {
+        return Some(refused("AppArmor", &message));
+    }
+    let spec = pod.spec.as_ref()?;
+    if spec.os.as_ref().is_some_and(|os| os.name != "linux") {
+        let message = "Failed to admit pod as the OS field doesn't match node OS";
+        return Some(refused("PodOSNotSupported", message));
+    }
+    if spec.node_selector.as_ref().and_then(|s| s.get("kubernetes.io/os")).is_some_and(|os| os != "linux") {
+        let message = "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label";
+        return Some(refused("PodOSSelectorNodeLabelDoesNotMatch", message));
+    }
+    if spec.resource_claims.as_ref().is_some_and(|c| !c.is_empty()) {
+        return Some(refused("UnexpectedAdmissionError", "resourceClaims are not supported by this node"));
+    }
+    if spec.node_name.as_deref().is_some_and(|n| n != offer.node_name) {
+        return Some(predicate("NodeName", "node(s) didn't match the requested node name"));
+    }
+    if !selected(spec, offer) {
+        return Some(predicate("NodeAffinity", "node(s) didn't match Pod's node affinity/selector"));
+    }
+    let bare = !pod::is_static(pod);
+    let untolerated = |t: &&core::Taint| t.effect == "NoExecute" && !tolerates(spec, t);
+    if bare && offer.taints.iter().any(|t| untolerated(&t)) {
+        return Some(predicate("TaintToleration", "node(s) had taints that the pod didn't tolerate"));
+    }
+    None
+}
+
+fn refused(reason: &str, message: &str) -> Verdict {
+    Verdict { reason: reason.into(), message: format!("Pod was rejected: {message}"), disruption: false }
+}
+
+fn predicate(name: &str, why: &str) -> Verdict {
+    refused(name, &format!("Predicate {name} failed: {why}"))
+}
+
+fn insufficient(resource: &str, requested: i64, used: i64, capacity: i64) -> Verdict {
+    let message = format!(
+        "Node didn't have enough resource: {resource}, requested: {requested}, used: {used}, capacity: {capacity}"
+    );
+    refused(&format!("OutOf{resource}"), &message)
+}
+
+fn held(pod: &core::Pod, offer: &Offer) -> Held {
+    let of = |resource: &String| (resource.clone(), cgroup::pod_sum(pod, resource, false).unwrap_or(0));
+    let needs = offer.allocatable.keys().filter(|r| *r != "pods").map(of).collect();
+    let parts = pod::parts(pod);
+    let ports = parts.iter().flat_map(|p| p.spec.ports.iter().flatten());
+    let ports = ports.filter_map(|p| {
+        let port = u16::try_from(p.host_port?).ok().filter(|n| *n > 0)?;
+        let protocol = p.protocol.clone().unwrap_or_else(|| "TCP".into());
+        Some((protocol, p.host_ip.clone().unwrap_or_default(), port))
+    });
+    Held { needs, ports: ports.collect() }
+}
+
+fn clash(a: &(String, String, u16), b: &(String, String, u16)) -> bool {
+    let everywhere = |ip: &str| ip.is_empty() || ip == "0.0.0.0" || ip == "::";
+    a.0 == b.0 && a.2 == b.2 && (everywhere(&a.1) || everywhere(&b.1) || a.1 == b.1)
+}
+
+fn tolerates(spec: &core::PodSpec, taint: &core::Taint) -> bool {
+    spec.tolerations.iter().flatten().any(|t| {
+        let effect = t.effect.as_deref().unwrap_or("");
+        let key = t.key.as_deref().unwrap_or("");
+        let same_effect = effect.is_empty() || effect == taint.effect;
+        let same_key = key.is_empty() || key == taint.key;
+        let exists = t.operator.as_deref() == Some("Exists");
+        let same_value = exists || t.value.as_deref().unwrap_or("") == taint.value.as_deref().unwrap_or("");
+        same_effect && same_key && same_value && (exists || !key.is_empty())
+    })
+}
+
+/// nodeSelector and the required node affinity.
+fn selected(spec: &core::PodSpec, offer: &Offer) -> bool {
+    let plain = spec.node_selector.iter().flatten().all(|(k, v)| offer.labels.get(k) == Some(v));
+    let affinity = spec.affinity.as_ref().and_then(|a| a.node_affinity.as_ref());
+    let required = affinity.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref());
+    let terms = required.is_none_or(|r| r.node_selector_terms.iter().any(|term| term_matches(term, offer)));
+    plain && terms
+}
+
+fn term_matches(term: &core::NodeSelectorTerm, offer: &Offer) -> bool {
+    let labels = term.match_expressions.iter().flatten();
+    let fields = term.match_fields.iter().flatten();
+    if term.match_expressions.as_ref().is_none_or(Vec::is_empty) && term.match_fields.as_ref().is_none_or(Vec::is_empty)
+    {
+        return false;
+    }
+    labels.clone().all(|e| matches(e, offer.labels.get(&e.key).map(String::as_str)))
+        && fields.clone().all(|e| matches(e, (e.key == "metadata.name").then_some(offer.node_name.as_str())))
+}
+
+fn matches(e: &core::NodeSelectorRequirement, value: Option<&str>) -> bool {
+    let values = e.values.as_deref().unwrap_or_default();
+    let listed = value.is_some_and(|v| values.iter().any(|x| x == v));
+    let number = |text: &str| text.parse::<i64>().ok();
+    let compared = || Some((number(value?)?, number(values.first()?)?));
+    match e.operator.as_str() {
+        "In" => listed,
+        "NotIn" => !listed,
+        "Exists" => value.is_some(),
+        "DoesNotExist" => value.is_none(),
+        "Gt" => compared().is_some_and(|(a, b)| a > b),
+        "Lt" => compared().is_some_and(|(a, b)| a < b),
+        _ => false,
+    }
+}
+
+/// What the node's own validation says of a pod from the API; such a pod stays Pending.
+pub fn invalid(pod: &core::Pod, allow_privileged: bool) -> Option<String> {
+    if allow_privileged {
+        return None;
+    }
+    let mut errors = Vec::new();
+    for part in pod::parts(pod).iter().filter(|p| security::is_privileged(p)) {
+        let list = match part.role {
+            pod::Role::Init | pod::Role::Sidecar => "initContainers",
+            pod::Role::Regular => "containers",
+            pod::Role::Ephemeral => "ephemeralContainers",
+        };
+        errors.push(format!(
+            "spec.{list}[{}].securityContext.privileged: Forbidden: disallowed by cluster policy",
+            part.index
+        ));
+    }
+    let errors = match errors.len() {
+        0 => return None,
+        1 => errors.remove(0),
+        _ => format!("[{}]", errors.join(", ")),
+    };
+    Some(format!(
+        "Error validating pod \"{}\".\"{}\" from api, ignoring: {errors}",
+        pod::name(pod),
+        pod::namespace(pod)
+    ))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+fn offer() -> Offer {
+    Offer {
+        node_name: "n".into(),
+        labels: [("disk".to_owned(), "ssd".to_owned())].into(),
+        taints: Vec::new(),
+        allocatable: [("cpu".to_owned(), 1000), ("memory".to_owned(), 1 << 40)].into(),
+        max_pods: 2,
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        node_name: "n".into(),
+        cgroup_root: String::new(),
+        cluster_domain: String::new(),
+        cluster_dns: Vec::new(),
+        host_resolv: String::new(),
+        host_hosts: String::new(),
+        memory_capacity: 0,
+        log_root: "/".into(),
+        log_size_max: 0,
+        log_files_max: 0,
+        pids_max: 0,
+        sysctls_allowed: Vec::new(),
+    }
+}
+
+fn pod(uid: &str, spec: Value) -> core::Pod {
+    serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "ns", "uid": uid}, "spec": spec})).unwrap()
+}
+
+fn verdict(ledger: &mut Ledger, uid: &str, spec: Value) -> String {
+    match ledger.admit(&pod(uid, spec), &offer(), &settings()) {
+        Ok(()) => "taken".into(),
+        Err(v) => format!("{}: {}", v.reason, v.message),
+    }
+}
+
+fn cpu(amount: &str) -> Value {
+    json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": amount}}}]})
+}
+
+#[test]
+fn node_promises_only_what_it_has() {
+    let mut ledger = Ledger::default();
+    assert_eq!(verdict(&mut ledger, "a", cpu("500m")), "taken");
+    assert_eq!(
+        verdict(&mut ledger, "b", cpu("1")),
+        "OutOfcpu: Pod was rejected: Node didn't have enough resource: cpu, requested: 1000, used: 500, capacity: 1000"
+    );
+    assert_eq!(verdict(&mut ledger, "c", cpu("500m")), "taken");
+    assert!(verdict(&mut ledger, "d", cpu("0")).starts_with("OutOfpods: "));
+    ledger.release("a");
+    assert_eq!(verdict(&mut ledger, "d", cpu("500m")), "taken");
+}
+
+#[test]
+fn reasons_that_lie_in_the_pod_are_named() {
+    let reason = |spec: Value| verdict(&mut Ledger::default(), "a", spec).split(':').next().unwrap().to_owned();
+    let with = |key: &str, value: Value| {
+        let mut spec = json!({"containers": []});
+        spec[key] = value;
+        spec
+    };
+    assert_eq!(reason(with("nodeSelector", json!({"disk": "ssd"}))), "taken");
+    assert_eq!(reason(with("nodeSelector", json!({"disk": "hdd"}))), "NodeAffinity");
+    assert_eq!(reason(with("os", json!({"name": "windows"}))), "PodOSNotSupported");
+    assert_eq!(reason(with("nodeName", json!("other"))), "NodeName");
+    let sysctl = json!({"sysctls": [{"name": "kernel.sem", "value": "1"}]});
+    assert_eq!(reason(with("securityContext", sysctl)), "SysctlForbidden");
+    let apparmor = json!({"appArmorProfile": {"type": "Localhost", "localhostProfile": "x"}});
+    assert_eq!(reason(with("securityContext", apparmor)), "AppArmor");
+}
+
+#[test]
+fn host_ports_are_given_once() {
+    let spec = |ip: &str| json!({"containers": [{"name": "c", "ports": [{"containerPort": 1, "hostPort": 80, "hostIP": ip}]}]});
+    let mut ledger = Ledger::default();
+    assert_eq!(verdict(&mut ledger, "a", spec("127.0.0.1")), "taken");
+    assert_eq!(verdict(&mut ledger, "b", spec("127.0.0.2")), "taken");
+    ledger.release("b");
+    assert!(verdict(&mut ledger, "c", spec("")).starts_with("NodePorts: "));
+}
+
+#[test]
+fn privileged_pod_is_invalid_where_the_node_forbids_it() {
+    let spec = json!({"containers": [{"name": "c", "securityContext": {"privileged": true}}]});
+    assert_eq!(
+        invalid(&pod("a", spec.clone()), false).unwrap(),
+        "Error validating pod \"p\".\"ns\" from api, ignoring: spec.containers[0].securityContext.privileged: Forbidden: disallowed by cluster policy"
+    );
+    assert_eq!(invalid(&pod("a", spec), true), None);
+}

@@ -1,0 +1,432 @@
+//! The node agent: finds its pods, gives each an actor, and brings news to them.
+//!
+//! Pods come from the API (those bound to this node), from manifests, and from the runtime itself
+//! (what nobody wants any more). At its end the agent leaves everything running.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use api::Object;
+use api::view::api::core::v1 as core;
+use client::{Cache, Change, Client, Recorder, Scope};
+use runtime::{Engine, Sandbox};
+use serde_json::json;
+use tokio::sync::broadcast;
+use tokio::task::{Id, JoinSet};
+
+use crate::actor::{Actor, Inbox, Origin};
+use crate::config::Config;
+use crate::control::Control;
+use crate::look::Looker;
+use crate::network::Network;
+use crate::plan::Facts;
+use crate::pod::{self, LABEL_POD_NAME, LABEL_POD_NAMESPACE};
+use crate::register;
+use crate::shared::Shared;
+use crate::sources::live::Live;
+use crate::spec::Settings;
+use crate::static_pods::{Manifests, StaticPod};
+use crate::volumes::{self, Volumes};
+
+/// An actor that broke off is made anew after this.
+const REVIVAL: Duration = Duration::from_secs(1);
+
+/// Why an agent cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the volumes' folders: {0}")]
+    Volumes(std::io::Error),
+    #[error("the runtime: {0}")]
+    Runtime(String),
+    #[error("the network: {0}")]
+    Network(String),
+}
+
+pub struct Agent {
+    shared: Arc<Shared>,
+    sources: Arc<Live>,
+    pods: Arc<Cache>,
+    actors: Arc<Mutex<HashMap<String, Entry>>>,
+    running: JoinSet<String>,
+    ids: HashMap<Id, String>,
+    /// Static pods that wait for their predecessor's end, by full name.
+    successors: HashMap<(String, String), StaticPod>,
+    manifests: Option<Manifests>,
+}
+
+/// A pod that has an actor.
+#[derive(Clone)]
+pub struct Entry {
+    pub origin: Origin,
+    pub namespace: String,
+    pub name: String,
+    /// As it was when the actor was last told.
+    pub object: Object,
+    pub(crate) inbox: Arc<Inbox>,
+}
+
+/// Runs a node until `shutdown`; its pods go on.
+pub async fn run(
+    client: Client,
+    engine: Arc<dyn Engine>,
+    network: Arc<dyn Network>,
+    config: Config,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Error> {
+    let agent = Agent::start(client, engine, network, config).await?;
+    agent.run(shutdown).await;
+    Ok(())
+}
+
+impl Agent {
+    /// Opens what the node needs, and looks at what an earlier run left. Registration goes on beside.
+    pub async fn start(
+        client: Client,
+        engine: Arc<dyn Engine>,
+        network: Arc<dyn Network>,
+        config: Config,
+    ) -> Result<Agent, Error> {
+        let client = client.named("kubelet");
+        let sources = Arc::new(Live::new(client.clone(), config.clock.clone()));
+        let volumes = Volumes::open(&config.data_dir, &config.run_dir, sources.clone(), config.clock.clone());
+        let volumes = volumes.map_err(Error::Volumes)?;
+        let looker = Looker::start(engine.clone());
+        sweep(&*network, &looker).await?;
+        let kind = |name: &str| api::kind::by_kind("v1", name).expect("the kind table has the core kinds");
+        let field_selector = format!("spec.nodeName={}", config.node_name);
+        let pods = Cache::start(client.clone(), kind("Pod"), Scope { field_selector, ..Scope::default() });
+        let (clock, entropy) = (config.clock.clone(), config.entropy.clone());
+        let recorder = Recorder::new(client.clone(), "kubelet", &config.node_name, clock, entropy);
+        let manifests = config.manifest_dir.as_ref().map(|dir| Manifests::watch(dir, &config.node_name));
+        let shared = Arc::new(Shared {
+            settings: settings(&config),
+            facts: facts(&config, &*engine),
+            offer: Mutex::new(Arc::new(register::first_offer(&config))),
+            ledger: Mutex::default(),
+            pods: kind("Pod"),
+            client,
+            engine,
+            network,
+            sources: sources.clone(),
+            volumes,
+            looker,
+            recorder,
+            images_changed: tokio::sync::Notify::new(),
+            config,
+        });
+        tokio::spawn(register::keep(shared.clone()));
+        Ok(Agent {
+            shared,
+            sources,
+            pods,
+            actors: Arc::default(),
+            running: JoinSet::new(),
+            ids: HashMap::new(),
+            successors: HashMap::new(),
+            manifests,
+        })
+    }
+
+    /// What the node's own API asks.
+    pub fn control(&self) -> Control {
+        Control { shared: self.shared.clone(), actors: self.actors.clone() }
+    }
+
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
+        tokio::pin!(shutdown);
+        let mut hints = self.shared.engine.changes();
+        let mut changes = None;
+        let pods = self.pods.clone();
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                () = pods.synced(), if changes.is_none() => {
+                    self.enter_started();
+                    let mut first = pods.subscribe();
+                    while let Some(change) = first.try_next() {
+                        self.changed(change);
+                    }
+                    changes = Some(first);
+                    self.end_orphans().await;
+                }
+                Some(change) = next_of(&mut changes) => self.changed(change),
+                hint = hints.recv() => self.hint(hint),
+                Some(ended) = self.running.join_next_with_id() => self.ended(ended).await,
+                Some(current) = next_manifests(&mut self.manifests) => self.manifests_changed(current),
+            }
+        }
+        // Containers are in other hands; actors just stop.
+        self.running.abort_all();
+    }
+
+    /// What ran before this agent is entered into the ledger before anything new is judged.
+    fn enter_started(&self) {
+        let offer = self.shared.offer();
+        for object in self.pods.list() {
+            let Ok(pod) = object.view::<core::Pod>() else { continue };
+            let started = pod.status.as_ref().is_some_and(|s| s.start_time.is_some());
+            if started && !pod::is_terminal(pod::phase(&pod)) && !pod::is_mirror(&pod) {
+                self.shared.ledger().enter(&pod, &offer);
+            }
+        }
+    }
+
+    fn changed(&mut self, change: Change) {
+        let uid_of = |o: &Option<Object>| o.as_ref().map(|o| o.meta().uid.clone()).unwrap_or_default();
+        let mirror = |o: &Object| o.meta().annotations.contains_key(pod::CONFIG_MIRROR);
+        if change.old.as_ref().or(change.new.as_ref()).is_some_and(mirror) {
+            return self.mirror_changed(&change.key.namespace, &change.key.name, change.new);
+        }
+        let (old, new) = (uid_of(&change.old), uid_of(&change.new));
+        if !old.is_empty() && old != new {
+            self.tell(&old, |entry| entry.inbox.unwanted());
+        }
+        let Some(object) = change.new else { return };
+        if mirror(&object) {
+            return self.mirror_changed(&change.key.namespace, &change.key.name, Some(object));
+        }
+        let told = self.tell(&new, |entry| {
+            entry.object = object.clone();
+            entry.inbox.object(object.clone());
+        });
+        if !told {
+            self.spawn(Origin::Api, new, object);
+        }
+    }
+
+    /// True where the pod has an actor.
+    fn tell(&self, uid: &str, news: impl FnOnce(&mut Entry)) -> bool {
+        let mut actors = self.actors();
+        actors.get_mut(uid).map(news).is_some()
+    }
+
+    fn actors(&self) -> std::sync::MutexGuard<'_, HashMap<String, Entry>> {
+        self.actors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spawn(&mut self, origin: Origin, uid: String, object: Object) -> Arc<Inbox> {
+        let inbox = Arc::new(Inbox::default());
+        let meta = object.meta();
+        let entry = Entry {
+            origin,
+            namespace: meta.namespace.clone(),
+            name: meta.name.clone(),
+            object: object.clone(),
+            inbox: inbox.clone(),
+        };
+        if let Ok(pod) = object.view::<core::Pod>() {
+            self.sources.follow(&uid, &entry.namespace, &volumes::sources_of(&pod), &inbox);
+        }
+        self.actors().insert(uid.clone(), entry);
+        let actor = Actor::new(self.shared.clone(), origin, object, uid.clone(), inbox.clone());
+        let returned = uid.clone();
+        let handle = self.running.spawn(async move {
+            actor.run().await;
+            returned
+        });
+        self.ids.insert(handle.id(), uid);
+        inbox
+    }
+
+    /// Whatever runs here and is nobody's pod: ended shortly; volumes of nobody: removed.
+    async fn end_orphans(&mut self) {
+        let known: Vec<String> = self.actors().keys().cloned().collect();
+        let found = match self.shared.looker.pods().await {
+            Ok(found) => found,
+            Err(why) => return tracing::error!("orphaned pods cannot be looked for: {why}"),
+        };
+        let mut present = known.clone();
+        for (uid, sandbox) in found {
+            present.push(uid.clone());
+            if !known.contains(&uid) && !uid.is_empty() {
+                tracing::info!(%uid, "a pod runs here that the server does not know: it is ended");
+                self.spawn(Origin::Orphan, uid.clone(), orphan(&uid, &sandbox));
+            }
+        }
+        for uid in self.shared.volumes.left().unwrap_or_default() {
+            if !present.contains(&uid) {
+                let shared = self.shared.clone();
+                tokio::task::spawn_blocking(move || {
+                    if let Err(why) = shared.volumes.teardown(&uid) {
+                        tracing::warn!(%uid, "volumes of a former pod are left: {why}");
+                    }
+                });
+            }
+        }
+    }
+
+    fn hint(&self, hint: Result<runtime::Change, broadcast::error::RecvError>) {
+        match hint {
+            Ok(runtime::Change::Container(sandbox, _) | runtime::Change::Sandbox(sandbox)) => {
+                // A sandbox that no look has seen yet is looked at by whoever made it.
+                if let Some(uid) = self.shared.looker.uid_of(&sandbox.0) {
+                    self.tell(&uid, |entry| entry.inbox.look());
+                }
+            }
+            Ok(runtime::Change::Lagged) | Err(broadcast::error::RecvError::Lagged(_)) => {
+                for entry in self.actors().values() {
+                    entry.inbox.look();
+                }
+            }
+            Err(broadcast::error::RecvError::Closed) => {}
+        }
+    }
+
+    /// An actor is through with its pod, or broke off.
+    async fn ended(&mut self, ended: Result<(Id, String), tokio::task::JoinError>) {
+        let (id, broke) = match &ended {
+            Ok((id, _)) => (*id, None),
+            Err(why) => (why.id(), Some(why.to_string())),
+        };
+        let Some(uid) = self.ids.remove(&id) else { return };
+        let entry = self.actors().remove(&uid);
+        let Some(entry) = entry else { return };
+        if let Some(why) = broke {
+            tracing::error!(pod = %entry.name, "an actor broke off and is made anew: {why}");
+            tokio::time::sleep(REVIVAL).await;
+            self.spawn(entry.origin, uid, entry.object);
+            return;
+        }
+        self.shared.ledger().release(&uid);
+        self.sources.leave(&uid);
+        let key = (entry.namespace, entry.name);
+        if let Some(next) = self.successors.remove(&key) {
+            self.begin_static(next);
+        }
+    }
+
+    /// The manifests as they stand: what is gone or changed ends, what is new begins after it.
+    fn manifests_changed(&mut self, current: Vec<StaticPod>) {
+        let known: Vec<(String, Entry)> = {
+            let actors = self.actors();
+            actors.iter().filter(|(_, e)| e.origin == Origin::Static).map(|(u, e)| (u.clone(), e.clone())).collect()
+        };
+        self.successors.clear();
+        for (uid, entry) in &known {
+            if !current.iter().any(|s| s.uid == *uid) {
+                entry.inbox.unwanted();
+                let (namespace, name) = (entry.namespace.clone(), entry.name.clone());
+                if !current.iter().any(|s| s.key() == (namespace.clone(), name.clone())) {
+                    self.delete_mirror(namespace, name);
+                }
+            }
+        }
+        for pod in current {
+            if known.iter().any(|(uid, _)| *uid == pod.uid) {
+                continue;
+            }
+            let key = pod.key();
+            if known.iter().any(|(_, e)| (e.namespace.clone(), e.name.clone()) == key) {
+                self.successors.insert(key, pod);
+            } else {
+                self.begin_static(pod);
+            }
+        }
+    }
+
+    fn begin_static(&mut self, pod: StaticPod) {
+        let (namespace, name) = pod.key();
+        let inbox = self.spawn(Origin::Static, pod.uid.clone(), pod.object.clone());
+        let mirror = self.pods.get(&namespace, &name);
+        inbox.mirror(mirror.clone());
+        self.mirror_changed(&namespace, &name, mirror);
+    }
+
+    /// A mirror follows its static pod: made where it is missing, made anew where it is another's.
+    fn mirror_changed(&mut self, namespace: &str, name: &str, mirror: Option<Object>) {
+        let owner = {
+            let actors = self.actors();
+            let is_owner = |e: &&Entry| e.origin == Origin::Static && e.namespace == namespace && e.name == name;
+            actors.values().find(is_owner).cloned()
+        };
+        let Some(owner) = owner else {
+            if mirror.is_some() && !self.successors.contains_key(&(namespace.to_owned(), name.to_owned())) {
+                self.delete_mirror(namespace.to_owned(), name.to_owned());
+            }
+            return;
+        };
+        let hash = owner.object.meta().annotations.get(pod::CONFIG_HASH);
+        let fits = mirror.as_ref().is_some_and(|m| {
+            m.meta().annotations.get(pod::CONFIG_MIRROR) == hash && m.meta().deletion_timestamp.is_none()
+        });
+        owner.inbox.mirror(mirror.clone().filter(|_| fits));
+        if fits {
+            return;
+        }
+        let shared = self.shared.clone();
+        tokio::spawn(async move { crate::static_pods::renew_mirror(&shared, &owner.object, mirror).await });
+    }
+
+    fn delete_mirror(&self, namespace: String, name: String) {
+        let Some(mirror) = self.pods.get(&namespace, &name) else { return };
+        let shared = self.shared.clone();
+        tokio::spawn(async move { crate::static_pods::delete_mirror(&shared, &mirror).await });
+    }
+}
+
+async fn next_of(changes: &mut Option<client::Changes>) -> Option<Change> {
+    match changes {
+        Some(changes) => changes.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_manifests(manifests: &mut Option<Manifests>) -> Option<Vec<StaticPod>> {
+    match manifests {
+        Some(manifests) => manifests.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Networks of sandboxes that no longer exist are let go; the others are known as attached.
+async fn sweep(network: &dyn Network, looker: &Looker) -> Result<(), Error> {
+    let attached = network.list().await.map_err(|e| Error::Network(e.to_string()))?;
+    looker.pods().await.map_err(Error::Runtime)?;
+    for attachment in attached {
+        let id = attachment.spec.id;
+        if looker.uid_of(&id).is_some() {
+            looker.note_attached(&id);
+        } else if let Err(why) = network.detach(&id).await {
+            tracing::warn!("a network that nobody uses is left: {why}");
+        }
+    }
+    Ok(())
+}
+
+/// As much of a pod as the runtime remembers.
+fn orphan(uid: &str, sandbox: &Sandbox) -> Object {
+    let label = |key: &str| sandbox.spec.labels.get(key).cloned().unwrap_or_default();
+    let tree = json!({"apiVersion": "v1", "kind": "Pod", "metadata":
+        {"name": label(LABEL_POD_NAME), "namespace": label(LABEL_POD_NAMESPACE), "uid": uid}});
+    Object::from_value(&tree).expect("a pod of strings is an object")
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        node_name: config.node_name.clone(),
+        cgroup_root: config.cgroup_root.clone(),
+        cluster_domain: config.cluster_domain.clone(),
+        cluster_dns: config.cluster_dns.clone(),
+        host_resolv: config.machine.resolv_conf.clone(),
+        host_hosts: config.machine.hosts.clone(),
+        memory_capacity: config.machine.memory,
+        log_root: config.log_dir.join("pods"),
+        log_size_max: config.log_size_max,
+        log_files_max: config.log_files_max,
+        pids_max: config.pids_max,
+        sysctls_allowed: config.sysctls_allowed.clone(),
+    }
+}
+
+fn facts(config: &Config, engine: &dyn Engine) -> Facts {
+    Facts {
+        node_name: config.node_name.clone(),
+        host_ips: config.host_addresses.iter().map(ToString::to_string).collect(),
+        runtime: engine.name().0.to_owned(),
+        backoff_max: config.backoff_max,
+    }
+}
+
+#[cfg(test)]
+mod tests;

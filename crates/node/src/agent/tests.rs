@@ -1,0 +1,385 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use runtime::fake::{Fake, FakeConfig};
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::network::Imagined;
+use crate::small_api::SmallApi;
+
+/// A node on paused time with a fake engine, whose agent can be stopped and started.
+struct Node {
+    api: SmallApi,
+    engine: Arc<dyn Engine>,
+    fake: Arc<Fake>,
+    network: Arc<dyn Network>,
+    config: Config,
+    stop: Option<oneshot::Sender<()>>,
+    agent: Option<tokio::task::JoinHandle<()>>,
+    _folder: tempfile::TempDir,
+}
+
+/// A fake engine that a test keeps a hand on.
+fn clock() -> api::Clock {
+    let start = tokio::time::Instant::now();
+    let first = jiff::Timestamp::from_second(1_700_000_000).unwrap();
+    // No two looks at the clock are the same moment, as on a real machine.
+    let looks = AtomicU64::new(0);
+    Arc::new(move || {
+        let nanos = i64::try_from(looks.fetch_add(1, Ordering::Relaxed)).unwrap();
+        let elapsed = jiff::SignedDuration::try_from(start.elapsed()).unwrap();
+        first + elapsed + jiff::SignedDuration::from_nanos(nanos)
+    })
+}
+
+impl Node {
+    async fn start() -> Node {
+        Node::with(|_| {}).await
+    }
+
+    async fn with(change: impl FnOnce(&mut Config)) -> Node {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = clock();
+        let counter = AtomicU64::new(1);
+        let entropy: api::Entropy = Arc::new(move |bytes| {
+            for chunk in bytes.chunks_mut(8) {
+                let n = counter.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed).to_le_bytes();
+                chunk.copy_from_slice(&n[..chunk.len()]);
+            }
+        });
+        let mut config =
+            Config::new("n", folder.path().join("data"), folder.path().join("run"), clock.clone(), entropy);
+        config.log_dir = folder.path().join("log");
+        config.host_addresses = vec!["192.0.2.1".parse().unwrap()];
+        config.machine.cpus = 4;
+        config.machine.memory = 8 << 30;
+        config.machine.disk = 100 << 30;
+        config.machine.boot_id = "boot".into();
+        change(&mut config);
+        let nanos: runtime::fake::Clock = Arc::new(move || clock().as_nanosecond());
+        let fake = Arc::new(Fake::new(FakeConfig {
+            clock: nanos,
+            preloaded: vec!["toolbox:1".into()],
+            pull_time: Duration::from_secs(2),
+            start_time: Duration::from_millis(2),
+            fault: None,
+        }));
+        let mut node = Node {
+            api: SmallApi::default(),
+            engine: fake.clone(),
+            fake,
+            network: Arc::new(Imagined::new("10.1.0.0".parse().unwrap())),
+            config,
+            stop: None,
+            agent: None,
+            _folder: folder,
+        };
+        node.start_agent().await;
+        node
+    }
+
+    async fn start_agent(&mut self) {
+        let agent =
+            Agent::start(self.api.client(), self.engine.clone(), self.network.clone(), self.config.clone()).await;
+        let agent = agent.unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        self.stop = Some(stop);
+        self.agent = Some(tokio::spawn(agent.run(async {
+            let _ = stopped.await;
+        })));
+    }
+
+    async fn stop_agent(&mut self) {
+        drop(self.stop.take());
+        self.agent.take().unwrap().await.unwrap();
+    }
+
+    fn pod(&self, name: &str, spec: Value) {
+        let mut spec = spec;
+        spec["nodeName"] = json!("n");
+        self.api.put(
+            "pods",
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "ns", "generation": 1},
+                "spec": spec, "status": {"phase": "Pending", "qosClass": "BestEffort"}}),
+        );
+    }
+
+    async fn until(&self, name: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        let wait = async {
+            loop {
+                let changed = self.api.changed.notified();
+                tokio::pin!(changed);
+                changed.as_mut().enable();
+                if let Some(pod) = self.api.get("pods", "ns", name).filter(|p| holds(p)) {
+                    return pod;
+                }
+                changed.await;
+            }
+        };
+        match tokio::time::timeout(Duration::from_secs(3600), wait).await {
+            Ok(pod) => pod,
+            Err(_) => panic!("{name} never is {what}: {:#}", self.api.get("pods", "ns", name).unwrap_or_default()),
+        }
+    }
+
+    async fn phase(&self, name: &str, phase: &str) -> Value {
+        self.until(name, phase, |p| p["status"]["phase"] == phase).await
+    }
+
+    async fn gone(&self, name: &str) {
+        loop {
+            let changed = self.api.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.api.get("pods", "ns", name).is_none() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    async fn nothing_left(&self) {
+        assert!(self.engine.list().await.unwrap().is_empty());
+        assert!(self.network.list().await.unwrap().is_empty());
+    }
+
+    fn now(&self) -> jiff::Timestamp {
+        self.config.now()
+    }
+
+    /// Reasons of all events about a pod, in order of creation.
+    async fn reasons(&self, name: &str) -> Vec<String> {
+        // Events are written in the background.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let mut events: Vec<Value> =
+            self.api.all("events").into_iter().filter(|e| e["involvedObject"]["name"] == name).collect();
+        events.sort_by_key(|e| e["metadata"]["resourceVersion"].as_str().unwrap().parse::<u64>().unwrap());
+        events.iter().map(|e| e["reason"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+fn puppet(args: &[&str]) -> Value {
+    let mut command = vec!["puppet"];
+    command.extend(args);
+    json!({"name": "c", "image": "toolbox:1", "command": command})
+}
+
+fn one(policy: &str, args: &[&str]) -> Value {
+    json!({"restartPolicy": policy, "containers": [puppet(args)]})
+}
+
+#[tokio::test(start_paused = true)]
+async fn pod_runs_within_milliseconds_and_with_one_write() {
+    let node = Node::start().await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let posted = node.now();
+    node.pod("p", one("Always", &[]));
+    let pod = node.phase("p", "Running").await;
+    assert!(node.now().duration_since(posted) < jiff::SignedDuration::from_millis(10));
+    assert_eq!(pod["status"]["podIP"], "10.1.0.2");
+    assert_eq!(pod["status"]["containerStatuses"][0]["ready"], true);
+    let writes = node.api.writes().into_iter().filter(|w| w == "PATCH pods/p/status").count();
+    assert_eq!(writes, 1);
+    assert_eq!(node.reasons("p").await, ["Pulled", "Created", "Started"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn node_is_ready_with_its_first_write() {
+    let node = Node::start().await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let object = node.api.get("nodes", "", "n").unwrap();
+    let ready = object["status"]["conditions"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!((&ready["type"], &ready["status"]), (&json!("Ready"), &json!("True")));
+    assert_eq!(object["status"]["capacity"]["cpu"], "4");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let lease = node.api.get("leases", "kube-node-lease", "n").unwrap();
+    assert_eq!(lease["spec"]["holderIdentity"], "n");
+    // Nothing but the lease is written by an idle node.
+    let others: Vec<String> = node.api.writes().into_iter().filter(|w| !w.contains("leases")).collect();
+    assert!(others.iter().all(|w| w == "POST nodes" || w.contains("events")), "{others:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn deletion_gives_the_grace_and_removes_everything_before_the_object() {
+    let node = Node::start().await;
+    node.pod("p", one("Always", &["--ignore-term"]));
+    node.phase("p", "Running").await;
+    let asked = node.now();
+    node.api.delete_gracefully("ns", "p", 7, asked);
+    node.gone("p").await;
+    let took = node.now().duration_since(asked).as_secs_f64();
+    assert!((7.0..7.2).contains(&took), "{took}");
+    node.nothing_left().await;
+    let writes = node.api.writes();
+    let last: Vec<&String> = writes.iter().filter(|w| w.contains("pods/p")).collect();
+    assert_eq!(last.last().unwrap().as_str(), "DELETE pods/p");
+}
+
+#[tokio::test(start_paused = true)]
+async fn obedient_container_is_gone_at_once() {
+    let node = Node::start().await;
+    node.pod("p", one("Always", &[]));
+    node.phase("p", "Running").await;
+    let asked = node.now();
+    node.api.delete_gracefully("ns", "p", 30, asked);
+    node.gone("p").await;
+    assert!(node.now().duration_since(asked) < jiff::SignedDuration::from_millis(20));
+    let told = |p: &Value| {
+        let end = &p["status"]["containerStatuses"][0]["state"]["terminated"];
+        p["status"]["phase"] == "Failed" && end["exitCode"] == 143
+    };
+    assert!(node.api.saw("p", told));
+    node.nothing_left().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn crashing_container_backs_off_exactly() {
+    let node = Node::start().await;
+    node.pod("p", one("Always", &["--run", "1", "--exit", "3"]));
+    let begun = node.now();
+    let third = |p: &Value| p["status"]["containerStatuses"][0]["restartCount"] == 3;
+    node.until("p", "restarted thrice", third).await;
+    // Runs of one second each, then 0, 10 and 20 seconds.
+    let took = node.now().duration_since(begun).as_secs_f64();
+    assert!((33.0..33.2).contains(&took), "{took}");
+    let waits = |p: &Value| p["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == "CrashLoopBackOff";
+    let pod = node.until("p", "backing off", waits).await;
+    assert_eq!(pod["status"]["phase"], "Running");
+    assert!(node.reasons("p").await.contains(&"BackOff".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn finished_pod_keeps_its_status_and_loses_its_sandbox() {
+    let node = Node::start().await;
+    node.pod("p", one("Never", &["--run", "2", "--message", "bye"]));
+    let pod = node.phase("p", "Succeeded").await;
+    let end = &pod["status"]["containerStatuses"][0]["state"]["terminated"];
+    assert_eq!((&end["reason"], &end["message"]), (&json!("Completed"), &json!("bye")));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(node.network.list().await.unwrap().is_empty());
+    assert_eq!(node.engine.list().await.unwrap().len(), 1);
+    node.api.delete_gracefully("ns", "p", 0, node.now());
+    node.gone("p").await;
+    node.nothing_left().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn init_containers_and_sidecars_come_first() {
+    let node = Node::start().await;
+    let step = |name: &str, args: &[&str], sidecar: bool| {
+        let mut c = puppet(args);
+        c["name"] = json!(name);
+        if sidecar {
+            c["restartPolicy"] = json!("Always");
+        }
+        c
+    };
+    node.pod(
+        "p",
+        json!({"restartPolicy": "Never",
+            "initContainers": [step("i", &["--run", "3"], false), step("s", &[], true)],
+            "containers": [step("c", &["--run", "5"], false)]}),
+    );
+    let begun = node.now();
+    node.phase("p", "Running").await;
+    assert!(node.now().duration_since(begun).as_secs() >= 3);
+    node.phase("p", "Succeeded").await;
+    let pod = node.until("p", "ended", |p| !p["status"]["initContainerStatuses"][1]["state"]["terminated"].is_null());
+    assert_eq!(pod.await["status"]["phase"], "Succeeded");
+}
+
+#[tokio::test(start_paused = true)]
+async fn restarted_agent_adopts_what_runs_and_ends_what_nobody_wants() {
+    let mut node = Node::start().await;
+    node.pod("p", one("Always", &[]));
+    node.pod("q", one("Always", &[]));
+    let before = node.phase("p", "Running").await;
+    node.phase("q", "Running").await;
+    node.stop_agent().await;
+    node.api.delete("pods", "ns", "q");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(node.engine.list().await.unwrap().len(), 2);
+    node.start_agent().await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(node.engine.list().await.unwrap().len(), 1);
+    let after = node.phase("p", "Running").await;
+    assert_eq!(before["status"], after["status"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn exit_that_nobody_saw_is_reported_after_a_restart() {
+    let mut node = Node::start().await;
+    node.pod("p", one("Never", &["--run", "10", "--exit", "4"]));
+    node.phase("p", "Running").await;
+    node.stop_agent().await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    node.start_agent().await;
+    let pod = node.phase("p", "Failed").await;
+    assert_eq!(pod["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"], 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rebooted_machine_runs_the_pod_in_a_new_sandbox() {
+    let node = Node::start().await;
+    node.pod("p", one("Always", &[]));
+    node.phase("p", "Running").await;
+    node.fake.reboot();
+    let again = |p: &Value| {
+        let c = &p["status"]["containerStatuses"][0];
+        c["restartCount"] == 1 && c["state"]["running"].is_object()
+    };
+    let pod = node.until("p", "running again", again).await;
+    let last = &pod["status"]["containerStatuses"][0]["lastState"]["terminated"];
+    assert_eq!((&last["reason"], &last["exitCode"]), (&json!("Unknown"), &json!(255)));
+    assert!(node.reasons("p").await.contains(&"SandboxChanged".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn image_that_cannot_be_pulled_backs_off() {
+    let node = Node::start().await;
+    let mut c = puppet(&[]);
+    c["image"] = json!("absent.invalid/x:1");
+    node.pod("p", json!({"containers": [c]}));
+    let reason =
+        |r: &'static str| move |p: &Value| p["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == r;
+    let pod = node.until("p", "backing off", reason("ImagePullBackOff")).await;
+    assert!(node.api.saw("p", reason("ErrImagePull")));
+    let message = pod["status"]["containerStatuses"][0]["state"]["waiting"]["message"].as_str().unwrap().to_owned();
+    assert!(message.starts_with("Back-off pulling image \"absent.invalid/x:1\": ErrImagePull: "), "{message}");
+    assert_eq!(pod["status"]["phase"], "Pending");
+    // A deletion does not wait for any of it.
+    let asked = node.now();
+    node.api.delete_gracefully("ns", "p", 30, asked);
+    node.gone("p").await;
+    assert!(node.now().duration_since(asked) < jiff::SignedDuration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn server_that_is_down_stops_no_pod() {
+    let node = Node::start().await;
+    node.pod("p", one("Always", &["--run", "30", "--exit", "1"]));
+    node.phase("p", "Running").await;
+    node.api.set_down(true);
+    tokio::time::sleep(Duration::from_secs(45)).await;
+    let list = node.engine.list().await.unwrap();
+    assert_eq!(list[0].containers.len(), 2);
+    node.api.set_down(false);
+    node.until("p", "restarted", |p| p["status"]["containerStatuses"][0]["restartCount"] == 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn static_pod_runs_without_the_server_and_has_a_mirror_with_it() {
+    let manifests = tempfile::tempdir().unwrap();
+    let text = "apiVersion: v1\nkind: Pod\nmetadata: {name: web, namespace: ns}\nspec: {containers: [{name: c, image: 'toolbox:1', command: [puppet]}]}\n";
+    std::fs::write(manifests.path().join("web.yaml"), text).unwrap();
+    let folder = manifests.path().to_owned();
+    let node = Node::with(move |config| config.manifest_dir = Some(folder)).await;
+    let mirror = node.phase("web-n", "Running").await;
+    assert_ne!(mirror["metadata"]["annotations"]["kubernetes.io/config.mirror"], Value::Null);
+    // Deleting the mirror ends nothing: it comes back.
+    node.api.delete("pods", "ns", "web-n");
+    let back = node.phase("web-n", "Running").await;
+    assert_ne!(back["metadata"]["uid"], mirror["metadata"]["uid"]);
+    assert_eq!(node.engine.list().await.unwrap()[0].containers.len(), 1);
+}

@@ -1,0 +1,94 @@
+//! What a node agent is told at its start. Nothing here is found out; `machine` does that.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use api::{Clock, Entropy};
+use jiff::SignedDuration;
+
+use crate::machine::Machine;
+
+/// The settings of one node agent.
+#[derive(Clone)]
+pub struct Config {
+    pub node_name: String,
+    /// Survives reboots: `pods/`, `seccomp/`.
+    pub data_dir: PathBuf,
+    /// Gone after a reboot.
+    pub run_dir: PathBuf,
+    /// `/var/log`: `pods/` and `containers/` below it.
+    pub log_dir: PathBuf,
+    /// Static pods; None: there are none.
+    pub manifest_dir: Option<PathBuf>,
+    pub clock: Clock,
+    pub entropy: Entropy,
+    pub machine: Machine,
+    /// In order of preference; the first of each family is the node's.
+    pub host_addresses: Vec<IpAddr>,
+    pub max_pods: u32,
+    pub allow_privileged: bool,
+    pub cluster_domain: String,
+    pub cluster_dns: Vec<IpAddr>,
+    /// The node's own API, as the Node object announces it.
+    pub port: u16,
+    /// Parent of all pod cgroups.
+    pub cgroup_root: String,
+    /// Kept back from pods: `cpu`, `memory`, `ephemeral-storage`.
+    pub reserved: BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
+    /// Taints as the API writes them.
+    pub taints: Vec<serde_json::Value>,
+    /// Unsafe sysctls that pods may set; `kernel.msg*` means all that begin so.
+    pub sysctls_allowed: Vec<String>,
+    /// Processes per pod; 0: not limited.
+    pub pids_max: i64,
+    pub log_size_max: u64,
+    pub log_files_max: u32,
+    /// Cap of the restart back-off.
+    pub backoff_max: SignedDuration,
+    pub pod_cidr: String,
+}
+
+impl Config {
+    /// Upstream's defaults for everything but names, folders and seams.
+    pub fn new(node_name: &str, data_dir: PathBuf, run_dir: PathBuf, clock: Clock, entropy: Entropy) -> Config {
+        Config {
+            node_name: node_name.into(),
+            log_dir: "/var/log".into(),
+            data_dir,
+            run_dir,
+            manifest_dir: None,
+            clock,
+            entropy,
+            machine: Machine::default(),
+            host_addresses: Vec::new(),
+            max_pods: 110,
+            allow_privileged: true,
+            cluster_domain: "cluster.local".into(),
+            cluster_dns: Vec::new(),
+            port: 10250,
+            cgroup_root: "kubepods".into(),
+            reserved: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            taints: Vec::new(),
+            sysctls_allowed: Vec::new(),
+            pids_max: 0,
+            log_size_max: 10 << 20,
+            log_files_max: 5,
+            backoff_max: SignedDuration::from_secs(300),
+            pod_cidr: String::new(),
+        }
+    }
+
+    pub fn now(&self) -> jiff::Timestamp {
+        (self.clock)()
+    }
+
+    /// 64 hexadecimal digits.
+    pub fn new_id(&self) -> String {
+        let mut bytes = [0u8; 32];
+        (self.entropy)(&mut bytes);
+        bytes.iter().map(|b| format!("{b:02x}")).collect()
+    }
+}

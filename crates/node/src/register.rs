@@ -1,0 +1,225 @@
+//! The Node object: made, kept true, and its lease renewed.
+//!
+//! One POST carries the whole status where the server keeps it, so a node is Ready with its first
+//! write. Later the status is written when it changes, and every five minutes. Upstream:
+//! kubelet_node_status.go, nodestatus/setters.go, component-helpers lease.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::view::api::core::v1 as core;
+use api::{Kind, Object, Reason};
+use client::leases::{LeaseConfig, renew};
+use client::recorder::Type;
+use client::{Cache, ObjectReference, PatchKind, Scope};
+use serde_json::{Value, json};
+
+use crate::admit::Offer;
+use crate::config::Config;
+use crate::shared::Shared;
+
+/// What a node has and offers, as quantities.
+mod resources;
+/// The status as a tree.
+mod status;
+
+pub use resources::first_offer;
+
+const HEARTBEAT: Duration = Duration::from_secs(300);
+const RETRY_MIN: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(7);
+const LEASE: Duration = Duration::from_secs(40);
+const LEASE_PERIOD: Duration = Duration::from_secs(10);
+const NOT_READY: &str = "node.kubernetes.io/not-ready";
+
+/// Registers the node and keeps its object true, for ever.
+pub async fn keep(shared: Arc<Shared>) {
+    let kind = api::kind::by_kind("v1", "Node").expect("the kind table has Node");
+    event(&shared, Type::Normal, "Starting", "Starting kubelet.");
+    let mut node = register(&shared, kind).await;
+    say_ready(&shared);
+    tokio::spawn(keep_lease(shared.clone(), node.meta().uid.clone()));
+    let name = shared.config.node_name.clone();
+    let scope = Scope { field_selector: format!("metadata.name={name}"), ..Scope::default() };
+    let cache = Cache::start(shared.client.clone(), kind, scope);
+    let mut changes = cache.subscribe();
+    let mut due = tokio::time::Instant::now() + HEARTBEAT;
+    loop {
+        offer(&shared, &node);
+        let heartbeat = tokio::select! {
+            change = changes.next() => {
+                match change.map(|c| c.new) {
+                    Some(Some(newer)) => node = newer,
+                    // Somebody deleted it; a node that lives comes back.
+                    Some(None) if cache.is_synced() => node = register(&shared, kind).await,
+                    _ => {}
+                }
+                false
+            }
+            () = shared.images_changed.notified() => false,
+            () = tokio::time::sleep_until(due) => true,
+        };
+        match refresh(&shared, kind, &node, heartbeat).await {
+            Ok(Some(written)) => {
+                node = written;
+                due = tokio::time::Instant::now() + HEARTBEAT;
+            }
+            Ok(None) => {}
+            Err(why) => {
+                tracing::warn!("the node's status is not taken: {why}");
+                due = tokio::time::Instant::now() + RETRY_MAX;
+            }
+        }
+    }
+}
+
+/// Until the server has the Node object; says so if the machine was rebooted since it had it last.
+async fn register(shared: &Arc<Shared>, kind: &'static Kind) -> Object {
+    let mut pause = RETRY_MIN;
+    loop {
+        match try_register(shared, kind).await {
+            Ok(node) => return node,
+            Err(why) => {
+                tracing::debug!("the node is not registered yet: {why}");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(RETRY_MAX);
+            }
+        }
+    }
+}
+
+async fn try_register(shared: &Arc<Shared>, kind: &'static Kind) -> Result<Object, api::Status> {
+    let config = &shared.config;
+    let status = status::status(shared, None).await;
+    let body = json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": {
+            "name": config.node_name,
+            "labels": labels(config),
+            "annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
+        },
+        "spec": spec(config),
+        "status": status,
+    });
+    let node = match shared.client.create(kind, "", &body).await {
+        Ok(node) => node,
+        Err(status) if status.reason == Reason::AlreadyExists => adopt(shared, kind).await?,
+        Err(status) => return Err(status),
+    };
+    // The status goes through its own door where the first write did not take it.
+    Ok(refresh(shared, kind, &node, false).await?.unwrap_or(node))
+}
+
+/// The object of an earlier run: its labels are brought up to date, its boot id compared.
+async fn adopt(shared: &Arc<Shared>, kind: &'static Kind) -> Result<Object, api::Status> {
+    let config = &shared.config;
+    let node = shared.client.get(kind, "", &config.node_name).await?;
+    let view = node.view::<core::Node>().unwrap_or_default();
+    let before = view.status.and_then(|s| s.node_info).map(|i| i.boot_id).unwrap_or_default();
+    if !before.is_empty() && before != config.machine.boot_id {
+        let (name, id) = (&config.node_name, &config.machine.boot_id);
+        let message = format!("Node {name} has been rebooted, boot id: {id}");
+        event(shared, Type::Warning, "Rebooted", &message);
+    }
+    let wanted = labels(config);
+    let has = |(key, value): (&String, &Value)| node.meta().labels.get(key).map(String::as_str) == value.as_str();
+    if wanted.as_object().into_iter().flatten().all(has) {
+        return Ok(node);
+    }
+    let patch = json!({"metadata": {"labels": wanted}});
+    shared.client.patch(kind, "", &config.node_name, "", PatchKind::Merge, &patch).await
+}
+
+/// Writes the status if it differs, or as a heartbeat; takes the not-ready taint off a ready node.
+async fn refresh(
+    shared: &Arc<Shared>,
+    kind: &'static Kind,
+    node: &Object,
+    heartbeat: bool,
+) -> Result<Option<Object>, api::Status> {
+    let name = &shared.config.node_name;
+    let tree = node.value();
+    let mut written = None;
+    let taints: Vec<Value> = tree["spec"]["taints"].as_array().cloned().unwrap_or_default();
+    if taints.iter().any(|t| t["key"] == NOT_READY && t["effect"] == "NoSchedule") {
+        let kept: Vec<Value> = taints.into_iter().filter(|t| t["key"] != NOT_READY).collect();
+        let patch = json!({"metadata": {"resourceVersion": node.meta().resource_version},
+            "spec": {"taints": if kept.is_empty() { Value::Null } else { json!(kept) }}});
+        written = Some(shared.client.patch(kind, "", name, "", PatchKind::Merge, &patch).await?);
+    }
+    let wanted = status::status(shared, Some(&tree["status"])).await;
+    if !heartbeat && status::is_same(&tree["status"], &wanted) {
+        return Ok(written);
+    }
+    let patch = json!({"status": wanted});
+    shared.client.patch(kind, "", name, "status", PatchKind::Strategic, &patch).await.map(Some)
+}
+
+fn labels(config: &Config) -> Value {
+    let mut labels = json!({
+        "kubernetes.io/hostname": config.node_name,
+        "kubernetes.io/os": "linux",
+        "kubernetes.io/arch": config.machine.architecture,
+        "beta.kubernetes.io/os": "linux",
+        "beta.kubernetes.io/arch": config.machine.architecture,
+    });
+    for (key, value) in &config.labels {
+        labels[key] = json!(value);
+    }
+    labels
+}
+
+fn spec(config: &Config) -> Value {
+    let mut spec = json!({});
+    if !config.taints.is_empty() {
+        spec["taints"] = json!(config.taints);
+    }
+    if !config.pod_cidr.is_empty() {
+        spec["podCIDR"] = json!(config.pod_cidr);
+        spec["podCIDRs"] = json!([config.pod_cidr]);
+    }
+    spec
+}
+
+/// What the checks of admission know of this node from now on.
+fn offer(shared: &Shared, node: &Object) {
+    let taints = node.view::<core::Node>().ok().and_then(|n| n.spec?.taints).unwrap_or_default();
+    let labels = node.meta().labels.clone();
+    shared.set_offer(Offer { labels, taints, ..first_offer(&shared.config) });
+}
+
+async fn keep_lease(shared: Arc<Shared>, uid: String) {
+    let name = shared.config.node_name.clone();
+    let config = LeaseConfig {
+        namespace: "kube-node-lease".into(),
+        name: name.clone(),
+        holder: name.clone(),
+        duration: LEASE,
+        period: LEASE_PERIOD,
+        owners: vec![json!({"apiVersion": "v1", "kind": "Node", "name": name, "uid": uid})],
+    };
+    renew(&shared.client, &shared.config.clock, &config).await
+}
+
+fn say_ready(shared: &Shared) {
+    let name = &shared.config.node_name;
+    for reason in ["NodeHasSufficientMemory", "NodeHasNoDiskPressure", "NodeHasSufficientPID"] {
+        event(shared, Type::Normal, reason, &format!("Node {name} status is now: {reason}"));
+    }
+    let message = "Updated Node Allocatable limit across pods";
+    event(shared, Type::Normal, "NodeAllocatableEnforced", message);
+    event(shared, Type::Normal, "NodeReady", &format!("Node {name} status is now: NodeReady"));
+}
+
+/// Events of a node carry its name as UID, as a kubelet's do.
+fn event(shared: &Shared, class: Type, reason: &str, message: &str) {
+    let name = shared.config.node_name.clone();
+    let regarding = ObjectReference {
+        api_version: "v1".into(),
+        kind: "Node".into(),
+        uid: name.clone(),
+        name,
+        ..ObjectReference::default()
+    };
+    shared.recorder.event(regarding, "", class, reason, message);
+}

@@ -1,0 +1,63 @@
+//! What a node has, and what of it pods may have: capacity, less what is reserved and kept free.
+
+use std::collections::BTreeMap;
+
+use crate::admit::Offer;
+use crate::config::Config;
+use crate::pod::quantity_milli;
+
+/// Hard eviction thresholds that are kept free: 100Mi of memory, a tenth of the disk.
+const MEMORY_FREE: i64 = 100 << 20;
+const DISK_FREE_PART: i64 = 10;
+
+/// Capacity by resource, in thousandths.
+pub fn capacity(config: &Config) -> BTreeMap<String, i64> {
+    let m = &config.machine;
+    let mut all = BTreeMap::from([
+        ("cpu".to_owned(), i64::from(m.cpus) * 1000),
+        ("memory".to_owned(), m.memory.saturating_mul(1000)),
+        ("ephemeral-storage".to_owned(), m.disk.saturating_mul(1000)),
+        ("pods".to_owned(), i64::from(config.max_pods) * 1000),
+    ]);
+    for (size, bytes) in &m.hugepages {
+        all.insert(format!("hugepages-{size}"), bytes.saturating_mul(1000));
+    }
+    all
+}
+
+/// What pods may have, in thousandths.
+pub fn allocatable(config: &Config) -> BTreeMap<String, i64> {
+    let mut all = capacity(config);
+    let hugepages: i64 = config.machine.hugepages.values().sum();
+    for (resource, amount) in &mut all {
+        let reserved = config.reserved.get(resource).map_or(0, |q| quantity_milli(q));
+        let free = match resource.as_str() {
+            "memory" => MEMORY_FREE.saturating_add(hugepages).saturating_mul(1000),
+            "ephemeral-storage" => *amount / DISK_FREE_PART,
+            _ => 0,
+        };
+        *amount = (*amount - reserved - free).max(0);
+    }
+    all
+}
+
+/// As the API writes it: CPU in cores or thousandths, memory in Ki, the rest in units.
+pub fn printed(resource: &str, milli: i64) -> String {
+    match resource {
+        "cpu" if milli % 1000 != 0 => format!("{milli}m"),
+        "memory" => format!("{}Ki", milli / 1000 / 1024),
+        _ => (milli / 1000).to_string(),
+    }
+}
+
+/// What admission knows before the server has said anything.
+pub fn first_offer(config: &Config) -> Offer {
+    let mut labels = config.labels.clone();
+    labels.insert("kubernetes.io/hostname".into(), config.node_name.clone());
+    labels.insert("kubernetes.io/os".into(), "linux".into());
+    labels.insert("kubernetes.io/arch".into(), config.machine.architecture.clone());
+    let taints = config.taints.iter().filter_map(|t| serde_json::from_value(t.clone()).ok()).collect();
+    let mut allocatable = allocatable(config);
+    allocatable.remove("pods");
+    Offer { node_name: config.node_name.clone(), labels, taints, allocatable, max_pods: config.max_pods }
+}

@@ -1,0 +1,74 @@
+//! What all actors of a node share: its settings, its engines, its ledger, its voice.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use api::Kind;
+use client::{Client, Recorder};
+use jiff::SignedDuration;
+use runtime::Engine;
+
+use crate::admit::{Ledger, Offer};
+use crate::config::Config;
+use crate::downward;
+use crate::look::Looker;
+use crate::network::Network;
+use crate::plan::Facts;
+use crate::sources::Sources;
+use crate::spec::Settings;
+use crate::volumes::Volumes;
+
+pub struct Shared {
+    pub config: Config,
+    /// What specs depend on.
+    pub settings: Settings,
+    /// What plan and report depend on.
+    pub facts: Facts,
+    pub client: Client,
+    pub pods: &'static Kind,
+    pub engine: Arc<dyn Engine>,
+    pub network: Arc<dyn Network>,
+    pub sources: Arc<dyn Sources>,
+    pub volumes: Volumes,
+    pub looker: Looker,
+    pub recorder: Recorder,
+    pub(crate) ledger: Mutex<Ledger>,
+    pub(crate) offer: Mutex<Arc<Offer>>,
+    /// Rung when the node's images may have changed.
+    pub images_changed: tokio::sync::Notify,
+}
+
+impl Shared {
+    pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the node offers now.
+    pub fn offer(&self) -> Arc<Offer> {
+        self.offer.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn set_offer(&self, offer: Offer) {
+        *self.offer.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(offer);
+    }
+
+    /// A random part of a period.
+    pub fn fraction_of(&self, period: SignedDuration) -> SignedDuration {
+        let mut random = [0u8; 4];
+        (self.config.entropy)(&mut random);
+        let part = i128::from(u32::from_le_bytes(random));
+        let nanos = period.as_nanos() * part / i128::from(u32::MAX);
+        SignedDuration::from_nanos(i64::try_from(nanos).unwrap_or(0))
+    }
+
+    /// What the downward API may tell a pod with these addresses.
+    pub fn downward(&self, pod_ips: Vec<String>) -> downward::Facts {
+        let offer = self.offer();
+        let quantity = |(name, milli): (&String, &i64)| (name.clone(), format!("{milli}m"));
+        downward::Facts {
+            node_name: self.config.node_name.clone(),
+            host_ips: self.facts.host_ips.clone(),
+            pod_ips,
+            allocatable: offer.allocatable.iter().map(quantity).collect(),
+        }
+    }
+}

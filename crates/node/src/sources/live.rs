@@ -1,0 +1,176 @@
+//! Sources from the API: objects that pods name are watched as long as a pod here names them.
+//!
+//! A watched object is read from its cache; everything else is asked for. Tokens are kept until four
+//! fifths of their life are over. A change of a watched object rings its pods.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use api::view::api::core::v1::{ConfigMap, Secret, Service};
+use api::{Clock, Kind, Object, Reason};
+use client::{Cache, Client, Scope};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use crate::actor::Inbox;
+use crate::sources::{Boxed, Sources, Token, TokenRequest};
+
+/// A node that cannot list services yet lets its pods wait this long for them.
+const SERVICES_WAIT: Duration = Duration::from_secs(5);
+
+/// `true`: a ConfigMap, else a Secret; namespace; name.
+type Named = (bool, String, String);
+
+pub struct Live {
+    client: Client,
+    clock: Clock,
+    config_maps: &'static Kind,
+    secrets: &'static Kind,
+    accounts: &'static Kind,
+    services: Arc<Cache>,
+    watched: Mutex<BTreeMap<Named, Watched>>,
+    tokens: Mutex<BTreeMap<TokenRequest, (Token, i64)>>,
+}
+
+struct Watched {
+    cache: Arc<Cache>,
+    /// Pods that name it, by UID, and where to ring.
+    pods: Arc<Mutex<BTreeMap<String, Arc<Inbox>>>>,
+}
+
+impl Live {
+    pub fn new(client: Client, clock: Clock) -> Live {
+        let row = |kind: &str| api::kind::by_kind("v1", kind).expect("the kind table has the core kinds");
+        Live {
+            services: Cache::start(client.clone(), row("Service"), Scope::default()),
+            config_maps: row("ConfigMap"),
+            secrets: row("Secret"),
+            accounts: row("ServiceAccount"),
+            client,
+            clock,
+            watched: Mutex::default(),
+            tokens: Mutex::default(),
+        }
+    }
+
+    /// Watches what a pod names, and no longer what nobody names.
+    pub fn follow(&self, uid: &str, namespace: &str, named: &[(bool, String)], inbox: &Arc<Inbox>) {
+        let mut watched = lock(&self.watched);
+        for (is_map, name) in named {
+            let key = (*is_map, namespace.to_owned(), name.clone());
+            let entry = watched.entry(key).or_insert_with(|| self.watch(*is_map, namespace, name));
+            lock(&entry.pods).insert(uid.to_owned(), inbox.clone());
+        }
+    }
+
+    /// A pod is gone: what only it named is no longer watched.
+    pub fn leave(&self, uid: &str) {
+        lock(&self.watched).retain(|_, entry| {
+            let mut pods = lock(&entry.pods);
+            pods.remove(uid);
+            !pods.is_empty()
+        });
+        lock(&self.tokens).retain(|request, _| request.pod_uid != uid);
+    }
+
+    fn watch(&self, is_map: bool, namespace: &str, name: &str) -> Watched {
+        let kind = if is_map { self.config_maps } else { self.secrets };
+        let field_selector = format!("metadata.name={name}");
+        let scope = Scope { namespace: namespace.into(), field_selector, ..Scope::default() };
+        let cache = Cache::start(self.client.clone(), kind, scope);
+        let pods: Arc<Mutex<BTreeMap<String, Arc<Inbox>>>> = Arc::default();
+        let mut changes = cache.subscribe();
+        let ring = pods.clone();
+        tokio::spawn(async move {
+            // Ends with the cache.
+            while changes.next().await.is_some() {
+                for inbox in lock(&ring).values() {
+                    inbox.refresh();
+                }
+            }
+        });
+        Watched { cache, pods }
+    }
+
+    async fn object(&self, is_map: bool, namespace: &str, name: &str) -> Result<Option<Object>, String> {
+        let key = (is_map, namespace.to_owned(), name.to_owned());
+        let cached = lock(&self.watched).get(&key).map(|w| w.cache.clone());
+        if let Some(object) = cached.filter(|c| c.is_synced()).and_then(|c| c.get(namespace, name)) {
+            return Ok(Some(object));
+        }
+        let kind = if is_map { self.config_maps } else { self.secrets };
+        match self.client.get(kind, namespace, name).await {
+            Ok(object) => Ok(Some(object)),
+            Err(status) if status.reason == Reason::NotFound => Ok(None),
+            Err(status) => Err(status.message),
+        }
+    }
+
+    async fn fresh_token(&self, request: &TokenRequest) -> Result<Token, String> {
+        let now = (self.clock)().as_second();
+        if let Some((token, due)) = lock(&self.tokens).get(request)
+            && now < *due
+        {
+            return Ok(token.clone());
+        }
+        let audiences: BTreeSet<&str> = [request.audience.as_str()].into_iter().filter(|a| !a.is_empty()).collect();
+        let body = json!({
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+            "spec": {
+                "audiences": audiences,
+                "expirationSeconds": request.seconds,
+                "boundObjectRef":
+                    {"apiVersion": "v1", "kind": "Pod", "name": request.pod_name, "uid": request.pod_uid},
+            },
+        });
+        let (namespace, account) = (&request.namespace, &request.service_account);
+        let answer = self.client.create_sub(self.accounts, namespace, account, "token", &body).await;
+        let answer = answer.map_err(|status| status.message)?.value();
+        let status = &answer["status"];
+        let expires = status["expirationTimestamp"].as_str().and_then(|t| t.parse::<jiff::Timestamp>().ok());
+        let (Some(token), Some(expires)) = (status["token"].as_str(), expires) else {
+            return Err("the server's answer has no token".into());
+        };
+        let token = Token { token: token.to_owned(), expires: expires.as_second() };
+        // Four fifths of its life, at most a day (kubelet token manager).
+        let due = now + ((token.expires - now) * 4 / 5).min(86_400);
+        lock(&self.tokens).insert(request.clone(), (token.clone(), due));
+        Ok(token)
+    }
+
+    async fn services_of(&self, namespace: &str) -> Result<Vec<Service>, String> {
+        if !self.services.is_synced() && tokio::time::timeout(SERVICES_WAIT, self.services.synced()).await.is_err() {
+            // A static pod may be what the server itself needs.
+            tracing::warn!("services are not known yet; a container starts without their variables");
+        }
+        let own = self.services.list().into_iter().filter(|o| o.meta().namespace == namespace);
+        own.map(|o| o.view::<Service>().map_err(|e| e.to_string())).collect()
+    }
+}
+
+impl Sources for Live {
+    fn config_map<'a>(&'a self, namespace: &'a str, name: &'a str) -> Boxed<'a, Result<Option<ConfigMap>, String>> {
+        Box::pin(async move { decoded(self.object(true, namespace, name).await?) })
+    }
+
+    fn secret<'a>(&'a self, namespace: &'a str, name: &'a str) -> Boxed<'a, Result<Option<Secret>, String>> {
+        Box::pin(async move { decoded(self.object(false, namespace, name).await?) })
+    }
+
+    fn token<'a>(&'a self, request: &'a TokenRequest) -> Boxed<'a, Result<Token, String>> {
+        Box::pin(self.fresh_token(request))
+    }
+
+    fn services<'a>(&'a self, namespace: &'a str) -> Boxed<'a, Result<Vec<Service>, String>> {
+        Box::pin(self.services_of(namespace))
+    }
+}
+
+fn decoded<T: DeserializeOwned>(object: Option<Object>) -> Result<Option<T>, String> {
+    object.map(|o| o.view().map_err(|e| e.to_string())).transpose()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

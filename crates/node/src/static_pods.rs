@@ -1,0 +1,224 @@
+//! Static pods: manifests of a folder, followed by inotify; and their mirrors at the server.
+//!
+//! One bad file does not stop the others. A pod's UID is a hash of node, file and content, so that a
+//! changed file is another pod. Upstream: kubelet/config/{file,common}.go, pod/mirror_client.go.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use api::decode::{FieldValidation, decode};
+use api::{Object, Reason};
+use client::DeleteOptions;
+use rustix::fs::inotify;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::io::unix::AsyncFd;
+
+use crate::pod::{CONFIG_HASH, CONFIG_MIRROR, CONFIG_SOURCE};
+use crate::shared::Shared;
+
+const SCHEMA: &str = "io.k8s.api.core.v1.Pod";
+
+/// One pod of a manifest.
+#[derive(Clone, Debug)]
+pub struct StaticPod {
+    pub uid: String,
+    pub object: Object,
+}
+
+impl StaticPod {
+    /// Namespace and name.
+    pub fn key(&self) -> (String, String) {
+        (self.object.meta().namespace.clone(), self.object.meta().name.clone())
+    }
+}
+
+/// A folder of manifests and its changes.
+pub struct Manifests {
+    folder: PathBuf,
+    node: String,
+    notices: Option<AsyncFd<OwnedFd>>,
+    /// The first answer is what is there.
+    first: bool,
+}
+
+impl Manifests {
+    /// Begins to follow a folder; one that does not exist is made.
+    pub fn watch(folder: &Path, node: &str) -> Manifests {
+        let notices = follow(folder);
+        if let Err(why) = &notices {
+            tracing::error!("{} is read once and not followed: {why}", folder.display());
+        }
+        Manifests { folder: folder.to_owned(), node: node.to_owned(), notices: notices.ok(), first: true }
+    }
+
+    /// All static pods, after each change; the first time at once.
+    pub async fn next(&mut self) -> Option<Vec<StaticPod>> {
+        if !std::mem::take(&mut self.first) {
+            match &self.notices {
+                Some(notices) => {
+                    let mut ready = notices.readable().await.ok()?;
+                    // What exactly changed does not matter: the folder is read anew.
+                    let mut events = [0u8; 4096];
+                    while rustix::io::read(notices.get_ref(), &mut events).is_ok_and(|n| n > 0) {}
+                    ready.clear_ready();
+                }
+                None => std::future::pending().await,
+            }
+        }
+        Some(read_all(&self.folder, &self.node))
+    }
+}
+
+fn follow(folder: &Path) -> std::io::Result<AsyncFd<OwnedFd>> {
+    fs::create_dir_all(folder)?;
+    let fd = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC)?;
+    let flags = inotify::WatchFlags::CLOSE_WRITE
+        | inotify::WatchFlags::MOVED_TO
+        | inotify::WatchFlags::MOVED_FROM
+        | inotify::WatchFlags::DELETE;
+    inotify::add_watch(&fd, folder, flags)?;
+    // The successor is unsafe for types that may lie about their descriptor; an OwnedFd does not.
+    #[allow(deprecated)]
+    AsyncFd::new(fd)
+}
+
+/// Every readable manifest of a folder; the others are logged. Names beginning with a dot are not read.
+pub fn read_all(folder: &Path, node: &str) -> Vec<StaticPod> {
+    let mut found: BTreeMap<(String, String), StaticPod> = BTreeMap::new();
+    let mut files: Vec<PathBuf> = fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path()).collect();
+    files.sort();
+    for path in files {
+        let hidden = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
+        if hidden || !path.is_file() {
+            continue;
+        }
+        let read = fs::read_to_string(&path).map_err(|e| e.to_string());
+        match read.and_then(|text| parse(&text, &path, node)) {
+            Ok(pod) if found.contains_key(&pod.key()) => {
+                tracing::error!("{}: another manifest has a pod of this name", path.display());
+            }
+            Ok(pod) => {
+                found.insert(pod.key(), pod);
+            }
+            Err(why) => tracing::error!("{} is not a pod's manifest: {why}", path.display()),
+        }
+    }
+    found.into_values().collect()
+}
+
+/// A manifest as a pod of this node, in YAML or JSON.
+fn parse(text: &str, path: &Path, node: &str) -> Result<StaticPod, String> {
+    let decoded = decode(text.as_bytes(), "application/yaml", SCHEMA, FieldValidation::Strict);
+    let mut pod = decoded.map_err(|status| status.message)?.value;
+    if pod["kind"] != "Pod" || pod["apiVersion"] != "v1" {
+        return Err("only v1 Pods can be static".into());
+    }
+    let name = pod["metadata"]["name"].as_str().filter(|n| !n.is_empty()).ok_or("metadata.name: Required value")?;
+    let name = format!("{name}-{}", node.to_lowercase());
+    refuse_references(&pod["spec"])?;
+    let uid = match pod["metadata"]["uid"].as_str() {
+        Some(uid) if !uid.is_empty() => uid.to_owned(),
+        _ => hash(&[node, &path.to_string_lossy(), text]),
+    };
+    let content = hash(&[text]);
+    let meta = &mut pod["metadata"];
+    meta["name"] = json!(name);
+    meta["uid"] = json!(uid);
+    if meta["namespace"].as_str().is_none_or(str::is_empty) {
+        meta["namespace"] = json!("default");
+    }
+    meta["annotations"][CONFIG_SOURCE] = json!("file");
+    meta["annotations"][CONFIG_HASH] = json!(if uid.len() == 32 { uid.clone() } else { content });
+    let spec = &mut pod["spec"];
+    spec["nodeName"] = json!(node);
+    let mut tolerations = spec["tolerations"].as_array().cloned().unwrap_or_default();
+    tolerations.push(json!({"operator": "Exists", "effect": "NoExecute"}));
+    spec["tolerations"] = Value::Array(tolerations);
+    api::schema::default(SCHEMA, &mut pod);
+    if let Some(row) = api::kind::by_kind("v1", "Pod") {
+        (row.hooks.default)(&mut pod);
+    }
+    pod["status"] = json!({"phase": "Pending"});
+    let object = Object::from_value(&pod).map_err(|e| e.to_string())?;
+    object.view::<api::view::api::core::v1::Pod>().map_err(|e| e.to_string())?;
+    Ok(StaticPod { uid, object })
+}
+
+/// Static pods may not need the API: no accounts, Secrets or ConfigMaps.
+fn refuse_references(spec: &Value) -> Result<(), String> {
+    if spec["serviceAccountName"].as_str().is_some_and(|a| !a.is_empty()) {
+        return Err("can not use spec.serviceAccountName".into());
+    }
+    for volume in spec["volumes"].as_array().into_iter().flatten() {
+        for kind in ["configMap", "secret", "projected", "persistentVolumeClaim"] {
+            if !volume[kind].is_null() {
+                return Err(format!("a static pod may not have volumes of {kind}"));
+            }
+        }
+    }
+    let containers =
+        ["containers", "initContainers"].into_iter().flat_map(|l| spec[l].as_array().into_iter().flatten());
+    for c in containers {
+        let from = c["envFrom"].as_array().is_some_and(|f| !f.is_empty());
+        let key = |e: &Value| !e["valueFrom"]["configMapKeyRef"].is_null() || !e["valueFrom"]["secretKeyRef"].is_null();
+        if from || c["env"].as_array().into_iter().flatten().any(key) {
+            return Err("a static pod may not refer to ConfigMaps or Secrets".into());
+        }
+    }
+    Ok(())
+}
+
+/// 32 hexadecimal digits.
+fn hash(parts: &[&str]) -> String {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update(part.as_bytes());
+        hasher.update([0]);
+    }
+    hasher.finalize().iter().take(16).map(|b| format!("{b:02x}")).collect()
+}
+
+/// Makes the mirror of a static pod, after removing one that does not fit.
+pub async fn renew_mirror(shared: &Arc<Shared>, pod: &Object, old: Option<Object>) {
+    if let Some(old) = old {
+        delete_mirror(shared, &old).await;
+    }
+    let node = api::kind::by_kind("v1", "Node").expect("the kind table has Node");
+    let owner = shared.client.get(node, "", &shared.config.node_name).await.ok();
+    let mut tree = pod.value();
+    let meta = &mut tree["metadata"];
+    meta["annotations"][CONFIG_MIRROR] = meta["annotations"][CONFIG_HASH].clone();
+    if let Some(fields) = meta.as_object_mut() {
+        fields.remove("uid");
+    }
+    if let Some(owner) = owner {
+        meta["ownerReferences"] = json!([{"apiVersion": "v1", "kind": "Node", "name": shared.config.node_name,
+            "uid": owner.meta().uid, "controller": true}]);
+    }
+    if let Some(fields) = tree.as_object_mut() {
+        fields.remove("status");
+    }
+    match shared.client.create(shared.pods, &pod.meta().namespace, &tree).await {
+        Ok(_) => {}
+        Err(status) if status.reason == Reason::AlreadyExists => {}
+        Err(status) => tracing::warn!(pod = %pod.meta().name, "a static pod has no mirror: {status}"),
+    }
+}
+
+pub async fn delete_mirror(shared: &Arc<Shared>, mirror: &Object) {
+    let meta = mirror.meta();
+    let options =
+        DeleteOptions { grace_period_seconds: Some(0), uid: Some(meta.uid.clone()), ..DeleteOptions::default() };
+    if let Err(status) = shared.client.delete(shared.pods, &meta.namespace, &meta.name, &options).await
+        && status.reason != Reason::NotFound
+    {
+        tracing::warn!(pod = %meta.name, "a mirror is not deleted: {status}");
+    }
+}
+
+#[cfg(test)]
+mod tests;
