@@ -25,6 +25,9 @@ pub enum Backend {
     Memory,
     /// An embedded engine in a directory of its own, made if absent.
     Embedded { dir: PathBuf },
+    /// A store that is open already, with the options it was opened with: what uses it is started
+    /// again over the same state (the simulator's server).
+    Shared(Store),
 }
 
 #[derive(Clone)]
@@ -83,6 +86,12 @@ pub(crate) struct Shared {
     pub earlier_deadline: Arc<Notify>,
 }
 
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Store @{}", self.revision().0)
+    }
+}
+
 impl Options {
     pub fn new(clock: Clock) -> Options {
         Options {
@@ -100,6 +109,7 @@ impl Store {
     /// Opens a backend and loads all of it. Must run inside a tokio runtime: expiry is a task of it.
     pub fn open(backend: Backend, options: Options) -> Result<Store, Error> {
         let (loaded, inline) = match &backend {
+            Backend::Shared(store) => return Ok(store.clone()),
             Backend::Memory => (Loaded::empty(), true),
             Backend::Embedded { dir } => (embedded::load(dir, options.reserve)?, false),
         };

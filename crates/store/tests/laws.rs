@@ -423,7 +423,7 @@ async fn a_failed_commit_is_settled_before_the_next_write(bench: Bench) {
         let failing = index as u64 + 1;
         options.fault = Some(Arc::new(move |n| (n == failing).then_some(fault)));
         let backend = match &bench.backend {
-            Backend::Memory => Backend::Memory,
+            Backend::Memory | Backend::Shared(_) => Backend::Memory,
             Backend::Embedded { dir } => Backend::Embedded { dir: dir.join(index.to_string()) },
         };
         let store = Store::open(backend.clone(), options).unwrap();

@@ -1,0 +1,231 @@
+//! The laws, checked on every revision.
+//!
+//! `Laws` follows the store itself, from the first revision, beside the server: it trusts nothing that
+//! the server says. A violation names the law, the revision and what was seen. The numbers are those
+//! of ARCHITECTURE.md; laws without one are promises of the API that clients build on.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde_json::Value;
+use store::{Change, Revision, Store, Watch};
+
+use crate::link::Acknowledged;
+
+/// What is known after the revisions so far.
+pub struct Laws {
+    watch: Watch,
+    revision: Revision,
+    objects: BTreeMap<String, Value>,
+    /// Per UID, every revision that it had.
+    versions: HashMap<String, BTreeSet<u64>>,
+    /// Addresses of live pods, and whose they are.
+    addresses: HashMap<String, String>,
+    violations: Vec<String>,
+}
+
+impl Laws {
+    /// Begins at the first revision; the store must be fresh.
+    pub fn new(store: &Store) -> Laws {
+        Laws {
+            watch: store.watch("", Revision(0)).expect("a fresh store has its whole history"),
+            revision: Revision(0),
+            objects: BTreeMap::new(),
+            versions: HashMap::new(),
+            addresses: HashMap::new(),
+            violations: Vec::new(),
+        }
+    }
+
+    /// Checks everything up to the store's newest revision, and that the store holds what the
+    /// changes add up to.
+    pub async fn catch_up(&mut self, store: &Store) {
+        let newest = store.revision();
+        while self.watch.progress() < newest {
+            let change = self.watch.next().await.expect("the store is open").expect("the checker keeps up");
+            self.check(&change);
+        }
+        let listing = store.list("", None, usize::MAX, None).expect("the newest revision can be listed");
+        if listing.revision == newest {
+            let listed: BTreeMap<String, Value> =
+                listing.entries.iter().map(|entry| (entry.key.to_string(), parse(&entry.bytes))).collect();
+            let same = listed == self.objects;
+            self.law(2, same, || "the watched changes do not add up to the list".into());
+        }
+    }
+
+    /// 11: what somebody was told of is in the history.
+    pub fn remember(&mut self, told: Vec<Acknowledged>) {
+        for Acknowledged { line, uid, revision } in told {
+            let kept = self.versions.get(&uid).is_some_and(|versions| versions.contains(&revision));
+            self.law(11, kept, || format!("{line} was acknowledged at {revision}, but never happened"));
+        }
+    }
+
+    pub fn violations(&self) -> &[String] {
+        &self.violations
+    }
+
+    pub fn objects(&self) -> &BTreeMap<String, Value> {
+        &self.objects
+    }
+
+    fn check(&mut self, change: &Change) {
+        let key = change.entry.key.to_string();
+        let revision = change.entry.revision;
+        let now = parse(&change.entry.bytes);
+        let before = change.previous.as_ref().map(|entry| parse(&entry.bytes));
+        let known = self.objects.get(&key).cloned();
+        self.law(1, revision >= self.revision, || format!("{key}: revision {} after a later one", revision.0));
+        self.revision = revision;
+        let shown = text(&now, "/metadata/resourceVersion").parse() == Ok(revision.0);
+        self.law(1, shown, || format!("{key}: shows another revision than {}", revision.0));
+        self.law(2, known == before, || {
+            format!("{key} @{}: the change does not begin where the last ended", revision.0)
+        });
+        let uid = text(&now, "/metadata/uid").to_string();
+        self.versions.entry(uid).or_default().insert(revision.0);
+        if let Some(before) = &before {
+            self.identity(&key, before, &now);
+            self.deletion(&key, before, &now, change.deleted);
+            self.spec_and_status(&key, before, &now, change.deleted);
+        }
+        if key.starts_with("pods/") {
+            self.pod(&key, before.as_ref(), &now, change.deleted);
+        }
+        match change.deleted {
+            true => {
+                self.objects.remove(&key);
+                self.gone(&key, &now);
+            }
+            false => {
+                self.at_home(&key, &now);
+                self.objects.insert(key, now);
+            }
+        }
+    }
+
+    /// An object stays itself for as long as its key holds it.
+    fn identity(&mut self, key: &str, before: &Value, now: &Value) {
+        for field in ["/metadata/uid", "/metadata/creationTimestamp", "/metadata/name", "/metadata/namespace"] {
+            let same = before.pointer(field) == now.pointer(field);
+            self.promise(same, || format!("{key}: {field} changed"));
+        }
+        let grows = number(now, "/metadata/generation") >= number(before, "/metadata/generation");
+        self.promise(grows, || format!("{key}: generation went back"));
+        let spec =
+            before.get("spec") != now.get("spec") && before.pointer("/spec/nodeName") == now.pointer("/spec/nodeName");
+        let counted = number(now, "/metadata/generation") > number(before, "/metadata/generation");
+        let has_generation = now.pointer("/metadata/generation").is_some();
+        self.promise(!spec || counted || !has_generation, || format!("{key}: spec changed without a new generation"));
+    }
+
+    /// 9, and: a deletion that was asked for is never taken back or put off.
+    fn deletion(&mut self, key: &str, before: &Value, now: &Value, deleted: bool) {
+        let held = |object: &Value| {
+            let list = |pointer| object.pointer(pointer).and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+            list("/metadata/finalizers") || (key.starts_with("namespaces/") && list("/spec/finalizers"))
+        };
+        if deleted {
+            self.law(9, !held(now), || format!("{key}: gone in spite of its finalizers"));
+            let was_ending = !held(before) || !text(before, "/metadata/deletionTimestamp").is_empty();
+            self.law(9, was_ending, || format!("{key}: gone at once in spite of its finalizers"));
+        }
+        let (was, is) = (text(before, "/metadata/deletionTimestamp"), text(now, "/metadata/deletionTimestamp"));
+        if !was.is_empty() && !deleted {
+            self.promise(!is.is_empty() && is <= was, || format!("{key}: its deletion went from {was:?} to {is:?}"));
+            let (was, is) = (before.pointer(GRACE), now.pointer(GRACE));
+            let shorter = was.and_then(Value::as_i64) >= is.and_then(Value::as_i64);
+            self.promise(shorter, || format!("{key}: its grace went from {was:?} to {is:?}"));
+        }
+    }
+
+    /// 3: a write is to one of them; only a binding touches both.
+    fn spec_and_status(&mut self, key: &str, before: &Value, now: &Value, deleted: bool) {
+        let both = before.get("spec") != now.get("spec") && before.get("status") != now.get("status");
+        let bound = before.pointer("/spec/nodeName") != now.pointer("/spec/nodeName");
+        self.law(3, !both || bound || deleted, || format!("{key}: spec and status changed in one write"));
+    }
+
+    fn pod(&mut self, key: &str, before: Option<&Value>, now: &Value, deleted: bool) {
+        if let Some(before) = before {
+            let (was, is) = (text(before, "/spec/nodeName"), text(now, "/spec/nodeName"));
+            self.law(4, was.is_empty() || was == is, || format!("{key}: moved from {was:?} to {is:?}"));
+            let (was, is) = (text(before, "/status/phase"), text(now, "/status/phase"));
+            let kept = !is_terminal(was) || was == is;
+            self.promise(kept, || format!("{key}: phase went from {was} to {is}"));
+            let same = text(before, "/status/qosClass") == text(now, "/status/qosClass");
+            self.promise(same, || format!("{key}: its QoS class changed"));
+            self.restarts(key, before, now);
+        }
+        let address = text(now, "/status/podIP").to_string();
+        let live = !deleted && !is_terminal(text(now, "/status/phase")) && now.pointer("/spec/hostNetwork").is_none();
+        self.addresses.retain(|_, owner| owner != key);
+        if live && !address.is_empty() {
+            let owner = self.addresses.insert(address.clone(), key.to_string());
+            self.law(7, owner.is_none(), || format!("{key} and {owner:?} both have {address}"));
+        }
+        if deleted && !text(now, "/spec/nodeName").is_empty() {
+            let grace = now.pointer(GRACE).and_then(Value::as_i64);
+            self.promise(grace == Some(0), || format!("{key}: gone with a grace of {grace:?} left"));
+        }
+    }
+
+    fn restarts(&mut self, key: &str, before: &Value, now: &Value) {
+        for list in ["/status/containerStatuses", "/status/initContainerStatuses"] {
+            let statuses = |object: &Value| object.pointer(list).and_then(Value::as_array).cloned().unwrap_or_default();
+            for was in statuses(before) {
+                let Some(is) = statuses(now).into_iter().find(|is| is["name"] == was["name"]) else { continue };
+                let grows = is["restartCount"].as_i64() >= was["restartCount"].as_i64();
+                self.promise(grows, || format!("{key}: {} restarted fewer times than before", was["name"]));
+            }
+        }
+    }
+
+    /// Nothing lives in a namespace that is gone.
+    fn gone(&mut self, key: &str, _last: &Value) {
+        let Some(namespace) = key.strip_prefix("namespaces/") else { return };
+        let left: Vec<String> = self
+            .objects
+            .iter()
+            .filter(|(_, o)| text(o, "/metadata/namespace") == namespace)
+            .map(|(k, _)| k.clone())
+            .collect();
+        self.promise(left.is_empty(), || format!("{key} is gone, and left {left:?}"));
+    }
+
+    fn at_home(&mut self, key: &str, now: &Value) {
+        let namespace = text(now, "/metadata/namespace");
+        let there = namespace.is_empty() || self.objects.contains_key(&format!("namespaces/{namespace}"));
+        self.promise(there, || format!("{key} was written into a namespace that is not there"));
+    }
+
+    fn law(&mut self, number: u32, holds: bool, what: impl FnOnce() -> String) {
+        if !holds {
+            self.violations.push(format!("law {number} @{}: {}", self.revision.0, what()));
+        }
+    }
+
+    fn promise(&mut self, holds: bool, what: impl FnOnce() -> String) {
+        if !holds {
+            self.violations.push(format!("@{}: {}", self.revision.0, what()));
+        }
+    }
+}
+
+const GRACE: &str = "/metadata/deletionGracePeriodSeconds";
+
+fn parse(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).expect("the server stores JSON")
+}
+
+fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn number(object: &Value, pointer: &str) -> i64 {
+    object.pointer(pointer).and_then(Value::as_i64).unwrap_or(0)
+}
+
+fn is_terminal(phase: &str) -> bool {
+    matches!(phase, "Succeeded" | "Failed")
+}

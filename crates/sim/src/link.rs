@@ -1,0 +1,228 @@
+//! The way to the server: a transport with weather.
+//!
+//! A request may be lost before the server sees it, its answer may be lost after, either may be
+//! late, and a watch may break off at any event. When the server is killed every request and watch
+//! in flight ends with it. In calm weather nothing of this happens.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use api::{Reason, Status, WatchEvent};
+use bytes::Bytes;
+use client::transport::Boxed;
+use client::{Body, Reply, Transport};
+use futures::StreamExt;
+use http::{Method, Request};
+use server::{Identity, Server};
+use tokio::sync::watch;
+
+use crate::Chance;
+
+/// How often things go wrong, per thousand requests or events.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Weather {
+    pub lost_requests: u64,
+    pub lost_answers: u64,
+    pub late: u64,
+    pub lateness: Duration,
+    /// Per event.
+    pub cut_watches: u64,
+}
+
+/// The server that is up, or none; shared by all links.
+pub struct Site {
+    /// The server, and how many there were before it.
+    server: watch::Sender<(u64, Option<Server>)>,
+    calm: AtomicBool,
+    /// Requests that reached the server, and what they were, while `listening`.
+    requests: AtomicU64,
+    heard: Mutex<Option<Vec<String>>>,
+    acknowledged: Mutex<Vec<Acknowledged>>,
+}
+
+/// A write that somebody was told of.
+#[derive(Clone, Debug)]
+pub struct Acknowledged {
+    pub line: String,
+    pub uid: String,
+    pub revision: u64,
+}
+
+/// One user's way to the site.
+pub struct Link {
+    site: Arc<Site>,
+    name: String,
+    identity: Box<dyn Fn(&Server) -> Identity + Send + Sync>,
+    weather: Weather,
+    chance: Mutex<Chance>,
+}
+
+impl Site {
+    pub fn new() -> Arc<Site> {
+        Arc::new(Site {
+            server: watch::Sender::new((0, None)),
+            calm: AtomicBool::new(false),
+            requests: AtomicU64::new(0),
+            heard: Mutex::default(),
+            acknowledged: Mutex::default(),
+        })
+    }
+
+    /// Another server, or none: what was in flight to the one before ends.
+    pub fn set(&self, server: Option<Server>) {
+        self.server.send_modify(|(count, up)| {
+            *count += 1;
+            *up = server;
+        });
+    }
+
+    pub fn server(&self) -> Option<Server> {
+        self.server.borrow().1.clone()
+    }
+
+    /// From now on nothing goes wrong any more.
+    pub fn calm_down(&self) {
+        self.calm.store(true, Ordering::SeqCst);
+    }
+
+    /// Writes down every request from now on; `heard` ends it.
+    pub fn listen(&self) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
+    }
+
+    pub fn heard(&self) -> Vec<String> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
+    }
+
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::SeqCst)
+    }
+
+    /// Takes what was acknowledged since the last time.
+    pub fn acknowledged(&self) -> Vec<Acknowledged> {
+        std::mem::take(&mut self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn hear(&self, name: &str, request: &Request<Bytes>) {
+        self.requests.fetch_add(1, Ordering::SeqCst);
+        if let Some(heard) = self.heard.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            heard.push(format!("{name}: {} {}", request.method(), request.uri()));
+        }
+    }
+}
+
+impl Link {
+    /// `identity` is asked anew of every server: identities do not outlive the server that made them.
+    pub fn new(
+        site: Arc<Site>,
+        name: &str,
+        seed: u64,
+        weather: Weather,
+        identity: impl Fn(&Server) -> Identity + Send + Sync + 'static,
+    ) -> Link {
+        let chance = Mutex::new(Chance::new(seed, &format!("link {name}")));
+        Link { site, name: name.into(), identity: Box::new(identity), weather, chance }
+    }
+
+    fn happens(&self, per_mille: u64) -> bool {
+        let calm = self.site.calm.load(Ordering::SeqCst);
+        !calm && self.chance.lock().unwrap_or_else(PoisonError::into_inner).happens(per_mille)
+    }
+
+    async fn lateness(&self) {
+        if self.happens(self.weather.late) {
+            let pause = self.chance.lock().unwrap_or_else(PoisonError::into_inner).pause(self.weather.lateness);
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn exchange(&self, request: Request<Bytes>) -> Result<Reply, Status> {
+        self.lateness().await;
+        if self.happens(self.weather.lost_requests) {
+            return Err(lost("the request was lost"));
+        }
+        let (count, server) = self.site.server.borrow().clone();
+        let Some(server) = server else { return Err(lost("the server is down")) };
+        self.site.hear(&self.name, &request);
+        let (method, line) = (request.method().clone(), format!("{} {}", request.method(), request.uri()));
+        let identity = (self.identity)(&server);
+        let response = tokio::select! {
+            biased;
+            () = self.site.gone(count) => return Err(lost("the server was killed")),
+            response = server.handle(&identity, request) => response,
+        };
+        if self.happens(self.weather.lost_answers) {
+            return Err(lost("the answer was lost"));
+        }
+        let reply = self.reply(count, response);
+        self.lateness().await;
+        self.remember(&method, line, &reply);
+        Ok(reply)
+    }
+
+    fn reply(&self, count: u64, response: server::Response) -> Reply {
+        let body = match response.body {
+            server::Body::Bytes(bytes) => Body::Bytes(bytes),
+            server::Body::List { objects, revision, continue_token } => {
+                Body::List { objects, revision, continue_token }
+            }
+            server::Body::Events(events) => Body::Events(Box::pin(self.breakable(count, events))),
+            server::Body::Stream(stream) => Body::Stream(stream),
+            server::Body::Upgrade(_) => Body::Bytes(Bytes::from_static(b"the simulator has no upgrades")),
+        };
+        Reply { status: response.status, headers: response.headers, body }
+    }
+
+    fn breakable(
+        &self,
+        count: u64,
+        events: client::WatchStream,
+    ) -> impl futures::Stream<Item = WatchEvent> + Send + use<> {
+        // A stream of its own: what one watch loses does not depend on the requests beside it.
+        let seed = self.chance.lock().unwrap_or_else(PoisonError::into_inner).number();
+        let mut chance = Chance::new(seed, "watch");
+        let (site, cut) = (self.site.clone(), self.weather.cut_watches);
+        let killed = {
+            let site = site.clone();
+            Box::pin(async move { site.gone(count).await })
+        };
+        let holds = move |_: &WatchEvent| {
+            let broken = !site.calm.load(Ordering::SeqCst) && chance.happens(cut);
+            futures::future::ready(!broken)
+        };
+        events.take_while(holds).take_until(killed)
+    }
+
+    fn remember(&self, method: &Method, line: String, reply: &Reply) {
+        if method.is_safe() || !reply.status.is_success() || line.contains("dryRun") {
+            return;
+        }
+        let Body::Bytes(bytes) = &reply.body else { return };
+        let Ok(object) = api::Object::parse(bytes.clone()) else { return };
+        if object.meta().uid.is_empty() || object.revision() == 0 {
+            return;
+        }
+        let told = Acknowledged { line, uid: object.meta().uid.clone(), revision: object.revision() };
+        self.site.acknowledged.lock().unwrap_or_else(PoisonError::into_inner).push(told);
+    }
+}
+
+impl Site {
+    /// Returns once this server is not the one that is up.
+    async fn gone(&self, count: u64) {
+        let mut now = self.server.subscribe();
+        // The sender lives as long as the site, which the caller holds.
+        let _ = now.wait_for(|(up, _)| *up != count).await;
+    }
+}
+
+impl Transport for Link {
+    fn call(&self, request: Request<Bytes>) -> Boxed<'_, Result<Reply, Status>> {
+        Box::pin(self.exchange(request))
+    }
+}
+
+fn lost(why: &str) -> Status {
+    Status::new(Reason::ServiceUnavailable, why)
+}
