@@ -1,4 +1,4 @@
-//! Request bodies into trees: JSON or YAML, pruned, checked and brought into the canonical form.
+//! Request bodies into trees: JSON, YAML or protobuf, pruned, checked and brought into the canonical form.
 //!
 //! One walk along the schema table does it all while the parser runs: unknown and duplicate fields
 //! (`fieldValidation`), type errors in upstream's words with their paths, numbers exact, times and
@@ -9,6 +9,7 @@
 use serde::de::DeserializeSeed;
 use serde_json::Value;
 
+use crate::proto;
 use crate::schema::{self, Type};
 use crate::{FieldError, Status};
 
@@ -21,7 +22,7 @@ mod leaf;
 /// Where the walk is.
 mod path;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 /// The walk along the schema.
 mod walk;
 
@@ -65,6 +66,10 @@ pub fn decode(body: &[u8], content_type: &str, schema: &str, validation: FieldVa
     match media_type(content_type) {
         "application/json" | "" => json(body, of, validation),
         "application/yaml" | "application/x-yaml" | "text/yaml" => yaml(body, of, validation),
+        proto::MEDIA_TYPE => {
+            let value = proto::decode(body, schema).map_err(|e| unreadable(of, &e.to_string(), body))?;
+            tree(value, schema, validation)
+        }
         other => Err(unsupported(other)),
     }
 }
@@ -164,7 +169,7 @@ pub(crate) fn media_type(content_type: &str) -> &str {
 fn unsupported(found: &str) -> Status {
     let message = format!(
         "the body of the request was in an unknown format - accepted media types include: \
-         application/json, application/yaml (not {found})"
+         application/json, application/yaml, application/vnd.kubernetes.protobuf (not {found})"
     );
     Status::new(crate::Reason::UnsupportedMediaType, message)
 }

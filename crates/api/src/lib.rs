@@ -24,6 +24,8 @@ pub mod object;
 pub mod openapi;
 /// Patches of every type, made and applied.
 pub mod patch;
+/// Protobuf, along the table of types.
+pub mod proto;
 /// Exact amounts of resources: `100m`, `1.5Gi`.
 pub mod quantity;
 /// What every type of the API looks like: a table of facts.

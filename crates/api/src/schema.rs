@@ -23,8 +23,19 @@ pub struct Type {
     pub fields: Vec<Field>,
     /// Go's embedded structs: flat in JSON, a message of their own in protobuf.
     pub embeds: Vec<Embed>,
+    /// What the type's message has under each protobuf tag, in their order.
+    pub slots: Vec<(u32, Slot)>,
     /// Patched and owned as a whole (`x-kubernetes-map-type: atomic`).
     pub atomic: bool,
+}
+
+/// What a protobuf tag stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// An index of `Type::fields`.
+    Field(usize),
+    /// An index of `Type::embeds`.
+    Embed(usize),
 }
 
 /// What a type's JSON looks like.
@@ -146,6 +157,12 @@ pub fn default(schema: &str, value: &mut Value) {
 impl Type {
     pub fn field(&self, name: &str) -> Option<&Field> {
         self.fields.binary_search_by(|f| f.name.cmp(name)).ok().map(|i| &self.fields[i])
+    }
+
+    /// The JSON schema type of the same package: what the `SchemaOr…` shapes may hold.
+    pub(crate) fn schema_props(&self) -> &'static Type {
+        let package = self.name.rsplit_once('.').map_or("", |(package, _)| package);
+        get(&format!("{package}.JSONSchemaProps")).expect("a test looks it up")
     }
 
     /// `Container`

@@ -145,7 +145,7 @@ fn the_testdata_of_every_kind_survives() {
 }
 
 /// The schema of an object whose group and version are in the table.
-fn schema_of(value: &Value) -> Option<&'static str> {
+pub(crate) fn schema_of(value: &Value) -> Option<&'static str> {
     let (group, version) =
         value["apiVersion"].as_str()?.rsplit_once('/').unwrap_or(("core", value["apiVersion"].as_str()?));
     let tail = format!(".{version}.{}", value["kind"].as_str()?);

@@ -421,11 +421,8 @@ fn zero(of: &Of) -> Value {
     }
 }
 
-/// The schema type that belongs to a `SchemaOr…` of the same package.
+/// A schema, as the `SchemaOr…` of the same package holds it.
 fn schema_props(of: &'static Of) -> &'static Of {
-    let target = of.target().expect("only asked for types");
-    let package = target.name.rsplit_once('.').map_or("", |(package, _)| package);
-    let props = crate::schema::get(&format!("{package}.JSONSchemaProps")).expect("a test looks it up");
-    let holder = props.field("not").expect("a test looks it up");
-    &holder.of
+    let props = of.target().expect("only asked for types").schema_props();
+    &props.field("not").expect("a test looks it up").of
 }

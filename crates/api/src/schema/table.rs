@@ -11,7 +11,7 @@ use std::sync::RwLock;
 
 use rustc_hash::FxHashMap;
 
-use super::{Embed, Field, Link, List, Of, Shape, Type};
+use super::{Embed, Field, Link, List, Of, Shape, Slot, Type};
 
 static TABLE: &str = include_str!("table.txt");
 static PARSED: RwLock<Option<FxHashMap<&'static str, &'static Type>>> = RwLock::new(None);
@@ -62,7 +62,8 @@ fn parse(block: &'static str) -> Type {
     let mut header = lines.next().unwrap_or("").split(' ');
     let name = header.next().unwrap_or("").trim_start_matches('=');
     let package = name.rsplit_once('.').map_or("", |(package, _)| package);
-    let mut parsed = Type { name, shape: Shape::Object, fields: Vec::new(), embeds: Vec::new(), atomic: false };
+    let mut parsed =
+        Type { name, shape: Shape::Object, fields: Vec::new(), embeds: Vec::new(), slots: Vec::new(), atomic: false };
     for mark in header {
         match mark.strip_prefix(':') {
             Some(word) => parsed.shape = shape(word),
@@ -76,6 +77,10 @@ fn parse(block: &'static str) -> Type {
         }
     }
     parsed.fields.sort_by_key(|f| f.name);
+    let own = parsed.fields.iter().enumerate().filter(|(_, f)| f.embed.is_none() && f.tag != 0);
+    let embeds = parsed.embeds.iter().enumerate().map(|(index, e)| (e.tag, Slot::Embed(index)));
+    parsed.slots = own.map(|(index, f)| (f.tag, Slot::Field(index))).chain(embeds).collect();
+    parsed.slots.sort_by_key(|(tag, _)| *tag);
     parsed
 }
 
