@@ -32,5 +32,6 @@ mod script;
 pub use cache::{Cache, Change, Changes, Key, Scope};
 pub use https::{Https, HttpsConfig};
 pub use recorder::{ObjectReference, Recorder};
+pub use requests::path;
 pub use requests::{Client, DeleteOptions, List, ListOptions, PatchKind, WatchOptions, WatchStream};
 pub use transport::{Body, Reply, Transport};

@@ -1,3 +1,103 @@
 //! The binary: parse, dispatch; the kubectl verbs; `up`, `server`, `agent` assemble the parts.
 
-fn main() {}
+#![forbid(unsafe_code)]
+
+/// Every verb and flag.
+mod cli;
+/// `down`: the end of an instance.
+mod down;
+/// The one error of the command line.
+mod failure;
+/// `server` and `agent`: the two halves apart.
+mod halves;
+/// Image commands of this machine's node.
+mod images;
+/// Where an instance lives on this machine.
+mod instance;
+/// kubectl's dialect of JSONPath.
+mod jsonpath;
+/// Credentials for the user's own kubeconfig.
+mod kubeconfig;
+/// YAML documents from files.
+mod manifest;
+/// The parts of a running instance, put together.
+mod parts;
+/// `up`: server and node in one process.
+mod up;
+/// kubectl's verbs.
+mod verbs;
+/// JSON trees as YAML.
+mod yaml;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use cli::{Cli, Command};
+use failure::{Context, Failure};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    // Keeper and supervisor are this program too, and must stay small and single-threaded.
+    if let Some(code) = runtime::native::supervise(std::env::args_os()) {
+        return ExitCode::from(code as u8);
+    }
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                eprintln!("error: {failure}");
+            }
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn run() -> Result<(), Failure> {
+    let cli = parse();
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| failure::failure("two cryptography providers want to be the default"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Up(flags) => up::run(flags).await,
+            Command::Down(flags) => down::run(flags).await,
+            Command::Server(flags) => halves::server(flags).await,
+            Command::Agent(flags) => halves::agent(cli.connection, flags).await,
+            Command::Kubeconfig(flags) => kubeconfig::run(&flags),
+            Command::Image(command) => images::run(command).await,
+            Command::Verb(verb) => verbs::run(&cli.connection, verb).await,
+        }
+    })
+}
+
+/// kubectl's name offers kubectl's verbs only.
+fn parse() -> Cli {
+    let name = std::env::args_os().next().map(std::path::PathBuf::from);
+    let is_kubectl = name.as_deref().and_then(|p| p.file_name()).is_some_and(|n| n == "kubectl");
+    if !is_kubectl {
+        return Cli::parse();
+    }
+    let own = Cli::command().name("kubectl");
+    let verbs: Vec<String> = verbs::Verb::augment_subcommands(clap::Command::new("x"))
+        .get_subcommands()
+        .map(|c| c.get_name().to_string())
+        .collect();
+    let hidden: Vec<String> =
+        own.get_subcommands().map(|c| c.get_name().to_string()).filter(|name| !verbs.contains(name)).collect();
+    let matches = hidden.iter().fold(own, |command, name| command.mut_subcommand(name, |c| c.hide(true))).get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// Where log lines go: standard error, `GOUSSE_LOG` chooses what (`info`, `node=debug`).
+pub fn log(default: &str) {
+    let filter = std::env::var("GOUSSE_LOG").unwrap_or_else(|_| default.to_string());
+    let filter = tracing_subscriber::EnvFilter::new(filter);
+    let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    if let Err(error) = logging {
+        eprintln!("warning: no log: {error}");
+    }
+}

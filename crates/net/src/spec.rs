@@ -1,10 +1,13 @@
 //! What the network is asked for and what comes back: plain values, serde where they are kept.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
+
+/// The file that says which ranges an instance uses.
+const RANGES: &str = "ranges";
 
 /// What a node's network is made of.
 #[derive(Clone, Debug)]
@@ -15,7 +18,6 @@ pub struct Config {
     pub pod_cidr: Ipv4Net,
     /// The whole cluster's pod range: not masqueraded.
     pub cluster_cidr: Ipv4Net,
-    pub service_cidr: Ipv4Net,
     /// Pinned namespaces and claims live here; gone after a reboot.
     pub run_dir: PathBuf,
 }
@@ -60,6 +62,21 @@ impl Config {
     /// The node's own address inside its pod range, the source of what the host sends to pods.
     pub fn gateway(&self) -> Ipv4Addr {
         Ipv4Addr::from(u32::from(self.pod_cidr.network()).saturating_add(1))
+    }
+
+    /// What a run left in its run directory, for whoever ends it. Errors when nothing was left.
+    pub fn left_in(instance: &str, run_dir: &Path) -> Result<Config, Error> {
+        let path = run_dir.join(RANGES);
+        let text = std::fs::read(&path).map_err(failed(format_args!("reading {}", path.display())))?;
+        let (pod_cidr, cluster_cidr) = serde_json::from_slice(&text)
+            .map_err(|error| Error::Failed(format!("{} is damaged: {error}", path.display())))?;
+        Ok(Config { instance: instance.into(), pod_cidr, cluster_cidr, run_dir: run_dir.into() })
+    }
+
+    pub(crate) fn leave(&self) -> Result<(), Error> {
+        let path = self.run_dir.join(RANGES);
+        let text = serde_json::to_vec(&(self.pod_cidr, self.cluster_cidr)).expect("ranges are plain data");
+        std::fs::write(&path, text).map_err(failed(format_args!("writing {}", path.display())))
     }
 
     /// What the names of this instance's links begin with: `g` and three letters.

@@ -41,7 +41,6 @@ fn config(run_dir: &Path) -> Config {
         instance: "test".into(),
         pod_cidr: range,
         cluster_cidr: "10.244.0.0/16".parse().unwrap(),
-        service_cidr: "10.96.0.0/12".parse().unwrap(),
         run_dir: run_dir.into(),
     }
 }

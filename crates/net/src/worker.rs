@@ -32,6 +32,7 @@ impl Worker {
     pub fn open(config: Config) -> Result<Worker, Error> {
         let addresses = Addresses::open(config.pod_cidr, &config.run_dir)?;
         let namespaces = Namespaces::open(&config.run_dir)?;
+        config.leave()?;
         let host = Route::open()?;
         let worker = Worker { config, addresses, namespaces, host };
         worker.host.send(vec![links::own_address(worker.config.gateway())])?;

@@ -1,4 +1,6 @@
-//! The API server with its controllers, for trying clients against it: `cargo run -p server --example serve -- DIR [ADDRESS]`.
+//! The API server with its controllers, for trying clients against it.
+//!
+//! `cargo run -p server --example serve -- DIR [ADDRESS]`
 //!
 //! Prints the path of an administrator's kubeconfig once it serves; ends with Ctrl-C.
 

@@ -1,4 +1,4 @@
-//! HTTP connections to registries: names, TLS, one request at a time per connection, reuse within a pull.
+//! HTTP connections to registries: names, TLS, one request at a time, reuse within a pull.
 //!
 //! Names resolve through IP literals, /etc/hosts and DNS (hickory), never getaddrinfo: a static glibc
 //! has none. Roots are the system's CA files plus what `registries.yaml` adds. Every wait is bounded.

@@ -1,5 +1,4 @@
-//! Streams of exec, attach and port-forward, on the agent's side: descriptors as tokio's readers and
-//! writers.
+//! Streams of exec, attach and port-forward: descriptors as tokio's readers and writers.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

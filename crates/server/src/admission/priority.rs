@@ -1,4 +1,6 @@
-//! Priority: a pod's number and preemption policy come from its PriorityClass (plugin/pkg/admission/priority).
+//! Priority: a pod's number and preemption policy come from its PriorityClass.
+//!
+//! Matches plugin/pkg/admission/priority upstream.
 
 use api::Status;
 use serde_json::{Value, json};

@@ -1,0 +1,136 @@
+//! Where an instance lives on this machine, and whether it runs.
+//!
+//! A running instance holds a lock on `<run_dir>/lock` and has written its process id into it; the
+//! kernel lets the lock go when the process ends, however it ends.
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::cli::Place;
+use crate::failure::{Context, Result, failure};
+
+/// The folders of one instance.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    pub name: String,
+    pub data_dir: PathBuf,
+    pub run_dir: PathBuf,
+}
+
+/// Proof that this process is the instance, as long as it lives.
+pub struct Held {
+    _lock: Flock<File>,
+}
+
+impl Instance {
+    pub fn of(place: &Place) -> Result<Instance> {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if place.name.is_empty() || place.name.len() > 32 || !place.name.chars().all(plain) {
+            return Err(failure(format!(
+                "--name {:?}: a name has 1 to 32 lower-case letters, digits and dashes",
+                place.name
+            )));
+        }
+        let suffix = match place.name.as_str() {
+            "default" => String::new(),
+            name => format!("-{name}"),
+        };
+        let folder = |given: &Option<PathBuf>, root: &str| -> Result<PathBuf> {
+            let path = given.clone().unwrap_or_else(|| PathBuf::from(format!("{root}/gousse{suffix}")));
+            std::path::absolute(&path).context(format_args!("finding {}", path.display()))
+        };
+        Ok(Instance {
+            name: place.name.clone(),
+            data_dir: folder(&place.data_dir, "/var/lib")?,
+            run_dir: folder(&place.run_dir, "/run")?,
+        })
+    }
+
+    /// Makes the folders (0700) and takes the lock; an error says who has it.
+    pub fn hold(&self) -> Result<Held> {
+        for folder in [&self.data_dir, &self.run_dir] {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)
+                .context(format_args!("making {}", folder.display()))?;
+        }
+        let path = self.lock_file();
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .context(format_args!("opening {}", path.display()))?;
+        let mut lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, _)| {
+            let who = self.process().map_or(String::new(), |pid| format!(" (process {pid})"));
+            failure(format!(
+                "instance {:?} runs already{who}; `gousse down` ends it, `--name` starts another",
+                self.name
+            ))
+        })?;
+        let written =
+            lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| write!(&mut *lock, "{}", std::process::id()));
+        written.context(format_args!("writing {}", path.display()))?;
+        Ok(Held { _lock: lock })
+    }
+
+    /// The process that holds the lock, if one does.
+    pub fn process(&self) -> Option<i32> {
+        let mut file = File::open(self.lock_file()).ok()?;
+        let mut text = String::new();
+        file.read_to_string(&mut text).ok()?;
+        match Flock::lock(file, FlockArg::LockSharedNonblock) {
+            Ok(_) => None,
+            Err(_) => text.trim().parse().ok(),
+        }
+    }
+
+    /// The administrator's credentials, 0600.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.data_dir.join("admin.kubeconfig")
+    }
+
+    /// Where the node takes image commands from.
+    pub fn image_socket(&self) -> PathBuf {
+        self.run_dir.join("images.sock")
+    }
+
+    /// Where `--detach` writes what would have gone to the terminal.
+    pub fn log(&self) -> PathBuf {
+        self.data_dir.join("gousse.log")
+    }
+
+    fn lock_file(&self) -> PathBuf {
+        self.run_dir.join("lock")
+    }
+}
+
+/// Removes a folder with all that is in it; nothing happens if there is none.
+pub fn remove_folder(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).context(format_args!("removing {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a file that only its owner may read, whole or not at all.
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    let draft = path.with_extension("draft");
+    let write = || {
+        let _ = fs::remove_file(&draft);
+        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&draft)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&draft, path)
+    };
+    write().context(format_args!("writing {}", path.display()))
+}

@@ -1,0 +1,161 @@
+//! The node's half: images, runtime, network and the agent.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use client::Client;
+use runtime::Engine;
+use runtime::images::ImagesStore;
+use runtime::native::{Config as EngineConfig, NativeEngine};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::Seams;
+use super::serve::until;
+use crate::cli::NodeFlags;
+use crate::failure::{Context, Result, failure};
+use crate::images;
+use crate::instance::Instance;
+
+/// What a node is made of before it speaks to a server: opened first, since it knows the addresses.
+pub struct Machine {
+    pub name: String,
+    pub engine: Arc<NativeEngine>,
+    pub images: Arc<ImagesStore>,
+    pub net: net::Net,
+    pub addresses: Vec<IpAddr>,
+}
+
+/// A running node.
+pub struct Running {
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+/// Opens images, runtime and network; takes over what an earlier run left.
+pub async fn open(instance: &Instance, flags: &NodeFlags) -> Result<Machine> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(failure("a node needs root: it makes namespaces, mounts and cgroups; `gousse server` does not"));
+    }
+    let name = match &flags.node_name {
+        Some(name) => name.clone(),
+        None => hostname()?,
+    };
+    let (net, _) = net::Net::open(net::Config {
+        instance: instance.name.clone(),
+        pod_cidr: flags.pod_cidr,
+        cluster_cidr: flags.cluster_cidr,
+        run_dir: instance.run_dir.join("net"),
+    })
+    .context("opening the network")?;
+    let images = ImagesStore::open(&instance.data_dir.join("images")).context("opening the images")?;
+    let config = EngineConfig {
+        cgroup: match instance.name.as_str() {
+            "default" => "gousse".into(),
+            name => format!("gousse-{name}"),
+        },
+        ..EngineConfig::new(instance.data_dir.join("runtime"), instance.run_dir.join("runtime"))
+    };
+    let engine = NativeEngine::open(config, images.clone()).context("opening the runtime")?;
+    let addresses = net::host_addresses().context("listing this machine's addresses")?;
+    Ok(Machine { name, engine: Arc::new(engine), images, net, addresses })
+}
+
+impl Machine {
+    /// Names and addresses that the node's certificate must have.
+    pub fn hosts(&self) -> Vec<String> {
+        let local = [self.name.clone(), "localhost".into(), Ipv4Addr::LOCALHOST.to_string()];
+        local.into_iter().chain(self.addresses.iter().map(IpAddr::to_string)).collect()
+    }
+}
+
+/// How a node reaches its server and proves itself.
+pub struct Credentials {
+    pub client: Client,
+    /// Certificate and key that the node's own API serves with.
+    pub serving: wire::Pair,
+    /// Whose certificates clients of the node's own API must have.
+    pub authority: String,
+}
+
+/// Starts the agent, its API and the image commands.
+pub async fn start(
+    instance: &Instance,
+    flags: &NodeFlags,
+    allow_privileged: bool,
+    machine: &Machine,
+    credentials: Credentials,
+    seams: &Seams,
+) -> Result<Running> {
+    let (stop, stopped) = watch::channel(false);
+    let mut tasks = JoinSet::new();
+    let listening = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), flags.node_port);
+    let listener =
+        TcpListener::bind(listening).await.context(format_args!("listening on {listening} (--node-port)"))?;
+    let port = listener.local_addr().context("asking for the node's address")?.port();
+    let manifests = flags.manifests.clone().unwrap_or_else(|| instance.data_dir.join("manifests"));
+    std::fs::create_dir_all(&manifests).context(format_args!("making {}", manifests.display()))?;
+    let mut config = node::Config::new(
+        &machine.name,
+        instance.data_dir.clone(),
+        instance.run_dir.clone(),
+        seams.clock.clone(),
+        seams.entropy.clone(),
+    );
+    config.manifest_dir = Some(manifests);
+    config.machine = node::machine::Machine::read(&instance.data_dir);
+    config.host_addresses = machine.addresses.clone();
+    config.max_pods = flags.max_pods;
+    config.allow_privileged = allow_privileged;
+    config.port = port;
+    config.pod_cidr = flags.pod_cidr.to_string();
+    if instance.name != "default" {
+        config.cgroup_root = format!("kubepods-{}", instance.name);
+        config.log_dir = instance.data_dir.join("log");
+    }
+    let engine: Arc<dyn Engine> = machine.engine.clone();
+    let socket = instance.image_socket();
+    let served: Arc<dyn runtime::engine::Images> = machine.images.clone();
+    tasks.spawn(async move {
+        if let Err(error) = images::serve(&socket, served).await {
+            tracing::error!(%error, "image commands are not served");
+        }
+    });
+    let network = Arc::new(machine.net.clone());
+    let agent = node::Agent::start(credentials.client.clone(), engine, network, config).await;
+    let agent = agent.context("starting the node")?;
+    tasks.spawn(agent.run(until(stopped)));
+    Ok(Running { stop, tasks })
+}
+
+impl Running {
+    /// Ends the agent; its pods go on.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        self.tasks.shutdown().await;
+    }
+}
+
+fn hostname() -> Result<String> {
+    let name = nix::unistd::gethostname().context("asking for the host's name")?;
+    let name = name.to_string_lossy().to_lowercase();
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+    if name.is_empty() || !name.chars().all(plain) {
+        return Err(failure(format!("the host's name {name:?} cannot name a node; choose one with --node-name")));
+    }
+    Ok(name)
+}
+
+/// Ends every mount at or below these folders, the deepest first.
+pub fn unmount_below(folders: &[&std::path::Path]) -> Result<()> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").context("reading the mount table")?;
+    let points = table.lines().filter_map(|line| line.split(' ').nth(4));
+    let mut below: Vec<&str> =
+        points.filter(|point| folders.iter().any(|folder| std::path::Path::new(point).starts_with(folder))).collect();
+    below.sort_by_key(|point| std::cmp::Reverse(point.len()));
+    for point in below {
+        nix::mount::umount2(point, nix::mount::MntFlags::MNT_DETACH).context(format_args!("unmounting {point}"))?;
+    }
+    Ok(())
+}

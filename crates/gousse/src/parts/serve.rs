@@ -1,0 +1,101 @@
+//! The server's half: the API over HTTPS, scheduler and controllers beside it.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use server::{Component, Config, Server};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::{Local, Seams};
+use crate::cli::ServerFlags;
+use crate::failure::{Context, Result};
+use crate::instance::Instance;
+
+/// A running server.
+pub struct Serving {
+    pub server: Server,
+    /// Where it listens; never port 0.
+    pub address: SocketAddr,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+/// Starts all of it; returns when requests are served.
+pub async fn start(instance: &Instance, flags: &ServerFlags, seams: &Seams) -> Result<Serving> {
+    let listener =
+        TcpListener::bind(flags.listen).await.context(format_args!("listening on {} (--listen)", flags.listen))?;
+    let address = listener.local_addr().context("asking for the server's address")?;
+    let server = Server::open(Config {
+        data_dir: instance.data_dir.clone(),
+        backend: None,
+        advertise: SocketAddr::new(advertised(address.ip())?, address.port()),
+        names: Vec::new(),
+        service_cidr: flags.service_cidr.to_string(),
+        allow_privileged: flags.allow_privileged,
+        clock: seams.clock.clone(),
+        entropy: seams.entropy.clone(),
+    })
+    .await
+    .context("starting the server")?;
+    write_kubeconfig(instance, &server, address)?;
+    let (stop, stopped) = watch::channel(false);
+    let mut tasks = JoinSet::new();
+    let serving = server.clone();
+    tasks.spawn(async move {
+        let ended = until(stopped);
+        if let Err(error) = serving.serve(listener, ended).await {
+            tracing::error!(%error, "the server ended");
+        }
+    });
+    let client = Local::client(&server, Component::Scheduler, "kube-scheduler");
+    let config = scheduler::Config {
+        clock: seams.clock.clone(),
+        entropy: seams.entropy.clone(),
+        name: "default-scheduler".into(),
+    };
+    tasks.spawn(scheduler::run(client, config));
+    let client = Local::client(&server, Component::Controllers, "kube-controller-manager");
+    let config = controllers::Config {
+        clock: seams.clock.clone(),
+        entropy: seams.entropy.clone(),
+        authority: server.authority().to_string(),
+    };
+    tasks.spawn(controllers::run(client, config));
+    Ok(Serving { server, address, stop, tasks })
+}
+
+impl Serving {
+    /// Ends watches, lets requests finish, ends the parts beside.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        // The server's own task ends by itself; scheduler and controllers have nothing to finish.
+        self.tasks.join_next().await;
+        self.tasks.shutdown().await;
+    }
+}
+
+/// Ends when `stopped` turns true, or its sender is gone.
+pub async fn until(mut stopped: watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// The address that others reach us by.
+fn advertised(listening: IpAddr) -> Result<IpAddr> {
+    if !listening.is_unspecified() {
+        return Ok(listening);
+    }
+    let all = net::host_addresses().context("listing this machine's addresses")?;
+    Ok(all.into_iter().find(IpAddr::is_ipv4).unwrap_or(Ipv4Addr::LOCALHOST.into()))
+}
+
+fn write_kubeconfig(instance: &Instance, server: &Server, address: SocketAddr) -> Result<()> {
+    let host = if address.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { address.ip() };
+    let url = format!("https://{}", SocketAddr::new(host, address.port()));
+    let context = match instance.name.as_str() {
+        "default" => "gousse".to_string(),
+        name => format!("gousse-{name}"),
+    };
+    let text = server.kubeconfig(&url, &context).context("making the kubeconfig")?;
+    crate::instance::write_private(&instance.kubeconfig(), text.as_bytes())
+}

@@ -1,0 +1,252 @@
+//! `up`: server and node in one process; applies files and shows what happens until Ctrl-C.
+//!
+//! Ctrl-C deletes gracefully what `up` applied and stops, a second one forces it. Any other end
+//! leaves pods running: they belong to the keeper, and the next start takes them over.
+
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use client::{Client, DeleteOptions};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::Up;
+use crate::failure::{Context, Result, failure};
+use crate::instance::Instance;
+use crate::manifest::{self, Manifest};
+use crate::parts::{Local, Seams, node, serve};
+use crate::verbs::resource::{kind_in, shown};
+use crate::verbs::{apply, delete};
+
+/// Tells the waiting `--detach` that the instance is ready.
+const READY: &str = "GOUSSE_READY";
+
+pub async fn run(flags: Up) -> Result<()> {
+    let instance = Instance::of(&flags.place)?;
+    // A file that cannot be read must not cost a start.
+    let manifests = if flags.files.is_empty() { Vec::new() } else { manifest::read(&flags.files, false)? };
+    if flags.detach {
+        return detach(&instance).await;
+    }
+    let begun = Instant::now();
+    crate::log("warn");
+    let _held = instance.hold()?;
+    let seams = Seams::real();
+    let machine = node::open(&instance, &flags.node).await?;
+    let serving = serve::start(&instance, &flags.server, &seams).await?;
+    let server = serving.server.clone();
+    let credentials = node::Credentials {
+        client: Local::client(&server, server::Component::Node(machine.name.clone()), "kubelet"),
+        serving: server.node_pair(&machine.name, &machine.hosts()).context("making the node's certificate")?,
+        authority: server.authority().to_string(),
+    };
+    let running =
+        node::start(&instance, &flags.node, flags.server.allow_privileged, &machine, credentials, &seams).await?;
+    let admin = Local::client(&server, server::Component::Admin, "gousse");
+    let mut ends = Ends::listen()?;
+    tokio::select! {
+        ready = node_ready(&admin, &machine.name) => ready?,
+        () = ends.next() => return Err(failure("stopped before the node was ready")),
+    }
+    println!("gousse is ready after {} ms: https://{}", begun.elapsed().as_millis(), serving.address);
+    println!("  kubeconfig: {}", instance.kubeconfig().display());
+    told_ready();
+    let applied = tokio::select! {
+        applied = show(&admin, &manifests) => applied?,
+        () = ends.next() => manifests.clone(),
+    };
+    if !applied.is_empty() {
+        println!("Ctrl-C deletes what was applied and stops");
+    }
+    ends.next().await;
+    if !applied.is_empty() && ends.by_hand {
+        tokio::select! {
+            gone = remove(&admin, &applied, None) => gone?,
+            () = ends.next() => {
+                println!("forced");
+                remove(&admin, &applied, Some(0)).await?;
+            }
+        }
+    }
+    running.stop().await;
+    serving.stop().await;
+    if ends.by_hand {
+        crate::down::clean_if_empty(&machine).await?;
+    }
+    Ok(())
+}
+
+/// Ctrl-C and the other polite ends.
+struct Ends {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
+    /// The last one was Ctrl-C.
+    by_hand: bool,
+}
+
+impl Ends {
+    fn listen() -> Result<Ends> {
+        let on = |kind| signal(kind).context("listening for signals");
+        Ok(Ends {
+            interrupt: on(SignalKind::interrupt())?,
+            terminate: on(SignalKind::terminate())?,
+            hangup: on(SignalKind::hangup())?,
+            by_hand: false,
+        })
+    }
+
+    async fn next(&mut self) {
+        self.by_hand = tokio::select! {
+            _ = self.interrupt.recv() => true,
+            _ = self.terminate.recv() => false,
+            _ = self.hangup.recv() => false,
+        };
+    }
+}
+
+/// Waits until the Node object says Ready.
+pub async fn node_ready(client: &Client, name: &str) -> Result<()> {
+    let goal = "condition=Ready";
+    crate::verbs::wait::until_met(client, crate::verbs::resource::kind_of("nodes")?, "", name, goal).await
+}
+
+/// Applies the manifests and shows each object until its pods are ready; a page from those that
+/// serve one.
+async fn show(client: &Client, manifests: &[Manifest]) -> Result<Vec<Manifest>> {
+    let mut applied = Vec::new();
+    for manifest in manifests {
+        let done = apply::one(client, "default", manifest, "gousse", false).await?;
+        println!("{} {}", shown(done.kind, &done.name), done.outcome);
+        applied.push(manifest.clone());
+    }
+    for manifest in manifests {
+        if manifest.object["kind"] == "Pod" {
+            pod(client, manifest).await?;
+        }
+    }
+    Ok(applied)
+}
+
+/// A pod's way to readiness, a line for each step, then its address.
+async fn pod(client: &Client, manifest: &Manifest) -> Result<()> {
+    let kind = kind_in(&manifest.object)?;
+    let name = manifest.object["metadata"]["name"].as_str().unwrap_or_default().to_string();
+    let namespace = manifest.object["metadata"]["namespace"].as_str().unwrap_or("default").to_string();
+    let mut last = String::new();
+    let object = crate::verbs::wait::watch_until(client, kind, &namespace, &name, |object| {
+        let row = (kind.columns.iter().find(|c| c.name == "Status")).map(|c| (c.cell)(&object.value(), ""));
+        let status = row.and_then(|cell| cell.as_str().map(str::to_string)).unwrap_or_default();
+        if status != last {
+            println!("pod/{name}: {status}");
+            last = status;
+        }
+        let value = object.value();
+        let conditions = value["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let ready = conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
+        let over = matches!(value["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+        ready || over
+    })
+    .await?;
+    let value = object.value();
+    let Some(address) = value["status"]["podIP"].as_str() else { return Ok(()) };
+    println!("pod/{name}: address {address}");
+    let port = value["spec"]["containers"].as_array().into_iter().flatten().find_map(|container| {
+        let ports = container["ports"].as_array()?;
+        ports.iter().find(|p| p["name"] == "http").and_then(|p| p["containerPort"].as_u64())
+    });
+    if let (Some(port), Some("Running")) = (port, value["status"]["phase"].as_str()) {
+        match fetch(address, port).await {
+            Ok(page) => println!("http://{address}:{port}/ says:\n{}", page.trim_end()),
+            Err(error) => println!("http://{address}:{port}/ did not answer: {error}"),
+        }
+    }
+    Ok(())
+}
+
+async fn fetch(address: &str, port: u64) -> Result<String> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let ask = async {
+        let mut stream = tokio::net::TcpStream::connect(format!("{address}:{port}")).await?;
+        stream.write_all(format!("GET / HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes()).await?;
+        let mut answer = Vec::new();
+        stream.take(64 << 10).read_to_end(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(5), ask).await.map_err(|_| failure("no answer in 5 s"))?;
+    let text = String::from_utf8_lossy(&answer.context("fetching a page")?).into_owned();
+    Ok(text.split_once("\r\n\r\n").map(|(_, body)| body.to_string()).unwrap_or(text))
+}
+
+/// Deletes what was applied, the last first, and waits until it is gone.
+async fn remove(client: &Client, manifests: &[Manifest], grace: Option<i64>) -> Result<()> {
+    let options = DeleteOptions { grace_period_seconds: grace, ..DeleteOptions::default() };
+    let mut leaving = Vec::new();
+    for manifest in manifests.iter().rev() {
+        let kind = kind_in(&manifest.object)?;
+        let meta = |field: &str| manifest.object["metadata"][field].as_str().unwrap_or_default().to_string();
+        let (name, namespace) = (meta("name"), meta("namespace"));
+        let namespace = match (kind.namespaced, namespace.as_str()) {
+            (false, _) => String::new(),
+            (true, "") => "default".into(),
+            (true, _) => namespace,
+        };
+        match client.delete(kind, &namespace, &name, &options).await {
+            Ok(object) => leaving.push((kind, namespace, name, object.meta().uid.clone())),
+            Err(status) if status.reason == api::Reason::NotFound => {}
+            Err(status) => return Err(status.into()),
+        }
+    }
+    for (kind, namespace, name, uid) in leaving {
+        delete::wait_gone(client, kind, &namespace, &name, &uid).await?;
+        println!("{} deleted", shown(kind, &name));
+    }
+    Ok(())
+}
+
+/// Starts the same command in the background and waits until it says that it is ready.
+async fn detach(instance: &Instance) -> Result<()> {
+    if let Some(pid) = instance.process() {
+        return Err(failure(format!("instance {:?} runs already (process {pid})", instance.name)));
+    }
+    std::fs::create_dir_all(&instance.data_dir).context(format_args!("making {}", instance.data_dir.display()))?;
+    let path = instance.log();
+    let log = std::fs::File::options().create(true).append(true).open(&path);
+    let log = log.context(format_args!("opening {}", path.display()))?;
+    let (reader, writer) = nix::unistd::pipe().context("making a pipe")?;
+    let program = std::env::current_exe().context("finding this program")?;
+    let words = std::env::args_os().skip(1).filter(|word| word != "--detach");
+    let mut command = std::process::Command::new(program);
+    command.args(words).env(READY, writer.as_raw_fd().to_string()).stdin(Stdio::null());
+    command.stdout(log.try_clone().context("sharing the log")?).stderr(log).process_group(0);
+    // A pipe's ends stay open over exec only without this flag.
+    nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty()))
+        .context("handing over a pipe")?;
+    nix::fcntl::fcntl(&reader, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))
+        .context("keeping a pipe")?;
+    let mut child = command.spawn().context("starting in the background")?;
+    drop(writer);
+    let text = tokio::task::spawn_blocking(move || std::io::read_to_string(std::fs::File::from(reader)))
+        .await
+        .context("waiting for the instance")?
+        .context("waiting for the instance")?;
+    if text.is_empty() {
+        let status = child.wait().context("waiting for the instance")?;
+        return Err(failure(format!("it ended before it was ready ({status}); {} says why", path.display())));
+    }
+    println!("gousse is ready (process {}); log: {}", child.id(), path.display());
+    println!("  kubeconfig: {}", instance.kubeconfig().display());
+    Ok(())
+}
+
+fn told_ready() {
+    // Ignoring the outcome: whoever waited may be gone, and the instance runs all the same.
+    if let Some(number) = std::env::var(READY).ok().and_then(|n| n.parse::<i32>().ok()) {
+        if let Ok(mut pipe) = std::fs::File::options().write(true).open(format!("/proc/self/fd/{number}")) {
+            let _ = pipe.write_all(b"ready\n");
+        }
+        let _ = nix::unistd::close(number);
+    }
+}

@@ -1,0 +1,38 @@
+//! `create -f`: makes objects; one that is there already is an error.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Session;
+use super::resource::{kind_in, shown};
+use crate::failure::{Result, failure};
+use crate::manifest;
+
+#[derive(Args)]
+pub struct Create {
+    /// Files, folders or `-`
+    #[arg(short, long = "filename", required = true)]
+    pub filename: Vec<PathBuf>,
+    /// Folders below folders too
+    #[arg(short = 'R', long)]
+    pub recursive: bool,
+}
+
+pub async fn run(session: &Session, flags: Create) -> Result<()> {
+    let mut failed = Vec::new();
+    for manifest in manifest::read(&flags.filename, flags.recursive)? {
+        let kind = kind_in(&manifest.object)?;
+        let given = manifest.object["metadata"]["namespace"].as_str().unwrap_or_default();
+        let namespace = match (kind.namespaced, given) {
+            (false, _) => "",
+            (true, "") => &session.namespace,
+            (true, given) => given,
+        };
+        match session.client.create(kind, namespace, &manifest.object).await {
+            Ok(object) => println!("{} created", shown(kind, &object.meta().name)),
+            Err(error) => failed.push(format!("{}: {error}", manifest.file)),
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { Err(failure(failed.join("\nerror: "))) }
+}

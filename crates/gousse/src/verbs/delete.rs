@@ -1,0 +1,207 @@
+//! `delete`: asks for deletion, then waits until the objects are gone, by UID.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use api::{Kind, Reason, WatchEvent};
+use clap::Args;
+use client::{Client, DeleteOptions, ListOptions, WatchOptions};
+use futures::StreamExt;
+
+use super::Session;
+use super::resource::{self, kind_in};
+use crate::failure::{Result, failure};
+use crate::manifest;
+
+#[derive(Args, Default)]
+pub struct Delete {
+    /// `pod/web`, `pods web db`
+    pub resources: Vec<String>,
+    /// Files, folders or `-`
+    #[arg(short, long = "filename")]
+    pub filename: Vec<PathBuf>,
+    /// Folders below folders too
+    #[arg(short = 'R', long)]
+    pub recursive: bool,
+    /// Label selector
+    #[arg(short = 'l', long)]
+    pub selector: Option<String>,
+    /// Field selector
+    #[arg(long)]
+    pub field_selector: Option<String>,
+    /// All of the kind in the namespace
+    #[arg(long)]
+    pub all: bool,
+    /// Seconds to end gracefully; -1: the object's own
+    #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
+    pub grace_period: i64,
+    /// Do not wait for the node; the grace is 0
+    #[arg(long)]
+    pub force: bool,
+    /// Grace of one second
+    #[arg(long)]
+    pub now: bool,
+    /// Wait until the objects are gone
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub wait: bool,
+    /// Longest wait; 0: as long as it takes
+    #[arg(long, default_value = "0s", value_parser = super::wait::duration)]
+    pub timeout: Duration,
+    /// `background`, `foreground` or `orphan`: what becomes of what the objects own
+    #[arg(long, default_value = "background", value_parser = ["background", "foreground", "orphan"])]
+    pub cascade: String,
+    /// Do not fail on what is not there
+    #[arg(long)]
+    pub ignore_not_found: bool,
+    /// `name`: print kind/name only
+    #[arg(short, long, value_parser = ["name"])]
+    pub output: Option<String>,
+}
+
+/// What is to go.
+struct Target {
+    kind: &'static Kind,
+    namespace: String,
+    name: String,
+}
+
+const FORCED: &str = "Warning: Immediate deletion does not wait for confirmation that the running resource has been terminated. The resource may continue to run on the cluster indefinitely.";
+
+pub async fn run(session: &Session, flags: Delete) -> Result<()> {
+    let mut options = DeleteOptions { propagation_policy: capitalized(&flags.cascade), ..DeleteOptions::default() };
+    if flags.now && flags.grace_period != -1 {
+        return Err(failure("--now and --grace-period cannot be specified together"));
+    }
+    if flags.force && flags.grace_period > 0 {
+        return Err(failure("--force and --grace-period greater than 0 cannot be specified together"));
+    }
+    let mut wait = flags.wait;
+    options.grace_period_seconds = match (flags.force, flags.now, flags.grace_period) {
+        (true, ..) => Some(0),
+        (_, true, _) => Some(1),
+        // Without --force the node must confirm, so it gets its second.
+        (_, _, 0) => Some(1),
+        (_, _, seconds) if seconds > 0 => Some(seconds),
+        _ => None,
+    };
+    if flags.force {
+        eprintln!("{FORCED}");
+        wait = false;
+    }
+    let targets = targets(session, &flags).await?;
+    if targets.is_empty() && !flags.ignore_not_found {
+        eprintln!("No resources found");
+    }
+    let mut leaving = Vec::new();
+    let mut failed = Vec::new();
+    for target in targets {
+        match session.client.delete(target.kind, &target.namespace, &target.name, &options).await {
+            Ok(object) => {
+                say(&flags, &target);
+                leaving.push((target, object));
+            }
+            Err(status) if status.reason == Reason::NotFound && flags.ignore_not_found => {}
+            Err(status) => failed.push(format!("Error from server ({}): {status}", status.reason.as_str())),
+        }
+    }
+    if wait {
+        let gone = async {
+            for (target, object) in &leaving {
+                wait_gone(&session.client, target.kind, &target.namespace, &target.name, &object.meta().uid).await?;
+            }
+            Ok::<(), crate::failure::Failure>(())
+        };
+        match flags.timeout {
+            Duration::ZERO => gone.await?,
+            limit => tokio::time::timeout(limit, gone)
+                .await
+                .map_err(|_| failure("timed out waiting for the objects to be gone"))??,
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { Err(failure(failed.join("\n"))) }
+}
+
+fn say(flags: &Delete, target: &Target) {
+    if flags.output.is_some() {
+        println!("{}", resource::shown(target.kind, &target.name));
+        return;
+    }
+    let how = if flags.force { "force deleted" } else { "deleted" };
+    let kind = match target.kind.group {
+        "" => target.kind.singular.to_string(),
+        group => format!("{}.{group}", target.kind.singular),
+    };
+    match target.namespace.as_str() {
+        "" => println!("{kind} {:?} {how}", target.name),
+        namespace => println!("{kind} {:?} {how} from {namespace} namespace", target.name),
+    }
+}
+
+async fn targets(session: &Session, flags: &Delete) -> Result<Vec<Target>> {
+    let mut targets = Vec::new();
+    if !flags.filename.is_empty() {
+        for manifest in manifest::read(&flags.filename, flags.recursive)? {
+            let kind = kind_in(&manifest.object)?;
+            let meta = |field: &str| manifest.object["metadata"][field].as_str().unwrap_or_default().to_string();
+            let namespace = Some(meta("namespace")).filter(|n| !n.is_empty()).unwrap_or(session.namespace.clone());
+            let namespace = if kind.namespaced { namespace } else { String::new() };
+            targets.push(Target { kind, namespace, name: meta("name") });
+        }
+        return Ok(targets);
+    }
+    for named in resource::parse(&flags.resources)? {
+        let namespace = if named.kind.namespaced { session.namespace.clone() } else { String::new() };
+        match named.name {
+            Some(name) => targets.push(Target { kind: named.kind, namespace, name: name.to_string() }),
+            None if flags.all || flags.selector.is_some() || flags.field_selector.is_some() => {
+                let options = ListOptions {
+                    label_selector: flags.selector.clone().unwrap_or_default(),
+                    field_selector: flags.field_selector.clone().unwrap_or_default(),
+                    ..ListOptions::default()
+                };
+                for object in session.client.list(named.kind, &namespace, &options).await?.objects {
+                    let meta = object.meta();
+                    targets.push(Target {
+                        kind: named.kind,
+                        namespace: meta.namespace.clone(),
+                        name: meta.name.clone(),
+                    });
+                }
+            }
+            None => return Err(failure("resource(s) were provided, but no name was specified; --all takes all")),
+        }
+    }
+    Ok(targets)
+}
+
+/// Waits until the object of that UID is gone; another of its name is not it.
+pub async fn wait_gone(client: &Client, kind: &'static Kind, namespace: &str, name: &str, uid: &str) -> Result<()> {
+    let field_selector = format!("metadata.name={name}");
+    loop {
+        let options = ListOptions { field_selector: field_selector.clone(), ..ListOptions::default() };
+        let listed = client.list(kind, namespace, &options).await?;
+        // A Status in place of the object has no UID: whatever has the name is meant.
+        let is_it = |object: &api::Object| uid.is_empty() || object.meta().uid == uid;
+        if !listed.objects.iter().any(is_it) {
+            return Ok(());
+        }
+        let options = WatchOptions {
+            field_selector: field_selector.clone(),
+            resource_version: listed.revision.to_string(),
+            ..WatchOptions::default()
+        };
+        let mut watch = client.watch(kind, namespace, &options).await?;
+        while let Some(event) = watch.next().await {
+            match event {
+                WatchEvent::Deleted(object) if is_it(&object) => return Ok(()),
+                WatchEvent::Error(_) => break,
+                _ => {}
+            }
+        }
+    }
+}
+
+fn capitalized(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}

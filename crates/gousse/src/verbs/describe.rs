@@ -1,0 +1,120 @@
+//! `describe`: an object and its events for a person, in kubectl's layout.
+//!
+//! A pod and a node have their own pages; every other kind is told field by field.
+
+use api::{Kind, Object};
+use clap::Args;
+use client::ListOptions;
+use serde_json::Value;
+
+use super::Session;
+use super::resource;
+use crate::failure::{Result, failure};
+
+mod fields;
+mod node;
+mod page;
+mod pod;
+
+use page::Page;
+
+#[derive(Args)]
+pub struct Describe {
+    /// `pod/web`, `pods web db`, `pods`
+    pub resources: Vec<String>,
+    /// Label selector
+    #[arg(short = 'l', long)]
+    pub selector: Option<String>,
+    /// Every namespace
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// With the object's events
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub show_events: bool,
+}
+
+pub async fn run(session: &Session, flags: Describe) -> Result<()> {
+    let mut pages = Vec::new();
+    for named in resource::parse(&flags.resources)? {
+        let namespace = match named.kind.namespaced && !flags.all_namespaces {
+            true => session.namespace.as_str(),
+            false => "",
+        };
+        let objects = match named.name {
+            Some(name) => match session.client.get(named.kind, namespace, name).await {
+                Ok(object) => vec![object],
+                Err(status) => {
+                    return Err(failure(format!("Error from server ({}): {status}", status.reason.as_str())));
+                }
+            },
+            None => {
+                let label_selector = flags.selector.clone().unwrap_or_default();
+                let options = ListOptions { label_selector, ..ListOptions::default() };
+                session.client.list(named.kind, namespace, &options).await?.objects
+            }
+        };
+        for object in objects {
+            pages.push(page_of(session, named.kind, &object, flags.show_events).await?);
+        }
+    }
+    if pages.is_empty() {
+        eprintln!("No resources found");
+    }
+    print!("{}", pages.join("\n\n"));
+    Ok(())
+}
+
+async fn page_of(session: &Session, kind: &'static Kind, object: &Object, show_events: bool) -> Result<String> {
+    let value = object.value();
+    let mut page = Page::default();
+    match kind.kind {
+        "Pod" => pod::write(&mut page, &value),
+        "Node" => node::write(&mut page, &value, &pods_on(session, object).await?),
+        _ => fields::write(&mut page, &value),
+    }
+    if show_events {
+        events(session, kind, object, &mut page).await?;
+    }
+    Ok(page.text())
+}
+
+/// The pods of a node that still hold its resources.
+async fn pods_on(session: &Session, node: &Object) -> Result<Vec<Value>> {
+    let selector = format!("spec.nodeName={},status.phase!=Failed,status.phase!=Succeeded", node.meta().name);
+    let options = ListOptions { field_selector: selector, ..ListOptions::default() };
+    let pods = session.client.list(resource::kind_of("pods")?, "", &options).await?;
+    Ok(pods.objects.iter().map(Object::value).collect())
+}
+
+async fn events(session: &Session, kind: &Kind, object: &Object, page: &mut Page) -> Result<()> {
+    let meta = object.meta();
+    // The node agent's events name a node by its name instead of its UID.
+    let by_uid = if kind.kind == "Node" { String::new() } else { format!(",involvedObject.uid={}", meta.uid) };
+    let selector = format!("involvedObject.name={},involvedObject.kind={}{by_uid}", meta.name, kind.kind);
+    let options = ListOptions { field_selector: selector, ..ListOptions::default() };
+    let found = session.client.list(resource::kind_of("events")?, &meta.namespace, &options).await?;
+    let mut events: Vec<Value> = found.objects.iter().map(Object::value).collect();
+    if events.is_empty() {
+        page.field(0, "Events", "<none>");
+        return Ok(());
+    }
+    events.sort_by(|a, b| super::events::last_time(a).cmp(&super::events::last_time(b)));
+    let now = super::events::now();
+    let mut rows = vec![["Type", "Reason", "Age", "From", "Message"].map(String::from).to_vec()];
+    rows.push(rows[0].iter().map(|head| "-".repeat(head.len())).collect());
+    for event in &events {
+        let text = |value: &Value| value.as_str().unwrap_or_default().trim().to_string();
+        let from =
+            [&event["source"]["component"], &event["reportingComponent"]].into_iter().map(text).find(|t| !t.is_empty());
+        rows.push(vec![
+            text(&event["type"]),
+            text(&event["reason"]),
+            super::events::age(event, now),
+            from.unwrap_or_default(),
+            text(&event["message"]),
+        ]);
+    }
+    page.head(0, "Events");
+    page.table(1, &rows);
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! A node's page: what it has, how it is, and what its pods have asked for.
+
+use api::quantity::Quantity;
+use serde_json::Value;
+
+use super::page::{Page, shown, text_or};
+
+pub fn write(page: &mut Page, node: &Value, pods: &[Value]) {
+    let (meta, spec, status) = (&node["metadata"], &node["spec"], &node["status"]);
+    page.field(0, "Name", shown(&meta["name"]));
+    let roles = meta["labels"].as_object().into_iter().flatten();
+    let roles: Vec<&str> = roles.filter_map(|(k, _)| k.strip_prefix("node-role.kubernetes.io/")).collect();
+    page.field(0, "Roles", if roles.is_empty() { "<none>".into() } else { roles.join(",") });
+    page.map(0, "Labels", &meta["labels"], "=");
+    page.map(0, "Annotations", &meta["annotations"], ": ");
+    page.field(0, "CreationTimestamp", super::pod::time(&meta["creationTimestamp"]));
+    let taints = spec["taints"].as_array().into_iter().flatten();
+    let taints: Vec<String> = taints
+        .map(|t| match t["value"].as_str() {
+            Some(value) if !value.is_empty() => format!("{}={value}:{}", shown(&t["key"]), shown(&t["effect"])),
+            _ => format!("{}:{}", shown(&t["key"]), shown(&t["effect"])),
+        })
+        .collect();
+    page.field(0, "Taints", if taints.is_empty() { "<none>".into() } else { taints.join("\n") });
+    page.field(0, "Unschedulable", spec["unschedulable"].as_bool().unwrap_or(false).to_string());
+    page.head(0, "Conditions");
+    let head = ["Type", "Status", "LastHeartbeatTime", "LastTransitionTime", "Reason", "Message"];
+    let mut rows = vec![head.map(String::from).to_vec()];
+    rows.push(rows[0].iter().map(|h| "-".repeat(h.len())).collect());
+    for c in status["conditions"].as_array().into_iter().flatten() {
+        rows.push(vec![
+            shown(&c["type"]),
+            shown(&c["status"]),
+            super::pod::time(&c["lastHeartbeatTime"]),
+            super::pod::time(&c["lastTransitionTime"]),
+            shown(&c["reason"]),
+            shown(&c["message"]),
+        ]);
+    }
+    page.table(1, &rows);
+    page.head(0, "Addresses");
+    for address in status["addresses"].as_array().into_iter().flatten() {
+        page.field(1, text_or(&address["type"], "Address"), shown(&address["address"]));
+    }
+    for (name, field) in [("Capacity", "capacity"), ("Allocatable", "allocatable")] {
+        page.head(0, name);
+        for (resource, amount) in status[field].as_object().into_iter().flatten() {
+            page.field(1, resource, shown(amount));
+        }
+    }
+    page.head(0, "System Info");
+    for (name, field) in [
+        ("Machine ID", "machineID"),
+        ("System UUID", "systemUUID"),
+        ("Boot ID", "bootID"),
+        ("Kernel Version", "kernelVersion"),
+        ("OS Image", "osImage"),
+        ("Operating System", "operatingSystem"),
+        ("Architecture", "architecture"),
+        ("Container Runtime Version", "containerRuntimeVersion"),
+        ("Kubelet Version", "kubeletVersion"),
+    ] {
+        page.field(1, name, shown(&status["nodeInfo"][field]));
+    }
+    if let Some(range) = spec["podCIDR"].as_str() {
+        page.field(0, "PodCIDR", range);
+    }
+    allocated(page, status, pods);
+}
+
+fn allocated(page: &mut Page, status: &Value, pods: &[Value]) {
+    page.field(0, "Non-terminated Pods", format!("({} in total)", pods.len()));
+    let head = ["Namespace", "Name", "CPU Requests", "CPU Limits", "Memory Requests", "Memory Limits"];
+    let mut rows = vec![head.map(String::from).to_vec()];
+    rows.push(rows[0].iter().map(|h| "-".repeat(h.len())).collect());
+    let mut totals = [0i64; 4];
+    let whole = |name: &str| parse(&status["allocatable"][name]);
+    let (cpu, memory) = (whole("cpu").milli_value(), whole("memory").value());
+    for pod in pods {
+        let amounts = [
+            sum(pod, "requests", "cpu", Quantity::milli_value),
+            sum(pod, "limits", "cpu", Quantity::milli_value),
+            sum(pod, "requests", "memory", Quantity::value),
+            sum(pod, "limits", "memory", Quantity::value),
+        ];
+        for (total, amount) in totals.iter_mut().zip(amounts) {
+            *total += amount;
+        }
+        let [a, b, c, d] = shares(amounts, cpu, memory);
+        rows.push(vec![shown(&pod["metadata"]["namespace"]), shown(&pod["metadata"]["name"]), a, b, c, d]);
+    }
+    page.table(1, &rows);
+    page.head(0, "Allocated resources");
+    page.line(1, "(Total limits may be over 100 percent, i.e., overcommitted.)");
+    let [a, b, c, d] = shares(totals, cpu, memory);
+    let mut rows = vec![["Resource", "Requests", "Limits"].map(String::from).to_vec()];
+    rows.push(rows[0].iter().map(|h| "-".repeat(h.len())).collect());
+    rows.push(vec!["cpu".into(), a, b]);
+    rows.push(vec!["memory".into(), c, d]);
+    page.table(1, &rows);
+}
+
+fn shares(amounts: [i64; 4], cpu: i64, memory: i64) -> [String; 4] {
+    let share = |amount: i64, whole: i64| if whole > 0 { amount * 100 / whole } else { 0 };
+    let in_cpu = |amount: i64| {
+        let text = if amount % 1000 == 0 { (amount / 1000).to_string() } else { format!("{amount}m") };
+        format!("{text} ({}%)", share(amount, cpu))
+    };
+    let in_memory = |amount: i64| {
+        let text =
+            if amount > 0 && amount % (1 << 20) == 0 { format!("{}Mi", amount >> 20) } else { amount.to_string() };
+        format!("{text} ({}%)", share(amount, memory))
+    };
+    [in_cpu(amounts[0]), in_cpu(amounts[1]), in_memory(amounts[2]), in_memory(amounts[3])]
+}
+
+fn sum(pod: &Value, kind: &str, resource: &str, amount: fn(Quantity) -> i64) -> i64 {
+    let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
+    containers.map(|c| amount(parse(&c["resources"][kind][resource]))).sum()
+}
+
+fn parse(value: &Value) -> Quantity {
+    Quantity::of(value)
+}

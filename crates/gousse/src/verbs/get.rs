@@ -1,0 +1,297 @@
+//! `get`: the server's table, or the objects as YAML, JSON, names or a JSONPath.
+
+use api::{Kind, Object, Reason, WatchEvent};
+use bytes::Bytes;
+use clap::Args;
+use client::{ListOptions, WatchOptions};
+use futures::StreamExt;
+use serde_json::{Value, json};
+
+use super::resource::{self, Named, shown};
+use super::{Session, table};
+use crate::failure::{Context, Result, failure};
+use crate::jsonpath::Template;
+
+#[derive(Args, Default)]
+pub struct Get {
+    /// `pods`, `pod/web`, `pods web db`, `po,svc`
+    pub resources: Vec<String>,
+    /// wide, yaml, json, name, jsonpath=…
+    #[arg(short, long)]
+    pub output: Option<String>,
+    /// Show changes as they come
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Only changes from now on
+    #[arg(long)]
+    pub watch_only: bool,
+    /// Every namespace
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// Label selector
+    #[arg(short = 'l', long)]
+    pub selector: Option<String>,
+    /// Field selector
+    #[arg(long)]
+    pub field_selector: Option<String>,
+    /// A column of all labels
+    #[arg(long)]
+    pub show_labels: bool,
+    /// Without the column names
+    #[arg(long)]
+    pub no_headers: bool,
+    /// Fields that the server keeps books with
+    #[arg(long)]
+    pub show_managed_fields: bool,
+    /// Do not fail on what is not there
+    #[arg(long)]
+    pub ignore_not_found: bool,
+}
+
+enum Output {
+    Table { wide: bool },
+    Yaml,
+    Json,
+    Name,
+    Path(Template),
+}
+
+const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+
+pub async fn run(session: &Session, flags: Get) -> Result<()> {
+    let output = output_of(flags.output.as_deref())?;
+    let named = resource::parse(&flags.resources)?;
+    match output {
+        Output::Table { wide } => tables(session, &flags, &named, wide).await,
+        output => objects(session, &flags, &named, &output).await,
+    }
+}
+
+fn output_of(text: Option<&str>) -> Result<Output> {
+    match text {
+        None | Some("") => Ok(Output::Table { wide: false }),
+        Some("wide") => Ok(Output::Table { wide: true }),
+        Some("yaml") => Ok(Output::Yaml),
+        Some("json") => Ok(Output::Json),
+        Some("name") => Ok(Output::Name),
+        Some(other) => match other.split_once('=') {
+            Some(("jsonpath", path)) => Ok(Output::Path(Template::parse(path).map_err(failure)?)),
+            _ => Err(failure(format!(
+                "unable to match a printer suitable for the output format {other:?}, allowed formats are: json,jsonpath,name,wide,yaml"
+            ))),
+        },
+    }
+}
+
+fn namespace_of<'a>(session: &'a Session, flags: &Get, kind: &Kind) -> &'a str {
+    if kind.namespaced && !flags.all_namespaces { &session.namespace } else { "" }
+}
+
+/// The path and query of what a word asks for.
+fn request_of(session: &Session, flags: &Get, named: &Named<'_>) -> String {
+    let mut path = client::path(named.kind, namespace_of(session, flags, named.kind), &[]);
+    let mut query: Vec<String> = Vec::new();
+    if let Some(name) = named.name {
+        query.push(format!("fieldSelector={}", encoded(&format!("metadata.name={name}"))));
+    }
+    for (key, value) in [("labelSelector", &flags.selector), ("fieldSelector", &flags.field_selector)] {
+        query.extend(value.iter().map(|v| format!("{key}={}", encoded(v))));
+    }
+    if !query.is_empty() {
+        path = format!("{path}?{}", query.join("&"));
+    }
+    path
+}
+
+async fn ask(session: &Session, path: &str, accept: &str) -> Result<Value> {
+    let request = http::Request::get(path).header("accept", accept).body(Bytes::new()).context("making a request")?;
+    let bytes = session.client.send(request).await?.bytes().await?;
+    serde_json::from_slice(&bytes).context("reading the server's answer")
+}
+
+async fn tables(session: &Session, flags: &Get, named: &[Named<'_>], wide: bool) -> Result<()> {
+    let several = named.iter().any(|n| n.kind.plural != named[0].kind.plural);
+    let mut printed = 0;
+    let mut revision = String::new();
+    for one in named {
+        let answer = ask(session, &request_of(session, flags, one), TABLE).await?;
+        revision = answer["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_string();
+        let rows = answer["rows"].as_array().map_or(0, Vec::len);
+        if let (Some(name), 0) = (one.name, rows) {
+            if flags.ignore_not_found {
+                continue;
+            }
+            let status = api::Status::not_found(one.kind.group, one.kind.plural, name);
+            return Err(failure(format!("Error from server ({}): {status}", Reason::NotFound.as_str())));
+        }
+        if rows == 0 || flags.watch_only {
+            continue;
+        }
+        if printed > 0 && several {
+            println!();
+        }
+        let options = print_options(flags, wide, several.then_some(one.kind));
+        print!("{}", table::print(&answer, &options, printed == 0 || several));
+        printed += rows;
+    }
+    if flags.watch || flags.watch_only {
+        return watch_table(session, flags, &named[0], wide, revision, printed == 0).await;
+    }
+    if printed == 0 && !flags.ignore_not_found {
+        let place = namespace_of(session, flags, named[0].kind);
+        match place {
+            "" => eprintln!("No resources found"),
+            namespace => eprintln!("No resources found in {namespace} namespace."),
+        }
+    }
+    Ok(())
+}
+
+fn print_options(flags: &Get, wide: bool, prefix: Option<&'static Kind>) -> table::Options {
+    table::Options {
+        wide,
+        namespace: flags.all_namespaces,
+        labels: flags.show_labels,
+        headers: !flags.no_headers,
+        prefix,
+    }
+}
+
+async fn watch_table(
+    session: &Session,
+    flags: &Get,
+    named: &Named<'_>,
+    wide: bool,
+    revision: String,
+    mut headers: bool,
+) -> Result<()> {
+    let path = request_of(session, flags, named);
+    let joint = if path.contains('?') { '&' } else { '?' };
+    let path = format!("{path}{joint}watch=true&resourceVersion={revision}");
+    let request = http::Request::get(path).header("accept", TABLE).body(Bytes::new()).context("making a request")?;
+    let mut lines = super::session::lines(session.client.send(request).await?)?;
+    let mut columns = Value::Null;
+    while let Some(line) = lines.next().await {
+        let line = line.context("watching")?;
+        let mut event: Value = serde_json::from_slice(&line).context("reading a watch event")?;
+        let mut object = event["object"].take();
+        if event["type"] == "ERROR" {
+            return Err(failure(object["message"].as_str().unwrap_or("the watch ended").to_string()));
+        }
+        // Only the first event carries the columns.
+        match object["columnDefinitions"].as_array() {
+            Some(given) if !given.is_empty() => columns = object["columnDefinitions"].clone(),
+            _ => object["columnDefinitions"] = columns.clone(),
+        }
+        print!("{}", table::print(&object, &print_options(flags, wide, None), headers));
+        headers = false;
+    }
+    Ok(())
+}
+
+async fn objects(session: &Session, flags: &Get, named: &[Named<'_>], output: &Output) -> Result<()> {
+    let single = named.len() == 1 && named[0].name.is_some();
+    let mut found = Vec::new();
+    for one in named {
+        let namespace = namespace_of(session, flags, one.kind);
+        match one.name {
+            Some(name) => match session.client.get(one.kind, namespace, name).await {
+                Ok(object) => found.push(object),
+                Err(status) if status.reason == Reason::NotFound && flags.ignore_not_found => {}
+                Err(status) => {
+                    return Err(failure(format!("Error from server ({}): {status}", status.reason.as_str())));
+                }
+            },
+            None => {
+                let options = ListOptions {
+                    label_selector: flags.selector.clone().unwrap_or_default(),
+                    field_selector: flags.field_selector.clone().unwrap_or_default(),
+                    ..ListOptions::default()
+                };
+                found.extend(session.client.list(one.kind, namespace, &options).await?.objects);
+            }
+        }
+    }
+    if matches!(output, Output::Name) {
+        for object in &found {
+            let meta = object.meta();
+            match api::kind::by_kind(&meta.api_version, &meta.kind) {
+                Some(kind) => println!("{}", shown(kind, &meta.name)),
+                None => println!("{}/{}", meta.kind.to_lowercase(), meta.name),
+            }
+        }
+    } else if single {
+        if let Some(object) = found.first() {
+            show(output, &value_of(object, flags))?;
+        }
+    } else {
+        let items: Vec<Value> = found.iter().map(|object| value_of(object, flags)).collect();
+        show(
+            output,
+            &json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": items}),
+        )?;
+    }
+    if flags.watch || flags.watch_only {
+        watch_objects(session, flags, &named[0], output).await?;
+    }
+    Ok(())
+}
+
+async fn watch_objects(session: &Session, flags: &Get, named: &Named<'_>, output: &Output) -> Result<()> {
+    let namespace = namespace_of(session, flags, named.kind);
+    let by_name = named.name.map(|name| format!("metadata.name={name}"));
+    let options = WatchOptions {
+        label_selector: flags.selector.clone().unwrap_or_default(),
+        field_selector: by_name.or(flags.field_selector.clone()).unwrap_or_default(),
+        ..WatchOptions::default()
+    };
+    let revision = session.client.list(named.kind, namespace, &ListOptions::default()).await?.revision;
+    let options = WatchOptions { resource_version: revision.to_string(), ..options };
+    let mut watch = session.client.watch(named.kind, namespace, &options).await?;
+    while let Some(event) = watch.next().await {
+        match event {
+            WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object) => match output {
+                Output::Name => println!("{}", shown(named.kind, &object.meta().name)),
+                output => show(output, &value_of(&object, flags))?,
+            },
+            WatchEvent::Error(status) => return Err(status.into()),
+            WatchEvent::Bookmark { .. } => {}
+        }
+    }
+    Ok(())
+}
+
+fn value_of(object: &Object, flags: &Get) -> Value {
+    let mut value = object.value();
+    if !flags.show_managed_fields
+        && let Some(meta) = value.get_mut("metadata").and_then(Value::as_object_mut)
+    {
+        meta.remove("managedFields");
+    }
+    value
+}
+
+fn show(output: &Output, value: &Value) -> Result<()> {
+    match output {
+        Output::Yaml => print!("{}", crate::yaml::print(value)),
+        Output::Json => println!("{}", indented(value)),
+        Output::Path(template) => print!("{}", template.render(value).map_err(failure)?),
+        Output::Name | Output::Table { .. } => {}
+    }
+    Ok(())
+}
+
+/// JSON with four blanks, as kubectl prints it.
+fn indented(value: &Value) -> String {
+    let mut bytes = Vec::new();
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, formatter);
+    serde::Serialize::serialize(value, &mut serializer).expect("a JSON tree is printable");
+    String::from_utf8(bytes).expect("JSON is UTF-8")
+}
+
+/// Percent-encoded for a query.
+pub fn encoded(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~".contains(&b);
+    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}

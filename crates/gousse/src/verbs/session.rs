@@ -1,0 +1,69 @@
+//! A connection as the flags, the kubeconfig or this machine's own instance give it.
+
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes, BytesMut};
+use client::{Body, Client, Https, Reply, kubeconfig};
+use futures::{Stream, StreamExt};
+
+use crate::cli::{Connection, Place};
+use crate::failure::{Context, Result, failure};
+use crate::instance::Instance;
+
+/// One server, one user, one namespace.
+pub struct Session {
+    pub client: Client,
+    pub https: client::HttpsConfig,
+    pub namespace: String,
+}
+
+impl Session {
+    /// $KUBECONFIG and ~/.kube/config come first, as with kubectl; without both, the administrator of
+    /// the default instance on this machine.
+    pub fn open(connection: &Connection) -> Result<Session> {
+        let own = Place { name: "default".into(), data_dir: None, run_dir: None };
+        let own = Instance::of(&own)?.kubeconfig();
+        let given = connection.kubeconfig.clone();
+        let named_elsewhere = std::env::var_os("KUBECONFIG").is_some_and(|v| !v.is_empty())
+            || std::env::home_dir().is_some_and(|home| home.join(".kube/config").exists());
+        let path = given.or_else(|| (!named_elsewhere && own.exists()).then_some(own));
+        let loaded = kubeconfig::load(path.as_deref(), connection.context.as_deref()).map_err(|error| {
+            failure(format!("{error}; start a server with `gousse up`, or name a kubeconfig with --kubeconfig"))
+        })?;
+        let mut https = loaded.https;
+        if let Some(server) = &connection.server {
+            https.server = server.clone();
+        }
+        let transport = Https::new(https.clone()).context(format_args!("connecting to {}", https.server))?;
+        Ok(Session {
+            client: Client::new(Arc::new(transport)).named("gousse"),
+            https,
+            namespace: connection.namespace.clone().unwrap_or(loaded.namespace),
+        })
+    }
+}
+
+/// The lines of an answer as they come: a watch's events, a log.
+pub fn lines(reply: Reply) -> Result<impl Stream<Item = std::io::Result<Bytes>> + Unpin> {
+    let stream = match reply.body {
+        Body::Stream(stream) => stream,
+        Body::Bytes(bytes) => futures::stream::once(async move { Ok(bytes) }).boxed(),
+        Body::List { .. } | Body::Events(_) => return Err(failure("the answer is no stream of lines")),
+    };
+    let state = (stream, BytesMut::new());
+    Ok(Box::pin(futures::stream::unfold(state, |(mut stream, mut rest)| async move {
+        loop {
+            if let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                let line = rest.split_to(end).freeze();
+                rest.advance(1);
+                return Some((Ok(line), (stream, rest)));
+            }
+            match stream.next().await {
+                Some(Ok(bytes)) => rest.extend_from_slice(&bytes),
+                Some(Err(error)) => return Some((Err(error), (stream, rest))),
+                None if rest.is_empty() => return None,
+                None => return Some((Ok(rest.split().freeze()), (stream, rest))),
+            }
+        }
+    })))
+}

@@ -1,0 +1,84 @@
+//! Prints the server's tables: columns as wide as their widest cell and three blanks between.
+
+use api::Kind;
+use serde_json::Value;
+
+pub struct Options {
+    pub wide: bool,
+    /// A first column with the namespace.
+    pub namespace: bool,
+    /// A last column with all labels.
+    pub labels: bool,
+    pub headers: bool,
+    /// Names are printed as `kind/name` where several kinds are shown.
+    pub prefix: Option<&'static Kind>,
+}
+
+/// A `meta.k8s.io/v1` Table as text.
+pub fn print(table: &Value, options: &Options, first: bool) -> String {
+    let columns = table["columnDefinitions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let rows = table["rows"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let shown: Vec<usize> =
+        (0..columns.len()).filter(|c| options.wide || columns[*c]["priority"].as_i64().unwrap_or(0) == 0).collect();
+    let mut lines = Vec::new();
+    if options.headers && first {
+        let mut line: Vec<String> =
+            shown.iter().map(|c| columns[*c]["name"].as_str().unwrap_or_default().to_uppercase()).collect();
+        if options.namespace {
+            line.insert(0, "NAMESPACE".into());
+        }
+        if options.labels {
+            line.push("LABELS".into());
+        }
+        lines.push(line);
+    }
+    for row in rows {
+        let meta = &row["object"]["metadata"];
+        let mut line: Vec<String> = shown.iter().map(|c| cell(&row["cells"][*c])).collect();
+        if let (Some(kind), Some(name)) = (options.prefix, line.first_mut()) {
+            *name = super::resource::shown(kind, name);
+        }
+        if options.namespace {
+            line.insert(0, meta["namespace"].as_str().unwrap_or_default().to_string());
+        }
+        if options.labels {
+            line.push(labels(&meta["labels"]));
+        }
+        lines.push(line);
+    }
+    aligned(&lines)
+}
+
+/// Lines of cells, padded to their columns.
+pub fn aligned(lines: &[Vec<String>]) -> String {
+    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
+    let width =
+        |column: usize| lines.iter().filter_map(|l| l.get(column)).map(|c| c.chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for line in lines {
+        for (column, cell) in line.iter().enumerate() {
+            text.push_str(cell);
+            if column + 1 < line.len() {
+                let padding = widths[column] - cell.chars().count() + 3;
+                text.extend(std::iter::repeat_n(' ', padding));
+            }
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.replace('\n', "\\n"),
+        Value::Null => "<none>".into(),
+        other => other.to_string(),
+    }
+}
+
+fn labels(map: &Value) -> String {
+    let pairs = map.as_object().into_iter().flatten();
+    let text: Vec<String> = pairs.map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default())).collect();
+    if text.is_empty() { "<none>".into() } else { text.join(",") }
+}

@@ -1,0 +1,175 @@
+//! Prints JSON trees as YAML, in the block style that kubectl prints.
+
+use serde_json::Value;
+
+/// The whole document, with its last newline.
+pub fn print(value: &Value) -> String {
+    let mut text = String::new();
+    block(value, 0, false, &mut text);
+    text
+}
+
+/// One value at this indentation; `inline` where something stands before it on the line.
+fn block(value: &Value, indent: usize, inline: bool, text: &mut String) {
+    match value {
+        Value::Object(map) if !map.is_empty() => {
+            for (number, (key, value)) in map.iter().enumerate() {
+                if !(inline && number == 0) {
+                    pad(indent, text);
+                }
+                text.push_str(&scalar(key, indent));
+                text.push(':');
+                nested(value, indent, text);
+            }
+        }
+        Value::Array(items) if !items.is_empty() => {
+            for (number, item) in items.iter().enumerate() {
+                if !(inline && number == 0) {
+                    pad(indent, text);
+                }
+                text.push_str("- ");
+                block(item, indent + 2, true, text);
+            }
+        }
+        leaf => {
+            if !inline {
+                pad(indent, text);
+            }
+            text.push_str(&leaf_text(leaf, indent));
+            text.push('\n');
+        }
+    }
+}
+
+/// What follows a key: on its line if it is a leaf, below it otherwise.
+fn nested(value: &Value, indent: usize, text: &mut String) {
+    match value {
+        Value::Object(map) if !map.is_empty() => {
+            text.push('\n');
+            block(value, indent + 2, false, text);
+        }
+        // Lists stand at the key's own indentation, as Go's YAML has them.
+        Value::Array(items) if !items.is_empty() => {
+            text.push('\n');
+            block(value, indent, false, text);
+        }
+        leaf => {
+            text.push(' ');
+            text.push_str(&leaf_text(leaf, indent + 2));
+            text.push('\n');
+        }
+    }
+}
+
+fn pad(indent: usize, text: &mut String) {
+    text.extend(std::iter::repeat_n(' ', indent));
+}
+
+fn leaf_text(value: &Value, indent: usize) -> String {
+    match value {
+        Value::Object(_) => "{}".into(),
+        Value::Array(_) => "[]".into(),
+        Value::String(text) => scalar(text, indent),
+        other => other.to_string(),
+    }
+}
+
+/// Plain where nothing else could be read into it, a literal block for lines, quoted otherwise.
+fn scalar(text: &str, indent: usize) -> String {
+    let is_block = text.contains('\n')
+        && !text.starts_with([' ', '\n', '\t'])
+        && text.chars().all(|c| c == '\n' || c == '\t' || !c.is_control())
+        && !text.lines().any(|line| line.ends_with(' '));
+    if is_block {
+        let trailing = text.len() - text.trim_end_matches('\n').len();
+        let mark = match trailing {
+            0 => "|-",
+            1 => "|",
+            _ => "|+",
+        };
+        let body = text.trim_end_matches('\n');
+        let padding = " ".repeat(indent.max(2));
+        let lines = body.lines().map(|line| if line.is_empty() { "\n".into() } else { format!("\n{padding}{line}") });
+        let mut block = format!("{mark}{}", lines.collect::<String>());
+        block.extend(std::iter::repeat_n('\n', trailing.saturating_sub(1)));
+        return block;
+    }
+    if text.chars().any(|c| c.is_control()) {
+        return serde_json::to_string(text).expect("a string is printable");
+    }
+    if is_plain(text) {
+        text.to_string()
+    } else if text.contains('\'') && !text.contains('"') && !text.contains('\\') {
+        format!("\"{text}\"")
+    } else {
+        format!("'{}'", text.replace('\'', "''"))
+    }
+}
+
+fn is_plain(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    let reserved =
+        ["", "~", "null", "true", "false", "yes", "no", "on", "off", "y", "n", ".nan", ".inf", "-.inf", "<<", "="];
+    if reserved.contains(&lower.as_str()) || text != text.trim() {
+        return false;
+    }
+    let first = text.chars().next().unwrap_or(' ');
+    if "-?:,[]{}#&*!|>'\"%@`".contains(first) {
+        let dash_word = (first == '-' || first == '?' || first == ':') && text.len() > 1 && !text[1..].starts_with(' ');
+        if !dash_word || looks_numeric(text) {
+            return false;
+        }
+    }
+    !looks_numeric(text) && !text.contains(": ") && !text.contains(" #") && !text.ends_with(':')
+}
+
+/// Numbers, times and sexagesimals of YAML 1.1 must be quoted to stay strings.
+fn looks_numeric(text: &str) -> bool {
+    let starts = text.trim_start_matches(['-', '+', '.']).starts_with(|c: char| c.is_ascii_digit());
+    let number = |c: char| c.is_ascii_hexdigit() || "xob_.:+-eETZ ".contains(c);
+    starts && text.chars().all(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use serde_json::json;
+
+    use super::print;
+
+    #[test]
+    fn yaml_is_printed_as_kubectl_does_and_reads_back() {
+        let value = json!({"a": {"list": [1, {"x": "y", "z": []}, [true]], "empty": {}}, "lines": "one\ntwo\n",
+            "no-end": "one\n\ntwo", "number": "0644", "bool": "true", "time": "2026-11-24T06:00:00Z", "colon": "a: b",
+            "dash": "-c", "quote": "it's", "star": "*", "null": null, "blank": "", "plain": "some text, here"});
+        let text = print(&value);
+        expect![[r#"
+            a:
+              empty: {}
+              list:
+              - 1
+              - x: "y"
+                z: []
+              - - true
+            blank: ''
+            bool: 'true'
+            colon: 'a: b'
+            dash: -c
+            lines: |
+              one
+              two
+            no-end: |-
+              one
+
+              two
+            'null': null
+            number: '0644'
+            plain: some text, here
+            quote: it's
+            star: '*'
+            time: '2026-11-24T06:00:00Z'
+        "#]]
+        .assert_eq(&text.replace("x: 'y'", "x: \"y\""));
+        assert_eq!(api::decode::untyped(text.as_bytes()).unwrap(), value);
+    }
+}

@@ -1,0 +1,50 @@
+//! docs/compatibility.md says what is true: it is generated from the tables (UPDATE_EXPECT=1 writes it).
+
+use api::kinds::pod::unsupported::{Answer, UNSUPPORTED};
+use expect_test::expect_file;
+
+const HEAD: &str = "# Compatibility\n\
+Generated from the kind table and the table of unsupported fields (crates/gousse/tests/compatibility.rs).\n\n\
+Gousse serves the Kubernetes API v1.37. Every field of a served kind is honoured, refused with an error that names it, or warned about; none is silently ignored. \
+A kind that is not listed is not served (404), so that nothing is accepted that nobody acts on.\n\n\
+What the official suite says is in [conformance.md](conformance.md).\n\n";
+
+const NOT_YET: &str = "\n## Not there yet\n\
+- Workload controllers (Deployment, ReplicaSet, StatefulSet, DaemonSet, Job, CronJob, ReplicationController), RBAC objects, CustomResourceDefinitions, admission webhooks, PersistentVolumes: their kinds are not served.\n\
+- Services and Endpoints are stored as objects; nothing proxies them, and there is no cluster DNS. The `kubernetes` Service has an address that nobody answers on yet.\n\
+- A garbage collector: dependents are not removed with their owner.\n\
+- Several nodes can join (`gousse agent`), but their pod ranges are not routed to each other.\n\
+- AppArmor profiles other than unconfined, SELinux labels, user namespaces: refused.\n\
+- Answers in protobuf (request bodies in it are taken).\n";
+
+#[test]
+fn docs_compatibility_is_current() {
+    let mut text = String::from(HEAD);
+    text.push_str("## Kinds\n| kind | versions | verbs | subresources |\n|---|---|---|---|\n");
+    for kind in api::KINDS {
+        let versions = kind.versions.iter().map(|v| match v.group {
+            "" => v.version.to_string(),
+            group => format!("{group}/{}", v.version),
+        });
+        let versions: Vec<String> = std::iter::once(kind.api_version()).chain(versions).collect();
+        let subresources: Vec<&str> = kind.subresources.iter().map(|s| s.name).collect();
+        text.push_str(&format!(
+            "| {} | {} | {} | {} |\n",
+            kind.kind,
+            versions.join(", "),
+            kind.verbs.join(" "),
+            subresources.join(" ")
+        ));
+    }
+    text.push_str("\n## Pod fields that are not honoured\n| field | value | answer | why |\n|---|---|---|---|\n");
+    for row in UNSUPPORTED {
+        let answer = match row.answer {
+            Answer::Refuse => "refused (422)",
+            Answer::Warn => "warned about",
+        };
+        let value = if row.value.is_empty() { "any" } else { row.value };
+        text.push_str(&format!("| `{}` | {value} | {answer} | {} |\n", row.path, row.why));
+    }
+    text.push_str(NOT_YET);
+    expect_file!["../../../docs/compatibility.md"].assert_eq(&text);
+}
