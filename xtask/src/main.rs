@@ -1,5 +1,7 @@
 //! What the project does to itself: `ci`, `tidy`, `schema`, `bench`, `conformance`, `dist`.
 
+/// The figures, held against their limits.
+mod bench;
 /// The official suite as the judge.
 mod conformance;
 /// The schema table of the api crate.
@@ -15,9 +17,10 @@ fn main() -> ExitCode {
     let done = match verb {
         "schema" => schema::schema(rest),
         "conformance" => conformance::conformance(rest),
+        "bench" => bench::bench(rest),
         "tidy" => Ok(report_tidy()),
         _ => {
-            eprintln!("cargo xtask conformance|schema|tidy");
+            eprintln!("cargo xtask bench|conformance|schema|tidy");
             return ExitCode::from(2);
         }
     };
