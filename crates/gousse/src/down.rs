@@ -77,7 +77,7 @@ async fn end_process(pid: i32) -> Result<()> {
     let own = rustix::process::Pid::from_raw(pid).ok_or_else(|| failure(format!("process {pid} is no process")))?;
     let Ok(handle) = rustix::process::pidfd_open(own, rustix::process::PidfdFlags::empty()) else { return Ok(()) };
     kill(Pid::from_raw(pid), Signal::SIGTERM).context(format_args!("ending process {pid}"))?;
-    let ended = tokio::io::unix::AsyncFd::new(handle.as_fd()).context("waiting for its end")?;
+    let ended = tokio::io::unix::AsyncFd::register(handle.as_fd()).context("waiting for its end")?;
     ended.readable().await.context("waiting for its end")?.retain_ready();
     Ok(())
 }

@@ -2,12 +2,10 @@
 
 use std::fmt::Display;
 
-/// What went wrong, as it is printed after `error: `. A status keeps its API error for verbs that
-/// decide on it.
+/// What went wrong, as it is printed after `error: `.
 #[derive(Debug)]
 pub struct Failure {
     pub message: String,
-    pub status: Option<Box<api::Status>>,
     /// The process's exit code.
     pub code: u8,
 }
@@ -16,7 +14,7 @@ pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
 /// A failure of our own.
 pub fn failure(message: impl Into<String>) -> Failure {
-    Failure { message: message.into(), status: None, code: 1 }
+    Failure { message: message.into(), code: 1 }
 }
 
 /// Adds what was being done.
@@ -32,7 +30,7 @@ impl<T, E: Display> Context<T> for std::result::Result<T, E> {
 
 impl From<api::Status> for Failure {
     fn from(status: api::Status) -> Failure {
-        Failure { message: status.message.clone(), status: Some(Box::new(status)), code: 1 }
+        failure(status.message)
     }
 }
 

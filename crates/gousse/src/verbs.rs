@@ -14,6 +14,7 @@ pub mod delete;
 pub mod describe;
 pub mod events;
 pub mod get;
+pub mod logs;
 pub mod resource;
 pub mod session;
 pub mod table;
@@ -38,6 +39,8 @@ pub enum Verb {
     Wait(wait::Wait),
     /// Show what happened
     Events(events::Events),
+    /// Show what containers wrote
+    Logs(logs::Logs),
     /// List the kinds that the server serves
     ApiResources(api_resources::ApiResources),
     /// Show the versions of client and server
@@ -52,6 +55,7 @@ pub async fn run(connection: &Connection, verb: Verb) -> Result<()> {
         Verb::Get(flags) => get::run(&session, flags).await,
         Verb::Describe(flags) => describe::run(&session, flags).await,
         Verb::Events(flags) => events::run(&session, flags).await,
+        Verb::Logs(flags) => logs::run(&session, flags).await,
         Verb::Delete(flags) => delete::run(&session, flags).await,
         Verb::Wait(flags) => wait::run(&session, flags).await,
         Verb::ApiResources(flags) => api_resources::run(&session, flags).await,

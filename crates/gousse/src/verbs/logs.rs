@@ -1,0 +1,162 @@
+//! `logs`: what containers wrote, as it is or as it comes.
+
+use std::time::Duration;
+
+use api::Object;
+use bytes::Bytes;
+use clap::Args;
+use client::{Body, ListOptions};
+use futures::StreamExt;
+use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+
+use super::get::encoded;
+use super::{Session, resource};
+use crate::failure::{Context, Result, failure};
+
+#[derive(Args, Default)]
+pub struct Logs {
+    /// `web`, `pod/web`, and a container after it
+    pub target: Vec<String>,
+    /// Which container
+    #[arg(short, long)]
+    pub container: Option<String>,
+    /// Every container of the pod
+    #[arg(long)]
+    pub all_containers: bool,
+    /// Go on as lines come
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Of the instance before the last restart
+    #[arg(short, long)]
+    pub previous: bool,
+    /// Only the last lines; -1: all
+    #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
+    pub tail: i64,
+    /// Only lines younger than this
+    #[arg(long, value_parser = super::wait::duration)]
+    pub since: Option<Duration>,
+    /// Only lines after this RFC 3339 time
+    #[arg(long, conflicts_with = "since")]
+    pub since_time: Option<String>,
+    /// Each line with its time
+    #[arg(long)]
+    pub timestamps: bool,
+    /// At most so many bytes
+    #[arg(long)]
+    pub limit_bytes: Option<u64>,
+    /// Each line with its pod and container
+    #[arg(long)]
+    pub prefix: bool,
+    /// Label selector instead of a name
+    #[arg(short = 'l', long)]
+    pub selector: Option<String>,
+}
+
+pub async fn run(session: &Session, flags: Logs) -> Result<()> {
+    let pods = resource::kind_of("pods")?;
+    let namespace = session.namespace.as_str();
+    let (found, container): (Vec<Object>, Option<String>) = match (&flags.selector, &flags.target[..]) {
+        (Some(selector), []) => {
+            let options = ListOptions { label_selector: selector.clone(), ..ListOptions::default() };
+            (session.client.list(pods, namespace, &options).await?.objects, flags.container.clone())
+        }
+        (None, [name]) | (None, [name, _]) => {
+            let plain = match name.split_once('/') {
+                Some((kind, plain)) if std::ptr::eq(resource::kind_of(kind)?, pods) => plain,
+                Some((kind, _)) => return Err(failure(format!("logs of {kind:?} are not offered; name a pod"))),
+                None => name,
+            };
+            let object = session
+                .client
+                .get(pods, namespace, plain)
+                .await
+                .map_err(|status| failure(format!("Error from server ({}): {status}", status.reason.as_str())))?;
+            (vec![object], flags.container.clone().or(flags.target.get(1).cloned()))
+        }
+        _ => return Err(failure("expected 'logs POD [CONTAINER]' or 'logs -l SELECTOR'")),
+    };
+    let mut streams = Vec::new();
+    for pod in &found {
+        for container in containers(pod, &flags, container.as_deref())? {
+            streams.push((pod.meta().name.clone(), container));
+        }
+    }
+    if flags.follow {
+        let work = streams.iter().map(|(pod, container)| show(session, &flags, pod, container));
+        futures::future::try_join_all(work).await?;
+    } else {
+        for (pod, container) in &streams {
+            show(session, &flags, pod, container).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Which containers: the named one, all, or the pod's default.
+fn containers(pod: &Object, flags: &Logs, named: Option<&str>) -> Result<Vec<String>> {
+    let value = pod.value();
+    let names = |list: &str| -> Vec<String> {
+        let list = value["spec"][list].as_array().map(Vec::as_slice).unwrap_or_default();
+        list.iter().filter_map(|c| c["name"].as_str().map(String::from)).collect()
+    };
+    if flags.all_containers {
+        return Ok([names("initContainers"), names("containers"), names("ephemeralContainers")].concat());
+    }
+    if let Some(name) = named {
+        return Ok(vec![name.to_string()]);
+    }
+    let all = names("containers");
+    let annotated = pod.meta().annotations.get("kubectl.kubernetes.io/default-container").cloned();
+    let first = annotated.or(all.first().cloned()).ok_or_else(|| failure("the pod has no containers"))?;
+    if all.len() > 1 && flags.selector.is_none() {
+        let others = [all, names("initContainers").iter().map(|n| format!("{n} (init)")).collect()].concat().join(", ");
+        eprintln!("Defaulted container {first:?} out of: {others}");
+    }
+    Ok(vec![first])
+}
+
+async fn show(session: &Session, flags: &Logs, pod: &str, container: &str) -> Result<()> {
+    let mut query = vec![format!("container={}", encoded(container))];
+    query.extend(flags.follow.then(|| "follow=true".into()));
+    query.extend(flags.previous.then(|| "previous=true".into()));
+    query.extend(flags.timestamps.then(|| "timestamps=true".into()));
+    query.extend((flags.tail >= 0).then(|| format!("tailLines={}", flags.tail)));
+    query.extend(flags.since.map(|since| format!("sinceSeconds={}", since.as_secs().max(1))));
+    query.extend(flags.since_time.as_ref().map(|time| format!("sinceTime={}", encoded(time))));
+    query.extend(flags.limit_bytes.map(|limit| format!("limitBytes={limit}")));
+    let path = format!("/api/v1/namespaces/{}/pods/{pod}/log?{}", session.namespace, query.join("&"));
+    let request = http::Request::get(path).header("accept", "*/*").body(Bytes::new()).context("making a request")?;
+    let reply = session
+        .client
+        .send(request)
+        .await
+        .map_err(|status| failure(format!("Error from server ({}): {status}", status.reason.as_str())))?;
+    let mut out = tokio::io::stdout();
+    if flags.prefix {
+        let mut lines = super::session::lines(reply)?;
+        while let Some(line) = lines.next().await {
+            let line = line.context("reading the log")?;
+            let text = [format!("[pod/{pod}/{container}] ").as_bytes(), &line, b"\n"].concat();
+            out.write_all(&text).await.context("writing")?;
+        }
+        return out.flush().await.context("writing");
+    }
+    match reply.body {
+        Body::Bytes(bytes) => out.write_all(&bytes).await.context("writing")?,
+        Body::Stream(mut stream) => {
+            while let Some(bytes) = stream.next().await {
+                out.write_all(&bytes.context("reading the log")?).await.context("writing")?;
+                out.flush().await.context("writing")?;
+            }
+        }
+        Body::List { .. } | Body::Events(_) => return Err(failure("the answer is no log")),
+    }
+    out.flush().await.context("writing")
+}
+
+/// A pod's container by the name in its spec; the same rule as `logs`, for exec and attach.
+pub fn default_container(pod: &Value) -> Option<String> {
+    let annotated = pod["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"].as_str();
+    annotated.or(pod["spec"]["containers"][0]["name"].as_str()).map(String::from)
+}
