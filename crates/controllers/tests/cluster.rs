@@ -2,6 +2,8 @@
 //!
 //! Time stands still unless a test moves it; everything that happens, happens because of an event.
 
+#![allow(clippy::unwrap_used)]
+
 use std::sync::Arc;
 use std::time::Duration;
 

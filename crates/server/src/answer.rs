@@ -55,7 +55,7 @@ pub(crate) enum Payload {
     },
     /// A page of objects.
     List(Page),
-    Watch(Watching),
+    Watch(Box<Watching>),
     /// Anything else that is JSON: a Status, a review, a discovery document.
     Value(Value),
     /// An answer that is already written.

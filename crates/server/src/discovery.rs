@@ -61,6 +61,7 @@ pub fn perform(server: &crate::Server, path: &str, headers: &HeaderMap) -> Optio
     let documents = &server.0.discovery;
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     let value = match parts[..] {
+        [""] => json!({"paths": root()}),
         ["api"] => match aggregated(headers) {
             Some(version) => return Some(document(&documents.core, version, headers, || vec![group_items("")])),
             None => json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": [
@@ -87,6 +88,19 @@ pub fn perform(server: &crate::Server, path: &str, headers: &HeaderMap) -> Optio
         _ => return None,
     };
     Some(Response::json(StatusCode::OK, &value))
+}
+
+/// The paths that a browser is shown at the root.
+fn root() -> Vec<String> {
+    let mut paths: Vec<String> =
+        ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics"].map(String::from).into();
+    paths.extend(["/openapi/v2", "/openapi/v3", "/readyz", "/version"].map(String::from));
+    for group in groups().into_iter().filter(|g| !g.is_empty()) {
+        paths.push(format!("/apis/{group}"));
+        paths.extend(versions(group).iter().map(|version| format!("/apis/{group}/{version}")));
+    }
+    paths.sort();
+    paths
 }
 
 /// Every group with something in it, in order.

@@ -64,7 +64,7 @@ pub async fn apply(call: Call<'_>, subresource: &str) -> Result<Reply, Status> {
     let name = call.name();
     let (verbatim, once) = (false, !write::text(&applied, "resourceVersion").is_empty());
     let mut change = Change { call: &call, name, subresource, manager: None, verbatim, dry_run, once, warnings };
-    let entry = change.run(|old| merge(Some(&call.from_stored(old)))).await?;
+    let entry = change.run(|old| merge(Some(&call.in_version(old)))).await?;
     let warnings = std::mem::take(&mut change.warnings);
     Ok(reply(&call, entry, warnings, dry_run))
 }

@@ -1,12 +1,76 @@
 //! The documents that describe the API's types: `/openapi/v2`, `/openapi/v3` and one per version.
+//!
+//! A document is large and asked for rarely, by clients that keep it: it is made when it is asked
+//! for. Its ETag and the `hash` in its address change only with its contents, so that a client that
+//! has it is answered without making it.
 
-use api::Status;
-use http::HeaderMap;
+use api::{Status, openapi};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde_json::Value;
 
-use crate::answer::Response;
+use crate::answer::{Body, Response};
 use crate::route::Query;
+use crate::verbs;
 
 /// Serves an OpenAPI path; None if it is none.
-pub fn perform(_path: &str, _query: &Query, _headers: &HeaderMap) -> Option<Result<Response, Status>> {
-    None
+pub fn perform(path: &str, query: &Query, headers: &HeaderMap) -> Option<Result<Response, Status>> {
+    let rest = path.trim_end_matches('/').strip_prefix("/openapi/")?;
+    Some(match rest.split_once('/') {
+        None if rest == "v2" => acceptable(headers).map(|()| kept(&all(), headers, || openapi::v2(api::KINDS))),
+        None if rest == "v3" => Ok(Response::json(StatusCode::OK, &openapi::v3_index(api::KINDS))),
+        Some(("v3", root)) => acceptable(headers).and_then(|()| version(root, query, headers)),
+        _ => Err(verbs::no_such_resource()),
+    })
+}
+
+/// The document of one group and version: `api/v1`, `apis/apps/v1`.
+fn version(root: &str, query: &Query, headers: &HeaderMap) -> Result<Response, Status> {
+    let index = openapi::v3_index(api::KINDS);
+    let address = index["paths"][root]["serverRelativeURL"].as_str().ok_or_else(verbs::no_such_resource)?;
+    let hash = address.split_once("hash=").map_or("", |(_, hash)| hash);
+    let asked = query.get("hash");
+    if !asked.is_empty() && asked != hash {
+        let mut response = Response::text(StatusCode::MOVED_PERMANENTLY, "");
+        if let Ok(location) = HeaderValue::from_str(address) {
+            response.headers.insert(header::LOCATION, location);
+        }
+        return Ok(response);
+    }
+    let group_version = root.strip_prefix("apis/").or(root.strip_prefix("api/")).unwrap_or(root);
+    let mut response = kept(hash, headers, || openapi::v3(group_version, api::KINDS));
+    if !asked.is_empty() {
+        // This address always answers the same (handler3 HandleGroupVersion).
+        response.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
+    }
+    Ok(response)
+}
+
+/// 304 for a client that has it, else the document.
+fn kept(hash: &str, headers: &HeaderMap, make: impl FnOnce() -> Value) -> Response {
+    let etag = format!("\"{hash}\"");
+    let same = headers.get(header::IF_NONE_MATCH).is_some_and(|v| v.as_bytes() == etag.as_bytes());
+    let mut response = match same {
+        true => {
+            Response { status: StatusCode::NOT_MODIFIED, headers: HeaderMap::new(), body: Body::Bytes(Bytes::new()) }
+        }
+        false => Response::json(StatusCode::OK, &make()),
+    };
+    if let Ok(etag) = HeaderValue::from_str(&etag) {
+        response.headers.insert(header::ETAG, etag);
+    }
+    response.headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding, Accept"));
+    response
+}
+
+/// A hash of all documents.
+fn all() -> String {
+    use sha2::{Digest, Sha256};
+    crate::discovery::hex(&Sha256::digest(openapi::v3_index(api::KINDS).to_string()))
+}
+
+/// JSON only: a client that insists on protobuf is told so.
+fn acceptable(headers: &HeaderMap) -> Result<(), Status> {
+    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
+    crate::accept::negotiate(accept).map(|_| ())
 }

@@ -181,7 +181,7 @@ fn member(field: &Field, wire: &Wire<'_>, map: &mut Map<String, Value>, depth: u
             let value = single(of, wire, depth)?;
             // proto2 writes every field of a Go struct: what is zero without a pointer is absent in JSON.
             let written = field.pointer || field.always || field.required || !is_zero(&value);
-            if written && !(value.is_null() && !field.always) {
+            if written && (field.always || !value.is_null()) {
                 map.insert(field.name.into(), value);
             }
         }

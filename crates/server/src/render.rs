@@ -328,7 +328,7 @@ fn concatenated(code: StatusCode, page: Page, metadata: &Value) -> Response {
 }
 
 /// A watch as lines; what is ready together goes out together.
-fn watch(watching: Watching, accept: Accept, include: Include, now: String) -> Response {
+fn watch(watching: Box<Watching>, accept: Accept, include: Include, now: String) -> Response {
     let state = (watching, false, false);
     let lines = stream::unfold(state, move |(mut watching, mut columns, ended)| {
         let now = now.clone();
@@ -422,7 +422,7 @@ fn json_line(kind: &str, object: &Value) -> Bytes {
 }
 
 /// A watch as events with Objects.
-fn events(watching: Watching) -> Pin<Box<dyn Stream<Item = WatchEvent> + Send>> {
+fn events(watching: Box<Watching>) -> Pin<Box<dyn Stream<Item = WatchEvent> + Send>> {
     let events = stream::unfold(watching, |mut watching| async move {
         let told = watching.next().await?;
         Some((event(told), watching))

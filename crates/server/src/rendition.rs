@@ -19,6 +19,8 @@ const KEPT: usize = 1024;
 pub struct Rendition {
     pub entry: Entry,
     object: OnceLock<Option<Object>>,
+    /// The values of the kind's field selectors, in its order.
+    fields: OnceLock<Box<[String]>>,
     events: [OnceLock<Bytes>; 3],
     /// The bytes in a further version of the kind (there is at most one).
     converted: OnceLock<Bytes>,
@@ -37,12 +39,28 @@ pub struct Renditions(Box<[ArcSwapOption<Rendition>]>);
 
 impl Rendition {
     pub fn new(entry: Entry) -> Rendition {
-        Rendition { entry, object: OnceLock::new(), events: Default::default(), converted: OnceLock::new() }
+        Rendition {
+            entry,
+            object: OnceLock::new(),
+            fields: OnceLock::new(),
+            events: Default::default(),
+            converted: OnceLock::new(),
+        }
     }
 
     /// The object with its parsed metadata, in the stored version.
     pub fn object(&self) -> Option<&Object> {
         self.object.get_or_init(|| Object::parse(self.entry.bytes.clone()).ok()).as_ref()
+    }
+
+    /// The value of a field selector of the kind; None if it has no such one.
+    pub fn field(&self, kind: &Kind, name: &str) -> Option<&str> {
+        let index = kind.field_selectors.iter().position(|s| s.name == name)?;
+        let fields = self.fields.get_or_init(|| {
+            let tree = self.object().map(Object::value).unwrap_or_default();
+            kind.field_selectors.iter().map(|s| (s.value)(&tree)).collect()
+        });
+        fields.get(index).map(String::as_str)
     }
 
     /// The object's bytes in a version; None is the stored one.

@@ -126,10 +126,20 @@ impl Call<'_> {
             resource: self.target.resource.clone(),
             subresource: self.target.subresource.clone(),
             namespace: self.target.namespace.clone(),
-            name: self.target.name.clone(),
+            name: self.named().into(),
             path: String::new(),
             fields: self.query.get("fieldSelector").into(),
         }
+    }
+
+    /// The name that a request is about, be it by a field selector (requestinfo.go).
+    fn named(&self) -> &str {
+        if !self.target.name.is_empty() {
+            return &self.target.name;
+        }
+        let fields = self.query.get("fieldSelector");
+        let name = fields.strip_prefix("metadata.name=").map(|n| n.trim_start_matches('='));
+        name.filter(|n| !n.contains([',', '='])).unwrap_or("")
     }
 
     pub fn authorize(&self, verb: &str) -> Result<(), Status> {
@@ -185,7 +195,7 @@ impl Call<'_> {
     }
 
     /// A stored object in the version of the request.
-    pub fn from_stored(&self, object: &Value) -> Value {
+    pub fn in_version(&self, object: &Value) -> Value {
         let mut object = object.clone();
         if let Some(version) = self.served.version {
             (version.from_stored)(&mut object);

@@ -125,7 +125,7 @@ fn patched(
     old: &Value,
     validation: FieldValidation,
 ) -> Result<(Value, Vec<String>), Status> {
-    let decoded = patch::patched(kind, call.served.schema(), &call.from_stored(old), &call.body, validation)?;
+    let decoded = patch::patched(kind, call.served.schema(), &call.in_version(old), &call.body, validation)?;
     let mut object = decoded.value;
     check_kind(call, &object)?;
     place(call, &mut object)?;

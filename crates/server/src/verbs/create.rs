@@ -14,6 +14,7 @@ use crate::{managed, tokens, write};
 
 /// Tries to find a free generated name (registry/generic/registry/store.go).
 const NAME_TRIES: usize = 8;
+const ACCOUNT_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
 pub async fn create(call: Call<'_>) -> Result<Reply, Status> {
     let dry_run = call.dry_run()?;
@@ -64,6 +65,7 @@ pub async fn insert(
         managed::update(&mut object, None, manager, call, "");
     }
     let base = object;
+    await_account(call, &base).await;
     for attempt in 1.. {
         let mut object = base.clone();
         if attempt > 1 && generated {
@@ -108,6 +110,26 @@ pub async fn insert(
         }
     }
     unreachable!("the loop returns")
+}
+
+/// A new namespace gets its account a moment after itself: a pod that is quicker waits for it
+/// (plugin/pkg/admission/serviceaccount getServiceAccount).
+async fn await_account(call: &Call<'_>, object: &Value) {
+    let (snapshot, namespace) = (&call.server.0.snapshot, call.namespace());
+    let given = object["spec"]["serviceAccountName"].as_str().unwrap_or("");
+    let by_default = call.kind().plural == "pods" && matches!(given, "" | "default");
+    if !by_default || snapshot.entry("serviceaccounts", namespace, "default").is_some() {
+        return;
+    }
+    if snapshot.entry("namespaces", "", namespace).is_none() {
+        return;
+    }
+    let store = &call.server.0.store;
+    let Ok(mut watch) = store.watch(&format!("serviceaccounts/{namespace}/default"), store.revision()) else { return };
+    // It may have come between the look and the watch.
+    if snapshot.entry("serviceaccounts", namespace, "default").is_none() {
+        let _ = tokio::time::timeout(ACCOUNT_PATIENCE, watch.next()).await;
+    }
 }
 
 /// `fieldValidation` of the query.

@@ -3,6 +3,7 @@
 use api::Status;
 use api::selector::{Fields, Labels};
 
+use crate::records;
 use crate::rendition::{Rendition, Served};
 use crate::verbs::Call;
 
@@ -50,18 +51,22 @@ impl Filter {
             return false;
         }
         let Some(fields) = &self.fields else { return true };
-        let only_meta = |field: &str| match field {
+        fields.matches(|field| match field {
             "metadata.name" => Some(meta.name.clone()),
             "metadata.namespace" => Some(meta.namespace.clone()),
-            _ => None,
-        };
-        let tree = std::cell::OnceCell::new();
-        fields.matches(|field| {
-            only_meta(field).or_else(|| {
-                let tree = tree.get_or_init(|| object.value());
-                let selector = self.served.kind.field_selectors.iter().find(|s| s.name == field)?;
-                Some((selector.value)(tree))
-            })
+            other => rendition.field(self.served.kind, other).map(String::from),
         })
+    }
+
+    /// The keys among which all that passes lies: those of one object where its name is demanded.
+    pub fn prefix(&self, namespace: &str) -> String {
+        let kind = self.served.kind;
+        let demanded = self.fields.as_ref().and_then(|f| f.exact("metadata.name"));
+        match demanded.or(Some(self.name.as_str()).filter(|n| !n.is_empty())) {
+            Some(name) if !kind.namespaced || !namespace.is_empty() => {
+                records::key(kind, namespace, name).0.to_string()
+            }
+            _ => records::prefix(kind, namespace),
+        }
     }
 }

@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 use store::{Error, Revision};
 
 use crate::answer::{Page, Payload, Reply};
-use crate::records;
 use crate::verbs::Call;
 use crate::verbs::filter::Filter;
 
@@ -31,7 +30,7 @@ pub async fn get(call: Call<'_>) -> Result<Reply, Status> {
 
 pub async fn list(call: Call<'_>) -> Result<Reply, Status> {
     let filter = Filter::of(&call)?;
-    let prefix = records::prefix(call.kind(), call.namespace());
+    let prefix = filter.prefix(call.namespace());
     let (from, at) = position(&call, &prefix).await?;
     let limit = match call.query.get("limit") {
         "" => 0,

@@ -20,7 +20,7 @@ use crate::rendition::{Happened, Rendition, Served};
 use crate::verbs::Call;
 use crate::verbs::filter::Filter;
 use crate::verbs::read::revision_of;
-use crate::{Server, encode, records};
+use crate::{Server, encode};
 
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// Upstream's --min-request-timeout; a client's own timeoutSeconds comes first.
@@ -62,7 +62,7 @@ pub enum Told {
 
 pub async fn watch(call: Call<'_>) -> Result<Reply, Status> {
     let filter = Filter::of(&call)?;
-    let prefix = records::prefix(call.kind(), call.namespace());
+    let prefix = filter.prefix(call.namespace());
     let version = call.query.get("resourceVersion");
     let asked = revision_of(version)?;
     let initial_events = send_initial_events(&call)?;
@@ -95,7 +95,7 @@ pub async fn watch(call: Call<'_>) -> Result<Reply, Status> {
     let now = Instant::now();
     Ok(Reply::new(
         StatusCode::OK,
-        Payload::Watch(Watching {
+        Payload::Watch(Box::new(Watching {
             server: call.server.clone(),
             served: call.served,
             filter,
@@ -109,7 +109,7 @@ pub async fn watch(call: Call<'_>) -> Result<Reply, Status> {
             next_bookmark: now + BOOKMARK_EVERY,
             deadline: now + timeout,
             stopped: call.server.0.stopped.subscribe(),
-        }),
+        })),
     ))
 }
 
