@@ -24,7 +24,7 @@ mod set;
 mod tests;
 
 use compare::{Difference, compare, fields};
-use entries::Entry;
+use entries::{Entry, Owned};
 use place::Place;
 
 pub use set::{Element, Path, Set};
@@ -71,9 +71,10 @@ pub fn update(write: &Write, old: Option<&Value>, new: &mut Value) {
     if reset_or_untracked {
         return;
     }
-    let skeleton = of.skeleton();
-    let before = without_managed(old.unwrap_or(&skeleton));
-    updated(write, of, &before, new, &mut managed);
+    match old {
+        Some(old) => updated(write, of, old, new, &mut managed),
+        None => updated(write, of, &of.skeleton(), new, &mut managed),
+    }
     entries::cap(&mut managed);
     entries::write(new, managed);
 }
@@ -192,7 +193,7 @@ fn entry(write: &Write, operation: Operation, set: Set) -> Entry {
         api_version: write.api_version.into(),
         subresource: write.subresource.into(),
         time: Some(write.time.into()),
-        set,
+        owns: Owned::Set(set),
     }
 }
 
@@ -207,7 +208,7 @@ fn updated(write: &Write, of: &'static Type, old: &Value, new: &Value, managed: 
     }
     let mine = entry(write, Operation::Update, set);
     match managed.iter_mut().find(|e| e.is_same(&mine)) {
-        Some(before) => *before = Entry { set: mine.set.union(&before.set), ..mine },
+        Some(before) => *before = Entry { owns: Owned::Set(mine.set().union(&before.set())), ..mine },
         None => managed.push(mine),
     }
 }
@@ -215,10 +216,8 @@ fn updated(write: &Write, of: &'static Type, old: &Value, new: &Value, managed: 
 /// Takes what changed from its managers; those that own nothing then go.
 fn disown(managed: &mut Vec<Entry>, changes: &Difference) {
     let changed = changes.modified.union(&changes.added).union(&changes.removed);
-    for entry in managed.iter_mut() {
-        entry.set = entry.set.difference(&changed);
-    }
-    managed.retain(|e| !e.set.is_empty());
+    managed.iter_mut().for_each(|entry| entry.disown(&changed));
+    managed.retain(|entry| !entry.is_empty());
 }
 
 type Merged = (Value, Vec<Entry>);
@@ -233,12 +232,13 @@ fn applied_over(
 ) -> Result<Merged, Vec<Conflict>> {
     let place = Place::of_type(of);
     let reset = reset_fields(of, write.subresource);
-    let mut mine = entry(write, Operation::Apply, fields(applied, place).without(&reset));
+    let set = fields(applied, place).without(&reset);
+    let mut mine = entry(write, Operation::Apply, set.difference(&stripped()));
     let last = managed.iter().find(|e| e.is_same(&mine));
     let mut managed: Vec<Entry> = managed.iter().filter(|e| !e.is_same(&mine)).cloned().collect();
     let merged = merge::merge(Some(live), Some(applied), place).unwrap_or_default();
     let object = match last {
-        Some(last) => pruned(&merged, place, &last.set, &managed, &mine.set),
+        Some(last) => pruned(&merged, place, &last.set(), &managed, &set),
         None => merged,
     };
     let changes = compare(live, &object, place).without(&reset);
@@ -251,8 +251,7 @@ fn applied_over(
     if *live == object {
         mine.time = last.and_then(|last| last.time.clone());
     }
-    mine.set = mine.set.difference(&stripped());
-    if !mine.set.is_empty() {
+    if !mine.is_empty() {
         managed.push(mine);
     }
     Ok((object, managed))
@@ -263,7 +262,7 @@ fn pruned(merged: &Value, place: Place, last: &Set, others: &[Entry], mine: &Set
     let removed = |items: &Set| merge::remove(merged, items, place).unwrap_or_default();
     let all = fields(merged, place).with_named_fields(place);
     let last = last.with_named_fields(place);
-    let owned = others.iter().fold(mine.clone(), |owned, e| owned.union(&e.set)).with_named_fields(place);
+    let owned = others.iter().fold(mine.clone(), |owned, e| owned.union(&e.set())).with_named_fields(place);
     let left = fields(&removed(&last), place).with_named_fields(place);
     let with_owned = removed(&all.difference(&left.union(&owned)));
     let left = fields(&with_owned, place).with_named_fields(place);
@@ -276,7 +275,7 @@ fn conflicts(managed: &[Entry], changes: &Difference) -> Vec<Conflict> {
     sorted.sort_by_key(|e| (printed(e), e.time.clone()));
     let of = |e: &Entry| {
         let with = printed(e);
-        let paths = e.set.intersection(&changed).paths();
+        let paths = e.set().intersection(&changed).paths();
         paths.into_iter().map(move |path| Conflict { with: with.clone(), path }).collect::<Vec<_>>()
     };
     sorted.into_iter().flat_map(of).collect()

@@ -55,13 +55,20 @@ impl Difference {
         }
     }
 
-    fn step(&mut self, old: Option<&Value>, new: Option<&Value>, place: Place, element: Element) {
+    /// Compares one step below; `element` names it, and is only made when there is something to say.
+    fn step(&mut self, old: Option<&Value>, new: Option<&Value>, place: Place, element: impl Fn() -> Element) {
         let mut inner = Difference::default();
         let mark = below(old, new, place, &mut inner);
-        self.added.put_below(element.clone(), inner.added);
-        self.modified.put_below(element.clone(), inner.modified);
-        self.removed.put_below(element.clone(), inner.removed);
-        self.mark(element, mark);
+        for (set, inner) in
+            [(&mut self.added, inner.added), (&mut self.modified, inner.modified), (&mut self.removed, inner.removed)]
+        {
+            if !inner.is_empty() {
+                set.put_below(element(), inner);
+            }
+        }
+        if mark.is_some() {
+            self.mark(element(), mark);
+        }
     }
 }
 
@@ -81,77 +88,82 @@ fn below(old: Option<&Value>, new: Option<&Value>, place: Place, found: &mut Dif
 
 /// False: both are empty or no objects, and count as a leaf.
 fn objects(old: Option<&Value>, new: Option<&Value>, place: Place, found: &mut Difference) -> bool {
-    let map = |value: Option<&Value>| value.and_then(Value::as_object).filter(|map| !map.is_empty()).cloned();
-    let (left, right) = (map(old), map(new));
+    let (left, right) = (old.and_then(Value::as_object), new.and_then(Value::as_object));
     let odd = |value: Option<&Value>| value.is_some_and(|v| !v.is_object() && !v.is_null());
-    if left.is_none() && right.is_none() || odd(old) || odd(new) {
+    if left.is_none_or(Map::is_empty) && right.is_none_or(Map::is_empty) || odd(old) || odd(new) {
         return false;
     }
-    let (left, right) = (left.unwrap_or_default(), right.unwrap_or_default());
-    let keys = left.keys().chain(right.keys().filter(|key| !left.contains_key(*key)));
-    for key in keys {
-        let element = Element::Field(key.clone());
-        let side = |map: &Map<String, Value>, whole: Option<&Value>| {
-            let absent = || (whole.is_some() && place.null_when_absent(key)).then_some(Value::Null);
-            map.get(key).cloned().or_else(absent)
-        };
-        let (a, b) = (side(&left, old), side(&right, new));
-        if a != b {
-            found.step(a.as_ref(), b.as_ref(), place.below(&element), element);
-        }
+    let lefts = left.into_iter().flat_map(|map| map.keys());
+    let rights = right.into_iter().flat_map(|map| map.keys()).filter(|key| !left.is_some_and(|m| m.contains_key(*key)));
+    for key in lefts.chain(rights) {
+        let (a, b) = (side(old, place, key), side(new, place, key));
+        found.step(a, b, place.of_name(key), || Element::Field(key.clone()));
     }
     true
 }
 
 fn lists(old: Option<&Value>, new: Option<&Value>, place: Place, found: &mut Difference) -> bool {
-    let items = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
     let (left, right) = (items(old), items(new));
     if left.is_empty() && right.is_empty() {
         return false;
     }
-    let by_element = |items: &[Value]| {
-        let mut grouped: Vec<(Element, Vec<Value>)> = Vec::new();
-        for item in items {
-            let Ok(element) = place.item(item) else { continue };
-            match grouped.iter_mut().find(|(e, _)| *e == element) {
-                Some((_, same)) => same.push(item.clone()),
-                None => grouped.push((element, vec![item.clone()])),
-            }
-        }
-        grouped
-    };
-    let (left, mut right) = (by_element(&left), by_element(&right));
+    if left == right {
+        return true;
+    }
+    let (left, mut right) = (by_element(left, place), by_element(right, place));
     for (element, before) in left {
         let after = match right.iter().position(|(e, _)| *e == element) {
             Some(at) => right.swap_remove(at).1,
             None => Vec::new(),
         };
-        item(element, &before, &after, place, found);
+        item(&element, &before, &after, place.of_item(), found);
     }
     for (element, after) in right {
-        item(element, &[], &after, place, found);
+        item(&element, &[], &after, place.of_item(), found);
     }
     true
 }
 
+/// A field of one side: what Go writes as null when nothing is set is there, as null.
+fn side<'v>(whole: Option<&'v Value>, place: Place, key: &str) -> Option<&'v Value> {
+    static NULL: Value = Value::Null;
+    let found = whole.and_then(|whole| whole.get(key));
+    found.or_else(|| (whole.is_some() && place.null_when_absent(key)).then_some(&NULL))
+}
+
+fn items(value: Option<&Value>) -> &[Value] {
+    value.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+fn by_element(items: &[Value], place: Place) -> Vec<(Element, Vec<&Value>)> {
+    let mut grouped: Vec<(Element, Vec<&Value>)> = Vec::with_capacity(items.len());
+    for item in items {
+        let Ok(element) = place.item(item) else { continue };
+        match grouped.iter_mut().find(|(e, _)| *e == element) {
+            Some((_, same)) => same.push(item),
+            None => grouped.push((element, vec![item])),
+        }
+    }
+    grouped
+}
+
 /// One item of a list; items that are there several times count as a whole.
-fn item(element: Element, old: &[Value], new: &[Value], place: Place, found: &mut Difference) {
-    let inner = place.below(&element);
+fn item(element: &Element, old: &[&Value], new: &[&Value], place: Place, found: &mut Difference) {
+    let (first_old, first_new) = (old.first().copied(), new.first().copied());
     match (old.len(), new.len()) {
-        (0..=1, 0..=1) if old.first() == new.first() => {}
-        (0..=1, 0..=1) => found.step(old.first(), new.first(), inner, element),
-        (2.., 2..) => found.mark(element, (old != new).then_some(Mark::Modified)),
+        (0..=1, 0..=1) => found.step(first_old, first_new, place, || element.clone()),
+        (2.., 2..) => found.mark(element.clone(), (old != new).then_some(Mark::Modified)),
         (2.., _) => {
             if !new.is_empty() {
-                found.step(None, new.first(), inner, element.clone());
+                found.step(None, first_new, place, || element.clone());
             }
-            found.mark(element, Some(Mark::Removed));
+            found.mark(element.clone(), Some(Mark::Removed));
         }
         (_, _) => {
             if !old.is_empty() {
-                found.step(old.first(), None, inner, element.clone());
+                found.step(first_old, None, place, || element.clone());
             }
-            found.mark(element, Some(Mark::Added));
+            found.mark(element.clone(), Some(Mark::Added));
         }
     }
 }
@@ -163,7 +175,7 @@ fn collect(value: &Value, place: Place, set: &mut Set) -> bool {
             for (key, value) in map {
                 let element = Element::Field(key.clone());
                 let mut inner = Set::default();
-                let leaf = collect(value, place.below(&element), &mut inner);
+                let leaf = collect(value, place.of_name(key), &mut inner);
                 let hollow = value.is_null() || value.as_object().is_some_and(Map::is_empty);
                 set.put_below(element.clone(), inner);
                 if leaf || hollow || !place.names(key) {

@@ -2,6 +2,8 @@
 //!
 //! Upstream: apimachinery util/managedfields/internal (managedfields.go, capmanagers.go).
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
 use super::Operation;
@@ -20,7 +22,15 @@ pub struct Entry {
     pub subresource: String,
     /// RFC 3339.
     pub time: Option<String>,
-    pub set: Set,
+    pub owns: Owned,
+}
+
+/// What an entry owns: as it was stored, until somebody needs more of it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Owned {
+    /// FieldsV1.
+    Stored(Value),
+    Set(Set),
 }
 
 impl Entry {
@@ -30,6 +40,31 @@ impl Entry {
             && self.operation == other.operation
             && self.subresource == other.subresource
             && (self.operation == Operation::Apply || self.api_version == other.api_version)
+    }
+
+    pub fn set(&self) -> Cow<'_, Set> {
+        match &self.owns {
+            Owned::Stored(fields) => Cow::Owned(Set::from_fields(fields)),
+            Owned::Set(set) => Cow::Borrowed(set),
+        }
+    }
+
+    /// Takes fields from it; what it does not own costs no decoding.
+    pub fn disown(&mut self, changed: &Set) {
+        let touched = match &self.owns {
+            Owned::Stored(fields) => changed.meets(fields),
+            Owned::Set(_) => true,
+        };
+        if touched {
+            self.owns = Owned::Set(self.set().difference(changed));
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        match &self.owns {
+            Owned::Stored(fields) => fields.as_object().is_none_or(Map::is_empty),
+            Owned::Set(set) => set.is_empty(),
+        }
     }
 
     fn read(value: &Value) -> Option<Entry> {
@@ -48,7 +83,7 @@ impl Entry {
             api_version: text("apiVersion"),
             subresource: text("subresource"),
             time: value["time"].as_str().map(str::to_string),
-            set: Set::from_fields(&value["fieldsV1"]),
+            owns: Owned::Stored(value["fieldsV1"].clone()),
         })
     }
 
@@ -65,7 +100,11 @@ impl Entry {
         entry.insert("operation".into(), json!(self.operation.as_str()));
         entry.insert("apiVersion".into(), json!(self.api_version));
         entry.insert("fieldsType".into(), json!("FieldsV1"));
-        entry.insert("fieldsV1".into(), self.set.to_fields());
+        let fields = match &self.owns {
+            Owned::Stored(fields) => fields.clone(),
+            Owned::Set(set) => set.to_fields(),
+        };
+        entry.insert("fieldsV1".into(), fields);
         Value::Object(entry)
     }
 }
@@ -125,7 +164,7 @@ pub fn cap(entries: &mut Vec<Entry>) {
             Some(oldest) if excess > 0 => {
                 oldest.manager = OLD_UPDATES.into();
                 oldest.subresource.clear();
-                oldest.set = oldest.set.union(&entry.set);
+                oldest.owns = Owned::Set(oldest.set().union(&entry.set()));
                 oldest.time = entry.time;
                 excess -= 1;
             }

@@ -53,10 +53,27 @@ impl Place {
 
     /// The place of a field, a map's value or a list's item.
     pub fn below(self, element: &Element) -> Place {
-        match (self, element) {
-            (Place::Object(of), Element::Field(name)) => of.field(name).map_or(Place::Free, Place::of_field),
-            (Place::Map(of), _) | (Place::Keyed(of, _), _) => Place::of(of),
-            (Place::Free, _) => Place::Free,
+        match element {
+            Element::Field(name) => self.of_name(name),
+            _ => self.of_item(),
+        }
+    }
+
+    /// The place of a field or a map's value.
+    pub fn of_name(self, name: &str) -> Place {
+        match self {
+            Place::Object(of) => of.field(name).map_or(Place::Free, Place::of_field),
+            Place::Map(of) => Place::of(of),
+            Place::Free => Place::Free,
+            _ => Place::Leaf,
+        }
+    }
+
+    /// The place of a list's item.
+    pub fn of_item(self) -> Place {
+        match self {
+            Place::Keyed(of, _) => Place::of(of),
+            Place::Free => Place::Free,
             _ => Place::Leaf,
         }
     }

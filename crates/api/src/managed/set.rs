@@ -95,6 +95,15 @@ impl Set {
         self.0.get(element).map(|node| &node.below).filter(|set| !set.is_empty())
     }
 
+    /// Whether a member may be a member of the stored set as well: never wrongly no.
+    pub fn meets(&self, fields: &Value) -> bool {
+        self.0.iter().any(|(element, node)| match fields.get(element.key()) {
+            Some(below) => node.member || node.below.meets(below),
+            // Stored keys need not be canonical JSON.
+            None => !matches!(element, Element::Field(_)) && fields.as_object().is_some_and(|map| !map.is_empty()),
+        })
+    }
+
     pub fn union(&self, other: &Set) -> Set {
         let mut union = self.clone();
         for (element, node) in &other.0 {
