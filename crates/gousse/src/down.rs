@@ -3,7 +3,6 @@
 //! With a running server the pods are deleted through it, as anybody would; without one the runtime
 //! is told directly. What is then left of the instance is removed.
 
-use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use client::{Client, DeleteOptions, Https, ListOptions, kubeconfig};
@@ -77,9 +76,11 @@ async fn end_process(pid: i32) -> Result<()> {
     let own = rustix::process::Pid::from_raw(pid).ok_or_else(|| failure(format!("process {pid} is no process")))?;
     let Ok(handle) = rustix::process::pidfd_open(own, rustix::process::PidfdFlags::empty()) else { return Ok(()) };
     kill(Pid::from_raw(pid), Signal::SIGTERM).context(format_args!("ending process {pid}"))?;
-    let ended = tokio::io::unix::AsyncFd::register(handle.as_fd()).context("waiting for its end")?;
-    ended.readable().await.context("waiting for its end")?.retain_ready();
-    Ok(())
+    let ended = tokio::task::spawn_blocking(move || {
+        let mut handles = [rustix::event::PollFd::new(&handle, rustix::event::PollFlags::IN)];
+        rustix::event::poll(&mut handles, None)
+    });
+    ended.await.context("waiting for its end")?.context("waiting for its end").map(|_| ())
 }
 
 async fn end_runtime(instance: &Instance) -> Result<()> {
