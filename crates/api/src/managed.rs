@@ -5,6 +5,8 @@
 //! names goes, unless somebody else owns it too. Upstream: structured-merge-diff merge/update.go,
 //! apimachinery util/managedfields/internal.
 
+use std::sync::LazyLock;
+
 use serde_json::Value;
 
 use crate::schema::{self, Type};
@@ -146,7 +148,7 @@ fn reset_fields(of: &Type, subresource: &str) -> Set {
 }
 
 /// What nobody owns (upstream: stripmeta.go).
-fn stripped() -> Set {
+static STRIPPED: LazyLock<Set> = LazyLock::new(|| {
     let metadata: [&str; 9] = [
         "name",
         "namespace",
@@ -162,7 +164,7 @@ fn stripped() -> Set {
     let mut paths: Vec<&[&str]> = vec![&["apiVersion"], &["kind"], &["metadata"]];
     paths.extend(below.iter().map(|path| path.as_slice()));
     Set::of_paths(&paths)
-}
+});
 
 /// The entries that the write starts from: the request's own, unless it has none or may not set them.
 fn live_or_new(old: Option<&Value>, new: &Value, subresource: &str) -> Vec<Entry> {
@@ -202,20 +204,25 @@ fn updated(write: &Write, of: &'static Type, old: &Value, new: &Value, managed: 
     let reset = reset_fields(of, write.subresource);
     let changes = compare(old, new, Place::of_type(of)).without(&reset);
     disown(managed, &changes);
-    let set = changes.modified.union(&changes.added).difference(&stripped());
+    let set = changes.modified.union(changes.added).difference(&STRIPPED);
     if set.is_empty() {
         return;
     }
     let mine = entry(write, Operation::Update, set);
     match managed.iter_mut().find(|e| e.is_same(&mine)) {
-        Some(before) => *before = Entry { owns: Owned::Set(mine.set().union(&before.set())), ..mine },
+        Some(before) => {
+            *before = Entry { owns: Owned::Set(mine.set().into_owned().union(before.set().into_owned())), ..mine }
+        }
         None => managed.push(mine),
     }
 }
 
 /// Takes what changed from its managers; those that own nothing then go.
 fn disown(managed: &mut Vec<Entry>, changes: &Difference) {
-    let changed = changes.modified.union(&changes.added).union(&changes.removed);
+    if managed.is_empty() {
+        return;
+    }
+    let changed = changes.modified.clone().union(changes.added.clone()).union(changes.removed.clone());
     managed.iter_mut().for_each(|entry| entry.disown(&changed));
     managed.retain(|entry| !entry.is_empty());
 }
@@ -233,7 +240,7 @@ fn applied_over(
     let place = Place::of_type(of);
     let reset = reset_fields(of, write.subresource);
     let set = fields(applied, place).without(&reset);
-    let mut mine = entry(write, Operation::Apply, set.difference(&stripped()));
+    let mut mine = entry(write, Operation::Apply, set.clone().difference(&STRIPPED));
     let last = managed.iter().find(|e| e.is_same(&mine));
     let mut managed: Vec<Entry> = managed.iter().filter(|e| !e.is_same(&mine)).cloned().collect();
     let merged = merge::merge(Some(live), Some(applied), place).unwrap_or_default();
@@ -261,16 +268,16 @@ fn applied_over(
 fn pruned(merged: &Value, place: Place, last: &Set, others: &[Entry], mine: &Set) -> Value {
     let removed = |items: &Set| merge::remove(merged, items, place).unwrap_or_default();
     let all = fields(merged, place).with_named_fields(place);
-    let last = last.with_named_fields(place);
-    let owned = others.iter().fold(mine.clone(), |owned, e| owned.union(&e.set())).with_named_fields(place);
+    let last = last.clone().with_named_fields(place);
+    let owned = others.iter().fold(mine.clone(), |owned, e| owned.union(e.set().into_owned()));
     let left = fields(&removed(&last), place).with_named_fields(place);
-    let with_owned = removed(&all.difference(&left.union(&owned)));
+    let with_owned = removed(&all.clone().difference(&left.union(owned.with_named_fields(place))));
     let left = fields(&with_owned, place).with_named_fields(place);
     removed(&all.difference(&left).intersection(&last))
 }
 
 fn conflicts(managed: &[Entry], changes: &Difference) -> Vec<Conflict> {
-    let changed = changes.modified.union(&changes.added);
+    let changed = changes.modified.clone().union(changes.added.clone());
     let mut sorted: Vec<&Entry> = managed.iter().collect();
     sorted.sort_by_key(|e| (printed(e), e.time.clone()));
     let of = |e: &Entry| {

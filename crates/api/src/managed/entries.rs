@@ -56,7 +56,7 @@ impl Entry {
             Owned::Set(_) => true,
         };
         if touched {
-            self.owns = Owned::Set(self.set().difference(changed));
+            self.owns = Owned::Set(self.set().into_owned().difference(changed));
         }
     }
 
@@ -164,7 +164,7 @@ pub fn cap(entries: &mut Vec<Entry>) {
             Some(oldest) if excess > 0 => {
                 oldest.manager = OLD_UPDATES.into();
                 oldest.subresource.clear();
-                oldest.owns = Owned::Set(oldest.set().union(&entry.set()));
+                oldest.owns = Owned::Set(oldest.set().into_owned().union(entry.set().into_owned()));
                 oldest.time = entry.time;
                 excess -= 1;
             }

@@ -4,7 +4,6 @@
 //! members are not members by themselves. Upstream: structured-merge-diff fieldpath (set.go,
 //! serialize.go).
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::{Map, Value};
@@ -23,8 +22,9 @@ pub enum Element {
     Index(usize),
 }
 
+/// Sorted by element. Most levels have few: a vector is smaller and faster than a tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Set(BTreeMap<Element, Node>);
+pub struct Set(Vec<(Element, Node)>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Node {
@@ -42,7 +42,9 @@ impl Set {
             let member = below.get(".").is_some() || set.0.is_empty();
             Some((element, Node { member, below: set }))
         });
-        Set(nodes.collect())
+        let mut set = Set(nodes.collect());
+        set.0.sort_by(|(a, _), (b, _)| a.cmp(b));
+        set
     }
 
     /// Writes FieldsV1.
@@ -64,7 +66,7 @@ impl Set {
         for path in paths {
             let mut at = &mut set;
             for (depth, name) in path.iter().enumerate() {
-                let node = at.0.entry(Element::Field(name.to_string())).or_default();
+                let node = at.node(Element::Field(name.to_string()));
                 node.member |= depth + 1 == path.len();
                 at = &mut node.below;
             }
@@ -73,26 +75,26 @@ impl Set {
     }
 
     pub fn is_empty(&self) -> bool {
-        !self.0.values().any(Node::holds)
+        !self.0.iter().any(|(_, node)| node.holds())
     }
 
     pub fn insert(&mut self, element: Element) {
-        self.0.entry(element).or_default().member = true;
+        self.node(element).member = true;
     }
 
     /// Puts a set below an element; nothing if it is empty.
     pub fn put_below(&mut self, element: Element, below: Set) {
         if !below.is_empty() {
-            self.0.entry(element).or_default().below = below;
+            self.node(element).below = below;
         }
     }
 
     pub fn has(&self, element: &Element) -> bool {
-        self.0.get(element).is_some_and(|node| node.member)
+        self.find(element).is_some_and(|node| node.member)
     }
 
     pub fn below(&self, element: &Element) -> Option<&Set> {
-        self.0.get(element).map(|node| &node.below).filter(|set| !set.is_empty())
+        self.find(element).map(|node| &node.below).filter(|set| !set.is_empty())
     }
 
     /// Whether a member may be a member of the stored set as well: never wrongly no.
@@ -104,19 +106,22 @@ impl Set {
         })
     }
 
-    pub fn union(&self, other: &Set) -> Set {
-        let mut union = self.clone();
-        for (element, node) in &other.0 {
-            let mine = union.0.entry(element.clone()).or_default();
-            mine.member |= node.member;
-            mine.below = mine.below.union(&node.below);
+    /// With the members of `other`.
+    pub fn union(mut self, other: Set) -> Set {
+        if self.0.is_empty() {
+            return other;
         }
-        union
+        for (element, node) in other.0 {
+            let mine = self.node(element);
+            mine.member |= node.member;
+            mine.below = std::mem::take(&mut mine.below).union(node.below);
+        }
+        self
     }
 
     pub fn intersection(&self, other: &Set) -> Set {
         let nodes = self.0.iter().filter_map(|(element, node)| {
-            let theirs = other.0.get(element)?;
+            let theirs = other.find(element)?;
             let both = Node { member: node.member && theirs.member, below: node.below.intersection(&theirs.below) };
             both.holds().then(|| (element.clone(), both))
         });
@@ -124,40 +129,37 @@ impl Set {
     }
 
     /// Without the members of `other`; what is below them stays.
-    pub fn difference(&self, other: &Set) -> Set {
-        let nodes = self.0.iter().filter_map(|(element, node)| {
-            let left = match other.0.get(element) {
-                None => node.clone(),
-                Some(theirs) => {
-                    Node { member: node.member && !theirs.member, below: node.below.difference(&theirs.below) }
-                }
-            };
-            left.holds().then(|| (element.clone(), left))
+    pub fn difference(mut self, other: &Set) -> Set {
+        self.0.retain_mut(|(element, node)| {
+            if let Some(theirs) = other.find(element) {
+                node.member &= !theirs.member;
+                node.below = std::mem::take(&mut node.below).difference(&theirs.below);
+            }
+            node.holds()
         });
-        Set(nodes.collect())
+        self
     }
 
     /// Without the members of `other` and all that is below them.
-    pub fn without(&self, other: &Set) -> Set {
-        let nodes = self.0.iter().filter_map(|(element, node)| {
-            let left = match other.0.get(element) {
-                None => node.clone(),
-                Some(theirs) if theirs.member => return None,
-                Some(theirs) => Node { member: node.member, below: node.below.without(&theirs.below) },
-            };
-            left.holds().then(|| (element.clone(), left))
+    pub fn without(mut self, other: &Set) -> Set {
+        self.0.retain_mut(|(element, node)| {
+            match other.find(element) {
+                Some(theirs) if theirs.member => return false,
+                Some(theirs) => node.below = std::mem::take(&mut node.below).without(&theirs.below),
+                None => {}
+            }
+            node.holds()
         });
-        Set(nodes.collect())
+        self
     }
 
     /// With the schema's fields as members where anything below them is.
-    pub fn with_named_fields(&self, place: Place) -> Set {
-        let nodes = self.0.iter().map(|(element, node)| {
-            let named = matches!(element, Element::Field(name) if place.names(name)) && !node.below.0.is_empty();
-            let below = node.below.with_named_fields(place.below(element));
-            (element.clone(), Node { member: node.member || named, below })
-        });
-        Set(nodes.collect())
+    pub fn with_named_fields(mut self, place: Place) -> Set {
+        for (element, node) in &mut self.0 {
+            node.member |= matches!(element, Element::Field(name) if place.names(name)) && !node.below.0.is_empty();
+            node.below = std::mem::take(&mut node.below).with_named_fields(place.below(element));
+        }
+        self
     }
 
     /// Every member's path, members of a level before what is below them.
@@ -172,6 +174,24 @@ impl Set {
         for (element, node) in &self.0 {
             node.below.collect(&prefix.then(element), paths);
         }
+    }
+
+    fn find(&self, element: &Element) -> Option<&Node> {
+        self.0.binary_search_by(|(e, _)| e.cmp(element)).ok().map(|at| &self.0[at].1)
+    }
+
+    /// The node of an element, made if it is not there. Elements mostly come in order.
+    fn node(&mut self, element: Element) -> &mut Node {
+        let at = match self.0.last() {
+            Some((last, _)) if *last < element => self.0.len(),
+            None => 0,
+            _ => match self.0.binary_search_by(|(e, _)| e.cmp(&element)) {
+                Ok(at) => return &mut self.0[at].1,
+                Err(at) => at,
+            },
+        };
+        self.0.insert(at, (element, Node::default()));
+        &mut self.0[at].1
     }
 }
 
