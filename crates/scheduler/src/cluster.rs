@@ -24,6 +24,8 @@ pub struct Cluster {
     nominated: HashMap<Arc<str>, Arc<Pod>>,
     /// Labels by namespace.
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    /// How many nodes have an image, by name.
+    pub holders: HashMap<String, usize>,
     /// Where the next search begins, so that no node is preferred by its place.
     pub cursor: usize,
 }
@@ -115,6 +117,10 @@ impl Cluster {
 
     /// Takes a node in, new or changed; the pods that count on it stay counted.
     pub fn set_node(&mut self, mut node: Node) {
+        self.forget_images(&node.name);
+        for image in node.images.keys() {
+            *self.holders.entry(image.clone()).or_default() += 1;
+        }
         match self.index.get(&node.name) {
             Some(at) => {
                 let known = &mut self.nodes[*at];
@@ -138,10 +144,23 @@ impl Cluster {
     }
 
     pub fn remove_node(&mut self, name: &str) {
+        self.forget_images(name);
         if let Some(at) = self.index.remove(name) {
             self.nodes.swap_remove(at);
             if let Some(moved) = self.nodes.get(at) {
                 self.index.insert(moved.name.clone(), at);
+            }
+        }
+    }
+
+    fn forget_images(&mut self, node: &str) {
+        let Some(at) = self.index.get(node) else { return };
+        for image in self.nodes[*at].images.keys() {
+            match self.holders.get_mut(image) {
+                Some(1) | None => {
+                    self.holders.remove(image);
+                }
+                Some(count) => *count -= 1,
             }
         }
     }

@@ -182,7 +182,7 @@ fn images(pod: &Pod, nodes: &[&Node], cluster: &Cluster) -> Vec<i64> {
         .images
         .iter()
         .map(|image| {
-            let holders = cluster.nodes.iter().filter(|n| n.images.contains_key(image)).count();
+            let holders = cluster.holders.get(image).copied().unwrap_or(0);
             holders as f64 / cluster.nodes.len().max(1) as f64
         })
         .collect();

@@ -68,7 +68,11 @@ pub static EVENT: Kind = Kind {
     }],
     hooks: Hooks {
         prepare: prepare_nothing,
-        default: default_nothing,
+        // Upstream writes these two even if they are empty.
+        default: |event| {
+            tree::set_default(event, "reportingComponent", "");
+            tree::set_default(event, "reportingInstance", "");
+        },
         validate: event::validate_event,
         warnings: warn_nothing,
     },

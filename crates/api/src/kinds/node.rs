@@ -56,12 +56,30 @@ fn prepare(node: &mut Value, old: Option<&Value>, context: &Context) {
                 status.remove("config");
             }
         }
-        Some(_) => split_status(node, old, context),
+        Some(before) => {
+            split_status(node, old, context);
+            if !tree::has(before, "spec.configSource")
+                && let Some(spec) = node.get_mut("spec").and_then(Value::as_object_mut)
+            {
+                spec.remove("configSource");
+            }
+        }
     }
 }
 
-/// Allocatable is the capacity until the agent says otherwise.
+/// Allocatable is the capacity until the agent says otherwise; `podCIDR` is the first of `podCIDRs`,
+/// and right where they differ.
 fn default(node: &mut Value) {
+    let single = tree::at(node, "spec.podCIDR").clone();
+    let first = tree::list(node, "spec.podCIDRs").first().cloned();
+    if let Some(spec) = node.get_mut("spec") {
+        match first {
+            Some(first) if first == single => {}
+            _ if !single.as_str().unwrap_or("").is_empty() => spec["podCIDRs"] = json!([single]),
+            Some(first) => spec["podCIDR"] = first,
+            None => {}
+        }
+    }
     let capacity = tree::at(node, "status.capacity").clone();
     if let Some(status) = node.get_mut("status")
         && capacity.is_object()

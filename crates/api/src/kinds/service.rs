@@ -127,7 +127,10 @@ fn drop_what_the_type_lost(spec: &mut Value, was: &Value) {
         if tree::list(spec, "externalIPs").is_empty() {
             lost.push("externalTrafficPolicy");
         }
-        if unchanged(spec, "ports") {
+        let node_ports = |spec: &Value| -> Vec<Option<i64>> {
+            tree::list(spec, "ports").iter().map(|p| tree::int(p, "nodePort").filter(|n| *n != 0)).collect()
+        };
+        if node_ports(spec) == node_ports(was) {
             for port in tree::each(spec, "ports").filter_map(Value::as_object_mut) {
                 port.remove("nodePort");
             }

@@ -1,7 +1,10 @@
 //! ServiceAccount: an identity for the processes of a namespace's pods.
 
+use serde_json::Value;
+
 use super::shared::*;
-use crate::kind::{DeleteStrategy, Hooks, Kind};
+use crate::kind::{Context, DeleteStrategy, Hooks, Kind};
+use crate::tree;
 use crate::validate::config;
 
 pub static SERVICE_ACCOUNT: Kind = Kind {
@@ -20,10 +23,17 @@ pub static SERVICE_ACCOUNT: Kind = Kind {
     field_selectors: &[],
     versions: &[],
     hooks: Hooks {
-        prepare: prepare_nothing,
+        prepare,
         default: default_nothing,
         validate: config::validate_service_account,
         warnings: warn_nothing,
     },
     delete: DeleteStrategy::Immediate,
 };
+
+/// Of its secrets only the names are kept (pkg/registry/core/serviceaccount/strategy.go).
+fn prepare(account: &mut Value, _: Option<&Value>, _: &Context) {
+    for secret in tree::each(account, "secrets").filter_map(Value::as_object_mut) {
+        secret.retain(|key, _| key == "name");
+    }
+}

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::at::{At, Errors, invalid_each};
-use super::pod::{cidr, placement, resources};
+use super::pod::{cidr, placement, requirements_below, resources};
 use super::{meta, names};
 use crate::FieldError;
 use crate::kind::Context;
@@ -21,18 +21,11 @@ pub fn validate_lease(lease: &Value, old: Option<&Value>, _: &Context) -> Vec<Fi
     if changes.int().is_some_and(|count| count < 0) {
         errors.push(changes.invalid("must be greater than or equal to 0"));
     }
-    let strategy = spec.get("strategy");
-    if strategy.has() {
-        let shown = strategy.get("strategy").with(strategy.value);
-        if strategy.text().contains('/') {
-            invalid_each(&shown, names::qualified(strategy.text()), &mut errors);
-        } else if strategy.text() != "OldestEmulationVersion" {
-            errors.push(shown.not_supported(&["OldestEmulationVersion"]));
+    for field in ["strategy", "preferredHolder"] {
+        if spec.has_field(field) {
+            let detail = "not supported by this release: leaders are not elected by the server";
+            errors.push(spec.get(field).forbidden(detail));
         }
-    }
-    let holder = spec.get("preferredHolder");
-    if !holder.text().is_empty() && strategy.text().is_empty() {
-        errors.push(holder.forbidden("may only be specified if `strategy` is defined"));
     }
     errors
 }
@@ -59,9 +52,8 @@ pub fn validate_namespace(space: &Value, old: Option<&Value>, context: &Context)
                 let shown = if sub == "finalize" { item.clone() } else { finalizers.with(item.value) };
                 let name = item.text();
                 errors.extend(names::qualified(name).iter().map(|m| shown.invalid(m)));
-                if !name.contains('/') && !matches!(name, "kubernetes" | "orphan" | "foregroundDeletion") {
-                    let detail = "name is neither a standard finalizer name nor is it fully qualified";
-                    errors.push(shown.invalid(detail));
+                if !name.contains('/') && !meta::is_standard_finalizer(name) {
+                    errors.push(shown.invalid(meta::NOT_A_FINALIZER));
                 }
             }
         }
@@ -104,6 +96,10 @@ fn node_update(at: &At, old: &At, errors: &mut Errors) {
     if !before.is_empty() && ranges.value != before.value {
         errors.push(ranges.forbidden("node updates may not change podCIDR except from \"\" to valid"));
     }
+    let (external, before) = (at.get("spec").get("externalID"), old.get("spec").get("externalID"));
+    if external.text() != before.text() {
+        errors.push(external.forbidden("may not be updated"));
+    }
     let (id, before) = (at.get("spec").get("providerID"), old.get("spec").get("providerID"));
     match (before.text(), id.text()) {
         ("", _) => {}
@@ -145,10 +141,21 @@ fn taints(at: &At, shown: &At, errors: &mut Errors) {
         }
         if !seen.insert((key.text(), effect.text())) {
             let mut error = place.duplicate();
+            error.value = format!(
+                "{{\"Key\":{},\"Value\":{},\"Effect\":{},\"TimeAdded\":null}}",
+                shown_text(&key),
+                shown_text(&value),
+                shown_text(&effect)
+            );
             error.detail = "taints must be unique by key and effect pair".into();
             errors.push(error);
         }
     }
+}
+
+/// A text as upstream shows it inside one of its own types.
+fn shown_text(at: &At) -> String {
+    Value::from(at.text()).to_string()
 }
 
 fn one_of_each_family(ranges: &At, errors: &mut Errors) {
@@ -212,18 +219,19 @@ pub fn validate_runtime_class(class: &Value, old: Option<&Value>, _: &Context) -
     meta::object(class, old, false, names::dns_subdomain, &mut errors);
     let at = At::root(class);
     let handler = at.get("handler");
-    if let Some(old) = old {
-        meta::immutable(&handler, &At::root(old).get("handler"), &mut errors);
-        return errors;
+    if old.is_some_and(|old| At::root(old).get("handler").text() != handler.text()) {
+        errors.push(handler.invalid_as(Value::Null, "field is immutable"));
     }
     match handler.text() {
         "" => errors.push(handler.required("")),
-        text => invalid_each(&handler, names::dns_label(text), &mut errors),
+        // Judged by upstream's newer package, which counts bytes.
+        text => {
+            let complaints = names::dns_label(text).into_iter();
+            let complaints = complaints.map(|m| m.replace("more than 63 characters", "more than 63 bytes"));
+            invalid_each(&handler, complaints.collect(), &mut errors);
+        }
     }
-    let overhead = json!({"limits": at.get("overhead").get("podFixed").value});
-    let mut found = Errors::new();
-    resources::requirements(&At::root(&overhead), resources::Names::Container, &mut found);
-    errors.extend(found.into_iter().map(|e| FieldError { field: format!("overhead.{}", e.field), ..e }));
+    requirements_below(&at.get("overhead").get("podFixed"), "overhead", &mut errors);
     let scheduling = at.get("scheduling");
     meta::labels(&scheduling.get("nodeSelector"), &mut errors);
     let tolerations = scheduling.get("tolerations");
@@ -232,7 +240,14 @@ pub fn validate_runtime_class(class: &Value, old: Option<&Value>, _: &Context) -
     for toleration in tolerations.items() {
         let key = ["key", "operator", "value", "effect"].map(|field| toleration.get(field).text().to_string());
         if !seen.insert(key) {
-            errors.push(toleration.duplicate());
+            let mut error = toleration.duplicate();
+            let [key, operator, value, effect] =
+                ["key", "operator", "value", "effect"].map(|f| shown_text(&toleration.get(f)));
+            let seconds = toleration.get("tolerationSeconds").value;
+            error.value = format!(
+                "{{\"Key\":{key},\"Operator\":{operator},\"Value\":{value},\"Effect\":{effect},\"TolerationSeconds\":{seconds}}}"
+            );
+            errors.push(error);
         }
     }
     errors

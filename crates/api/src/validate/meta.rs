@@ -167,10 +167,19 @@ fn finalizers(at: &At, errors: &mut Errors) {
     for finalizer in strings(at) {
         errors.extend(names::qualified(finalizer).iter().map(|m| at.invalid_as(finalizer, m)));
     }
+    for item in at.items().filter(|f| !f.text().contains('/') && !is_standard_finalizer(f.text())) {
+        errors.push(item.invalid(NOT_A_FINALIZER));
+    }
     let has = |name: &str| strings(at).any(|f| f == name);
     if has("orphan") && has("foregroundDeletion") {
         errors.push(at.invalid_as(json!(at.value), "finalizer orphan and foregroundDeletion cannot be both set"));
     }
+}
+
+pub const NOT_A_FINALIZER: &str = "name is neither a standard finalizer name nor is it fully qualified";
+
+pub fn is_standard_finalizer(name: &str) -> bool {
+    matches!(name, "kubernetes" | "orphan" | "foregroundDeletion")
 }
 
 fn strings<'a>(at: &At<'a>) -> impl Iterator<Item = &'a str> {

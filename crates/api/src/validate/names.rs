@@ -5,7 +5,7 @@
 
 /// Lower case letters, digits, `-`; at most 63.
 pub fn dns_label(value: &str) -> Vec<String> {
-    let mut errors = too_long(value, 63);
+    let mut errors = too_many_characters(value, 63);
     if !is_label(value) {
         errors.push(if is_subdomain(value) {
             "must not contain dots".into()
@@ -23,21 +23,14 @@ pub fn dns_label(value: &str) -> Vec<String> {
 
 /// Labels joined by dots; at most 253.
 pub fn dns_subdomain(value: &str) -> Vec<String> {
-    let mut errors = too_long(value, 253);
-    if !is_subdomain(value) {
-        errors.push(form(
-            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must \
-             start and end with an alphanumeric character",
-            &format!("{LABEL}(\\.{LABEL})*"),
-            &["example.com"],
-        ));
-    }
+    let mut errors = too_many_characters(value, 253);
+    errors.extend(subdomain_form(value));
     errors
 }
 
 /// A label that starts with a letter, as services are named.
 pub fn dns_1035_label(value: &str) -> Vec<String> {
-    let mut errors = too_long(value, 63);
+    let mut errors = too_many_characters(value, 63);
     if !(is_label(value) && value.starts_with(|c: char| c.is_ascii_lowercase())) {
         errors.push(form(
             "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic \
@@ -51,7 +44,7 @@ pub fn dns_1035_label(value: &str) -> Vec<String> {
 
 /// `*.` and a subdomain.
 pub fn wildcard_subdomain(value: &str) -> Vec<String> {
-    let mut errors = too_long(value, 253);
+    let mut errors = too_many_characters(value, 253);
     if !value.strip_prefix("*.").is_some_and(is_subdomain) {
         errors.push(form(
             "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist \
@@ -69,7 +62,7 @@ pub fn dns_subdomain_with_underscore(value: &str) -> Vec<String> {
         let part = part.strip_prefix('_').unwrap_or(part);
         bounded(part, |b| b.is_ascii_lowercase() || b.is_ascii_digit(), |b| b == b'-' || b == b'_')
     };
-    let mut errors = too_long(value, 253);
+    let mut errors = too_many_characters(value, 253);
     if !value.split('.').all(label) {
         const WITH: &str = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?";
         errors.push(form(
@@ -95,7 +88,8 @@ pub fn qualified(value: &str) -> Vec<String> {
             if prefix.is_empty() {
                 errors.push("prefix part must be non-empty".into());
             } else {
-                errors.extend(dns_subdomain(prefix).into_iter().map(|m| format!("prefix part {m}")));
+                let complaints = too_long(prefix, 253).into_iter().chain(subdomain_form(prefix));
+                errors.extend(complaints.map(|m| format!("prefix part {m}")));
             }
             name
         }
@@ -132,7 +126,7 @@ pub fn label_value(value: &str) -> Vec<String> {
 
 /// A named port: `http`, `dns-tcp`.
 pub fn port_name(value: &str) -> Vec<String> {
-    let mut errors = too_long(value, 15);
+    let mut errors = too_many_characters(value, 15);
     if !value.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') || value.is_empty() {
         errors.push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".into());
     }
@@ -173,7 +167,7 @@ pub fn env_name(value: &str) -> Vec<String> {
 
 /// A key of a ConfigMap or Secret: it becomes a file's name.
 pub fn config_key(value: &str) -> Vec<String> {
-    let mut errors = too_long(value, 253);
+    let mut errors = too_many_characters(value, 253);
     if value.is_empty() || !value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) {
         errors.push(form(
             "a valid config key must consist of alphanumeric characters, '-', '_' or '.'",
@@ -225,6 +219,17 @@ pub fn form(text: &str, regex: &str, examples: &[&str]) -> String {
     }
     let examples = examples.iter().map(|e| format!("'{e}', ")).collect::<Vec<_>>().join(" or ");
     format!("{text} (e.g. {examples}regex used for validation is '{regex}')")
+}
+
+fn subdomain_form(value: &str) -> Option<String> {
+    let text = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and \
+                must start and end with an alphanumeric character";
+    (!is_subdomain(value)).then(|| form(text, &format!("{LABEL}(\\.{LABEL})*"), &["example.com"]))
+}
+
+/// Upstream says "characters" in its older package and "bytes" in its newer one.
+fn too_many_characters(value: &str, limit: usize) -> Vec<String> {
+    if value.len() > limit { vec![format!("must be no more than {limit} characters")] } else { Vec::new() }
 }
 
 fn too_long(value: &str, limit: usize) -> Vec<String> {

@@ -15,7 +15,7 @@ mod addresses;
 
 pub fn validate_service(service: &Value, old: Option<&Value>, context: &Context) -> Vec<FieldError> {
     let mut errors = Errors::new();
-    meta::object(service, old, true, names::dns_1035_label, &mut errors);
+    meta::object(service, old, true, names::dns_label, &mut errors);
     let at = At::root(service);
     if context.subresource == "status" {
         balancer(&at, &mut errors);
@@ -88,7 +88,8 @@ pub fn validate_endpoints(endpoints: &Value, old: Option<&Value>, _: &Context) -
         for address in lists.iter().flat_map(|list| list.items()) {
             ip(&address.get("ip"), &mut errors);
             for (field, rule) in [("hostname", names::dns_label as fn(&str) -> _), ("nodeName", names::dns_subdomain)] {
-                if !address.get(field).text().is_empty() {
+                // An empty node name is judged, an empty host name is none.
+                if address.has_field(field) && (field == "nodeName" || !address.get(field).text().is_empty()) {
                     invalid_each(&address.get(field), rule(address.get(field).text()), &mut errors);
                 }
             }
@@ -163,7 +164,12 @@ fn ports(spec: &At, errors: &mut Errors) {
         }
         let number = port.get("port").number();
         if !numbers.insert((protocol, number)) {
-            errors.push(FieldError::duplicate(&port.path(), &json!({"port": number, "protocol": protocol})));
+            let mut error = port.duplicate();
+            error.value = format!(
+                "{{\"Name\":\"\",\"Protocol\":{protocol:?},\"AppProtocol\":null,\"Port\":{number},\"TargetPort\":0,\
+                 \"NodePort\":0}}"
+            );
+            errors.push(error);
         }
     }
 }

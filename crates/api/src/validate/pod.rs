@@ -28,7 +28,7 @@ mod update;
 mod volumes;
 mod warnings;
 
-pub(super) use spec::{cidr, ip};
+pub(super) use spec::{cidr, ip, requirements_below};
 pub use volumes::SOURCES as VOLUME_SOURCES;
 pub use warnings::warnings;
 

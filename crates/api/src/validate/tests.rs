@@ -115,7 +115,8 @@ fn services_are_judged_by_their_type() {
             "spec.ports[0].name: Required value",
             "spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'",
             "spec.ports[1].name: Required value",
-            "spec.ports[1]: Duplicate value: {\"port\":80,\"protocol\":\"TCP\"}",
+            "spec.ports[1]: Duplicate value: {\"Name\":\"\",\"Protocol\":\"TCP\",\"AppProtocol\":null,\"Port\":80,\
+             \"TargetPort\":0,\"NodePort\":0}",
         ]
     );
     let old = json!({"spec": {"clusterIP": "10.0.0.1", "ports": port}});

@@ -235,15 +235,40 @@ fn divisor(resource: &mut Value) {
     }
 }
 
-/// `latest` or nothing is pulled always; any other tag or a digest only if it is not there.
+/// `latest` or nothing is pulled always; any other tag or a digest only if it is not there, and so is
+/// what is no image name at all (upstream ignores that error here).
 fn pull_policy(image: &str) -> &'static str {
-    if image.contains('@') {
-        return "IfNotPresent";
+    let (name, digest) = image.split_once('@').map_or((image, ""), |(name, digest)| (name, digest));
+    let (repository, tag) = match name.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => (repository, tag),
+        _ => (name, ""),
+    };
+    match tag {
+        _ if !is_repository(repository) => "IfNotPresent",
+        "latest" => "Always",
+        "" if digest.is_empty() => "Always",
+        _ => "IfNotPresent",
     }
-    let last = image.rsplit('/').next().unwrap_or(image);
-    match last.rsplit_once(':') {
-        None | Some((_, "latest")) => "Always",
-        Some(_) => "IfNotPresent",
+}
+
+/// Lower case parts joined by slashes, at most 255 bytes; the first may be a host with a port.
+fn is_repository(name: &str) -> bool {
+    if name.len() > 255 {
+        return false;
+    }
+    let part = |part: &str| {
+        let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let bytes = part.as_bytes();
+        edge(bytes.first().copied())
+            && edge(bytes.last().copied())
+            && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(b))
+            && !part.contains("..")
+    };
+    match name.split_once('/') {
+        Some((host, rest)) if host.contains(['.', ':']) || host == "localhost" => {
+            host.bytes().all(|b| b.is_ascii_alphanumeric() || b".:-[]".contains(&b)) && rest.split('/').all(part)
+        }
+        _ => name.split('/').all(part),
     }
 }
 

@@ -161,7 +161,8 @@ impl Demands {
 
     /// Matches apis/core/v1/helper/qos: only positive amounts of cpu and memory count.
     pub fn qos_class(&self) -> &'static str {
-        let all: Vec<&Demand> = match &self.pod {
+        let of_pod = self.pod.as_ref().filter(|pod| !(pod.requests.is_empty() && pod.limits.is_empty()));
+        let all: Vec<&Demand> = match of_pod {
             Some(pod) => vec![pod],
             None => self.containers.iter().chain(&self.init).collect(),
         };

@@ -58,7 +58,7 @@ pub fn init(pod: &Pod, errors: &mut Errors) {
     let mut seen: BTreeSet<&str> = pod.spec.get("containers").items().map(|c| c.get("name").text()).collect();
     for container in at.items() {
         common(&container, pod, errors);
-        restart_policy(&container, errors);
+        init_restart_policy(&container, errors);
         let name = container.get("name");
         if seen.contains(name.text()) {
             errors.push(name.duplicate());
@@ -264,6 +264,16 @@ fn resize_policy(at: &At, pod_restart_policy: &str, errors: &mut Errors) {
         if pod_restart_policy == "Never" && restart != "NotRequired" {
             errors.push(at.invalid_as(restart, "must be 'NotRequired' when pod `restartPolicy` is 'Never'"));
         }
+    }
+}
+
+/// Without a policy of its own an init container's rules are not looked at further.
+fn init_restart_policy(container: &At, errors: &mut Errors) {
+    let policy = container.get("restartPolicy");
+    if policy.has() {
+        restart_policy(container, errors);
+    } else if !container.get("restartPolicyRules").is_empty() {
+        errors.push(policy.required("must specify restartPolicy when restart rules are used"));
     }
 }
 

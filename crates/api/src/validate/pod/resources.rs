@@ -96,12 +96,13 @@ pub fn pod_level(pod: &Value, spec: &At, errors: &mut Errors) {
 
 fn resource_name(name: &str, set: Names, at: &At, errors: &mut Errors) {
     let complaints = names::qualified(name);
+    let bare = !name.contains('/');
     if !complaints.is_empty() {
         errors.extend(complaints.iter().map(|m| at.invalid_as(name, m)));
-        return;
-    }
-    let bare = !name.contains('/');
-    if bare && !is_standard(name) {
+        if set == Names::Pod {
+            return;
+        }
+    } else if bare && !is_standard(name) {
         errors.push(at.invalid_as(name, "must be a standard resource type or fully qualified"));
         if set == Names::Pod {
             return;

@@ -84,8 +84,12 @@ fn seccomp(at: &At, errors: &mut Errors) {
     match (kind.text(), profile.has()) {
         ("Localhost", false) => errors.push(profile.required("must be set when seccomp type is Localhost")),
         ("Localhost", true) => super::volumes::descending_path(&profile, errors),
+        // Upstream shows the whole profile, with the names of its internal type.
         (_, true) => {
-            errors.push(profile.invalid_as(at.value.clone(), "can only be set when seccomp type is Localhost"))
+            let text = |at: &At| serde_json::Value::from(at.text()).to_string();
+            let mut error = profile.invalid("can only be set when seccomp type is Localhost");
+            error.value = format!("{{\"Type\":{},\"LocalhostProfile\":{}}}", text(&kind), text(&profile));
+            errors.push(error);
         }
         (_, false) => {}
     }

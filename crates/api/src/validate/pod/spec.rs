@@ -234,18 +234,22 @@ fn referred_names(spec: &At, errors: &mut Errors) {
     }
 }
 
+/// Judged as the limits of a container would be.
 fn overhead(at: &At, errors: &mut Errors) {
     if at.has() {
-        // Judged as limits of a container would be.
-        let limits = json!({ "limits": at.value });
-        let mut found = Errors::new();
-        requirements(&At::root(&limits), Names::Container, &mut found);
-        let path = at.path();
-        errors.extend(found.into_iter().map(|mut e| {
-            e.field = format!("{path}.{}", e.field);
-            e
-        }));
+        requirements_below(at, &at.path(), errors);
     }
+}
+
+/// A list of amounts that stands alone, shown as `path.limits`.
+pub fn requirements_below(at: &At, path: &str, errors: &mut Errors) {
+    let limits = json!({ "limits": at.value });
+    let mut found = Errors::new();
+    requirements(&At::root(&limits), Names::Container, &mut found);
+    errors.extend(found.into_iter().map(|mut e| {
+        e.field = if e.field.is_empty() { path.into() } else { format!("{path}.{}", e.field) };
+        e
+    }));
 }
 
 fn os(spec: &At, errors: &mut Errors) {

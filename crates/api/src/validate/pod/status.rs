@@ -30,7 +30,24 @@ pub fn status(pod: &Value, old: &Value, errors: &mut Errors) {
     generation(&at, errors);
     meta::immutable(&at.get("qosClass"), &was.get("qosClass"), errors);
     transitions(pod, old, errors);
+    for list in ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"] {
+        for container in at.get(list).items() {
+            users(&container.get("user").get("linux"), errors);
+        }
+    }
     addresses(&at, errors);
+}
+
+/// Who a container's first process runs as.
+fn users(at: &At, errors: &mut Errors) {
+    for (field, most) in [("uid", u32::MAX as i64), ("gid", i32::MAX as i64)] {
+        if let Some(id) = at.get(field).int() {
+            invalid_each(&at.get(field), names::within(id, 0, most), errors);
+        }
+    }
+    for group in at.get("supplementalGroups").items() {
+        invalid_each(&group, names::within(group.number(), 0, i32::MAX as i64), errors);
+    }
 }
 
 fn generation(at: &At, errors: &mut Errors) {

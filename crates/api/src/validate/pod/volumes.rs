@@ -85,7 +85,13 @@ fn source(volume: &At, errors: &mut Errors) {
     for name in SOURCES.iter().filter(|name| volume.has_field(name)) {
         let at = volume.get(name);
         if !first {
-            errors.push(at.forbidden("may not specify more than 1 volume type"));
+            // Two of the paths are misspelt upstream.
+            let shown = match *name {
+                "downwardAPI" => volume.get("downwarAPI"),
+                "cephfs" => volume.get("cephFS"),
+                _ => at,
+            };
+            errors.push(shown.forbidden("may not specify more than 1 volume type"));
             continue;
         }
         first = false;

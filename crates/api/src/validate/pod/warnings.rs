@@ -228,6 +228,16 @@ fn ports(spec: &At, out: &mut Vec<String>) {
     for port in all_containers(spec).flat_map(|c| c.get("ports").items().collect::<Vec<_>>()) {
         let host = |port: &At| (port.get("hostIP").text().to_string(), port.get("hostPort").number());
         let (ip, number) = host(&port);
+        if !port.get("hostIP").text().is_empty() && number == 0 {
+            let shown = format!(
+                "Name:{} HostPort:0 ContainerPort:{} Protocol:{} HostIP:{}",
+                port.get("name").text(),
+                port.get("containerPort").number(),
+                port.get("protocol").text(),
+                port.get("hostIP").text()
+            );
+            out.push(format!("{}: hostIP set without hostPort: {{{shown}}}", port.path()));
+        }
         let key = format!("{}/{}", port.get("containerPort").number(), port.get("protocol").text());
         for other in by_port.get(&key).into_iter().flatten() {
             let (other_ip, other_number) = host(other);
