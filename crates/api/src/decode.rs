@@ -6,6 +6,8 @@
 //! write (embedded objects). So clean JSON costs one parse. Upstream: sigs.k8s.io/json and
 //! apiserver endpoints/handlers (transformDecodeError).
 
+use std::cell::RefCell;
+
 use serde::de::DeserializeSeed;
 use serde_json::Value;
 
@@ -13,7 +15,7 @@ use crate::proto;
 use crate::schema::{self, Type};
 use crate::{FieldError, Status};
 
-/// Keys, and values without a schema.
+/// Values that are kept as they are.
 mod any;
 /// Duplicate fields of JSON that has no schema of its own.
 mod duplicates;
@@ -25,8 +27,11 @@ mod path;
 pub(crate) mod tests;
 /// The walk along the schema.
 mod walk;
+/// YAML as the JSON that it stands for.
+mod yaml;
 
 use walk::{Root, Walk};
+use yaml::Yaml;
 
 /// What is done about unknown and duplicate fields (`fieldValidation`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -123,7 +128,8 @@ pub fn untyped(body: &[u8]) -> Result<Value, Status> {
     {
         return Ok(value);
     }
-    let seed = |d: serde_saphyr::Deserializer<'_, '_>| any::Anything.deserialize(d);
+    let duplicates = RefCell::new(Vec::new());
+    let seed = |d: serde_saphyr::Deserializer<'_, '_>| Yaml { duplicates: &duplicates }.deserialize(d);
     serde_saphyr::with_deserializer_from_slice_with_options(body, yaml_options(), seed)
         .map_err(|e| Status::bad_request(format!("error decoding YAML: {}", one_line(&e.to_string()))))
 }
@@ -138,11 +144,15 @@ fn json(body: &[u8], of: &'static Type, validation: FieldValidation) -> Result<D
     walk.finish(of, value)
 }
 
+/// As upstream: into JSON first, where keys are sorted; duplicates are told by the first step.
 fn yaml(body: &[u8], of: &'static Type, validation: FieldValidation) -> Result<Decoded, Status> {
-    let walk = Walk::yaml(validation);
-    let seed = |d: serde_saphyr::Deserializer<'_, '_>| Root { walk: &walk, of }.deserialize(d);
+    let duplicates = RefCell::new(Vec::new());
+    let seed = |d: serde_saphyr::Deserializer<'_, '_>| Yaml { duplicates: &duplicates }.deserialize(d);
     let value = serde_saphyr::with_deserializer_from_slice_with_options(body, yaml_options(), seed)
         .map_err(|e| unreadable(of, &one_line(&e.to_string()), body))?;
+    let walk = Walk::new(validation);
+    walk.twice_in_yaml(duplicates.into_inner());
+    let value = Root { walk: &walk, of }.deserialize(value).map_err(|e| unreadable(of, &e.to_string(), body))?;
     walk.finish(of, value)
 }
 

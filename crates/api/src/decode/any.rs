@@ -1,7 +1,4 @@
-//! JSON and YAML without a schema: keys, and values that are kept as they are.
-//!
-//! In YAML a key may be any scalar; it becomes the string that JSON would have
-//! (sigs.k8s.io/yaml, convertToJSONableObject).
+//! JSON without a schema: keys, and values that are kept as they are.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -21,7 +18,7 @@ impl<'de> DeserializeSeed<'de> for Anything {
     }
 }
 
-/// A key: a string in JSON, any scalar in YAML.
+/// A key, borrowed where it can be.
 pub struct Key;
 
 impl<'de> DeserializeSeed<'de> for Key {
@@ -46,21 +43,6 @@ impl<'de> Visitor<'de> for Key {
     }
     fn visit_string<E: Error>(self, key: String) -> Result<Cow<'de, str>, E> {
         Ok(Cow::Owned(key))
-    }
-    fn visit_bool<E: Error>(self, key: bool) -> Result<Cow<'de, str>, E> {
-        Ok(Cow::Owned(key.to_string()))
-    }
-    fn visit_i64<E: Error>(self, key: i64) -> Result<Cow<'de, str>, E> {
-        Ok(Cow::Owned(key.to_string()))
-    }
-    fn visit_u64<E: Error>(self, key: u64) -> Result<Cow<'de, str>, E> {
-        Ok(Cow::Owned(key.to_string()))
-    }
-    fn visit_f64<E: Error>(self, key: f64) -> Result<Cow<'de, str>, E> {
-        Ok(Cow::Owned(key.to_string()))
-    }
-    fn visit_unit<E: Error>(self) -> Result<Cow<'de, str>, E> {
-        Ok(Cow::Borrowed("null"))
     }
 }
 

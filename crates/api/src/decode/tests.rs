@@ -96,8 +96,23 @@ fn yaml_is_read_as_kubectl_reads_it() {
     assert_eq!(warned.value["spec"]["hostNetwork"], json!(true));
     assert_eq!(warned.value["spec"]["nodeSelector"], json!({"a": "yes"}));
     assert_eq!(warned.value["spec"]["volumes"][0]["configMap"]["defaultMode"], json!(420));
-    assert_eq!(warned.warnings, ["key \"name\" already set in map"]);
+    assert_eq!(warned.warnings, ["line 9: key \"name\" already set in map"]);
     assert_eq!(untyped(b"a: [1, on, null]\n").unwrap(), json!({"a": [1, true, null]}));
+}
+
+#[test]
+fn yaml_tells_the_lines_of_what_is_there_twice() {
+    let body = "spec:\n  foo: 1\n  foo: 2\n  priority: 1\n  priority: 2\nmetadata: {x: 1, 5: y}\n";
+    let strict = decode(body.as_bytes(), "application/yaml", POD, FieldValidation::Strict).unwrap_err().message;
+    let wanted = "strict decoding error: yaml: unmarshal errors:\n  line 3: key \"foo\" already set in map\n  \
+                  line 5: key \"priority\" already set in map, unknown field \"metadata.5\", \
+                  unknown field \"metadata.x\", unknown field \"spec.foo\"";
+    assert!(strict.ends_with(wanted), "{strict}");
+    let warned = decode(body.as_bytes(), "application/yaml", POD, FieldValidation::Warn).unwrap();
+    assert_eq!(
+        warned.warnings[..2],
+        ["line 3: key \"foo\" already set in map", "line 5: key \"priority\" already set in map"]
+    );
 }
 
 #[test]

@@ -23,12 +23,12 @@ const STRICT_ERRORS_MAX: usize = 100;
 /// What the walk has found so far.
 pub struct Walk {
     validation: FieldValidation,
-    yaml: bool,
     found: RefCell<Found>,
 }
 
 #[derive(Default)]
 struct Found {
+    yaml: Vec<String>,
     strict: Vec<String>,
     wrong: Option<String>,
     /// A type with a form of its own could not be read: Go stops there and forgets other errors.
@@ -50,11 +50,14 @@ struct Seed<'w, 'p> {
 
 impl Walk {
     pub fn new(validation: FieldValidation) -> Walk {
-        Walk { validation, yaml: false, found: RefCell::default() }
+        Walk { validation, found: RefCell::default() }
     }
 
-    pub fn yaml(validation: FieldValidation) -> Walk {
-        Walk { yaml: true, ..Walk::new(validation) }
+    /// Keys that YAML has twice: one error of all of them, and a warning each.
+    pub fn twice_in_yaml(&self, lines: Vec<String>) {
+        if self.validation != FieldValidation::Ignore {
+            self.found.borrow_mut().yaml = lines;
+        }
     }
 
     /// The verdict: errors as upstream's transformDecodeError words them.
@@ -67,10 +70,15 @@ impl Walk {
         if let Some(why) = found.fatal.or(found.wrong) {
             return bad(why);
         }
-        if self.validation == FieldValidation::Strict && !found.strict.is_empty() {
-            return bad(format!("strict decoding error: {}", found.strict.join(", ")));
+        let twice = match &found.yaml[..] {
+            [] => None,
+            lines => Some(format!("yaml: unmarshal errors:\n  {}", lines.join("\n  "))),
+        };
+        if self.validation == FieldValidation::Strict && (twice.is_some() || !found.strict.is_empty()) {
+            let errors: Vec<String> = twice.into_iter().chain(found.strict).collect();
+            return bad(format!("strict decoding error: {}", errors.join(", ")));
         }
-        Ok(Decoded { value, warnings: found.strict })
+        Ok(Decoded { value, warnings: found.yaml.into_iter().chain(found.strict).collect() })
     }
 
     /// The first type error, and all strict errors.
@@ -91,15 +99,6 @@ impl Walk {
     }
 
     pub fn duplicate(&self, path: &Path, name: &str) {
-        if self.yaml && self.validation != FieldValidation::Ignore {
-            // sigs.k8s.io/yaml says it with a line number, which the deserializer does not tell.
-            let text = format!("key {name:?} already set in map");
-            let mut found = self.found.borrow_mut();
-            if found.strict.len() < STRICT_ERRORS_MAX {
-                found.strict.push(text);
-            }
-            return;
-        }
         self.strict("duplicate field", path, name);
     }
 
