@@ -97,7 +97,7 @@ fn yaml_is_read_as_kubectl_reads_it() {
     assert_eq!(warned.value["spec"]["nodeSelector"], json!({"a": "yes"}));
     assert_eq!(warned.value["spec"]["volumes"][0]["configMap"]["defaultMode"], json!(420));
     assert_eq!(warned.warnings, ["line 9: key \"name\" already set in map"]);
-    assert_eq!(untyped(b"a: [1, on, null]\n").unwrap(), json!({"a": [1, true, null]}));
+    assert_eq!(untyped(b"a: [1.0, on, null]\n").unwrap(), json!({"a": [1, true, null]}));
 }
 
 #[test]

@@ -50,6 +50,10 @@ impl<'de> Visitor<'de> for Yaml<'_> {
         Ok(value.into())
     }
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        // Go prints a whole float without a point: `replicas: 1.0` is an integer.
+        if value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0 {
+            return Ok((value as i64).into());
+        }
         Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("number is not finite"))
     }
     fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
