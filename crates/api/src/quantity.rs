@@ -54,14 +54,16 @@ impl Quantity {
         };
         let end = unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
         let (number, suffix) = unsigned.split_at(end);
-        if number.is_empty() || !suffix_has_form(suffix) {
+        if !suffix_has_form(suffix) {
             return Err(QuantityError::Form);
         }
+        // Go's parser takes no digits at all for zero, whatever its message says: `m`, `-`.
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        if fraction.contains('.') || (whole.is_empty() && fraction.is_empty()) {
-            return Err(QuantityError::Number);
+        if fraction.contains('.') {
+            return Err(QuantityError::Form);
         }
         let (nanos, format) = match BINARY.iter().position(|b| *b == suffix) {
+            Some(_) if number.is_empty() => return Err(QuantityError::Number),
             Some(power) => (binary(whole, fraction, 1 << (10 * (power + 1))), Format::BinarySi),
             None => {
                 let (exponent, format) = decimal_exponent(suffix)?;

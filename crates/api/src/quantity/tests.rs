@@ -5,6 +5,8 @@ fn canonical_forms_are_gos() {
     let table = [
         ("0", "0"),
         ("0.0", "0"),
+        ("m", "0"),
+        (".", "0"),
         ("1", "1"),
         ("100m", "100m"),
         ("0.1", "100m"),
@@ -49,13 +51,13 @@ fn what_is_no_quantity_is_told_in_upstreams_words() {
         ("", QuantityError::Form),
         ("a", QuantityError::Form),
         ("1 ", QuantityError::Form),
-        ("1.2.3", QuantityError::Number),
-        (".", QuantityError::Number),
+        ("1.2.3", QuantityError::Form),
         ("1Kx", QuantityError::Form),
         ("1K", QuantityError::Suffix),
         ("1mm", QuantityError::Suffix),
         ("1e", QuantityError::Suffix),
-        ("--1", QuantityError::Form),
+        ("--1", QuantityError::Suffix),
+        ("Ki", QuantityError::Number),
     ];
     for (text, error) in table {
         assert_eq!(Quantity::parse(text).map(|q| q.to_string()), Err(error), "{text}");

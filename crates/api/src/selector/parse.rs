@@ -177,7 +177,10 @@ fn scan(text: &str) -> Vec<Token<'_>> {
 /// Terms are split at commas that no backslash escapes.
 pub fn fields(text: &str) -> Result<Vec<Term>, String> {
     let mut terms = Vec::new();
-    for part in split(text) {
+    // Upstream sorts the terms before it looks at them, so its error is about the first in that order.
+    let mut parts = split(text);
+    parts.sort_unstable();
+    for part in parts {
         if part.is_empty() {
             continue;
         }

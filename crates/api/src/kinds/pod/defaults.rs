@@ -1,7 +1,7 @@
 //! What a pod's author left out: pkg/apis/core/v1/defaults.go and its generated neighbour.
 //!
-//! Idempotent, so that it may run as often as one likes. Quantities take their canonical form here,
-//! as upstream's decoding gives it to them.
+//! Idempotent, so that it may run as often as one likes. Quantities of resource lists take their
+//! canonical form here, as upstream's rounding to thousandths gives it to them.
 
 use serde_json::{Map, Value, json};
 
@@ -179,9 +179,6 @@ fn volume(volume: &mut Value) {
     if let Some(host) = map.get_mut("hostPath").filter(|s| s.is_object()) {
         set_default(host, "type", "");
     }
-    if let Some(limit) = map.get_mut("emptyDir").and_then(|e| e.get_mut("sizeLimit")) {
-        canonical_quantity(limit, false);
-    }
     if let Some(downward) = map.get_mut("downwardAPI") {
         downward_items(downward);
     }
@@ -231,7 +228,6 @@ fn downward_items(source: &mut Value) {
 fn divisor(resource: &mut Value) {
     if resource.is_object() {
         set_default(resource, "divisor", "0");
-        canonical_quantity(&mut resource["divisor"], false);
     }
 }
 
@@ -282,15 +278,14 @@ fn resource_lists(resources: &mut Value) {
 
 fn canonical(list: &mut Value) {
     for amount in list.as_object_mut().into_iter().flat_map(|map| map.values_mut()) {
-        canonical_quantity(amount, true);
+        canonical_quantity(amount);
     }
 }
 
 /// What is no quantity stays as it is: validation says so.
-fn canonical_quantity(amount: &mut Value, round: bool) {
+fn canonical_quantity(amount: &mut Value) {
     if let Ok(quantity) = Quantity::from_value(amount) {
-        let quantity = if round { quantity.round_up_milli() } else { quantity };
-        *amount = json!(quantity.to_string());
+        *amount = json!(quantity.round_up_milli().to_string());
     }
 }
 
