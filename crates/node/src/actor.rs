@@ -22,6 +22,7 @@ use crate::observe::{Seen, is_over, is_running};
 use crate::plan::{Plan, Situation, plan, probes};
 use crate::pod::{self, Part};
 use crate::report;
+use crate::resize::Admitted;
 use crate::shared::Shared;
 use crate::volumes::Mounted;
 
@@ -112,6 +113,8 @@ pub struct Actor {
     /// An action failed: look again then.
     pub(crate) retry_due: Option<Timestamp>,
     pub(crate) done: bool,
+    /// Resources that were admitted; None before.
+    pub(crate) admitted: Option<Admitted>,
     inbox: Arc<Inbox>,
     adopted: bool,
     settled: bool,
@@ -143,6 +146,7 @@ impl Actor {
             refresh_due: None,
             retry_due: None,
             done: false,
+            admitted: None,
             inbox,
             adopted: false,
             settled: false,
@@ -161,12 +165,13 @@ impl Actor {
                 self.wait(None).await;
                 continue;
             }
-            let Some(pod) = self.view() else {
+            let Some(mut pod) = self.view() else {
                 self.wait(None).await;
                 continue;
             };
             self.adopt(&pod);
             self.admit(&pod);
+            self.resize(&mut pod);
             self.report(&pod);
             let next = self.plan(&pod);
             let mut again = false;
@@ -320,7 +325,10 @@ impl Actor {
             Origin::Orphan => None,
         };
         let Some(target) = target else { return };
-        if !self.wanted && self.origin == Origin::Api || self.memory.removing || self.memory.invalid {
+        if !self.wanted && self.origin == Origin::Api || self.memory.removing {
+            return;
+        }
+        if self.memory.invalid && !pod::is_deleting(pod) {
             return;
         }
         let status = report::report(&self.situation(pod));
@@ -403,8 +411,11 @@ impl Actor {
                 None => std::future::pending().await,
             }
         };
+        let mut freed = self.shared.freed.subscribe();
+        let deferred = self.memory.resize.pending.is_some();
         tokio::select! {
             () = self.inbox.bell.notified() => {}
+            Ok(()) = freed.changed(), if deferred => {}
             Some(outcome) = self.tasks.join_next() => self.take(outcome),
             () = timer => {}
         }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use api::view::api::core::v1 as core;
 
-use crate::memory::Verdict;
+use crate::memory::{Verdict, Waiting};
 use crate::pod;
 use crate::spec::security;
 use crate::spec::{Settings, cgroup, sandbox};
@@ -55,6 +55,32 @@ impl Ledger {
         let new = held(pod, offer);
         self.too_much(&new, offer).map_or(Ok(()), Err)?;
         self.held.insert(pod::uid(pod).to_owned(), new);
+        Ok(())
+    }
+
+    /// New resources of an admitted pod: taken, or why not (now, or ever).
+    pub fn resize(&mut self, pod: &core::Pod, offer: &Offer) -> Result<(), Waiting> {
+        let new = held(pod, offer);
+        let uid = pod::uid(pod);
+        for (resource, need) in new.needs.iter().filter(|(_, need)| **need > 0) {
+            let others = self.held.iter().filter(|(other, _)| *other != uid);
+            let used: i64 = others.filter_map(|(_, h)| h.needs.get(resource)).sum();
+            let capacity = offer.allocatable.get(resource).copied().unwrap_or(0);
+            let scale = if resource == "cpu" { 1 } else { 1000 };
+            let (need, used, capacity) = (need / scale, used / scale, capacity / scale);
+            if need > capacity {
+                let message =
+                    format!("Node didn't have enough capacity: {resource}, requested: {need}, capacity: {capacity}");
+                return Err(Waiting { reason: "Infeasible".into(), message });
+            }
+            if used + need > capacity {
+                let message = format!(
+                    "Node didn't have enough resource: {resource}, requested: {need}, used: {used}, capacity: {capacity}"
+                );
+                return Err(Waiting { reason: "Deferred".into(), message });
+            }
+        }
+        self.held.insert(uid.to_owned(), new);
         Ok(())
     }
 

@@ -63,6 +63,8 @@ pub struct Entry {
     pub name: String,
     /// As it was when the actor was last told.
     pub object: Object,
+    /// Its manifest is gone.
+    ending: bool,
     pub(crate) inbox: Arc<Inbox>,
 }
 
@@ -112,6 +114,7 @@ impl Agent {
             volumes,
             looker,
             recorder,
+            freed: tokio::sync::watch::Sender::new(0),
             images_changed: tokio::sync::Notify::new(),
             config,
         });
@@ -213,6 +216,7 @@ impl Agent {
             namespace: meta.namespace.clone(),
             name: meta.name.clone(),
             object: object.clone(),
+            ending: false,
             inbox: inbox.clone(),
         };
         if let Ok(pod) = object.view::<core::Pod>() {
@@ -288,11 +292,13 @@ impl Agent {
             self.spawn(entry.origin, uid, entry.object);
             return;
         }
-        self.shared.ledger().release(&uid);
+        self.shared.release(&uid);
         self.sources.leave(&uid);
         let key = (entry.namespace, entry.name);
         if let Some(next) = self.successors.remove(&key) {
             self.begin_static(next);
+        } else if entry.origin == Origin::Static {
+            self.delete_mirror(key.0, key.1);
         }
     }
 
@@ -303,13 +309,12 @@ impl Agent {
             actors.iter().filter(|(_, e)| e.origin == Origin::Static).map(|(u, e)| (u.clone(), e.clone())).collect()
         };
         self.successors.clear();
-        for (uid, entry) in &known {
+        for (uid, _) in &known {
             if !current.iter().any(|s| s.uid == *uid) {
-                entry.inbox.unwanted();
-                let (namespace, name) = (entry.namespace.clone(), entry.name.clone());
-                if !current.iter().any(|s| s.key() == (namespace.clone(), name.clone())) {
-                    self.delete_mirror(namespace, name);
-                }
+                self.tell(uid, |entry| {
+                    entry.ending = true;
+                    entry.inbox.unwanted();
+                });
             }
         }
         for pod in current {
@@ -351,7 +356,7 @@ impl Agent {
             m.meta().annotations.get(pod::CONFIG_MIRROR) == hash && m.meta().deletion_timestamp.is_none()
         });
         owner.inbox.mirror(mirror.clone().filter(|_| fits));
-        if fits {
+        if fits || owner.ending {
             return;
         }
         let shared = self.shared.clone();

@@ -39,6 +39,8 @@ pub mod control;
 pub mod machine;
 /// The Node object and its lease.
 pub mod register;
+/// New resources for a pod that runs.
+pub mod resize;
 /// What all actors share.
 pub mod shared;
 /// Pods from manifests, and their mirrors.

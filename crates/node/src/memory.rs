@@ -41,7 +41,7 @@ pub struct Memory {
     pub torn_down: bool,
     /// Sandboxes were removed after the final status was accepted: nothing is reported any more.
     pub removing: bool,
-    /// Resources that a resize was decided for, by container name, and the condition it left.
+    /// What new resources of the pod came to.
     pub resize: Resize,
 }
 
@@ -91,6 +91,8 @@ pub enum Job {
     /// The sandboxes and the object being removed.
     Finish,
     Refresh,
+    /// New limits of a container, by name.
+    Resize(String),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -165,6 +167,8 @@ pub struct Resize {
     pub pending: Option<Waiting>,
     /// Under way; a message where it failed.
     pub in_progress: Option<String>,
+    /// After a failure, not before this.
+    pub retry_at: Option<Timestamp>,
 }
 
 impl Memory {

@@ -12,6 +12,8 @@ pub mod init;
 pub mod probes;
 /// Containers that should be running.
 pub mod regular;
+/// Limits of running containers that are no longer what their pod says.
+pub mod resize;
 /// Stopping a container, and a whole pod.
 pub mod termination;
 

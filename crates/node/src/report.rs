@@ -61,6 +61,9 @@ pub fn report(s: &Situation<'_>) -> core::PodStatus {
     addresses(s, &mut status);
     status.conditions = Some(conditions::conditions(s, &status, verdict));
     status.resize = None;
+    let own = s.pod.spec.as_ref().and_then(|spec| spec.resources.clone());
+    status.allocated_resources = own.as_ref().and_then(|r| r.requests.clone());
+    status.resources = own;
     status
 }
 

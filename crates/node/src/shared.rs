@@ -33,6 +33,8 @@ pub struct Shared {
     pub recorder: Recorder,
     pub(crate) ledger: Mutex<Ledger>,
     pub(crate) offer: Mutex<Arc<Offer>>,
+    /// Counts releases of what pods held: a deferred resize is judged anew.
+    pub freed: tokio::sync::watch::Sender<u64>,
     /// Rung when the node's images may have changed.
     pub images_changed: tokio::sync::Notify,
 }
@@ -40,6 +42,12 @@ pub struct Shared {
 impl Shared {
     pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A pod no longer holds what it was promised.
+    pub fn release(&self, uid: &str) {
+        self.ledger().release(uid);
+        self.freed.send_modify(|n| *n += 1);
     }
 
     /// What the node offers now.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use api::view::api::core::v1 as core;
 use client::ObjectReference;
 use client::recorder::Type;
-use runtime::{ContainerId, ContainerSpec, MountSource, SandboxId};
+use runtime::{ContainerId, ContainerSpec, MountSource, Resources, SandboxId};
 use tokio::sync::watch;
 
 use crate::act::{Failure, Outcome, Started};
@@ -21,7 +21,7 @@ use crate::memory::Job;
 use crate::pod::{self, Part};
 use crate::shared::Shared;
 use crate::spec::container::{Resolved, container_spec, log_path};
-use crate::spec::{SpecError, names, security};
+use crate::spec::{SpecError, cgroup, names, security};
 use crate::volumes::Mounted;
 
 /// A start under way.
@@ -33,6 +33,8 @@ pub(super) struct Starting {
     name: String,
     field_path: String,
     sandbox: SandboxId,
+    /// Of the pod's cgroup as it is.
+    limits: Resources,
     addresses: Vec<String>,
     volumes: Arc<BTreeMap<String, Mounted>>,
     id: String,
@@ -51,6 +53,7 @@ impl Actor {
             name: name.to_owned(),
             field_path: part.field_path(),
             sandbox: sandbox.id.clone(),
+            limits: sandbox.spec.resources.clone(),
             addresses: self.seen.addresses(),
             volumes: self.volumes.clone(),
             id: self.shared.config.new_id(),
@@ -85,6 +88,12 @@ impl Starting {
             Ok(spec) => spec,
             Err(failure) => return Err(failure),
         };
+        let whole = cgroup::pod_resources(&self.pod, &self.shared.settings);
+        if whole != self.limits
+            && let Err(why) = self.shared.engine.update_sandbox(&self.sandbox, whole).await
+        {
+            return Err(self.failed("CreateContainerError", why.to_string()));
+        }
         let id = ContainerId(self.id.clone());
         if let Err(why) = self.shared.engine.create_container(&self.sandbox, &id, spec).await {
             return Err(self.failed("CreateContainerError", why.to_string()));

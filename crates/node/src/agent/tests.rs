@@ -128,14 +128,19 @@ impl Node {
     }
 
     async fn gone(&self, name: &str) {
-        loop {
-            let changed = self.api.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            if self.api.get("pods", "ns", name).is_none() {
-                return;
+        let wait = async {
+            loop {
+                let changed = self.api.changed.notified();
+                tokio::pin!(changed);
+                changed.as_mut().enable();
+                if self.api.get("pods", "ns", name).is_none() {
+                    return;
+                }
+                changed.await;
             }
-            changed.await;
+        };
+        if tokio::time::timeout(Duration::from_secs(3600), wait).await.is_err() {
+            panic!("{name} never goes: {:#}", self.api.get("pods", "ns", name).unwrap_or_default());
         }
     }
 
@@ -382,4 +387,208 @@ async fn static_pod_runs_without_the_server_and_has_a_mirror_with_it() {
     let back = node.phase("web-n", "Running").await;
     assert_ne!(back["metadata"]["uid"], mirror["metadata"]["uid"]);
     assert_eq!(node.engine.list().await.unwrap()[0].containers.len(), 1);
+}
+
+fn with_cpu(request: &str) -> Value {
+    let mut c = puppet(&[]);
+    c["resources"] = json!({"requests": {"cpu": request}});
+    json!({"restartPolicy": "Always", "containers": [c]})
+}
+
+fn resize(node: &Node, name: &str, request: &str) {
+    let mut pod = node.api.get("pods", "ns", name).unwrap();
+    pod["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": request}});
+    pod["metadata"]["generation"] = json!(2);
+    node.api.put("pods", pod);
+}
+
+#[tokio::test(start_paused = true)]
+async fn resize_changes_limits_in_place_and_waits_where_the_node_is_full() {
+    let node = Node::start().await;
+    node.pod("p", with_cpu("1"));
+    node.pod("q", with_cpu("2"));
+    node.phase("p", "Running").await;
+    node.phase("q", "Running").await;
+    resize(&node, "p", "1500m");
+    let given = |amount: &'static str| {
+        move |p: &Value| p["status"]["containerStatuses"][0]["resources"]["requests"]["cpu"] == amount
+    };
+    let pod = node.until("p", "resized", given("1500m")).await;
+    assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 0);
+    assert_eq!(pod["status"]["containerStatuses"][0]["allocatedResources"]["cpu"], "1500m");
+    // Not while the other one holds the rest.
+    resize(&node, "p", "3");
+    let condition = |p: &Value| {
+        let all = p["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        all.into_iter().find(|c| c["type"] == "PodResizePending")
+    };
+    let pod = node.until("p", "deferred", |p| condition(p).is_some()).await;
+    assert_eq!(condition(&pod).unwrap()["reason"], "Deferred");
+    assert!(given("1500m")(&pod));
+    node.api.delete_gracefully("ns", "q", 0, node.now());
+    node.until("p", "resized again", given("3")).await;
+    resize(&node, "p", "9");
+    let infeasible = |p: &Value| condition(p).is_some_and(|c| c["reason"] == "Infeasible");
+    node.until("p", "refused", infeasible).await;
+}
+
+fn probed(kind: &str, command: &str) -> Value {
+    let mut c = puppet(&[]);
+    c[kind] = json!({"exec": {"command": [command]}, "periodSeconds": 2, "failureThreshold": 2, "timeoutSeconds": 1});
+    json!({"restartPolicy": "Always", "containers": [c]})
+}
+
+#[tokio::test(start_paused = true)]
+async fn failing_liveness_restarts_and_failing_readiness_only_unreadies() {
+    let node = Node::start().await;
+    node.pod("live", probed("livenessProbe", "false"));
+    node.pod("ready", probed("readinessProbe", "false"));
+    node.pod("started", probed("startupProbe", "true"));
+    let c = |p: &Value| p["status"]["containerStatuses"][0].clone();
+    node.until("live", "restarted", |p| c(p)["restartCount"] == 2).await;
+    let unready = node.phase("ready", "Running").await;
+    assert_eq!((&c(&unready)["ready"], &c(&unready)["restartCount"]), (&json!(false), &json!(0)));
+    node.until("started", "started", |p| c(p)["started"] == true && c(p)["ready"] == true).await;
+    let reasons = node.reasons("live").await;
+    assert!(reasons.contains(&"Unhealthy".to_owned()) && reasons.contains(&"Killing".to_owned()), "{reasons:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn hooks_take_their_time_out_of_the_grace() {
+    let node = Node::start().await;
+    let mut c = puppet(&["--ignore-term"]);
+    c["lifecycle"] = json!({"preStop": {"sleep": {"seconds": 4}}, "postStart": {"sleep": {"seconds": 3}}});
+    let begun = node.now();
+    node.pod("p", json!({"restartPolicy": "Always", "containers": [c]}));
+    node.phase("p", "Running").await;
+    assert!(node.now().duration_since(begun).as_secs() >= 3);
+    let asked = node.now();
+    node.api.delete_gracefully("ns", "p", 10, asked);
+    node.gone("p").await;
+    let took = node.now().duration_since(asked).as_secs_f64();
+    assert!((10.0..10.2).contains(&took), "{took}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_post_start_hook_kills_the_container() {
+    let node = Node::start().await;
+    let mut c = puppet(&[]);
+    c["lifecycle"] = json!({"postStart": {"exec": {"command": ["false"]}}});
+    node.pod("p", json!({"restartPolicy": "Always", "containers": [c]}));
+    node.until("p", "restarted", |p| p["status"]["containerStatuses"][0]["restartCount"] == 1).await;
+    assert!(node.reasons("p").await.contains(&"FailedPostStartHook".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn restarted_agent_gives_the_whole_grace_again() {
+    let mut node = Node::start().await;
+    node.pod("p", one("Always", &["--ignore-term"]));
+    node.phase("p", "Running").await;
+    node.api.delete_gracefully("ns", "p", 20, node.now());
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    node.stop_agent().await;
+    let again = node.now();
+    node.start_agent().await;
+    node.gone("p").await;
+    let took = node.now().duration_since(again).as_secs_f64();
+    assert!((20.0..20.2).contains(&took), "{took}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn shorter_grace_shortens_an_end_under_way() {
+    let node = Node::start().await;
+    node.pod("p", one("Always", &["--ignore-term"]));
+    node.phase("p", "Running").await;
+    node.api.delete_gracefully("ns", "p", 100, node.now());
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let asked = node.now();
+    node.api.delete_gracefully("ns", "p", 3, asked);
+    node.gone("p").await;
+    let took = node.now().duration_since(asked).as_secs_f64();
+    assert!((3.0..3.2).contains(&took), "{took}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn deadline_fails_the_pod() {
+    let node = Node::start().await;
+    let mut spec = one("Always", &[]);
+    spec["activeDeadlineSeconds"] = json!(30);
+    node.pod("p", spec);
+    let pod = node.phase("p", "Failed").await;
+    assert_eq!(pod["status"]["reason"], "DeadlineExceeded");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pod_that_does_not_fit_is_failed_for_good() {
+    let node = Node::start().await;
+    node.pod("p", with_cpu("8"));
+    let pod = node.phase("p", "Failed").await;
+    assert_eq!(pod["status"]["reason"], "OutOfcpu");
+    assert!(node.engine.list().await.unwrap().is_empty());
+    assert_eq!(node.reasons("p").await, ["OutOfcpu"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn privileged_pod_stays_pending_where_the_node_forbids_it() {
+    let node = Node::with(|config| config.allow_privileged = false).await;
+    let mut c = puppet(&[]);
+    c["securityContext"] = json!({"privileged": true});
+    node.pod("p", json!({"containers": [c]}));
+    assert_eq!(node.reasons("p").await, ["FailedValidation"]);
+    assert_eq!(node.phase("p", "Pending").await["status"]["startTime"], Value::Null);
+    node.api.delete_gracefully("ns", "p", 30, node.now());
+    node.gone("p").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn missing_config_map_holds_the_pod_until_it_is_there() {
+    let node = Node::start().await;
+    let mut c = puppet(&[]);
+    c["volumeMounts"] = json!([{"name": "v", "mountPath": "/v"}]);
+    node.pod("p", json!({"containers": [c], "volumes": [{"name": "v", "configMap": {"name": "m"}}]}));
+    assert!(node.reasons("p").await.contains(&"FailedMount".to_owned()));
+    let made = node.now();
+    node.api.put(
+        "configmaps",
+        json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "m", "namespace": "ns"}, "data": {"k": "1"}}),
+    );
+    node.phase("p", "Running").await;
+    assert!(node.now().duration_since(made) < jiff::SignedDuration::from_secs(1));
+    let file = || {
+        let pod = node.api.get("pods", "ns", "p").unwrap();
+        let uid = pod["metadata"]["uid"].as_str().unwrap();
+        let folder = node.config.data_dir.join("pods").join(uid).join("volumes/kubernetes.io~configmap/v/k");
+        std::fs::read_to_string(folder).unwrap()
+    };
+    assert_eq!(file(), "1");
+    node.api.put(
+        "configmaps",
+        json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "m", "namespace": "ns"}, "data": {"k": "2"}}),
+    );
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(file(), "2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn changed_manifest_ends_the_old_pod_before_the_new_one() {
+    let manifests = tempfile::tempdir().unwrap();
+    let text = |run: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: web, namespace: ns}}\nspec: {{containers: [{{name: c, image: 'toolbox:1', command: [puppet, --run, '{run}', --term-after, '3']}}]}}\n"
+        )
+    };
+    std::fs::write(manifests.path().join("web.yaml"), text("1000")).unwrap();
+    let folder = manifests.path().to_owned();
+    let node = Node::with(move |config| config.manifest_dir = Some(folder)).await;
+    let before = node.phase("web-n", "Running").await;
+    std::fs::write(manifests.path().join("web.yaml"), text("2000")).unwrap();
+    let other = |p: &Value| p["metadata"]["uid"] != before["metadata"]["uid"] && p["status"]["phase"] == "Running";
+    node.until("web-n", "another", other).await;
+    assert_eq!(node.engine.list().await.unwrap().len(), 1);
+    std::fs::remove_file(manifests.path().join("web.yaml")).unwrap();
+    node.gone("web-n").await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    node.nothing_left().await;
 }

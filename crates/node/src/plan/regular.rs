@@ -6,6 +6,7 @@ use runtime::{Container, Sandbox};
 use crate::memory::{Job, PostStart, ProbeKind};
 use crate::observe::{exit_code, finished_at, is_over, is_running, time};
 use crate::plan::backoff::{self, Next, Past, go_duration};
+use crate::plan::resize::{self, Step};
 use crate::plan::{Action, Plan, Situation, probes, termination};
 use crate::pod::{self, NOTE_BACKOFF, Part, Role};
 
@@ -42,7 +43,19 @@ pub fn keep(s: &Situation<'_>, out: &mut Plan, part: &Part<'_>) {
         let name = part.name().to_owned();
         out.push(Action::BeginStop { id: id.to_owned(), name, grace, message, replace });
     } else {
+        fit(s, out, part, c);
         probes::plan(s, out, part, c);
+    }
+}
+
+/// New limits in place, once at a time.
+fn fit(s: &Situation<'_>, out: &mut Plan, part: &Part<'_>, c: &Container) {
+    if resize::step(part, c) != Step::InPlace || s.memory.busy.contains(&Job::Resize(part.name().to_owned())) {
+        return;
+    }
+    match s.memory.resize.retry_at {
+        Some(at) if s.now < at => out.wake(at),
+        _ => out.push(Action::Resize { id: c.id.0.clone(), name: part.name().to_owned() }),
     }
 }
 
@@ -55,6 +68,9 @@ fn reason_to_stop(s: &Situation<'_>, part: &Part<'_>, c: &Container) -> Option<(
     let tail = if restarts { ", will be restarted" } else { "" };
     if c.spec.image_name != part.image() && part.role != Role::Init {
         return Some((format!("Container {name} definition changed, will be restarted"), grace, true));
+    }
+    if resize::step(part, c) == Step::Restart {
+        return Some((format!("Container {name} resize requires restart"), grace, true));
     }
     if s.memory.post_start.get(id) == Some(&PostStart::Failed) {
         return Some(("FailedPostStartHook".into(), grace, false));

@@ -11,6 +11,7 @@ use crate::memory::ProbeKind;
 use crate::observe::{exit_code, finished_at, is_over, is_running, started_at};
 use crate::plan::{Situation, init, probes, regular};
 use crate::pod::{self, NOTE_IMAGE_NAME, NOTE_IMAGE_REF, NOTE_RESOURCES, NOTE_STOP_SIGNAL, Part, Role};
+use crate::spec::cgroup;
 
 const UNKNOWN: &str = "ContainerStatusUnknown";
 const NOT_LOCATED: &str = "The container could not be located when the pod was terminated";
@@ -295,9 +296,12 @@ fn volume_mounts(part: &Part<'_>) -> Option<Vec<core::VolumeMountStatus>> {
 
 /// What the cgroup was given, in the pod's own words; what was admitted.
 fn resources(part: &Part<'_>, c: &Container, status: &mut core::ContainerStatus) {
-    let given = c.spec.annotations.get(NOTE_RESOURCES).and_then(|r| serde_json::from_str(r).ok());
-    let given: Option<core::ResourceRequirements> = given.or_else(|| part.spec.resources.clone());
-    status.allocated_resources = given.as_ref().and_then(|r| r.requests.clone()).filter(|r| !r.is_empty());
+    // Where the cgroup has what the pod says, the pod's own words; else what it was started with.
+    let now = c.spec.resources == cgroup::container_resources(part.spec.resources.as_ref());
+    let noted = || c.spec.annotations.get(NOTE_RESOURCES).and_then(|r| serde_json::from_str(r).ok());
+    let given: Option<core::ResourceRequirements> = if now { part.spec.resources.clone() } else { noted() };
+    let admitted = part.spec.resources.as_ref();
+    status.allocated_resources = admitted.and_then(|r| r.requests.clone()).filter(|r| !r.is_empty());
     if is_running(c) {
         status.resources = Some(core::ResourceRequirements { claims: None, ..given.unwrap_or_default() });
     }
