@@ -12,6 +12,8 @@ use serde_json::{Map, Value, json};
 
 use crate::Kind;
 
+/// The version 2 document in protobuf.
+mod gnostic;
 /// Operations: what can be done at which path.
 mod paths;
 /// Types as JSON schemas.
@@ -20,6 +22,8 @@ mod schemas;
 mod tests;
 
 use schemas::Schemas;
+
+pub use gnostic::MEDIA_TYPE as V2_PROTOBUF;
 
 /// The level of the API that is served.
 const VERSION: &str = "v1.37.2";
@@ -67,6 +71,11 @@ pub fn v2(kinds: &[&Kind]) -> Value {
         "securityDefinitions": {"BearerToken": {"in": "header", "name": "authorization", "type": "apiKey"}},
         "security": [{"BearerToken": []}],
     })
+}
+
+/// The document of everything in protobuf (`V2_PROTOBUF`): client-go asks for it so.
+pub fn v2_protobuf(kinds: &[&Kind]) -> Vec<u8> {
+    gnostic::document(&v2(kinds))
 }
 
 /// What `/openapi/v3` answers: the path of each document, with a hash that changes when it does.

@@ -14,7 +14,7 @@ mod read;
 #[cfg(test)]
 mod tests;
 /// The wire: tags, varints, lengths.
-mod wire;
+pub(crate) mod wire;
 /// Trees into messages.
 mod write;
 

@@ -41,3 +41,11 @@ fn the_index_names_a_document_for_every_group_and_version() {
     assert!(index["paths"]["apis/events.k8s.io/v1"].is_object());
     assert_eq!(v3_index(KINDS), index);
 }
+
+#[test]
+fn version_2_has_a_protobuf_form() {
+    let body = v2_protobuf(KINDS);
+    assert!(body.starts_with(b"\x0a\x032.0\x12\x15\x0a\x0aKubernetes"));
+    let extension = br#"[{"group":"","kind":"Pod","version":"v1"}]"#;
+    assert!(body.windows(extension.len()).any(|part| part == extension));
+}
