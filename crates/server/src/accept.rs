@@ -1,8 +1,8 @@
 //! Which form of an answer a client wants: JSON or YAML, whole objects, a Table or metadata only.
 //!
 //! Matches upstream's negotiation (apiserver pkg/endpoints/handlers/negotiation): clauses in order
-//! of their quality, the first that we can serve wins. Protobuf is not served yet: a client that
-//! takes nothing else gets 406.
+//! of their quality, the first that we can serve wins. JSON is what is stored, so protobuf is for
+//! those only who do not take JSON as gladly.
 
 use api::{Reason, Status};
 
@@ -11,6 +11,7 @@ use api::{Reason, Status};
 pub enum Encoding {
     Json,
     Yaml,
+    Protobuf,
 }
 
 /// What is written.
@@ -37,14 +38,14 @@ pub fn negotiate(header: Option<&str>) -> Result<Accept, Status> {
         return Ok(PLAIN);
     }
     let mut clauses: Vec<(u32, Accept)> = header.split(',').filter_map(clause).collect();
-    clauses.sort_by_key(|(quality, _)| std::cmp::Reverse(*quality));
+    clauses.sort_by_key(|(quality, accept)| (std::cmp::Reverse(*quality), accept.encoding == Encoding::Protobuf));
     clauses.first().map(|(_, accept)| *accept).ok_or_else(not_acceptable)
 }
 
 /// 406 with the types that we have.
 pub fn not_acceptable() -> Status {
     let message = "only the following media types are accepted: application/json, application/yaml, \
-                   application/json;stream=watch";
+                   application/vnd.kubernetes.protobuf";
     Status::new(Reason::NotAcceptable, message)
 }
 
@@ -52,6 +53,7 @@ fn clause(text: &str) -> Option<(u32, Accept)> {
     let mut parts = text.split(';').map(str::trim);
     let encoding = match parts.next()?.to_ascii_lowercase().as_str() {
         "application/json" | "*/*" | "application/*" => Encoding::Json,
+        api::proto::MEDIA_TYPE => Encoding::Protobuf,
         "application/yaml" | "text/yaml" | "application/x-yaml" => Encoding::Yaml,
         _ => return None,
     };
@@ -90,7 +92,8 @@ mod tests {
             (Some("*/*"), Some((Form::Whole, Encoding::Json))),
             (Some(kubectl), Some((Form::Table, Encoding::Json))),
             (Some("application/vnd.kubernetes.protobuf,application/json"), Some((Form::Whole, Encoding::Json))),
-            (Some("application/vnd.kubernetes.protobuf"), None),
+            (Some("application/vnd.kubernetes.protobuf, */*;q=0.1"), Some((Form::Whole, Encoding::Protobuf))),
+            (Some("application/cbor"), None),
             (Some("application/json;q=0.2, application/yaml"), Some((Form::Whole, Encoding::Yaml))),
             (
                 Some("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"),

@@ -51,7 +51,7 @@ mod metrics;
 mod nodes;
 /// The documents that describe the API's types.
 mod openapi;
-/// Request bodies in protobuf.
+/// Bodies and answers in protobuf.
 mod protobuf;
 /// Where objects lie in the store.
 mod records;

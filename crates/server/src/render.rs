@@ -23,10 +23,12 @@ use crate::rendition::{Happened, Rendition, Served};
 use crate::route::{self, Query};
 use crate::verbs::watch::{Told, Watching};
 use crate::verbs::{self, Call};
-use crate::{Server, discovery, health, join, openapi, reviews};
+use crate::{Server, discovery, health, join, openapi, protobuf, reviews};
 
 /// Answers below this are not worth compressing (responsewriters/writers.go).
 const GZIP_FROM: usize = 128 << 10;
+/// Whole objects in protobuf.
+const PROTOBUF: Accept = Accept { form: Form::Whole, encoding: Encoding::Protobuf };
 /// Blocks in which lists are handed to the connection.
 const BLOCK: usize = 64 << 10;
 
@@ -63,6 +65,7 @@ impl Outcome {
         let (accept, include, gzip) = (self.accept, self.include, self.gzip);
         let reply = match self.reply {
             Ok(reply) => reply,
+            Err(status) if accept.encoding == Encoding::Protobuf => return protobuf::refused(&status),
             Err(status) => return Response::refused(&status),
         };
         let mut warnings = HeaderMap::new();
@@ -192,6 +195,7 @@ fn impersonated(server: &Server, identity: &Identity, headers: &HeaderMap) -> Re
 /// A tree in the encoding asked for.
 fn encoded(code: StatusCode, value: &Value, encoding: Encoding) -> Response {
     match encoding {
+        Encoding::Protobuf => protobuf::value(code, &protobuf::schema_of(value, None), value),
         Encoding::Json => Response::json(code, value),
         Encoding::Yaml => match serde_saphyr::to_string(value) {
             Ok(text) => Response::bytes(code, "application/yaml", text),
@@ -212,6 +216,9 @@ fn object(
         return Response::bytes(code, "application/json", rendition.bytes(served.version));
     }
     let value = match accept.form {
+        Form::Whole if accept.encoding == Encoding::Protobuf => {
+            return protobuf::value(code, served.schema(), &tree(&rendition.bytes(served.version)));
+        }
         Form::Whole => tree(&rendition.bytes(served.version)),
         Form::Partial => table::partial(&tree(&rendition.entry.bytes)),
         Form::Table => {
@@ -254,6 +261,9 @@ fn list(code: StatusCode, page: Page, accept: Accept, include: Include, now: &st
     let served = page.served;
     if (accept.form, accept.encoding) == (Form::Whole, Encoding::Json) {
         return concatenated(code, page, &metadata);
+    }
+    if (accept.form, accept.encoding) == (Form::Whole, Encoding::Protobuf) {
+        return protobuf::list(code, &page, &metadata);
     }
     let objects = page.items.iter().map(|item| tree(&item.entry.bytes));
     let mut value = match accept.form {
@@ -342,7 +352,7 @@ fn watch(watching: Box<Watching>, accept: Accept, include: Include, now: String)
             let ended = loop {
                 let Some(told) = next else { break true };
                 let error = matches!(told, Told::Error(_));
-                let line = line(watching.served, told, accept.form, include, &now, &mut columns);
+                let line = line(watching.served, told, accept, include, &now, &mut columns);
                 size += line.len();
                 block.push(line);
                 if error || size >= BLOCK {
@@ -361,13 +371,22 @@ fn watch(watching: Box<Watching>, accept: Accept, include: Include, now: String)
             Some((Ok(bytes), (watching, columns, ended)))
         }
     });
-    let mut response = Response::bytes(StatusCode::OK, "application/json", Bytes::new());
+    let media = match accept.encoding {
+        Encoding::Protobuf => protobuf::WATCH_MEDIA_TYPE,
+        _ => "application/json",
+    };
+    let mut response = Response::bytes(StatusCode::OK, media, Bytes::new());
     response.body = Body::Stream(Box::pin(lines));
     response
 }
 
 /// One event in the form asked for.
-fn line(served: Served, told: Told, form: Form, include: Include, now: &str, columns: &mut bool) -> Bytes {
+fn line(served: Served, told: Told, accept: Accept, include: Include, now: &str, columns: &mut bool) -> Bytes {
+    let form = accept.form;
+    let json_line = |word: &str, object: &Value| match accept.encoding {
+        Encoding::Protobuf => protobuf::frame(word, &protobuf::schema_of(object, Some(served)), object),
+        _ => json_line(word, object),
+    };
     match told {
         Told::Error(status) => json_line("ERROR", &status.to_value()),
         Told::Bookmark { revision, initial_events_end } => {
@@ -387,6 +406,14 @@ fn line(served: Served, told: Told, form: Form, include: Include, now: &str, col
                 }
             }
             json_line("BOOKMARK", &object)
+        }
+        Told::Object { happened, rendition, spliced } if accept == PROTOBUF => {
+            let bytes = match (spliced, served.version) {
+                (Some(bytes), Some(version)) => crate::rendition::converted(&bytes, version),
+                (Some(bytes), None) => bytes,
+                (None, version) => rendition.bytes(version),
+            };
+            json_line(happened.as_str(), &tree(&bytes))
         }
         Told::Object { happened, rendition, spliced } => match (form, spliced) {
             (Form::Whole, None) => rendition.event(happened, served.version),

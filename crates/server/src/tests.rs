@@ -362,3 +362,21 @@ async fn tables_carry_cells_and_metadata() {
     assert_eq!(table["rows"][0]["cells"], json!(["default", "Active", "0s"]));
     assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
 }
+
+#[tokio::test]
+async fn protobuf_goes_both_ways() {
+    let c = cluster().await;
+    let media = api::proto::MEDIA_TYPE;
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": "v"}});
+    let schema = "io.k8s.api.core.v1.ConfigMap";
+    let body = api::proto::encode(schema, &map).unwrap();
+    assert_eq!(c.raw(&c.admin, Method::POST, MAPS, media, body).await.status.as_u16(), 201);
+    let ask = |path: &str| Request::get(path).header("accept", media).body(bytes::Bytes::new()).unwrap();
+    let response = c.server.handle(&c.admin, ask(&format!("{MAPS}/a"))).await;
+    let Body::Bytes(body) = response.body else { panic!("no bytes") };
+    assert_eq!(api::proto::decode(&body, schema).unwrap()["data"], map["data"]);
+    let response = c.server.handle(&c.admin, ask(&format!("{MAPS}/b"))).await;
+    let Body::Bytes(body) = response.body else { panic!("no bytes") };
+    let status = api::proto::decode(&body, crate::protobuf::STATUS).unwrap();
+    assert_eq!((response.status.as_u16(), &status["reason"]), (404, &json!("NotFound")));
+}
