@@ -23,7 +23,7 @@ mod tests;
 
 use schemas::Schemas;
 
-pub use gnostic::MEDIA_TYPE as V2_PROTOBUF;
+pub use gnostic::{ASKED as V2_PROTOBUF_ASKED, MEDIA_TYPE as V2_PROTOBUF};
 
 /// The level of the API that is served.
 const VERSION: &str = "v1.37.2";

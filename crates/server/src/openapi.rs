@@ -17,7 +17,8 @@ use crate::verbs;
 pub fn perform(path: &str, query: &Query, headers: &HeaderMap) -> Option<Result<Response, Status>> {
     let rest = path.trim_end_matches('/').strip_prefix("/openapi/")?;
     Some(match rest.split_once('/') {
-        None if rest == "v2" => acceptable(headers).map(|()| kept(&all(), headers, || openapi::v2(api::KINDS))),
+        None if rest == "v2" && wants_protobuf(headers) => Ok(kept(&all(), headers, protobuf)),
+        None if rest == "v2" => acceptable(headers).map(|()| kept(&all(), headers, || json(&openapi::v2(api::KINDS)))),
         None if rest == "v3" => Ok(Response::json(StatusCode::OK, &openapi::v3_index(api::KINDS))),
         Some(("v3", root)) => acceptable(headers).and_then(|()| version(root, query, headers)),
         _ => Err(verbs::no_such_resource()),
@@ -38,7 +39,7 @@ fn version(root: &str, query: &Query, headers: &HeaderMap) -> Result<Response, S
         return Ok(response);
     }
     let group_version = root.strip_prefix("apis/").or(root.strip_prefix("api/")).unwrap_or(root);
-    let mut response = kept(hash, headers, || openapi::v3(group_version, api::KINDS));
+    let mut response = kept(hash, headers, || json(&openapi::v3(group_version, api::KINDS)));
     if !asked.is_empty() {
         // This address always answers the same (handler3 HandleGroupVersion).
         response.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
@@ -47,14 +48,14 @@ fn version(root: &str, query: &Query, headers: &HeaderMap) -> Result<Response, S
 }
 
 /// 304 for a client that has it, else the document.
-fn kept(hash: &str, headers: &HeaderMap, make: impl FnOnce() -> Value) -> Response {
+fn kept(hash: &str, headers: &HeaderMap, make: impl FnOnce() -> Response) -> Response {
     let etag = format!("\"{hash}\"");
     let same = headers.get(header::IF_NONE_MATCH).is_some_and(|v| v.as_bytes() == etag.as_bytes());
     let mut response = match same {
         true => {
             Response { status: StatusCode::NOT_MODIFIED, headers: HeaderMap::new(), body: Body::Bytes(Bytes::new()) }
         }
-        false => Response::json(StatusCode::OK, &make()),
+        false => make(),
     };
     if let Ok(etag) = HeaderValue::from_str(&etag) {
         response.headers.insert(header::ETAG, etag);
@@ -63,13 +64,30 @@ fn kept(hash: &str, headers: &HeaderMap, make: impl FnOnce() -> Value) -> Respon
     response
 }
 
+fn json(document: &Value) -> Response {
+    Response::json(StatusCode::OK, document)
+}
+
+/// client-go asks for version 2 in no other form (discovery_client.go OpenAPISchema).
+fn wants_protobuf(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let first = accept.split([',', ';']).next().unwrap_or_default().trim();
+    [openapi::V2_PROTOBUF_ASKED, openapi::V2_PROTOBUF].contains(&first)
+}
+
+fn protobuf() -> Response {
+    let body = Body::Bytes(Bytes::from(openapi::v2_protobuf(api::KINDS)));
+    let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(openapi::V2_PROTOBUF))]);
+    Response { status: StatusCode::OK, headers, body }
+}
+
 /// A hash of all documents.
 fn all() -> String {
     use sha2::{Digest, Sha256};
     crate::discovery::hex(&Sha256::digest(openapi::v3_index(api::KINDS).to_string()))
 }
 
-/// JSON only: a client that insists on protobuf is told so.
+/// JSON otherwise: a client that insists on another form is told so.
 fn acceptable(headers: &HeaderMap) -> Result<(), Status> {
     let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
     crate::accept::negotiate(accept).map(|_| ())

@@ -7,7 +7,10 @@ use serde_json::{Map, Value};
 
 use crate::proto::wire::{bytes, nested, number};
 
-pub const MEDIA_TYPE: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// The type that clients ask for. An at-sign is not allowed there, so that the answer's has a dot
+/// (kube-openapi handler/handler.go).
+pub const ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+pub const MEDIA_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 type Out<'a> = &'a mut Vec<u8>;
 /// Writes one value as the inside of a message.
