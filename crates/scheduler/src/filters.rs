@@ -43,6 +43,8 @@ pub enum Wake {
 use Wake::*;
 
 pub static FILTERS: &[Filter] = &[
+    // Before all others, as upstream's PreFilter: nodes that the pod does not ask for by name.
+    Filter { name: "NodeAffinity", check: node_names, wakes: &[NodeAdded] },
     Filter { name: "NodeUnschedulable", check: unschedulable, wakes: &[NodeAdded, NodeTaints] },
     Filter { name: "TaintToleration", check: taints, wakes: &[NodeAdded, NodeTaints] },
     Filter { name: "NodeAffinity", check: node_affinity, wakes: &[NodeAdded, NodeLabels] },
@@ -96,10 +98,14 @@ fn taints(pod: &Pod, node: &Node, _: &Surroundings) -> Result<(), Refusal> {
     }
 }
 
-fn node_affinity(pod: &Pod, node: &Node, around: &Surroundings) -> Result<(), Refusal> {
-    if around.names.as_ref().is_some_and(|names| !names.iter().any(|name| **name == *node.name)) {
-        return final_refusal("node(s) didn't satisfy plugin(s) [NodeAffinity]");
+fn node_names(_: &Pod, node: &Node, around: &Surroundings) -> Result<(), Refusal> {
+    match around.names.as_ref().is_none_or(|names| names.contains(&*node.name)) {
+        true => Ok(()),
+        false => final_refusal("node(s) didn't satisfy plugin(s) [NodeAffinity]"),
     }
+}
+
+fn node_affinity(pod: &Pod, node: &Node, _: &Surroundings) -> Result<(), Refusal> {
     if node_matches(pod, node) { Ok(()) } else { final_refusal("node(s) didn't match Pod's node affinity/selector") }
 }
 

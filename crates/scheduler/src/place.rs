@@ -16,6 +16,8 @@ pub type NodeName = Arc<str>;
 pub struct Reasons {
     /// How many nodes there are.
     pub nodes: usize,
+    /// A reason that is the pod's own, whatever the nodes are.
+    pub own: &'static str,
     /// How many of them gave which reason.
     pub counts: BTreeMap<String, usize>,
     /// The filters that refused: they know what would change their mind.
@@ -37,6 +39,10 @@ pub fn place(pod: &Pod, cluster: &Cluster) -> Result<NodeName, Reasons> {
         && filters::check(pod, node, &around).is_ok()
     {
         return Ok(node.name.clone());
+    }
+    if count > 0 && around.names.as_ref().is_some_and(|names| names.is_empty()) {
+        let refused_by = BTreeSet::from(["NodeAffinity"]);
+        return Err(Reasons { nodes: count, own: "pod affinity terms conflict", refused_by, ..Reasons::default() });
     }
     let wanted = enough(count);
     let mut fitting: Vec<&Node> = Vec::new();
@@ -87,6 +93,9 @@ impl std::fmt::Display for Reasons {
         // As strings: upstream sorts "10 x" before "2 y".
         reasons.sort();
         write!(f, "0/{} nodes are available:", self.nodes)?;
+        if !self.own.is_empty() {
+            return write!(f, " {}.", self.own);
+        }
         if reasons.is_empty() { Ok(()) } else { write!(f, " {}.", reasons.join(", ")) }
     }
 }

@@ -123,8 +123,12 @@ impl Spread {
             && (!self.honours_taints || untolerated(pod, node).is_none())
     }
 
-    /// Pods of the same namespace that the selector means; those being deleted do not count.
+    /// Pods of the same namespace that the selector means; those being deleted do not count, and an
+    /// empty selector counts none (countPodsMatchSelector), although it means every pod.
     pub fn matching(&self, pod: &Pod, node: &Node) -> i64 {
+        if self.selector.is_empty() {
+            return 0;
+        }
         let counts = |p: &&Arc<Pod>| p.namespace == pod.namespace && !p.deleting && self.selector.matches(&p.labels);
         node.pods.iter().filter(counts).count() as i64
     }

@@ -103,7 +103,7 @@ fn names_labels_and_taints_bar_nodes() {
         {"nodeSelectorTerms": [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["c"]}]}]}}}}});
     assert_eq!(
         answer(&pod("p", by_name), &c),
-        "0/2 nodes are available: 1 node(s) didn't satisfy plugin(s) [NodeAffinity], 1 node(s) had untolerated taint(s)."
+        "0/2 nodes are available: 2 node(s) didn't satisfy plugin(s) [NodeAffinity]."
     );
 }
 
@@ -192,4 +192,23 @@ fn equals_are_taken_in_turn() {
 #[test]
 fn enough_nodes_are_looked_at() {
     assert_eq!([1, 99, 100, 1000, 5000, 10000].map(enough), [1, 99, 100, 420, 500, 500]);
+}
+
+#[test]
+fn names_that_cannot_be_met_are_the_pods_own_fault() {
+    let name = |value: &str| json!({"key": "metadata.name", "operator": "In", "values": [value]});
+    let both = json!({"spec": {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
+        {"nodeSelectorTerms": [{"matchFields": [name("a"), name("b")]}]}}}}});
+    let c = cluster(vec![node("a", json!({})), node("b", json!({}))], vec![]);
+    assert_eq!(answer(&pod("p", both), &c), "0/2 nodes are available: pod affinity terms conflict.");
+}
+
+#[test]
+fn empty_selector_of_a_spread_counts_no_pod() {
+    let spread = json!({"spec": {"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone",
+        "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}}]}});
+    let zone = |name: &str, zone: &str| node(name, json!({"metadata": {"labels": {"zone": zone}}}));
+    let full = node("b", json!({"metadata": {"labels": {"zone": "2"}}, "spec": {"unschedulable": true}}));
+    let c = cluster(vec![zone("a", "1"), full], vec![("a", app("web", json!({}))), ("a", app("db", json!({})))]);
+    assert_eq!(answer(&app("web", spread), &c), "a");
 }
