@@ -1,4 +1,4 @@
-//! Request bodies into trees: JSON, YAML or protobuf, pruned, checked and brought into the canonical form.
+//! Request bodies into trees: JSON, YAML or protobuf, pruned, checked and made canonical.
 //!
 //! One walk along the schema table does it all while the parser runs: unknown and duplicate fields
 //! (`fieldValidation`), type errors in upstream's words with their paths, numbers exact, times and

@@ -25,6 +25,8 @@ use strategy::Meta;
 pub use diff::{three_way_merge, three_way_strategic, two_way_merge, two_way_strategic};
 
 const JSON_PATCH_OPERATIONS_MAX: usize = 10_000;
+/// Upstream's JSONPatchMaxCopyBytes.
+const JSON_PATCH_COPIED_MAX: usize = 3 << 20;
 
 /// The kind of a patch, by the content type of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +88,17 @@ pub fn json(live: &Value, body: &[u8]) -> Result<Value, Status> {
         ));
     }
     let mut value = live.clone();
-    json_patch::patch_unsafe(&mut value, &patch.0).map_err(|_| rejected())?;
+    let mut copied = 0;
+    for operation in &patch.0 {
+        // Copies of copies grow exponentially.
+        if let json_patch::PatchOperation::Copy(copy) = operation {
+            copied += value.pointer(copy.from.as_str()).map_or(0, |from| from.to_string().len());
+            if copied > JSON_PATCH_COPIED_MAX {
+                return Err(rejected());
+            }
+        }
+        json_patch::patch_unsafe(&mut value, std::slice::from_ref(operation)).map_err(|_| rejected())?;
+    }
     Ok(value)
 }
 

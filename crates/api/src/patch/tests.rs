@@ -220,5 +220,9 @@ fn a_patch_request_is_decoded_like_a_body() {
         (422, "the server rejected our request due to an error in our request")
     );
     assert!(json(&live, b"{}").is_err());
+    let bomb =
+        vec![r#"{"op":"copy","from":"/spec","path":"/spec/x"},{"op":"copy","from":"/spec","path":"/spec/y"}"#; 30]
+            .join(",");
+    assert_eq!(json(&live, format!("[{bomb}]").as_bytes()).unwrap_err().code, 422);
     assert_eq!(PatchKind::of("application/apply-patch+yaml"), Some(PatchKind::Apply));
 }

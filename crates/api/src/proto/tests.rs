@@ -80,3 +80,19 @@ fn durations_are_gos() {
         assert_eq!(read::duration(nanos), text);
     }
 }
+
+#[test]
+fn no_flipped_byte_makes_the_reader_panic() {
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "creationTimestamp": "2024-01-02T03:04:05Z"},
+        "spec": {"containers": [{"name": "c", "resources": {"limits": {"cpu": "1"}}, "livenessProbe": {"httpGet": {"port": 80}}}]}});
+    let whole = encode("io.k8s.api.core.v1.Pod", &pod).unwrap();
+    for at in 0..whole.len() {
+        for value in [0, 1, 0x7f, 0x80, 0xff] {
+            let mut body = whole.clone();
+            body[at] = value;
+            if let Ok(read) = decode(&body, "io.k8s.api.core.v1.Pod") {
+                let _ = tree(read, "io.k8s.api.core.v1.Pod", FieldValidation::Strict);
+            }
+        }
+    }
+}
