@@ -10,6 +10,7 @@ use serde_json::Value;
 use store::{Change, Revision, Store, Watch};
 
 use crate::link::Acknowledged;
+use crate::witness::{Forgotten, Testimony};
 
 /// What is known after the revisions so far.
 pub struct Laws {
@@ -18,8 +19,14 @@ pub struct Laws {
     objects: BTreeMap<String, Value>,
     /// Per UID, every revision that it had.
     versions: HashMap<String, BTreeSet<u64>>,
-    /// Addresses of live pods, and whose they are.
-    addresses: HashMap<String, String>,
+    /// Whose each UID is.
+    homes: HashMap<String, String>,
+    /// Containers whose end a status told, and since when.
+    reported: HashMap<String, u64>,
+    /// Pods that are gone, and since when.
+    ended: HashMap<String, u64>,
+    /// Pods whose containers are never started again.
+    once: BTreeSet<String>,
     violations: Vec<String>,
 }
 
@@ -31,7 +38,10 @@ impl Laws {
             revision: Revision(0),
             objects: BTreeMap::new(),
             versions: HashMap::new(),
-            addresses: HashMap::new(),
+            homes: HashMap::new(),
+            reported: HashMap::new(),
+            ended: HashMap::new(),
+            once: BTreeSet::new(),
             violations: Vec::new(),
         }
     }
@@ -61,6 +71,44 @@ impl Laws {
         }
     }
 
+    /// 6: an exit that is forgotten was reported before, unless nobody is left to report it for. And
+    /// what the witnesses saw by themselves.
+    pub fn hear(&mut self, testimony: &mut Testimony) {
+        self.violations.append(&mut testimony.violations);
+        for Forgotten { container, pod, revision } in testimony.forgotten.drain(..) {
+            let by_then = |since: Option<&u64>| since.is_some_and(|since| *since <= revision);
+            // A pod that was never seen here is a mirror's or nobody's.
+            let known = self.versions.contains_key(&pod);
+            let told = by_then(self.reported.get(&container)) || by_then(self.ended.get(&pod)) || !known;
+            self.law(6, told, || format!("the exit of {container} (pod {pod}) was forgotten at {revision}, untold"));
+        }
+    }
+
+    /// 7: pods whose sandboxes live (`running`, by UID) share no address. What only the server still
+    /// calls Running may be gone from its machine for as long as the news of it is on the way.
+    pub fn compare_addresses(&mut self, running: &BTreeSet<String>) {
+        let mut owners: BTreeMap<String, String> = BTreeMap::new();
+        let mut shared = Vec::new();
+        for (key, pod) in self.objects.iter().filter(|(key, _)| key.starts_with("pods/")) {
+            let (uid, address) = (text(pod, "/metadata/uid"), text(pod, "/status/podIP"));
+            let lives = running.contains(uid) && !is_terminal(text(pod, "/status/phase"));
+            if !lives || address.is_empty() || pod.pointer("/spec/hostNetwork").is_some() {
+                continue;
+            }
+            if let Some(owner) = owners.insert(address.into(), key.clone()) {
+                shared.push(format!("{key} and {owner} both have {address}"));
+            }
+        }
+        for what in shared {
+            self.law(7, false, || what);
+        }
+    }
+
+    /// Whether a pod of this UID may run each container once only.
+    pub fn runs_once(&self, uid: &str) -> bool {
+        self.once.contains(uid)
+    }
+
     pub fn violations(&self) -> &[String] {
         &self.violations
     }
@@ -83,6 +131,8 @@ impl Laws {
             format!("{key} @{}: the change does not begin where the last ended", revision.0)
         });
         let uid = text(&now, "/metadata/uid").to_string();
+        let home = self.homes.entry(uid.clone()).or_insert_with(|| key.clone()).clone();
+        self.promise(home == key, || format!("{key} has the UID of {home}"));
         self.versions.entry(uid).or_default().insert(revision.0);
         if let Some(before) = &before {
             self.identity(&key, before, &now);
@@ -157,16 +207,27 @@ impl Laws {
             self.promise(same, || format!("{key}: its QoS class changed"));
             self.restarts(key, before, now);
         }
-        let address = text(now, "/status/podIP").to_string();
-        let live = !deleted && !is_terminal(text(now, "/status/phase")) && now.pointer("/spec/hostNetwork").is_none();
-        self.addresses.retain(|_, owner| owner != key);
-        if live && !address.is_empty() {
-            let owner = self.addresses.insert(address.clone(), key.to_string());
-            self.law(7, owner.is_none(), || format!("{key} and {owner:?} both have {address}"));
+        self.note_exits(now);
+        if text(now, "/spec/restartPolicy") == "Never" {
+            self.once.insert(text(now, "/metadata/uid").into());
+        }
+        if deleted {
+            self.ended.insert(text(now, "/metadata/uid").into(), self.revision.0);
         }
         if deleted && !text(now, "/spec/nodeName").is_empty() {
             let grace = now.pointer(GRACE).and_then(Value::as_i64);
             self.promise(grace == Some(0), || format!("{key}: gone with a grace of {grace:?} left"));
+        }
+    }
+
+    fn note_exits(&mut self, now: &Value) {
+        for list in ["/status/containerStatuses", "/status/initContainerStatuses"] {
+            for status in now.pointer(list).and_then(Value::as_array).into_iter().flatten() {
+                for state in ["/state/terminated/containerID", "/lastState/terminated/containerID"] {
+                    let id = text(status, state).rsplit('/').next().unwrap_or_default();
+                    self.reported.entry(id.to_string()).or_insert(self.revision.0);
+                }
+            }
         }
     }
 

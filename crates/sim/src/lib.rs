@@ -13,8 +13,12 @@ pub mod chance;
 pub mod laws;
 /// The way to the server, with its faults.
 pub mod link;
+/// A machine and its agent's lives.
+pub mod machine;
 /// People who create, change and delete at random.
 pub mod users;
+/// An engine that is watched while the agent uses it.
+pub mod witness;
 /// The cluster: what is up, and how it is killed and started again.
 pub mod world;
 

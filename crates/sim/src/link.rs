@@ -18,6 +18,7 @@ use server::{Identity, Server};
 use tokio::sync::watch;
 
 use crate::Chance;
+use crate::witness::silent_unless;
 
 /// How often things go wrong, per thousand requests or events.
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,6 +57,8 @@ pub struct Link {
     identity: Box<dyn Fn(&Server) -> Identity + Send + Sync>,
     weather: Weather,
     chance: Mutex<Chance>,
+    /// False once the process at this end was killed: nothing comes back any more.
+    alive: watch::Receiver<bool>,
 }
 
 impl Site {
@@ -119,10 +122,11 @@ impl Link {
         name: &str,
         seed: u64,
         weather: Weather,
+        alive: watch::Receiver<bool>,
         identity: impl Fn(&Server) -> Identity + Send + Sync + 'static,
     ) -> Link {
         let chance = Mutex::new(Chance::new(seed, &format!("link {name}")));
-        Link { site, name: name.into(), identity: Box::new(identity), weather, chance }
+        Link { site, name: name.into(), identity: Box::new(identity), weather, chance, alive }
     }
 
     fn happens(&self, per_mille: u64) -> bool {
@@ -219,7 +223,12 @@ impl Site {
 
 impl Transport for Link {
     fn call(&self, request: Request<Bytes>) -> Boxed<'_, Result<Reply, Status>> {
-        Box::pin(self.exchange(request))
+        Box::pin(async move {
+            silent_unless(&self.alive).await;
+            let result = self.exchange(request).await;
+            silent_unless(&self.alive).await;
+            result
+        })
     }
 }
 

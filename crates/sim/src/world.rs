@@ -4,19 +4,22 @@
 //! objects but not the history of changes. Parts are tasks: a kill drops them at whatever point they
 //! have reached.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use api::{Clock, Entropy};
 use client::{Client, Transport};
+use serde_json::Value;
 use server::{Component, Server};
 use store::{Backend, Fault, Store};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::link::{Link, Site};
+use crate::machine::Machine;
 use crate::{Chance, Weather, laws::Laws};
 
 /// 2026-09-21T14:13:20Z
@@ -29,9 +32,17 @@ pub struct World {
     pub site: Arc<Site>,
     pub laws: Laws,
     clock: Clock,
-    parts: BTreeMap<String, JoinHandle<()>>,
+    parts: BTreeMap<String, Part>,
+    pub machines: BTreeMap<String, Machine>,
     failures: Arc<Failures>,
     dir: tempfile::TempDir,
+    lives: u32,
+}
+
+/// A running task and the switch of its life.
+struct Part {
+    task: JoinHandle<()>,
+    life: watch::Sender<bool>,
 }
 
 /// Which commits fail.
@@ -59,7 +70,18 @@ impl World {
         let store = Store::open(Backend::Memory, options).expect("memory opens");
         let laws = Laws::new(&store);
         let dir = tempfile::tempdir().expect("a folder for keys");
-        let mut world = World { seed, store, site: Site::new(), laws, clock, parts: BTreeMap::new(), failures, dir };
+        let mut world = World {
+            seed,
+            store,
+            site: Site::new(),
+            laws,
+            clock,
+            parts: BTreeMap::new(),
+            machines: BTreeMap::new(),
+            failures,
+            dir,
+            lives: 0,
+        };
         world.start_server().await;
         world
     }
@@ -68,8 +90,10 @@ impl World {
         self.clock.clone()
     }
 
-    pub fn entropy(&self, name: &str) -> Entropy {
-        let chance = Mutex::new(Chance::new(self.seed, name));
+    /// A stream of its own for each life: no two processes draw the same numbers.
+    pub fn entropy(&mut self, name: &str) -> Entropy {
+        self.lives += 1;
+        let chance = Mutex::new(Chance::new(self.seed, &format!("{name} {}", self.lives)));
         Arc::new(move |bytes| chance.lock().unwrap_or_else(PoisonError::into_inner).fill(bytes))
     }
 
@@ -94,34 +118,97 @@ impl World {
         self.store.compact(self.store.revision());
     }
 
-    /// A client of its own, with weather.
+    /// A client of its own, with weather, that lives as long as the world.
     pub fn client(&self, name: &str, component: Component, weather: Weather) -> Client {
+        // The sender is gone at once; the last value stays.
+        self.mortal_client(name, component, weather, watch::Sender::new(true).subscribe())
+    }
+
+    fn mortal_client(
+        &self,
+        name: &str,
+        component: Component,
+        weather: Weather,
+        alive: watch::Receiver<bool>,
+    ) -> Client {
         let identity = move |server: &Server| server.internal(component.clone());
-        let link = Link::new(self.site.clone(), name, self.seed, weather, identity);
+        let link = Link::new(self.site.clone(), name, self.seed, weather, alive, identity);
         Client::new(Arc::new(link) as Arc<dyn Transport>).named(name)
     }
 
     /// Starts a part; one of the same name is killed first.
     pub fn start_part(&mut self, name: &str, part: impl Future<Output = ()> + Send + 'static) {
-        self.kill_part(name);
-        self.parts.insert(name.into(), tokio::spawn(part));
+        self.start_mortal(name, part, watch::Sender::new(true));
     }
 
-    /// Drops a part wherever it is.
+    fn start_mortal(&mut self, name: &str, part: impl Future<Output = ()> + Send + 'static, life: watch::Sender<bool>) {
+        self.kill_part(name);
+        self.parts.insert(name.into(), Part { task: tokio::spawn(part), life });
+    }
+
+    /// Drops a part wherever it is; tasks that it left behind reach nothing any more.
     pub fn kill_part(&mut self, name: &str) {
-        if let Some(task) = self.parts.remove(name) {
-            task.abort();
+        if let Some(part) = self.parts.remove(name) {
+            part.life.send_replace(false);
+            part.task.abort();
         }
     }
 
     pub fn start_scheduler(&mut self, weather: Weather) {
-        let client = self.client("default-scheduler", Component::Scheduler, weather);
+        let life = watch::Sender::new(true);
+        let client = self.mortal_client("default-scheduler", Component::Scheduler, weather, life.subscribe());
         let config = scheduler::Config {
             clock: self.clock.clone(),
             entropy: self.entropy("scheduler"),
             name: "default-scheduler".into(),
         };
-        self.start_part("scheduler", scheduler::run(client, config));
+        self.start_mortal("scheduler", scheduler::run(client, config), life);
+    }
+
+    pub fn start_controllers(&mut self, weather: Weather) {
+        let life = watch::Sender::new(true);
+        let client = self.mortal_client("controllers", Component::Controllers, weather, life.subscribe());
+        let config = controllers::Config {
+            authority: "a certificate".into(),
+            clock: self.clock.clone(),
+            entropy: self.entropy("controllers"),
+        };
+        self.start_mortal("controllers", controllers::run(client, config), life);
+    }
+
+    /// Starts the agent of a machine, which is made if there is none of this name.
+    pub fn start_node(&mut self, name: &str, weather: Weather) {
+        self.kill_node(name);
+        if !self.machines.contains_key(name) {
+            let number = 1 + self.machines.len() as u8;
+            let entropy = self.entropy(name);
+            let machine = Machine::new(name, number, self.dir.path(), self.clock.clone(), entropy);
+            self.machines.insert(name.into(), machine);
+        }
+        let machine = self.machines.get_mut(name).expect("made above");
+        let alive = machine.begin_life();
+        let store = self.store.clone();
+        let revision: Arc<dyn Fn() -> u64 + Send + Sync> = Arc::new(move || store.revision().0);
+        let component = Component::Node(name.into());
+        let client = self.mortal_client(name, component, weather, alive.clone());
+        let agent = self.machines[name].agent(client, revision, alive);
+        self.start_part(name, agent);
+    }
+
+    /// The agent ends wherever it is; its containers go on.
+    pub fn kill_node(&mut self, name: &str) {
+        self.kill_part(name);
+        if let Some(machine) = self.machines.get(name) {
+            machine.end_life();
+        }
+    }
+
+    /// The agent and every container of a machine end unseen.
+    pub fn reboot(&mut self, name: &str) {
+        self.kill_node(name);
+        if let Some(machine) = self.machines.get_mut(name) {
+            machine.reboot();
+        }
     }
 
     /// Commits fail `per_mille` times in a thousand from now on, in every way.
@@ -138,8 +225,57 @@ impl World {
     pub async fn check(&mut self) {
         self.laws.catch_up(&self.store).await;
         self.laws.remember(self.site.acknowledged());
+        for machine in self.machines.values() {
+            self.laws.hear(&mut machine.testimony.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        let mut running = BTreeSet::new();
+        for machine in self.machines.values() {
+            let listed = runtime::Engine::list(&*machine.engine).await.expect("the fake engine lists");
+            running.extend(listed.iter().filter(|sandbox| sandbox.ready).map(crate::witness::pod_of));
+        }
+        self.laws.compare_addresses(&running);
         let violations = self.laws.violations();
         assert!(violations.is_empty(), "seed {}:\n{}", self.seed, violations.join("\n"));
+    }
+
+    /// In the end: no machine runs what the cluster does not have, and nothing that ran once
+    /// (`restartPolicy: Never`) ran twice.
+    pub async fn machines_hold_only(&self, pods: &[String]) {
+        for (name, machine) in &self.machines {
+            let listed = runtime::Engine::list(&*machine.engine).await.expect("the fake engine lists");
+            let stray = listed.iter().filter(|sandbox| {
+                let pod = sandbox.spec.labels.get("io.kubernetes.pod.name");
+                !pod.is_some_and(|pod| pods.contains(pod))
+            });
+            let stray: Vec<_> = stray.map(|sandbox| &sandbox.spec.labels).collect();
+            assert!(stray.is_empty(), "seed {}: {name} still holds {stray:?}", self.seed);
+            let testimony = machine.testimony.lock().unwrap_or_else(PoisonError::into_inner);
+            for ((pod, container), starts) in &testimony.starts {
+                let once = self.laws.runs_once(pod);
+                assert!(!once || *starts <= 1, "seed {}: {container} of {pod} was started {starts} times", self.seed);
+            }
+        }
+    }
+
+    /// A pod's last status and what was said about it, for whoever looks into a failure.
+    pub fn story_of(&self, name: &str) -> String {
+        let objects = self.laws.objects();
+        let pods = objects.iter().filter(|(key, _)| key.starts_with("pods/") && key.ends_with(&format!("/{name}")));
+        let mut story: Vec<String> = pods.map(|(key, pod)| format!("{key}: {:#}", pod["status"])).collect();
+        let about = |event: &&Value| event["involvedObject"]["name"] == name;
+        let mut events: Vec<&Value> = objects
+            .iter()
+            .filter(|(key, _)| key.starts_with("events/"))
+            .map(|(_, event)| event)
+            .filter(about)
+            .collect();
+        events.sort_by_key(|event| event["lastTimestamp"].as_str().or(event["eventTime"].as_str()));
+        story.extend(events.iter().map(|event| {
+            let word = |field: &str| event[field].as_str().unwrap_or_default().to_string();
+            let time = word("lastTimestamp") + &word("eventTime");
+            format!("{time} ×{} {}: {}", event["count"], word("reason"), word("message"))
+        }));
+        story.join("\n")
     }
 
     /// Lets time pass, and checks what happened in it.
@@ -159,8 +295,8 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        for task in self.parts.values() {
-            task.abort();
+        for part in self.parts.values() {
+            part.task.abort();
         }
     }
 }

@@ -117,11 +117,15 @@ async fn addresses_and_acknowledgements_are_checked() {
     write(&store, "namespaces/default", json!({"metadata": {"uid": "ns"}})).await;
     for (name, phase) in [("a", "Succeeded"), ("b", "Running"), ("c", "Running")] {
         let mut pod = pod();
+        pod["metadata"]["uid"] = json!(name);
         pod["status"] = json!({"phase": phase, "podIP": "10.0.0.1"});
         write(&store, &format!("pods/default/{name}"), pod).await;
     }
-    let told = |revision| Acknowledged { line: "POST".into(), uid: "u1".into(), revision };
+    let told = |revision| Acknowledged { line: "POST".into(), uid: "a".into(), revision };
     laws.catch_up(&store).await;
+    laws.compare_addresses(&["a", "b"].map(String::from).into());
+    assert!(laws.violations().is_empty(), "one of them has ended");
+    laws.compare_addresses(&["b", "c"].map(String::from).into());
     laws.remember(vec![told(2), told(9)]);
     let violations = laws.violations();
     assert_eq!(violations.len(), 2, "{violations:?}");

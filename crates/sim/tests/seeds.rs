@@ -2,10 +2,13 @@
 //!
 //! `SIM_SEED=17 cargo test -p sim` replays one seed, `SIM_SEEDS=500` tries so many.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests carry no attribute")]
+
 use std::time::Duration;
 
+use api::Reason;
 use api::kind::by_kind;
-use client::{Cache, Scope};
+use client::{Cache, Client, DeleteOptions, ListOptions, Scope};
 use serde_json::json;
 use server::Component;
 use sim::users::{User, account};
@@ -93,6 +96,111 @@ async fn users_in_a_storm(seed: u64) -> u64 {
     }
     assert_eq!(cached, stored, "seed {seed}: the cache shows what the store holds");
     world.trace()
+}
+
+/// What a program does, and how its pod must end up when nobody deletes it.
+const PROGRAMS: &[(&str, &str, &str, &str)] = &[
+    ("fine", "--run 3 --exit 0", "Never", "Succeeded"),
+    ("bad", "--run 4 --exit 3", "Never", "Failed"),
+    ("slow", "--run 40 --exit 0", "OnFailure", "Succeeded"),
+    ("again", "--run 2 --exit 1", "Always", "Running"),
+    ("daemon", "--term-after 2", "Always", "Running"),
+    ("deaf", "--ignore-term", "Always", "Running"),
+];
+
+/// Until it is done, or there is nothing to delete.
+async fn delete(world: &mut World, admin: &Client, name: &str, options: &DeleteOptions) {
+    while let Err(status) = admin.delete(by_kind("v1", "Pod").unwrap(), "default", name, options).await {
+        if status.reason == Reason::NotFound {
+            return;
+        }
+        world.pass(Duration::from_millis(500)).await;
+    }
+}
+
+async fn pods_in_a_storm(seed: u64) -> u64 {
+    let mut world = World::start(seed).await;
+    world.start_controllers(STORMY);
+    world.start_scheduler(STORMY);
+    let nodes = ["n1", "n2"];
+    for node in nodes {
+        world.start_node(node, STORMY);
+    }
+    let admin = world.client("admin", Component::Admin, Weather::default());
+    world.pass(Duration::from_secs(20)).await;
+    let mut chance = Chance::new(seed, "story");
+    let pods = by_kind("v1", "Pod").unwrap();
+    let mut alive: Vec<(String, &str)> = Vec::new();
+    let mut unknown: Vec<String> = Vec::new();
+    world.store_fails(5);
+    for turn in 0..14 {
+        let (name, words, restart, expected) = *chance.pick(PROGRAMS);
+        let argv: Vec<&str> = ["/bin/puppet"].into_iter().chain(words.split(' ')).collect();
+        let name = format!("{name}-{turn}");
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {
+            "restartPolicy": restart, "terminationGracePeriodSeconds": chance.below(20),
+            "containers": [{"name": "c", "image": "toolbox:latest", "imagePullPolicy": "IfNotPresent", "command": argv}]}});
+        match admin.create(pods, "default", &pod).await {
+            Ok(_) => alive.push((name, expected)),
+            // It may have happened or not, and be seen only after the next write: it must not stay.
+            Err(status) if status.code >= 500 => unknown.push(name),
+            Err(status) => panic!("seed {seed}: {status}"),
+        }
+        world.pass(chance.pause(Duration::from_secs(4))).await;
+        match chance.below(8) {
+            0 => {
+                world.kill_server();
+                world.pass(chance.pause(Duration::from_secs(3))).await;
+                world.start_server().await;
+            }
+            1 => world.start_scheduler(STORMY),
+            2 => world.start_controllers(STORMY),
+            3 | 4 => {
+                let node = *chance.pick(&nodes);
+                world.kill_node(node);
+                world.pass(chance.pause(Duration::from_secs(5))).await;
+                world.start_node(node, STORMY);
+            }
+            5 | 6 if !alive.is_empty() => {
+                let (name, _) = alive.swap_remove(chance.below(alive.len() as u64) as usize);
+                let grace = [None, None, Some(0), Some(3)][chance.below(4) as usize];
+                let options = DeleteOptions { grace_period_seconds: grace, ..DeleteOptions::default() };
+                delete(&mut world, &admin, &name, &options).await;
+            }
+            _ => {}
+        }
+    }
+    world.store_fails(0);
+    world.site.calm_down();
+    world.pass(Duration::from_secs(20)).await;
+    for name in unknown {
+        delete(&mut world, &admin, &name, &DeleteOptions::default()).await;
+    }
+    // Ten minutes of back-off at most lie between a crash and its next run.
+    world.pass(Duration::from_secs(700)).await;
+    let mut seen: Vec<(String, String)> = Vec::new();
+    for pod in admin.list(pods, "default", &ListOptions::default()).await.unwrap().objects {
+        let phase = pod.value()["status"]["phase"].as_str().unwrap_or_default().to_string();
+        seen.push((pod.meta().name.clone(), phase));
+    }
+    let mut expected: Vec<(String, String)> = alive.iter().map(|(n, phase)| (n.clone(), phase.to_string())).collect();
+    expected.sort();
+    if seen != expected {
+        for (name, _) in seen.iter().filter(|pod| !expected.contains(pod)) {
+            eprintln!("{}", world.story_of(name));
+        }
+    }
+    assert_eq!(seen, expected, "seed {seed}: what is there in the end, and how it ended");
+    world.machines_hold_only(&seen.into_iter().map(|(name, _)| name).collect::<Vec<_>>()).await;
+    if std::env::var_os("SIM_TALK").is_some() {
+        eprintln!("seed {seed}: {} revisions, {} requests", world.store.revision().0, world.site.requests());
+    }
+    world.trace()
+}
+
+#[test]
+fn pods_reach_their_end_in_every_storm() {
+    each_seed(pods_in_a_storm);
 }
 
 #[test]

@@ -43,11 +43,13 @@ pub fn allocatable(config: &Config) -> BTreeMap<String, i64> {
 
 /// As the API writes it: CPU in cores or thousandths, memory in Ki, the rest in units.
 pub fn printed(resource: &str, milli: i64) -> String {
-    match resource {
+    let text = match resource {
         "cpu" if milli % 1000 != 0 => format!("{milli}m"),
         "memory" => format!("{}Ki", milli / 1000 / 1024),
         _ => (milli / 1000).to_string(),
-    }
+    };
+    // Canonical, as the server keeps it (8388608Ki is 8Gi): else every look would find a difference.
+    api::quantity::Quantity::parse(&text).map_or(text, |quantity| quantity.to_string())
 }
 
 /// What admission knows before the server has said anything.

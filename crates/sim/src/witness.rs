@@ -1,0 +1,218 @@
+//! An engine with a witness: what the agent does to it is written down and judged.
+//!
+//! Each life of an agent gets a witness of its own over the one engine of its machine. When the agent
+//! is killed its witness falls silent, as the socket of a dead process does: tasks that it left behind
+//! wait for ever and change nothing more.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use runtime::engine::{Boxed, Duplex, Images, Result, Session};
+use runtime::fake::Fake;
+use runtime::{
+    Change, ContainerId, ContainerSpec, Engine, ExecSpec, Phase, Resources, Sandbox, SandboxId, SandboxSpec, Usage,
+};
+use tokio::sync::{broadcast, watch};
+
+/// The label under which the agent keeps a pod's UID in its sandboxes.
+const POD_UID: &str = "io.kubernetes.pod.uid";
+
+/// What was seen of one machine over all its agents' lives.
+#[derive(Default)]
+pub struct Testimony {
+    /// Exits that were forgotten and must have been reported by then: container, pod, revision.
+    pub forgotten: Vec<Forgotten>,
+    /// Starts per pod and container name.
+    pub starts: BTreeMap<(String, String), u32>,
+    pub violations: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Forgotten {
+    pub container: String,
+    pub pod: String,
+    /// The store's revision at that moment.
+    pub revision: u64,
+}
+
+/// One life's view of the engine.
+pub struct Witness {
+    engine: Arc<Fake>,
+    testimony: Arc<Mutex<Testimony>>,
+    revision: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// False once the agent was killed.
+    alive: watch::Receiver<bool>,
+}
+
+impl Witness {
+    pub fn new(
+        engine: Arc<Fake>,
+        testimony: Arc<Mutex<Testimony>>,
+        revision: Arc<dyn Fn() -> u64 + Send + Sync>,
+        alive: watch::Receiver<bool>,
+    ) -> Witness {
+        Witness { engine, testimony, revision, alive }
+    }
+
+    /// Runs an operation, unless the agent is dead: then nothing ever comes back.
+    fn through<'a, T: Send + 'a>(&'a self, work: Boxed<'a, T>) -> Boxed<'a, T> {
+        Box::pin(async move {
+            silent_unless(&self.alive).await;
+            let result = work.await;
+            silent_unless(&self.alive).await;
+            result
+        })
+    }
+
+    fn tell(&self, what: impl FnOnce(&mut Testimony)) {
+        what(&mut self.testimony.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// 5: at most one live sandbox per pod.
+    async fn count_sandboxes(&self) {
+        let Ok(listed) = Engine::list(&*self.engine).await else { return };
+        let mut live: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for sandbox in listed.into_iter().filter(|sandbox| sandbox.ready) {
+            live.entry(pod_of(&sandbox)).or_default().push(sandbox.id.0);
+        }
+        for (pod, sandboxes) in live.into_iter().filter(|(_, sandboxes)| sandboxes.len() > 1) {
+            self.tell(|t| t.violations.push(format!("law 5: pod {pod} has the live sandboxes {sandboxes:?}")));
+        }
+    }
+
+    /// Exits that go with this container, or with all of this sandbox.
+    async fn exits(&self, of: impl Fn(&Sandbox, &ContainerId) -> bool) -> Vec<Forgotten> {
+        let revision = (self.revision)();
+        let listed = Engine::list(&*self.engine).await.unwrap_or_default();
+        let exits = listed.iter().flat_map(|sandbox| {
+            let ended =
+                sandbox.containers.iter().filter(|c| matches!(c.phase, Phase::Exited { started_at: Some(_), .. }));
+            ended.filter(|c| of(sandbox, &c.id)).map(|c| Forgotten {
+                container: c.id.0.clone(),
+                pod: pod_of(sandbox),
+                revision,
+            })
+        });
+        exits.collect()
+    }
+}
+
+/// What a killed process's tasks wait for: nothing.
+pub async fn silent_unless(alive: &watch::Receiver<bool>) {
+    if !*alive.borrow() {
+        std::future::pending::<()>().await;
+    }
+}
+
+pub(crate) fn pod_of(sandbox: &Sandbox) -> String {
+    sandbox.spec.labels.get(POD_UID).cloned().unwrap_or_default()
+}
+
+impl Engine for Witness {
+    fn name(&self) -> (&str, &str) {
+        self.engine.name()
+    }
+
+    fn list(&self) -> Boxed<'_, Result<Vec<Sandbox>>> {
+        self.through(self.engine.list())
+    }
+
+    fn changes(&self) -> broadcast::Receiver<Change> {
+        self.engine.changes()
+    }
+
+    fn run_sandbox(&self, id: &SandboxId, spec: SandboxSpec) -> Boxed<'_, Result<()>> {
+        let run = self.engine.run_sandbox(id, spec);
+        self.through(Box::pin(async move {
+            let result = run.await;
+            self.count_sandboxes().await;
+            result
+        }))
+    }
+
+    fn stop_sandbox(&self, id: &SandboxId) -> Boxed<'_, Result<()>> {
+        self.through(self.engine.stop_sandbox(id))
+    }
+
+    fn remove_sandbox(&self, id: &SandboxId) -> Boxed<'_, Result<()>> {
+        let id = id.clone();
+        self.through(Box::pin(async move {
+            let exits = self.exits(|sandbox, _| sandbox.id == id).await;
+            let result = self.engine.remove_sandbox(&id).await;
+            if result.is_ok() {
+                self.tell(|t| t.forgotten.extend(exits));
+            }
+            result
+        }))
+    }
+
+    fn create_container(&self, sandbox: &SandboxId, id: &ContainerId, spec: ContainerSpec) -> Boxed<'_, Result<()>> {
+        self.through(self.engine.create_container(sandbox, id, spec))
+    }
+
+    fn start_container(&self, id: &ContainerId) -> Boxed<'_, Result<()>> {
+        let id = id.clone();
+        self.through(Box::pin(async move {
+            let was_created = |sandboxes: Vec<Sandbox>| {
+                sandboxes.iter().find_map(|sandbox| {
+                    let found = sandbox.containers.iter().find(|c| c.id == id && c.phase == Phase::Created)?;
+                    Some((pod_of(sandbox), found.spec.name.clone()))
+                })
+            };
+            let fresh = was_created(Engine::list(&*self.engine).await.unwrap_or_default());
+            let result = self.engine.start_container(&id).await;
+            if let (Ok(()), Some(started)) = (&result, fresh) {
+                self.tell(|t| *t.starts.entry(started).or_default() += 1);
+            }
+            result
+        }))
+    }
+
+    fn signal(&self, id: &ContainerId, signal: i32) -> Boxed<'_, Result<()>> {
+        self.through(self.engine.signal(id, signal))
+    }
+
+    fn remove_container(&self, id: &ContainerId) -> Boxed<'_, Result<()>> {
+        let id = id.clone();
+        self.through(Box::pin(async move {
+            let exits = self.exits(|_, container| *container == id).await;
+            let result = self.engine.remove_container(&id).await;
+            if result.is_ok() {
+                self.tell(|t| t.forgotten.extend(exits));
+            }
+            result
+        }))
+    }
+
+    fn update_container(&self, id: &ContainerId, resources: Resources) -> Boxed<'_, Result<()>> {
+        self.through(self.engine.update_container(id, resources))
+    }
+
+    fn update_sandbox(&self, id: &SandboxId, resources: Resources) -> Boxed<'_, Result<()>> {
+        self.through(self.engine.update_sandbox(id, resources))
+    }
+
+    fn exec(&self, id: &ContainerId, spec: ExecSpec) -> Boxed<'_, Result<Session>> {
+        self.through(self.engine.exec(id, spec))
+    }
+
+    fn attach(&self, id: &ContainerId, stdin: bool, stdout: bool, stderr: bool) -> Boxed<'_, Result<Session>> {
+        self.through(self.engine.attach(id, stdin, stdout, stderr))
+    }
+
+    fn reopen_log(&self, id: &ContainerId) -> Boxed<'_, Result<()>> {
+        self.through(self.engine.reopen_log(id))
+    }
+
+    fn usage(&self, id: &ContainerId) -> Boxed<'_, Result<Usage>> {
+        self.through(self.engine.usage(id))
+    }
+
+    fn connect(&self, id: &SandboxId, port: u16) -> Boxed<'_, Result<Box<dyn Duplex>>> {
+        self.through(self.engine.connect(id, port))
+    }
+
+    fn images(&self) -> Arc<dyn Images> {
+        self.engine.images()
+    }
+}
