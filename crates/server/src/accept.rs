@@ -33,11 +33,20 @@ pub const PLAIN: Accept = Accept { form: Form::Whole, encoding: Encoding::Json }
 
 /// Picks from an `Accept` header; absent or empty means JSON.
 pub fn negotiate(header: Option<&str>) -> Result<Accept, Status> {
+    pick(header, |_| true)
+}
+
+/// The same for an answer that is no object of a kind, and so has no Table and no metadata.
+pub fn whole(header: Option<&str>) -> Result<Accept, Status> {
+    pick(header, |accept| accept.form == Form::Whole)
+}
+
+fn pick(header: Option<&str>, served: impl Fn(&Accept) -> bool) -> Result<Accept, Status> {
     let header = header.unwrap_or("").trim();
     if header.is_empty() {
         return Ok(PLAIN);
     }
-    let mut clauses: Vec<(u32, Accept)> = header.split(',').filter_map(clause).collect();
+    let mut clauses: Vec<(u32, Accept)> = header.split(',').filter_map(clause).filter(|(_, a)| served(a)).collect();
     clauses.sort_by_key(|(quality, accept)| (std::cmp::Reverse(*quality), accept.encoding == Encoding::Protobuf));
     clauses.first().map(|(_, accept)| *accept).ok_or_else(not_acceptable)
 }

@@ -129,20 +129,22 @@ impl Server {
     pub async fn open(config: Config) -> io::Result<Server> {
         let pki = config.data_dir.join("pki");
         let authority = Authority::open(&pki, config.clock.clone(), config.entropy.clone())?;
-        let tokens = Tokens::open(&pki, config.entropy.clone())?;
-        let hosts = hosts(&config);
-        let pair = authority.keep("server", &Subject { name: "kube-apiserver", groups: &[], hosts: &hosts })?;
-        let serving = Serving::new(&pair)?;
-        let masters = &[identity::MASTERS];
+        let (hosts, masters) = (hosts(&config), &[identity::MASTERS]);
         let to_nodes = Subject { name: "kube-apiserver-kubelet-client", groups: masters, hosts: &[] };
-        let node_tls = nodes::tls(authority.certificate(), &authority.keep("kubelet-client", &to_nodes)?)?;
-        let clock = config.clock.clone();
-        let options = store::Options::new(Arc::new(move || {
-            let now = clock();
-            Duration::from_millis(u64::try_from(now.as_millisecond()).unwrap_or_default())
-        }));
-        let backend = config.backend.clone().unwrap_or(Backend::Embedded { dir: config.data_dir.join("store") });
-        let store = Arc::new(Store::open(backend, options).map_err(io::Error::other)?);
+        let own = Subject { name: "kube-apiserver", groups: &[], hosts: &hosts };
+        // Side by side: each waits for the disk, and a first start for all of them.
+        let (tokens, own, to_nodes, admin, store) = std::thread::scope(|scope| {
+            let tokens = scope.spawn(|| Tokens::open(&pki, config.entropy.clone()));
+            let own = scope.spawn(|| authority.keep("server", &own));
+            let to_nodes = scope.spawn(|| authority.keep("kubelet-client", &to_nodes));
+            let admin = scope.spawn(|| authority.keep("admin", &ADMIN));
+            let store = open_store(&config);
+            (joined(tokens), joined(own), joined(to_nodes), joined(admin), store)
+        });
+        admin?;
+        let (tokens, store) = (tokens?, Arc::new(store?));
+        let serving = Serving::new(&own?)?;
+        let node_tls = nodes::tls(authority.certificate(), &to_nodes?)?;
         let server = Server(Arc::new(Inner {
             snapshot: Snapshot::new(store.clone()),
             renditions: Renditions::new(),
@@ -186,9 +188,7 @@ impl Server {
 
     /// An administrator's kubeconfig for a server URL, with its certificate embedded.
     pub fn kubeconfig(&self, url: &str, context: &str) -> io::Result<String> {
-        let masters = &[identity::MASTERS];
-        let subject = Subject { name: "kubernetes-admin", groups: masters, hosts: &[] };
-        let pair = self.0.authority.keep("admin", &subject)?;
+        let pair = self.0.authority.keep("admin", &ADMIN)?;
         Ok(join::kubeconfig(url, context, self.authority(), &pair))
     }
 
@@ -221,6 +221,23 @@ impl Server {
             authorize::Decision::Deny(why) => Err(authorize::refusal(identity, asked, &why)),
         }
     }
+}
+
+/// Whom the administrator's certificate names.
+const ADMIN: Subject<'static> = Subject { name: "kubernetes-admin", groups: &[identity::MASTERS], hosts: &[] };
+
+fn open_store(config: &Config) -> io::Result<Store> {
+    let clock = config.clock.clone();
+    let options = store::Options::new(Arc::new(move || {
+        let now = clock();
+        Duration::from_millis(u64::try_from(now.as_millisecond()).unwrap_or_default())
+    }));
+    let backend = config.backend.clone().unwrap_or(Backend::Embedded { dir: config.data_dir.join("store") });
+    Store::open(backend, options).map_err(io::Error::other)
+}
+
+fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, io::Result<T>>) -> io::Result<T> {
+    thread.join().unwrap_or_else(|_| Err(io::Error::other("a thread that makes certificates panicked")))
 }
 
 /// All that the serving certificate must name.

@@ -11,6 +11,7 @@ use http::{Method, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::Server;
+use crate::accept;
 use crate::answer::{Payload, Reply};
 use crate::authenticate;
 use crate::authorize::{self, Attributes, Decision};
@@ -152,6 +153,7 @@ async fn answer(
         ..Attributes::default()
     };
     server.authorize(identity, &asked)?;
+    accept::whole(head.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()))?;
     if review.plural == "bindings" {
         let served = Served::find("", "v1", "pods").ok_or_else(verbs::no_such_resource)?;
         let (method, headers, uri) = (&head.method, &head.headers, &head.uri);

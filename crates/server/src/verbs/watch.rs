@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use api::{Reason, Status};
@@ -93,6 +94,7 @@ pub async fn watch(call: Call<'_>) -> Result<Reply, Status> {
     let timeout = call.query.get("timeoutSeconds").parse().map(Duration::from_secs).unwrap_or(DEFAULT_TIMEOUT);
     let timeout = if timeout.is_zero() { DEFAULT_TIMEOUT } else { timeout };
     let now = Instant::now();
+    call.server.0.metrics.watches.fetch_add(1, Ordering::Relaxed);
     Ok(Reply::new(
         StatusCode::OK,
         Payload::Watch(Box::new(Watching {
@@ -132,6 +134,12 @@ fn send_initial_events(call: &Call<'_>) -> Result<bool, Status> {
 
 fn too_old(asked: Revision, horizon: Revision) -> Status {
     Status::new(Reason::Expired, format!("too old resource version: {} ({})", asked.0, horizon.0))
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.server.0.metrics.watches.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Watching {

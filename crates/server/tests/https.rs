@@ -1,0 +1,259 @@
+//! The server over its real HTTPS on loopback, with a node played by a few lines of TLS.
+//!
+//! What only exists on the wire: certificates, tokens, limits, upgrades spliced to a node.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use base64::Engine;
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use serde_json::{Value, json};
+use server::{Backend, Component, Config, Server};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
+use wire::upgrade::{Answer, send};
+use wire::{Pair, Trust};
+
+struct Running {
+    server: Server,
+    port: u16,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    _dir: tempfile::TempDir,
+}
+
+async fn running() -> Running {
+    let dir = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let advertise = listener.local_addr().unwrap();
+    let random = ring::rand::SystemRandom::new();
+    #[allow(clippy::disallowed_methods)]
+    let clock: api::Clock = Arc::new(jiff::Timestamp::now);
+    let server = Server::open(Config {
+        data_dir: dir.path().into(),
+        backend: Some(Backend::Memory),
+        advertise,
+        names: vec![],
+        service_cidr: "10.96.0.0/16".into(),
+        allow_privileged: true,
+        clock,
+        entropy: Arc::new(move |bytes| ring::rand::SecureRandom::fill(&random, bytes).unwrap()),
+    })
+    .await
+    .unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let serving = server.clone();
+    tokio::spawn(async move {
+        let ended = async {
+            let _ = stopped.await;
+        };
+        serving.serve(listener, ended).await.unwrap();
+    });
+    Running { server, port: advertise.port(), stop: Some(stop), _dir: dir }
+}
+
+impl Running {
+    /// The administrator's certificate, out of the kubeconfig.
+    fn admin(&self) -> Pair {
+        let text = self.server.kubeconfig("https://x", "x").unwrap();
+        let pem = |name: &str| {
+            let line = text.lines().find_map(|l| l.trim().strip_prefix(name)).unwrap();
+            String::from_utf8(base64::engine::general_purpose::STANDARD.decode(line.trim()).unwrap()).unwrap()
+        };
+        Pair { certificate: pem("client-certificate-data:"), key: pem("client-key-data:") }
+    }
+
+    async fn send(&self, who: Option<&Pair>, request: http::request::Builder, body: Vec<u8>) -> Answer {
+        let tls = wire::tls::client(Trust::Authorities(self.server.authority()), who, &[]).unwrap();
+        let connection = wire::dial("localhost", self.port, Some(tls)).await.unwrap();
+        let request = request.header("host", "localhost").body(Full::new(Bytes::from(body))).unwrap();
+        send(connection.stream, request).await.unwrap()
+    }
+
+    async fn ask(&self, who: Option<&Pair>, request: http::request::Builder, body: Vec<u8>) -> (StatusCode, Bytes) {
+        let Answer::Ordinary(response) = self.send(who, request, body).await else { panic!("switched") };
+        let status = response.status();
+        (status, response.into_body().collect().await.unwrap().to_bytes())
+    }
+
+    async fn create(&self, path: &str, object: Value) {
+        let request = Request::post(path).body(Bytes::from(object.to_string())).unwrap();
+        let response = self.server.handle(&self.server.internal(Component::Admin), request).await;
+        assert!(response.status.is_success(), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn anonymous_sees_health_only_and_a_bad_token_is_nobody() {
+    let r = running().await;
+    assert_eq!(r.ask(None, Request::get("/livez"), vec![]).await, (StatusCode::OK, "ok".into()));
+    let (code, body) = r.ask(None, Request::get("/api/v1/pods"), vec![]).await;
+    assert_eq!(code, 403);
+    assert!(String::from_utf8_lossy(&body).contains("system:anonymous"));
+    let bearer = Request::get("/livez").header("authorization", "Bearer a.b.c");
+    let (code, body) = r.ask(None, bearer, vec![]).await;
+    assert_eq!(
+        (code.as_u16(), serde_json::from_slice::<Value>(&body).unwrap()["message"].clone()),
+        (401, json!("Unauthorized"))
+    );
+    let (code, _) = r.ask(Some(&r.admin()), Request::get("/api/v1/pods"), vec![]).await;
+    assert_eq!(code, 200);
+}
+
+#[tokio::test]
+async fn a_body_beyond_the_limit_is_refused() {
+    let r = running().await;
+    let request = Request::post("/api/v1/namespaces/default/configmaps");
+    let (code, body) = r.ask(Some(&r.admin()), request, vec![b' '; (3 << 20) + 1]).await;
+    let status: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!((code.as_u16(), &status["reason"]), (413, &json!("RequestEntityTooLarge")));
+}
+
+#[tokio::test]
+async fn a_node_joins_with_a_token_and_a_key_of_its_own() {
+    let r = running().await;
+    let token = r.server.join_token().unwrap();
+    let (_, bearer) = token.split_once('.').unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let request = rcgen::CertificateParams::default().serialize_request(&key).unwrap().pem().unwrap();
+    let body = json!({"name": "n7", "hosts": ["127.0.0.1"], "request": request}).to_string().into_bytes();
+    let ask = || Request::post(server::JOIN_PATH).header("authorization", format!("Bearer {bearer}"));
+    let (code, answer) = r.ask(None, ask(), body.clone()).await;
+    let answer: Value = serde_json::from_slice(&answer).unwrap();
+    assert_eq!(code, 200, "{answer}");
+    let pair = Pair { certificate: answer["certificate"].as_str().unwrap().into(), key: key.serialize_pem() };
+    let node = json!({"metadata": {"name": "n7"}}).to_string().into_bytes();
+    let (code, _) = r.ask(Some(&pair), Request::post("/api/v1/nodes"), node).await;
+    assert_eq!(code, 201);
+    let (code, _) = r.ask(Some(&pair), Request::get("/api/v1/namespaces/kube-system/secrets/x"), vec![]).await;
+    assert_eq!(code, 403);
+    let (code, _) = r.ask(None, Request::post(server::JOIN_PATH), body).await;
+    assert_eq!(code, 403);
+}
+
+/// A node that answers one request with what it is told and then echoes.
+async fn node(r: &Running, answer: &'static str) -> tokio::task::JoinHandle<String> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let pair = r.server.node_pair("n1", &["127.0.0.1".to_string()]).unwrap();
+    let serving = wire::tls::Serving::new(&pair).unwrap();
+    let tls = wire::tls::server(serving, Some(r.server.authority()), &[]).unwrap();
+    r.create(
+        "/api/v1/nodes",
+        json!({"metadata": {"name": "n1"}, "status": {"addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": port}}}}),
+    )
+    .await;
+    r.create("/api/v1/namespaces/default/serviceaccounts", json!({"metadata": {"name": "default"}})).await;
+    let spec = json!({"nodeName": "n1", "containers": [{"name": "c", "image": "i"}]});
+    r.create("/api/v1/namespaces/default/pods", json!({"metadata": {"name": "p"}, "spec": spec})).await;
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let stream = tokio_rustls::TlsAcceptor::from(tls).accept(stream).await.unwrap();
+        assert!(stream.get_ref().1.peer_certificates().is_some());
+        let mut stream = BufReader::new(stream);
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert_ne!(stream.read_line(&mut head).await.unwrap(), 0);
+        }
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        let mut echo = [0; 4];
+        if stream.read_exact(&mut echo).await.is_ok() {
+            stream.write_all(&echo).await.unwrap();
+            stream.flush().await.unwrap();
+        }
+        head
+    })
+}
+
+#[tokio::test]
+async fn an_upgrade_is_spliced_to_the_node_byte_for_byte() {
+    let r = running().await;
+    let switch = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-protocol: v5.channel.k8s.io\r\n\r\n";
+    let node = node(&r, switch).await;
+    let request = Request::get(
+        "/api/v1/namespaces/default/pods/p/exec?command=sh&command=-c&command=a%20b&stdout=true&tty=false",
+    )
+    .header("connection", "Upgrade")
+    .header("upgrade", "websocket")
+    .header("sec-websocket-protocol", "v5.channel.k8s.io");
+    let Answer::Switched(head, mut stream) = r.send(Some(&r.admin()), request, vec![]).await else { panic!("refused") };
+    assert_eq!(head.headers()["sec-websocket-protocol"], "v5.channel.k8s.io");
+    stream.write_all(b"ping").await.unwrap();
+    stream.flush().await.unwrap();
+    let mut echo = [0; 4];
+    stream.read_exact(&mut echo).await.unwrap();
+    assert_eq!(&echo, b"ping");
+    drop(stream);
+    let asked = node.await.unwrap();
+    let line = "GET /exec/default/p/c?output=1&command=sh&command=-c&command=a%20b HTTP/1.1\r\n";
+    assert!(asked.starts_with(line), "{asked}");
+    assert!(asked.contains("upgrade: websocket") && asked.contains("sec-websocket-protocol: v5.channel.k8s.io"));
+}
+
+#[tokio::test]
+async fn a_nodes_refusal_reaches_the_client_in_the_apis_words() {
+    let r = running().await;
+    let text = "container \"c\" in pod \"p\" is waiting to start: ContainerCreating";
+    let answer = "HTTP/1.1 400 Bad Request\r\ncontent-length: 63\r\n\r\ncontainer \"c\" in pod \"p\" is waiting to start: ContainerCreating";
+    assert_eq!(text.len(), 63);
+    let node = node(&r, answer).await;
+    let request = Request::get("/api/v1/namespaces/default/pods/p/log?tailLines=5&follow=true");
+    let (code, body) = r.ask(Some(&r.admin()), request, vec![]).await;
+    let status: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!((code.as_u16(), &status["reason"], &status["message"]), (400, &json!("BadRequest"), &json!(text)));
+    node.abort();
+}
+
+#[tokio::test]
+async fn a_pod_is_reached_through_its_proxy_with_redirects_that_stay_inside() {
+    let r = running().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let web = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = BufReader::new(stream);
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert_ne!(stream.read_line(&mut head).await.unwrap(), 0);
+        }
+        let answer = format!("HTTP/1.1 302 Found\r\nlocation: http://{address}/there\r\ncontent-length: 2\r\n\r\nhi");
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        head
+    });
+    r.create("/api/v1/namespaces/default/serviceaccounts", json!({"metadata": {"name": "default"}})).await;
+    let spec = json!({"nodeName": "n1", "containers": [{"name": "c", "image": "i"}]});
+    r.create("/api/v1/namespaces/default/pods", json!({"metadata": {"name": "p"}, "spec": spec})).await;
+    let status = json!({"status": {"phase": "Running", "podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}]}});
+    let patch = Request::patch("/api/v1/namespaces/default/pods/p/status")
+        .header("content-type", "application/merge-patch+json");
+    let (code, body) = r.ask(Some(&r.admin()), patch, status.to_string().into_bytes()).await;
+    assert_eq!(code, 200, "{body:?}");
+    let base = format!("/api/v1/namespaces/default/pods/p:{}/proxy", address.port());
+    let Answer::Ordinary(response) = r.send(Some(&r.admin()), Request::get(format!("{base}/a%20b?c=d")), vec![]).await
+    else {
+        panic!("switched")
+    };
+    assert_eq!(response.headers()["location"], format!("{base}/there").as_str());
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "hi");
+    let head = web.await.unwrap().to_ascii_lowercase();
+    assert!(
+        head.starts_with("get /a%20b?c=d http/1.1")
+            && head.contains("x-forwarded-uri: /api/v1/namespaces/default/pods"),
+        "{head}"
+    );
+}
+
+#[tokio::test]
+async fn the_end_of_the_server_ends_its_watches() {
+    let mut r = running().await;
+    let admin = r.admin();
+    let request = Request::builder().method(Method::GET).uri("/api/v1/namespaces?watch=true");
+    let Answer::Ordinary(response) = r.send(Some(&admin), request, vec![]).await else { panic!("switched") };
+    let _ = r.stop.take().unwrap().send(());
+    // Ends, however much was still to come.
+    response.into_body().collect().await.unwrap();
+}
