@@ -10,12 +10,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use runtime::Engine;
 use runtime::images::ImagesStore;
-use runtime::native::{Config as EngineConfig, NativeEngine};
+use runtime::native::NativeEngine;
 
 use crate::cli::Down;
 use crate::failure::{Context, Result, failure};
 use crate::instance::{Instance, remove_folder};
-use crate::parts::node::Machine;
+use crate::parts::node::{Machine, engine_config, pods_cgroup};
 use crate::verbs::{delete, resource};
 
 pub async fn run(flags: Down) -> Result<()> {
@@ -40,13 +40,13 @@ pub async fn run(flags: Down) -> Result<()> {
 }
 
 /// After Ctrl-C: nothing stays behind where no pod does.
-pub async fn clean_if_empty(machine: &Machine) -> Result<()> {
+pub async fn clean_if_empty(instance: &Instance, machine: &Machine) -> Result<()> {
     let left = machine.engine.list().await.context("asking the runtime")?;
     if !left.is_empty() {
         println!("{} pods go on; `gousse up` takes them over, `gousse down` ends them", left.len());
         return Ok(());
     }
-    machine.engine.shut_down().await.context("ending the runtime")?;
+    end_engine(&machine.engine, instance).await?;
     machine.net.close().await.context("closing the network")
 }
 
@@ -88,12 +88,16 @@ async fn end_runtime(instance: &Instance) -> Result<()> {
         return Ok(());
     }
     let images = ImagesStore::open(&instance.data_dir.join("images")).context("opening the images")?;
-    let config = EngineConfig::new(instance.data_dir.join("runtime"), instance.run_dir.join("runtime"));
-    let engine = NativeEngine::open(config, images).context("opening the runtime")?;
+    let engine = NativeEngine::open(engine_config(instance), images).context("opening the runtime")?;
     for sandbox in engine.list().await.context("asking the runtime")? {
         engine.remove_sandbox(&sandbox.id).await.context("ending a pod")?;
     }
-    engine.shut_down().await.context("ending the runtime")
+    end_engine(&engine, instance).await
+}
+
+async fn end_engine(engine: &NativeEngine, instance: &Instance) -> Result<()> {
+    engine.shut_down().await.context("ending the runtime")?;
+    engine.remove_cgroup(&pods_cgroup(instance)).context("ending the runtime")
 }
 
 async fn end_network(instance: &Instance) -> Result<()> {

@@ -73,7 +73,7 @@ pub async fn run(flags: Up) -> Result<()> {
     running.stop().await;
     serving.stop().await;
     if ends.by_hand {
-        crate::down::clean_if_empty(&machine).await?;
+        crate::down::clean_if_empty(&instance, &machine).await?;
     }
     Ok(())
 }

@@ -141,6 +141,12 @@ impl NativeEngine {
         Ok(())
     }
 
+    /// Removes a group and what is below it, for whoever made them (a node's root of all pods). An error:
+    /// a process still lives in it.
+    pub fn remove_cgroup(&self, name: &str) -> Result<()> {
+        self.tree.remove_all(name).map_err(|error| Error::Failed(format!("removing cgroup {name}: {error}")))
+    }
+
     fn layers(&self, spec: &ContainerSpec) -> Result<Layers> {
         let mut layers = Layers { root: self.images.rootfs(&spec.image)?, ..Layers::default() };
         for mount in &spec.mounts {

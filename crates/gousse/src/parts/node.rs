@@ -50,16 +50,27 @@ pub async fn open(instance: &Instance, flags: &NodeFlags) -> Result<Machine> {
     })
     .context("opening the network")?;
     let images = ImagesStore::open(&instance.data_dir.join("images")).context("opening the images")?;
-    let config = EngineConfig {
-        cgroup: match instance.name.as_str() {
-            "default" => "gousse".into(),
-            name => format!("gousse-{name}"),
-        },
-        ..EngineConfig::new(instance.data_dir.join("runtime"), instance.run_dir.join("runtime"))
-    };
+    let config = engine_config(instance);
     let engine = NativeEngine::open(config, images.clone()).context("opening the runtime")?;
     let addresses = net::host_addresses().context("listing this machine's addresses")?;
     Ok(Machine { name, engine: Arc::new(engine), images, net, addresses })
+}
+
+/// The runtime of an instance: its folders and its cgroup.
+pub fn engine_config(instance: &Instance) -> EngineConfig {
+    let cgroup = match instance.name.as_str() {
+        "default" => "gousse".into(),
+        name => format!("gousse-{name}"),
+    };
+    EngineConfig { cgroup, ..EngineConfig::new(instance.data_dir.join("runtime"), instance.run_dir.join("runtime")) }
+}
+
+/// The cgroup above those of all pods.
+pub fn pods_cgroup(instance: &Instance) -> String {
+    match instance.name.as_str() {
+        "default" => "kubepods".into(),
+        name => format!("kubepods-{name}"),
+    }
 }
 
 impl Machine {
@@ -110,8 +121,8 @@ pub async fn start(
     config.allow_privileged = allow_privileged;
     config.port = port;
     config.pod_cidr = flags.pod_cidr.to_string();
+    config.cgroup_root = pods_cgroup(instance);
     if instance.name != "default" {
-        config.cgroup_root = format!("kubepods-{}", instance.name);
         config.log_dir = instance.data_dir.join("log");
     }
     let engine: Arc<dyn Engine> = machine.engine.clone();

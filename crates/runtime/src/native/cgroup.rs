@@ -237,6 +237,26 @@ impl Tree {
         result
     }
 
+    /// Removes the group and every group below it, the deepest first.
+    pub fn remove_all(&self, path: &str) -> io::Result<()> {
+        fn remove(folder: &Path) -> io::Result<()> {
+            for entry in std::fs::read_dir(folder)? {
+                let entry = entry?;
+                if entry.file_type()?.is_dir() {
+                    remove(&entry.path())?;
+                }
+            }
+            std::fs::remove_dir(folder)
+        }
+        for root in self.unified.iter().chain(self.v1.iter().map(|(root, _)| root)) {
+            match remove(&root.join(path)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// How often the kernel killed for want of memory in this group.
     pub fn oom_kills(&self, path: &str) -> u64 {
         let Some(folder) = self.folder("memory", path) else { return 0 };
