@@ -93,6 +93,12 @@ fn silence(parts: &Parts, heard: &Heard, name: &str, node: &Value) -> Duration {
     let sign = format!("{renewed} {ready}");
     let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
     let now = Instant::now();
+    if !heard.contains_key(name)
+        && let Some(object) = parts.core("nodes").get("", name)
+    {
+        let text = format!("Node {name} event: Registered Node {name} in Controller");
+        parts.recorder.event(&object, "", Type::Normal, "RegisteredNode", text);
+    }
     let entry = heard.entry(name.to_string()).or_insert_with(|| (sign.clone(), now));
     if entry.0 != sign {
         *entry = (sign, now);

@@ -25,7 +25,9 @@ pub fn perform(server: &Server, path: &str, query: &Query) -> Option<Response> {
             "text/plain; version=0.0.4; charset=utf-8",
             server.0.metrics.text(server.revision()),
         ),
-        "/.well-known/openid-configuration" => Response::json(StatusCode::OK, &server.0.tokens.discovery()),
+        "/.well-known/openid-configuration" => {
+            Response::json(StatusCode::OK, &server.0.tokens.discovery(server.0.config.advertise))
+        }
         JWKS_PATH => Response::bytes(StatusCode::OK, "application/jwk-set+json", server.0.tokens.key_set().to_string()),
         other => {
             let (root, check) = other.strip_prefix('/')?.split_once('/')?;

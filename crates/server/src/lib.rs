@@ -51,6 +51,8 @@ mod metrics;
 mod nodes;
 /// The documents that describe the API's types.
 mod openapi;
+/// A connection that gives up on a peer who takes nothing.
+mod patience;
 /// Bodies and answers in protobuf.
 mod protobuf;
 /// Where objects lie in the store.

@@ -29,6 +29,7 @@ use crate::answer::{Body, Response};
 use crate::authenticate::authenticate;
 use crate::certificates::{Subject, subject_of};
 use crate::identity::Identity;
+use crate::patience::Patient;
 use crate::render::Outcome;
 use crate::rendition::Served;
 use crate::route::{self, Query};
@@ -39,6 +40,8 @@ const BODY_MAX: usize = 3 << 20;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// For the next request's head, so also how long a connection may idle.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(90);
+/// How long a client may take nothing of what it asked for.
+const WRITE_PATIENCE: Duration = Duration::from_secs(60);
 /// How long requests may take to finish once the server ends.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -108,6 +111,7 @@ async fn renew(server: Server) {
 
 async fn connection(server: Server, acceptor: TlsAcceptor, stream: TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    let stream = Patient::new(stream, WRITE_PATIENCE);
     let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
     let stream = stream.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "TLS handshake"))??;
     let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| subject_of(chain.first()?));

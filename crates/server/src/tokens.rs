@@ -126,8 +126,8 @@ impl Tokens {
     }
 
     /// The OpenID discovery document.
-    pub fn discovery(&self) -> Value {
-        json!({"issuer": ISSUER, "jwks_uri": format!("{ISSUER}{JWKS_PATH}"), "response_types_supported": ["id_token"],
+    pub fn discovery(&self, address: std::net::SocketAddr) -> Value {
+        json!({"issuer": ISSUER, "jwks_uri": format!("https://{address}{JWKS_PATH}"), "response_types_supported": ["id_token"],
             "subject_types_supported": ["public"], "id_token_signing_alg_values_supported": ["ES256"]})
     }
 
