@@ -9,6 +9,8 @@
 mod archive;
 /// Owner, mode, times and extended attributes.
 mod attributes;
+/// The image that the binary itself carries.
+pub mod builtin;
 /// Registry credentials: matching, and ~/.docker/config.json.
 pub mod credentials;
 /// HTTP connections: names, TLS, reuse.

@@ -1,4 +1,6 @@
-//! Flags and operands: short flags in bundles (`-rf`), values apart or attached, long ones `--x=y` or `--x y`.
+//! Flags and operands, checked against what an applet knows.
+//!
+//! Short flags come in bundles (`-rf`), values apart or attached, long ones as `--x=y` or `--x y`.
 
 use std::time::Duration;
 

@@ -13,6 +13,8 @@ use crate::arguments::{at, parse};
 use crate::names;
 use crate::{Outcome, sys, system};
 
+type Headers = Vec<(String, String)>;
+
 const HEADERS_MAX: usize = 64 << 10;
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -136,7 +138,7 @@ fn reason(status: u16) -> &'static str {
 }
 
 /// The first line and the headers; None at a clean end.
-fn head_of(reader: &mut impl BufRead) -> io::Result<Option<(String, Vec<(String, String)>)>> {
+fn head_of(reader: &mut impl BufRead) -> io::Result<Option<(String, Headers)>> {
     let (mut first, mut headers, mut size) = (None, Vec::new(), 0);
     loop {
         let mut line = String::new();

@@ -73,7 +73,9 @@ pub const APPLETS: &[Applet] = &[
     applet("ps", "", system::ps),
     applet(
         "puppet",
-        "[--first FILE] [--log FILE] [--print TEXT] [--message TEXT] [--on SIGNAL=CODE|ignore|print] [--after D] [--exit CODE | --kill SIGNAL]",
+        "[--first FILE] [--log FILE] [--print TEXT] [--complain TEXT] [--message TEXT] [--memory SIZE] \
+         [--on SIGNAL=CODE|ignore|print] [--ignore-term] [--term-after D] [--term-exit CODE] \
+         [--run D | --after D] [--exit CODE | --kill SIGNAL | --oom]",
         puppet::puppet,
     ),
     applet("pwd", "", system::pwd),

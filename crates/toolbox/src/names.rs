@@ -1,4 +1,6 @@
-//! Host names: IP literals, /etc/hosts, then DNS over UDP with /etc/resolv.conf's servers and search list.
+//! Host names without getaddrinfo.
+//!
+//! IP literals, /etc/hosts, then DNS over UDP with /etc/resolv.conf's servers and search list.
 
 use std::fs;
 use std::io;
@@ -113,10 +115,10 @@ impl Servers {
         let mut last = String::from("no answer");
         for _ in 0..TRIES {
             for server in &self.addresses {
-                let asked = query(*server, name, A).and_then(|mut found| {
+                let asked = query(*server, name, A).map(|mut found| {
                     // Some servers know no AAAA and do not answer; what A gave is enough then.
                     found.extend(query(*server, name, AAAA).unwrap_or_default());
-                    Ok(found)
+                    found
                 });
                 match asked {
                     Ok(found) => return Ok(found),

@@ -24,7 +24,9 @@ enum Reaction {
 /// `--first FILE` gets the time of the first instruction (nanoseconds; `-`: standard output), `--log FILE` a line
 /// for the start and every signal; TERM and INT end it with 128 + number unless `--on` says otherwise.
 pub fn puppet(arguments: &[String]) -> Outcome {
-    let given = parse(arguments, "first= log= print= message= on= after= exit= kill=", false)?;
+    let known = "first= log= print= complain= message= on= after= run= exit= kill= \
+                 ignore-term term-after= term-exit= memory= oom";
+    let given = parse(arguments, known, false)?;
     let started = STARTED.load(Ordering::Relaxed);
     match given.value("first") {
         Some("-") => println!("{started}"),
@@ -47,23 +49,39 @@ pub fn puppet(arguments: &[String]) -> Outcome {
         reactions.retain(|(known, _)| *known != signal);
         reactions.push((signal, reaction));
     }
+    if given.has("ignore-term") {
+        reactions.insert(0, (libc::SIGTERM, Reaction::Ignore));
+    }
+    if let Some(code) = given.value("term-exit") {
+        let code = code.parse().map_err(|_| format!("{code:?} is no exit status"))?;
+        reactions.insert(0, (libc::SIGTERM, Reaction::Exit(code)));
+    }
+    let term_after = given.duration("term-after")?.unwrap_or(Duration::ZERO);
     let signals: Vec<i32> = reactions.iter().map(|(signal, _)| *signal).collect();
     sys::block(&signals);
     log("start")?;
     given.values("print").for_each(|text| println!("{text}"));
+    given.values("complain").for_each(|text| eprintln!("{text}"));
+    // Not zero: pages of zeros would stay unbacked.
+    let held = given.value("memory").map_or(Ok(0), size).map(|bytes| vec![1u8; bytes as usize])?;
     if let Some(text) = given.value("message") {
         at("/dev/termination-log", fs::write("/dev/termination-log", text))?;
     }
     std::io::stdout().flush().map_err(|e| e.to_string())?;
-    let ends = given.has("exit") || given.has("kill") || given.has("after");
-    let after = given.duration("after")?.or(ends.then_some(Duration::ZERO));
+    let ends = given.has("exit") || given.has("kill") || given.has("oom");
+    let after = given.duration("after")?.or(given.duration("run")?).or(ends.then_some(Duration::ZERO));
     let until = after.map(|after| Instant::now() + after);
     loop {
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         let Some(signal) = sys::next_signal(&signals, left) else { break };
         log(&sys::signal_name(signal))?;
         match reactions.iter().find(|(known, _)| *known == signal).map(|(_, reaction)| reaction) {
-            Some(Reaction::Exit(code)) => return Ok(*code),
+            Some(Reaction::Exit(code)) => {
+                if signal == libc::SIGTERM {
+                    std::thread::sleep(term_after);
+                }
+                return Ok(*code);
+            }
             Some(Reaction::Print) => {
                 println!("{} at {}", sys::signal_name(signal), sys::now());
                 std::io::stdout().flush().map_err(|e| e.to_string())?;
@@ -72,6 +90,13 @@ pub fn puppet(arguments: &[String]) -> Outcome {
         }
     }
     log("end")?;
+    drop(held);
+    if given.has("oom") {
+        let mut eaten = Vec::new();
+        loop {
+            eaten.push(vec![1u8; 1 << 20]);
+        }
+    }
     if let Some(name) = given.value("kill") {
         let signal = sys::signal_number(name)?;
         sys::unblock(&signals);

@@ -5,12 +5,16 @@
 //! subshells, traps, `set -e -x -u`. It lacks, and says so where it meets them: job control, aliases,
 //! arrays, `[[`, process substitution. As PID 1 without a trap it ignores TERM, as any shell does.
 
+/// What runs in the shell itself.
+mod builtins;
 /// Words into fields: variables, substitutions, splitting, globs.
 mod expand;
 /// Text into commands.
 mod parse;
 /// Commands into processes.
 mod run;
+/// Quotes, escapes and dollars.
+mod words;
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;

@@ -126,6 +126,13 @@ pub fn open(path: &str, flags: i32) -> io::Result<RawFd> {
     check(unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC, 0o666) })
 }
 
+/// Takes a descriptor that nothing else owns.
+pub fn file(fd: RawFd) -> std::fs::File {
+    use std::os::fd::FromRawFd;
+    // SAFETY: the callers just opened it, or are a forked child with a copy of their own.
+    unsafe { std::fs::File::from_raw_fd(fd) }
+}
+
 pub fn read_byte(fd: RawFd) -> io::Result<Option<u8>> {
     let mut byte = 0u8;
     // SAFETY: the pointer is to one live byte.

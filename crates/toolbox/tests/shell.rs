@@ -1,5 +1,7 @@
 //! Scripts through the real program: what they print and how they end.
 
+#![allow(clippy::unwrap_used)] // a test file: what fails here is the test
+
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 

@@ -27,6 +27,9 @@ pub struct Machine {
     pub addresses: Vec<IpAddr>,
 }
 
+/// The built-in image's one program (build.rs).
+static TOOLBOX: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/toolbox.bin"));
+
 /// A running node.
 pub struct Running {
     stop: watch::Sender<bool>,
@@ -50,6 +53,7 @@ pub async fn open(instance: &Instance, flags: &NodeFlags) -> Result<Machine> {
     })
     .context("opening the network")?;
     let images = ImagesStore::open(&instance.data_dir.join("images")).context("opening the images")?;
+    images.load_builtin(TOOLBOX).await.context("loading the built-in image")?;
     let config = engine_config(instance);
     let engine = NativeEngine::open(config, images.clone()).context("opening the runtime")?;
     let addresses = net::host_addresses().context("listing this machine's addresses")?;
@@ -169,4 +173,16 @@ pub fn unmount_below(folders: &[&std::path::Path]) -> Result<()> {
         nix::mount::umount2(point, nix::mount::MntFlags::MNT_DETACH).context(format_args!("unmounting {point}"))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_built_in_image_has_a_link_for_every_applet() {
+        let table = include_str!("../../../toolbox/src/main.rs");
+        let table = table.split_once("APPLETS: &[Applet] = &[").expect("the toolbox has its table").1;
+        let table = table.split_once("\n];").expect("the table ends").0;
+        let applets: Vec<&str> = table.split("applet(").skip(1).filter_map(|row| row.split('"').nth(1)).collect();
+        assert_eq!(applets, runtime::images::builtin::LINKS);
+    }
 }

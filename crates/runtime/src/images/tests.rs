@@ -328,10 +328,25 @@ async fn a_mirror_serves_and_the_registry_follows_where_it_fails() {
 }
 
 #[tokio::test]
-async fn the_built_in_name_is_never_sought_on_a_network() {
-    let (_dir, store) = store();
+async fn the_built_in_image_is_its_own_registry() {
+    if !is_root_or_skip("the_built_in_image_is_its_own_registry") {
+        return;
+    }
+    let (dir, store) = store();
     let refused = pull(&store, "toolbox").await.unwrap_err().to_string();
     assert!(refused.contains("is no registry"), "{refused}");
+    let first = store.load_builtin(b"one program").await.unwrap();
+    assert_eq!(first.tags, ["gousse.dev/toolbox:latest"]);
+    assert_eq!(pull(&store, "toolbox").await.unwrap().id, first.id, "policy Always works without a network");
+    let root = &store.rootfs(&first.id).unwrap()[0];
+    assert_eq!(fs::read(root.join("bin/sh")).unwrap(), b"one program");
+    assert_eq!(store.load_builtin(b"one program").await.unwrap().id, first.id);
+    // A newer binary brings a newer image; containers of the old one keep theirs until it is collected.
+    let second = store.load_builtin(b"another program").await.unwrap();
+    assert_eq!(store.find("toolbox").await.unwrap().unwrap().id, second.id);
+    assert!(store.rootfs(&first.id).is_ok());
+    store.collect(&BTreeSet::from([second.id])).unwrap();
+    assert_eq!(inventory(dir.path()).len(), 2);
 }
 
 /// Debian's own registry, as a peer that we did not write.
