@@ -47,7 +47,8 @@ pub async fn clean_if_empty(instance: &Instance, machine: &Machine) -> Result<()
         return Ok(());
     }
     end_engine(&machine.engine, instance).await?;
-    machine.net.close().await.context("closing the network")
+    machine.net.close().await.context("closing the network")?;
+    crate::parts::node::unmount_below(&[&instance.run_dir, &instance.data_dir])
 }
 
 async fn end_pods(instance: &Instance) -> Result<()> {
