@@ -92,7 +92,7 @@ fn enter(words: &[String], options: &Options, workspace: &Path) -> Result<bool> 
     }
     let home = cluster::home(&cache::folder()?)?;
     let ended = namespace::enter(&words, &home);
-    cache::remove(&home)?;
+    cluster::clear(&home)?;
     Ok(ended?.success())
 }
 

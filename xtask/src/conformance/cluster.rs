@@ -4,35 +4,58 @@
 //! unorderly end leaves (folders of runs whose process is gone) the next run clears.
 
 use super::cache::{remove, run};
+use super::namespace::ADDRESS;
+use super::registry::PORT;
 use super::suite::end_of;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub struct Cluster {
-    gousse: PathBuf,
-    data: PathBuf,
-    sockets: PathBuf,
+    place: Place,
     up: Child,
     pub kubeconfig: PathBuf,
+}
+
+/// An instance of gousse: the program, and the flags that say which instance is meant.
+struct Place {
+    gousse: PathBuf,
+    flags: Vec<OsString>,
 }
 
 /// Far above what `gousse up` needs, and far below what anybody waits for.
 const START: Duration = Duration::from_secs(60);
 
+/// Seconds for `gousse down`: pods that a test left end within their grace; the namespaces end what is left.
+const END: &str = "90";
+
 impl Cluster {
     /// Starts `gousse up` with its folders under `home`, and waits until a node is ready.
     pub fn start(gousse: &Path, kubectl: &Path, home: &Path, log: &Path) -> Result<Cluster> {
-        let (data, sockets) = (home.join("data"), home.join("run"));
+        let data = home.join("data");
+        fs::create_dir_all(&data)?;
+        let mirrors = format!("mirrors:\n  \"registry.k8s.io\":\n    endpoint: [\"http://{ADDRESS}:{PORT}\"]\n");
+        fs::write(data.join("registries.yaml"), mirrors)?;
+        let run_dir = home.join("run");
+        let name = name_of(home)?;
+        let flags: [&OsStr; 6] = [
+            "--name".as_ref(),
+            name.as_ref(),
+            "--data-dir".as_ref(),
+            data.as_ref(),
+            "--run-dir".as_ref(),
+            run_dir.as_ref(),
+        ];
+        let place = Place { gousse: gousse.to_owned(), flags: flags.map(OsStr::to_owned).to_vec() };
         let output = File::create(log)?;
-        let mut command = Command::new(gousse);
-        command.arg("up").args(["--data-dir".as_ref(), data.as_os_str(), "--run-dir".as_ref(), sockets.as_os_str()]);
+        let mut command = place.command(&["up"]);
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let up = command.spawn().with_context(|| format!("starting {}", gousse.display()))?;
-        let mut cluster = Cluster { gousse: gousse.to_owned(), data, sockets, up, kubeconfig: PathBuf::new() };
+        let mut cluster = Cluster { place, up, kubeconfig: PathBuf::new() };
         let started = Instant::now();
         loop {
             if let Some(status) = cluster.up.try_wait()? {
@@ -53,12 +76,14 @@ impl Cluster {
 
     /// Loads an archive of images.
     pub fn load(&self, archive: &Path) -> Result<()> {
-        run(self.gousse(&["image", "load"]).arg(archive)).context("loading the suite's images").map(drop)
+        run(self.place.command(&["image", "load"]).arg(archive)).context("loading the suite's images").map(drop)
     }
 
     /// Takes the cluster down, pods first, and ends its process.
     pub fn stop(mut self) {
-        if let Err(error) = run(&mut self.gousse(&["down", "--purge"])) {
+        let mut command = Command::new("timeout");
+        command.arg(END).arg(&self.place.gousse).args(["down", "--purge"]).args(&self.place.flags);
+        if let Err(error) = run(&mut command) {
             eprintln!("taking the cluster down: {error:#}");
         }
         if !matches!(self.up.try_wait(), Ok(Some(_))) {
@@ -67,21 +92,21 @@ impl Cluster {
         }
     }
 
-    fn gousse(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(&self.gousse);
-        command.args(words).arg("--data-dir").arg(&self.data).arg("--run-dir").arg(&self.sockets);
-        command
-    }
-
     /// Whether an admin kubeconfig is there, and a node under it that says Ready.
     fn ready(&mut self, kubectl: &Path) -> bool {
-        let Ok(path) = run(Command::new(&self.gousse).args(["kubeconfig", "--data-dir"]).arg(&self.data)) else {
-            return false;
-        };
+        let Ok(path) = run(&mut self.place.command(&["kubeconfig"])) else { return false };
         self.kubeconfig = PathBuf::from(String::from_utf8_lossy(&path).trim());
         let mut command = Command::new(kubectl);
         command.arg("--kubeconfig").arg(&self.kubeconfig).args(["get", "--raw", "/api/v1/nodes"]);
         run(&mut command).is_ok_and(|nodes| has_ready_node(&nodes))
+    }
+}
+
+impl Place {
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(&self.gousse);
+        command.args(words).args(&self.flags);
+        command
     }
 }
 
@@ -99,12 +124,45 @@ pub fn home(cache: &Path) -> Result<PathBuf> {
     for entry in fs::read_dir(&runs)? {
         let entry = entry?;
         if !Path::new("/proc").join(entry.file_name()).exists() {
-            remove(&entry.path())?;
+            clear(&entry.path())?;
         }
     }
     let home = runs.join(std::process::id().to_string());
     fs::create_dir_all(&home)?;
     Ok(home)
+}
+
+/// Removes what a run left outside its namespaces: its folder, and the cgroups of its instance.
+pub fn clear(home: &Path) -> Result<()> {
+    let name = name_of(home)?;
+    let root = Path::new("/sys/fs/cgroup");
+    // Version 2 has its groups at the root, version 1 below each controller.
+    let controllers = folders(root);
+    for hierarchy in controllers.iter().map(PathBuf::as_path).chain([root]) {
+        for group in folders(hierarchy) {
+            if group.to_string_lossy().ends_with(&format!("-{name}")) {
+                clear_cgroup(&group);
+            }
+        }
+    }
+    remove(home)
+}
+
+/// Cgroups end from the leaves; one that still has a process stays, and the next run tries again.
+fn clear_cgroup(group: &Path) {
+    folders(group).iter().for_each(|below| clear_cgroup(below));
+    let _ = fs::remove_dir(group);
+}
+
+fn folders(path: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
+}
+
+/// The instance's name: several runs may go on side by side.
+fn name_of(home: &Path) -> Result<String> {
+    let process = home.file_name().context("a run's folder has a name")?;
+    Ok(format!("suite-{}", process.to_string_lossy()))
 }
 
 /// The release build of the workspace's own program.
