@@ -77,3 +77,6 @@ pub use network::{Imagined, Network};
 mod sample;
 #[cfg(test)]
 mod small_api;
+
+/// The node's HTTPS API.
+pub mod api;

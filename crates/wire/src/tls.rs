@@ -172,3 +172,11 @@ impl ServerCertVerifier for Unverified {
         self.0.signature_verification_algorithms.supported_schemes()
     }
 }
+
+/// The organizations (groups, to the API) of a certificate's subject; None if it is no certificate.
+pub fn organizations(certificate: &CertificateDer<'_>) -> Option<Vec<String>> {
+    use x509_parser::prelude::{FromDer, X509Certificate};
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let names = certificate.subject().iter_organization();
+    Some(names.filter_map(|name| name.as_str().ok().map(String::from)).collect())
+}

@@ -140,6 +140,13 @@ pub async fn start(
     let network = Arc::new(machine.net.clone());
     let agent = node::Agent::start(credentials.client.clone(), engine, network, config).await;
     let agent = agent.context("starting the node")?;
+    let api =
+        node::api::ApiConfig { control: agent.control(), pair: credentials.serving, authority: credentials.authority };
+    tasks.spawn(async move {
+        if let Err(error) = node::api::serve(listener, api).await {
+            tracing::error!(%error, "the node's API ended");
+        }
+    });
     tasks.spawn(agent.run(until(stopped)));
     Ok(Running { stop, tasks })
 }
