@@ -1,4 +1,6 @@
-//! RuntimeClass: overhead and scheduling of a pod come from its class (plugin/pkg/admission/runtimeclass).
+//! RuntimeClass: overhead and scheduling of a pod come from its class.
+//!
+//! plugin/pkg/admission/runtimeclass.
 
 use api::Status;
 use serde_json::Value;

@@ -23,7 +23,8 @@ struct Goal {
 
 pub async fn forward(call: Call<'_>) -> Result<Reply, Status> {
     let tail = call.target.tail.as_str();
-    if tail.is_empty() && call.method == http::Method::GET && !wire::upgrade::is_asked(call.headers) {
+    let reads = matches!(*call.method, http::Method::GET | http::Method::HEAD);
+    if tail.is_empty() && reads && !wire::upgrade::is_asked(call.headers) {
         return Ok(Reply::ready(with_slash(&call)));
     }
     let query = call.uri.query().map_or(String::new(), |q| format!("?{q}"));

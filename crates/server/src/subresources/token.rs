@@ -112,11 +112,17 @@ fn bind(call: &Call<'_>, reference: &Value, bound: &mut Bound) -> Result<(), Sta
     };
     let object = snapshot.object(resource, namespace, &name).ok_or_else(|| Status::not_found("", resource, &name))?;
     let meta = object.meta();
+    let of_node = call.identity.node().is_some();
+    let forbidden = |why: &str| Err(Status::forbidden("", "serviceaccounts", call.name(), why));
+    if of_node && resource == "pods" && uid.is_empty() {
+        return forbidden("node requested token with a pod binding without a uid");
+    }
     if !uid.is_empty() && uid != meta.uid {
         let why = format!(
-            "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
+            "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been \
+             deleted and then recreated"
         );
-        return Err(Status::conflict("", resource, &name, &why));
+        return if of_node { forbidden(&why) } else { Err(Status::conflict("", text("kind"), &name, &why)) };
     }
     let named = Named { name, uid: meta.uid.clone() };
     match resource {

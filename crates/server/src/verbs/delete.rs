@@ -284,6 +284,8 @@ fn propagate(object: &mut Value, propagation: Option<Propagation>) -> bool {
 }
 
 fn check_preconditions(call: &Call<'_>, name: &str, object: &Value, options: &Options) -> Result<(), Status> {
+    // Upstream names the kind here, not the resource (rest/delete.go BeforeDelete).
+    let conflict = |why: &str| Status::conflict(call.served.group(), call.kind().kind, name, why);
     let (uid, revision) = (write::text(object, "uid"), write::text(object, "resourceVersion"));
     if let Some(asked) = &options.uid
         && asked != uid
@@ -292,7 +294,7 @@ fn check_preconditions(call: &Call<'_>, name: &str, object: &Value, options: &Op
             "the UID in the precondition ({asked}) does not match the UID in record ({uid}). The object might have been \
              deleted and then recreated"
         );
-        return Err(call.conflict(name, &why));
+        return Err(conflict(&why));
     }
     if let Some(asked) = &options.revision
         && asked != revision
@@ -301,7 +303,7 @@ fn check_preconditions(call: &Call<'_>, name: &str, object: &Value, options: &Op
             "the ResourceVersion in the precondition ({asked}) does not match the ResourceVersion in record ({revision}). \
              The object might have been modified"
         );
-        return Err(call.conflict(name, &why));
+        return Err(conflict(&why));
     }
     Ok(())
 }
