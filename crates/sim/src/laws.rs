@@ -4,8 +4,11 @@
 //! the server says. A violation names the law, the revision and what was seen. The numbers are those
 //! of ARCHITECTURE.md; laws without one are promises of the API that clients build on.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::path::Path;
 
+use net::Attachment;
+use runtime::{Network, Sandbox};
 use serde_json::Value;
 use store::{Change, Revision, Store, Watch};
 
@@ -28,7 +31,12 @@ pub struct Laws {
     /// Pods whose containers are never started again.
     once: BTreeSet<String>,
     violations: Vec<String>,
+    /// What happened last, a line a revision.
+    recent: VecDeque<String>,
 }
+
+/// Lines of history that a failure shows.
+const RECENT: usize = 80;
 
 impl Laws {
     /// Begins at the first revision; the store must be fresh.
@@ -43,6 +51,7 @@ impl Laws {
             ended: HashMap::new(),
             once: BTreeSet::new(),
             violations: Vec::new(),
+            recent: VecDeque::new(),
         }
     }
 
@@ -71,42 +80,44 @@ impl Laws {
         }
     }
 
-    /// 6: an exit that is forgotten was reported before, unless nobody is left to report it for. And
-    /// what the witnesses saw by themselves.
+    /// 6: an exit that is forgotten was reported before, unless nobody is left to report it for, or two
+    /// later instances take both places that a status has. And what the witnesses saw by themselves.
     pub fn hear(&mut self, testimony: &mut Testimony) {
         self.violations.append(&mut testimony.violations);
-        for Forgotten { container, pod, revision } in testimony.forgotten.drain(..) {
+        for Forgotten { container, pod, revision, newer } in testimony.forgotten.drain(..) {
             let by_then = |since: Option<&u64>| since.is_some_and(|since| *since <= revision);
             // A pod that was never seen here is a mirror's or nobody's.
             let known = self.versions.contains_key(&pod);
-            let told = by_then(self.reported.get(&container)) || by_then(self.ended.get(&pod)) || !known;
+            let told = by_then(self.reported.get(&container)) || by_then(self.ended.get(&pod)) || !known || newer >= 2;
             self.law(6, told, || format!("the exit of {container} (pod {pod}) was forgotten at {revision}, untold"));
         }
     }
 
-    /// 7: pods whose sandboxes live (`running`, by UID) share no address. What only the server still
-    /// calls Running may be gone from its machine for as long as the news of it is on the way.
-    pub fn compare_addresses(&mut self, running: &BTreeSet<String>) {
-        let mut owners: BTreeMap<String, String> = BTreeMap::new();
-        let mut shared = Vec::new();
-        for (key, pod) in self.objects.iter().filter(|(key, _)| key.starts_with("pods/")) {
-            let (uid, address) = (text(pod, "/metadata/uid"), text(pod, "/status/podIP"));
-            let lives = running.contains(uid) && !is_terminal(text(pod, "/status/phase"));
-            if !lives || address.is_empty() || pod.pointer("/spec/hostNetwork").is_some() {
-                continue;
-            }
-            if let Some(owner) = owners.insert(address.into(), key.clone()) {
-                shared.push(format!("{key} and {owner} both have {address}"));
-            }
+    /// 7: no two live pods share an address, seen from a machine: each live sandbox holds a network that
+    /// is its own and that was not let go, for then its address is somebody else's soon. (What the
+    /// server calls Running may be gone from its machine while the news of it is on the way.)
+    pub fn compare_networks(&mut self, live: &[Sandbox], attached: &[Attachment]) {
+        let mut owners: BTreeMap<&Path, &str> = BTreeMap::new();
+        for sandbox in live.iter().filter(|sandbox| sandbox.ready) {
+            let Network::Namespace(path) = &sandbox.spec.network else { continue };
+            let held = attached.iter().any(|attachment| attachment.namespace == *path);
+            self.law(7, held, || format!("the network of the live sandbox {} was let go", sandbox.id.0));
+            let other = owners.insert(path, &sandbox.id.0);
+            self.law(7, other.is_none(), || format!("{} and {other:?} share a network", sandbox.id.0));
         }
-        for what in shared {
-            self.law(7, false, || what);
-        }
+        let mut addresses = BTreeSet::new();
+        let twice = attached.iter().flat_map(|a| &a.addresses).find(|address| !addresses.insert(**address));
+        self.law(7, twice.is_none(), || format!("{twice:?} was given out twice"));
     }
 
     /// Whether a pod of this UID may run each container once only.
     pub fn runs_once(&self, uid: &str) -> bool {
         self.once.contains(uid)
+    }
+
+    /// The last revisions, for whoever looks into a violation.
+    pub fn recent(&self) -> String {
+        self.recent.iter().cloned().collect::<Vec<_>>().join("\n")
     }
 
     pub fn violations(&self) -> &[String] {
@@ -123,6 +134,10 @@ impl Laws {
         let now = parse(&change.entry.bytes);
         let before = change.previous.as_ref().map(|entry| parse(&entry.bytes));
         let known = self.objects.get(&key).cloned();
+        if self.recent.len() == RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(line(&key, revision, &now, change.deleted));
         self.law(1, revision >= self.revision, || format!("{key}: revision {} after a later one", revision.0));
         self.revision = revision;
         let shown = text(&now, "/metadata/resourceVersion").parse() == Ok(revision.0);
@@ -274,6 +289,34 @@ impl Laws {
 }
 
 const GRACE: &str = "/metadata/deletionGracePeriodSeconds";
+
+/// `@75 pods/default/web (uid) n1 Running deleting: c=Terminated 3`
+fn line(key: &str, revision: Revision, now: &Value, deleted: bool) -> String {
+    let mut line = format!("@{} {key}", revision.0);
+    if deleted {
+        line += " DELETED";
+    }
+    if !key.starts_with("pods/") {
+        return line;
+    }
+    let deleting = if now.pointer(GRACE).is_some() { " deleting" } else { "" };
+    line += &format!(
+        " ({}) {} {}{deleting}:",
+        text(now, "/metadata/uid"),
+        text(now, "/spec/nodeName"),
+        text(now, "/status/phase")
+    );
+    for list in ["/status/initContainerStatuses", "/status/containerStatuses"] {
+        for status in now.pointer(list).and_then(Value::as_array).into_iter().flatten() {
+            let state = status["state"].as_object().and_then(|state| state.iter().next());
+            let id = text(status, "/containerID").rsplit('/').next().unwrap_or_default();
+            let code = status["state"]["terminated"]["exitCode"].to_string();
+            let state = state.map_or("nothing", |(name, _)| name);
+            line += &format!(" {}={state} {code} {}", text(status, "/name"), id.get(..8).unwrap_or_default());
+        }
+    }
+    line
+}
 
 fn parse(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).expect("the server stores JSON")

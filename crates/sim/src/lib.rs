@@ -15,6 +15,8 @@ pub mod laws;
 pub mod link;
 /// A machine and its agent's lives.
 pub mod machine;
+/// Pods of every shape, and how they must end.
+pub mod programs;
 /// People who create, change and delete at random.
 pub mod users;
 /// An engine that is watched while the agent uses it.

@@ -20,7 +20,7 @@ pub struct Machine {
     pub name: String,
     pub engine: Arc<Fake>,
     pub testimony: Arc<Mutex<Testimony>>,
-    network: Arc<Imagined>,
+    pub network: Arc<Imagined>,
     config: Config,
     range: Ipv4Addr,
     boots: u32,

@@ -33,6 +33,8 @@ pub struct Forgotten {
     pub pod: String,
     /// The store's revision at that moment.
     pub revision: u64,
+    /// Later instances of the same container.
+    pub newer: usize,
 }
 
 /// One life's view of the engine.
@@ -87,10 +89,12 @@ impl Witness {
         let exits = listed.iter().flat_map(|sandbox| {
             let ended =
                 sandbox.containers.iter().filter(|c| matches!(c.phase, Phase::Exited { started_at: Some(_), .. }));
-            ended.filter(|c| of(sandbox, &c.id)).map(|c| Forgotten {
-                container: c.id.0.clone(),
-                pod: pod_of(sandbox),
-                revision,
+            ended.filter(|c| of(sandbox, &c.id)).map(|c| {
+                let pod = pod_of(sandbox);
+                let all =
+                    listed.iter().filter(|sandbox| pod_of(sandbox) == pod).flat_map(|sandbox| &sandbox.containers);
+                let newer = all.filter(|o| o.spec.name == c.spec.name && o.spec.attempt > c.spec.attempt).count();
+                Forgotten { container: c.id.0.clone(), pod, revision, newer }
             })
         });
         exits.collect()
@@ -104,7 +108,7 @@ pub async fn silent_unless(alive: &watch::Receiver<bool>) {
     }
 }
 
-pub(crate) fn pod_of(sandbox: &Sandbox) -> String {
+fn pod_of(sandbox: &Sandbox) -> String {
     sandbox.spec.labels.get(POD_UID).cloned().unwrap_or_default()
 }
 

@@ -4,7 +4,7 @@
 //! objects but not the history of changes. Parts are tasks: a kill drops them at whatever point they
 //! have reached.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -228,14 +228,14 @@ impl World {
         for machine in self.machines.values() {
             self.laws.hear(&mut machine.testimony.lock().unwrap_or_else(PoisonError::into_inner));
         }
-        let mut running = BTreeSet::new();
         for machine in self.machines.values() {
-            let listed = runtime::Engine::list(&*machine.engine).await.expect("the fake engine lists");
-            running.extend(listed.iter().filter(|sandbox| sandbox.ready).map(crate::witness::pod_of));
+            let live = runtime::Engine::list(&*machine.engine).await.expect("the fake engine lists");
+            let attached = node::Network::list(&*machine.network).await.expect("the imagined network lists");
+            self.laws.compare_networks(&live, &attached);
         }
-        self.laws.compare_addresses(&running);
         let violations = self.laws.violations();
-        assert!(violations.is_empty(), "seed {}:\n{}", self.seed, violations.join("\n"));
+        let (what, recent) = (violations.join("\n"), self.laws.recent());
+        assert!(violations.is_empty(), "seed {}:\n{recent}\n{what}", self.seed);
     }
 
     /// In the end: no machine runs what the cluster does not have, and nothing that ran once

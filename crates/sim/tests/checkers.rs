@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use net::{AttachSpec, Attachment};
+use runtime::{Network, Sandbox, SandboxId, SandboxSpec};
 use serde_json::{Value, json};
 use sim::laws::Laws;
 use sim::link::Acknowledged;
@@ -111,23 +113,31 @@ async fn a_namespace_that_goes_takes_everything_with_it() {
 }
 
 #[tokio::test]
-async fn addresses_and_acknowledgements_are_checked() {
+async fn networks_and_acknowledgements_are_checked() {
     let store = Store::open(Backend::Memory, Options::new(Arc::new(|| Duration::from_secs(1)))).unwrap();
     let mut laws = Laws::new(&store);
     write(&store, "namespaces/default", json!({"metadata": {"uid": "ns"}})).await;
-    for (name, phase) in [("a", "Succeeded"), ("b", "Running"), ("c", "Running")] {
-        let mut pod = pod();
-        pod["metadata"]["uid"] = json!(name);
-        pod["status"] = json!({"phase": phase, "podIP": "10.0.0.1"});
-        write(&store, &format!("pods/default/{name}"), pod).await;
-    }
-    let told = |revision| Acknowledged { line: "POST".into(), uid: "a".into(), revision };
     laws.catch_up(&store).await;
-    laws.compare_addresses(&["a", "b"].map(String::from).into());
-    assert!(laws.violations().is_empty(), "one of them has ended");
-    laws.compare_addresses(&["b", "c"].map(String::from).into());
-    laws.remember(vec![told(2), told(9)]);
+    let sandbox = |id: &str, ready| Sandbox {
+        id: SandboxId(id.into()),
+        spec: SandboxSpec { network: Network::Namespace(format!("/net/{id}").into()), ..SandboxSpec::default() },
+        ready,
+        created_at: 0,
+        containers: vec![],
+    };
+    let attachment = |id: &str, address: &str| Attachment {
+        spec: AttachSpec { id: id.into(), ..AttachSpec::default() },
+        namespace: format!("/net/{id}").into(),
+        addresses: vec![address.parse().unwrap()],
+    };
+    laws.compare_networks(&[sandbox("a", true), sandbox("b", false)], &[attachment("a", "10.0.0.1")]);
+    assert!(laws.violations().is_empty(), "a stopped sandbox needs none: {:?}", laws.violations());
+    laws.compare_networks(&[sandbox("a", true)], &[]);
+    laws.compare_networks(&[], &[attachment("a", "10.0.0.1"), attachment("b", "10.0.0.1")]);
+    let told = |revision| Acknowledged { line: "POST".into(), uid: "ns".into(), revision };
+    laws.remember(vec![told(1), told(9)]);
     let violations = laws.violations();
-    assert_eq!(violations.len(), 2, "{violations:?}");
-    assert!(violations[0].starts_with("law 7") && violations[1].starts_with("law 11"), "{violations:?}");
+    assert_eq!(violations.len(), 3, "{violations:?}");
+    assert!(violations[0].starts_with("law 7") && violations[1].starts_with("law 7"), "{violations:?}");
+    assert!(violations[2].starts_with("law 11"), "{violations:?}");
 }

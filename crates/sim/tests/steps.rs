@@ -1,0 +1,153 @@
+//! One small story, broken at every step: the end is the same wherever a part is killed and whichever
+//! commit fails (law 10).
+//!
+//! `cargo test` tries every ninth step, `SIM_ALL=1` every one.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests carry no attribute")]
+
+use std::time::Duration;
+
+use api::kind::by_kind;
+use api::{Kind, Reason};
+use client::{Client, DeleteOptions, ListOptions};
+use serde_json::{Value, json};
+use server::Component;
+use sim::{Weather, World};
+use store::{Fault, Revision};
+
+fn pods() -> &'static Kind {
+    by_kind("v1", "Pod").unwrap()
+}
+
+fn run<F: Future>(story: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    runtime.unwrap().block_on(story)
+}
+
+async fn cluster() -> (World, Client) {
+    let mut world = World::start(1).await;
+    world.start_controllers(Weather::default());
+    world.start_scheduler(Weather::default());
+    world.start_node("n1", Weather::default());
+    let admin = world.client("admin", Component::Admin, Weather::default());
+    world.pass(Duration::from_secs(10)).await;
+    (world, admin)
+}
+
+fn pod(name: &str, restart: &str, init: &[&str], words: &[&str]) -> Value {
+    let container = |name: &str, words: &[&str]| {
+        let argv: Vec<&str> = ["/bin/puppet"].iter().chain(words).copied().collect();
+        json!({"name": name, "image": "toolbox", "imagePullPolicy": "IfNotPresent", "command": argv})
+    };
+    let mut spec = json!({"restartPolicy": restart, "terminationGracePeriodSeconds": 4,
+        "containers": [container("c", words)]});
+    if !init.is_empty() {
+        spec["initContainers"] = json!([container("first", init)]);
+    }
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec})
+}
+
+/// What people do: three pods are made, one of them is deleted. Whoever is refused tries again.
+async fn deeds(admin: Client) {
+    let wanted = [
+        pod("job", "Never", &["--run", "1", "--exit", "0"], &["--run", "2", "--exit", "5"]),
+        pod("web", "Always", &[], &["--term-after", "1"]),
+        pod("going", "Always", &[], &["--ignore-term"]),
+    ];
+    for object in &wanted {
+        while let Err(status) = admin.create(pods(), "default", object).await {
+            if status.reason == Reason::AlreadyExists {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(700)).await;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    loop {
+        match admin.delete(pods(), "default", "going", &DeleteOptions::default()).await {
+            Ok(_) => return,
+            Err(status) if status.reason == Reason::NotFound => return,
+            Err(_) => tokio::time::sleep(Duration::from_millis(700)).await,
+        }
+    }
+}
+
+/// All that must be the same in the end.
+async fn end(world: &mut World, admin: &Client) -> String {
+    world.pass(Duration::from_secs(400)).await;
+    let mut lines = Vec::new();
+    for pod in admin.list(pods(), "default", &ListOptions::default()).await.unwrap().objects {
+        let status = &pod.value()["status"];
+        let container = &status["containerStatuses"][0];
+        let code = &container["state"]["terminated"]["exitCode"];
+        lines.push(format!(
+            "{} {} exit {code} restarts {}",
+            pod.meta().name,
+            status["phase"],
+            container["restartCount"]
+        ));
+    }
+    world.machines_hold_only(&["job".into(), "web".into()]).await;
+    lines.join("\n")
+}
+
+const END: &str = "job \"Failed\" exit 5 restarts 0\nweb \"Running\" exit null restarts 0";
+
+/// The story without a fault: its end, and the revisions between which it happens.
+async fn unbroken() -> (u64, u64) {
+    let (mut world, admin) = cluster().await;
+    let begin = world.store.revision().0;
+    deeds(admin.clone()).await;
+    world.pass(Duration::from_secs(30)).await;
+    let last = world.store.revision().0;
+    assert_eq!(end(&mut world, &admin).await, END);
+    (begin, last)
+}
+
+fn steps(begin: u64, last: u64) -> impl Iterator<Item = u64> {
+    let stride = if std::env::var_os("SIM_ALL").is_some() { 1 } else { 9 };
+    (begin + 1..=last).step_by(stride)
+}
+
+#[test]
+fn a_part_killed_at_any_step_changes_nothing_in_the_end() {
+    let (begin, last) = run(unbroken());
+    for step in steps(begin, last) {
+        for part in ["n1", "scheduler", "controllers", "server"] {
+            run(async {
+                let (mut world, admin) = cluster().await;
+                let deeds = tokio::spawn(deeds(admin.clone()));
+                world.store.clone().reached(Revision(step)).await;
+                match part {
+                    "n1" => world.kill_node(part),
+                    "server" => world.kill_server(),
+                    _ => world.kill_part(part),
+                }
+                world.pass(Duration::from_secs(2)).await;
+                match part {
+                    "n1" => world.start_node(part, Weather::default()),
+                    "server" => world.start_server().await,
+                    "scheduler" => world.start_scheduler(Weather::default()),
+                    _ => world.start_controllers(Weather::default()),
+                }
+                deeds.await.unwrap();
+                let end = end(&mut world, &admin).await;
+                assert_eq!(end, END, "{part} was killed at revision {step}\n{}", world.story_of("job"));
+            });
+        }
+    }
+}
+
+#[test]
+fn a_commit_that_fails_changes_nothing_in_the_end() {
+    let (begin, last) = run(unbroken());
+    for (step, fault) in steps(begin, last).zip([Fault::Refuse, Fault::Lose, Fault::Keep].into_iter().cycle()) {
+        run(async {
+            let (mut world, admin) = cluster().await;
+            world.nth_commit_fails(step, fault);
+            deeds(admin.clone()).await;
+            let end = end(&mut world, &admin).await;
+            assert_eq!(end, END, "commit {step}: {fault:?}\n{}", world.story_of("job"));
+        });
+    }
+}
