@@ -20,6 +20,8 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::Control;
 
+/// exec and attach over a websocket.
+mod exec;
 /// A container's log: which lines, from which files, as they come.
 mod logs;
 
@@ -87,6 +89,9 @@ async fn answer(
         (&Method::GET, ["healthz"]) => text(StatusCode::OK, "ok"),
         (&Method::GET, ["containerLogs", namespace, pod, container]) => {
             logs::answer(&control, namespace, pod, container, &query).await
+        }
+        (_, [verb @ ("exec" | "attach"), namespace, pod, container]) => {
+            exec::answer(&control, request, namespace, pod, container, *verb == "attach").await
         }
         _ => text(StatusCode::NOT_FOUND, &format!("{path}: this node does not serve that yet")),
     })
