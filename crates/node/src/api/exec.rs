@@ -23,7 +23,8 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use crate::api::{Body, text};
+use crate::api::answer::{Body, text};
+use crate::api::query::Query;
 use crate::control::Control;
 use crate::observe::is_running;
 
@@ -58,16 +59,16 @@ pub async fn answer(
     let found = match control.pod(namespace, name).await {
         Ok(Some(found)) => found,
         Ok(None) => return text(StatusCode::NOT_FOUND, "pod does not exist"),
-        Err(why) => return text(StatusCode::INTERNAL_SERVER_ERROR, &why),
+        Err(why) => return text(StatusCode::INTERNAL_SERVER_ERROR, why),
     };
     let running = found.container(container).current.filter(is_running);
     let Some(instance) = running else {
-        return text(StatusCode::NOT_FOUND, &format!("container not found (\"{container}\")"));
+        return text(StatusCode::NOT_FOUND, format!("container not found (\"{container}\")"));
     };
     // A terminal is the container's own affair when attaching.
     let tty = if attach { instance.spec.tty } else { query.flag("tty") };
     let spec = ExecSpec {
-        argv: query.all("command"),
+        argv: query.all("command").map(String::from).collect(),
         tty,
         stdin: query.flag("input") || query.flag("stdin"),
         stdout: query.flag("output") || query.flag("stdout"),
@@ -89,7 +90,7 @@ pub async fn answer(
     };
     let offered = words(header::SEC_WEBSOCKET_PROTOCOL);
     let Some(protocol) = SUBPROTOCOLS.iter().find(|p| offered.iter().any(|o| o == *p)) else {
-        return text(StatusCode::BAD_REQUEST, &format!("none of the subprotocols {offered:?} is served"));
+        return text(StatusCode::BAD_REQUEST, format!("none of the subprotocols {offered:?} is served"));
     };
     let upgrade = hyper::upgrade::on(&mut request);
     let ask = Ask { id: instance.id, attach, spec };
@@ -235,43 +236,4 @@ fn exit_status(code: i32) -> Value {
         "message": format!("command terminated with non-zero exit code: exit status {code}"),
         "details": {"causes": [{"reason": "ExitCode", "message": code.to_string()}]},
     })
-}
-
-/// The parameters of a request, decoded.
-struct Query(Vec<(String, String)>);
-
-impl Query {
-    fn parse(text: &str) -> Query {
-        let pairs = text.split('&').filter(|p| !p.is_empty()).map(|p| p.split_once('=').unwrap_or((p, "")));
-        Query(pairs.map(|(k, v)| (decoded(k), decoded(v))).collect())
-    }
-
-    fn all(&self, name: &str) -> Vec<String> {
-        self.0.iter().filter(|(k, _)| k == name).map(|(_, v)| v.clone()).collect()
-    }
-
-    /// `1`, `true`
-    fn flag(&self, name: &str) -> bool {
-        self.0.iter().any(|(k, v)| k == name && matches!(v.as_str(), "1" | "true"))
-    }
-}
-
-/// Percent-decoded; a plus is a blank.
-fn decoded(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let hex = bytes.get(at + 1..at + 3).and_then(|h| std::str::from_utf8(h).ok());
-        match (bytes[at], hex.and_then(|h| u8::from_str_radix(h, 16).ok())) {
-            (b'%', Some(byte)) => {
-                out.push(byte);
-                at += 2;
-            }
-            (b'+', _) => out.push(b' '),
-            (byte, _) => out.push(byte),
-        }
-        at += 1;
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
