@@ -1,0 +1,193 @@
+//! kill -9 of any part, while twenty pods start, run and terminate.
+//!
+//! Puppets write a line for their start and for every signal into a folder of the host. What must hold
+//! in the end: nobody started twice, nobody is missing, every exit code and every line of a log is
+//! there, no address is used twice, and deletions had their full grace.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::stage::{Instance, Process, Stage, Up, gone, play, processes};
+
+#[test]
+fn killing_up_loses_nothing() {
+    play(|stage: &Stage| {
+        story(stage, |own, up, meanwhile| {
+            up.kill();
+            meanwhile();
+            own.up(&[])
+        });
+    });
+}
+
+#[test]
+fn killing_the_supervisor_loses_nothing() {
+    play(|stage: &Stage| {
+        story(stage, |_, up, meanwhile| {
+            kill_supervisor();
+            meanwhile();
+            up
+        });
+    });
+}
+
+#[test]
+fn killing_up_and_the_supervisor_at_once_loses_nothing() {
+    play(|stage: &Stage| {
+        story(stage, |own, up, meanwhile| {
+            up.signal(Signal::SIGKILL);
+            kill_supervisor();
+            up.end();
+            meanwhile();
+            own.up(&[])
+        });
+    });
+}
+
+/// Kills something, calls what has to happen while it is dead, and brings it back.
+type Hit = fn(&Instance, Up, &dyn Fn()) -> Up;
+
+fn story(stage: &Stage, hit: Hit) {
+    let own = stage.instance("own");
+    let logs = stage.folder.join("puppets");
+    fs::create_dir(&logs).unwrap();
+    let up = own.up(&[]);
+    let pods = pods(&logs);
+    let applied = own.apply(&pods.values().cloned().collect::<String>());
+    assert!(applied.ok, "{applied:?}");
+
+    // While they start.
+    let up = hit(&own, up, &|| {});
+    let all = |kind: &str| {
+        let names = pods.keys().filter(|name| name.starts_with(kind)).cloned();
+        names.collect::<Vec<_>>().join(" ")
+    };
+    let phase = |kind: &str, phase: &str| {
+        own.must(&format!("wait --for=jsonpath={{.status.phase}}={phase} --timeout=60s pods {}", all(kind)));
+    };
+    for kind in ["runner", "stubborn", "ender", "again"] {
+        phase(kind, "Running");
+    }
+    let lines = own.must("get pods -o 'jsonpath={range .items[*]}{.metadata.name} {.status.podIP}\n{end}'");
+    let addresses: BTreeSet<&str> = lines.lines().filter_map(|line| line.split_once(' ')).map(|(_, a)| a).collect();
+    assert_eq!((addresses.len(), lines.lines().count()), (20, 20), "an address is used twice: {lines}");
+
+    // While they run: some end when nobody looks.
+    let up = hit(&own, up, &|| {
+        for process in processes() {
+            if ["ender", "again"].iter().any(|kind| process.command.contains(&format!("--log /log/{kind}"))) {
+                kill(Pid::from_raw(process.pid), Signal::SIGUSR1).unwrap();
+                gone(process.pid);
+            }
+        }
+    });
+    phase("ender", "Failed");
+    phase("talker", "Failed");
+    let again = "wait --for=jsonpath={.status.containerStatuses[0].restartCount}=1 --timeout=60s pods";
+    own.must(&format!("{again} {}", all("again")));
+    phase("again", "Running");
+    let codes = |kind: &str, state: &str| -> Vec<i64> {
+        let pods = own.json(&format!("get pods {}", all(kind)));
+        let code = |pod: &serde_json::Value| {
+            pod["status"]["containerStatuses"][0][state]["terminated"]["exitCode"].as_i64().unwrap_or(-1)
+        };
+        pods["items"].as_array().unwrap().iter().map(code).collect()
+    };
+    assert_eq!(codes("ender", "state"), [3, 3, 3, 3]);
+    assert_eq!(codes("talker", "state"), [5, 5]);
+    assert_eq!(codes("again", "lastState"), [4, 4]);
+    for name in pods.keys().filter(|name| name.starts_with("talker")) {
+        let wanted: Vec<String> = (1..=200).map(|i| format!("stdout F line {i}")).collect();
+        assert_eq!(log_of(&own.data.join("log"), name), wanted, "the log of {name}");
+    }
+
+    // While they terminate.
+    let asked = Instant::now();
+    own.must("delete pods --all --wait=false");
+    let dead = Cell::new(asked);
+    let before = up.pid();
+    let up = hit(&own, up, &|| dead.set(Instant::now()));
+    own.must(&format!("wait --for=delete --timeout=60s pods {}", all("stubborn")));
+    // A new agent gives the whole grace again.
+    let since = if up.pid() == before { asked } else { dead.get() };
+    assert!(since.elapsed() >= Duration::from_secs(2), "the grace was cut to {:?}", since.elapsed());
+    for name in pods.keys() {
+        own.must(&format!("delete pod {name} --ignore-not-found"));
+    }
+    assert_eq!(own.must("get pods -o name"), "");
+    for name in pods.keys().filter(|name| !name.starts_with("talker")) {
+        let log = fs::read_to_string(logs.join(name)).unwrap();
+        let starts = log.lines().filter(|line| line.ends_with(" start")).count();
+        let wanted = if name.starts_with("again") { 2 } else { 1 };
+        assert_eq!(starts, wanted, "starts of {name}:\n{log}");
+        let told = log.lines().any(|line| line.ends_with("TERM"));
+        assert_eq!(told, !name.starts_with("ender"), "TERM of {name}:\n{log}");
+    }
+    own.down(true);
+    assert!(up.end().ok);
+    assert_eq!(stage.left(), Vec::<String>::new());
+}
+
+/// Name and manifest of each.
+fn pods(logs: &Path) -> BTreeMap<String, String> {
+    let puppet = |name: &str, reaction: &str| format!("[puppet, --log, /log/{name}, --on, {reaction}]");
+    let mut pods = BTreeMap::new();
+    let mut add = |kind: &str, count: usize, policy: &str, grace: u32, command: &dyn Fn(&str) -> String| {
+        for number in 0..count {
+            let name = format!("{kind}-{number}");
+            let command = command(&name);
+            let logs = logs.display();
+            let pod = format!(
+                "
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}}}
+spec:
+  restartPolicy: {policy}
+  terminationGracePeriodSeconds: {grace}
+  containers:
+  - name: main
+    image: toolbox
+    command: {command}
+    volumeMounts: [{{name: log, mountPath: /log}}]
+  volumes: [{{name: log, hostPath: {{path: {logs}}}}}]
+"
+            );
+            pods.insert(name, pod);
+        }
+    };
+    add("runner", 8, "Never", 30, &|name| puppet(name, "TERM=7"));
+    add("stubborn", 4, "Never", 2, &|name| puppet(name, "TERM=ignore"));
+    add("ender", 4, "Never", 30, &|name| puppet(name, "USR1=3"));
+    add("again", 2, "Always", 30, &|name| puppet(name, "USR1=4"));
+    let talk = "for i in $(seq 1 200); do echo line $i; sleep 0.01; done; exit 5";
+    add("talker", 2, "Never", 30, &|_| format!("[sh, -c, {talk:?}]"));
+    pods
+}
+
+/// What the node wrote down of a pod's container, without the times.
+fn log_of(folder: &Path, name: &str) -> Vec<String> {
+    let pods = fs::read_dir(folder.join("pods")).or_else(|_| fs::read_dir(folder)).unwrap();
+    let own = pods.flatten().find(|e| e.file_name().to_string_lossy().contains(&format!("_{name}_")));
+    let text = fs::read_to_string(own.expect("the pod's log folder").path().join("main/0.log")).unwrap();
+    text.lines().filter_map(|line| line.split_once(' ')).map(|(_, rest)| rest.to_string()).collect()
+}
+
+/// Kills the supervisor itself, not a child that is about to become a container.
+fn kill_supervisor() {
+    let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let all = processes();
+    let is_supervisor = |p: &&Process| {
+        p.command.starts_with("gousse supervisor ") && namespace(&p.pid.to_string()) == namespace("self")
+    };
+    let supervisor = all.iter().find(is_supervisor).unwrap_or_else(|| panic!("no supervisor in {all:?}"));
+    kill(Pid::from_raw(supervisor.pid), Signal::SIGKILL).unwrap();
+    gone(supervisor.pid);
+}
