@@ -141,6 +141,12 @@ impl Agent {
         let mut hints = self.shared.engine.changes();
         let mut changes = None;
         let pods = self.pods.clone();
+        // Before anything is called an orphan; what is there is told at once.
+        if let Some(manifests) = &mut self.manifests
+            && let Some(current) = manifests.next().await
+        {
+            self.manifests_changed(current);
+        }
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
@@ -155,7 +161,7 @@ impl Agent {
                 }
                 Some(change) = next_of(&mut changes) => self.changed(change),
                 hint = hints.recv() => self.hint(hint),
-                Some(ended) = self.running.join_next_with_id() => self.ended(ended).await,
+                Some(ended) = self.running.join_next_with_id() => self.ended(ended),
                 Some(current) = next_manifests(&mut self.manifests) => self.manifests_changed(current),
             }
         }
@@ -209,6 +215,10 @@ impl Agent {
     }
 
     fn spawn(&mut self, origin: Origin, uid: String, object: Object) -> Arc<Inbox> {
+        self.spawn_after(Duration::ZERO, origin, uid, object)
+    }
+
+    fn spawn_after(&mut self, pause: Duration, origin: Origin, uid: String, object: Object) -> Arc<Inbox> {
         let inbox = Arc::new(Inbox::default());
         let meta = object.meta();
         let entry = Entry {
@@ -226,6 +236,9 @@ impl Agent {
         let actor = Actor::new(self.shared.clone(), origin, object, uid.clone(), inbox.clone());
         let returned = uid.clone();
         let handle = self.running.spawn(async move {
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
             actor.run().await;
             returned
         });
@@ -278,7 +291,7 @@ impl Agent {
     }
 
     /// An actor is through with its pod, or broke off.
-    async fn ended(&mut self, ended: Result<(Id, String), tokio::task::JoinError>) {
+    fn ended(&mut self, ended: Result<(Id, String), tokio::task::JoinError>) {
         let (id, broke) = match &ended {
             Ok((id, _)) => (*id, None),
             Err(why) => (why.id(), Some(why.to_string())),
@@ -288,8 +301,7 @@ impl Agent {
         let Some(entry) = entry else { return };
         if let Some(why) = broke {
             tracing::error!(pod = %entry.name, "an actor broke off and is made anew: {why}");
-            tokio::time::sleep(REVIVAL).await;
-            self.spawn(entry.origin, uid, entry.object);
+            self.spawn_after(REVIVAL, entry.origin, uid, entry.object);
             return;
         }
         self.shared.release(&uid);

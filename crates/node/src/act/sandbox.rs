@@ -41,6 +41,7 @@ impl Actor {
 }
 
 async fn make(shared: &Arc<Shared>, pod: &core::Pod, attempt: u32, resolv: &str) -> Result<(), String> {
+    check_handler(shared, pod).await?;
     let id = shared.config.new_id();
     let result = attach_and_run(shared, pod, attempt, resolv, &id).await;
     if result.is_err() {
@@ -51,6 +52,20 @@ async fn make(shared: &Arc<Shared>, pod: &core::Pod, attempt: u32, resolv: &str)
         detach(shared, &id).await?;
     }
     result
+}
+
+/// A RuntimeClass must exist, and name the one handler that there is (or none).
+async fn check_handler(shared: &Shared, pod: &core::Pod) -> Result<(), String> {
+    let named = pod.spec.as_ref().and_then(|s| s.runtime_class_name.as_deref()).filter(|n| !n.is_empty());
+    let Some(name) = named else { return Ok(()) };
+    let kind = api::kind::by_kind("node.k8s.io/v1", "RuntimeClass").expect("the kind table has RuntimeClass");
+    let class = shared.client.get(kind, "", name).await;
+    let class = class.map_err(|status| format!("failed to get sandbox runtime: {}", status.message))?;
+    let handler = class.value()["handler"].as_str().unwrap_or("").to_owned();
+    match handler.as_str() {
+        "" | "gousse" | "runc" => Ok(()),
+        other => Err(format!("failed to get sandbox runtime: no runtime for {other:?} is configured")),
+    }
 }
 
 async fn attach_and_run(

@@ -46,6 +46,11 @@ pub fn container_spec(
     if c.volume_devices.as_ref().is_some_and(|d| !d.is_empty()) {
         return Err(SpecError::config("volumeDevices (block volumes) are not supported by this node"));
     }
+    let shared = pod.spec.as_ref().and_then(|s| s.share_process_namespace).unwrap_or(false);
+    if part.target.is_some() && !shared {
+        let why = "targetContainerName needs a pod with shareProcessNamespace on this node";
+        return Err(SpecError::config(why));
+    }
     let env = environment(part, resolved);
     let argv = argv(c, resolved.image, &resolved.env);
     if argv.is_empty() {
