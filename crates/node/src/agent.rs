@@ -439,7 +439,7 @@ fn settings(config: &Config) -> Settings {
 fn facts(config: &Config, engine: &dyn Engine) -> Facts {
     Facts {
         node_name: config.node_name.clone(),
-        host_ips: config.host_addresses.iter().map(ToString::to_string).collect(),
+        host_ips: config.addresses().map(|address| address.to_string()).collect(),
         runtime: engine.name().0.to_owned(),
         backoff_max: config.backoff_max,
     }

@@ -51,6 +51,15 @@ pub struct Config {
 }
 
 impl Config {
+    /// The node's addresses: the first of each family (pkg/kubelet/nodestatus/setters.go NodeAddress).
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let first = |wanted: fn(&IpAddr) -> bool| self.host_addresses.iter().copied().find(wanted);
+        let (v4, v6) = (first(IpAddr::is_ipv4), first(IpAddr::is_ipv6));
+        let preferred = self.host_addresses.first().copied();
+        let (one, other) = if preferred == v6 { (v6, v4) } else { (v4, v6) };
+        one.into_iter().chain(other)
+    }
+
     /// Upstream's defaults for everything but names, folders and seams.
     pub fn new(node_name: &str, data_dir: PathBuf, run_dir: PathBuf, clock: Clock, entropy: Entropy) -> Config {
         Config {
@@ -92,3 +101,6 @@ impl Config {
         bytes.iter().map(|b| format!("{b:02x}")).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

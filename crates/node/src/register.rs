@@ -151,7 +151,12 @@ async fn refresh(
     if !heartbeat && status::is_same(&tree["status"], &wanted) {
         return Ok(written);
     }
-    let patch = json!({"status": wanted});
+    let mut patch = json!({"status": wanted});
+    // Addresses merge by type, so that the second of a type would overwrite the first: the list is replaced as a whole
+    // (staging component-helpers/node/util/status.go does the same).
+    if let Some(addresses) = patch["status"]["addresses"].as_array_mut() {
+        addresses.insert(0, json!({"$patch": "replace"}));
+    }
     shared.client.patch(kind, "", name, "status", PatchKind::Strategic, &patch).await.map(Some)
 }
 

@@ -17,7 +17,7 @@ pub async fn status(shared: &Shared, old: Option<&Value>) -> Value {
         all.iter().map(|(r, m)| (r.clone(), json!(printed(r, *m)))).collect::<Map<_, _>>().into()
     };
     let mut addresses: Vec<Value> =
-        config.host_addresses.iter().map(|ip| json!({"type": "InternalIP", "address": ip.to_string()})).collect();
+        config.addresses().map(|ip| json!({"type": "InternalIP", "address": ip.to_string()})).collect();
     addresses.push(json!({"type": "Hostname", "address": config.node_name}));
     let m = &config.machine;
     let mut status = json!({
