@@ -82,7 +82,7 @@ pub async fn serve(server: &Server, listener: TcpListener, shutdown: impl Future
 /// Waits until no request is under way.
 async fn drained(server: &Server) {
     while server.0.metrics.inflight.load(Ordering::Acquire) > 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        server.0.metrics.quiet.notified().await;
     }
 }
 
@@ -153,7 +153,9 @@ async fn guarded(
         tracing::error!(verb, resource, "a request panicked");
         Response::refused(&Status::internal("the server panicked while it served this request"))
     });
-    server.0.metrics.inflight.fetch_sub(1, Ordering::AcqRel);
+    if server.0.metrics.inflight.fetch_sub(1, Ordering::AcqRel) == 1 {
+        server.0.metrics.quiet.notify_one();
+    }
     server.0.metrics.count(verb, resource, response.status.as_u16());
     on_the_wire(response)
 }

@@ -12,6 +12,8 @@ pub struct Metrics {
     /// By verb, resource and code.
     requests: Mutex<BTreeMap<Labels, u64>>,
     pub inflight: AtomicI64,
+    /// Told when the last request under way ends.
+    pub quiet: tokio::sync::Notify,
     pub watches: AtomicI64,
 }
 

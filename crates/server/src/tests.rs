@@ -154,6 +154,8 @@ async fn generated_names_collide_no_longer_than_they_must() {
     let name = a["metadata"]["name"].as_str().unwrap();
     assert!(name.starts_with("x-") && name.len() == 7, "{name}");
     assert_ne!(a["metadata"]["name"], b["metadata"]["name"]);
+    let (_, space) = c.post("/api/v1/namespaces", json!({"metadata": {"generateName": "n-"}})).await;
+    assert_eq!(space["metadata"]["labels"]["kubernetes.io/metadata.name"], space["metadata"]["name"]);
 }
 
 #[tokio::test]

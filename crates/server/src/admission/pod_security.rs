@@ -81,8 +81,8 @@ fn violations(pod: &Value, level: Level) -> Option<String> {
     let found: Vec<String> = baseline
         .chain(restricted)
         .filter_map(|check| {
-            debug_assert!(!check.id.is_empty());
             let (reason, detail) = (check.find)(pod)?;
+            tracing::debug!(check = check.id, reason, "violated");
             Some(if detail.is_empty() { reason.to_string() } else { format!("{reason} ({detail})") })
         })
         .collect();

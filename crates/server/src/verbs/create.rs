@@ -37,7 +37,7 @@ pub async fn create(call: Call<'_>) -> Result<Reply, Status> {
 /// Writes a decoded object in its stored form for the first time.
 pub async fn insert(
     call: &Call<'_>,
-    mut object: Value,
+    object: Value,
     manager: Option<&str>,
     dry_run: bool,
     warnings: &mut Vec<String>,
@@ -46,30 +46,14 @@ pub async fn insert(
     let prefix = write::text(&object, "generateName").to_string();
     let generated = write::text(&object, "name").is_empty() && !prefix.is_empty();
     let context = call.context("");
-    let metadata = write::metadata(&mut object);
-    for field in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
-        metadata.remove(field);
-    }
-    if !call.kind().namespaced {
-        metadata.remove("namespace");
-    }
-    metadata.insert("uid".into(), tokens::uuid(entropy).into());
-    metadata.insert("creationTimestamp".into(), context.now.clone().into());
-    if generated {
-        metadata.insert("name".into(), write::generated(&prefix, entropy).into());
-    }
-    (call.kind().hooks.prepare)(&mut object, None, &context);
-    api::schema::default(call.kind().schema, &mut object);
-    (call.kind().hooks.default)(&mut object);
-    if let Some(manager) = manager {
-        managed::update(&mut object, None, manager, call, "");
-    }
-    let base = object;
+    let base = born(call, object, manager, &context);
     await_account(call, &base).await;
     for attempt in 1.. {
         let mut object = base.clone();
-        if attempt > 1 && generated {
+        if generated {
             object["metadata"]["name"] = write::generated(&prefix, entropy).into();
+            // Some defaults are made from the name.
+            (call.kind().hooks.default)(&mut object);
         }
         let ask = Ask { call, operation: Operation::Create, subresource: "", old: None };
         let outcome = admission::admit(&ask, &mut object)?;
@@ -110,6 +94,26 @@ pub async fn insert(
         }
     }
     unreachable!("the loop returns")
+}
+
+/// The object before admission: its identity, what a client may not set, defaults, managed fields.
+fn born(call: &Call<'_>, mut object: Value, manager: Option<&str>, context: &api::kind::Context) -> Value {
+    let metadata = write::metadata(&mut object);
+    for field in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
+        metadata.remove(field);
+    }
+    if !call.kind().namespaced {
+        metadata.remove("namespace");
+    }
+    metadata.insert("uid".into(), tokens::uuid(&call.server.0.config.entropy).into());
+    metadata.insert("creationTimestamp".into(), context.now.clone().into());
+    (call.kind().hooks.prepare)(&mut object, None, context);
+    api::schema::default(call.kind().schema, &mut object);
+    (call.kind().hooks.default)(&mut object);
+    if let Some(manager) = manager {
+        managed::update(&mut object, None, manager, call, "");
+    }
+    object
 }
 
 /// A new namespace gets its account a moment after itself: a pod that is quicker waits for it
