@@ -192,6 +192,9 @@ impl Actor {
         if let Some(object) = mail.object
             && (object.revision() >= self.object.revision() || self.origin == Origin::Static)
         {
+            let (old, new) = (self.object.meta(), object.meta());
+            // Files of the downward API show them.
+            self.refresh |= old.labels != new.labels || old.annotations != new.annotations;
             self.object = object;
         }
         if let Some(mirror) = mail.mirror {

@@ -572,6 +572,22 @@ async fn missing_config_map_holds_the_pod_until_it_is_there() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn changed_labels_reach_the_files_that_show_them() {
+    let node = Node::start().await;
+    let mut c = puppet(&[]);
+    c["volumeMounts"] = json!([{"name": "v", "mountPath": "/v"}]);
+    let items = json!([{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]);
+    node.pod("p", json!({"containers": [c], "volumes": [{"name": "v", "downwardAPI": {"items": items}}]}));
+    let mut pod = node.phase("p", "Running").await;
+    pod["metadata"]["labels"] = json!({"key": "value"});
+    node.api.put("pods", pod.clone());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let volumes = node.config.run_dir.join("volumes").join(pod["metadata"]["uid"].as_str().unwrap());
+    let file = volumes.join("volumes/kubernetes.io~downward-api/v/labels");
+    assert_eq!(std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display())), "key=\"value\"");
+}
+
+#[tokio::test(start_paused = true)]
 async fn changed_manifest_ends_the_old_pod_before_the_new_one() {
     let manifests = tempfile::tempdir().unwrap();
     let text = |run: &str| {
