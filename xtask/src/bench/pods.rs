@@ -49,6 +49,16 @@ fn logged(file: &Path, what: &str, number: usize) -> Result<i128> {
     times.nth(number).with_context(|| format!("{} has no {what} {number}:\n{text}", file.display()))
 }
 
+/// The same, once it is there: a container shows as running before its program has written.
+async fn first_logged(file: &Path, what: &str) -> Result<i128> {
+    loop {
+        match logged(file, what, 0) {
+            Ok(time) => return Ok(time),
+            Err(_) => tokio::time::sleep(std::time::Duration::from_micros(200)).await,
+        }
+    }
+}
+
 fn now() -> i128 {
     #[allow(clippy::disallowed_methods, reason = "the containers' clock is the one to compare with")]
     let now = SystemTime::now();
@@ -69,7 +79,7 @@ async fn life(plan: &Plan, cluster: &Cluster) -> Result<Vec<Figure>> {
         let (clock, begun) = (now(), Instant::now());
         client.create(kind("pods"), "default", &puppet(&name, &scratch, &[])).await?;
         let seen = until(&mut events, is_running(&name)).await?;
-        let started = logged(&file, "start", 0)?;
+        let started = first_logged(&file, "start").await?;
         let asked = now();
         client.delete(kind("pods"), "default", &name, &DeleteOptions::default()).await?;
         until(&mut events, is_gone(&name)).await?;
@@ -105,6 +115,9 @@ async fn restart(plan: &Plan, cluster: &Cluster) -> Result<Figure> {
         })
         .await?;
         let file = scratch.join(&name);
+        while logged(&file, "start", 1).is_err() {
+            tokio::time::sleep(std::time::Duration::from_micros(200)).await;
+        }
         samples.push(milliseconds(logged(&file, "end", 0)?, logged(&file, "start", 1)?));
         client.delete(kind("pods"), "default", &name, &graceless()).await?;
         until(&mut events, is_gone(&name)).await?;
