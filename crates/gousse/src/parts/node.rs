@@ -1,11 +1,13 @@
 //! The node's half: images, runtime, network and the agent.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use client::Client;
 use runtime::Engine;
-use runtime::images::ImagesStore;
+use runtime::images::registries::Registries;
+use runtime::images::{Config as ImagesConfig, ImagesStore};
 use runtime::native::{Config as EngineConfig, NativeEngine};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -52,7 +54,11 @@ pub async fn open(instance: &Instance, flags: &NodeFlags) -> Result<Machine> {
         run_dir: instance.run_dir.join("net"),
     })
     .context("opening the network")?;
-    let images = ImagesStore::open(&instance.data_dir.join("images")).context("opening the images")?;
+    // docs/registries.md
+    let registries = Registries::read(&instance.data_dir.join("registries.yaml")).context("reading registries.yaml")?;
+    let docker_config = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker/config.json"));
+    let images = ImagesStore::open_with(&instance.data_dir.join("images"), ImagesConfig { registries, docker_config })
+        .context("opening the images")?;
     images.load_builtin(TOOLBOX).await.context("loading the built-in image")?;
     let config = engine_config(instance);
     let engine = NativeEngine::open(config, images.clone()).context("opening the runtime")?;
