@@ -7,10 +7,14 @@
 
 /// Names to addresses, addresses to connections, plain or TLS.
 pub mod dial;
+/// SPDY/3.1: many streams over one connection.
+pub mod spdy;
 /// TLS configurations for both ends, from PEM.
 pub mod tls;
 /// Requests that leave HTTP behind, and the splice that carries what follows.
 pub mod upgrade;
+/// A websocket as a stream of bytes, and its handshake.
+pub mod websocket;
 
 pub use dial::{Duplex, dial, dial_as};
 pub use tls::{Pair, Trust};
