@@ -1,113 +1,140 @@
-//! The node's HTTPS API: what the API server asks a node on behalf of its clients.
+//! The node's own HTTPS API: logs, streams into containers, statistics, health.
 //!
-//! Clients show a certificate of the cluster's authority; only administrators and the API server
-//! itself (`system:masters`) may ask. Paths are kubelet's (pkg/kubelet/server/server.go).
+//! Paths, words and codes match upstream's pkg/kubelet/server (server.go, auth.go), since API servers,
+//! metrics collectors and tests speak to it. HTTP/1.1 and 2 over TLS; a client shows a certificate of
+//! the cluster's authority or a bearer token. Everything asks `Control`; nothing is decided here.
 
 use std::convert::Infallible;
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::Bytes;
-use futures::stream::BoxStream;
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
-use hyper::body::{Frame, Incoming};
+use futures::FutureExt;
+use http::{Method, Request, StatusCode};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::Control;
 
-/// A container's log: which lines, from which files, as they come.
+/// Who asks, and whether they may.
+mod access;
+/// Answers and their bodies.
+mod answer;
+/// exec and attach over a websocket.
+mod exec;
+/// What containers wrote.
 mod logs;
+/// Changes in folders, for many at once.
+mod notices;
+/// `/pods` and `/runningpods`.
+mod pods;
+/// Parameters of a request.
+mod query;
 
-/// What the node's API is made of.
+use access::{Access, Caller};
+use answer::Response;
+use notices::Notices;
+use query::Query;
+
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+/// For the next request's head, so also how long a connection may idle.
+const HEAD_MAX: Duration = Duration::from_secs(90);
+
+/// What the API needs.
 pub struct ApiConfig {
     pub control: Control,
-    /// What it serves with.
+    /// Certificate and key that it shows.
     pub pair: wire::Pair,
-    /// Whose certificates clients must have, PEM.
+    /// PEM: whose certificates clients may have.
     pub authority: String,
 }
 
-/// A body: whole, or as it comes.
-pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
+/// What all requests share.
+struct Api {
+    control: Control,
+    access: Access,
+    notices: Notices,
+}
 
-/// Only members of this group may ask.
-const MASTERS: &str = "system:masters";
-
-/// Serves until it is dropped.
+/// Serves until it is dropped; connections end with it.
 pub async fn serve(listener: TcpListener, config: ApiConfig) -> io::Result<()> {
     let serving = wire::tls::Serving::new(&config.pair)?;
     let tls = wire::tls::server(serving, Some(&config.authority), &["h2", "http/1.1"])?;
     let acceptor = TlsAcceptor::from(tls);
-    let control = Arc::new(config.control);
+    let access = Access::new(config.control.client().clone(), &config.control.config().node_name);
+    let api = Arc::new(Api { control: config.control, access, notices: Notices::open()? });
+    let mut connections = JoinSet::new();
     loop {
-        let (stream, _) = listener.accept().await?;
-        let (acceptor, control) = (acceptor.clone(), control.clone());
-        tokio::spawn(async move {
-            // A client that breaks off has changed its mind; who it was is in its own log.
-            if let Err(error) = connection(acceptor, stream, control).await {
-                tracing::debug!(%error, "a connection to the node's API ended");
-            }
-        });
-    }
-}
-
-async fn connection(acceptor: TlsAcceptor, stream: TcpStream, control: Arc<Control>) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let limit = std::time::Duration::from_secs(10);
-    let stream = tokio::time::timeout(limit, acceptor.accept(stream)).await??;
-    let groups = stream.get_ref().1.peer_certificates().and_then(|chain| wire::tls::organizations(chain.first()?));
-    let allowed = groups.map(|groups| groups.iter().any(|group| group == MASTERS));
-    let service = service_fn(move |request| answer(request, control.clone(), allowed));
-    Builder::new(TokioExecutor::new())
-        .serve_connection_with_upgrades(TokioIo::new(stream), service)
-        .await
-        .map_err(io::Error::other)
-}
-
-/// `allowed` is None for a client without a certificate.
-async fn answer(
-    request: Request<Incoming>,
-    control: Arc<Control>,
-    allowed: Option<bool>,
-) -> Result<Response<Body>, Infallible> {
-    match allowed {
-        Some(true) => {}
-        Some(false) => return Ok(text(StatusCode::FORBIDDEN, "Forbidden: only the API server may ask a node")),
-        None => return Ok(text(StatusCode::UNAUTHORIZED, "Unauthorized")),
-    }
-    let path = request.uri().path().to_string();
-    let query = request.uri().query().unwrap_or_default().to_string();
-    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-    Ok(match (request.method(), &parts[..]) {
-        (&Method::GET, ["healthz"]) => text(StatusCode::OK, "ok"),
-        (&Method::GET, ["containerLogs", namespace, pod, container]) => {
-            logs::answer(&control, namespace, pod, container, &query).await
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => drop(connections.spawn(connection(api.clone(), acceptor.clone(), stream))),
+                // Out of descriptors, most likely: the next connection to close frees one.
+                Err(error) => {
+                    tracing::warn!(%error, "the node's API cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
         }
-        _ => text(StatusCode::NOT_FOUND, &format!("{path}: this node does not serve that yet")),
+    }
+}
+
+async fn connection(api: Arc<Api>, acceptor: TlsAcceptor, stream: TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let stream = match tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%error, "a handshake failed"),
+        Err(_) => return tracing::debug!("a handshake took too long"),
+    };
+    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| wire::tls::subject(chain.first()?));
+    let caller = certificate.map(|(name, groups)| Arc::new(Caller { name, groups, ..Caller::default() }));
+    let service = service_fn(move |request| {
+        let (api, caller) = (api.clone(), caller.clone());
+        async move { Ok::<_, Infallible>(guarded(&api, caller, request).await) }
+    });
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_MAX);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(30));
+    if let Err(error) = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await {
+        tracing::debug!(%error, "a connection ended");
+    }
+}
+
+/// A request that panics costs nobody else anything.
+async fn guarded(api: &Api, caller: Option<Arc<Caller>>, request: Request<Incoming>) -> Response {
+    let path = request.uri().path().to_owned();
+    let served = AssertUnwindSafe(respond(api, caller, request)).catch_unwind().await;
+    served.unwrap_or_else(|_| {
+        tracing::error!(path, "a request panicked");
+        answer::text(StatusCode::INTERNAL_SERVER_ERROR, "the node panicked while it served this request")
     })
 }
 
-/// A plain text, with the line end that Go's http.Error adds.
-pub(crate) fn text(code: StatusCode, message: &str) -> Response<Body> {
-    let end = if code.is_success() { "" } else { "\n" };
-    let body = Full::new(Bytes::from(format!("{message}{end}"))).map_err(|never| match never {}).boxed_unsync();
-    let mut response = Response::new(body);
-    *response.status_mut() = code;
-    let plain = http::HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(http::header::CONTENT_TYPE, plain);
-    response
-}
-
-/// A body as it comes.
-pub(crate) fn stream(pieces: BoxStream<'static, io::Result<Bytes>>) -> Response<Body> {
-    use futures::TryStreamExt;
-    let mut response = Response::new(StreamBody::new(pieces.map_ok(Frame::data)).boxed_unsync());
-    let plain = http::HeaderValue::from_static("text/plain");
-    response.headers_mut().insert(http::header::CONTENT_TYPE, plain);
-    response
+async fn respond(api: &Api, certificate: Option<Arc<Caller>>, request: Request<Incoming>) -> Response {
+    if let Err(refused) = api.access.check(certificate, &request).await {
+        return refused;
+    }
+    let path = request.uri().path().to_owned();
+    let words: Vec<&str> = path.trim_matches('/').split('/').collect();
+    let query = Query::parse(request.uri().query().unwrap_or(""));
+    match (request.method(), &words[..]) {
+        (&Method::GET | &Method::HEAD, ["healthz"] | ["healthz", "ping" | "log" | "syncloop"]) => {
+            answer::text(StatusCode::OK, "ok")
+        }
+        (&Method::GET, ["pods"]) => pods::all(&api.control),
+        (&Method::GET, ["runningpods"]) => pods::running(&api.control).await,
+        (&Method::GET, ["containerLogs", namespace, pod, container]) => {
+            logs::serve(api, &query, namespace, pod, container).await
+        }
+        (_, [verb @ ("exec" | "attach"), namespace, pod, container]) => {
+            exec::answer(&api.control, request, namespace, pod, container, *verb == "attach").await
+        }
+        _ => answer::text(StatusCode::NOT_FOUND, "404 page not found\n"),
+    }
 }

@@ -31,6 +31,8 @@ pub mod report;
 
 /// Whether the node takes a pod.
 pub mod admit;
+/// The node's own HTTPS API.
+pub mod api;
 /// What an agent is told at its start.
 pub mod config;
 /// What the node's own API may ask.
@@ -77,6 +79,3 @@ pub use network::{Imagined, Network};
 mod sample;
 #[cfg(test)]
 mod small_api;
-
-/// The node's HTTPS API.
-pub mod api;

@@ -120,6 +120,7 @@ impl NativeEngine {
         let (run, data) = (absolute(&config.run_dir)?, absolute(&config.data_dir)?);
         let folders = Folders { run, data, cgroup: config.cgroup.clone() };
         let client = Client::start(folders, config.program.clone());
+        images.protect(Arc::new(client.images_in_use()));
         Ok(NativeEngine { config, client, images, tree })
     }
 

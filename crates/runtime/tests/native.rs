@@ -4,16 +4,22 @@
 //! puppet that runs inside the containers. It re-executes itself into namespaces of its own first, so
 //! that whatever a failed test leaves behind ends with it.
 
+#[path = "native/faults.rs"]
+mod faults;
+#[path = "native/isolation.rs"]
+mod isolation;
 #[path = "native/lifecycle.rs"]
 mod lifecycle;
 #[path = "native/puppet.rs"]
 mod puppet;
+#[path = "native/sessions.rs"]
+mod sessions;
 #[path = "native/stage.rs"]
 mod stage;
 
 type Test = (&'static str, fn(&stage::Stage));
 
-const TESTS: &[&[Test]] = &[lifecycle::TESTS];
+const TESTS: &[&[Test]] = &[lifecycle::TESTS, isolation::TESTS, sessions::TESTS, faults::TESTS];
 
 fn main() {
     if let Some(code) = runtime::supervise(std::env::args_os()) {

@@ -120,6 +120,8 @@ pub(crate) struct Inner {
     pub node_tls: Arc<rustls::ClientConfig>,
     /// For proxied HTTPS to pods and services, whose certificates nobody vouches for.
     pub any_tls: Arc<rustls::ClientConfig>,
+    /// Connections to nodes that wait for the next request.
+    pub idle: nodes::Idle,
     pub metrics: metrics::Metrics,
     pub discovery: discovery::Documents,
     /// True once the server ends: watches end, readiness fails.
@@ -151,6 +153,7 @@ impl Server {
             snapshot: Snapshot::new(store.clone()),
             renditions: Renditions::new(),
             any_tls: wire::tls::client(wire::Trust::Anybody, None, &[])?,
+            idle: nodes::Idle::default(),
             metrics: metrics::Metrics::default(),
             discovery: discovery::Documents::new(config.advertise),
             stopped: tokio::sync::watch::Sender::new(false),

@@ -3,8 +3,9 @@
 //! The address and port are those of the Node's status; the certificate must be of our authority
 //! and name that address. The server shows its own client certificate.
 
+use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use api::{Reason, Status};
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use futures::{StreamExt, TryStreamExt};
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::{BodyStream, Full};
 use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use wire::upgrade::{self, Answer};
 
@@ -20,6 +22,8 @@ use crate::answer::{Body, Response};
 
 /// Addresses of a node in the order in which they are tried.
 const PREFERRED: &[&str] = &["InternalIP", "ExternalIP", "Hostname", "InternalDNS", "ExternalDNS"];
+/// Waiting connections to one node.
+const KEPT: usize = 16;
 /// Of an error's body no more is read.
 const ERROR_MAX: usize = 64 << 10;
 /// Headers of one connection, which are not passed on (RFC 9110, 7.6.1).
@@ -58,9 +62,53 @@ pub async fn send(server: &Server, node: &str, outgoing: Outgoing<'_>, upgrades:
     // The node knows the server, not the client.
     headers.remove(header::AUTHORIZATION);
     let outgoing = Outgoing { path, query: Vec::new(), headers, ..outgoing };
-    let dialled = wire::dial(&host, port, Some(server.0.node_tls.clone())).await;
-    let connection = dialled.map_err(|e| unreachable(node, &e))?;
-    exchange(connection.stream, &format!("{host}:{port}"), outgoing, upgrades).await
+    let authority = format!("{host}:{port}");
+    let fresh = || wire::dial(&host, port, Some(server.0.node_tls.clone()));
+    if upgrades || outgoing.method != Method::GET {
+        let connection = fresh().await.map_err(|e| unreachable(&e))?;
+        return exchange(connection.stream, &authority, outgoing, upgrades).await;
+    }
+    let request = prepared(outgoing, &authority, false)?;
+    // One that waits may have been closed meanwhile: reading twice does no harm.
+    while let Some(mut sender) = server.0.idle.take(&authority) {
+        if let Ok(response) = sender.send_request(request.clone()).await {
+            server.0.idle.keep(&authority, sender);
+            return Ok(ordinary(response));
+        }
+    }
+    let connection = fresh().await.map_err(|e| unreachable(&e))?;
+    let shaken = hyper::client::conn::http1::handshake(TokioIo::new(connection.stream)).await;
+    let (mut sender, connection) = shaken.map_err(|e| unreachable(&io::Error::other(e)))?;
+    tokio::spawn(connection);
+    let response = sender.send_request(request).await.map_err(|e| unreachable(&io::Error::other(e)))?;
+    server.0.idle.keep(&authority, sender);
+    Ok(ordinary(response))
+}
+
+type Sender = hyper::client::conn::http1::SendRequest<Full<Bytes>>;
+
+/// Connections to nodes that wait for the next request: a handshake costs more than a log line.
+#[derive(Default)]
+pub struct Idle(Mutex<HashMap<String, Vec<Sender>>>);
+
+impl Idle {
+    fn take(&self, authority: &str) -> Option<Sender> {
+        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let senders = idle.get_mut(authority)?;
+        senders.retain(|sender| !sender.is_closed());
+        // Not ready: the answer before is still being read.
+        let ready = senders.iter().position(Sender::is_ready);
+        ready.map(|at| senders.swap_remove(at))
+    }
+
+    fn keep(&self, authority: &str, sender: Sender) {
+        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let senders = idle.entry(authority.into()).or_default();
+        senders.retain(|sender| !sender.is_closed());
+        if senders.len() < KEPT {
+            senders.push(sender);
+        }
+    }
 }
 
 /// Sends one request over a connection and reads the head of the answer.
@@ -70,6 +118,20 @@ pub async fn exchange(
     outgoing: Outgoing<'_>,
     upgrades: bool,
 ) -> Result<Response, Status> {
+    let request = prepared(outgoing, authority, upgrades)?;
+    let answer = upgrade::send(stream, request).await;
+    match answer.map_err(|e| Status::new(Reason::ServiceUnavailable, format!("error trying to reach service: {e}")))? {
+        Answer::Switched(head, stream) => Ok(Response {
+            status: StatusCode::SWITCHING_PROTOCOLS,
+            headers: head.headers().clone(),
+            body: Body::Upgrade(stream),
+        }),
+        Answer::Ordinary(response) => Ok(ordinary(response)),
+    }
+}
+
+/// The request as it goes out: without what concerned the client's own connection.
+fn prepared(outgoing: Outgoing<'_>, authority: &str, upgrades: bool) -> Result<Request<Full<Bytes>>, Status> {
     let mut request = Request::builder().method(outgoing.method).uri(&outgoing.path);
     let headers = request.headers_mut().ok_or_else(|| Status::bad_request("the path cannot be forwarded"))?;
     for (name, value) in &outgoing.headers {
@@ -80,16 +142,7 @@ pub async fn exchange(
         }
     }
     headers.insert(header::HOST, authority.parse().map_err(|_| Status::internal("an address is no header"))?);
-    let request = request.body(Full::new(outgoing.body)).map_err(|e| Status::bad_request(e.to_string()))?;
-    let answer = upgrade::send(stream, request).await;
-    match answer.map_err(|e| Status::new(Reason::ServiceUnavailable, format!("error trying to reach service: {e}")))? {
-        Answer::Switched(head, stream) => Ok(Response {
-            status: StatusCode::SWITCHING_PROTOCOLS,
-            headers: head.headers().clone(),
-            body: Body::Upgrade(stream),
-        }),
-        Answer::Ordinary(response) => Ok(ordinary(response)),
-    }
+    request.body(Full::new(outgoing.body)).map_err(|e| Status::bad_request(e.to_string()))
 }
 
 /// An answer that is passed on as it comes.
@@ -157,9 +210,8 @@ fn endpoint(node: &Value) -> Option<(String, u16)> {
     Some((host.into(), u16::try_from(port).ok()?))
 }
 
-fn unreachable(node: &str, error: &io::Error) -> Status {
-    let message = format!("error dialing backend: {error} (node {node})");
-    Status { code: 502, ..Status::new(Reason::InternalError, message) }
+fn unreachable(error: &io::Error) -> Status {
+    Status::internal(format!("error dialing backend: {error}"))
 }
 
 /// The client side of connections to nodes.

@@ -132,6 +132,40 @@ async fn a_node_joins_with_a_token_and_a_key_of_its_own() {
     assert_eq!(code, 403);
 }
 
+#[tokio::test]
+async fn connections_to_a_node_wait_for_the_next_request() {
+    let r = running().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let pair = r.server.node_pair("n1", &["127.0.0.1".to_string()]).unwrap();
+    let tls = wire::tls::server(wire::tls::Serving::new(&pair).unwrap(), Some(r.server.authority()), &[]).unwrap();
+    let addresses = json!([{"type": "InternalIP", "address": "127.0.0.1"}]);
+    let endpoints = json!({"kubeletEndpoint": {"Port": port}});
+    let status = json!({"addresses": addresses, "daemonEndpoints": endpoints});
+    r.create("/api/v1/nodes", json!({"metadata": {"name": "n1"}, "status": status})).await;
+    // Answers two requests on its first connection and one on its second.
+    let node = tokio::spawn(async move {
+        for requests in [2, 1] {
+            let (stream, _) = listener.accept().await.unwrap();
+            let stream = tokio_rustls::TlsAcceptor::from(tls.clone()).accept(stream).await.unwrap();
+            let mut stream = BufReader::new(stream);
+            for _ in 0..requests {
+                let mut head = String::new();
+                while !head.ends_with("\r\n\r\n") {
+                    assert_ne!(stream.read_line(&mut head).await.unwrap(), 0);
+                }
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await.unwrap();
+                stream.flush().await.unwrap();
+            }
+        }
+    });
+    for _ in 0..3 {
+        let (code, body) = r.ask(Some(&r.admin()), Request::get("/api/v1/nodes/n1/proxy/x"), vec![]).await;
+        assert_eq!((code.as_u16(), body), (200, "hi".into()));
+    }
+    node.await.unwrap();
+}
+
 /// A node that answers one request with what it is told and then echoes.
 async fn node(r: &Running, answer: &'static str) -> tokio::task::JoinHandle<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -111,6 +111,16 @@ pub fn chain(pem: &str) -> io::Result<Vec<CertificateDer<'static>>> {
     }
 }
 
+/// Common name and organizations of a certificate: user and groups, as Kubernetes reads them.
+pub fn subject(certificate: &CertificateDer<'_>) -> Option<(String, Vec<String>)> {
+    use x509_parser::prelude::{FromDer, X509Certificate};
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let subject = certificate.subject();
+    let text = |part: &x509_parser::x509::AttributeTypeAndValue<'_>| part.as_str().ok().map(String::from);
+    let name = subject.iter_common_name().next().and_then(text)?;
+    Some((name, subject.iter_organization().filter_map(text).collect()))
+}
+
 fn key(pem: &str) -> io::Result<PrivateKeyDer<'static>> {
     PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(bad)
 }
@@ -171,12 +181,4 @@ impl ServerCertVerifier for Unverified {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
     }
-}
-
-/// The organizations (groups, to the API) of a certificate's subject; None if it is no certificate.
-pub fn organizations(certificate: &CertificateDer<'_>) -> Option<Vec<String>> {
-    use x509_parser::prelude::{FromDer, X509Certificate};
-    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
-    let names = certificate.subject().iter_organization();
-    Some(names.filter_map(|name| name.as_str().ok().map(String::from)).collect())
 }

@@ -150,7 +150,7 @@ pub async fn start(
         node::api::ApiConfig { control: agent.control(), pair: credentials.serving, authority: credentials.authority };
     tasks.spawn(async move {
         if let Err(error) = node::api::serve(listener, api).await {
-            tracing::error!(%error, "the node's API ended");
+            tracing::error!(%error, "the node's API is not served");
         }
     });
     tasks.spawn(agent.run(until(stopped)));

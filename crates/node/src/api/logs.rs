@@ -1,375 +1,230 @@
-//! A container's log: which lines, from which files, as they come.
+//! `/containerLogs`: which log is meant, and its lines, those of today or those to come.
 //!
-//! Files are in the CRI's format, the older ones rotated beside the current one. A follower reads on
-//! when inotify says that the folder changed and ends when its container has. Matches
-//! pkg/kubelet/kubelet_pods.go (validateContainerLogStatus) and kuberuntime/logs.
+//! The refusals are upstream's (kubelet.go validateContainerLogStatus, server.go getContainerLogs). The
+//! runtime says what runs; the pod's status is asked only for what the runtime has already forgotten.
 
-use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use api::view::api::core::v1 as core;
 use bytes::Bytes;
-use futures::StreamExt;
-use http::{Response, StatusCode};
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use runtime::{Container, Phase};
+use http::StatusCode;
+use runtime::{Change, Container, ContainerId};
+use tokio::sync::broadcast;
 
-use super::{Body, stream, text};
-use crate::Control;
-use crate::control::Found;
+use super::answer::{self, Response};
+use super::notices::Notice;
+use super::{Api, Query};
+use crate::control::{Control, Found};
+use crate::observe::{is_over, is_running};
+use crate::pod;
 
-/// Which lines, as PodLogOptions say it.
-#[derive(Clone, Debug, Default)]
-struct Options {
-    follow: bool,
-    previous: bool,
-    timestamps: bool,
-    /// Only lines from this time on, RFC 3339.
-    since: Option<jiff::Timestamp>,
-    tail: Option<usize>,
-    limit: Option<usize>,
-    /// `stdout` or `stderr`; None: both.
-    stream: Option<String>,
+/// A container's log over all its files.
+mod file;
+/// One record of it.
+mod record;
+
+use file::{Log, Read};
+use record::{Format, Stream};
+
+/// PodLogOptions.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Options {
+    pub follow: bool,
+    pub previous: bool,
+    pub tail: Option<usize>,
+    pub format: Format,
 }
 
-pub async fn answer(control: &Control, namespace: &str, pod: &str, container: &str, query: &str) -> Response<Body> {
-    let now = control.config().now();
-    let options = match Options::parse(query, now) {
+pub async fn serve(api: &Api, query: &Query, namespace: &str, name: &str, container: &str) -> Response {
+    let control = &api.control;
+    let options = match options(query, control.config().now()) {
         Ok(options) => options,
-        Err(why) => return text(StatusCode::BAD_REQUEST, &why),
+        Err(refused) => return refused,
     };
-    let found = match control.pod(namespace, pod).await {
+    let found = match control.pod(namespace, name).await {
         Ok(Some(found)) => found,
-        Ok(None) => return text(StatusCode::NOT_FOUND, &format!("pod {pod:?} not found")),
-        Err(error) => return text(StatusCode::INTERNAL_SERVER_ERROR, &error),
+        Ok(None) => return answer::text(StatusCode::NOT_FOUND, format!("pod {name:?} does not exist")),
+        Err(why) => return answer::text(StatusCode::INTERNAL_SERVER_ERROR, why),
     };
-    let instance = match choose(&found, pod, container, options.previous) {
-        Ok(instance) => instance,
-        Err((code, why)) => return text(code, &why),
+    if !found.container(container).in_spec {
+        let text = format!("container {container:?} not found in pod {name:?}");
+        return answer::text(StatusCode::NOT_FOUND, text);
+    }
+    let changes = control.engine().changes();
+    let meant = match choose(control, &found, container, options.previous) {
+        Ok(meant) => meant,
+        Err(why) => return answer::text(StatusCode::BAD_REQUEST, why),
     };
-    let Some(log) = instance.spec.log.clone() else { return text(StatusCode::OK, "") };
-    let running = matches!(instance.phase, Phase::Running { .. } | Phase::Created);
-    let follower = if options.follow && running {
-        match Follower::open(&log.path) {
-            Ok(follower) => Some(follower),
-            Err(error) => return text(StatusCode::INTERNAL_SERVER_ERROR, &format!("following the log: {error}")),
-        }
-    } else {
-        None
+    let notice = match (options.follow, meant.path.parent()) {
+        (true, Some(folder)) => api.notices.of(folder).ok(),
+        _ => None,
     };
-    let (sender, receiver) = tokio::sync::mpsc::channel::<io::Result<Bytes>>(16);
-    let state = Watched { control: control.clone(), namespace: namespace.into(), pod: pod.into(), instance };
-    tokio::spawn(async move {
-        if let Err(error) = copy(&log.path, options, follower, state, &sender).await {
-            let _ = sender.send(Err(error)).await;
-        }
-    });
-    let pieces = futures::stream::unfold(receiver, |mut receiver| async move {
-        let piece = receiver.recv().await?;
-        Some((piece, receiver))
-    });
-    stream(pieces.boxed())
+    let (path, tail, format) = (meant.path, options.tail, options.format);
+    let opened = tokio::task::spawn_blocking(move || Log::open(path, tail, format)).await;
+    let log = match opened.map_err(std::io::Error::other).flatten() {
+        Ok(log) => log,
+        Err(why) => return answer::text(StatusCode::INTERNAL_SERVER_ERROR, why.to_string()),
+    };
+    let follow = meant.living.filter(|_| options.follow);
+    let reading = Reading { control: control.clone(), log: Some(log), notice, changes, living: follow };
+    answer::stream("text/plain", futures::stream::try_unfold(reading, Reading::next))
 }
 
-/// The instance whose log is meant, or why there is none.
-fn choose(found: &Found, pod: &str, name: &str, previous: bool) -> Result<Container, (StatusCode, String)> {
-    let bad = |why: String| Err((StatusCode::BAD_REQUEST, why));
-    let container = found.container(name);
-    if !container.in_spec {
-        return bad(format!("container {name:?} in pod {pod:?} is not available"));
+/// Err: the refusal, as upstream words it before it looks for the pod.
+fn options(query: &Query, now: jiff::Timestamp) -> Result<Options, Response> {
+    let undecodable = || answer::text(StatusCode::BAD_REQUEST, r#"{"message": "Unable to decode query."}"#);
+    let invalid = || answer::text(StatusCode::UNPROCESSABLE_ENTITY, r#"{"message": "Invalid request."}"#);
+    let number = |name: &str| match query.get(name) {
+        "" => Ok(None),
+        text => text.parse::<i64>().map(Some).map_err(|_| undecodable()),
+    };
+    let (tail, limit, seconds) = (number("tailLines")?, number("limitBytes")?, number("sinceSeconds")?);
+    let time = match query.get("sinceTime") {
+        "" => None,
+        text => Some(text.parse::<jiff::Timestamp>().map_err(|_| undecodable())?),
+    };
+    if tail.is_some_and(|n| n < 0) || limit.is_some_and(|n| n < 1) || seconds.is_some_and(|n| n < 1) {
+        return Err(invalid());
     }
+    let since = match (seconds, time) {
+        (Some(_), Some(_)) => return Err(invalid()),
+        (Some(seconds), None) => now.checked_sub(jiff::SignedDuration::from_secs(seconds)).ok(),
+        (None, time) => time,
+    };
+    let stream = match query.get("stream") {
+        "" | "All" => None,
+        "Stdout" => Some(Stream::Stdout),
+        "Stderr" => Some(Stream::Stderr),
+        _ => return Err(invalid()),
+    };
+    Ok(Options {
+        follow: query.flag("follow"),
+        previous: query.flag("previous"),
+        tail: tail.and_then(|n| usize::try_from(n).ok()),
+        format: Format {
+            since,
+            stream,
+            timestamps: query.flag("timestamps"),
+            limit: limit.and_then(|n| u64::try_from(n).ok()),
+        },
+    })
+}
+
+/// The log that is meant.
+struct Meant {
+    path: PathBuf,
+    /// The container that may still write to it.
+    living: Option<ContainerId>,
+}
+
+fn choose(control: &Control, found: &Found, name: &str, previous: bool) -> Result<Meant, String> {
+    let object = found.object.view::<core::Pod>().map_err(|error| error.to_string())?;
+    let (pod_name, seen) = (pod::name(&object), found.container(name));
+    let status = pod::old_status(&object, name);
+    let state = status.and_then(|s| s.state.as_ref());
+    let waiting = state.and_then(|s| s.waiting.as_ref());
+    let of = |c: &Container| Meant {
+        path: c.spec.log.as_ref().map(|log| log.path.clone()).unwrap_or_default(),
+        living: is_running(c).then(|| c.id.clone()),
+    };
+    let kept = |attempt: i32| {
+        let attempt = u32::try_from(attempt).ok()?;
+        let path = control.log_path(found, name, attempt)?;
+        path.exists().then_some(Meant { path, living: None })
+    };
     if previous {
-        let ended = |c: &Container| !matches!(c.phase, Phase::Running { .. } | Phase::Created);
-        // Between two instances the one that ended last is the previous one.
-        let one = match (container.current, container.previous) {
-            (Some(current), _) if ended(&current) && current.spec.attempt > 0 => Some(current),
-            (_, previous) => previous,
+        let absent = || format!("previous terminated container {name:?} in pod {pod_name:?} not found");
+        return match (&seen.current, &seen.previous) {
+            // While the next one waits for its back-off, the latest is the one before it.
+            (Some(latest), _) if is_over(latest) && waiting.is_some() => Ok(of(latest)),
+            (_, Some(before)) => Ok(of(before)),
+            (Some(latest), None) => kept(i32::try_from(latest.spec.attempt).unwrap_or(0) - 1).ok_or_else(absent),
+            (None, None) => kept(status.map_or(0, |s| s.restart_count) - 1).ok_or_else(absent),
         };
-        let one =
-            one.map_or_else(|| bad(format!("previous terminated container {name:?} in pod {pod:?} not found")), Ok);
-        return one;
     }
-    match container.current {
-        Some(current) if current.phase != Phase::Created => Ok(current),
-        _ => {
-            let reason = waiting_reason(found, name);
-            let reason = match reason.as_str() {
-                "ErrImagePull" => "image can't be pulled".to_string(),
-                "ImagePullBackOff" => "trying and failing to pull image".to_string(),
-                _ => reason,
-            };
-            bad(format!("container {name:?} in pod {pod:?} is waiting to start: {reason}"))
-        }
+    match (&seen.current, &seen.previous) {
+        (Some(latest), _) if is_running(latest) || is_over(latest) => return Ok(of(latest)),
+        (_, Some(before)) => return Ok(of(before)),
+        _ => {}
     }
+    // The runtime has forgotten what is over for good; its log stays.
+    let terminated = state.and_then(|s| s.terminated.as_ref());
+    if waiting.is_none()
+        && let Some(meant) = kept(status.map_or(0, |s| s.restart_count))
+    {
+        return Ok(meant);
+    }
+    let begun = format!("container {name:?} in pod {pod_name:?}");
+    Err(match (status, waiting) {
+        (None, _) => format!("{begun} is not available"),
+        (_, Some(waiting)) => match waiting.reason.as_deref().unwrap_or("") {
+            "ErrImagePull" => format!("{begun} is waiting to start: image can't be pulled"),
+            "ImagePullBackOff" => format!("{begun} is waiting to start: trying and failing to pull image"),
+            reason => format!("{begun} is waiting to start: {reason}"),
+        },
+        _ if terminated.is_some() => format!("{begun} is terminated"),
+        _ => format!("{begun} is waiting to start - no logs yet"),
+    })
 }
 
-fn waiting_reason(found: &Found, name: &str) -> String {
-    let value = found.object.value();
-    let lists = ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"];
-    let states = lists.iter().flat_map(|list| value["status"][*list].as_array().into_iter().flatten());
-    let state = states.into_iter().find(|s| s["name"] == name);
-    let reason = state.and_then(|s| s["state"]["waiting"]["reason"].as_str());
-    reason.unwrap_or("ContainerCreating").to_string()
-}
-
-impl Options {
-    fn parse(query: &str, now: jiff::Timestamp) -> Result<Options, String> {
-        let mut options = Options::default();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = decoded(value);
-            let number = || value.parse::<i64>().map_err(|_| format!("{key}: {value:?} is no number"));
-            match key {
-                "follow" => options.follow = matches!(value.as_str(), "true" | "1"),
-                "previous" => options.previous = matches!(value.as_str(), "true" | "1"),
-                "timestamps" => options.timestamps = matches!(value.as_str(), "true" | "1"),
-                "tailLines" => {
-                    options.tail = Some(usize::try_from(number()?).map_err(|_| "tailLines: must not be negative")?)
-                }
-                "limitBytes" => {
-                    options.limit = Some(usize::try_from(number()?).map_err(|_| "limitBytes: must not be negative")?)
-                }
-                "sinceSeconds" => options.since = now.checked_sub(jiff::SignedDuration::from_secs(number()?)).ok(),
-                "sinceTime" => {
-                    options.since = Some(value.parse().map_err(|_| format!("sinceTime: {value:?} is no time"))?)
-                }
-                "stream" => options.stream = Some(value.to_lowercase()).filter(|s| s == "stdout" || s == "stderr"),
-                _ => {}
-            }
-        }
-        Ok(options)
-    }
-
-    /// What a line shows, if it does.
-    fn shown(&self, line: &[u8]) -> Option<Vec<u8>> {
-        let mut parts = line.splitn(4, |byte| *byte == b' ');
-        let (time, from, tag, text) = (parts.next()?, parts.next()?, parts.next()?, parts.next().unwrap_or_default());
-        if self.stream.as_ref().is_some_and(|wanted| wanted.as_bytes() != from) {
-            return None;
-        }
-        if let Some(since) = self.since {
-            let at: jiff::Timestamp = std::str::from_utf8(time).ok()?.parse().ok()?;
-            if at < since {
-                return None;
-            }
-        }
-        let mut shown = Vec::with_capacity(line.len());
-        if self.timestamps {
-            shown.extend_from_slice(time);
-            shown.push(b' ');
-        }
-        shown.extend_from_slice(text.strip_suffix(b"\n").unwrap_or(text));
-        // A part of a longer line ends without its end.
-        if tag.first() != Some(&b'P') {
-            shown.push(b'\n');
-        }
-        Some(shown)
-    }
-}
-
-/// What a follower looks at to know whether more can come.
-struct Watched {
+/// A log that is being sent.
+struct Reading {
     control: Control,
-    namespace: String,
-    pod: String,
-    instance: Container,
+    /// None while a read is under way.
+    log: Option<Log>,
+    notice: Option<Notice>,
+    changes: broadcast::Receiver<Change>,
+    /// The container to be followed, until its end was seen.
+    living: Option<ContainerId>,
 }
 
-impl Watched {
-    async fn has_ended(&self) -> bool {
-        let Ok(Some(found)) = self.control.pod(&self.namespace, &self.pod).await else { return true };
-        let same =
-            found.seen.instances(&self.instance.spec.name).into_iter().find(|i| i.container.id == self.instance.id);
-        same.is_none_or(|i| !matches!(i.container.phase, Phase::Running { .. } | Phase::Created))
-    }
-}
-
-type Sender = tokio::sync::mpsc::Sender<io::Result<Bytes>>;
-
-/// Sends what is there, then, to a follower, what comes.
-async fn copy(
-    path: &Path,
-    options: Options,
-    follower: Option<Follower>,
-    watched: Watched,
-    sender: &Sender,
-) -> io::Result<()> {
-    let mut changes = watched.control.engine().changes();
-    let (first, mut tail, mut left) = {
-        let (path, options) = (path.to_path_buf(), options.clone());
-        let read = tokio::task::spawn_blocking(move || whole(&path, &options));
-        read.await.map_err(io::Error::other)??
-    };
-    if !send(sender, first, &mut left).await {
-        return Ok(());
-    }
-    let Some(follower) = follower else { return Ok(()) };
-    loop {
-        // The end is looked at before the rest is read: what was written before it is then there.
-        let ended = watched.has_ended().await;
-        let more = tail.read_on(path, &options)?;
-        if !send(sender, more, &mut left).await || ended {
-            return Ok(());
-        }
-        tokio::select! {
-            woken = follower.changed() => woken?,
-            _ = changes.recv() => {}
-            () = sender.closed() => return Ok(()),
-        }
-    }
-}
-
-/// False once nothing more is wanted.
-async fn send(sender: &Sender, mut bytes: Vec<u8>, left: &mut Option<usize>) -> bool {
-    if let Some(left) = left {
-        bytes.truncate(*left);
-        *left -= bytes.len();
-    }
-    let sent = bytes.is_empty() || sender.send(Ok(Bytes::from(bytes))).await.is_ok();
-    sent && *left != Some(0)
-}
-
-/// Where reading the current file goes on.
-struct Tail {
-    file: Option<(u64, File)>,
-    offset: u64,
-    /// A record whose end is not written yet.
-    rest: Vec<u8>,
-}
-
-/// All files from the oldest on, filtered; then where the current one goes on.
-fn whole(path: &Path, options: &Options) -> io::Result<(Vec<u8>, Tail, Option<usize>)> {
-    let mut tail = Tail { file: None, offset: 0, rest: Vec::new() };
-    let mut lines: VecDeque<Vec<u8>> = VecDeque::new();
-    let keep = options.tail.unwrap_or(usize::MAX);
-    let mut unfinished = false;
-    let mut push = |shown: Vec<u8>| {
-        // Parts of one line count as one.
-        match lines.back_mut() {
-            Some(last) if unfinished => last.extend_from_slice(&shown),
-            _ => lines.push_back(shown.clone()),
-        }
-        unfinished = !shown.ends_with(b"\n");
-        if lines.len() > keep {
-            lines.pop_front();
-        }
-    };
-    for old in rotated(path) {
-        let file = File::open(&old)?;
-        let reader: Box<dyn Read> = match old.extension().is_some_and(|e| e == "gz") {
-            true => Box::new(flate2::read::GzDecoder::new(file)),
-            false => Box::new(file),
-        };
-        for line in BufReader::new(reader).split(b'\n') {
-            options.shown(&line?).into_iter().for_each(&mut push);
-        }
-    }
-    let (records, _) = tail.records(path)?;
-    for record in records {
-        options.shown(&record).into_iter().for_each(&mut push);
-    }
-    if keep == 0 {
-        lines.clear();
-    }
-    Ok((lines.into_iter().flatten().collect(), tail, options.limit))
-}
-
-impl Tail {
-    fn read_on(&mut self, path: &Path, options: &Options) -> io::Result<Vec<u8>> {
-        let mut shown = Vec::new();
+impl Reading {
+    async fn next(mut self) -> std::io::Result<Option<(Bytes, Reading)>> {
         loop {
-            let (records, replaced) = self.records(path)?;
-            shown.extend(records.iter().filter_map(|record| options.shown(record)).flatten());
-            if !replaced {
-                return Ok(shown);
+            // Asked before the read: what it wrote until its end is there by then.
+            if let Some(id) = &self.living
+                && !runs(&self.control, id).await
+            {
+                self.living = None;
             }
+            let Some(mut log) = self.log.take() else { return Ok(None) };
+            let read = tokio::task::spawn_blocking(move || log.read().map(|read| (read, log)));
+            let (read, log) = read.await.map_err(std::io::Error::other)??;
+            self.log = Some(log);
+            match read {
+                Read::Bytes(bytes) => return Ok(Some((bytes, self))),
+                Read::Full => return Ok(None),
+                Read::End => {}
+            }
+            if self.living.is_none() {
+                return Ok(None);
+            }
+            self.news().await;
         }
     }
 
-    /// New whole records of the open file; true if the path names another file by now, read next.
-    fn records(&mut self, path: &Path) -> io::Result<(Vec<Vec<u8>>, bool)> {
-        use std::os::unix::fs::MetadataExt;
-        if self.file.is_none() {
-            match File::open(path) {
-                Ok(file) => self.file = Some((file.metadata()?.ino(), file)),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), false)),
-                Err(error) => return Err(error),
+    /// Something was written, or the container's state has changed.
+    async fn news(&mut self) {
+        loop {
+            let written = async {
+                match &mut self.notice {
+                    Some(notice) => notice.changed().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = written => return,
+                change = self.changes.recv() => match change {
+                    Ok(Change::Container(_, id)) if Some(&id) != self.living.as_ref() => {}
+                    Ok(Change::Sandbox(_)) => {}
+                    _ => return,
+                },
             }
-            self.offset = 0;
-            self.rest.clear();
         }
-        let Some((inode, file)) = &mut self.file else { return Ok((Vec::new(), false)) };
-        file.seek(SeekFrom::Start(self.offset))?;
-        self.offset += file.read_to_end(&mut self.rest)? as u64;
-        let end = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        let whole: Vec<u8> = self.rest.drain(..end).collect();
-        let records = whole.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
-        let replaced = std::fs::metadata(path).is_ok_and(|now| now.ino() != *inode);
-        if replaced {
-            self.file = None;
-        }
-        Ok((records, replaced))
     }
 }
 
-/// Older files of this log, the oldest first.
-fn rotated(path: &Path) -> Vec<PathBuf> {
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Vec::new() };
-    let prefix = format!("{}.", name.to_string_lossy());
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|file| file.file_name().to_string_lossy().starts_with(&prefix))
-        .map(|file| file.path())
-        .filter(|path| path.extension().is_none_or(|e| e != "tmp"))
-        .collect();
-    files.sort();
-    files
-}
-
-/// Wakes when anything in the log's folder changes.
-struct Follower(tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>, Inotify);
-
-impl Follower {
-    fn open(path: &Path) -> io::Result<Follower> {
-        use std::os::fd::AsFd;
-        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
-        let folder = path.parent().unwrap_or(Path::new("/"));
-        inotify.add_watch(folder, AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO)?;
-        let fd = inotify.as_fd().try_clone_to_owned()?;
-        Ok(Follower(tokio::io::unix::AsyncFd::with_interest(fd, tokio::io::Interest::READABLE)?, inotify))
-    }
-
-    async fn changed(&self) -> io::Result<()> {
-        let mut guard = self.0.readable().await?;
-        while self.1.read_events().is_ok_and(|events| !events.is_empty()) {}
-        guard.clear_ready();
-        Ok(())
-    }
-}
-
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let digits =
-            after.get(..2).and_then(|d| std::str::from_utf8(d).ok()).and_then(|d| u8::from_str_radix(d, 16).ok());
-        match (first, digits) {
-            (b'%', Some(byte)) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            (b'+', _) => {
-                bytes.push(b' ');
-                rest = after;
-            }
-            _ => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+async fn runs(control: &Control, id: &ContainerId) -> bool {
+    let Ok(sandboxes) = control.engine().list().await else { return true };
+    sandboxes.iter().flat_map(|s| &s.containers).any(|c| c.id == *id && is_running(c))
 }

@@ -1,6 +1,6 @@
 //! The agent's connection to the supervisor: requests, answers, and the mirror of its list.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use super::channel::{self, Inbox};
 use super::protocol::{Answer, Asked, Request, Told};
 use super::{Commands, Exit, Folders};
 use crate::engine::{Error, Result};
-use crate::spec::SandboxId;
+use crate::spec::{ContainerSpec, MountSource, SandboxId};
 use crate::state::{Change, Sandbox};
 
 /// What the connection's task is asked to do.
@@ -52,7 +52,7 @@ struct Mirror {
 }
 
 /// How often a request is sent again over a new connection before its caller hears of it.
-const TRIES: u32 = 8;
+const TRIES: u32 = 32;
 
 impl Client {
     pub fn start(folders: Folders, program: PathBuf) -> Client {
@@ -66,6 +66,16 @@ impl Client {
 
     pub fn changes(&self) -> broadcast::Receiver<Change> {
         self.mirror.changes.subscribe()
+    }
+
+    /// Asks the mirror for the images that containers stand on.
+    pub fn images_in_use(&self) -> impl Fn() -> BTreeSet<String> + Send + Sync + 'static {
+        let mirror = self.mirror.clone();
+        move || {
+            let sandboxes = mirror.lock();
+            let containers = sandboxes.values().flat_map(|sandbox| &sandbox.containers);
+            containers.flat_map(|container| images_of(&container.spec)).collect()
+        }
     }
 
     pub fn commands(&self) -> Commands {
@@ -131,6 +141,14 @@ impl Client {
         }
         answered.await.unwrap_or(Outcome::Lost)
     }
+}
+
+fn images_of(spec: &ContainerSpec) -> impl Iterator<Item = String> {
+    let volumes = spec.mounts.iter().filter_map(|mount| match &mount.source {
+        MountSource::Image(id) => Some(id.clone()),
+        MountSource::Host(_) => None,
+    });
+    std::iter::once(spec.image.clone()).chain(volumes)
 }
 
 /// Tells the supervisor that an attach has no more input.
@@ -202,14 +220,14 @@ struct Link {
     number: u64,
     asked: HashMap<u64, Command>,
     sessions: HashMap<u64, oneshot::Sender<Result<i32>>>,
-    /// The supervisor agreed to end: there is nothing to connect to any more.
+    /// The supervisor was asked to end and has not refused: then there is nothing to connect to again.
     ended: bool,
 }
 
 impl Task {
     async fn run(mut self) {
         let mut failures = 0;
-        loop {
+        while !(self.waiting.is_closed() && self.waiting.is_empty()) {
             match self.connect().await {
                 Ok(stream) => {
                     failures = 0;
@@ -228,9 +246,6 @@ impl Task {
                         }
                     }
                     tokio::time::sleep(Duration::from_millis((5 << failures.min(8)).min(1000))).await;
-                    if self.waiting.is_closed() && self.waiting.is_empty() {
-                        return;
-                    }
                 }
             }
         }
@@ -324,6 +339,7 @@ impl Task {
 impl Link {
     async fn send(&mut self, command: Command) -> io::Result<()> {
         self.number += 1;
+        self.ended |= matches!(command.request, Request::Quit);
         let asked = Asked { number: self.number, request: command.request.clone() };
         let bytes = channel::frame(&asked, 0);
         self.asked.insert(self.number, command);
@@ -341,7 +357,7 @@ impl Link {
 
     fn answered(&mut self, number: u64, answer: Result<Answer>, fds: Vec<OwnedFd>) {
         let Some(command) = self.asked.remove(&number) else { return };
-        self.ended |= matches!(command.request, Request::Quit) && answer.is_ok();
+        self.ended &= answer.is_ok();
         if let (Ok(Answer::Session { session }), Some(exit)) = (&answer, command.exit) {
             self.sessions.insert(*session, exit);
         }

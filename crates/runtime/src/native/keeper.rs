@@ -159,8 +159,8 @@ impl Keeper<'_> {
         self.told = None;
         self.failures += 1;
         // At once the first times, then slower: a supervisor that cannot start must not burn a core.
-        let (tv_sec, tv_nsec) = if self.failures < 5 { (0, 100_000) } else { (1, 0) };
-        self.pause = Some(Timespec { tv_sec, tv_nsec });
+        let millis = if self.failures < 5 { 0 } else { (10 << (self.failures - 5).min(7)).min(1000) };
+        self.pause = Some(Timespec { tv_sec: millis / 1000, tv_nsec: millis % 1000 * 1_000_000 + 100_000 });
     }
 
     /// Does what the supervisor asks, all that has arrived.
@@ -189,6 +189,7 @@ impl Keeper<'_> {
     /// A supervisor without its socket is of no use: make sure of its end, wait for it, go on.
     fn hang_up(&mut self) {
         if let Some(pid) = self.supervisor.as_ref().and_then(|(_, pid)| rustix::process::Pid::from_raw(*pid as i32)) {
+            let _ = writeln!(io::stderr(), "keeper: supervisor {pid} hung up");
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
         }
@@ -197,6 +198,7 @@ impl Keeper<'_> {
 
     fn obey(&mut self, message: ToKeeper, fds: VecDeque<OwnedFd>) {
         match message {
+            ToKeeper::Hello => drop(self.tell_all()),
             ToKeeper::Keep { key, names } => {
                 let kept = self.kept.entry(key).or_default();
                 kept.retain(|(name, _)| !names.contains(name));
@@ -221,6 +223,25 @@ impl Keeper<'_> {
         }
     }
 
+    /// Tells a supervisor that begins, anew or as another program, all that is kept and who has ended.
+    fn tell_all(&mut self) -> io::Result<()> {
+        let Some((socket, _)) = &self.supervisor else { return Ok(()) };
+        // It reads them as they come.
+        rustix::io::ioctl_fionbio(socket, false)?;
+        for (key, kept) in &self.kept {
+            for some in kept.chunks(channel::FDS_MAX) {
+                let names = some.iter().map(|(name, _)| name.clone()).collect();
+                let fds: Vec<_> = some.iter().map(|(_, fd)| fd.as_fd()).collect();
+                tell(socket.as_fd(), &FromKeeper::Kept { key: key.clone(), names }, &fds)?;
+            }
+        }
+        tell(socket.as_fd(), &FromKeeper::Ready, &[])?;
+        rustix::io::ioctl_fionbio(socket, true)?;
+        self.told = None;
+        self.tell_ended();
+        Ok(())
+    }
+
     fn start(&mut self) -> io::Result<()> {
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         for socket in [&ours, &theirs] {
@@ -231,15 +252,6 @@ impl Keeper<'_> {
             Cloned::Parent { pid, .. } => {
                 drop(theirs);
                 self.told = None;
-                for (key, kept) in &self.kept {
-                    // The supervisor reads them as they come.
-                    for some in kept.chunks(channel::FDS_MAX) {
-                        let names = some.iter().map(|(name, _)| name.clone()).collect();
-                        let fds: Vec<_> = some.iter().map(|(_, fd)| fd.as_fd()).collect();
-                        tell(ours.as_fd(), &FromKeeper::Kept { key: key.clone(), names }, &fds)?;
-                    }
-                }
-                tell(ours.as_fd(), &FromKeeper::Ready, &[])?;
                 self.supervisor = Some((ours, pid));
                 Ok(())
             }

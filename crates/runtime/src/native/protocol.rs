@@ -160,6 +160,8 @@ impl From<std::io::Error> for Refusal {
 /// From the supervisor to the keeper, one packet each.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToKeeper {
+    /// A supervisor begins, and wants to be told everything.
+    Hello,
     /// Holds the descriptors that come with it, under `key` and their names.
     Keep {
         key: String,

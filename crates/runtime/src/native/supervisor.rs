@@ -18,7 +18,7 @@ use super::protocol::{Answer, FromKeeper, Refusal, Request, ToKeeper, Told};
 use super::pump::Pump;
 use super::sys;
 use super::{Folders, channel};
-use crate::spec::{ContainerId, SandboxId};
+use crate::spec::{ContainerId, SandboxId, Seccomp};
 
 /// Create, start, end, forget.
 mod containers;
@@ -103,6 +103,8 @@ pub struct Supervisor {
     children: HashMap<u32, Child>,
     /// Device programs that are loaded, by their rules.
     device_programs: Vec<(Vec<devices::Rule>, OwnedFd)>,
+    /// Filters that are compiled, by what they were compiled from.
+    filters: Vec<(Seccomp, Vec<String>, Vec<libc::sock_filter>)>,
     /// Cgroups that could not be removed yet, and who waits for that.
     doomed: Vec<sandboxes::Doomed>,
     /// Outputs with more to take than fairness allowed.
@@ -172,7 +174,10 @@ impl Supervisor {
             }
             self.send_outbox();
             self.shorten_journal()?;
-            if self.quit || self.upgrade.is_some() {
+            if self.quit {
+                return self.tell_keeper(&ToKeeper::Quit, &[]);
+            }
+            if self.upgrade.is_some() {
                 return Ok(());
             }
         }
@@ -198,7 +203,10 @@ impl Supervisor {
             let mut fds = VecDeque::new();
             match channel::receive(&self.keeper, &mut bytes, &mut fds) {
                 // Without the keeper nobody holds what must outlive us: end, and let the agent start both.
-                Ok(0) => return Err(io::Error::new(io::ErrorKind::BrokenPipe, "the keeper is gone")),
+                Ok(0) => {
+                    self.end_all();
+                    return Err(io::Error::new(io::ErrorKind::BrokenPipe, "the keeper is gone"));
+                }
                 Ok(got) => match serde_json::from_slice(&bytes[..got])? {
                     FromKeeper::Ended { pid, status, by_signal, at } => {
                         self.ended(sys::Ended { pid, status, by_signal }, at)?;
@@ -318,7 +326,6 @@ impl Supervisor {
         if self.containers.values().any(Held::is_alive) {
             return Err(Refusal::Failed("containers are running".into()));
         }
-        self.tell_keeper(&ToKeeper::Quit, &[])?;
         self.quit = true;
         Ok(Answer::Done)
     }

@@ -25,7 +25,23 @@ pub fn play(args: &[String]) -> ! {
             0
         }
         ["wait"] => wait(),
-        ["wait-for-term", code] => wait_for_term(code.parse().unwrap()),
+        ["wait-for-term", code] => {
+            ignore_term();
+            println!("ready");
+            wait_for_term(code.parse().unwrap(), "")
+        }
+        ["say-and-copy", text] => {
+            ignore_term();
+            println!("{text}");
+            wait_for_term(9, "after")
+        }
+        ["count-marked", folder, lines, code] => {
+            // One mark for each run, by the moment it began.
+            let begun = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos();
+            std::fs::write(std::path::Path::new(folder).join(begun.to_string()), "").unwrap();
+            count_slowly(lines.parse().unwrap());
+            code.parse().unwrap()
+        }
         ["count", lines] => count(lines.parse().unwrap()),
         ["cat", ..] => args[1..].iter().map(|path| cat(path)).max().unwrap_or(0),
         ["ls", path] => {
@@ -101,17 +117,41 @@ fn wait() -> ! {
     }
 }
 
-fn wait_for_term(code: i32) -> i32 {
-    // SAFETY: the set lives on this stack; blocking and waiting affect this thread only.
+fn term_set() -> libc::sigset_t {
+    // SAFETY: fills a set on this stack.
     unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigaddset(&raw mut set, libc::SIGTERM);
-        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
-        println!("ready");
-        let mut got = 0;
-        libc::sigwait(&raw const set, &raw mut got);
+        set
+    }
+}
+
+fn ignore_term() {
+    let set = term_set();
+    // SAFETY: blocks a signal of this thread; the set outlives the call.
+    unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
+}
+
+/// Says something when TERM comes, and ends.
+fn wait_for_term(code: i32, last: &str) -> i32 {
+    ignore_term();
+    let (set, mut got) = (term_set(), 0);
+    // SAFETY: waits for a signal of this thread; set and result outlive the call.
+    unsafe { libc::sigwait(&raw const set, &raw mut got) };
+    if !last.is_empty() {
+        println!("{last}");
     }
     code
+}
+
+/// Lines in small writes, so that they spread over some time.
+fn count_slowly(lines: u32) {
+    for number in 0..lines {
+        std::io::stdout().lock().write_all(format!("line {number}\n").as_bytes()).unwrap();
+        if number % 20 == 0 {
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+    }
 }
 
 fn count(lines: u32) -> i32 {
@@ -173,7 +213,14 @@ fn serve(port: u16) -> i32 {
 
 /// Leaves a child behind that would go on for ever.
 fn orphan() -> i32 {
-    let child = std::process::Command::new("/proc/self/exe").arg0_puppet().arg("wait").spawn().unwrap();
+    let child = std::process::Command::new("/proc/self/exe")
+        .arg0_puppet()
+        .arg("wait")
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
     println!("{}", child.id());
     0
 }

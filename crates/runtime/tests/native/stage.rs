@@ -62,8 +62,8 @@ impl Stage {
     }
 
     pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
-        let limited = async { tokio::time::timeout(Duration::from_secs(30), future).await };
-        self.tokio.block_on(limited).expect("thirty seconds are enough for everything here")
+        let limited = async { tokio::time::timeout(Duration::from_secs(10), future).await };
+        self.tokio.block_on(limited).expect("ten seconds are enough for everything here")
     }
 
     pub fn sandbox(&self, name: &str) -> (SandboxId, SandboxSpec) {
@@ -174,10 +174,11 @@ impl Stage {
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
         let left: Vec<_> = mounts.lines().filter(|line| line.contains(&self.cgroup)).collect();
         let processes = processes();
+        let log = self.runtime_log();
         std::fs::remove_dir_all(&self.folder).unwrap();
         assert!(left.is_empty(), "mounts left: {left:?}");
+        assert!(processes.is_empty(), "processes left: {processes:?}, {log}");
         assert!(cgroups.is_empty(), "cgroups left: {cgroups:?}");
-        assert!(processes.is_empty(), "processes left: {processes:?}");
     }
 }
 

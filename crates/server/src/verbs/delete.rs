@@ -8,7 +8,7 @@ use api::{Kind, Status};
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use store::{Entry, Error, Expect};
+use store::{Entry, Error, Expect, Key, Store};
 
 use crate::admission::{self, Ask, Operation};
 use crate::answer::{Page, Payload, Reply};
@@ -138,15 +138,26 @@ pub async fn remove(call: &Call<'_>, name: &str, options: &Options) -> Result<De
         if !marked {
             return Ok(Deleted::Gone(written));
         }
-        // Watchers have seen it marked; now it goes. If somebody wrote in between, look again; the
-        // node, which watches too, may have been quicker with its own DELETE (store.go ignoreNotFound).
-        let last = write::delete(key.clone(), Expect::At(written.revision), &object);
-        match store.write(vec![last]).await {
-            Ok(written) => return Ok(Deleted::Gone(write::first(written))),
-            Err(Error::Conflict { .. }) if store.get(key.as_str()).is_none() => return Ok(Deleted::Gone(written)),
-            Err(Error::Conflict { .. }) => continue,
-            Err(e) => return Err(write::failed(&e)),
+        // Watchers have seen it marked; now it goes. If somebody wrote in between, look again.
+        if let Some(gone) = go(store, key.clone(), written, &object).await? {
+            return Ok(Deleted::Gone(gone));
         }
+    }
+}
+
+/// The last write of a deletion whose mark is `marked`; None: somebody changed the object since.
+async fn go(store: &Store, key: Key, marked: Entry, object: &Value) -> Result<Option<Entry>, Status> {
+    let last = write::delete(key.clone(), Expect::At(marked.revision), object);
+    match store.write(vec![last]).await {
+        Ok(written) => Ok(Some(write::first(written))),
+        Err(Error::Conflict { .. }) => {
+            let uid = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).ok().map(|o| o["metadata"]["uid"].clone());
+            let now = store.get(key.as_str());
+            // The node saw the mark and was quicker: gone is what was asked for, and a new object of the name stays.
+            let gone = now.is_none_or(|now| uid(&now.bytes) != uid(&marked.bytes));
+            Ok(gone.then_some(marked))
+        }
+        Err(e) => Err(write::failed(&e)),
     }
 }
 

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::event::epoll::EventFlags;
+use rustix::event::{PollFd, PollFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 
@@ -80,7 +81,7 @@ impl Supervisor {
         }
         self.ready_sandbox(sandbox)?;
         identity::bits(&spec.capabilities).and(identity::bits(&spec.ambient_capabilities)).map_err(Refusal::Failed)?;
-        filter_of(&spec)?;
+        self.filter_of(&spec)?;
         let folder = self.container_folder(id);
         for part in ["upper", "work"] {
             std::fs::create_dir_all(folder.join(part))?;
@@ -105,7 +106,10 @@ impl Supervisor {
             }
             (Some(_), _) => return Ok(Some(Answer::Done)),
             (None, Phase::Created) => {}
-            (None, _) => return Err(Refusal::Failed(format!("container {} has already ended", id.0))),
+            // It was started: perhaps the one who asks again has not heard.
+            (None, Phase::Exited { exit, .. }) if exit.start_error.is_empty() => return Ok(Some(Answer::Done)),
+            (None, Phase::Exited { exit, .. }) => return Err(Refusal::Start(exit.start_error.clone())),
+            (None, _) => return Err(Refusal::Failed(format!("how container {} ended is not known", id.0))),
         }
         let sandbox = held.sandbox.clone();
         self.ready_sandbox(&sandbox)?;
@@ -175,6 +179,7 @@ impl Supervisor {
         streams: Streams,
         [ours, theirs]: [&OwnedFd; 2],
     ) -> Result<(Process, OwnedFd), Refusal> {
+        let filter = self.filter_of(&self.containers[id].seen.spec.clone())?;
         let held = &self.containers[id];
         let sandbox = &self.sandboxes[&held.sandbox];
         let spec = &held.seen.spec;
@@ -189,7 +194,7 @@ impl Supervisor {
             mqueue: sandbox.kept.mqueue.as_ref().map(|fd| fd.as_fd()),
             join: self.tree.join_files(path, &spec.resources),
             views: self.views(path, spec),
-            filter: filter_of(spec)?,
+            filter,
             streams,
             sync: theirs.as_fd(),
             files: self.files,
@@ -249,6 +254,42 @@ impl Supervisor {
         Ok(devices::attach(program.expect("inserted above"), group)?)
     }
 
+    /// The seccomp filter of a container. Most containers share one: it is compiled once.
+    pub(super) fn filter_of(&mut self, spec: &ContainerSpec) -> Result<Vec<libc::sock_filter>, Refusal> {
+        if spec.privileged {
+            return Ok(Vec::new());
+        }
+        let known = |(seccomp, names, _): &&(_, _, _)| *seccomp == spec.seccomp && *names == spec.capabilities;
+        if let Some((_, _, filter)) = self.filters.iter().find(known) {
+            return Ok(filter.clone());
+        }
+        let filter = crate::seccomp::program(&spec.seccomp, &spec.capabilities);
+        let filter = filter.map_err(|error| Refusal::Failed(error.to_string()))?;
+        self.filters.truncate(7);
+        self.filters.insert(0, (spec.seccomp.clone(), spec.capabilities.clone(), filter.clone()));
+        Ok(filter)
+    }
+
+    /// The keeper is gone, and with it what containers need to outlive this process: they are ended while
+    /// somebody can still see how. The kernel keeps a reaped process's status for its pidfd (Linux 6.15).
+    pub(super) fn end_all(&mut self) {
+        let alive: Vec<ContainerId> =
+            self.containers.iter().filter(|(_, held)| held.is_alive()).map(|(id, _)| id.clone()).collect();
+        alive.iter().for_each(|id| self.kill_container(id));
+        for id in alive {
+            let Some(live) = self.containers.get(&id).and_then(|held| held.live.as_ref()) else { continue };
+            // Only the hang-up is waited for, which comes with the reaping.
+            let mut fds = [PollFd::new(&live.pidfd, PollFlags::empty())];
+            let second = rustix::event::Timespec { tv_sec: 1, tv_nsec: 0 };
+            let _ = rustix::event::poll(&mut fds, Some(&second));
+            if let Ok(Some(ended)) = sys::exit_of(live.pidfd.as_fd())
+                && let Err(error) = self.container_ended(&id, ended, sys::now())
+            {
+                eprintln!("supervisor: the end of {}: {error}", id.0);
+            }
+        }
+    }
+
     /// Reads what a set-up says: a terminal, why it failed, or (by closing) that the program runs.
     pub(super) fn hear_birth(&mut self, id: &ContainerId) {
         loop {
@@ -272,7 +313,8 @@ impl Supervisor {
                     return self.failed_start(id, text);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // A set-up that was killed before it had read our go.
+                // It ended without having read our go; what it said before is still to be read.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
                 Err(_) => return self.born(id),
             }
         }
@@ -288,13 +330,13 @@ impl Supervisor {
     }
 
     fn failed_start(&mut self, id: &ContainerId, text: String) {
-        let tickets = self.end_birth(id).unwrap_or_default();
         let exit =
             Exit { code: 128, signal: None, finished_at: sys::now(), oom_killed: false, start_error: text.clone() };
         let path = self.group_of(id);
         self.tree.kill(&path);
-        let removing = self.let_go(id);
         self.set_phase(id, Phase::Exited { started_at: None, exit });
+        let tickets = self.end_birth(id).unwrap_or_default();
+        let removing = self.let_go(id);
         for ticket in tickets {
             self.answer(ticket, Err(Refusal::Start(text.clone())), Vec::new());
         }
@@ -325,8 +367,9 @@ impl Supervisor {
         let oom_killed = self.tree.oom_kills(&path) > 0;
         let exit = exit_from(ended, at, oom_killed);
         self.end_attaches(id, exit.code);
-        let removing = self.let_go(id);
+        // On record before the keeper lets go: without its descriptors the next supervisor could only guess.
         self.set_phase(id, Phase::Exited { started_at, exit });
+        let removing = self.let_go(id);
         self.after_end(id, removing);
         Ok(())
     }
@@ -335,7 +378,6 @@ impl Supervisor {
     pub(super) fn let_go(&mut self, id: &ContainerId) -> Vec<Ticket> {
         self.unkeep(&key(id), &[]);
         let Some(held) = self.containers.get_mut(id) else { return Vec::new() };
-        held.seen.pid = None;
         let Some(live) = held.live.take() else { return Vec::new() };
         for output in &live.outputs {
             output.token.into_iter().for_each(|token| self.unwatch(token, output.fd.as_fd()));
@@ -358,6 +400,9 @@ impl Supervisor {
 
     pub(super) fn set_phase(&mut self, id: &ContainerId, phase: Phase) {
         let Some(held) = self.containers.get_mut(id) else { return };
+        if !matches!(phase, Phase::Running { .. }) {
+            held.seen.pid = None;
+        }
         held.seen.phase = phase.clone();
         self.record_always(&Entry::Phase(id.clone(), phase));
         let held = &self.containers[id];
@@ -492,14 +537,6 @@ fn pipes_for(spec: &ContainerSpec) -> Result<(Streams, Vec<(&'static str, OwnedF
         ours.push(("stdin", write));
     }
     Ok((Streams::Pipes { stdin, stdout: Some(out_write), stderr: Some(err_write) }, ours))
-}
-
-/// The seccomp filter of a container.
-pub fn filter_of(spec: &ContainerSpec) -> Result<Vec<libc::sock_filter>, Refusal> {
-    if spec.privileged {
-        return Ok(Vec::new());
-    }
-    crate::seccomp::program(&spec.seccomp, &spec.capabilities).map_err(|error| Refusal::Failed(error.to_string()))
 }
 
 pub fn exit_from(ended: Ended, finished_at: i128, oom_killed: bool) -> Exit {

@@ -14,7 +14,7 @@ use super::{Child, Namespaces, Source, Supervisor, sandboxes};
 use crate::native::cgroup::Tree;
 use crate::native::journal::{ContainerRecord, Entry, Journal, Process, Records};
 use crate::native::logfile::LogFile;
-use crate::native::protocol::{FromKeeper, Refusal};
+use crate::native::protocol::{FromKeeper, Refusal, ToKeeper};
 use crate::native::pump::{self, Pump};
 use crate::native::{Folders, channel, setup, sys};
 use crate::spec::{ContainerId, SandboxId};
@@ -52,6 +52,7 @@ pub fn start(folders: Folders, keeper: OwnedFd, listener: OwnedFd) -> io::Result
         sessions: BTreeMap::new(),
         children: HashMap::new(),
         device_programs: Vec::new(),
+        filters: Vec::new(),
         doomed: Vec::new(),
         again: VecDeque::new(),
         partial: Vec::new(),
@@ -159,7 +160,12 @@ impl Supervisor {
         let phase = container.phase.clone();
         let held = Held { seen: container, sandbox, layers, live: None };
         self.containers.insert(id.clone(), held);
-        let (Phase::Created | Phase::Running { .. }) = phase else { return Ok(()) };
+        let (Phase::Created | Phase::Running { .. }) = phase else {
+            if lent.is_some() {
+                self.unkeep(&key(id), &[]);
+            }
+            return Ok(());
+        };
         let Some(process) = process else {
             // Either never started, or cloned and not recorded: then it ends when the sync socket closes.
             if lent.is_some() {
@@ -225,6 +231,7 @@ impl Supervisor {
             _ => None,
         };
         self.set_phase(id, Phase::Unknown { started_at });
+        self.unkeep(&key(id), &[]);
     }
 
     fn trash_unknown_folders(&mut self) {
@@ -278,6 +285,9 @@ impl Supervisor {
 
 /// Everything that the keeper holds, by key and name.
 fn borrow_all(keeper: &OwnedFd) -> io::Result<Lent> {
+    rustix::io::ioctl_fionbio(keeper, false)?;
+    let hello = serde_json::to_vec(&ToKeeper::Hello).expect("a message holds nothing that JSON cannot");
+    channel::send(keeper, &hello, &[])?;
     let mut lent = Lent::new();
     loop {
         let mut bytes = [0; 16 << 10];
@@ -289,7 +299,7 @@ fn borrow_all(keeper: &OwnedFd) -> io::Result<Lent> {
         match serde_json::from_slice(&bytes[..got])? {
             FromKeeper::Kept { key, names } => lent.entry(key).or_default().extend(names.into_iter().zip(fds)),
             FromKeeper::Ready => return Ok(lent),
-            // Told again until it is reaped; but not before this supervisor listens.
+            // Meant for the program that was here before; told again after this.
             FromKeeper::Ended { .. } => {}
         }
     }

@@ -7,7 +7,7 @@ use rustix::event::epoll::EventFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use super::containers::{Pending, exit_from, filter_of, key, not_found};
+use super::containers::{Pending, exit_from, key, not_found};
 use super::streams::{Tap, TapEnd};
 use super::{Answered, Child, Source, Supervisor, Ticket};
 use crate::native::channel;
@@ -33,6 +33,9 @@ impl Supervisor {
     pub(super) fn exec(&mut self, id: &ContainerId, spec: ExecSpec, ticket: Ticket) -> Result<Option<Answer>, Refusal> {
         let path = self.group_of(id);
         let held = self.containers.get(id).ok_or_else(|| not_found(id))?;
+        held.running()?;
+        let filter = self.filter_of(&held.seen.spec.clone())?;
+        let held = &self.containers[id];
         let live = held.running()?;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .map_err(io::Error::from)?;
@@ -44,7 +47,7 @@ impl Supervisor {
             terminal: spec.tty,
             target: live.pidfd.as_fd(),
             join: self.tree.join_files(&path, &held.seen.spec.resources),
-            filter: filter_of(&held.seen.spec)?,
+            filter,
             streams,
             sync: theirs.as_fd(),
             files: self.files,
@@ -87,6 +90,7 @@ impl Supervisor {
                     return;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
                 Ok(_) | Err(_) => return self.settle(number, Ok(Answer::Session { session: number })),
             }
         }

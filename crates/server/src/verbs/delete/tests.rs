@@ -100,3 +100,26 @@ fn a_namespace_ends_before_it_goes() {
     space["spec"]["finalizers"] = json!([]);
     assert!(goes_with(kind("namespaces"), &space));
 }
+
+#[tokio::test]
+async fn what_its_node_removed_first_is_gone_and_what_somebody_changed_is_looked_at_again() {
+    let options = store::Options::new(std::sync::Arc::new(|| std::time::Duration::from_secs(1)));
+    let store = Store::open(store::Backend::Memory, options).unwrap();
+    let key = records::key(kind("pods"), "default", "p");
+    let object = |uid: &str| json!({"metadata": {"name": "p", "namespace": "default", "uid": uid}});
+    let put = async |expect: Expect, uid: &str| {
+        let write = write::put(kind("pods"), key.clone(), expect, &object(uid)).unwrap();
+        write::first(store.write(vec![write]).await.unwrap())
+    };
+    let marked = put(Expect::Absent, "a").await;
+    let changed = put(Expect::At(marked.revision), "a").await;
+    assert!(go(&store, key.clone(), marked, &object("a")).await.unwrap().is_none());
+    let removal = write::delete(key.clone(), Expect::At(changed.revision), &object("a"));
+    store.write(vec![removal]).await.unwrap();
+    let gone = go(&store, key.clone(), changed.clone(), &object("a")).await.unwrap();
+    assert_eq!(gone.map(|entry| entry.revision), Some(changed.revision));
+    // A new object of the same name is none of this deletion's.
+    let other = put(Expect::Absent, "b").await;
+    assert!(go(&store, key.clone(), changed, &object("a")).await.unwrap().is_some());
+    assert_eq!(store.get(key.as_str()).map(|entry| entry.revision), Some(other.revision));
+}

@@ -1,0 +1,39 @@
+//! Answers of the node's API and their bodies.
+
+use std::io;
+
+use bytes::Bytes;
+use futures::{Stream, TryStreamExt};
+use http::{HeaderValue, StatusCode, header};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
+use serde_json::Value;
+
+pub type Body = UnsyncBoxBody<Bytes, io::Error>;
+pub type Response = http::Response<Body>;
+
+/// Plain text; refusals too, as upstream's `response.WriteError`.
+pub fn text(status: StatusCode, text: impl Into<String>) -> Response {
+    bytes(status, "text/plain; charset=utf-8", text.into())
+}
+
+pub fn json(value: &Value) -> Response {
+    bytes(StatusCode::OK, "application/json", value.to_string())
+}
+
+pub fn bytes(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response {
+    with(status, content_type, Full::new(body.into()).map_err(|never| match never {}).boxed_unsync())
+}
+
+/// Bytes as they come; the head goes out before the first of them.
+pub fn stream(content_type: &'static str, stream: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Response {
+    with(StatusCode::OK, content_type, StreamBody::new(stream.map_ok(Frame::data)).boxed_unsync())
+}
+
+fn with(status: StatusCode, content_type: &'static str, body: Body) -> Response {
+    let mut response = http::Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}

@@ -1,0 +1,245 @@
+//! Parts of the runtime are killed while containers start, run and end: nothing is lost, nothing runs
+//! twice, and what an agent is told stays true.
+
+use std::path::PathBuf;
+
+use runtime::engine::Engine;
+use runtime::native::NativeEngine;
+use runtime::*;
+
+use super::Test;
+use super::stage::{self, Stage, exec, find, wait_for, wait_for_exit};
+
+pub const TESTS: &[Test] = &[
+    ("killed_supervisor_loses_no_container_exit_or_line", killed_supervisor),
+    ("supervisor_killed_at_any_moment_under_load_loses_nothing", killed_under_load),
+    ("new_agent_finds_everything_as_it_was", new_agent),
+    ("exit_without_any_supervisor_is_told_by_the_next_one", exit_meanwhile),
+    ("supervisor_becomes_another_program_without_losing_a_child", upgrade),
+    ("killed_keeper_leaves_no_container_unaccounted", killed_keeper),
+    ("reboot_is_noticed_and_what_ran_is_unknown", reboot),
+];
+
+/// Processes of this PID namespace that carry this name.
+fn named(name: &str) -> Vec<i32> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|pid| {
+        let read = |file| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        // The set-up of a container bears its parent's name until it becomes the program.
+        let set_up = read("cgroup").contains("/pod-");
+        read("comm").trim() == name && !read("stat").contains(") Z ") && (!set_up || name == "puppet")
+    })
+    .collect()
+}
+
+fn kill_named(name: &str) -> usize {
+    let pids = named(name);
+    for pid in &pids {
+        // SAFETY: a process of this test's own PID namespace.
+        unsafe { libc::kill(*pid, libc::SIGKILL) };
+    }
+    pids.len()
+}
+
+const SUPERVISOR: &str = "gousse-superv";
+const KEEPER: &str = "gousse-keeper";
+
+fn started(stage: &Stage, engine: &NativeEngine, name: &str, argv: &[&str]) -> (SandboxId, ContainerId) {
+    let (sandbox, sandbox_spec) = stage.sandbox(name);
+    let (id, spec) = stage.container(name, argv);
+    stage.block_on(async {
+        engine.run_sandbox(&sandbox, sandbox_spec).await.unwrap();
+        engine.create_container(&sandbox, &id, spec).await.unwrap();
+        engine.start_container(&id).await.unwrap();
+    });
+    (sandbox, id)
+}
+
+fn killed_supervisor(stage: &Stage) {
+    let engine = stage.engine();
+    let (_, id) = started(stage, &engine, "survivor", &["say-and-copy", "before"]);
+    stage::eventually("it has spoken", || stage.logged("survivor", "stdout") == "before\n");
+    let pid = stage.block_on(find(&engine, &id)).unwrap().pid.unwrap();
+    assert_eq!(kill_named(SUPERVISOR), 1);
+    stage::eventually("another one runs", || named(SUPERVISOR).len() == 1);
+    stage.block_on(async {
+        let seen = wait_for(&engine, &id, |phase| matches!(phase, Phase::Running { .. })).await;
+        assert_eq!(seen.pid, Some(pid));
+        engine.signal(&id, libc::SIGCONT).await.unwrap();
+        assert_eq!(exec(&engine, &id, &["exit", "3"]).await.2, 3);
+        engine.signal(&id, libc::SIGTERM).await.unwrap();
+        assert_eq!(wait_for_exit(&engine, &id).await.code, 9);
+    });
+    assert_eq!(stage.logged("survivor", "stdout"), "before\nafter\n");
+}
+
+fn killed_under_load(stage: &Stage) {
+    let engine = stage.engine();
+    stage.block_on(engine.list()).unwrap();
+    let names: Vec<String> = (0..20).map(|number| format!("load{number}")).collect();
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stopped = stop.clone();
+    let killer = std::thread::spawn(move || {
+        let mut killed = 0;
+        let mut pause = 1;
+        while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+            killed += kill_named(SUPERVISOR);
+            // Different moments each time.
+            pause = (pause * 7 + 3) % 23;
+            std::thread::sleep(std::time::Duration::from_millis(20 + 3 * pause));
+        }
+        killed
+    });
+    let run = |name: String| {
+        let (sandbox, sandbox_spec) = stage.sandbox(&name);
+        let (id, mut spec) = stage.container(&name, &["count-marked", "/marks", "300", "7"]);
+        let marks = stage.folder.join("marks").join(&name);
+        std::fs::create_dir_all(&marks).unwrap();
+        spec.mounts.push(Mount { source: MountSource::Host(marks), target: "/marks".into(), ..Mount::default() });
+        let engine = engine.clone();
+        async move {
+            engine.run_sandbox(&sandbox, sandbox_spec).await.unwrap();
+            engine.create_container(&sandbox, &id, spec).await.unwrap();
+            engine.start_container(&id).await.unwrap();
+            wait_for_exit(&engine, &id).await
+        }
+    };
+    let all: Vec<_> = names.iter().cloned().map(run).collect();
+    let exits = stage.block_on(async {
+        let running: Vec<_> = all.into_iter().map(|one| tokio::spawn(one)).collect();
+        let mut exits = Vec::new();
+        for one in running {
+            exits.push(one.await.unwrap());
+        }
+        exits
+    });
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    let killed = killer.join().unwrap();
+    assert!(killed > 3, "the supervisor was killed {killed} times");
+    let expected: String = (0..300).map(|number| format!("line {number}\n")).collect();
+    for (name, exit) in names.iter().zip(exits) {
+        assert_eq!(exit.code, 7, "{name}: {exit:?}");
+        let runs = std::fs::read_dir(stage.folder.join("marks").join(name)).unwrap().count();
+        assert_eq!(runs, 1, "{name} ran {runs} times");
+        let logged = stage.logged(name, "stdout");
+        assert_eq!(logged.lines().count(), 300, "{name}: lines");
+        assert_eq!(logged, expected, "{name}");
+    }
+}
+
+fn new_agent(stage: &Stage) {
+    let engine = stage.engine();
+    let (sandbox, id) = started(stage, &engine, "adopted", &["wait-for-term", "4"]);
+    let before = stage.block_on(engine.list()).unwrap();
+    drop(engine);
+    let engine = stage.engine();
+    let after = stage.block_on(engine.list()).unwrap();
+    assert_eq!(format!("{before:?}"), format!("{after:?}"));
+    stage::eventually("it is ready", || stage.logged("adopted", "stdout") == "ready\n");
+    stage.block_on(async {
+        engine.signal(&id, libc::SIGTERM).await.unwrap();
+        assert_eq!(wait_for_exit(&engine, &id).await.code, 4);
+        engine.remove_sandbox(&sandbox).await.unwrap();
+    });
+}
+
+/// Both agent and supervisor are gone, and the next supervisor is slow to come.
+fn exit_meanwhile(stage: &Stage) {
+    let engine = stage.engine();
+    let (_, id) = started(stage, &engine, "meanwhile", &["say-and-copy", "before"]);
+    stage::eventually("it has spoken", || stage.logged("meanwhile", "stdout") == "before\n");
+    let pid = stage.block_on(find(&engine, &id)).unwrap().pid.unwrap();
+    drop(engine);
+    // SAFETY: processes of this test's own PID namespace.
+    unsafe {
+        let keeper = named(KEEPER)[0];
+        libc::kill(keeper, libc::SIGSTOP);
+        kill_named(SUPERVISOR);
+        libc::kill(pid as i32, libc::SIGTERM);
+        stage::eventually("it is a zombie", || {
+            std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default().contains(") Z ")
+        });
+        libc::kill(keeper, libc::SIGCONT);
+    }
+    let engine = stage.engine();
+    let exit = stage.block_on(wait_for_exit(&engine, &id));
+    assert_eq!(exit.code, 9);
+    assert_eq!(stage.logged("meanwhile", "stdout"), "before\nafter\n");
+}
+
+fn upgrade(stage: &Stage) {
+    let engine = stage.engine();
+    let (_, id) = started(stage, &engine, "upgrade", &["say-and-copy", "before"]);
+    let pid = named(SUPERVISOR);
+    let other = stage.folder.join("other-program");
+    std::fs::copy(std::env::current_exe().unwrap(), &other).unwrap();
+    stage.block_on(engine.upgrade(other.clone())).unwrap();
+    let same_file = |pid: i32| {
+        let (one, two) = (std::fs::metadata(format!("/proc/{pid}/exe")), std::fs::metadata(&other));
+        let number =
+            |meta: std::io::Result<std::fs::Metadata>| meta.ok().map(|meta| std::os::unix::fs::MetadataExt::ino(&meta));
+        number(one) == number(two)
+    };
+    stage::eventually("it is the other program", || same_file(pid[0]));
+    stage.block_on(async {
+        assert!(wait_for(&engine, &id, |phase| matches!(phase, Phase::Running { .. })).await.pid.is_some());
+        engine.signal(&id, libc::SIGCONT).await.unwrap();
+        assert_eq!(exec(&engine, &id, &["exit", "3"]).await.2, 3);
+        engine.signal(&id, libc::SIGTERM).await.unwrap();
+        assert_eq!(wait_for_exit(&engine, &id).await.code, 9);
+    });
+    assert_eq!(named(SUPERVISOR), pid, "the same process");
+    assert_eq!(stage.logged("upgrade", "stdout"), "before\nafter\n");
+    kill_named(SUPERVISOR);
+    stage::eventually("the keeper starts the other program too", || {
+        named(SUPERVISOR).first().is_some_and(|pid| same_file(*pid))
+    });
+}
+
+fn killed_keeper(stage: &Stage) {
+    let engine = stage.engine();
+    let (sandbox, id) = started(stage, &engine, "orphaned", &["wait"]);
+    let pid = stage.block_on(find(&engine, &id)).unwrap().pid.unwrap();
+    assert_eq!(kill_named(KEEPER), 1);
+    stage.block_on(async {
+        let ended = wait_for(&engine, &id, |phase| !matches!(phase, Phase::Running { .. })).await;
+        assert!(matches!(ended.phase, Phase::Unknown { started_at: Some(_) } | Phase::Exited { .. }), "{ended:?}");
+        let sandbox = engine.list().await.unwrap().into_iter().find(|s| s.id == sandbox).unwrap();
+        assert!(!sandbox.ready);
+    });
+    stage::eventually("its process has ended", || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.is_empty() || stat.contains(") Z ")
+    });
+    // A new one works.
+    let (_, spec) = stage.container("fresh", &["exit", "2"]);
+    assert_eq!(stage.run(&engine, "fresh", spec).code, 2);
+}
+
+fn reboot(stage: &Stage) {
+    let engine = stage.engine();
+    let (sandbox, id) = started(stage, &engine, "reboot", &["wait"]);
+    let (_, done) = started(stage, &engine, "done", &["exit", "5"]);
+    stage.block_on(wait_for_exit(&engine, &done));
+    drop(engine);
+    // As a reboot leaves it: no process, and a journal of another boot.
+    kill_named(KEEPER);
+    kill_named(SUPERVISOR);
+    let journal: PathBuf = stage.folder.join("data/journal");
+    let text = std::fs::read_to_string(&journal).unwrap();
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    std::fs::write(&journal, text.replace(boot.trim(), "another")).unwrap();
+    let engine = stage.engine();
+    stage.block_on(async {
+        let seen = find(&engine, &id).await.unwrap();
+        assert!(matches!(seen.phase, Phase::Unknown { started_at: Some(_) }), "{seen:?}");
+        let seen = find(&engine, &done).await.unwrap();
+        assert!(matches!(seen.phase, Phase::Exited { ref exit, .. } if exit.code == 5), "{seen:?}");
+        let list = engine.list().await.unwrap();
+        assert!(list.iter().all(|sandbox| !sandbox.ready));
+        engine.remove_sandbox(&sandbox).await.unwrap();
+    });
+    // The machine did not really reboot: end what ran.
+    kill_named("puppet");
+}

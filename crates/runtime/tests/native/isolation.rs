@@ -1,0 +1,280 @@
+//! What a container sees of the machine and of its neighbours, and what it may do.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use runtime::engine::Engine;
+use runtime::*;
+
+use super::Test;
+use super::stage::{Stage, exec};
+
+pub const TESTS: &[Test] = &[
+    ("ordinary_container_has_few_rights_and_privileged_one_has_all", rights),
+    ("masked_and_read_only_paths_are_so_and_not_for_privileged_ones", masks),
+    ("devices_of_the_host_do_not_open", devices),
+    ("ipc_is_shared_inside_a_sandbox_and_not_across", ipc),
+    ("names_and_networks_are_the_sandboxes_own", names),
+    ("no_descriptor_of_the_runtime_leaks", descriptors),
+    ("mounts_stay_inside_the_root_whatever_links_say", links),
+    ("sub_paths_do_not_leave_their_volume", sub_paths),
+    ("read_only_root_and_mounts_refuse_writes", read_only),
+    ("recursive_read_only_covers_mounts_below", recursive_read_only),
+    ("propagation_is_as_asked", propagation),
+    ("system_calls_are_filtered_by_default", filtered),
+    ("own_program_cannot_be_written_through_proc", own_program),
+];
+
+/// Output of one run.
+fn output(stage: &Stage, name: &str, argv: &[&str], change: impl FnOnce(&mut ContainerSpec)) -> String {
+    let engine = stage.engine();
+    let (_, mut spec) = stage.container(name, argv);
+    change(&mut spec);
+    let exit = stage.run(&engine, name, spec);
+    assert_eq!(exit.start_error, "");
+    stage.logged(name, "stdout") + &stage.logged(name, "stderr")
+}
+
+fn privileged(spec: &mut ContainerSpec) {
+    spec.privileged = true;
+    spec.capabilities.clear();
+}
+
+fn field(text: &str, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name} in {text}"));
+    u64::from_str_radix(line.trim_start_matches(':').trim(), 16).unwrap()
+}
+
+fn rights(stage: &Stage) {
+    let own = std::fs::read_to_string("/proc/self/status").unwrap();
+    let plain = output(stage, "plain", &["cat", "/proc/self/status"], |_| {});
+    for set in ["CapEff", "CapPrm", "CapBnd"] {
+        assert_eq!(field(&plain, set), 0xa804_25fb, "{set}");
+    }
+    assert_eq!((field(&plain, "CapInh"), field(&plain, "CapAmb"), field(&plain, "Seccomp")), (0, 0, 2));
+    let all = output(stage, "all", &["cat", "/proc/self/status"], privileged);
+    assert_eq!((field(&all, "CapEff"), field(&all, "Seccomp")), (field(&own, "CapEff"), 0));
+    let ambient = output(stage, "ambient", &["cat", "/proc/self/status"], |spec| {
+        spec.user.uid = 1000;
+        spec.ambient_capabilities = vec!["NET_BIND_SERVICE".into()];
+    });
+    assert_eq!((field(&ambient, "CapEff"), field(&ambient, "CapAmb")), (1 << 10, 1 << 10));
+}
+
+fn masks(stage: &Stage) {
+    assert_eq!(output(stage, "files", &["cat", "/proc/keys"], |_| {}), "");
+    assert_eq!(output(stage, "folder", &["ls", "/sys/firmware"], |_| {}), "\n");
+    let refused = output(stage, "sys", &["write", "/proc/sys/kernel/domainname", "x"], |_| {});
+    assert!(refused.contains("Read-only file system"), "{refused}");
+    let refused = output(stage, "cgroup", &["write", "/sys/fs/cgroup/memory/tasks", "0"], |_| {});
+    assert!(refused.contains("Read-only") || refused.contains("No such file"), "{refused}");
+    assert_ne!(output(stage, "open", &["cat", "/proc/keys"], privileged), "");
+    assert_eq!(output(stage, "write", &["write", "/proc/sys/kernel/domainname", "x"], privileged), "done\n");
+}
+
+fn devices(stage: &Stage) {
+    let root = std::fs::metadata("/").unwrap();
+    let number = std::os::unix::fs::MetadataExt::dev(&root);
+    let (major, minor) = (libc::major(number).to_string(), libc::minor(number).to_string());
+    let seen = output(stage, "plain", &["open-device", &major, &minor], |_| {});
+    assert_eq!(seen, "made true\nopen false\n");
+    let seen = output(stage, "nodes", &["ls", "/dev"], |_| {});
+    let nodes = "core fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero\n";
+    assert_eq!(seen, nodes);
+    assert_eq!(output(stage, "null", &["write", "/dev/null", "x"], |spec| spec.user.uid = 1000), "done\n");
+    let host = std::fs::read_dir("/dev").unwrap().flatten().map(|entry| entry.file_name());
+    let seen = output(stage, "all", &["ls", "/dev"], privileged);
+    let other = host.filter(|name| !nodes.contains(&*name.to_string_lossy()) && *name != "console");
+    for name in other.map(|name| name.to_string_lossy().into_owned()) {
+        let node = std::fs::symlink_metadata(Path::new("/dev").join(&name)).unwrap().file_type();
+        let is_node = std::os::unix::fs::FileTypeExt::is_char_device(&node);
+        assert!(!is_node || seen.split_whitespace().any(|seen| seen == name), "{name} in {seen}");
+    }
+}
+
+fn ipc(stage: &Stage) {
+    let engine = stage.engine();
+    let run = |sandbox: &str, name: &str, argv: &[&str], ipc: Share| {
+        let (id, mut spec) = stage.sandbox(sandbox);
+        spec.ipc = ipc;
+        let (_, container) = stage.container(name, argv);
+        stage.run_in(&engine, &id, spec, name, container);
+        stage.logged(name, "stdout")
+    };
+    assert_eq!(run("one", "make", &["segment", "make"], Share::Private), "there\n");
+    assert_eq!(run("one", "same", &["segment", "find"], Share::Private), "there\n");
+    assert_eq!(run("two", "other", &["segment", "find"], Share::Private), "absent\n");
+    assert_eq!(run("host", "host", &["segment", "find"], Share::Host), "absent\n");
+    assert_eq!(run("one", "shm-write", &["write", "/dev/shm/x", "shared"], Share::Private), "done\n");
+    assert_eq!(run("one", "shm-read", &["cat", "/dev/shm/x"], Share::Private), "shared");
+    assert!(run("two", "shm-other", &["cat", "/dev/shm/x"], Share::Private).contains("No such file"));
+}
+
+fn names(stage: &Stage) {
+    assert_eq!(output(stage, "host", &["host"], |_| {}), "host\n");
+    let seen = output(stage, "net", &["cat", "/proc/self/net/dev"], |_| {});
+    assert_eq!(seen.lines().skip(2).map(|line| line.trim().split(':').next().unwrap()).collect::<Vec<_>>(), ["lo"]);
+    let engine = stage.engine();
+    let (id, mut spec) = stage.sandbox("sysctl");
+    spec.sysctls.insert("kernel.shm_rmid_forced".into(), "1".into());
+    spec.sysctls.insert("net.ipv4.ip_unprivileged_port_start".into(), "80".into());
+    let paths = ["cat", "/proc/sys/kernel/shm_rmid_forced", "/proc/sys/net/ipv4/ip_unprivileged_port_start"];
+    let (_, container) = stage.container("sysctl", &paths);
+    stage.run_in(&engine, &id, spec, "sysctl", container);
+    assert_eq!(stage.logged("sysctl", "stdout"), "1\n80\n");
+    assert_eq!(std::fs::read_to_string("/proc/sys/kernel/shm_rmid_forced").unwrap(), "0\n");
+}
+
+fn descriptors(stage: &Stage) {
+    assert_eq!(output(stage, "plain", &["fds"], |_| {}), "0 1 2\n");
+    let engine = stage.engine();
+    let (sandbox, spec) = stage.sandbox("exec");
+    let (id, container) = stage.container("exec", &["wait"]);
+    stage.block_on(async {
+        engine.run_sandbox(&sandbox, spec).await.unwrap();
+        engine.create_container(&sandbox, &id, container).await.unwrap();
+        engine.start_container(&id).await.unwrap();
+        assert_eq!(exec(&engine, &id, &["fds"]).await.0, "0 1 2\n");
+    });
+}
+
+/// A mount of a folder of the stage.
+fn mount(source: PathBuf, target: &str) -> Mount {
+    Mount { source: MountSource::Host(source), target: target.into(), ..Mount::default() }
+}
+
+fn links(stage: &Stage) {
+    let volume = stage.folder.join("volume");
+    let outside = stage.folder.join("outside");
+    std::fs::create_dir_all(&volume).unwrap();
+    std::fs::create_dir_all(&outside).unwrap();
+    symlink(&outside, volume.join("absolute")).unwrap();
+    symlink("../../../../..", volume.join("up")).unwrap();
+    let inner = stage.folder.join("inner");
+    std::fs::create_dir_all(&inner).unwrap();
+    std::fs::write(inner.join("mark"), "inside").unwrap();
+    for (name, target) in [("absolute", "/data/absolute/in"), ("up", "/data/up/in"), ("dots", "/../../in")] {
+        let seen = output(stage, name, &["cat", &format!("{target}/mark")], |spec| {
+            spec.mounts.push(mount(volume.clone(), "/data"));
+            spec.mounts.push(mount(inner.clone(), target));
+        });
+        assert_eq!(seen, "inside", "{name}");
+    }
+    assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0, "nothing was made outside");
+}
+
+fn sub_paths(stage: &Stage) {
+    let volume = stage.folder.join("volume");
+    std::fs::create_dir_all(volume.join("deep")).unwrap();
+    std::fs::write(volume.join("deep/file"), "deep").unwrap();
+    std::fs::write(stage.folder.join("secret"), "secret").unwrap();
+    symlink("/secret", volume.join("absolute")).unwrap();
+    symlink("../secret", volume.join("up")).unwrap();
+    let with = |sub_path: &str| Mount { sub_path: Some(sub_path.into()), ..mount(volume.clone(), "/data/it") };
+    let deep = with("deep/file");
+    assert_eq!(output(stage, "file", &["cat", "/data/it"], |spec| spec.mounts.push(deep)), "deep");
+    let made = with("made/now");
+    assert_eq!(output(stage, "made", &["ls", "/data/it"], |spec| spec.mounts.push(made)), "\n");
+    assert!(volume.join("made/now").is_dir());
+    for name in ["absolute", "up"] {
+        let seen = output(stage, name, &["ls", "/data/it"], |spec| spec.mounts.push(with(name)));
+        assert_eq!(seen, "\n", "{name} leads to an empty folder of the volume");
+    }
+}
+
+fn read_only(stage: &Stage) {
+    let volume = stage.folder.join("volume");
+    let refused = output(stage, "root", &["write", "/data/x", "x"], |spec| spec.read_only_root = true);
+    assert!(refused.contains("Read-only file system"), "{refused}");
+    let written = output(stage, "volume", &["write", "/data/x", "x"], |spec| {
+        spec.read_only_root = true;
+        spec.mounts.push(mount(volume.clone(), "/data"));
+    });
+    assert_eq!(written, "done\n", "an absent source became a folder");
+    let refused = output(stage, "locked", &["write", "/data/x", "x"], |spec| {
+        spec.mounts.push(Mount { read_only: true, ..mount(volume.clone(), "/data") });
+    });
+    assert!(refused.contains("Read-only file system"), "{refused}");
+}
+
+/// A folder with a file system mounted below it.
+fn nested(stage: &Stage) -> PathBuf {
+    let outer = stage.folder.join("outer");
+    std::fs::create_dir_all(&outer).unwrap();
+    run("mount", &["-t", "tmpfs", "outer", outer.to_str().unwrap()]);
+    run("mount", &["--make-shared", outer.to_str().unwrap()]);
+    std::fs::create_dir_all(outer.join("inner")).unwrap();
+    run("mount", &["-t", "tmpfs", "inner", outer.join("inner").to_str().unwrap()]);
+    outer
+}
+
+fn run(program: &str, args: &[&str]) {
+    assert!(std::process::Command::new(program).args(args).status().unwrap().success(), "{program} {args:?}");
+}
+
+fn recursive_read_only(stage: &Stage) {
+    let outer = nested(stage);
+    let write = ["write", "/data/inner/x", "x"];
+    let locked = Mount { read_only: true, ..mount(outer.clone(), "/data") };
+    let below = Mount { recursive_read_only: true, ..locked.clone() };
+    let written = output(stage, "flat", &write, |spec| spec.mounts.push(locked));
+    assert_eq!(written, "done\n");
+    let refused = output(stage, "deep", &write, |spec| spec.mounts.push(below));
+    assert!(refused.contains("Read-only file system"), "{refused}");
+    run("umount", &["-R", outer.to_str().unwrap()]);
+}
+
+fn propagation(stage: &Stage) {
+    let outer = nested(stage);
+    let engine = stage.engine();
+    let (sandbox, spec) = stage.sandbox("propagation");
+    let follower = |propagation, target: &str| Mount { propagation, ..mount(outer.clone(), target) };
+    stage.block_on(engine.run_sandbox(&sandbox, spec)).unwrap();
+    let (id, mut container) = stage.container("propagation", &["wait"]);
+    container.mounts.push(follower(Propagation::HostToContainer, "/slave"));
+    container.mounts.push(follower(Propagation::Private, "/private"));
+    privileged(&mut container);
+    container.mounts.push(follower(Propagation::Bidirectional, "/shared"));
+    stage.block_on(async {
+        engine.create_container(&sandbox, &id, container).await.unwrap();
+        engine.start_container(&id).await.unwrap();
+    });
+    std::fs::create_dir(outer.join("later")).unwrap();
+    run("mount", &["-t", "tmpfs", "later", outer.join("later").to_str().unwrap()]);
+    std::fs::write(outer.join("later/mark"), "").unwrap();
+    stage.block_on(async {
+        for (folder, seen) in [("/slave", "mark\n"), ("/private", "\n"), ("/shared", "mark\n")] {
+            assert_eq!(exec(&engine, &id, &["ls", &format!("{folder}/later")]).await.0, seen, "{folder}");
+        }
+        engine.remove_sandbox(&sandbox).await.unwrap();
+    });
+    run("umount", &["-R", outer.to_str().unwrap()]);
+    let (_, mut container) = stage.container("unshared", &["exit", "0"]);
+    run("mount", &["-t", "tmpfs", "outer", outer.to_str().unwrap()]);
+    run("mount", &["--make-private", outer.to_str().unwrap()]);
+    container.mounts.push(follower(Propagation::Bidirectional, "/shared"));
+    let exit = stage.run(&engine, "unshared", container);
+    assert!(exit.start_error.ends_with("but it is not a shared mount"), "{exit:?}");
+    run("umount", &[outer.to_str().unwrap()]);
+}
+
+fn filtered(stage: &Stage) {
+    // Without rights a mount is refused by the filter's EPERM too; keyctl only by the filter.
+    let seen = output(stage, "default", &["cat", "/proc/self/status"], |_| {});
+    assert_eq!(field(&seen, "Seccomp"), 2);
+    let seen = output(stage, "none", &["cat", "/proc/self/status"], |spec| spec.seccomp = Seccomp::Unconfined);
+    assert_eq!(field(&seen, "Seccomp"), 0);
+}
+
+fn own_program(stage: &Stage) {
+    let engine = stage.engine();
+    stage.block_on(engine.list()).unwrap();
+    let pid = std::fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
+        let name = std::fs::read_to_string(entry.path().join("comm")).ok()?;
+        let own = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+        (name.trim() == "gousse-superv" && !own.contains(") Z ")).then(|| entry.path())
+    });
+    let program = pid.expect("the supervisor runs").join("exe");
+    let opened = std::fs::OpenOptions::new().write(true).truncate(true).open(program);
+    assert_eq!(opened.unwrap_err().raw_os_error(), Some(libc::EROFS));
+}

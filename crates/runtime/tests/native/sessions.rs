@@ -1,0 +1,168 @@
+//! Exec, attach and port-forward.
+
+use runtime::engine::{Engine, Session};
+use runtime::native::NativeEngine;
+use runtime::*;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+
+use super::Test;
+use super::stage::{self, Stage, exec, wait_for_exit};
+
+pub const TESTS: &[Test] = &[
+    ("exec_gives_output_errors_and_status", plain_exec),
+    ("exec_reads_its_input_to_the_end", exec_input),
+    ("exec_with_a_terminal_knows_its_size", exec_terminal),
+    ("exec_that_cannot_start_says_why", exec_failures),
+    ("attach_copies_output_and_feeds_input_once", attach),
+    ("attach_to_a_terminal_types_and_sees", attach_terminal),
+    ("connect_reaches_the_sandboxes_own_loopback", connect),
+];
+
+fn start(
+    stage: &Stage,
+    engine: &NativeEngine,
+    name: &str,
+    argv: &[&str],
+    change: impl FnOnce(&mut ContainerSpec),
+) -> ContainerId {
+    let (sandbox, sandbox_spec) = stage.sandbox(name);
+    let (id, mut spec) = stage.container(name, argv);
+    change(&mut spec);
+    stage.block_on(async {
+        engine.run_sandbox(&sandbox, sandbox_spec).await.unwrap();
+        engine.create_container(&sandbox, &id, spec).await.unwrap();
+        engine.start_container(&id).await.unwrap();
+    });
+    id
+}
+
+fn puppet(argv: &[&str]) -> Vec<String> {
+    [&[super::puppet::NAME], argv].concat().into_iter().map(str::to_owned).collect()
+}
+
+fn plain_exec(stage: &Stage) {
+    let engine = stage.engine();
+    let id = start(stage, &engine, "plain", &["wait"], |_| {});
+    stage.block_on(async {
+        let (out, err, code) = exec(&engine, &id, &["say", "out", "err"]).await;
+        assert_eq!((out.as_str(), err.as_str(), code), ("out\n", "err\n", 0));
+        assert_eq!(exec(&engine, &id, &["exit", "41"]).await.2, 41);
+        assert_eq!(exec(&engine, &id, &["die-by", "15"]).await.2, 128 + 15);
+        let (seen, _, _) = exec(&engine, &id, &["cat", "/proc/self/cgroup"]).await;
+        assert!(seen.lines().all(|line| line.ends_with(":/") || !line.contains("memory")), "{seen}");
+        let (seen, _, _) = exec(&engine, &id, &["env"]).await;
+        assert!(seen.contains("COLOUR=blue"), "{seen}");
+    });
+    assert_eq!(stage.logged("plain", "stdout"), "", "an exec's output is not the container's");
+}
+
+fn exec_input(stage: &Stage) {
+    let engine = stage.engine();
+    let id = start(stage, &engine, "input", &["wait"], |_| {});
+    stage.block_on(async {
+        let spec = ExecSpec { argv: puppet(&["copy"]), stdin: true, stdout: true, ..ExecSpec::default() };
+        let session = engine.exec(&id, spec).await.unwrap();
+        let mut stdin = session.stdin.unwrap();
+        stdin.write_all(b"one\ntwo\n").await.unwrap();
+        stdin.shutdown().await.unwrap();
+        let mut out = String::new();
+        session.stdout.unwrap().read_to_string(&mut out).await.unwrap();
+        assert_eq!(out, "<one>\n<two>\n");
+        assert_eq!(session.exit.await.unwrap().unwrap(), 0);
+    });
+}
+
+fn exec_terminal(stage: &Stage) {
+    let engine = stage.engine();
+    let id = start(stage, &engine, "terminal", &["wait"], |_| {});
+    stage.block_on(async {
+        let (tty, stdin, stdout) = (true, true, true);
+        let argv = puppet(&["terminal"]);
+        let spec = ExecSpec { argv, tty, stdin, stdout, size: Some((81, 25)), ..ExecSpec::default() };
+        let Session { stdin, stdout, stderr, resize, exit } = engine.exec(&id, spec).await.unwrap();
+        assert!(stderr.is_none());
+        let mut lines = BufReader::new(stdout.unwrap()).lines();
+        assert_eq!(lines.next_line().await.unwrap().unwrap(), "terminal true 81x25");
+        resize.send((100, 40)).await.unwrap();
+        while resize.capacity() < resize.max_capacity() {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        stdin.unwrap().write_all(b"6\n").await.unwrap();
+        assert_eq!(lines.next_line().await.unwrap().unwrap(), "6");
+        assert_eq!(lines.next_line().await.unwrap().unwrap(), "terminal true 100x40");
+        assert!(lines.next_line().await.unwrap().is_none());
+        assert_eq!(exit.await.unwrap().unwrap(), 6);
+    });
+}
+
+fn exec_failures(stage: &Stage) {
+    let engine = stage.engine();
+    let id = start(stage, &engine, "failures", &["wait-for-term", "0"], |_| {});
+    stage::eventually("it is ready", || stage.logged("failures", "stdout") == "ready\n");
+    stage.block_on(async {
+        let nowhere = || ExecSpec { argv: vec!["nowhere".into()], stdout: true, ..ExecSpec::default() };
+        let error = engine.exec(&id, nowhere()).await.err().unwrap();
+        assert_eq!(error.to_string(), "exec: \"nowhere\": executable file not found in $PATH");
+        engine.signal(&id, libc::SIGTERM).await.unwrap();
+        wait_for_exit(&engine, &id).await;
+        assert!(matches!(engine.exec(&id, nowhere()).await, Err(Error::NotRunning(_))));
+    });
+}
+
+fn attach(stage: &Stage) {
+    let engine = stage.engine();
+    let id = start(stage, &engine, "attach", &["copy"], |spec| {
+        (spec.stdin, spec.stdin_once) = (true, true);
+    });
+    stage.block_on(async {
+        let session = engine.attach(&id, true, true, true).await.unwrap();
+        let watcher = engine.attach(&id, false, true, false).await.unwrap();
+        let mut stdin = session.stdin.unwrap();
+        stdin.write_all(b"hello\n").await.unwrap();
+        stdin.shutdown().await.unwrap();
+        for stdout in [session.stdout, watcher.stdout] {
+            let mut out = String::new();
+            stdout.unwrap().read_to_string(&mut out).await.unwrap();
+            assert_eq!(out, "<hello>\n");
+        }
+        assert_eq!(session.exit.await.unwrap().unwrap(), 0);
+        assert_eq!(wait_for_exit(&engine, &id).await.code, 0);
+    });
+    assert_eq!(stage.logged("attach", "stdout"), "<hello>\n");
+}
+
+fn attach_terminal(stage: &Stage) {
+    let engine = stage.engine();
+    let id = start(stage, &engine, "typed", &["terminal"], |spec| (spec.stdin, spec.tty) = (true, true));
+    stage::eventually("it has begun", || stage.logged("typed", "stdout").contains("terminal"));
+    stage.block_on(async {
+        let session = engine.attach(&id, true, true, true).await.unwrap();
+        assert!(session.stderr.is_none());
+        session.resize.send((90, 30)).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        session.stdin.unwrap().write_all(b"3\n").await.unwrap();
+        let mut out = String::new();
+        session.stdout.unwrap().read_to_string(&mut out).await.unwrap();
+        assert_eq!(out, "3\r\nterminal true 90x30\r\n");
+        assert_eq!(session.exit.await.unwrap().unwrap(), 3);
+    });
+    assert_eq!(stage.logged("typed", "stdout"), "terminal true 0x0\n3\nterminal true 90x30\n");
+}
+
+fn connect(stage: &Stage) {
+    let engine = stage.engine();
+    start(stage, &engine, "serve", &["serve", "8080"], |_| {});
+    stage::eventually("it listens", || stage.logged("serve", "stdout") == "listening\n");
+    let (sandbox, _) = stage.sandbox("serve");
+    stage.block_on(async {
+        let refused = engine.connect(&sandbox, 81).await.err().unwrap();
+        assert_eq!(refused.to_string(), "dial tcp4 127.0.0.1:81: connect: connection refused");
+        let mut stream = engine.connect(&sandbox, 8080).await.unwrap();
+        stream.write_all(b"hello").await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, "HELLO");
+    });
+}
