@@ -26,7 +26,7 @@ use crate::Control;
 mod access;
 /// Answers and their bodies.
 mod answer;
-/// exec and attach over a websocket.
+/// exec, attach and run.
 mod exec;
 /// What containers wrote.
 mod logs;
@@ -133,7 +133,10 @@ async fn respond(api: &Api, certificate: Option<Arc<Caller>>, request: Request<I
             logs::serve(api, &query, namespace, pod, container).await
         }
         (_, [verb @ ("exec" | "attach"), namespace, pod, container]) => {
-            exec::answer(&api.control, request, namespace, pod, container, *verb == "attach").await
+            exec::streamed(&api.control, request, [namespace, pod, container], *verb == "attach").await
+        }
+        (&Method::POST, ["run", namespace, pod, container]) => {
+            exec::run(&api.control, &query, [namespace, pod, container]).await
         }
         _ => answer::text(StatusCode::NOT_FOUND, "404 page not found\n"),
     }

@@ -9,11 +9,13 @@
 pub mod dial;
 /// SPDY/3.1: many streams over one connection.
 pub mod spdy;
+/// The streams of an exec or attach.
+pub mod streams;
 /// TLS configurations for both ends, from PEM.
 pub mod tls;
 /// Requests that leave HTTP behind, and the splice that carries what follows.
 pub mod upgrade;
-/// A websocket as a stream of bytes, and its handshake.
+/// WebSocket handshakes, sockets and tunnels.
 pub mod websocket;
 
 pub use dial::{Duplex, dial, dial_as};

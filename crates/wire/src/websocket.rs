@@ -1,44 +1,119 @@
-//! A websocket as a stream of bytes, and the server's side of its handshake (RFC 6455).
+//! WebSocket handshakes at both ends, sockets, and tunnels for other protocols (RFC 6455).
 //!
 //! `Tunnel` carries another protocol (SPDY, for port-forward) in binary messages: message borders mean
 //! nothing. Pings are answered whenever it is read or written.
+//! A server picks the first subprotocol that the client offers and it serves itself (as upstream's
+//! wsstream does); the empty name stands for clients that offer none.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use futures::{Sink, Stream};
-use http::{HeaderMap, StatusCode, header};
+use futures::{Sink, SinkExt, Stream};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
+use http_body_util::Empty;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::Role;
-use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
+
+pub use tokio_tungstenite::tungstenite::{Error, Message};
+
+use crate::Duplex;
+use crate::upgrade::{self, Answer};
 
 /// Larger messages than this are refused.
 const MESSAGE_MAX: usize = 8 << 20;
 
-/// Whether a request wants to become a websocket.
-pub fn is_asked(headers: &HeaderMap) -> bool {
-    let upgrade = headers.get(header::UPGRADE).and_then(|v| v.to_str().ok());
-    crate::upgrade::is_asked(headers) && upgrade.is_some_and(|v| v.eq_ignore_ascii_case("websocket"))
+pub type Socket = WebSocketStream<Duplex>;
+
+/// What a server answers to a handshake that it takes: code 101 with these headers.
+pub struct Accepted {
+    pub headers: HeaderMap,
+    /// Empty: the client offered none.
+    pub protocol: &'static str,
 }
 
-/// The 101 answer to such a request, with the first served subprotocol that the client offers.
-pub fn accept(headers: &HeaderMap, served: &[&'static str]) -> Result<(http::response::Builder, &'static str), String> {
-    let key = headers.get(header::SEC_WEBSOCKET_KEY).ok_or("the Sec-WebSocket-Key header is missing")?;
-    let values = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|v| v.to_str().ok());
-    let offered: Vec<&str> = values.flat_map(|v| v.split(',')).map(str::trim).collect();
-    let chosen = served.iter().find(|protocol| offered.contains(protocol));
-    let protocol = *chosen.ok_or_else(|| format!("none of the subprotocols {offered:?} is served"))?;
-    let answer = http::Response::builder()
-        .status(StatusCode::SWITCHING_PROTOCOLS)
-        .header(header::CONNECTION, "Upgrade")
-        .header(header::UPGRADE, "websocket")
-        .header(header::SEC_WEBSOCKET_ACCEPT, derive_accept_key(key.as_bytes()))
-        .header(header::SEC_WEBSOCKET_PROTOCOL, protocol);
-    Ok((answer, protocol))
+/// Whether the headers ask for a websocket.
+pub fn is_asked(headers: &HeaderMap) -> bool {
+    upgrade::is_asked(headers) && words(headers, header::UPGRADE).any(|word| word.eq_ignore_ascii_case("websocket"))
+}
+
+/// Err: what is wrong with the request.
+pub fn accept(headers: &HeaderMap, served: &[&'static str]) -> Result<Accepted, String> {
+    let key = headers.get(header::SEC_WEBSOCKET_KEY).ok_or("the websocket's key is missing")?;
+    let offered: Vec<&str> = words(headers, header::SEC_WEBSOCKET_PROTOCOL).collect();
+    let protocol = match offered.is_empty() {
+        true => served.iter().find(|name| name.is_empty()),
+        false => offered.iter().find_map(|offer| served.iter().find(|name| *name == offer)),
+    };
+    let protocol = *protocol.ok_or_else(|| {
+        format!("unable to upgrade: websocket server is unable to speak any of the protocols {offered:?}")
+    })?;
+    let mut answer = HeaderMap::new();
+    answer.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    answer.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    let accept = derive_accept_key(key.as_bytes());
+    answer.insert(header::SEC_WEBSOCKET_ACCEPT, HeaderValue::from_str(&accept).map_err(|e| e.to_string())?);
+    if !protocol.is_empty() {
+        answer.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
+    }
+    Ok(Accepted { headers: answer, protocol })
+}
+
+/// The server's end of a stream on which a handshake was accepted.
+pub async fn server(stream: Duplex) -> Socket {
+    WebSocketStream::from_raw_socket(stream, Role::Server, Some(limits())).await
+}
+
+/// What a server said to a client's handshake.
+pub enum Connected {
+    /// The socket and the subprotocol that the server chose.
+    Socket(Box<Socket>, String),
+    /// Not a websocket: the answer as it came.
+    Refused(http::Response<hyper::body::Incoming>),
+}
+
+/// The client's side: `request` has the target, `Host` and what proves who it is.
+pub async fn connect(stream: Duplex, mut request: Request<()>, protocols: &[&str]) -> io::Result<Connected> {
+    let key = generate_key();
+    let offered = protocols.join(", ");
+    let fields = [
+        (header::CONNECTION, "Upgrade"),
+        (header::UPGRADE, "websocket"),
+        (header::SEC_WEBSOCKET_VERSION, "13"),
+        (header::SEC_WEBSOCKET_KEY, &key),
+        (header::SEC_WEBSOCKET_PROTOCOL, &offered),
+    ];
+    for (name, value) in fields {
+        request.headers_mut().insert(name, HeaderValue::from_str(value).map_err(io::Error::other)?);
+    }
+    match upgrade::send(stream, request.map(|()| Empty::new())).await? {
+        Answer::Ordinary(response) => Ok(Connected::Refused(response)),
+        Answer::Switched(head, stream) => {
+            let text = |name| head.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+            if text(header::SEC_WEBSOCKET_ACCEPT) != Some(&derive_accept_key(key.as_bytes())) {
+                return Err(io::Error::other("the peer did not answer to our websocket's key"));
+            }
+            let protocol = text(header::SEC_WEBSOCKET_PROTOCOL).unwrap_or("").to_owned();
+            let socket = WebSocketStream::from_raw_socket(stream, Role::Client, Some(limits())).await;
+            Ok(Connected::Socket(Box::new(socket), protocol))
+        }
+    }
+}
+
+/// Says goodbye with the code that means an end in order: clients take others for failures.
+pub async fn close(sink: &mut (impl Sink<Message, Error = Error> + Unpin)) -> Result<(), Error> {
+    sink.send(Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() }))).await
+}
+
+/// The comma-separated words of all headers of that name.
+pub fn words(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim).filter(|word| !word.is_empty())
 }
 
 /// Bytes in binary messages.
@@ -144,17 +219,22 @@ mod tests {
     }
 
     #[test]
-    fn the_first_served_subprotocol_that_is_offered_is_taken() {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::CONNECTION, "Upgrade".parse().unwrap());
-        headers.insert(header::UPGRADE, "WebSocket".parse().unwrap());
-        assert!(is_asked(&headers));
-        headers.insert(header::SEC_WEBSOCKET_KEY, "dGhlIHNhbXBsZSBub25jZQ==".parse().unwrap());
-        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, "x, b, a".parse().unwrap());
-        let (answer, protocol) = accept(&headers, &["a", "b"]).unwrap();
-        let answer = answer.body(()).unwrap();
-        assert_eq!(protocol, "a");
-        assert_eq!(answer.headers()[header::SEC_WEBSOCKET_ACCEPT], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-        assert!(accept(&headers, &["c"]).is_err());
+    fn the_first_offer_that_is_served_is_taken() {
+        let headers = |protocols: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::SEC_WEBSOCKET_KEY, HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ=="));
+            for protocol in protocols {
+                headers.append(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
+            }
+            headers
+        };
+        let accepted = accept(&headers(&["x, v5", "v4"]), &["v4", "v5", ""]).unwrap();
+        assert_eq!(accepted.protocol, "v5");
+        // The example of RFC 6455.
+        assert_eq!(accepted.headers[header::SEC_WEBSOCKET_ACCEPT], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(accept(&headers(&[]), &["v4", ""]).unwrap().protocol, "");
+        assert!(accept(&headers(&["x"]), &["v4", ""]).is_err());
+        assert!(accept(&headers(&[]), &["v4"]).is_err());
+        assert!(accept(&HeaderMap::new(), &[""]).is_err());
     }
 }

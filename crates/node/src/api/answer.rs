@@ -31,6 +31,14 @@ pub fn stream(content_type: &'static str, stream: impl Stream<Item = io::Result<
     with(StatusCode::OK, content_type, StreamBody::new(stream.map_ok(Frame::data)).boxed_unsync())
 }
 
+/// 101: what follows is no longer HTTP.
+pub fn switched(headers: http::HeaderMap) -> Response {
+    let mut response = http::Response::new(Full::new(Bytes::new()).map_err(|never| match never {}).boxed_unsync());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *response.headers_mut() = headers;
+    response
+}
+
 fn with(status: StatusCode, content_type: &'static str, body: Body) -> Response {
     let mut response = http::Response::new(body);
     *response.status_mut() = status;

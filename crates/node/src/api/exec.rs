@@ -1,44 +1,31 @@
-//! exec and attach over a websocket: channels 0 in, 1 out, 2 err, 3 the end, 4 resize.
+//! exec, attach and run: a session of the runtime under a client's streams.
 //!
-//! Subprotocols v5 (which can close stdin) and v4. Exactly one frame on channel 3, after all output.
-//! Upstream: k8s.io/apimachinery/pkg/util/remotecommand, kubelet/server. SPDY is refused by name.
-
-use std::sync::Arc;
+//! What the client speaks is wire's business; here a session is begun, its streams are joined with the
+//! client's, and its end is told: exactly once, after all output. Words match
+//! pkg/kubelet/server (remotecommand, request.go) and cri/streaming.
 
 use bytes::Bytes;
-use futures::{SinkExt, StreamExt};
-use http::{Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Empty};
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use runtime::engine::{Reader, Session};
+use runtime::engine::{Reader, Session, Writer};
 use runtime::{ContainerId, ExecSpec};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
-use tokio_tungstenite::tungstenite::{Error, Message};
+use wire::streams::{self, END, Remote, STDERR, STDOUT};
+use wire::websocket;
 
-use crate::api::answer::{Body, text};
-use crate::api::query::Query;
+use super::answer::{self, Response, text};
+use super::query::Query;
 use crate::control::Control;
 use crate::observe::is_running;
 
-type Engine = Arc<dyn runtime::Engine>;
-
-const STDIN: u8 = 0;
-const STDOUT: u8 = 1;
-const STDERR: u8 = 2;
-const END: u8 = 3;
-const RESIZE: u8 = 4;
-/// v5: `[255, n]` closes channel n.
-const CLOSE: u8 = 255;
 const CHUNK: usize = 32 << 10;
-const SUBPROTOCOLS: &[&str] = &["v5.channel.k8s.io", "v4.channel.k8s.io"];
+/// Of a command's output `/run` returns no more.
+const RUN_MAX: usize = 16 << 20;
+
+type Engine = std::sync::Arc<dyn runtime::Engine>;
 
 /// What is asked of a container.
 struct Ask {
@@ -47,183 +34,190 @@ struct Ask {
     spec: ExecSpec,
 }
 
-pub async fn answer(
+pub async fn streamed(
     control: &Control,
     mut request: Request<Incoming>,
-    namespace: &str,
-    name: &str,
-    container: &str,
+    [namespace, pod, container]: [&str; 3],
     attach: bool,
-) -> Response<Body> {
+) -> Response {
     let query = Query::parse(request.uri().query().unwrap_or_default());
-    let found = match control.pod(namespace, name).await {
-        Ok(Some(found)) => found,
-        Ok(None) => return text(StatusCode::NOT_FOUND, "pod does not exist"),
-        Err(why) => return text(StatusCode::INTERNAL_SERVER_ERROR, why),
+    let ask = match ask(control, &query, [namespace, pod, container], attach).await {
+        Ok(ask) => ask,
+        Err(refused) => return refused,
     };
-    let running = found.container(container).current.filter(is_running);
-    let Some(instance) = running else {
-        return text(StatusCode::NOT_FOUND, format!("container not found (\"{container}\")"));
-    };
-    // A terminal is the container's own affair when attaching.
-    let tty = if attach { instance.spec.tty } else { query.flag("tty") };
-    let spec = ExecSpec {
-        argv: query.all("command").map(String::from).collect(),
-        tty,
-        stdin: query.flag("input") || query.flag("stdin"),
-        stdout: query.flag("output") || query.flag("stdout"),
-        stderr: !tty && (query.flag("error") || query.flag("stderr")),
-        size: None,
-    };
-    if !(spec.stdin || spec.stdout || spec.stderr) {
-        return text(StatusCode::BAD_REQUEST, "you must specify at least 1 of stdin, stdout, stderr");
+    if !websocket::is_asked(request.headers()) {
+        return text(StatusCode::BAD_REQUEST, "Upgrade request required: only websockets are served here");
     }
-    let headers = request.headers();
-    let words = |name: header::HeaderName| -> Vec<String> {
-        let values = headers.get_all(name).iter().filter_map(|v| v.to_str().ok());
-        values.flat_map(|v| v.split(',')).map(|v| v.trim().to_owned()).collect()
+    let names: Vec<&str> = streams::PROTOCOLS.iter().map(|protocol| protocol.name).collect();
+    let accepted = match websocket::accept(request.headers(), &names) {
+        Ok(accepted) => accepted,
+        Err(why) => return text(StatusCode::BAD_REQUEST, why),
     };
-    let websocket = words(header::UPGRADE).iter().any(|u| u.eq_ignore_ascii_case("websocket"));
-    let key = headers.get(header::SEC_WEBSOCKET_KEY).map(|k| derive_accept_key(k.as_bytes()));
-    let (true, Some(key)) = (websocket, key) else {
-        return text(StatusCode::BAD_REQUEST, "only websockets are served here; SPDY/3.1 is not");
-    };
-    let offered = words(header::SEC_WEBSOCKET_PROTOCOL);
-    let Some(protocol) = SUBPROTOCOLS.iter().find(|p| offered.iter().any(|o| o == *p)) else {
-        return text(StatusCode::BAD_REQUEST, format!("none of the subprotocols {offered:?} is served"));
-    };
+    let protocol = streams::protocol_of(accepted.protocol).expect("the handshake took one of these names");
     let upgrade = hyper::upgrade::on(&mut request);
-    let ask = Ask { id: instance.id, attach, spec };
     let engine = control.engine().clone();
     tokio::spawn(async move {
-        if let Err(why) = run(engine, upgrade, ask).await {
-            tracing::debug!("an exec broke off: {why}");
-        }
+        let stream = match upgrade.await {
+            Ok(stream) => stream,
+            Err(error) => return tracing::debug!(%error, "an upgrade was given up"),
+        };
+        let socket = websocket::server(Box::new(TokioIo::new(stream))).await;
+        let (remote, local) = streams::pair(protocol.status);
+        tokio::join!(streams::over_websocket(socket, protocol, local), serve(engine, ask, remote));
     });
-    switched(&key, protocol)
+    answer::switched(accepted.headers)
 }
 
-fn switched(key: &str, protocol: &str) -> Response<Body> {
-    let reply = Response::builder()
-        .status(StatusCode::SWITCHING_PROTOCOLS)
-        .header(header::CONNECTION, "Upgrade")
-        .header(header::UPGRADE, "websocket")
-        .header(header::SEC_WEBSOCKET_ACCEPT, key)
-        .header(header::SEC_WEBSOCKET_PROTOCOL, protocol);
-    let empty = Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync();
-    reply.body(empty).expect("headers of plain words")
+/// POST /run/…?cmd=: a command's output as the answer, nothing streamed.
+pub async fn run(control: &Control, query: &Query, target: [&str; 3]) -> Response {
+    let container = match running(control, target).await {
+        Ok(container) => container,
+        Err(refused) => return refused,
+    };
+    let argv: Vec<String> = query.get("cmd").split(' ').filter(|word| !word.is_empty()).map(String::from).collect();
+    let spec = ExecSpec { argv, stdout: true, stderr: true, ..ExecSpec::default() };
+    let session = match control.engine().exec(&container.id, spec).await {
+        Ok(session) => session,
+        Err(why) => return text(StatusCode::INTERNAL_SERVER_ERROR, why.to_string()),
+    };
+    let all = async |reader: Option<Reader>| {
+        let mut bytes = Vec::new();
+        if let Some(reader) = reader {
+            // What came before a failure is still its output.
+            let _ = reader.take(RUN_MAX as u64).read_to_end(&mut bytes).await;
+        }
+        bytes
+    };
+    let (mut out, err) = tokio::join!(all(session.stdout), all(session.stderr));
+    out.extend(err);
+    match session.exit.await {
+        Ok(Ok(0)) => answer::bytes(StatusCode::OK, "text/plain; charset=utf-8", out),
+        Ok(Ok(code)) => {
+            let out = String::from_utf8_lossy(&out);
+            let why = format!("error executing command in container: command terminated with exit code {code}: {out}");
+            text(StatusCode::INTERNAL_SERVER_ERROR, why)
+        }
+        Ok(Err(why)) => text(StatusCode::INTERNAL_SERVER_ERROR, why.to_string()),
+        Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the command's end was not seen"),
+    }
 }
 
-type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
+async fn ask(control: &Control, query: &Query, target: [&str; 3], attach: bool) -> Result<Ask, Response> {
+    let flag = |name: &str, other: &str| query.flag(name) || query.flag(other);
+    let (stdin, stdout) = (flag("input", "stdin"), flag("output", "stdout"));
+    let mut stderr = flag("error", "stderr");
+    if query.flag("tty") && stdout {
+        stderr = false;
+    }
+    if !(stdin || stdout || stderr) {
+        let why = "you must specify at least 1 of stdin, stdout, stderr";
+        return Err(text(StatusCode::BAD_REQUEST, why));
+    }
+    let container = running(control, target).await?;
+    // A terminal is the container's own affair when attaching.
+    let tty = if attach { container.spec.tty } else { query.flag("tty") };
+    let argv = query.all("command").map(String::from).collect();
+    let spec = ExecSpec { argv, tty, stdin, stdout, stderr: stderr && !tty, size: None };
+    Ok(Ask { id: container.id, attach, spec })
+}
 
-async fn run(engine: Engine, upgrade: OnUpgrade, ask: Ask) -> Result<(), Error> {
-    let io = upgrade.await.map_err(|e| Error::Io(std::io::Error::other(e)))?;
-    let socket: Socket = WebSocketStream::from_raw_socket(TokioIo::new(io), Role::Server, None).await;
-    let (mut sink, mut incoming) = socket.split();
+async fn running(control: &Control, target: [&str; 3]) -> Result<runtime::Container, Response> {
+    let [namespace, pod, container] = target;
+    let found = match control.pod(namespace, pod).await {
+        Ok(Some(found)) => found,
+        Ok(None) => return Err(text(StatusCode::NOT_FOUND, "pod does not exist")),
+        Err(why) => return Err(text(StatusCode::INTERNAL_SERVER_ERROR, why)),
+    };
+    let running = found.container(container).current.filter(is_running);
+    running.ok_or_else(|| text(StatusCode::NOT_FOUND, format!("container not found ({container:?})")))
+}
+
+/// Runs a session to its end, or until the client has left.
+async fn serve(engine: Engine, mut ask: Ask, mut remote: Remote) {
+    if ask.spec.tty && !ask.attach {
+        // The size arrives first: a program that asks at its start shall see it.
+        ask.spec.size = remote.resize.try_recv().ok();
+    }
     let spec = &ask.spec;
+    let greeted = if spec.stdout { STDOUT } else { STDERR };
+    if (spec.stdout || spec.stderr) && remote.out.send((greeted, Bytes::new())).await.is_err() {
+        return;
+    }
     let begun = match ask.attach {
         true => engine.attach(&ask.id, spec.stdin, spec.stdout, spec.stderr).await,
         false => engine.exec(&ask.id, spec.clone()).await,
     };
-    let session = match begun {
+    let Remote { stdin: input, resize: mut sizes, out, status } = remote;
+    let Session { stdin, stdout, stderr, resize, exit } = match begun {
         Ok(session) => session,
-        Err(why) => {
-            sink.send(frame(END, failure(&why.to_string()).to_string().as_bytes())).await?;
-            return sink.send(goodbye()).await;
-        }
+        Err(why) => return tell(&out, status, failure(&why.to_string())).await,
     };
-    let Session { mut stdin, stdout, stderr, resize, exit } = session;
-    let (out, mut outgoing) = mpsc::channel::<Message>(16);
-    // One sends, so that the end comes after all output.
-    let sender = tokio::spawn(async move {
-        while let Some(message) = outgoing.recv().await {
-            sink.send(message).await?;
-        }
-        sink.send(goodbye()).await
-    });
-    let ended = tokio::spawn(async move {
-        let copies = tokio::join!(copy(stdout, STDOUT, &out), copy(stderr, STDERR, &out));
-        let code = exit.await;
-        let end = match code {
+    let finished = async {
+        tokio::join!(copy(stdout, STDOUT, &out), copy(stderr, STDERR, &out));
+        match exit.await {
             Ok(Ok(0)) => json!({"metadata": {}, "status": "Success"}),
+            // An attach tells the end of its streams, not the container's code.
+            Ok(Ok(_)) if ask.attach => json!({"metadata": {}, "status": "Success"}),
             Ok(Ok(code)) => exit_status(code),
             Ok(Err(why)) => failure(&why.to_string()),
             Err(_) => failure("the command's end was not seen"),
-        };
-        if copies == (true, true) {
-            // Whoever left does not need to know.
-            let _ = out.send(frame(END, end.to_string().as_bytes())).await;
         }
-    });
-    tokio::pin!(ended);
-    loop {
-        tokio::select! {
-            _ = &mut ended => break,
-            message = incoming.next() => match message {
-                Some(Ok(Message::Binary(bytes))) => take(&bytes, &mut stdin, &resize).await,
-                Some(Ok(Message::Close(_)) | Err(_)) | None => {
-                    ended.abort();
-                    break;
-                }
-                Some(Ok(_)) => {}
-            },
+    };
+    let resized = async {
+        while let Some(size) = sizes.recv().await {
+            if resize.send(size).await.is_err() {
+                break;
+            }
         }
-    }
-    sender.await.map_err(|e| Error::Io(std::io::Error::other(e)))?
+        std::future::pending::<()>().await
+    };
+    let fed = async {
+        feed(input, stdin).await;
+        std::future::pending::<()>().await
+    };
+    let end = tokio::select! {
+        end = finished => end,
+        () = out.closed() => return,
+        () = resized => return,
+        () = fed => return,
+    };
+    tell(&out, status, end).await;
 }
 
-/// One frame from the client.
-async fn take(bytes: &[u8], stdin: &mut Option<runtime::engine::Writer>, resize: &mpsc::Sender<(u16, u16)>) {
-    match bytes.split_first() {
-        Some((&STDIN, text)) => {
-            let broken = match stdin.as_mut() {
-                Some(writer) => writer.write_all(text).await.and(writer.flush().await).is_err(),
-                None => false,
-            };
-            if broken {
-                *stdin = None;
-            }
+/// The client's input, then its end.
+async fn feed(mut input: mpsc::Receiver<Bytes>, stdin: Option<Writer>) {
+    let Some(mut stdin) = stdin else { return };
+    while let Some(bytes) = input.recv().await {
+        if stdin.write_all(&bytes).await.and(stdin.flush().await).is_err() {
+            return;
         }
-        Some((&RESIZE, text)) => {
-            let size = serde_json::from_slice::<Value>(text).unwrap_or_default();
-            let side = |name: &str| size[name].as_u64().and_then(|n| u16::try_from(n).ok());
-            if let (Some(width), Some(height)) = (side("Width"), side("Height")) {
-                // A session without a terminal takes none.
-                let _ = resize.send((width, height)).await;
-            }
-        }
-        Some((&CLOSE, [STDIN])) => {
-            if let Some(mut writer) = stdin.take() {
-                let _ = writer.shutdown().await;
-            }
-        }
-        _ => {}
     }
+    // Refused where the process has closed its side: then it knows.
+    let _ = stdin.shutdown().await;
 }
 
-/// Copies a stream to its channel until its end; false where nobody listens any more.
-async fn copy(reader: Option<Reader>, channel: u8, out: &mpsc::Sender<Message>) -> bool {
-    let Some(mut reader) = reader else { return true };
+/// Copies a stream to its channel until its end, or until nobody listens any more.
+async fn copy(reader: Option<Reader>, channel: u8, out: &mpsc::Sender<(u8, Bytes)>) {
+    let Some(mut reader) = reader else { return };
     let mut buffer = vec![0u8; CHUNK];
     loop {
         match reader.read(&mut buffer).await {
-            Ok(0) | Err(_) => return true,
-            Ok(n) if out.send(frame(channel, &buffer[..n])).await.is_err() => return false,
+            Ok(0) | Err(_) => return,
+            Ok(n) if out.send((channel, Bytes::copy_from_slice(&buffer[..n]))).await.is_err() => return,
             Ok(_) => {}
         }
     }
 }
 
-fn frame(channel: u8, bytes: &[u8]) -> Message {
-    let mut framed = Vec::with_capacity(bytes.len() + 1);
-    framed.push(channel);
-    framed.extend_from_slice(bytes);
-    Message::Binary(framed.into())
-}
-
-/// Clients take only the normal code for an end in order.
-fn goodbye() -> Message {
-    Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() }))
+async fn tell(out: &mpsc::Sender<(u8, Bytes)>, status: bool, end: Value) {
+    let success = end["status"] == "Success";
+    let bytes = match (status, success) {
+        (true, _) => Bytes::from(end.to_string()),
+        (false, true) => return,
+        (false, false) => Bytes::from(end["message"].as_str().unwrap_or_default().to_owned()),
+    };
+    // Whoever left does not need to know.
+    let _ = out.send((END, bytes)).await;
 }
 
 fn failure(message: &str) -> Value {

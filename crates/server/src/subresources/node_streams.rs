@@ -5,10 +5,11 @@
 //! pkg/registry/core/pod/strategy.go (LogLocation, streamLocation).
 
 use api::{FieldError, Status};
+use base64::Engine as _;
 use http::Method;
 use serde_json::Value;
 
-use crate::answer::{Reply, Response};
+use crate::answer::{Body, Reply, Response};
 use crate::identity::NODES;
 use crate::nodes::{self, Outgoing};
 use crate::verbs::Call;
@@ -43,10 +44,53 @@ pub async fn log(call: Call<'_>) -> Result<Reply, Status> {
     let path = format!("/containerLogs/{}/{}/{container}", call.namespace(), call.name());
     let outgoing = Outgoing { method: Method::GET, path, query, headers: Default::default(), body: Default::default() };
     let response = nodes::send(call.server, node, outgoing, false).await?;
-    if response.status.is_success() {
-        return Ok(Reply::ready(response));
+    if !response.status.is_success() {
+        return Err(refused(&call, response).await);
     }
-    Err(refused(&call, response).await)
+    match wire::websocket::is_asked(call.headers) {
+        true => Ok(Reply::ready(log_over_websocket(call.headers, response)?)),
+        false => Ok(Reply::ready(response)),
+    }
+}
+
+/// Each piece of a log as one message (apimachinery wsstream Reader).
+fn log_over_websocket(headers: &http::HeaderMap, log: Response) -> Result<Response, Status> {
+    use futures::{SinkExt, StreamExt};
+    use wire::websocket::{self, Message};
+
+    let protocols = &["", "binary.k8s.io", "base64.binary.k8s.io"];
+    let accepted = websocket::accept(headers, protocols).map_err(Status::bad_request)?;
+    let base64 = accepted.protocol.starts_with("base64");
+    let (ours, theirs) = tokio::io::duplex(64 << 10);
+    tokio::spawn(async move {
+        let (mut sink, mut source) = websocket::server(Box::new(ours)).await.split();
+        let send = async {
+            if let Body::Stream(mut pieces) = log.body {
+                while let Some(Ok(piece)) = pieces.next().await {
+                    let message = match base64 {
+                        true => Message::text(base64::engine::general_purpose::STANDARD.encode(&piece)),
+                        false => Message::binary(piece),
+                    };
+                    if sink.send(message).await.is_err() {
+                        return;
+                    }
+                }
+            }
+            // The reader may have left first.
+            let _ = websocket::close(&mut sink).await;
+        };
+        // What the client sends is of no interest, but that it leaves is.
+        let receive = async { while let Some(Ok(_)) = source.next().await {} };
+        tokio::select! {
+            () = send => {}
+            () = receive => {}
+        }
+    });
+    Ok(Response {
+        status: http::StatusCode::SWITCHING_PROTOCOLS,
+        headers: accepted.headers,
+        body: Body::Upgrade(Box::new(theirs)),
+    })
 }
 
 /// exec and attach.
