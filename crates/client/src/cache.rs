@@ -7,13 +7,14 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use api::{Kind, Object, Reason, Status, WatchEvent};
 use futures::{Stream, StreamExt};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use crate::backoff::{Backoff, seed_of};
 use crate::{Client, ListOptions, WatchOptions, WatchStream};
@@ -42,7 +43,9 @@ pub struct Scope {
 pub struct Cache {
     kind: &'static Kind,
     inner: RwLock<Inner>,
-    synced: watch::Sender<bool>,
+    synced: AtomicBool,
+    /// Wakes who waits for the first list, in the order of their coming (a simulated run replays).
+    listed: Notify,
     task: Mutex<Option<tokio::task::AbortHandle>>,
 }
 
@@ -104,7 +107,8 @@ impl Cache {
         let cache = Arc::new(Cache {
             kind,
             inner: RwLock::default(),
-            synced: watch::Sender::new(false),
+            synced: AtomicBool::new(false),
+            listed: Notify::new(),
             task: Mutex::default(),
         });
         let follow = Follow { client, kind, scope, cache: Arc::downgrade(&cache) };
@@ -141,11 +145,18 @@ impl Cache {
 
     /// Returns once the first list is in.
     pub async fn synced(&self) {
-        self.synced.subscribe().wait_for(|synced| *synced).await.expect("this cache holds the sender");
+        loop {
+            let mut listed = std::pin::pin!(self.listed.notified());
+            listed.as_mut().enable();
+            if self.is_synced() {
+                return;
+            }
+            listed.await;
+        }
     }
 
     pub fn is_synced(&self) -> bool {
-        *self.synced.borrow()
+        self.synced.load(Ordering::Acquire)
     }
 
     /// What is there, as additions, and then every change.
@@ -193,7 +204,8 @@ impl Cache {
         }
         inner.revision = revision;
         drop(inner);
-        self.synced.send_replace(true);
+        self.synced.store(true, Ordering::Release);
+        self.listed.notify_waiters();
     }
 }
 

@@ -46,6 +46,7 @@ pub async fn hold<T>(client: &Client, clock: &Clock, config: &LeaseConfig, work:
     let mut renewed = Instant::now();
     loop {
         tokio::select! {
+            biased;
             result = &mut work => {
                 release(client, clock, config, &lease).await;
                 return Some(result);

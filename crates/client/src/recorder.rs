@@ -209,6 +209,7 @@ impl Sink {
                 }
             };
             tokio::select! {
+                biased;
                 note = notes.recv() => match note {
                     Some(Note::Core(said)) => self.core(said).await,
                     Some(Note::V1 { said, related, action }) => self.v1(said, related, action).await,

@@ -6,7 +6,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -61,7 +61,7 @@ struct Parts {
     client: Client,
     config: Config,
     recorder: Recorder,
-    caches: HashMap<(&'static str, &'static str), Arc<Cache>>,
+    caches: BTreeMap<(&'static str, &'static str), Arc<Cache>>,
 }
 
 /// Runs all controllers; never returns. Dropping it ends them.

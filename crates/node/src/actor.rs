@@ -416,7 +416,9 @@ impl Actor {
         };
         let mut freed = self.shared.freed.subscribe();
         let deferred = self.memory.resize.pending.is_some();
+        // In this order, always: a simulated run replays.
         tokio::select! {
+            biased;
             () = self.inbox.bell.notified() => {}
             Ok(()) = freed.changed(), if deferred => {}
             Some(outcome) = self.tasks.join_next() => self.take(outcome),

@@ -3,7 +3,7 @@
 //! Pods come from the API (those bound to this node), from manifests, and from the runtime itself
 //! (what nobody wants any more). At its end the agent leaves everything running.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ pub struct Agent {
     shared: Arc<Shared>,
     sources: Arc<Live>,
     pods: Arc<Cache>,
-    actors: Arc<Mutex<HashMap<String, Entry>>>,
+    actors: Arc<Mutex<BTreeMap<String, Entry>>>,
     running: JoinSet<String>,
     ids: HashMap<Id, String>,
     /// Static pods that wait for their predecessor's end, by full name.
@@ -148,7 +148,9 @@ impl Agent {
             self.manifests_changed(current);
         }
         loop {
+            // In this order, always: a simulated run replays.
             tokio::select! {
+                biased;
                 () = &mut shutdown => break,
                 () = pods.synced(), if changes.is_none() => {
                     self.enter_started();
@@ -210,7 +212,7 @@ impl Agent {
         actors.get_mut(uid).map(news).is_some()
     }
 
-    fn actors(&self) -> std::sync::MutexGuard<'_, HashMap<String, Entry>> {
+    fn actors(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Entry>> {
         self.actors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -261,7 +263,9 @@ impl Agent {
                 self.spawn(Origin::Orphan, uid.clone(), orphan(&uid, &sandbox));
             }
         }
-        for uid in self.shared.volumes.left().unwrap_or_default() {
+        let mut left = self.shared.volumes.left().unwrap_or_default();
+        left.sort();
+        for uid in left {
             if !present.contains(&uid) {
                 let shared = self.shared.clone();
                 tokio::task::spawn_blocking(move || {

@@ -2,7 +2,7 @@
 //!
 //! Names are the API's, so a static pod answers to its mirror's name.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,7 +21,7 @@ use crate::spec::container::log_path;
 #[derive(Clone)]
 pub struct Control {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) actors: Arc<Mutex<HashMap<String, Entry>>>,
+    pub(crate) actors: Arc<Mutex<BTreeMap<String, Entry>>>,
 }
 
 /// A pod of this node and what runs of it.

@@ -3,7 +3,7 @@
 //! A look begins after it was asked for, so an actor sees what it did itself. A hundred pods that
 //! start at once share their looks.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use runtime::{Engine, Sandbox};
@@ -15,7 +15,7 @@ use crate::pod::LABEL_POD_UID;
 /// All sandboxes by pod UID.
 #[derive(Default)]
 struct All {
-    by_uid: HashMap<String, Vec<Sandbox>>,
+    by_uid: BTreeMap<String, Vec<Sandbox>>,
     uid_of: HashMap<String, String>,
 }
 

@@ -47,6 +47,7 @@ pub async fn keep(shared: Arc<Shared>) {
     loop {
         offer(&shared, &node);
         let heartbeat = tokio::select! {
+            biased;
             change = changes.next() => {
                 match change.map(|c| c.new) {
                     Some(Some(newer)) => node = newer,

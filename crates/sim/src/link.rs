@@ -15,7 +15,7 @@ use client::{Body, Reply, Transport};
 use futures::StreamExt;
 use http::{Method, Request};
 use server::{Identity, Server};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::Chance;
 use crate::witness::silent_unless;
@@ -34,7 +34,9 @@ pub struct Weather {
 /// The server that is up, or none; shared by all links.
 pub struct Site {
     /// The server, and how many there were before it.
-    server: watch::Sender<(u64, Option<Server>)>,
+    server: Mutex<(u64, Option<Server>)>,
+    /// A `watch` would wake those who wait in random order; this wakes them in the order of their coming.
+    changed: Notify,
     calm: AtomicBool,
     /// Requests that reached the server, and what they were, while `listening`.
     requests: AtomicU64,
@@ -64,7 +66,8 @@ pub struct Link {
 impl Site {
     pub fn new() -> Arc<Site> {
         Arc::new(Site {
-            server: watch::Sender::new((0, None)),
+            server: Mutex::default(),
+            changed: Notify::new(),
             calm: AtomicBool::new(false),
             requests: AtomicU64::new(0),
             heard: Mutex::default(),
@@ -74,14 +77,14 @@ impl Site {
 
     /// Another server, or none: what was in flight to the one before ends.
     pub fn set(&self, server: Option<Server>) {
-        self.server.send_modify(|(count, up)| {
-            *count += 1;
-            *up = server;
-        });
+        let mut now = self.lock();
+        *now = (now.0 + 1, server);
+        drop(now);
+        self.changed.notify_waiters();
     }
 
     pub fn server(&self) -> Option<Server> {
-        self.server.borrow().1.clone()
+        self.lock().1.clone()
     }
 
     /// From now on nothing goes wrong any more.
@@ -146,7 +149,7 @@ impl Link {
         if self.happens(self.weather.lost_requests) {
             return Err(lost("the request was lost"));
         }
-        let (count, server) = self.site.server.borrow().clone();
+        let (count, server) = self.site.lock().clone();
         let Some(server) = server else { return Err(lost("the server is down")) };
         self.site.hear(&self.name, &request);
         let (method, line) = (request.method().clone(), format!("{} {}", request.method(), request.uri()));
@@ -215,9 +218,18 @@ impl Link {
 impl Site {
     /// Returns once this server is not the one that is up.
     async fn gone(&self, count: u64) {
-        let mut now = self.server.subscribe();
-        // The sender lives as long as the site, which the caller holds.
-        let _ = now.wait_for(|(up, _)| *up != count).await;
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if self.lock().0 != count {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, (u64, Option<Server>)> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

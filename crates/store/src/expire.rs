@@ -32,6 +32,7 @@ pub(crate) async fn run(store: Weak<Inner>) {
         match pause {
             None => earlier.notified().await,
             Some(pause) => tokio::select! {
+                biased;
                 () = tokio::time::sleep(pause) => {}
                 () = earlier.notified() => {}
             },

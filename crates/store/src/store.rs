@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::state::{Budget, State};
 use crate::watch::Watchers;
@@ -173,8 +173,7 @@ impl Store {
 
     /// Waits until a revision is written (a read that must not be older than it).
     pub async fn reached(&self, revision: Revision) {
-        let mut published: watch::Receiver<Revision> = self.0.shared.watchers.subscribe();
-        published.wait_for(|now| *now >= revision).await.expect("this store holds the sender");
+        self.0.shared.watchers.published().reached(revision).await;
     }
 }
 

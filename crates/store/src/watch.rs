@@ -6,12 +6,12 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use futures::Stream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 
 use crate::{Change, Error, Revision};
 
@@ -21,7 +21,7 @@ pub struct Watch {
     backlog: VecDeque<Arc<Change>>,
     live: mpsc::Receiver<Arc<Change>>,
     lagged: Arc<AtomicBool>,
-    published: watch::Receiver<Revision>,
+    published: Arc<Published>,
     /// The revision up to which everything was returned.
     complete: Revision,
     ended: bool,
@@ -31,7 +31,15 @@ pub struct Watch {
 #[derive(Debug)]
 pub(crate) struct Watchers {
     readers: Mutex<Vec<Reader>>,
-    published: watch::Sender<Revision>,
+    published: Arc<Published>,
+}
+
+/// The newest revision whose changes are all queued.
+#[derive(Debug)]
+pub(crate) struct Published {
+    revision: AtomicU64,
+    /// Wakes in the order of coming, so that a simulated run replays (a `watch` channel would not).
+    moved: Notify,
 }
 
 #[derive(Debug)]
@@ -54,15 +62,14 @@ impl Watch {
     pub fn progress(&self) -> Revision {
         // The order matters: a revision is published after its changes are queued, so an empty queue
         // seen after it holds none of them back.
-        let published = *self.published.borrow();
+        let published = self.published.revision();
         let idle = self.backlog.is_empty() && self.live.is_empty() && !self.lagged.load(Ordering::Acquire);
         if idle { self.complete.max(published) } else { self.complete }
     }
 
     /// Waits until `progress` may have moved past `revision`.
     pub async fn moved(&mut self, revision: Revision) {
-        // An error means that the store is gone, which `next` tells.
-        let _ = self.published.wait_for(|published| *published > revision).await;
+        self.published.reached(Revision(revision.0 + 1)).await;
     }
 
     pub fn poll_change(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Arc<Change>, Error>>> {
@@ -93,7 +100,8 @@ impl Stream for Watch {
 
 impl Watchers {
     pub fn new(revision: Revision) -> Watchers {
-        Watchers { readers: Mutex::default(), published: watch::Sender::new(revision) }
+        let published = Published { revision: AtomicU64::new(revision.0), moved: Notify::new() };
+        Watchers { readers: Mutex::default(), published: Arc::new(published) }
     }
 
     /// Registers a reader. The caller holds the state's read lock, from which `backlog` (all changes
@@ -111,7 +119,7 @@ impl Watchers {
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         readers.retain(|reader| !reader.queue.is_closed());
         readers.push(Reader { prefix: prefix.into(), queue, lagged: lagged.clone(), seen });
-        let published = self.published.subscribe();
+        let published = self.published.clone();
         Watch { backlog, live, lagged, published, complete: after, ended: false }
     }
 
@@ -138,10 +146,28 @@ impl Watchers {
             }
         }
         drop(readers);
-        self.published.send_replace(revision);
+        self.published.revision.store(revision.0, Ordering::Release);
+        self.published.moved.notify_waiters();
     }
 
-    pub fn subscribe(&self) -> watch::Receiver<Revision> {
-        self.published.subscribe()
+    pub fn published(&self) -> &Published {
+        &self.published
+    }
+}
+
+impl Published {
+    pub fn revision(&self) -> Revision {
+        Revision(self.revision.load(Ordering::Acquire))
+    }
+
+    pub async fn reached(&self, revision: Revision) {
+        loop {
+            let mut moved = std::pin::pin!(self.moved.notified());
+            moved.as_mut().enable();
+            if self.revision() >= revision {
+                return;
+            }
+            moved.await;
+        }
     }
 }

@@ -57,6 +57,7 @@ impl Starting {
         let begun = self.shared.config.now();
         let mut cancel = self.cancel.subscribe();
         let pulled = tokio::select! {
+            biased;
             pulled = images.pull(name, credentials, Arc::new(|_, _| {})) => pulled,
             _ = cancel.wait_for(|given_up| *given_up) => return Err(Failure::cancelled()),
         };

@@ -153,6 +153,7 @@ impl Watching {
         }
         if let Some((prefix, revision)) = &self.ahead {
             tokio::select! {
+                biased;
                 () = self.server.0.store.reached(*revision) => {}
                 () = tokio::time::sleep_until(self.deadline) => return None,
             }
