@@ -22,6 +22,14 @@ pub struct Tree {
     pub v1: Vec<(PathBuf, Vec<String>)>,
 }
 
+/// How a process gets into a group.
+pub struct Join {
+    pub now: Vec<PathBuf>,
+    /// Only when the set-up is done: it would otherwise run with the share of a pod that may have next to
+    /// none.
+    pub late: Vec<PathBuf>,
+}
+
 /// Version 1 controllers in which every group is made; cpuset and hugetlb only where a limit asks.
 const ALWAYS: [&str; 4] = ["cpu", "cpuacct", "memory", "pids"];
 /// What version 2 hands down to pods.
@@ -171,12 +179,15 @@ impl Tree {
     }
 
     /// Files to which a process writes "0" to be in the group (version 1: one for each hierarchy).
-    pub fn join_files(&self, path: &str, resources: &Resources) -> Vec<PathBuf> {
+    pub fn join_files(&self, path: &str, resources: &Resources) -> Join {
         let unified = self.unified.as_ref().map(|root| root.join(path));
         // `tasks` moves the single thread that writes it, without the lock over all thread groups that
         // `cgroup.procs` takes.
         let folders = self.folders(path, resources).into_iter();
-        folders.filter(|f| Some(f) != unified.as_ref()).map(|f| f.join("tasks")).collect()
+        let files = folders.filter(|f| Some(f) != unified.as_ref()).map(|f| f.join("tasks"));
+        let cpu = self.v1_root("cpu");
+        let (late, now) = files.partition(|file| cpu.is_some_and(|root| file.starts_with(root)));
+        Join { now, late }
     }
 
     /// What a container sees in /sys/fs/cgroup: name there (empty: the folder itself) and source.
@@ -338,7 +349,7 @@ fn limits(resources: &Resources, v2: bool, all: bool) -> Vec<(&'static str, Stri
 pub fn weight_of(shares: u64) -> u64 {
     match shares {
         0 => 0,
-        ..=2 => 1,
+        1..=2 => 1,
         262_144.. => 10_000,
         _ => {
             let log = (shares as f64).log2();

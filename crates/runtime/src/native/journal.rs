@@ -20,7 +20,7 @@ use crate::state::{Container, Phase};
 pub enum Entry {
     /// The machine's boot; everything that ran in another one is gone.
     Boot(String),
-    Sandbox(SandboxId, SandboxRecord),
+    Sandbox(SandboxId, Box<SandboxRecord>),
     Container(ContainerId, Box<ContainerRecord>),
     /// A process exists and may become the container's program.
     Born(ContainerId, Process),
@@ -134,7 +134,7 @@ fn rewrite(path: &Path, records: &Records) -> io::Result<(File, u64)> {
     };
     add(&Entry::Boot(records.boot.clone()));
     for (id, sandbox) in &records.sandboxes {
-        add(&Entry::Sandbox(id.clone(), sandbox.clone()));
+        add(&Entry::Sandbox(id.clone(), Box::new(sandbox.clone())));
     }
     for (id, container) in &records.containers {
         add(&Entry::Container(id.clone(), Box::new(container.clone())));
@@ -167,7 +167,7 @@ impl Records {
     pub fn apply(&mut self, entry: Entry) {
         match entry {
             Entry::Boot(boot) => self.boot = boot,
-            Entry::Sandbox(id, record) => drop(self.sandboxes.insert(id, record)),
+            Entry::Sandbox(id, record) => drop(self.sandboxes.insert(id, *record)),
             Entry::Container(id, record) => drop(self.containers.insert(id, *record)),
             Entry::SandboxGone(id) => drop(self.sandboxes.remove(&id)),
             Entry::ContainerGone(id) => drop(self.containers.remove(&id)),

@@ -6,11 +6,12 @@
 
 use std::ffi::CString;
 use std::fmt::Display;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::cgroup::Join;
 use super::channel;
 use super::protocol::Layers;
 use super::sys;
@@ -54,7 +55,7 @@ pub struct Birth<'a> {
     pub namespaces: Vec<(BorrowedFd<'a>, i32)>,
     pub shm: Option<BorrowedFd<'a>>,
     pub mqueue: Option<BorrowedFd<'a>>,
-    pub join: Vec<PathBuf>,
+    pub join: Join,
     /// Name below /sys/fs/cgroup and source.
     pub views: Vec<(String, PathBuf)>,
     pub filter: Vec<libc::sock_filter>,
@@ -71,7 +72,7 @@ pub struct Entry<'a> {
     /// With a terminal of its own.
     pub terminal: bool,
     pub target: BorrowedFd<'a>,
-    pub join: Vec<PathBuf>,
+    pub join: Join,
     pub filter: Vec<libc::sock_filter>,
     pub streams: Streams,
     pub sync: BorrowedFd<'a>,
@@ -93,9 +94,9 @@ pub fn entered(entry: Entry<'_>) -> ! {
 }
 
 /// The whole life of the init of a shared PID namespace: reap what is left to it.
-pub fn sandbox_init(join: &[PathBuf], namespaces: &[(BorrowedFd<'_>, i32)]) -> ! {
+pub fn sandbox_init(join: &Join, namespaces: &[(BorrowedFd<'_>, i32)]) -> ! {
     begin();
-    for file in join {
+    for file in join.now.iter().chain(&join.late) {
         let _ = std::fs::write(file, "0");
     }
     for (fd, kind) in namespaces {
@@ -108,7 +109,7 @@ pub fn sandbox_init(join: &[PathBuf], namespaces: &[(BorrowedFd<'_>, i32)]) -> !
 
 fn build(birth: Birth<'_>) -> Result<std::convert::Infallible> {
     begin();
-    join(&birth.join)?;
+    let late = join(&birth.join)?;
     let spec = birth.spec;
     identity::adjust_oom_score(spec.oom_score_adj);
     let prepared = root::prepare(&birth)?;
@@ -116,11 +117,10 @@ fn build(birth: Birth<'_>) -> Result<std::convert::Infallible> {
         sys::setns(*fd, *kind).or_fail("joining the sandbox's namespaces")?;
     }
     sys::setns(birth.template, libc::CLONE_NEWNS).or_fail("entering the private mount namespace")?;
-    let own_cgroup = if spec.privileged { 0 } else { libc::CLONE_NEWCGROUP };
-    sys::unshare(libc::CLONE_NEWNS | own_cgroup).or_fail("making a mount namespace")?;
+    sys::unshare(libc::CLONE_NEWNS).or_fail("making a mount namespace")?;
     root::assemble(&birth, prepared)?;
     let (argv, terminal) = (&spec.argv, spec.tty);
-    let fresh = Fresh { spec, argv, terminal, filter: birth.filter, sync: birth.sync, files: birth.files };
+    let fresh = Fresh { spec, argv, terminal, late, filter: birth.filter, sync: birth.sync, files: birth.files };
     fresh.run(birth.streams, true)
 }
 
@@ -128,13 +128,13 @@ fn enter(entry: Entry<'_>) -> Result<std::convert::Infallible> {
     begin();
     // Not visible to the processes inside until the program's own execve.
     let _ = sys::prctl(libc::PR_SET_DUMPABLE, 0, 0);
-    join(&entry.join)?;
+    let late = join(&entry.join)?;
     identity::adjust_oom_score(entry.spec.oom_score_adj);
     let kinds =
         libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWNET | libc::CLONE_NEWCGROUP;
     sys::setns(entry.target, kinds).or_fail("joining the container's namespaces")?;
     let Entry { spec, argv, terminal, filter, streams, sync, files, .. } = entry;
-    Fresh { spec, argv, terminal, filter, sync, files }.run(streams, false)
+    Fresh { spec, argv, terminal, late, filter, sync, files }.run(streams, false)
 }
 
 /// Inside the root, about to become the program.
@@ -142,6 +142,8 @@ struct Fresh<'a> {
     spec: &'a ContainerSpec,
     argv: &'a [String],
     terminal: bool,
+    /// Cgroups still to join.
+    late: Vec<std::fs::File>,
     filter: Vec<libc::sock_filter>,
     sync: BorrowedFd<'a>,
     files: (u64, u64),
@@ -149,7 +151,7 @@ struct Fresh<'a> {
 
 impl Fresh<'_> {
     fn run(self, streams: Streams, console: bool) -> Result<std::convert::Infallible> {
-        let Fresh { spec, argv, terminal, filter, sync, files } = self;
+        let Fresh { spec, argv, terminal, late, filter, sync, files } = self;
         connect(streams, spec, sync, console)?;
         if console && spec.read_only_root {
             root::make_read_only()?;
@@ -160,6 +162,12 @@ impl Fresh<'_> {
         let cwd = if spec.cwd.as_os_str().is_empty() { Path::new("/") } else { &spec.cwd };
         rustix::process::chdir(cwd).or_fail(&format!("chdir to cwd ({:?}) set in config.json failed", spec.cwd))?;
         wait_for_go(sync);
+        for mut file in late {
+            file.write_all(b"0").or_fail("joining the cgroup")?;
+        }
+        if console && !spec.privileged {
+            sys::unshare(libc::CLONE_NEWCGROUP).or_fail("making a cgroup namespace")?;
+        }
         let program = program::Program::new(argv, &spec.env, terminal)?;
         identity::assume(spec, &filter)?;
         sys::close_on_exec_from(3);
@@ -174,8 +182,11 @@ fn begin() {
     rustix::process::umask(rustix::fs::Mode::empty());
 }
 
-fn join(files: &[PathBuf]) -> Result<()> {
-    files.iter().try_for_each(|file| std::fs::write(file, "0").or_fail(&format!("joining {}", file.display())))
+/// Joins what is to be joined now; opens what comes later, while it can be named.
+fn join(join: &Join) -> Result<Vec<std::fs::File>> {
+    let doing = |file: &Path| format!("joining {}", file.display());
+    join.now.iter().try_for_each(|file| std::fs::write(file, "0").or_fail(&doing(file)))?;
+    join.late.iter().map(|file| std::fs::File::options().write(true).open(file).or_fail(&doing(file))).collect()
 }
 
 /// Puts the streams onto 0, 1 and 2.

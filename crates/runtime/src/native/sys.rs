@@ -135,7 +135,8 @@ pub fn default_signals() {
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
-        for signal in 1..32 {
+        // Handlers end with the execve by themselves; what is ignored would stay so.
+        for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGPIPE] {
             libc::signal(signal, libc::SIG_DFL);
         }
     }

@@ -50,10 +50,9 @@ impl Stage {
     }
 
     pub fn config(&self) -> Config {
-        Config {
-            cgroup: format!("{}/engine", self.cgroup),
-            ..Config::new(self.folder.join("data"), self.folder.join("run"))
-        }
+        let config = Config::new(self.folder.join("data"), self.folder.join("run"));
+        let program = std::env::var_os("GOUSSE_PROGRAM").map_or(config.program, PathBuf::from);
+        Config { cgroup: format!("{}/engine", self.cgroup), program, ..config }
     }
 
     pub fn engine(&self) -> Arc<NativeEngine> {

@@ -1,7 +1,7 @@
 use super::*;
 
-fn sandbox() -> SandboxRecord {
-    SandboxRecord { spec: SandboxSpec::default(), created_at: 5, ready: true, init: None }
+fn sandbox() -> Box<SandboxRecord> {
+    Box::new(SandboxRecord { spec: SandboxSpec::default(), created_at: 5, ready: true, init: None })
 }
 
 #[test]

@@ -106,12 +106,12 @@ pub fn assume(spec: &ContainerSpec, filter: &[libc::sock_filter]) -> Result<()> 
     let all = sys::permitted_capabilities();
     let wanted = if spec.privileged { all } else { bits(&spec.capabilities)? & all };
     let ambient = bits(&spec.ambient_capabilities)? & wanted;
-    let mut number = 0;
-    while sys::prctl(libc::PR_CAPBSET_READ, number, 0).is_ok() && number < 64 {
-        if wanted & 1 << number == 0 {
-            sys::prctl(libc::PR_CAPBSET_DROP, number, 0).or_fail("dropping capabilities")?;
+    // The first number that the kernel does not know ends the loop.
+    for number in (0..64).filter(|number| wanted & 1 << number == 0) {
+        match sys::prctl(libc::PR_CAPBSET_DROP, number, 0) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
+            other => other.or_fail("dropping capabilities")?,
         }
-        number += 1;
     }
     if let Some(profile) = &spec.apparmor {
         let text = format!("exec {profile}");

@@ -301,8 +301,9 @@ fn devices(nodes: &[nodes::Node]) -> io::Result<OwnedFd> {
 /// Version 2 is one mount; version 1 a folder with one mount for each hierarchy.
 fn cgroups(root: BorrowedFd<'_>, views: Vec<(OwnedFd, String)>, locked: MountAttrFlags) -> io::Result<()> {
     let folder = Path::new("/sys/fs/cgroup");
-    if views.iter().any(|(_, name)| !name.is_empty()) {
-        let base = fresh("tmpfs", &[("mode", "755")], NOSUID | NODEV | NOEXEC)?;
+    let flat = views.iter().any(|(_, name)| name.is_empty());
+    let base = fresh("tmpfs", &[("mode", "755")], NOSUID | NODEV | NOEXEC)?;
+    if !flat {
         for (_, name) in &views {
             rustix::fs::mkdirat(&base, name.as_str(), Mode::from_raw_mode(0o755))?;
             for part in name.split(',').filter(|part| part != name) {
@@ -315,13 +316,12 @@ fn cgroups(root: BorrowedFd<'_>, views: Vec<(OwnedFd, String)>, locked: MountAtt
         if locked.contains(RDONLY) {
             sys::mount_setattr(tree.as_fd(), false, sys::MOUNT_READ_ONLY, 0)?;
         }
-        attach(tree, root, &folder.join(name))?;
+        match flat {
+            true => attach(tree, root, folder)?,
+            false => attach(tree, base.as_fd(), Path::new(name))?,
+        }
     }
-    if let Some((_, name)) = views.first()
-        && !name.is_empty()
-        && locked.contains(RDONLY)
-    {
-        let base = inside::open(root, folder, Absent::Fails)?;
+    if !flat && locked.contains(RDONLY) {
         sys::mount_setattr(base.as_fd(), false, sys::MOUNT_READ_ONLY, 0)?;
     }
     Ok(())

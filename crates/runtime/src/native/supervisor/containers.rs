@@ -522,8 +522,11 @@ impl Held {
     }
 }
 
+/// Our ends of pipes.
+type Named = Vec<(&'static str, OwnedFd)>;
+
 /// The streams of a new container, and our ends by the names under which the keeper holds them.
-fn pipes_for(spec: &ContainerSpec) -> Result<(Streams, Vec<(&'static str, OwnedFd)>), Refusal> {
+fn pipes_for(spec: &ContainerSpec) -> Result<(Streams, Named), Refusal> {
     if spec.tty {
         return Ok((Streams::Terminal { size: None }, Vec::new()));
     }

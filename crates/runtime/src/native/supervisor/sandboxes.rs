@@ -90,12 +90,12 @@ impl Supervisor {
         let kept = made.inspect_err(|_| drop(self.tree.remove(&spec.cgroup)))?;
         let record = SandboxRecord { spec, created_at: sys::now(), ready: true, init: None };
         let mut held = Sandboxed { record, kept, stopping: Vec::new(), removing: Vec::new() };
-        self.record(&Entry::Sandbox(id.clone(), held.record.clone()))?;
+        self.record(&Entry::Sandbox(id.clone(), Box::new(held.record.clone())))?;
         if held.record.spec.pid == Share::Sandbox {
             let started = self.start_init(id, &held);
             let (process, pidfd) = started.inspect_err(|_| drop(self.record(&Entry::SandboxGone(id.clone()))))?;
             (held.record.init, held.kept.init) = (Some(process), Some(pidfd));
-            self.record(&Entry::Sandbox(id.clone(), held.record.clone()))?;
+            self.record(&Entry::Sandbox(id.clone(), Box::new(held.record.clone())))?;
         }
         self.publish(Told::Sandbox { sandbox: Box::new(held.seen(id)) });
         self.sandboxes.insert(id.clone(), held);
