@@ -382,3 +382,25 @@ async fn protobuf_goes_both_ways() {
     let status = api::proto::decode(&body, crate::protobuf::STATUS).unwrap();
     assert_eq!((response.status.as_u16(), &status["reason"]), (404, &json!("NotFound")));
 }
+
+#[tokio::test]
+async fn a_deletion_that_its_node_completes_first_is_a_success() {
+    let c = cluster().await;
+    c.account("default").await;
+    let Body::Events(mut events) = c.raw(&c.admin, Method::GET, "/api/v1/pods?watch=1", "", "").await.body else {
+        panic!()
+    };
+    let path = "/api/v1/namespaces/default/pods/p";
+    let now = || json!({"gracePeriodSeconds": 0});
+    for _ in 0..50 {
+        c.pod("p").await;
+        // The one that plays the node deletes as soon as it sees the mark.
+        let node = async {
+            while !matches!(events.next().await.unwrap(), api::WatchEvent::Modified(_)) {}
+            c.delete(path, now()).await.0
+        };
+        let (asked, by_node) = futures::join!(c.delete(path, now()), node);
+        assert_eq!(asked.0, 200);
+        assert!(matches!(by_node, 200 | 404), "{by_node}");
+    }
+}

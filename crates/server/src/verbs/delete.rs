@@ -109,8 +109,12 @@ pub async fn delete_collection(call: Call<'_>) -> Result<Reply, Status> {
 pub async fn remove(call: &Call<'_>, name: &str, options: &Options) -> Result<Deleted, Status> {
     let key = call.key(name);
     let store = &call.server.0.store;
+    // As this request marked it, to go at once: whoever makes it go then, the request has succeeded.
+    let mut left: Option<Entry> = None;
     loop {
-        let entry = store.get(key.as_str()).ok_or_else(|| call.not_found(name))?;
+        let Some(entry) = store.get(key.as_str()) else {
+            return left.map(Deleted::Gone).ok_or_else(|| call.not_found(name));
+        };
         let mut object: Value = serde_json::from_slice(&entry.bytes).map_err(|e| Status::internal(e.to_string()))?;
         check_preconditions(call, name, &object, options)?;
         let ask = Ask { call, operation: Operation::Delete, subresource: "", old: Some(&object) };
@@ -139,6 +143,7 @@ pub async fn remove(call: &Call<'_>, name: &str, options: &Options) -> Result<De
             return Ok(Deleted::Gone(written));
         }
         // Watchers have seen it marked; now it goes. If somebody wrote in between, look again.
+        left = Some(written.clone());
         if let Some(gone) = go(store, key.clone(), written, &object).await? {
             return Ok(Deleted::Gone(gone));
         }
