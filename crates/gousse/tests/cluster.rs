@@ -3,6 +3,8 @@
 //! Every test is a story in namespaces of its own (network, mounts, processes): it starts `gousse up`,
 //! here sleeps: the tests wait on what the programs print and on watches, with bounds as a guard only.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests carry no attribute")]
+
 /// kill -9 of any part loses nothing.
 #[path = "cluster/faults.rs"]
 mod faults;

@@ -33,9 +33,7 @@ pub struct Apply {
 /// What became of one object.
 pub struct Applied {
     pub kind: &'static Kind,
-    pub namespace: String,
     pub name: String,
-    pub object: api::Object,
     /// `created`, `configured`, `unchanged`
     pub outcome: &'static str,
 }
@@ -84,5 +82,5 @@ pub async fn one(
         Some(version) if version == object.meta().resource_version => "unchanged",
         Some(_) => "configured",
     };
-    Ok(Applied { kind, namespace: namespace.to_string(), name: name.to_string(), object, outcome })
+    Ok(Applied { kind, name: name.to_string(), outcome })
 }

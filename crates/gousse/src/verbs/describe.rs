@@ -98,7 +98,7 @@ async fn events(session: &Session, kind: &Kind, object: &Object, page: &mut Page
         page.field(0, "Events", "<none>");
         return Ok(());
     }
-    events.sort_by(|a, b| super::events::last_time(a).cmp(&super::events::last_time(b)));
+    events.sort_by_key(super::events::last_time);
     let now = super::events::now();
     let mut rows = vec![["Type", "Reason", "Age", "From", "Message"].map(String::from).to_vec()];
     rows.push(rows[0].iter().map(|head| "-".repeat(head.len())).collect());

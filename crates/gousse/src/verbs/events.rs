@@ -42,7 +42,7 @@ pub async fn run(session: &Session, flags: Events) -> Result<()> {
     let options = ListOptions { field_selector: field_selector.clone(), ..ListOptions::default() };
     let listed = session.client.list(kind, namespace, &options).await?;
     let mut events: Vec<Value> = listed.objects.iter().map(Object::value).filter(|e| wanted(&flags, e)).collect();
-    events.sort_by(|a, b| last_time(a).cmp(&last_time(b)));
+    events.sort_by_key(last_time);
     let mut rows = Vec::new();
     if !flags.no_headers {
         let mut head = ["LAST SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"].map(String::from).to_vec();

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use clap::Args;
 use client::{Body, ListOptions};
 use futures::StreamExt;
-use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 
 use super::get::encoded;
@@ -153,10 +152,4 @@ async fn show(session: &Session, flags: &Logs, pod: &str, container: &str) -> Re
         Body::List { .. } | Body::Events(_) => return Err(failure("the answer is no log")),
     }
     out.flush().await.context("writing")
-}
-
-/// A pod's container by the name in its spec; the same rule as `logs`, for exec and attach.
-pub fn default_container(pod: &Value) -> Option<String> {
-    let annotated = pod["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"].as_str();
-    annotated.or(pod["spec"]["containers"][0]["name"].as_str()).map(String::from)
 }
