@@ -34,6 +34,8 @@ mod logs;
 mod notices;
 /// `/pods` and `/runningpods`.
 mod pods;
+/// Connections to a pod's ports.
+mod port_forward;
 /// Parameters of a request.
 mod query;
 
@@ -135,6 +137,7 @@ async fn respond(api: &Api, certificate: Option<Arc<Caller>>, request: Request<I
         (_, [verb @ ("exec" | "attach"), namespace, pod, container]) => {
             exec::streamed(&api.control, request, [namespace, pod, container], *verb == "attach").await
         }
+        (_, ["portForward", namespace, pod]) => port_forward::serve(&api.control, request, namespace, pod).await,
         (&Method::POST, ["run", namespace, pod, container]) => {
             exec::run(&api.control, &query, [namespace, pod, container]).await
         }

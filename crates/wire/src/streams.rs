@@ -16,6 +16,9 @@ use tokio::time::Instant;
 
 use crate::websocket::{self, Message, Socket};
 
+/// The same over SPDY/3.1.
+pub mod over_spdy;
+
 pub const STDIN: u8 = 0;
 pub const STDOUT: u8 = 1;
 pub const STDERR: u8 = 2;

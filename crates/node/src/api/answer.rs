@@ -7,7 +7,8 @@ use futures::{Stream, TryStreamExt};
 use http::{HeaderValue, StatusCode, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::Frame;
+use hyper::body::{Frame, Incoming};
+use hyper_util::rt::TokioIo;
 use serde_json::Value;
 
 pub type Body = UnsyncBoxBody<Bytes, io::Error>;
@@ -37,6 +38,27 @@ pub fn switched(headers: http::HeaderMap) -> Response {
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *response.headers_mut() = headers;
     response
+}
+
+/// 403: none of the versions that the client speaks is served.
+pub fn refused_protocol(headers: http::HeaderMap) -> Response {
+    let mut response = text(StatusCode::FORBIDDEN, "unable to upgrade: none of the client's protocols is served");
+    response.headers_mut().extend(headers);
+    response
+}
+
+/// What follows once the connection has left HTTP.
+pub fn upgraded<F: Future<Output = ()> + Send>(
+    mut request: http::Request<Incoming>,
+    work: impl FnOnce(wire::Duplex) -> F + Send + 'static,
+) {
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        match upgrade.await {
+            Ok(stream) => work(Box::new(TokioIo::new(stream))).await,
+            Err(error) => tracing::debug!(%error, "an upgrade was given up"),
+        }
+    });
 }
 
 fn with(status: StatusCode, content_type: &'static str, body: Body) -> Response {

@@ -7,12 +7,12 @@
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
 use runtime::engine::{Reader, Session, Writer};
 use runtime::{ContainerId, ExecSpec};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
+use wire::streams::over_spdy::{self, Wanted};
 use wire::streams::{self, END, Remote, STDERR, STDOUT};
 use wire::websocket;
 
@@ -36,7 +36,7 @@ struct Ask {
 
 pub async fn streamed(
     control: &Control,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
     [namespace, pod, container]: [&str; 3],
     attach: bool,
 ) -> Response {
@@ -45,8 +45,27 @@ pub async fn streamed(
         Ok(ask) => ask,
         Err(refused) => return refused,
     };
+    let engine = control.engine().clone();
+    if over_spdy::is_asked(request.headers()) {
+        let (headers, version) = match over_spdy::accept(request.headers(), over_spdy::VERSIONS) {
+            Ok(accepted) => accepted,
+            Err(headers) => return answer::refused_protocol(headers),
+        };
+        let (remote, local) = streams::pair(version == over_spdy::VERSIONS[0]);
+        let wanted = Wanted {
+            stdin: ask.spec.stdin,
+            stdout: ask.spec.stdout,
+            stderr: flag(&query, ["error", "stderr"]) && !query.flag("tty"),
+            resize: query.flag("tty") && matches!(version, "v4.channel.k8s.io" | "v3.channel.k8s.io"),
+        };
+        answer::upgraded(request, async move |stream| {
+            let session = wire::spdy::Session::server(stream);
+            tokio::join!(over_spdy::over_spdy(session, wanted, local), serve(engine, ask, remote));
+        });
+        return answer::switched(headers);
+    }
     if !websocket::is_asked(request.headers()) {
-        return text(StatusCode::BAD_REQUEST, "Upgrade request required: only websockets are served here");
+        return text(StatusCode::BAD_REQUEST, "Upgrade request required");
     }
     let names: Vec<&str> = streams::PROTOCOLS.iter().map(|protocol| protocol.name).collect();
     let accepted = match websocket::accept(request.headers(), &names) {
@@ -54,14 +73,8 @@ pub async fn streamed(
         Err(why) => return text(StatusCode::BAD_REQUEST, why),
     };
     let protocol = streams::protocol_of(accepted.protocol).expect("the handshake took one of these names");
-    let upgrade = hyper::upgrade::on(&mut request);
-    let engine = control.engine().clone();
-    tokio::spawn(async move {
-        let stream = match upgrade.await {
-            Ok(stream) => stream,
-            Err(error) => return tracing::debug!(%error, "an upgrade was given up"),
-        };
-        let socket = websocket::server(Box::new(TokioIo::new(stream))).await;
+    answer::upgraded(request, async move |stream| {
+        let socket = websocket::server(stream).await;
         let (remote, local) = streams::pair(protocol.status);
         tokio::join!(streams::over_websocket(socket, protocol, local), serve(engine, ask, remote));
     });
@@ -103,12 +116,9 @@ pub async fn run(control: &Control, query: &Query, target: [&str; 3]) -> Respons
 }
 
 async fn ask(control: &Control, query: &Query, target: [&str; 3], attach: bool) -> Result<Ask, Response> {
-    let flag = |name: &str, other: &str| query.flag(name) || query.flag(other);
-    let (stdin, stdout) = (flag("input", "stdin"), flag("output", "stdout"));
-    let mut stderr = flag("error", "stderr");
-    if query.flag("tty") && stdout {
-        stderr = false;
-    }
+    let (stdin, stdout) = (flag(query, ["input", "stdin"]), flag(query, ["output", "stdout"]));
+    // A terminal has but one output.
+    let stderr = flag(query, ["error", "stderr"]) && !(query.flag("tty") && stdout);
     if !(stdin || stdout || stderr) {
         let why = "you must specify at least 1 of stdin, stdout, stderr";
         return Err(text(StatusCode::BAD_REQUEST, why));
@@ -119,6 +129,11 @@ async fn ask(control: &Control, query: &Query, target: [&str; 3], attach: bool) 
     let argv = query.all("command").map(String::from).collect();
     let spec = ExecSpec { argv, tty, stdin, stdout, stderr: stderr && !tty, size: None };
     Ok(Ask { id: container.id, attach, spec })
+}
+
+/// The node's own name of a flag, or the API's.
+fn flag(query: &Query, names: [&str; 2]) -> bool {
+    names.iter().any(|name| query.flag(name))
 }
 
 async fn running(control: &Control, target: [&str; 3]) -> Result<runtime::Container, Response> {

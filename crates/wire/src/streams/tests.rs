@@ -64,3 +64,32 @@ async fn a_session_without_data_is_given_up() {
     remote.out.closed().await;
     assert_eq!(begun.elapsed(), IDLE_MAX);
 }
+
+#[tokio::test]
+async fn spdy_carries_the_same_session() {
+    use crate::spdy::Session;
+    use over_spdy::Wanted;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let (ours, theirs) = tokio::io::duplex(1 << 16);
+    let (mut remote, local) = pair(true);
+    let wanted = Wanted { stdin: true, stdout: true, resize: true, ..Wanted::default() };
+    tokio::spawn(over_spdy::over_spdy(Session::server(ours), wanted, local));
+    let session = Session::client(theirs);
+    let open = async |kind: &str| session.opener().open(vec![("streamtype".into(), kind.into())]).await.unwrap();
+    let (mut end, mut stdin) = (open("error").await, open("stdin").await);
+    let (mut stdout, mut resize) = (open("stdout").await, open("resize").await);
+    resize.write_all(b"{\"Width\":80,\"Height\":24}\n").await.unwrap();
+    stdin.write_all(b"in").await.unwrap();
+    stdin.shutdown().await.unwrap();
+    assert_eq!(remote.resize.recv().await, Some((80, 24)));
+    assert_eq!(remote.stdin.recv().await.unwrap(), "in");
+    assert_eq!(remote.stdin.recv().await, None);
+    remote.out.send((STDOUT, "out".into())).await.unwrap();
+    remote.out.send((END, "{}".into())).await.unwrap();
+    drop(remote);
+    let (mut out, mut ended) = (String::new(), String::new());
+    stdout.read_to_string(&mut out).await.unwrap();
+    end.read_to_string(&mut ended).await.unwrap();
+    assert_eq!((out.as_str(), ended.as_str()), ("out", "{}"));
+}
