@@ -30,6 +30,8 @@ mod answer;
 mod exec;
 /// What containers wrote.
 mod logs;
+/// Usage of pods, and the node's settings.
+mod metrics;
 /// Changes in folders, for many at once.
 mod notices;
 /// `/pods` and `/runningpods`.
@@ -130,6 +132,13 @@ async fn respond(api: &Api, certificate: Option<Arc<Caller>>, request: Request<I
             answer::text(StatusCode::OK, "ok")
         }
         (&Method::GET, ["pods"]) => pods::all(&api.control),
+        (&Method::GET, ["stats", "summary"]) => metrics::summary(&api.control).await,
+        (&Method::GET, ["metrics"]) => metrics::own(&api.control),
+        (&Method::GET, ["metrics", "resource"]) => metrics::resource(&api.control).await,
+        (&Method::GET, ["metrics", rest]) => {
+            answer::text(StatusCode::NOT_IMPLEMENTED, format!("/metrics/{rest} is not built in\n"))
+        }
+        (&Method::GET, ["configz"]) => metrics::configz(&api.control),
         (&Method::GET, ["runningpods"]) => pods::running(&api.control).await,
         (&Method::GET, ["containerLogs", namespace, pod, container]) => {
             logs::serve(api, &query, namespace, pod, container).await
