@@ -10,6 +10,9 @@
 mod faults;
 #[path = "native/isolation.rs"]
 mod isolation;
+#[path = "native/judged.rs"]
+mod judged;
+mod laws;
 #[path = "native/lifecycle.rs"]
 mod lifecycle;
 #[path = "native/puppet.rs"]
@@ -23,7 +26,8 @@ mod stage;
 
 type Test = (&'static str, fn(&stage::Stage));
 
-const TESTS: &[&[Test]] = &[lifecycle::TESTS, isolation::TESTS, sessions::TESTS, faults::TESTS, speed::TESTS];
+const TESTS: &[&[Test]] =
+    &[judged::TESTS, lifecycle::TESTS, isolation::TESTS, sessions::TESTS, faults::TESTS, speed::TESTS];
 
 fn main() {
     if let Some(code) = runtime::supervise(std::env::args_os()) {

@@ -72,7 +72,7 @@ impl Laws<'_> {
         let running = self.container(&id).await.unwrap();
         let Phase::Running { started_at } = running.phase else { panic!("{:?}", running.phase) };
         assert!(started_at >= running.created_at && running.pid.is_some());
-        self.engine().signal(&id, TERM).await.unwrap();
+        self.engine().signal(&id, KILL).await.unwrap();
         let Phase::Exited { started_at: Some(begin), exit } = self.exited(&id).await else { panic!("it had started") };
         assert_eq!(begin, started_at);
         assert!(exit.finished_at >= begin);

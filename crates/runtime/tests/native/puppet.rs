@@ -13,6 +13,11 @@ pub fn play(args: &[String]) -> ! {
             eprintln!("{err}");
             0
         }
+        ["speak", out, err, code] => {
+            println!("{out}");
+            eprintln!("{err}");
+            code.parse().unwrap()
+        }
         ["say-without-end", text] => {
             print!("{text}");
             std::io::stdout().flush().unwrap();

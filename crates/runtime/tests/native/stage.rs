@@ -252,7 +252,7 @@ pub fn eventually(what: &str, mut is: impl FnMut() -> bool) {
     }
 }
 
-fn puppet_name() -> &'static str {
+pub fn puppet_name() -> &'static str {
     super::puppet::NAME
 }
 
