@@ -147,6 +147,10 @@ fn rewrite(path: &Path, records: &Records) -> io::Result<(File, u64)> {
     file.write_all(&bytes)?;
     file.sync_data()?;
     std::fs::rename(&fresh, path)?;
+    if let Some(folder) = path.parent() {
+        // Else the old file could be back after a power loss, without what the new one got.
+        File::open(folder)?.sync_all()?;
+    }
     Ok((file, bytes.len() as u64))
 }
 

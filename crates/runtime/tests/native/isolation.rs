@@ -7,7 +7,7 @@ use runtime::engine::Engine;
 use runtime::*;
 
 use super::Test;
-use super::stage::{Stage, exec};
+use super::stage::{self, Stage, exec};
 
 pub const TESTS: &[Test] = &[
     ("ordinary_container_has_few_rights_and_privileged_one_has_all", rights),
@@ -15,6 +15,7 @@ pub const TESTS: &[Test] = &[
     ("devices_of_the_host_do_not_open", devices),
     ("ipc_is_shared_inside_a_sandbox_and_not_across", ipc),
     ("names_and_networks_are_the_sandboxes_own", names),
+    ("namespaces_of_the_host_are_joined_on_request", host_namespaces),
     ("no_descriptor_of_the_runtime_leaks", descriptors),
     ("mounts_stay_inside_the_root_whatever_links_say", links),
     ("sub_paths_do_not_leave_their_volume", sub_paths),
@@ -123,6 +124,38 @@ fn names(stage: &Stage) {
     stage.run_in(&engine, &id, spec, "sysctl", container);
     assert_eq!(stage.logged("sysctl", "stdout"), "1\n80\n");
     assert_eq!(std::fs::read_to_string("/proc/sys/kernel/shm_rmid_forced").unwrap(), "0\n");
+}
+
+fn host_namespaces(stage: &Stage) {
+    let engine = stage.engine();
+    let link = |name: &str| std::fs::read_link(format!("/proc/self/ns/{name}")).unwrap();
+    let spec = SandboxSpec {
+        ipc: Share::Host,
+        pid: Share::Host,
+        cgroup: format!("{}/pod-host", stage.cgroup),
+        ..SandboxSpec::default()
+    };
+    let (id, container) = stage.container("host", &["orphan-and-wait"]);
+    let sandbox = SandboxId(id.0.clone());
+    stage.block_on(async {
+        engine.run_sandbox(&sandbox, spec).await.unwrap();
+        engine.create_container(&sandbox, &id, container).await.unwrap();
+        engine.start_container(&id).await.unwrap();
+    });
+    stage::eventually("it has begun", || stage.logged("host", "stdout").ends_with('\n'));
+    let child: u32 = stage.logged("host", "stdout").trim().parse().unwrap();
+    let pid = stage.block_on(stage::find(&engine, &id)).unwrap().pid.unwrap();
+    for name in ["ipc", "pid", "net", "uts"] {
+        assert_eq!(std::fs::read_link(format!("/proc/{pid}/ns/{name}")).unwrap(), link(name), "{name}");
+    }
+    assert_ne!(std::fs::read_link(format!("/proc/{pid}/ns/mnt")).unwrap(), link("mnt"));
+    let alive = || std::path::Path::new(&format!("/proc/{child}")).exists();
+    assert!(alive(), "its child has a number of the host's");
+    stage.block_on(async {
+        engine.signal(&id, libc::SIGKILL).await.unwrap();
+        stage::wait_for_exit(&engine, &id).await;
+    });
+    stage::eventually("its child has ended too", || !alive());
 }
 
 fn descriptors(stage: &Stage) {

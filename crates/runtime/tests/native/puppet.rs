@@ -89,6 +89,10 @@ pub fn play(args: &[String]) -> ! {
         ["open-device", major, minor] => open_device(major.parse().unwrap(), minor.parse().unwrap()),
         ["serve", port] => serve(port.parse().unwrap()),
         ["orphan"] => orphan(),
+        ["orphan-and-wait"] => {
+            orphan();
+            wait()
+        }
         _ => panic!("the puppet does not know {args:?}"),
     };
     std::process::exit(code)

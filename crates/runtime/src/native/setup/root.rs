@@ -302,26 +302,30 @@ fn devices(nodes: &[nodes::Node]) -> io::Result<OwnedFd> {
 fn cgroups(root: BorrowedFd<'_>, views: Vec<(OwnedFd, String)>, locked: MountAttrFlags) -> io::Result<()> {
     let folder = Path::new("/sys/fs/cgroup");
     let flat = views.iter().any(|(_, name)| name.is_empty());
-    let base = fresh("tmpfs", &[("mode", "755")], NOSUID | NODEV | NOEXEC)?;
-    if !flat {
-        for (_, name) in &views {
-            rustix::fs::mkdirat(&base, name.as_str(), Mode::from_raw_mode(0o755))?;
-            for part in name.split(',').filter(|part| part != name) {
-                rustix::fs::symlinkat(name.as_str(), &base, part)?;
+    if flat {
+        for (tree, _) in &views {
+            if locked.contains(RDONLY) {
+                sys::mount_setattr(tree.as_fd(), false, sys::MOUNT_READ_ONLY, 0)?;
             }
+            attach(tree, root, folder)?;
         }
-        attach(&base, root, folder)?;
+        return Ok(());
     }
+    let base = fresh("tmpfs", &[("mode", "755")], NOSUID | NODEV | NOEXEC)?;
+    for (_, name) in &views {
+        rustix::fs::mkdirat(&base, name.as_str(), Mode::from_raw_mode(0o755))?;
+        for part in name.split(',').filter(|part| part != name) {
+            rustix::fs::symlinkat(name.as_str(), &base, part)?;
+        }
+    }
+    attach(&base, root, folder)?;
     for (tree, name) in &views {
         if locked.contains(RDONLY) {
             sys::mount_setattr(tree.as_fd(), false, sys::MOUNT_READ_ONLY, 0)?;
         }
-        match flat {
-            true => attach(tree, root, folder)?,
-            false => attach(tree, base.as_fd(), Path::new(name))?,
-        }
+        attach(tree, base.as_fd(), Path::new(name))?;
     }
-    if !flat && locked.contains(RDONLY) {
+    if locked.contains(RDONLY) {
         sys::mount_setattr(base.as_fd(), false, sys::MOUNT_READ_ONLY, 0)?;
     }
     Ok(())
