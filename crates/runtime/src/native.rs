@@ -82,7 +82,8 @@ impl Folders {
 /// Runs as keeper or supervisor if the command line says so, and returns the exit status then. To be
 /// called before the program starts anything else: both must stay single-threaded.
 pub fn supervise(args: impl IntoIterator<Item = OsString>) -> Option<i32> {
-    let args: Vec<OsString> = args.into_iter().skip(1).collect();
+    let all: Vec<OsString> = args.into_iter().collect();
+    let args: Vec<OsString> = all.iter().skip(1).cloned().collect();
     let role = args.first()?.to_str()?.to_owned();
     if role != "keeper" && role != "supervisor" {
         return None;
@@ -94,6 +95,9 @@ pub fn supervise(args: impl IntoIterator<Item = OsString>) -> Option<i32> {
     };
     let cgroup = option("--cgroup").map_or_else(|| "gousse".into(), |name| name.to_string_lossy().into_owned());
     let folders = Folders { run: run.into(), data: data.into(), cgroup };
+    if role == "keeper" {
+        keeper::begin_small(&all);
+    }
     let done = if role == "keeper" { keeper::launch(&folders) } else { supervisor::run(folders) };
     Some(match done {
         Ok(()) => 0,

@@ -50,6 +50,19 @@ pub fn launch(folders: &Folders) -> io::Result<()> {
     sys::exit(0)
 }
 
+/// Begins anew without huge pages: the allocator's first few kilobytes would take two megabytes each
+/// time, in the keeper and in every supervisor. Inherited; containers get the usual setting back.
+pub fn begin_small(args: &[std::ffi::OsString]) {
+    let set = sys::prctl_number(libc::PR_GET_THP_DISABLE) == 0 && sys::prctl(libc::PR_SET_THP_DISABLE, 1, 0).is_ok();
+    let strings = args.iter().map(|arg| CString::new(arg.as_bytes()).ok()).collect::<Option<Vec<_>>>();
+    if let (true, Some(argv)) = (set, strings) {
+        let env: Vec<CString> = std::env::vars_os()
+            .filter_map(|(key, value)| CString::new([key.as_bytes(), b"=", value.as_bytes()].concat()).ok())
+            .collect();
+        sys::execve(c"/proc/self/exe", &argv, &env);
+    }
+}
+
 /// A program on a read-only mount of its own: whoever gets hold of /proc/<pid>/exe from inside a
 /// container cannot write to the file (the hole of CVE-2019-5736).
 pub fn read_only(program: &Path) -> io::Result<OwnedFd> {

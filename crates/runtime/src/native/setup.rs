@@ -169,6 +169,8 @@ impl Fresh<'_> {
             sys::unshare(libc::CLONE_NEWCGROUP).or_fail("making a cgroup namespace")?;
         }
         let program = program::Program::new(argv, &spec.env, terminal)?;
+        // The supervisor does without huge pages; programs need not.
+        let _ = sys::prctl(libc::PR_SET_THP_DISABLE, 0, 0);
         identity::assume(spec, &filter)?;
         sys::close_on_exec_from(3);
         Err(program.run())

@@ -248,6 +248,12 @@ pub fn prctl(option: i32, a: u64, b: u64) -> io::Result<()> {
     check(unsafe { libc::prctl(option, a, b, 0u64, 0u64) })
 }
 
+/// One `prctl` that answers with a number; −1: not known here.
+pub fn prctl_number(option: i32) -> i32 {
+    // SAFETY: the options used take no pointers.
+    unsafe { libc::prctl(option, 0u64, 0u64, 0u64, 0u64) }
+}
+
 /// Users, groups: real, effective and saved alike.
 pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
     // SAFETY: the list outlives the call; the raw calls change this only thread.

@@ -52,6 +52,7 @@ fn rights(stage: &Stage) {
     for set in ["CapEff", "CapPrm", "CapBnd"] {
         assert_eq!(field(&plain, set), 0xa804_25fb, "{set}");
     }
+    assert!(plain.contains("THP_enabled:\t1"), "{plain}");
     assert_eq!((field(&plain, "CapInh"), field(&plain, "CapAmb"), field(&plain, "Seccomp")), (0, 0, 2));
     let all = output(stage, "all", &["cat", "/proc/self/status"], privileged);
     assert_eq!((field(&all, "CapEff"), field(&all, "Seccomp")), (field(&own, "CapEff"), 0));

@@ -82,11 +82,9 @@ impl Supervisor {
         self.ready_sandbox(sandbox)?;
         identity::bits(&spec.capabilities).and(identity::bits(&spec.ambient_capabilities)).map_err(Refusal::Failed)?;
         self.filter_of(&spec)?;
-        let folder = self.container_folder(id);
-        for part in ["upper", "work"] {
-            std::fs::create_dir_all(folder.join(part))?;
-        }
-        std::fs::set_permissions(folder.join("upper"), std::fs::Permissions::from_mode(0o755))?;
+        let upper = self.container_folder(id).join("upper");
+        std::fs::create_dir_all(&upper)?;
+        std::fs::set_permissions(upper, std::fs::Permissions::from_mode(0o755))?;
         let created_at = sys::now();
         let seen = Container { id: id.clone(), spec, phase: Phase::Created, created_at, pid: None };
         let held = Held { seen, sandbox: sandbox.clone(), layers, live: None };
@@ -135,6 +133,7 @@ impl Supervisor {
         let path = self.group_of(id);
         let held = &self.containers[id];
         let spec = held.seen.spec.clone();
+        fresh_folder(&self.container_folder(id).join("work"))?;
         self.tree.make_container(&path, &spec.resources)?;
         let group = self.tree.open(&path)?;
         if !spec.privileged {
@@ -519,6 +518,17 @@ impl Held {
             layers: self.layers.clone(),
             process: self.live.as_ref().map(|live| live.process),
         }
+    }
+}
+
+/// Overlay refuses a work folder that a volatile mount has used: a set-up that ended with its supervisor.
+fn fresh_folder(folder: &Path) -> io::Result<()> {
+    match std::fs::create_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            std::fs::remove_dir_all(folder)?;
+            std::fs::create_dir(folder)
+        }
+        other => other,
     }
 }
 
