@@ -190,14 +190,17 @@ impl Tree {
         Join { now, late }
     }
 
-    /// What a container sees in /sys/fs/cgroup: name there (empty: the folder itself) and source.
+    /// What a container sees in /sys/fs/cgroup: name there (empty: the folder itself) and source. On a
+    /// hybrid machine version 2 stays unseen, as under runc: programs would look for their limits there.
     pub fn views(&self, path: &str, resources: &Resources) -> Vec<(String, PathBuf)> {
         if self.is_v2() {
             return self.unified.iter().map(|root| (String::new(), root.join(path))).collect();
         }
         let name = |root: &Path| root.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-        let mut views: Vec<_> = self.folders(path, resources).into_iter().map(|f| (String::new(), f)).collect();
-        let roots = self.unified.iter().chain(self.v1.iter().map(|(root, _)| root));
+        let unified = |folder: &PathBuf| self.unified.as_ref().is_some_and(|root| folder.starts_with(root));
+        let folders = self.folders(path, resources).into_iter().filter(|f| !unified(f));
+        let mut views: Vec<_> = folders.map(|f| (String::new(), f)).collect();
+        let roots = self.v1.iter().map(|(root, _)| root);
         for (view, folder) in &mut views {
             if let Some(root) = roots.clone().find(|root| folder.starts_with(root)) {
                 *view = name(root);
