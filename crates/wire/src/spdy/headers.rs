@@ -1,4 +1,4 @@
-//! Header blocks: names and values, through one zlib stream per direction that starts with a dictionary.
+//! Header blocks: names and values, one zlib stream per direction that starts with a dictionary.
 
 use std::io;
 
