@@ -416,6 +416,7 @@ impl Follow {
             let Some(cache) = self.cache.upgrade() else { return Stop::Unused };
             match event {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                    tracing::trace!(target: "walk", verb = "watch", name = object.meta().name);
                     *revision = object.revision().max(*revision);
                     cache.set(object);
                 }

@@ -2,10 +2,13 @@
 
 use std::fmt::Display;
 
-/// What went wrong, as it is printed after `error: `.
+/// What went wrong, as it is printed: what the server refused in kubectl's words for it, everything
+/// else after `error: `.
 #[derive(Debug)]
 pub struct Failure {
     pub message: String,
+    /// The message says itself who refused.
+    pub is_servers: bool,
     /// The process's exit code.
     pub code: u8,
 }
@@ -14,7 +17,33 @@ pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
 /// A failure of our own.
 pub fn failure(message: impl Into<String>) -> Failure {
-    Failure { message: message.into(), code: 1 }
+    Failure { message: message.into(), is_servers: false, code: 1 }
+}
+
+/// A refusal of the server, in kubectl's words (kubectl pkg/cmd/util/helpers.go); `doing` stands
+/// before the message.
+pub fn refused(status: &api::Status, doing: &str) -> Failure {
+    let message = match status.reason {
+        api::Reason::Invalid if doing.is_empty() => format!("The {}", status.message),
+        _ => format!("Error from server ({}): {doing}{}", status.reason.as_str(), status.message),
+    };
+    Failure { message, is_servers: true, code: 1 }
+}
+
+/// Several as one: each on a line of its own, the first one's kind for all.
+pub fn all_of(failures: Vec<Failure>) -> Result<()> {
+    if failures.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<String> = failures.iter().map(|failure| failure.printed()).collect();
+    Err(Failure { message: lines.join("\n"), is_servers: true, code: 1 })
+}
+
+impl Failure {
+    /// The line for standard error.
+    pub fn printed(&self) -> String {
+        if self.is_servers { self.message.clone() } else { format!("error: {}", self.message) }
+    }
 }
 
 /// Adds what was being done.
@@ -30,7 +59,7 @@ impl<T, E: Display> Context<T> for std::result::Result<T, E> {
 
 impl From<api::Status> for Failure {
     fn from(status: api::Status) -> Failure {
-        failure(status.message)
+        refused(&status, "")
     }
 }
 

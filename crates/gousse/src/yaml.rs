@@ -99,6 +99,10 @@ fn scalar(text: &str, indent: usize) -> String {
     }
     if is_plain(text) {
         text.to_string()
+    } else if is_ambiguous(text) {
+        // What would be read as something else stands in double quotes, what no plain word can be in
+        // single ones (go-yaml's encode.go and emitter).
+        format!("\"{text}\"")
     } else if text.contains('\'') && !text.contains('"') && !text.contains('\\') {
         format!("\"{text}\"")
     } else {
@@ -106,28 +110,53 @@ fn scalar(text: &str, indent: usize) -> String {
     }
 }
 
-fn is_plain(text: &str) -> bool {
+/// A null, a bool, a number or a time, were it not quoted.
+fn is_ambiguous(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     let reserved =
-        ["", "~", "null", "true", "false", "yes", "no", "on", "off", "y", "n", ".nan", ".inf", "-.inf", "<<", "="];
-    if reserved.contains(&lower.as_str()) || text != text.trim() {
+        ["", "~", "null", "true", "false", "yes", "no", "on", "off", "y", "n", ".nan", ".inf", "-.inf", "<<"];
+    reserved.contains(&lower.as_str()) || looks_numeric(text)
+}
+
+fn is_plain(text: &str) -> bool {
+    if is_ambiguous(text) || text == "=" || text != text.trim() {
         return false;
     }
     let first = text.chars().next().unwrap_or(' ');
     if "-?:,[]{}#&*!|>'\"%@`".contains(first) {
         let dash_word = (first == '-' || first == '?' || first == ':') && text.len() > 1 && !text[1..].starts_with(' ');
-        if !dash_word || looks_numeric(text) {
+        if !dash_word {
             return false;
         }
     }
-    !looks_numeric(text) && !text.contains(": ") && !text.contains(" #") && !text.ends_with(':')
+    !text.contains(": ") && !text.contains(" #") && !text.ends_with(':')
 }
 
 /// Numbers, times and sexagesimals of YAML 1.1 must be quoted to stay strings.
 fn looks_numeric(text: &str) -> bool {
     let starts = text.trim_start_matches(['-', '+', '.']).starts_with(|c: char| c.is_ascii_digit());
-    let number = |c: char| c.is_ascii_hexdigit() || "xob_.:+-eETZ ".contains(c);
-    starts && text.chars().all(number)
+    let digits = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit() || c == '_');
+    let plain = text.trim_start_matches(['-', '+']);
+    let lower = plain.to_ascii_lowercase();
+    let radix = |prefix: &str, base: u32| {
+        lower
+            .strip_prefix(prefix)
+            .is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c == '_' || c.is_digit(base)))
+    };
+    let is_float = || {
+        plain.chars().all(|c| c.is_ascii_digit() || "._eE+-".contains(c))
+            && plain.replace('_', "").parse::<f64>().is_ok()
+    };
+    let is_time = || text.parse::<jiff::Timestamp>().is_ok() || text.parse::<jiff::civil::Date>().is_ok();
+    let is_sexagesimal = || plain.contains(':') && plain.split(':').all(digits);
+    starts
+        && (digits(plain)
+            || radix("0x", 16)
+            || radix("0o", 8)
+            || radix("0b", 2)
+            || is_float()
+            || is_sexagesimal()
+            || is_time())
 }
 
 #[cfg(test)]
@@ -141,7 +170,7 @@ mod tests {
     fn yaml_is_printed_as_kubectl_does_and_reads_back() {
         let value = json!({"a": {"list": [1, {"x": "y", "z": []}, [true]], "empty": {}}, "lines": "one\ntwo\n",
             "no-end": "one\n\ntwo", "number": "0644", "bool": "true", "time": "2026-11-24T06:00:00Z", "colon": "a: b",
-            "dash": "-c", "quote": "it's", "star": "*", "null": null, "blank": "", "plain": "some text, here"});
+            "dash": "-c", "quote": "it's", "star": "*", "uid": "49323468-5c97-4519-afe0-4aa55fa2712e", "float": "1e3", "ip": "10.244.0.2", "null": null, "blank": "", "plain": "some text, here"});
         let text = print(&value);
         expect![[r#"
             a:
@@ -151,10 +180,12 @@ mod tests {
               - x: "y"
                 z: []
               - - true
-            blank: ''
-            bool: 'true'
+            blank: ""
+            bool: "true"
             colon: 'a: b'
             dash: -c
+            float: "1e3"
+            ip: 10.244.0.2
             lines: |
               one
               two
@@ -162,14 +193,15 @@ mod tests {
               one
 
               two
-            'null': null
-            number: '0644'
+            "null": null
+            number: "0644"
             plain: some text, here
             quote: it's
             star: '*'
-            time: '2026-11-24T06:00:00Z'
+            time: "2026-11-24T06:00:00Z"
+            uid: 49323468-5c97-4519-afe0-4aa55fa2712e
         "#]]
-        .assert_eq(&text.replace("x: 'y'", "x: \"y\""));
+        .assert_eq(&text);
         assert_eq!(api::decode::untyped(text.as_bytes()).unwrap(), value);
     }
 }

@@ -1,16 +1,29 @@
 //! Whole clusters on the real kernel, driven through the binary as a user drives it.
 //!
 //! Every test is a story in namespaces of its own (network, mounts, processes): it starts `gousse up`,
+//! works with the command line and a stock kubectl, and ends with nothing left on the machine. Nothing
 //! here sleeps: the tests wait on what the programs print and on watches, with bounds as a guard only.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests carry no attribute")]
 
+/// Bad input gets clear errors, and the rest goes on.
+#[path = "cluster/bad_input.rs"]
+mod bad_input;
 /// kill -9 of any part loses nothing.
 #[path = "cluster/faults.rs"]
 mod faults;
+/// A disk that is full, and has room again.
+#[path = "cluster/full_disk.rs"]
+mod full_disk;
+/// Transcripts of a stock kubectl, and our own verbs beside it.
+#[path = "cluster/kubectl.rs"]
+mod kubectl;
 /// Namespaces, instances, programs and their output.
 #[path = "cluster/stage.rs"]
 mod stage;
 /// The README's tour.
 #[path = "cluster/tour.rs"]
 mod tour;
+/// The nine verbs of ARCHITECTURE.md, in their order.
+#[path = "cluster/walk.rs"]
+mod walk;

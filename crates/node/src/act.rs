@@ -78,6 +78,7 @@ impl Actor {
     /// Performs one action; true where the plan should be made anew at once.
     pub(crate) async fn act(&mut self, pod: &core::Pod, action: Action) -> bool {
         tracing::debug!(pod = %self.object.meta().name, ?action);
+        tracing::trace!(target: "walk", verb = "act", name = self.object.meta().name);
         match action {
             Action::PrepareVolumes => self.prepare_volumes(pod),
             Action::RunSandbox { attempt, changed } => self.run_sandbox(pod, attempt, changed),

@@ -360,6 +360,7 @@ impl Actor {
     }
 
     fn write(&mut self, namespace: String, name: String, patch: Value) {
+        tracing::trace!(target: "walk", verb = "report", name);
         self.writing = true;
         self.write_due = None;
         let client = self.shared.client.clone();

@@ -135,6 +135,7 @@ impl Plan {
 }
 
 pub fn plan(s: &Situation<'_>) -> Plan {
+    tracing::trace!(target: "walk", verb = "plan", name = s.pod.metadata.name.as_deref());
     let mut out = Plan::default();
     if s.memory.invalid && s.wanted && !pod::is_deleting(s.pod) {
         return out;

@@ -25,6 +25,7 @@ pub struct Actor {
 impl Actor {
     /// The one write that gives a pod its node.
     pub async fn bind(&self, pod: &Pod, node: &str) -> Result<(), Status> {
+        tracing::trace!(target: "walk", verb = "bind", name = &*pod.name, node);
         let body = json!({
             "apiVersion": "v1",
             "kind": "Binding",

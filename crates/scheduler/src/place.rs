@@ -32,6 +32,7 @@ const LOOKED_AT_PERCENT_MIN: usize = 5;
 
 /// The best of the nodes that fit; of equals the first from the cluster's cursor on.
 pub fn place(pod: &Pod, cluster: &Cluster) -> Result<NodeName, Reasons> {
+    tracing::trace!(target: "walk", verb = "place", name = &*pod.name);
     let around = Surroundings::of(pod, cluster, None);
     let count = cluster.nodes.len();
     // A promised place is taken if it still fits: the victims went for this.

@@ -63,6 +63,8 @@ pub struct Outcome {
 
 /// Runs the table. At a deletion `object` is null.
 pub fn admit(ask: &Ask<'_>, object: &mut Value) -> Result<Outcome, Status> {
+    let name = object["metadata"]["name"].as_str();
+    tracing::trace!(target: "walk", verb = "admit", kind = ask.kind().kind, name);
     let mut outcome = Outcome::default();
     for plugin in ADMISSION {
         (plugin.admit)(ask, object, &mut outcome)

@@ -149,6 +149,9 @@ impl Store {
     /// Writes all steps or none, at one new revision; returns when that is durable. Once called it
     /// may happen even if the caller stops waiting.
     pub async fn write(&self, steps: Vec<Step>) -> Result<Written, Error> {
+        for step in &steps {
+            tracing::trace!(target: "walk", verb = "write", key = step.key().as_str());
+        }
         self.0.write(steps).await
     }
 

@@ -30,6 +30,8 @@ pub async fn run(session: &Session, flags: ApiResources) -> Result<()> {
             .filter_map(|g| g["preferredVersion"]["groupVersion"].as_str())
             .map(|v| (v.into(), format!("/apis/{v}"))),
     );
+    // By group, as kubectl sorts them.
+    paths[1..].sort();
     let mut lines = Vec::new();
     for (version, path) in paths {
         let group = version.rsplit_once('/').map_or("", |(group, _)| group);

@@ -8,7 +8,7 @@ use client::{Client, PatchKind};
 
 use super::Session;
 use super::resource::{kind_in, shown};
-use crate::failure::{Result, failure};
+use crate::failure::{Result, all_of, failure};
 use crate::manifest::{self, Manifest};
 
 #[derive(Args)]
@@ -43,10 +43,11 @@ pub async fn run(session: &Session, flags: Apply) -> Result<()> {
     for manifest in manifest::read(&flags.filename, flags.recursive)? {
         match one(&session.client, &session.namespace, &manifest, &flags.field_manager, flags.force_conflicts).await {
             Ok(applied) => println!("{} {}", shown(applied.kind, &applied.name), applied.outcome),
-            Err(error) => failed.push(format!("{}: {error}", manifest.file)),
+            Err(error) if error.is_servers => failed.push(error),
+            Err(error) => failed.push(failure(format!("{}: {error}", manifest.file))),
         }
     }
-    if failed.is_empty() { Ok(()) } else { Err(failure(failed.join("\nerror: "))) }
+    all_of(failed)
 }
 
 /// Applies one object.
@@ -75,6 +76,7 @@ pub async fn one(
         Err(status) if status.reason == api::Reason::NotFound => None,
         Err(status) => return Err(status.into()),
     };
+    tracing::trace!(target: "walk", verb = "apply", kind = kind.kind, name);
     let patch = PatchKind::Apply { manager: manager.to_string(), force };
     let object = client.patch(kind, namespace, name, "", patch, &manifest.object).await?;
     let outcome = match before {

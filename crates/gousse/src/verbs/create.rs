@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::Session;
 use super::resource::{kind_in, shown};
-use crate::failure::{Result, failure};
+use crate::failure::{Result, all_of, refused};
 use crate::manifest;
 
 #[derive(Args)]
@@ -31,8 +31,12 @@ pub async fn run(session: &Session, flags: Create) -> Result<()> {
         };
         match session.client.create(kind, namespace, &manifest.object).await {
             Ok(object) => println!("{} created", shown(kind, &object.meta().name)),
-            Err(error) => failed.push(format!("{}: {error}", manifest.file)),
+            Err(status) => {
+                let doing = format!("error when creating {:?}: ", manifest.file);
+                let doing = if status.reason == api::Reason::Invalid { "" } else { &doing };
+                failed.push(refused(&status, doing));
+            }
         }
     }
-    if failed.is_empty() { Ok(()) } else { Err(failure(failed.join("\nerror: "))) }
+    all_of(failed)
 }

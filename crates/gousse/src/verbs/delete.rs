@@ -101,7 +101,7 @@ pub async fn run(session: &Session, flags: Delete) -> Result<()> {
                 leaving.push((target, object));
             }
             Err(status) if status.reason == Reason::NotFound && flags.ignore_not_found => {}
-            Err(status) => failed.push(format!("Error from server ({}): {status}", status.reason.as_str())),
+            Err(status) => failed.push(status.into()),
         }
     }
     if wait {
@@ -118,7 +118,7 @@ pub async fn run(session: &Session, flags: Delete) -> Result<()> {
                 .map_err(|_| failure("timed out waiting for the objects to be gone"))??,
         }
     }
-    if failed.is_empty() { Ok(()) } else { Err(failure(failed.join("\n"))) }
+    crate::failure::all_of(failed)
 }
 
 fn say(flags: &Delete, target: &Target) {

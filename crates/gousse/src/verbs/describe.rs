@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::Session;
 use super::resource;
-use crate::failure::{Result, failure};
+use crate::failure::Result;
 
 mod fields;
 mod node;
@@ -43,9 +43,7 @@ pub async fn run(session: &Session, flags: Describe) -> Result<()> {
         let objects = match named.name {
             Some(name) => match session.client.get(named.kind, namespace, name).await {
                 Ok(object) => vec![object],
-                Err(status) => {
-                    return Err(failure(format!("Error from server ({}): {status}", status.reason.as_str())));
-                }
+                Err(status) => return Err(status.into()),
             },
             None => {
                 let label_selector = flags.selector.clone().unwrap_or_default();
@@ -69,7 +67,11 @@ async fn page_of(session: &Session, kind: &'static Kind, object: &Object, show_e
     let mut page = Page::default();
     match kind.kind {
         "Pod" => pod::write(&mut page, &value),
-        "Node" => node::write(&mut page, &value, &pods_on(session, object).await?),
+        "Node" => {
+            let lease = session.client.get(resource::kind_of("leases")?, "kube-node-lease", &object.meta().name).await;
+            let lease = lease.ok().map(|lease| lease.value().clone());
+            node::write(&mut page, &value, lease.as_ref(), &pods_on(session, object).await?);
+        }
         _ => fields::write(&mut page, &value),
     }
     if show_events {
@@ -101,7 +103,7 @@ async fn events(session: &Session, kind: &Kind, object: &Object, page: &mut Page
     events.sort_by_key(super::events::last_time);
     let now = super::events::now();
     let mut rows = vec![["Type", "Reason", "Age", "From", "Message"].map(String::from).to_vec()];
-    rows.push(rows[0].iter().map(|head| "-".repeat(head.len())).collect());
+    rows.push(["----", "------", "----", "----", "-------"].map(String::from).to_vec());
     for event in &events {
         let text = |value: &Value| value.as_str().unwrap_or_default().trim().to_string();
         let from =
@@ -111,7 +113,10 @@ async fn events(session: &Session, kind: &Kind, object: &Object, page: &mut Page
             text(&event["reason"]),
             super::events::age(event, now),
             from.unwrap_or_default(),
-            text(&event["message"]),
+            match text(&event["involvedObject"]["fieldPath"]) {
+                path if path.is_empty() => text(&event["message"]),
+                path => format!("{path}: {}", text(&event["message"])),
+            },
         ]);
     }
     page.head(0, "Events");

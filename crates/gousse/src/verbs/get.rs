@@ -122,7 +122,7 @@ async fn tables(session: &Session, flags: &Get, named: &[Named<'_>], wide: bool)
                 continue;
             }
             let status = api::Status::not_found(one.kind.group, one.kind.plural, name);
-            return Err(failure(format!("Error from server ({}): {status}", Reason::NotFound.as_str())));
+            return Err(status.into());
         }
         if rows == 0 || flags.watch_only {
             continue;
@@ -198,9 +198,7 @@ async fn objects(session: &Session, flags: &Get, named: &[Named<'_>], output: &O
             Some(name) => match session.client.get(one.kind, namespace, name).await {
                 Ok(object) => found.push(object),
                 Err(status) if status.reason == Reason::NotFound && flags.ignore_not_found => {}
-                Err(status) => {
-                    return Err(failure(format!("Error from server ({}): {status}", status.reason.as_str())));
-                }
+                Err(status) => return Err(status.into()),
             },
             None => {
                 let options = ListOptions {

@@ -66,11 +66,7 @@ pub async fn run(session: &Session, flags: Logs) -> Result<()> {
                 Some((kind, _)) => return Err(failure(format!("logs of {kind:?} are not offered; name a pod"))),
                 None => name,
             };
-            let object = session
-                .client
-                .get(pods, namespace, plain)
-                .await
-                .map_err(|status| failure(format!("Error from server ({}): {status}", status.reason.as_str())))?;
+            let object = session.client.get(pods, namespace, plain).await?;
             (vec![object], flags.container.clone().or(flags.target.get(1).cloned()))
         }
         _ => return Err(failure("expected 'logs POD [CONTAINER]' or 'logs -l SELECTOR'")),
@@ -126,11 +122,7 @@ async fn show(session: &Session, flags: &Logs, pod: &str, container: &str) -> Re
     query.extend(flags.limit_bytes.map(|limit| format!("limitBytes={limit}")));
     let path = format!("/api/v1/namespaces/{}/pods/{pod}/log?{}", session.namespace, query.join("&"));
     let request = http::Request::get(path).header("accept", "*/*").body(Bytes::new()).context("making a request")?;
-    let reply = session
-        .client
-        .send(request)
-        .await
-        .map_err(|status| failure(format!("Error from server ({}): {status}", status.reason.as_str())))?;
+    let reply = session.client.send(request).await?;
     let mut out = tokio::io::stdout();
     if flags.prefix {
         let mut lines = super::session::lines(reply)?;

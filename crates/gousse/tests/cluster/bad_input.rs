@@ -1,1 +1,118 @@
-//! x
+//! Bad input of every kind: a clear error for who sent it, and the rest goes on.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::stage::{GUARD, Output, Stage, play};
+
+#[test]
+fn bad_requests_are_refused_clearly_and_the_rest_goes_on() {
+    play(|stage: &Stage| {
+        let own = stage.instance("own");
+        let mut up = own.up(&[]);
+        let address = up.seen.split("https://").nth(1).unwrap().trim().to_string();
+        let goes_on = || assert_eq!(own.must("get namespace default -o name"), "namespace/default\n");
+
+        let broken = own.apply("{a: [");
+        assert!(!broken.ok && broken.err.contains("STDIN"), "{broken:?}");
+        let wrong = own.apply("{apiVersion: v1, kind: Pod, metadata: {name: x}, spec: {containers: 7}}");
+        assert!(!wrong.ok && wrong.err.contains("containers"), "{wrong:?}");
+        let unknown = own.apply(
+            "{apiVersion: v1, kind: Pod, metadata: {name: x}, spec: {containers: [{name: a, image: b, imgae: c}]}}",
+        );
+        assert!(!unknown.ok && unknown.err.contains("imgae"), "{unknown:?}");
+        goes_on();
+
+        // Held open while the others speak; the server gives it up in the end.
+        let mut half = TcpStream::connect(&address).unwrap();
+        half.write_all(&[0x16, 3, 1, 2, 0]).unwrap();
+        goes_on();
+
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let maps = "/api/v1/namespaces/default/configmaps";
+            let big = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "big"},
+                "data": {"k": "x".repeat(100 << 20)}});
+            let refused = own.client().call(http::Method::POST, maps, &[], Some(("application/json", &big))).await;
+            let refused = refused.err().expect("100 MB are too much");
+            assert_eq!(refused.code, 413, "{refused}");
+
+            // One watch reads nothing, one reads everything: 24 MB of events.
+            let (deaf, hearing, writer) = (own.client(), own.client(), own.client());
+            let watch = |client: client::Client| async move {
+                client.call(http::Method::GET, maps, &[("watch", "true")], None).await.unwrap()
+            };
+            let _unread = watch(deaf).await;
+            let client::Body::Stream(mut events) = watch(hearing).await.body else { panic!("no stream") };
+            let writing = async {
+                for number in 0..300 {
+                    let map = json!({"apiVersion": "v1", "kind": "ConfigMap",
+                        "metadata": {"name": format!("m-{number}")}, "data": {"k": "x".repeat(80 << 10)}});
+                    writer.call(http::Method::POST, maps, &[], Some(("application/json", &map))).await.unwrap();
+                }
+            };
+            let reading = async {
+                let mut seen = Vec::new();
+                while !seen.ends_with(b"\"m-299\"") {
+                    let bytes = futures::StreamExt::next(&mut events).await.unwrap().unwrap();
+                    let last = String::from_utf8_lossy(&bytes).contains("\"m-299\"");
+                    seen = if last { b"\"m-299\"".to_vec() } else { Vec::new() };
+                }
+            };
+            tokio::time::timeout(GUARD, futures::future::join(writing, reading)).await.expect("events arrive");
+        });
+        goes_on();
+        half.set_read_timeout(Some(GUARD)).unwrap();
+        let mut answer = Vec::new();
+        half.read_to_end(&mut answer).expect("the server gives half a handshake up");
+
+        own.down(true);
+        up.seen.clear();
+        assert!(up.end().ok);
+    });
+}
+
+#[test]
+fn a_hostile_image_is_refused_and_writes_nothing() {
+    play(|stage: &Stage| {
+        let own = stage.instance("own");
+        let up = own.up(&[]);
+        let folder = stage.folder.join("image");
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("evil"), "evil").unwrap();
+        for (name, expression) in [("outside", "s,^evil,../../../../evil,"), ("good", "s,^evil,fine,")] {
+            tar(&folder, &["-cPf", "layer.tar", "--transform", expression, "evil"]);
+            let layer = fs::read(folder.join("layer.tar")).unwrap();
+            let right: String = Sha256::digest(&layer).iter().map(|byte| format!("{byte:02x}")).collect();
+            for (tag, digest) in [("right", right), ("wrong", "0".repeat(64))] {
+                let config = json!({"architecture": "amd64", "os": "linux", "config": {},
+                    "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{digest}")]}});
+                fs::write(folder.join("config.json"), config.to_string()).unwrap();
+                let manifest =
+                    json!([{"Config": "config.json", "RepoTags": [format!("{name}:{tag}")], "Layers": ["layer.tar"]}]);
+                fs::write(folder.join("manifest.json"), manifest.to_string()).unwrap();
+                tar(&folder, &["-cf", "image.tar", "manifest.json", "config.json", "layer.tar"]);
+                let done = own.command("image load").arg(folder.join("image.tar")).output_now();
+                assert_eq!(done.ok, (name, tag) == ("good", "right"), "{name}:{tag}: {done:?}");
+                assert!(done.ok || done.err.starts_with("error: "), "{done:?}");
+            }
+        }
+        let listed = own.command("image ls").output_now();
+        assert!(listed.out.contains("good") && !listed.out.contains("outside"), "{listed:?}");
+        let evil = Command::new("find").arg(&own.data).args(["-name", "evil"]).output_now();
+        assert_eq!(evil.out, "", "written outside of the image's root");
+        own.down(true);
+        assert!(up.end().ok);
+    });
+}
+
+fn tar(folder: &Path, arguments: &[&str]) {
+    let done = Command::new("tar").current_dir(folder).args(arguments).output_now();
+    assert!(done.ok, "{done:?}");
+}

@@ -50,6 +50,56 @@ fn killing_up_and_the_supervisor_at_once_loses_nothing() {
     });
 }
 
+#[test]
+fn every_acknowledged_write_outlives_a_kill_under_load() {
+    play(|stage: &Stage| {
+        let own = stage.instance("own");
+        let up = own.up(&[]);
+        let clients: Vec<client::Client> = (0..8).map(|_| own.client()).collect();
+        let written: BTreeSet<String> = runtime().block_on(async {
+            let (acknowledged, mut acknowledgements) = tokio::sync::mpsc::unbounded_channel();
+            for (writer, client) in clients.into_iter().enumerate() {
+                let acknowledged = acknowledged.clone();
+                tokio::spawn(async move {
+                    for number in 0.. {
+                        let name = format!("w-{writer}-{number}");
+                        let body =
+                            serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
+                        let path = "/api/v1/namespaces/default/configmaps";
+                        let body = Some(("application/json", &body));
+                        if client.call(http::Method::POST, path, &[], body).await.is_err() {
+                            break;
+                        }
+                        let _ = acknowledged.send(name);
+                    }
+                });
+            }
+            drop(acknowledged);
+            let mut all = BTreeSet::new();
+            while let Some(name) = acknowledgements.recv().await {
+                all.insert(name);
+                if all.len() == 400 {
+                    up.signal(Signal::SIGKILL);
+                }
+            }
+            all
+        });
+        up.end();
+        assert!(written.len() >= 400, "{}", written.len());
+        let up = own.up(&[]);
+        let there = own.must("get configmaps -o name");
+        let there: BTreeSet<&str> = there.lines().filter_map(|line| line.strip_prefix("configmap/")).collect();
+        let lost: Vec<&String> = written.iter().filter(|name| !there.contains(name.as_str())).collect();
+        assert!(lost.is_empty(), "acknowledged and gone: {lost:?}");
+        own.down(true);
+        assert!(up.end().ok);
+    });
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
 /// Kills something, calls what has to happen while it is dead, and brings it back.
 type Hit = fn(&Instance, Up, &dyn Fn()) -> Up;
 

@@ -58,6 +58,7 @@ pub fn play<F: FnOnce(&Stage)>(test: F) {
         .args(["--exact", &name, "--nocapture", "--test-threads=1"])
         .env(INSIDE, &path)
         .env("HOME", &path)
+        .env("KUBECTL", kubectl())
         .env_remove("KUBECONFIG")
         .output()
         .unwrap();
@@ -67,6 +68,13 @@ pub fn play<F: FnOnce(&Stage)>(test: F) {
     assert!(done.status.success(), "{name} failed inside its namespaces:\n{text}");
     assert!(text.contains("1 passed"), "{name} did not run inside its namespaces:\n{text}");
     assert!(left.is_empty(), "{name} left cgroups: {left:?}");
+}
+
+/// The one that was asked for, the conformance harness' own, or whatever the PATH has.
+fn kubectl() -> PathBuf {
+    let own = std::env::home_dir().map(|home| home.join(".cache/gousse/conformance/bin/kubectl"));
+    let asked = std::env::var_os("KUBECTL").map(PathBuf::from);
+    asked.or(own.filter(|path| path.exists())).unwrap_or("kubectl".into())
 }
 
 /// A line on the raw stderr, past the test harness.
@@ -187,6 +195,14 @@ impl Instance {
         done(child.wait_with_output().unwrap())
     }
 
+    /// A connection as the administrator, for what the command line does not do.
+    pub fn client(&self) -> client::Client {
+        // Ignoring the outcome: another client of this test has set it.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let loaded = client::kubeconfig::load(Some(&self.kubeconfig()), None).unwrap();
+        client::Client::new(std::sync::Arc::new(client::Https::new(loaded.https).unwrap()))
+    }
+
     /// `gousse down`, which must go well.
     pub fn down(&self, purge: bool) -> String {
         let mut command = self.command("down");
@@ -277,6 +293,39 @@ impl Up {
     pub fn kill(self) {
         self.signal(Signal::SIGKILL);
         self.end();
+    }
+}
+
+/// A running program's lines as they come.
+pub struct Lines {
+    child: Child,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+}
+
+impl Lines {
+    pub fn of(mut command: Command) -> Lines {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let lines = lines_of(child.stdout.take().unwrap());
+        Lines { child, lines, seen: Vec::new() }
+    }
+
+    /// Waits for a line that satisfies this.
+    pub fn until(&mut self, mut wanted: impl FnMut(&str) -> bool) -> String {
+        loop {
+            match self.lines.recv_timeout(GUARD) {
+                Ok(line) if wanted(&line) => return line,
+                Ok(line) => self.seen.push(line),
+                Err(why) => panic!("no such line ({why}) after {:#?}", self.seen),
+            }
+        }
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

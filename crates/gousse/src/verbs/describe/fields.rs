@@ -12,6 +12,9 @@ pub fn write(page: &mut Page, object: &Value) {
     }
     page.map(0, "Labels", &meta["labels"], "=");
     page.map(0, "Annotations", &meta["annotations"], ": ");
+    if object["kind"] == "ConfigMap" {
+        return config_map(page, object);
+    }
     page.field(0, "API Version", shown(&object["apiVersion"]));
     page.field(0, "Kind", shown(&object["kind"]));
     // A Secret's contents are counted, never shown.
@@ -31,6 +34,21 @@ pub fn write(page: &mut Page, object: &Value) {
         }
         tree(page, 0, &words(name), value);
     }
+}
+
+/// Texts as they are, bytes counted (kubectl pkg/describe/describe.go, describeConfigMap).
+fn config_map(page: &mut Page, object: &Value) {
+    ["", "Data", "===="].iter().for_each(|line| page.line(0, *line));
+    for (key, value) in object["data"].as_object().into_iter().flatten() {
+        [&format!("{key}:"), "----", &shown(value), ""].iter().for_each(|line| page.line(0, *line));
+    }
+    ["", "BinaryData", "===="].iter().for_each(|line| page.line(0, *line));
+    for (key, value) in object["binaryData"].as_object().into_iter().flatten() {
+        let text = value.as_str().unwrap_or_default();
+        let padding = text.bytes().rev().take_while(|b| *b == b'=').count();
+        page.line(0, format!("{key}: {} bytes", (text.len() / 4 * 3).saturating_sub(padding)));
+    }
+    page.line(0, "");
 }
 
 fn tree(page: &mut Page, depth: usize, name: &str, value: &Value) {

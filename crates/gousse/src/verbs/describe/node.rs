@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::page::{Page, shown, text_or};
 
-pub fn write(page: &mut Page, node: &Value, pods: &[Value]) {
+pub fn write(page: &mut Page, node: &Value, lease: Option<&Value>, pods: &[Value]) {
     let (meta, spec, status) = (&node["metadata"], &node["spec"], &node["status"]);
     page.field(0, "Name", shown(&meta["name"]));
     let roles = meta["labels"].as_object().into_iter().flatten();
@@ -23,6 +23,12 @@ pub fn write(page: &mut Page, node: &Value, pods: &[Value]) {
         .collect();
     page.field(0, "Taints", if taints.is_empty() { "<none>".into() } else { taints.join("\n") });
     page.field(0, "Unschedulable", spec["unschedulable"].as_bool().unwrap_or(false).to_string());
+    if let Some(lease) = lease {
+        page.head(0, "Lease");
+        page.field(1, "HolderIdentity", text_or(&lease["spec"]["holderIdentity"], "<unset>"));
+        page.field(1, "AcquireTime", super::pod::time(&lease["spec"]["acquireTime"]));
+        page.field(1, "RenewTime", super::pod::time(&lease["spec"]["renewTime"]));
+    }
     page.head(0, "Conditions");
     let head = ["Type", "Status", "LastHeartbeatTime", "LastTransitionTime", "Reason", "Message"];
     let mut rows = vec![head.map(String::from).to_vec()];
@@ -64,13 +70,15 @@ pub fn write(page: &mut Page, node: &Value, pods: &[Value]) {
     }
     if let Some(range) = spec["podCIDR"].as_str() {
         page.field(0, "PodCIDR", range);
+        let all = spec["podCIDRs"].as_array().into_iter().flatten().map(shown).collect::<Vec<_>>();
+        page.field(0, "PodCIDRs", all.join(","));
     }
     allocated(page, status, pods);
 }
 
 fn allocated(page: &mut Page, status: &Value, pods: &[Value]) {
     page.field(0, "Non-terminated Pods", format!("({} in total)", pods.len()));
-    let head = ["Namespace", "Name", "CPU Requests", "CPU Limits", "Memory Requests", "Memory Limits"];
+    let head = ["Namespace", "Name", "CPU Requests", "CPU Limits", "Memory Requests", "Memory Limits", "Age"];
     let mut rows = vec![head.map(String::from).to_vec()];
     rows.push(rows[0].iter().map(|h| "-".repeat(h.len())).collect());
     let mut totals = [0i64; 4];
@@ -87,7 +95,7 @@ fn allocated(page: &mut Page, status: &Value, pods: &[Value]) {
             *total += amount;
         }
         let [a, b, c, d] = shares(amounts, cpu, memory);
-        rows.push(vec![shown(&pod["metadata"]["namespace"]), shown(&pod["metadata"]["name"]), a, b, c, d]);
+        rows.push(vec![shown(&pod["metadata"]["namespace"]), shown(&pod["metadata"]["name"]), a, b, c, d, age(pod)]);
     }
     page.table(1, &rows);
     page.head(0, "Allocated resources");
@@ -97,7 +105,19 @@ fn allocated(page: &mut Page, status: &Value, pods: &[Value]) {
     rows.push(rows[0].iter().map(|h| "-".repeat(h.len())).collect());
     rows.push(vec!["cpu".into(), a, b]);
     rows.push(vec!["memory".into(), c, d]);
+    let others = status["allocatable"].as_object().into_iter().flatten().map(|(name, _)| name.as_str());
+    for name in others.filter(|name| *name == "ephemeral-storage" || name.starts_with("hugepages-")) {
+        let of = |kind| pods.iter().map(|pod| sum(pod, kind, name, Quantity::value)).sum::<i64>();
+        let whole = whole(name).value();
+        let share = |amount: i64| format!("{amount} ({}%)", if whole > 0 { amount * 100 / whole } else { 0 });
+        rows.push(vec![name.to_string(), share(of("requests")), share(of("limits"))]);
+    }
     page.table(1, &rows);
+}
+
+fn age(pod: &Value) -> String {
+    let made = pod["metadata"]["creationTimestamp"].as_str().and_then(|t| t.parse::<jiff::Timestamp>().ok());
+    made.map_or("<unknown>".into(), |made| api::age::human(super::super::events::now().duration_since(made).as_secs()))
 }
 
 fn shares(amounts: [i64; 4], cpu: i64, memory: i64) -> [String; 4] {

@@ -42,44 +42,26 @@ impl Page {
         self.field(depth, name, if lines.is_empty() { "<none>".into() } else { lines.join("\n") });
     }
 
+    /// Lines that follow each other with a value share its column, whatever their depth; a line without
+    /// one ends the block, as in Go's tabwriter.
     pub fn text(&self) -> String {
+        let width = |(depth, cells): &(usize, Vec<String>)| depth * 2 + cells[0].chars().count();
         let mut text = String::new();
-        let mut start = 0;
-        while start < self.lines.len() {
-            // A block of one depth shares a column; deeper lines in between have their own.
-            let (depth, _) = self.lines[start];
-            let width = self.lines[start..]
-                .iter()
-                .take_while(|(d, _)| *d >= depth)
-                .filter(|(d, cells)| *d == depth && cells.len() > 1)
-                .map(|(_, cells)| cells[0].chars().count())
-                .max()
-                .unwrap_or(0);
-            let (_, cells) = &self.lines[start];
-            let mut line = "  ".repeat(depth) + &cells[0];
-            if cells.len() > 1 && !cells[1].is_empty() {
-                let used = cells[0].chars().count();
-                line.extend(std::iter::repeat_n(' ', width.max(self.width_before(start)) - used + 2));
-                line.push_str(&cells[1]);
+        for block in self.lines.chunk_by(|(_, above), (_, below)| above.len() > 1 && below.len() > 1) {
+            let column = block.iter().map(width).max().unwrap_or(0) + 2;
+            for line in block {
+                let (depth, cells) = line;
+                let mut shown = "  ".repeat(*depth) + &cells[0];
+                if let Some(value) = cells.get(1) {
+                    shown.extend(std::iter::repeat_n(' ', column - width(line)));
+                    shown.push_str(value);
+                    shown.truncate(shown.trim_end().len());
+                }
+                text.push_str(&shown);
+                text.push('\n');
             }
-            text.push_str(line.trim_end());
-            text.push('\n');
-            start += 1;
         }
         text
-    }
-
-    /// The width of the block that this line belongs to, seen from its start.
-    fn width_before(&self, at: usize) -> usize {
-        let (depth, _) = self.lines[at];
-        self.lines[..at]
-            .iter()
-            .rev()
-            .take_while(|(d, _)| *d >= depth)
-            .filter(|(d, cells)| *d == depth && cells.len() > 1)
-            .map(|(_, cells)| cells[0].chars().count())
-            .max()
-            .unwrap_or(0)
     }
 }
 

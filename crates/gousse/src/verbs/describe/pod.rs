@@ -65,7 +65,9 @@ pub fn write(page: &mut Page, pod: &Value) {
     let mut rows = vec![vec!["Type".to_string(), "Status".to_string()]];
     let conditions = status["conditions"].as_array().into_iter().flatten();
     rows.extend(conditions.map(|c| vec![shown(&c["type"]), shown(&c["status"])]));
-    page.table(1, &rows);
+    // kubectl leaves a blank after the second column.
+    let lines: Vec<String> = super::super::table::aligned(&rows).lines().map(|l| l.trim_end().to_string()).collect();
+    lines.iter().enumerate().for_each(|(n, line)| page.line(1, if n == 0 { line.clone() } else { format!("{line} ") }));
     volumes(page, spec);
     page.field(0, "QoS Class", shown(&status["qosClass"]));
     page.map(0, "Node-Selectors", &spec["nodeSelector"], "=");
@@ -80,7 +82,11 @@ fn write_container(page: &mut Page, container: &Value, state: &Value) {
     page.field(2, "Image ID", shown(&state["imageID"]));
     let ports = |field: &str| -> Vec<String> {
         let ports = container["ports"].as_array().into_iter().flatten();
-        ports.map(|p| format!("{}/{}", p[field].as_i64().unwrap_or(0), text_or(&p["protocol"], "TCP"))).collect()
+        let one = |p: &Value| {
+            let name = p["name"].as_str().map_or(String::new(), |name| format!(" ({name})"));
+            format!("{}/{}{name}", p[field].as_i64().unwrap_or(0), text_or(&p["protocol"], "TCP"))
+        };
+        ports.map(one).collect()
     };
     let (own, host) = (ports("containerPort"), ports("hostPort"));
     page.field(
@@ -289,7 +295,7 @@ fn probe(probe: &Value) -> String {
     };
     let number = |field: &str| probe[field].as_i64().unwrap_or(0);
     format!(
-        "{how} delay={}s timeout={}s period={}s #success={} #failure={}",
+        "{how} delay={}s timeout={}s period={}s successThreshold={} failureThreshold={}",
         number("initialDelaySeconds"),
         number("timeoutSeconds"),
         number("periodSeconds"),

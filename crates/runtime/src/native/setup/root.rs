@@ -158,13 +158,6 @@ fn overlay(lower: &[PathBuf], folder: Option<&Path>) -> io::Result<OwnedFd> {
     let mut attributes = MountAttrFlags::empty();
     match folder {
         Some(folder) => {
-            // A start that was killed midway leaves this mark, which is for machines that crashed: the
-            // kernel would refuse the second try. A supervisor's death loses nothing that was written.
-            let mark = folder.join("work/work/incompat/volatile");
-            match rustix::fs::unlinkat(rustix::fs::CWD, &mark, rustix::fs::AtFlags::REMOVEDIR) {
-                Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-                Err(why) => return Err(why.into()),
-            }
             fsconfig_set_string(&context, "upperdir", folder.join("upper"))?;
             fsconfig_set_string(&context, "workdir", folder.join("work"))?;
             fsconfig_set_flag(&context, "volatile")?;
