@@ -30,7 +30,7 @@ mod answer;
 mod exec;
 /// What containers wrote.
 mod logs;
-/// Usage of pods, and the node's settings.
+/// Figures for Prometheus.
 mod metrics;
 /// Changes in folders, for many at once.
 mod notices;
@@ -40,6 +40,8 @@ mod pods;
 mod port_forward;
 /// Parameters of a request.
 mod query;
+/// What pods use.
+mod stats;
 
 use access::{Access, Caller};
 use answer::Response;
@@ -64,6 +66,7 @@ struct Api {
     control: Control,
     access: Access,
     notices: Notices,
+    before: stats::Before,
 }
 
 /// Serves until it is dropped; connections end with it.
@@ -72,7 +75,8 @@ pub async fn serve(listener: TcpListener, config: ApiConfig) -> io::Result<()> {
     let tls = wire::tls::server(serving, Some(&config.authority), &["h2", "http/1.1"])?;
     let acceptor = TlsAcceptor::from(tls);
     let access = Access::new(config.control.client().clone(), &config.control.config().node_name);
-    let api = Arc::new(Api { control: config.control, access, notices: Notices::open()? });
+    let api =
+        Arc::new(Api { control: config.control, access, notices: Notices::open()?, before: stats::Before::default() });
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -132,13 +136,17 @@ async fn respond(api: &Api, certificate: Option<Arc<Caller>>, request: Request<I
             answer::text(StatusCode::OK, "ok")
         }
         (&Method::GET, ["pods"]) => pods::all(&api.control),
-        (&Method::GET, ["stats", "summary"]) => metrics::summary(&api.control).await,
-        (&Method::GET, ["metrics"]) => metrics::own(&api.control),
-        (&Method::GET, ["metrics", "resource"]) => metrics::resource(&api.control).await,
-        (&Method::GET, ["metrics", rest]) => {
-            answer::text(StatusCode::NOT_IMPLEMENTED, format!("/metrics/{rest} is not built in\n"))
+        (&Method::GET | &Method::POST, ["stats", "summary"]) => {
+            let only = query.flag("only_cpu_and_memory");
+            told(stats::summary(api, only).await.map(|summary| answer::json(&summary)))
         }
-        (&Method::GET, ["configz"]) => metrics::configz(&api.control),
+        (&Method::GET, ["metrics"]) => told(metrics::own(api).await.map(answer::metrics)),
+        (&Method::GET, ["metrics", "resource"]) => told(metrics::resource(api).await.map(answer::metrics)),
+        (&Method::GET, ["metrics", "cadvisor"]) => told(metrics::cadvisor(api).await.map(answer::metrics)),
+        (&Method::GET, ["metrics", "probes"]) => {
+            answer::text(StatusCode::NOT_IMPLEMENTED, "the results of probes are not counted by this node")
+        }
+        (&Method::GET, ["configz"]) => answer::json(&configz(api.control.config())),
         (&Method::GET, ["runningpods"]) => pods::running(&api.control).await,
         (&Method::GET, ["containerLogs", namespace, pod, container]) => {
             logs::serve(api, &query, namespace, pod, container).await
@@ -152,4 +160,33 @@ async fn respond(api: &Api, certificate: Option<Arc<Caller>>, request: Request<I
         }
         _ => answer::text(StatusCode::NOT_FOUND, "404 page not found\n"),
     }
+}
+
+/// What cannot be told is an error of the node.
+fn told(answer: Result<Response, String>) -> Response {
+    answer.unwrap_or_else(|why| answer::text(StatusCode::INTERNAL_SERVER_ERROR, why))
+}
+
+/// The settings under the names of KubeletConfiguration.
+fn configz(config: &crate::Config) -> serde_json::Value {
+    let mut settings = serde_json::json!({
+        "authentication": {"x509": {}, "webhook": {"enabled": true}, "anonymous": {"enabled": false}},
+        "authorization": {"mode": "Webhook"},
+        "cgroupRoot": config.cgroup_root,
+        "clusterDNS": config.cluster_dns,
+        "clusterDomain": config.cluster_domain,
+        "containerLogMaxFiles": config.log_files_max,
+        "containerLogMaxSize": format!("{}", config.log_size_max),
+        "enableServer": true,
+        "maxPods": config.max_pods,
+        "podCIDR": config.pod_cidr,
+        "podPidsLimit": if config.pids_max > 0 { config.pids_max } else { -1 },
+        "port": config.port,
+        "streamingConnectionIdleTimeout": "4h0m0s",
+        "systemReserved": config.reserved,
+    });
+    if let Some(folder) = &config.manifest_dir {
+        settings["staticPodPath"] = serde_json::json!(folder);
+    }
+    serde_json::json!({"kubeletconfig": settings})
 }

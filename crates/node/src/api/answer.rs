@@ -19,6 +19,11 @@ pub fn text(status: StatusCode, text: impl Into<String>) -> Response {
     bytes(status, "text/plain; charset=utf-8", text.into())
 }
 
+/// In Prometheus' text form.
+pub fn metrics(text: String) -> Response {
+    bytes(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
+}
+
 pub fn json(value: &Value) -> Response {
     bytes(StatusCode::OK, "application/json", value.to_string())
 }
