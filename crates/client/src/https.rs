@@ -128,6 +128,30 @@ impl Https {
         })
     }
 
+    /// A connection of its own for one request that is to leave HTTP behind, and that request as it is sent.
+    pub async fn dial(&self, mut request: Request<Bytes>) -> Result<(wire::Duplex, Request<()>), Status> {
+        self.prefixed(&mut request)?;
+        self.authorize(&mut request).await?;
+        request.headers_mut().insert(header::HOST, self.authority.clone());
+        let tls = self.tls.as_ref().map(|tls| {
+            let mut tls = ClientConfig::clone(tls);
+            // Only HTTP/1.1 can be left.
+            tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+            Arc::new(tls)
+        });
+        let connection = wire::dial_as(&self.host, self.port, &self.name, tls).await;
+        Ok((connection.map_err(|why| unreachable_server(&why))?.stream, request.map(drop)))
+    }
+
+    fn prefixed(&self, request: &mut Request<Bytes>) -> Result<(), Status> {
+        if !self.prefix.is_empty() {
+            let path = request.uri().path_and_query().map(|p| p.as_str()).unwrap_or("/");
+            let uri = format!("{}{path}", self.prefix).parse();
+            *request.uri_mut() = uri.map_err(|_| Status::bad_request("the path is no URI"))?;
+        }
+        Ok(())
+    }
+
     async fn exchange(&self, request: Request<Bytes>) -> Result<Response<Incoming>, Status> {
         let mut request = request.map(Full::new);
         // A kept connection may be closed by the server at the very moment that we use it.
@@ -254,11 +278,7 @@ impl Https {
 impl Transport for Https {
     fn call(&self, mut request: Request<Bytes>) -> Boxed<'_, Result<Reply, Status>> {
         Box::pin(async move {
-            if !self.prefix.is_empty() {
-                let path = request.uri().path_and_query().map(|p| p.as_str()).unwrap_or("/");
-                let uri = format!("{}{path}", self.prefix).parse();
-                *request.uri_mut() = uri.map_err(|_| Status::bad_request("the path is no URI"))?;
-            }
+            self.prefixed(&mut request)?;
             self.authorize(&mut request).await?;
             let (parts, body) = self.exchange(request).await?.into_parts();
             let chunks = body.into_data_stream();

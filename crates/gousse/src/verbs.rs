@@ -9,14 +9,18 @@ use crate::failure::Result;
 
 pub mod api_resources;
 pub mod apply;
+pub mod attach;
 pub mod create;
 pub mod delete;
 pub mod describe;
 pub mod events;
+pub mod exec;
 pub mod get;
 pub mod logs;
+pub mod port_forward;
 pub mod resource;
 pub mod session;
+pub mod streams;
 pub mod table;
 pub mod version;
 pub mod wait;
@@ -41,6 +45,12 @@ pub enum Verb {
     Events(events::Events),
     /// Show what containers wrote
     Logs(logs::Logs),
+    /// Run a command in a container
+    Exec(exec::Exec),
+    /// Join the streams of a container's process
+    Attach(attach::Attach),
+    /// Lead ports of this machine to a pod's
+    PortForward(port_forward::PortForward),
     /// List the kinds that the server serves
     ApiResources(api_resources::ApiResources),
     /// Show the versions of client and server
@@ -56,6 +66,9 @@ pub async fn run(connection: &Connection, verb: Verb) -> Result<()> {
         Verb::Describe(flags) => describe::run(&session, flags).await,
         Verb::Events(flags) => events::run(&session, flags).await,
         Verb::Logs(flags) => logs::run(&session, flags).await,
+        Verb::Exec(flags) => exec::run(&session, flags).await,
+        Verb::Attach(flags) => attach::run(&session, flags).await,
+        Verb::PortForward(flags) => port_forward::run(&session, flags).await,
         Verb::Delete(flags) => delete::run(&session, flags).await,
         Verb::Wait(flags) => wait::run(&session, flags).await,
         Verb::ApiResources(flags) => api_resources::run(&session, flags).await,

@@ -122,6 +122,13 @@ pub struct Tunnel<S> {
     rest: Bytes,
 }
 
+impl Tunnel<Duplex> {
+    /// Over a socket that is connected already.
+    pub fn over(socket: Socket) -> Tunnel<Duplex> {
+        Tunnel { socket, rest: Bytes::new() }
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> Tunnel<S> {
     /// After the handshake, on the server's side.
     pub async fn server(io: S) -> Tunnel<S> {

@@ -13,6 +13,8 @@ use crate::instance::Instance;
 /// One server, one user, one namespace.
 pub struct Session {
     pub client: Client,
+    /// For connections of one's own.
+    pub https: client::HttpsConfig,
     pub namespace: String,
 }
 
@@ -36,6 +38,7 @@ impl Session {
         let transport = Https::new(https.clone()).context(format_args!("connecting to {}", https.server))?;
         Ok(Session {
             client: Client::new(Arc::new(transport)).named("gousse"),
+            https,
             namespace: connection.namespace.clone().unwrap_or(loaded.namespace),
         })
     }
