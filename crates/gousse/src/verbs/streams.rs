@@ -14,7 +14,7 @@ use wire::websocket::{self, Connected, Message, Socket};
 
 use super::get::encoded;
 use super::{Session, resource};
-use crate::failure::{Context, Failure, Result, failure};
+use crate::failure::{Context, Failure, Result, failure, refused};
 
 const PROTOCOLS: &[&str] = &["v5.channel.k8s.io", "v4.channel.k8s.io"];
 
@@ -38,7 +38,7 @@ pub async fn pod(session: &Session, target: &str) -> Result<Object> {
         None => target,
     };
     let found = session.client.get(pods, &session.namespace, name).await;
-    found.map_err(|status| failure(format!("Error from server ({}): {status}", status.reason.as_str())))
+    found.map_err(|status| refused(&status, ""))
 }
 
 /// Runs to the end of the session; a command's exit code becomes ours.
@@ -89,7 +89,9 @@ pub async fn connect(session: &Session, path: &str, protocols: &[&str]) -> Resul
             let status: Value = serde_json::from_slice(&body).unwrap_or_default();
             let text = String::from_utf8_lossy(&body).trim().to_owned();
             Err(match (status["message"].as_str(), status["reason"].as_str()) {
-                (Some(message), Some(reason)) => failure(format!("Error from server ({reason}): {message}")),
+                (Some(message), Some(reason)) => {
+                    Failure { is_servers: true, ..failure(format!("Error from server ({reason}): {message}")) }
+                }
                 (Some(message), None) => failure(message),
                 _ if text.is_empty() => failure(format!("the server answered {code}")),
                 _ => failure(text),
