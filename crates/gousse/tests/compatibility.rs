@@ -11,11 +11,12 @@ What the official suite says is in [conformance.md](conformance.md).\n\n";
 
 const NOT_YET: &str = "\n## Not there yet\n\
 - Workload controllers (Deployment, ReplicaSet, StatefulSet, DaemonSet, Job, CronJob, ReplicationController), RBAC objects, CustomResourceDefinitions, admission webhooks, PersistentVolumes: their kinds are not served.\n\
-- Services and Endpoints are stored as objects; nothing proxies them, and there is no cluster DNS. The `kubernetes` Service has an address that nobody answers on yet.\n\
-- A garbage collector: dependents are not removed with their owner.\n\
+- Services and Endpoints are stored as objects; nothing allocates addresses or proxies them, and there is no cluster DNS. The `kubernetes` Service has an address that nobody answers on yet.\n\
+- Eviction under pressure, ephemeral-storage limits, image garbage collection, graceful node shutdown.\n\
+- Bandwidth annotations (kubernetes.io/ingress-bandwidth, egress-bandwidth) have no effect.\n\
 - Several nodes can join (`gousse agent`), but their pod ranges are not routed to each other.\n\
-- AppArmor profiles other than unconfined, SELinux labels, user namespaces: refused.\n\
-- Answers in protobuf (request bodies in it are taken).\n";
+- User namespaces and AppArmor Localhost profiles are refused.\n\
+- A store on etcd; the embedded one serves a single API server.\n";
 
 #[test]
 fn docs_compatibility_is_current() {
