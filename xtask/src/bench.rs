@@ -96,6 +96,9 @@ pub fn bench(words: &[String]) -> Result<bool> {
             .context("unshare (util-linux) makes the namespaces")?;
         return Ok(inside.success());
     }
+    // A new network namespace begins with its loopback down.
+    let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().context("ip (iproute2)")?;
+    anyhow::ensure!(up.success(), "ip link set lo up failed");
     let steal = Steal::now()?;
     let begun = Instant::now();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
