@@ -11,6 +11,8 @@ mod cache;
 mod cluster;
 /// The images.
 mod images;
+/// Images as files: an OCI layout and a docker archive at once.
+mod layout;
 /// The tests, their stages, and which a run takes.
 mod list;
 /// The namespaces of a run.

@@ -98,6 +98,12 @@ pub async fn run(command: cli::Image) -> Result<()> {
     match command {
         cli::Image::Load { file, place } => {
             let source: Box<dyn tokio::io::AsyncRead + Send + Unpin> = match &file {
+                Some(path) if path.is_dir() => {
+                    let path = path.display();
+                    return Err(failure(format!(
+                        "{path} is a folder; an OCI layout goes in packed: tar -C {path} -cf - . | gousse image load"
+                    )));
+                }
                 Some(path) if path.as_os_str() != "-" => {
                     Box::new(tokio::fs::File::open(path).await.context(format_args!("opening {}", path.display()))?)
                 }

@@ -9,6 +9,9 @@
 /// Bad input gets clear errors, and the rest goes on.
 #[path = "cluster/bad_input.rs"]
 mod bad_input;
+/// Pods from Debian's own software: a web server, and a database with a site in front.
+#[path = "cluster/debian.rs"]
+mod debian;
 /// kill -9 of any part loses nothing.
 #[path = "cluster/faults.rs"]
 mod faults;
@@ -18,6 +21,9 @@ mod full_disk;
 /// Transcripts of a stock kubectl, and our own verbs beside it.
 #[path = "cluster/kubectl.rs"]
 mod kubectl;
+/// Images of what Debian installed on this machine.
+#[path = "cluster/packed.rs"]
+mod packed;
 /// Namespaces, instances, programs and their output.
 #[path = "cluster/stage.rs"]
 mod stage;

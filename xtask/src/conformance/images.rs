@@ -1,29 +1,18 @@
 //! The suite's images: one row each, packed into one archive.
 //!
 //! They stand there under the names that `e2e.test --list-images` prints.
-//! The archive is an OCI layout and a docker archive at once (as `docker save` writes it): `index.json` names the images
-//! for one kind of reader, `manifest.json` for the other, both over the same blobs. Layers are shared and not compressed.
+//! Layers are shared and not compressed.
 //! Law: versions come from the suite, never from here; an image that the suite renames follows by itself.
 
-use super::cache::{Cache, Product, hex, remove, run};
+use super::cache::{Cache, Product, run};
+use super::layout::{self, PLAIN, Start};
 use super::programs::Programs;
 use super::roots::{self, Layers, layer, put};
 use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-/// How the containers of an image start, unless the pod says otherwise.
-#[derive(Clone, Copy, Debug, Default)]
-struct Start {
-    entrypoint: &'static [&'static str],
-    cmd: &'static [&'static str],
-    user: &'static str,
-    stop_signal: &'static str,
-}
 
 /// Images by the last part of their name, the layers that each is made of, and how it starts.
 const IMAGES: &[(&str, &[&str], Start)] = &[
@@ -54,12 +43,8 @@ const IMAGES: &[(&str, &[&str], Start)] = &[
     ("sample-apiserver", &["debian", "sample-apiserver"], Start { entrypoint: &["/sample-apiserver"], ..PLAIN }),
 ];
 
-const PLAIN: Start = Start { entrypoint: &[], cmd: &[], user: "", stop_signal: "" };
-
 /// The registries whose images the suite runs; those of others are there to be refused, or need a cloud's credentials.
 const REGISTRIES: &[&str] = &["registry.k8s.io/e2e-test-images/", "registry.k8s.io/"];
-
-const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The packed images: the layout as a folder (which the harness's registry serves from), and the same as one file.
 pub struct Images {
@@ -176,90 +161,16 @@ nogroup:x:65534:
 ";
 
 fn write_layout(out: &Path, wanted: &[(String, usize)], layers: &[(&str, Product)]) -> Result<()> {
-    let blobs = out.join("blobs/sha256");
-    fs::create_dir_all(&blobs)?;
-    let mut digests = Vec::new();
+    let mut packed = Vec::new();
     for (name, layer) in layers {
-        let digest = digest_of(&layer.path)?;
-        let blob = blobs.join(&digest);
-        remove(&blob)?;
-        // The cache keeps the layer as well: one file, two names.
-        fs::hard_link(&layer.path, &blob)?;
-        digests.push((*name, digest, fs::metadata(&blob)?.len()));
+        packed.push(layout::Layer::pack(name, &layer.path, out)?);
     }
-    let mut index = Vec::new();
-    let mut docker = Vec::new();
+    let mut images = Vec::new();
     for (name, row) in wanted {
         let (_, parts, start) = &IMAGES[*row];
-        let stack: Vec<_> = parts
-            .iter()
-            .map(|part| digests.iter().find(|(layer, ..)| layer == part).with_context(|| format!("no layer {part}")))
-            .collect::<Result<_>>()?;
-        let config = write_blob(&blobs, &config(name, start, &stack))?;
-        let manifest = write_blob(&blobs, &manifest(&config, &stack))?;
-        index.push(json!({
-            "mediaType": MANIFEST, "digest": format!("sha256:{}", manifest.0), "size": manifest.1,
-            "platform": { "architecture": "amd64", "os": "linux" },
-            "annotations": { "org.opencontainers.image.ref.name": name, "io.containerd.image.name": name },
-        }));
-        let files: Vec<_> = stack.iter().map(|(_, digest, _)| format!("blobs/sha256/{digest}")).collect();
-        docker.push(json!({ "Config": format!("blobs/sha256/{}", config.0), "RepoTags": [name], "Layers": files }));
+        let find = |part: &&str| packed.iter().find(|layer| layer.name == *part);
+        let stack = parts.iter().map(|part| find(part).with_context(|| format!("no layer {part}")));
+        images.push((name.as_str(), *start, stack.collect::<Result<Vec<_>>>()?));
     }
-    let index =
-        json!({ "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": index });
-    fs::write(out.join("index.json"), index.to_string())?;
-    fs::write(out.join("manifest.json"), Value::from(docker).to_string())?;
-    fs::write(out.join("oci-layout"), json!({ "imageLayoutVersion": "1.0.0" }).to_string())?;
-    Ok(())
-}
-
-pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-
-/// The label makes two versions of one image differ, as their official ones do.
-fn config(name: &str, start: &Start, stack: &[&(&str, String, u64)]) -> Value {
-    let mut process = json!({ "Env": [PATH], "WorkingDir": "/", "Labels": { "gousse.conformance.image": name } });
-    for (field, words) in [("Entrypoint", start.entrypoint), ("Cmd", start.cmd)] {
-        if !words.is_empty() {
-            process[field] = json!(words);
-        }
-    }
-    for (field, word) in [("User", start.user), ("StopSignal", start.stop_signal)] {
-        if !word.is_empty() {
-            process[field] = json!(word);
-        }
-    }
-    let layers: Vec<_> = stack.iter().map(|(_, digest, _)| format!("sha256:{digest}")).collect();
-    let history: Vec<_> = stack.iter().map(|(layer, ..)| json!({ "created_by": format!("layer {layer}") })).collect();
-    json!({
-        "architecture": "amd64", "os": "linux", "created": "1970-01-01T00:00:00Z", "config": process,
-        "rootfs": { "type": "layers", "diff_ids": layers }, "history": history,
-    })
-}
-
-fn manifest(config: &(String, u64), stack: &[&(&str, String, u64)]) -> Value {
-    let layers: Vec<_> = stack
-        .iter()
-        .map(|(_, digest, size)| {
-            json!({ "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": format!("sha256:{digest}"), "size": size })
-        })
-        .collect();
-    json!({
-        "schemaVersion": 2, "mediaType": MANIFEST, "layers": layers,
-        "config": {
-            "mediaType": "application/vnd.oci.image.config.v1+json", "digest": format!("sha256:{}", config.0), "size": config.1,
-        },
-    })
-}
-
-fn write_blob(blobs: &Path, content: &Value) -> Result<(String, u64)> {
-    let bytes = content.to_string().into_bytes();
-    let digest = hex(&Sha256::digest(&bytes));
-    fs::write(blobs.join(&digest), &bytes)?;
-    Ok((digest, bytes.len() as u64))
-}
-
-fn digest_of(path: &Path) -> Result<String> {
-    let mut hash = Sha256::new();
-    std::io::copy(&mut File::open(path)?, &mut hash)?;
-    Ok(hex(&hash.finalize()))
+    layout::write(out, &images)
 }

@@ -4,7 +4,7 @@
 //! It knows two paths of the distribution protocol, manifests and blobs, and answers by digest or by an image's name
 //! without its registry. The cluster is told to ask here for what it would fetch from the suite's own registry.
 
-use super::images::MANIFEST;
+use super::layout::MANIFEST;
 use super::namespace::ADDRESS;
 use anyhow::{Context, Result};
 use serde_json::Value;
