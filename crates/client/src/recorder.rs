@@ -5,7 +5,7 @@
 //! `event_v1` is the events.k8s.io/v1 form of the scheduler (client-go tools/events): repeats are a
 //! series. Nothing here blocks; a full queue or a refusing server loses the event, with a log line.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use api::{Clock, Entropy, Kind, Object, Reason, Status};
@@ -62,6 +62,7 @@ pub(crate) struct Said {
     pub reason: String,
     pub message: String,
     pub at: Timestamp,
+    pub annotations: BTreeMap<String, String>,
 }
 
 enum Note {
@@ -102,6 +103,19 @@ impl Recorder {
         self.send(Note::Core(self.said(regarding, class, reason, message.into())));
     }
 
+    /// The same with annotations for whoever reads events by machine.
+    pub fn annotated_event(
+        &self,
+        regarding: impl Into<ObjectReference>,
+        annotations: BTreeMap<String, String>,
+        class: Type,
+        reason: &str,
+        message: impl Into<String>,
+    ) {
+        let said = self.said(regarding.into(), class, reason, message.into());
+        self.send(Note::Core(Said { annotations, ..said }));
+    }
+
     /// The events.k8s.io/v1 form: `action` is what was tried (`Scheduling`, `Binding`).
     pub fn event_v1(
         &self,
@@ -117,7 +131,7 @@ impl Recorder {
     }
 
     fn said(&self, regarding: ObjectReference, class: Type, reason: &str, message: String) -> Said {
-        Said { regarding, class, reason: reason.into(), message, at: (self.clock)() }
+        Said { regarding, class, reason: reason.into(), message, at: (self.clock)(), annotations: BTreeMap::new() }
     }
 
     fn send(&self, note: Note) {
@@ -241,9 +255,13 @@ impl Sink {
         if !self.host.is_empty() {
             source["host"] = json!(self.host);
         }
+        let mut metadata = json!({"name": name, "namespace": said.regarding.event_namespace()});
+        if !said.annotations.is_empty() {
+            metadata["annotations"] = json!(said.annotations);
+        }
         json!({
             "apiVersion": "v1", "kind": "Event",
-            "metadata": {"name": name, "namespace": said.regarding.event_namespace()},
+            "metadata": metadata,
             "involvedObject": said.regarding.to_value(),
             "reason": said.reason, "message": message, "type": said.class.as_str(), "count": count,
             "firstTimestamp": seconds(first), "lastTimestamp": seconds(said.at), "source": source,

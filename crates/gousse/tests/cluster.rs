@@ -21,6 +21,9 @@ mod full_disk;
 /// Transcripts of a stock kubectl, and our own verbs beside it.
 #[path = "cluster/kubectl.rs"]
 mod kubectl;
+/// Storage, bandwidth, and the node's own room.
+#[path = "cluster/limits.rs"]
+mod limits;
 /// Images of what Debian installed on this machine.
 #[path = "cluster/packed.rs"]
 mod packed;

@@ -17,7 +17,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::act::Outcome;
-use crate::memory::{Job, Memory, ProbeKind, ProbeState};
+use crate::memory::{Job, Memory, ProbeKind, ProbeState, Verdict};
 use crate::observe::{Seen, is_over, is_running};
 use crate::plan::{Plan, Situation, plan, probes};
 use crate::pod::{self, Part};
@@ -30,6 +30,8 @@ use crate::volumes::Mounted;
 const QUIET: SignedDuration = SignedDuration::from_millis(50);
 const WRITE_RETRY: SignedDuration = SignedDuration::from_millis(100);
 const WRITE_RETRY_MAX: SignedDuration = SignedDuration::from_secs(10);
+
+const EVICTED: &str = "Evicted";
 
 /// Where a pod comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +55,19 @@ struct Mail {
     object: Option<Object>,
     mirror: Option<Option<Object>>,
     unwanted: bool,
+    evicted: Option<Eviction>,
     look: bool,
     refresh: bool,
+}
+
+/// The node needs the room of a pod, or the pod broke a limit.
+#[derive(Clone, Debug, Default)]
+pub struct Eviction {
+    pub message: String,
+    /// The pod may be innocent: condition DisruptionTarget.
+    pub disruption: bool,
+    /// Of the event.
+    pub annotations: BTreeMap<String, String>,
 }
 
 impl Inbox {
@@ -76,6 +89,11 @@ impl Inbox {
     /// The pod is gone from where it came from.
     pub fn unwanted(&self) {
         self.put(|m| m.unwanted = true);
+    }
+
+    /// The pod is to end: Failed, reason Evicted.
+    pub fn evict(&self, eviction: Eviction) {
+        self.put(|m| m.evicted = Some(eviction));
     }
 
     /// Something changed on the machine.
@@ -201,8 +219,18 @@ impl Actor {
             self.mirror = mirror;
         }
         self.wanted &= !mail.unwanted;
+        if let Some(eviction) = mail.evicted.filter(|_| self.memory.evicted.is_none()) {
+            self.evicted(eviction);
+        }
         self.stale |= mail.look;
         self.refresh |= mail.refresh;
+    }
+
+    fn evicted(&mut self, eviction: Eviction) {
+        let Eviction { message, disruption, annotations } = eviction;
+        let recorder = &self.shared.recorder;
+        recorder.annotated_event(self.reference(), annotations, Type::Warning, EVICTED, &message);
+        self.memory.evicted = Some(Verdict { reason: EVICTED.into(), message, disruption });
     }
 
     /// True once the machine was looked at.

@@ -23,6 +23,7 @@ use crate::network::Network;
 use crate::plan::Facts;
 use crate::pod::{self, LABEL_POD_NAME, LABEL_POD_NAMESPACE};
 use crate::register;
+use crate::sampler;
 use crate::shared::Shared;
 use crate::sources::live::Live;
 use crate::spec::Settings;
@@ -66,6 +67,8 @@ pub struct Entry {
     /// Its manifest is gone.
     ending: bool,
     pub(crate) inbox: Arc<Inbox>,
+    /// Its use of the disk has to be measured.
+    pub(crate) limited: bool,
 }
 
 /// Runs a node until `shutdown`; its pods go on.
@@ -116,6 +119,7 @@ impl Agent {
             recorder,
             freed: tokio::sync::watch::Sender::new(0),
             images_changed: tokio::sync::Notify::new(),
+            sampled: tokio::sync::Notify::new(),
             config,
         });
         tokio::spawn(register::keep(shared.clone()));
@@ -141,6 +145,7 @@ impl Agent {
         let mut hints = self.shared.engine.changes();
         let mut changes = None;
         let pods = self.pods.clone();
+        let sampler = tokio::spawn(sampler::run(self.shared.clone(), self.actors.clone()));
         // Before anything is called an orphan; what is there is told at once.
         if let Some(manifests) = &mut self.manifests
             && let Some(current) = manifests.next().await
@@ -169,6 +174,7 @@ impl Agent {
         }
         // Containers are in other hands; actors just stop.
         self.running.abort_all();
+        sampler.abort();
     }
 
     /// What ran before this agent is entered into the ledger before anything new is judged.
@@ -223,16 +229,21 @@ impl Agent {
     fn spawn_after(&mut self, pause: Duration, origin: Origin, uid: String, object: Object) -> Arc<Inbox> {
         let inbox = Arc::new(Inbox::default());
         let meta = object.meta();
-        let entry = Entry {
+        let mut entry = Entry {
             origin,
             namespace: meta.namespace.clone(),
             name: meta.name.clone(),
             object: object.clone(),
             ending: false,
             inbox: inbox.clone(),
+            limited: false,
         };
         if let Ok(pod) = object.view::<core::Pod>() {
+            entry.limited = crate::limits::has_limits(&pod);
             self.sources.follow(&uid, &entry.namespace, &volumes::sources_of(&pod), &inbox);
+        }
+        if entry.limited {
+            self.shared.sampled.notify_one();
         }
         self.actors().insert(uid.clone(), entry);
         let actor = Actor::new(self.shared.clone(), origin, object, uid.clone(), inbox.clone());

@@ -48,6 +48,8 @@ pub struct Config {
     /// Cap of the restart back-off.
     pub backoff_max: SignedDuration,
     pub pod_cidr: String,
+    /// Whether use of the disk and its like are looked at in turn; not on a machine that is imagined.
+    pub sampling: bool,
 }
 
 impl Config {
@@ -87,6 +89,7 @@ impl Config {
             log_files_max: 5,
             backoff_max: SignedDuration::from_secs(300),
             pod_cidr: String::new(),
+            sampling: false,
         }
     }
 

@@ -37,12 +37,18 @@ pub mod api;
 pub mod config;
 /// What the node's own API may ask.
 pub mod control;
+/// Limits of local storage: pure.
+pub mod limits;
 /// What the machine is.
 pub mod machine;
+/// What one pod uses.
+pub mod measure;
 /// The Node object and its lease.
 pub mod register;
 /// New resources for a pod that runs.
 pub mod resize;
+/// What nobody announces, looked at in turn.
+pub mod sampler;
 /// What all actors share.
 pub mod shared;
 /// Pods from manifests, and their mirrors.

@@ -17,6 +17,8 @@ pub struct Memory {
     pub admitted: bool,
     /// The node's refusal: the pod is Failed for this reason and never starts.
     pub refused: Option<Verdict>,
+    /// It broke a limit, or the node needs its room: it ends shortly and is Failed.
+    pub evicted: Option<Verdict>,
     /// The node's own validation refuses the pod: it stays Pending.
     pub invalid: bool,
     pub volumes: Stage,
@@ -177,6 +179,7 @@ impl Memory {
             born,
             admitted: false,
             refused: None,
+            evicted: None,
             invalid: false,
             volumes: Stage::New,
             sandbox: Stage::New,

@@ -24,6 +24,9 @@ use crate::memory::{Job, Memory, ProbeKind, Stage, Verdict};
 use crate::observe::{Seen, attempt_of};
 use crate::pod;
 
+/// Seconds that an evicted pod is left (eviction_manager.go immediateEvictionGracePeriodSeconds).
+const EVICTION_GRACE: i64 = 1;
+
 /// All that a plan may depend on.
 pub struct Situation<'a> {
     pub pod: &'a core::Pod,
@@ -153,7 +156,7 @@ pub struct End {
     pub verdict: Option<Verdict>,
 }
 
-/// Whether, and with what grace, the pod is to end. Order: gone, deleted, deadline, done.
+/// Whether, and with what grace, the pod is to end. Order: gone, evicted, deleted, deadline, done.
 fn end_of(s: &Situation<'_>, out: &mut Plan) -> Option<End> {
     let spec_grace = pod::spec_grace(s.pod).max(1);
     if !s.wanted && !pod::is_static(s.pod) {
@@ -162,6 +165,11 @@ fn end_of(s: &Situation<'_>, out: &mut Plan) -> Option<End> {
     }
     if !s.wanted {
         return Some(End { grace: spec_grace, verdict: None });
+    }
+    let evicted = s.memory.evicted.as_ref().filter(|_| !pod::is_terminal(pod::phase(s.pod)));
+    if let Some(verdict) = evicted {
+        // A pod that is being deleted has no longer than any other.
+        return Some(End { grace: EVICTION_GRACE, verdict: Some(verdict.clone()) });
     }
     if pod::is_deleting(s.pod) {
         let recorded = s.pod.metadata.deletion_grace_period_seconds;

@@ -37,6 +37,8 @@ pub struct Shared {
     pub freed: tokio::sync::watch::Sender<u64>,
     /// Rung when the node's images may have changed.
     pub images_changed: tokio::sync::Notify,
+    /// Rung when there is more to sample.
+    pub sampled: tokio::sync::Notify,
 }
 
 impl Shared {

@@ -28,6 +28,9 @@ mod ownership;
 /// What the files of a volume contain.
 mod payload;
 
+const EMPTY_DIR: &str = "kubernetes.io~empty-dir";
+const CONFIG_MAP: &str = "kubernetes.io~configmap";
+
 /// Why a pod's volumes are not there yet; it is tried again. Event FailedMount.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("MountVolume.SetUp failed for volume \"{volume}\" : {message}")]
@@ -71,6 +74,17 @@ impl Volumes {
     /// The pod's own folder on the disk: volumes and termination messages.
     pub fn pod_folder(&self, uid: &str) -> PathBuf {
         self.disk.join(uid)
+    }
+
+    /// The pod's emptyDirs that take disk space, by volume name.
+    pub fn on_disk<'a>(&'a self, pod: &'a Pod) -> impl Iterator<Item = (&'a str, PathBuf)> {
+        let plain = |v: &&Volume| v.empty_dir.as_ref().is_some_and(|e| e.medium.as_deref().unwrap_or("").is_empty());
+        volumes_of(pod).filter(plain).map(|v| (v.name.as_str(), self.folder(&self.disk, pod, EMPTY_DIR, &v.name)))
+    }
+
+    /// Where the contents of a pod's ConfigMaps are.
+    pub fn config_maps(&self, uid: &str) -> PathBuf {
+        self.disk.join(uid).join("volumes").join(CONFIG_MAP)
     }
 
     /// Makes every volume of the pod; by volume name. The first that fails is reported.
@@ -125,7 +139,7 @@ impl Volumes {
             return host_path::check(source).map(|path| at_host(path, false));
         }
         if let Some(source) = &volume.empty_dir {
-            let folder = self.folder(&self.disk, pod, "kubernetes.io~empty-dir", &volume.name);
+            let folder = self.folder(&self.disk, pod, EMPTY_DIR, &volume.name);
             empty_dir::set_up(&folder, source, ownership::group_of(pod)).map_err(|e| e.to_string())?;
             return Ok(at_host(folder, false));
         }
@@ -148,7 +162,7 @@ impl Volumes {
     fn payload_folder(&self, pod: &Pod, volume: &Volume) -> PathBuf {
         // ConfigMaps are no secrets; everything else may carry one.
         let (root, plugin) = match volume {
-            Volume { config_map: Some(_), .. } => (&self.disk, "kubernetes.io~configmap"),
+            Volume { config_map: Some(_), .. } => (&self.disk, CONFIG_MAP),
             Volume { secret: Some(_), .. } => (&self.memory, "kubernetes.io~secret"),
             Volume { downward_api: Some(_), .. } => (&self.memory, "kubernetes.io~downward-api"),
             _ => (&self.memory, "kubernetes.io~projected"),

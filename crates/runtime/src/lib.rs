@@ -6,6 +6,8 @@
 //! Laws: every operation is idempotent; at most one live sandbox per id; an exit record is kept until
 //! it is forgotten by the caller (`remove_container`).
 
+/// How much of a disk a folder takes.
+pub mod disk;
 /// The contract that every engine keeps.
 pub mod engine;
 /// The engine without processes, for the simulator and for hollow nodes.

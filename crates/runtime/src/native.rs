@@ -263,7 +263,8 @@ impl Engine for NativeEngine {
             let tree = self.tree.clone();
             let read = tokio::task::spawn_blocking(move || -> io::Result<Usage> {
                 let mut usage = tree.usage(&path)?;
-                usage.writable_layer = size_below(&upper);
+                let layer = crate::disk::used_below(&upper);
+                (usage.writable_layer, usage.writable_inodes) = (layer.bytes, layer.inodes);
                 Ok(usage)
             });
             let read = read.await.map_err(|error| Error::Failed(error.to_string()))?;
@@ -285,18 +286,6 @@ impl Engine for NativeEngine {
     fn images(&self) -> Arc<dyn Images> {
         self.images.clone()
     }
-}
-
-/// Bytes on the disk below a folder.
-fn size_below(folder: &std::path::Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let size = |entry: std::fs::DirEntry| match entry.metadata() {
-        Ok(meta) if meta.is_dir() => meta.blocks() * 512 + size_below(&entry.path()),
-        Ok(meta) => meta.blocks() * 512,
-        Err(_) => 0,
-    };
-    entries.map(size).sum()
 }
 
 /// One answer, and the exit of what it opened.

@@ -112,5 +112,7 @@ pub struct Usage {
     pub memory_rss: u64,
     /// Bytes written below the container's root.
     pub writable_layer: u64,
+    /// Files and folders below it.
+    pub writable_inodes: u64,
     pub pids: u64,
 }

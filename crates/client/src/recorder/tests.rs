@@ -20,7 +20,14 @@ fn said(message: &str, second: i64) -> Said {
         uid: "u1".into(),
         ..ObjectReference::default()
     };
-    Said { regarding, class: Type::Normal, reason: "Pulled".into(), message: message.into(), at: at(second) }
+    Said {
+        regarding,
+        class: Type::Normal,
+        reason: "Pulled".into(),
+        message: message.into(),
+        at: at(second),
+        annotations: Default::default(),
+    }
 }
 
 fn judge(correlator: &mut Correlator, said: &Said, name: &str) -> Verdict {

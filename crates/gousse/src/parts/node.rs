@@ -131,6 +131,7 @@ pub async fn start(
     config.allow_privileged = allow_privileged;
     config.port = port;
     config.pod_cidr = flags.pod_cidr.to_string();
+    config.sampling = true;
     config.cgroup_root = pods_cgroup(instance);
     if instance.name != "default" {
         config.log_dir = instance.data_dir.join("log");

@@ -608,3 +608,28 @@ async fn changed_manifest_ends_the_old_pod_before_the_new_one() {
     tokio::time::sleep(Duration::from_secs(10)).await;
     node.nothing_left().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_outgrows_its_volume_is_evicted_and_its_room_is_free_again() {
+    let node = Node::with(|config| config.sampling = true).await;
+    let mut spec = one("Always", &[]);
+    spec["volumes"] = json!([{"name": "cache", "emptyDir": {"sizeLimit": "1Mi"}}]);
+    node.pod("small", spec.clone());
+    node.pod("large", spec);
+    node.phase("small", "Running").await;
+    let large = node.phase("large", "Running").await;
+    let uid = large["metadata"]["uid"].as_str().unwrap();
+    let folder = node.config.data_dir.join("pods").join(uid);
+    std::fs::write(folder.join("volumes/kubernetes.io~empty-dir/cache/file"), vec![1; 2 << 20]).unwrap();
+    let failed = node.phase("large", "Failed").await;
+    assert_eq!(failed["status"]["reason"], "Evicted");
+    assert_eq!(failed["status"]["message"], "Usage of EmptyDir volume \"cache\" exceeds the limit \"1Mi\". ");
+    let conditions = failed["status"]["conditions"].as_array().unwrap();
+    assert!(!conditions.iter().any(|c| c["type"] == "DisruptionTarget"), "its own fault");
+    let stopped = |p: &Value| p["status"]["containerStatuses"][0]["state"]["terminated"].is_object();
+    node.until("large", "stopped", stopped).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(!folder.exists(), "{}", folder.display());
+    assert_eq!(node.reasons("large").await.iter().filter(|r| *r == "Evicted").count(), 1);
+    node.phase("small", "Running").await;
+}

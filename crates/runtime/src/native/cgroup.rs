@@ -299,6 +299,7 @@ impl Tree {
             memory_working_set: used.saturating_sub(field(&stat, inactive)),
             memory_rss: field(&stat, resident),
             writable_layer: 0,
+            writable_inodes: 0,
             pids: read("pids", "pids.current").map(number).unwrap_or(0),
         })
     }

@@ -1,0 +1,42 @@
+//! Measuring what one pod uses: its volumes and logs on the disk, its containers' layers and memory.
+//!
+//! Nothing announces these, so `sampler` asks in turn; walking the trees is blocking work and stands
+//! beside the runtime's threads.
+
+use std::path::PathBuf;
+
+use api::view::api::core::v1 as core;
+use runtime::disk::used_below;
+
+use crate::limits::{ContainerUsed, Used};
+use crate::observe::{Seen, is_running};
+use crate::pod;
+use crate::shared::Shared;
+use crate::spec::container::log_folder;
+
+/// A container that ends meanwhile is left out, as it is upstream.
+pub async fn measure(shared: &Shared, pod: &core::Pod, seen: &Seen) -> Used {
+    let mut used = Used::default();
+    for container in seen.containers().filter(|c| is_running(c)) {
+        let Ok(usage) = shared.engine.usage(&container.id).await else { continue };
+        let layer = runtime::disk::DiskUse { bytes: usage.writable_layer, inodes: usage.writable_inodes };
+        let name = container.spec.name.clone();
+        used.containers.push(ContainerUsed { name, memory: usage.memory_working_set, layer, ..Default::default() });
+    }
+    let logs = log_folder(pod, &shared.settings);
+    let volumes: Vec<(String, PathBuf)> =
+        shared.volumes.on_disk(pod).map(|(name, folder)| (name.to_owned(), folder)).collect();
+    let contents = shared.volumes.config_maps(pod::uid(pod));
+    let walked = tokio::task::spawn_blocking(move || {
+        used.contents = used_below(&contents);
+        used.volumes = volumes.into_iter().map(|(name, folder)| (name, used_below(&folder))).collect();
+        for container in &mut used.containers {
+            container.logs = used_below(&logs.join(&container.name));
+        }
+        used
+    });
+    walked.await.unwrap_or_else(|why| {
+        tracing::error!("measuring a pod broke off: {why}");
+        Used::default()
+    })
+}

@@ -1,0 +1,42 @@
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use super::*;
+
+const MEBIBYTE: usize = 1 << 20;
+
+#[test]
+fn blocks_count_and_links_lead_nowhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tree, beside) = (folder.path().join("tree"), folder.path().join("beside"));
+    fs::create_dir_all(tree.join("a/b")).unwrap();
+    fs::create_dir(&beside).unwrap();
+    fs::write(beside.join("large"), vec![1; 4 * MEBIBYTE]).unwrap();
+    let before = used_below(&tree);
+    assert_eq!(before.inodes, 3);
+    fs::write(tree.join("a/b/file"), vec![1; MEBIBYTE]).unwrap();
+    fs::hard_link(tree.join("a/b/file"), tree.join("again")).unwrap();
+    // A hole takes no blocks.
+    fs::File::create(tree.join("sparse")).unwrap().set_len(1 << 30).unwrap();
+    symlink(&beside, tree.join("away")).unwrap();
+    symlink("/", tree.join("a/root")).unwrap();
+    let used = used_below(&tree);
+    assert_eq!(used.inodes - before.inodes, 4, "one file of two names, a sparse one, two links");
+    let grown = used.bytes - before.bytes;
+    assert!((MEBIBYTE as u64..2 * MEBIBYTE as u64).contains(&grown), "{grown}");
+    // The folder itself is not reached through a link either.
+    assert_eq!(used_below(&tree.join("away")), DiskUse::default());
+    assert_eq!(used_below(&tree.join("absent")), DiskUse::default());
+}
+
+#[test]
+fn a_tree_that_is_too_deep_ends_the_count_and_not_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut here = folder.path().to_path_buf();
+    for _ in 0..DEPTH_MAX + 50 {
+        here.push("d");
+        fs::create_dir(&here).unwrap();
+    }
+    let counted = used_below(folder.path()).inodes;
+    assert_eq!(counted, DEPTH_MAX as u64 + 2);
+}
