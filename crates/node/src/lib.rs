@@ -33,6 +33,8 @@ pub mod report;
 pub mod admit;
 /// The node's own HTTPS API.
 pub mod api;
+/// Which images go when the disk fills up: pure.
+pub mod collect;
 /// What an agent is told at its start.
 pub mod config;
 /// What the node's own API may ask.

@@ -218,7 +218,7 @@ fn say_ready(shared: &Shared) {
 }
 
 /// Events of a node carry its name as UID, as a kubelet's do.
-fn event(shared: &Shared, class: Type, reason: &str, message: &str) {
+pub(crate) fn event(shared: &Shared, class: Type, reason: &str, message: &str) {
     let name = shared.config.node_name.clone();
     let regarding = ObjectReference {
         api_version: "v1".into(),

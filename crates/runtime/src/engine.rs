@@ -3,6 +3,8 @@
 //! All calls are idempotent: running, stopping or removing what already is so succeeds. Nothing here
 //! waits for a container's end: a caller subscribes to `changes` and looks at `list`.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -100,6 +102,11 @@ pub trait Images: Send + Sync {
     /// Loads an OCI layout or docker archive (tar, optionally compressed); returns what it held.
     fn load(&self, archive: Reader) -> Boxed<'_, Result<Vec<Image>>>;
     fn remove(&self, name: &str) -> Boxed<'_, Result<()>>;
+    /// Removes those of these images (by id) that no container uses, the built-in one never; returns the
+    /// bytes that they had.
+    fn collect(&self, unused: BTreeSet<String>) -> Boxed<'_, Result<u64>>;
+    /// Where they take disk space; None: nowhere.
+    fn folder(&self) -> Option<&Path>;
     /// `user` as in `Image::user` or a pod's numbers: looked up in the image's own files.
     fn user(&self, image: &str, user: &str) -> Boxed<'_, Result<ImageUser>>;
 }

@@ -150,18 +150,18 @@ impl ImagesStore {
         *self.in_use.lock().unwrap_or_else(PoisonError::into_inner) = Some(in_use);
     }
 
-    /// Removes every image that is neither kept nor in use, then all that no image needs; returns the
-    /// bytes that the removed images had.
-    pub fn collect(&self, keep: &BTreeSet<String>) -> Result<u64> {
+    /// Removes those of these images (by id) that no container uses, never the built-in one, then all
+    /// that no image needs; returns the bytes that the removed images had.
+    pub fn collect(&self, unused: &BTreeSet<String>) -> Result<u64> {
         let in_use = self.used();
         let mut freed = 0;
         {
             let mut state = self.state();
             let mut index = state.index.clone();
-            let gone = |id: &String| !keep.contains(id) && !in_use.contains(id);
-            for id in state.index.images.keys().filter(|id| gone(id)) {
+            for id in unused.iter().filter(|id| !in_use.contains(*id)) {
+                let Some(image) = state.images.get(id).filter(|image| !builtin::is_it(image)) else { continue };
                 index.images.remove(id);
-                freed += state.images.get(id).map_or(0, |image| image.size);
+                freed += image.size;
             }
             self.replace(&mut state, index)?;
         }
@@ -426,6 +426,15 @@ impl Images for ImagesStore {
     fn remove(&self, name: &str) -> Boxed<'_, Result<()>> {
         let (store, name) = (self.shared(), name.to_string());
         Box::pin(blocking(move || store.forget(&name)))
+    }
+
+    fn collect(&self, unused: BTreeSet<String>) -> Boxed<'_, Result<u64>> {
+        let store = self.shared();
+        Box::pin(blocking(move || ImagesStore::collect(&store, &unused)))
+    }
+
+    fn folder(&self) -> Option<&Path> {
+        Some(&self.dir)
     }
 
     fn user(&self, image: &str, user: &str) -> Boxed<'_, Result<ImageUser>> {

@@ -3,7 +3,8 @@
 //! A registry called `absent.invalid` answers that there is no such image, `broken.invalid` does not
 //! answer at all. Ids are digests of the name, so a run replays.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -89,6 +90,16 @@ impl Images for FakeImages {
             self.lock().remove(&image.id);
         }
         Box::pin(async { Ok(()) })
+    }
+
+    fn collect(&self, unused: BTreeSet<String>) -> Boxed<'_, Result<u64>> {
+        let mut present = self.lock();
+        let freed = unused.iter().filter_map(|id| present.remove(id)).map(|image| image.size).sum();
+        Box::pin(async move { Ok(freed) })
+    }
+
+    fn folder(&self) -> Option<&Path> {
+        None
     }
 
     fn user(&self, _image: &str, user: &str) -> Boxed<'_, Result<ImageUser>> {

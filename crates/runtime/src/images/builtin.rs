@@ -69,6 +69,11 @@ pub const LINKS: &[&str] = &[
     "whoami",
 ];
 
+/// Whether an image is the one that this binary carries.
+pub fn is_it(image: &Image) -> bool {
+    image.tags.iter().any(|tag| tag == TAG)
+}
+
 impl ImagesStore {
     /// Sees to it that the image of this program is there; milliseconds the first time, less after.
     pub async fn load_builtin(&self, program: &'static [u8]) -> Result<Image> {

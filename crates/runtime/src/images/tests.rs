@@ -139,7 +139,7 @@ async fn what_a_crash_leaves_is_gone_and_what_was_committed_is_there() {
     fs::write(dir.path().join(".tmpABC"), b"half an index").unwrap();
     let store = ImagesStore::open(dir.path()).unwrap();
     assert_eq!(store.list().await.unwrap().len(), 1);
-    assert_eq!(store.collect(&BTreeSet::from([sample.id()])).unwrap(), 0);
+    assert_eq!(store.collect(&BTreeSet::new()).unwrap(), 0);
     assert_eq!(inventory(dir.path()).iter().filter(|n| n.starts_with("layers/")).count(), 2);
 }
 
@@ -158,7 +158,7 @@ async fn images_go_when_unused_and_not_before() {
     let used = one.id();
     store.protect(Arc::new(move || BTreeSet::from([used.clone()])));
     assert_eq!(store.remove("one:2").await.unwrap_err().to_string(), "image one:2 is used by a container");
-    assert!(store.collect(&BTreeSet::new()).unwrap() > 0);
+    assert!(store.collect(&BTreeSet::from([one.id(), two.id(), "sha256:unknown".into()])).unwrap() > 0);
     assert!(store.find("two:1").await.unwrap().is_none());
     assert_eq!(inventory(dir.path()).iter().filter(|n| n.starts_with("layers/")).count(), 2, "one still needs both");
     store.protect(Arc::new(BTreeSet::new));
@@ -345,7 +345,8 @@ async fn the_built_in_image_is_its_own_registry() {
     let second = store.load_builtin(b"another program").await.unwrap();
     assert_eq!(store.find("toolbox").await.unwrap().unwrap().id, second.id);
     assert!(store.rootfs(&first.id).is_ok());
-    store.collect(&BTreeSet::from([second.id])).unwrap();
+    store.collect(&BTreeSet::from([first.id, second.id])).unwrap();
+    assert!(store.find("toolbox").await.unwrap().is_some(), "never the built-in one");
     assert_eq!(inventory(dir.path()).len(), 2);
 }
 
