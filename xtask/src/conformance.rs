@@ -6,7 +6,7 @@
 //! its deadline and leaves no process, mount, link or folder behind; only a run on our own cluster is recorded.
 
 /// Build products and when they are current.
-mod cache;
+pub mod cache;
 /// A cluster of the run's own.
 mod cluster;
 /// The images.
@@ -24,7 +24,7 @@ mod programs;
 /// The images that tests pull, served as their registry would.
 mod registry;
 /// The file trees of the images.
-mod roots;
+pub mod roots;
 /// The suite's passes and what they report.
 mod suite;
 #[cfg(test)]

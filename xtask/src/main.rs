@@ -1,7 +1,9 @@
-//! What the project does to itself: `ci`, `tidy`, `schema`, `bench`, `conformance`, `dist`.
+//! What the project does to itself: `tidy`, `schema`, `bench`, `conformance`, `cgroup2`.
 
 /// The figures, held against their limits.
 mod bench;
+/// The native engine under version 2 of the cgroups.
+mod cgroup2;
 /// The official suite as the judge.
 mod conformance;
 /// The schema table of the api crate.
@@ -17,10 +19,11 @@ fn main() -> ExitCode {
     let done = match verb {
         "schema" => schema::schema(rest),
         "conformance" => conformance::conformance(rest),
+        "cgroup2" => cgroup2::cgroup2(rest),
         "bench" => bench::bench(rest),
         "tidy" => Ok(report_tidy()),
         _ => {
-            eprintln!("cargo xtask bench|conformance|schema|tidy");
+            eprintln!("cargo xtask bench|cgroup2|conformance|schema|tidy");
             return ExitCode::from(2);
         }
     };

@@ -237,7 +237,7 @@ fn compile(source: &str, out: &Path) -> Result<()> {
 }
 
 /// Fetches packages and unpacks their files into a tree, without their scripts.
-fn unpack(tree: &Path, packages: &[&str]) -> Result<()> {
+pub fn unpack(tree: &Path, packages: &[&str]) -> Result<()> {
     let fetched = tree.join("packages");
     fs::create_dir_all(&fetched)?;
     // apt drops its privileges for a download, and cannot write a folder that only root can reach.

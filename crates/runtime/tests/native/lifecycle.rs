@@ -1,5 +1,7 @@
 //! From a spec to an exit record: what a container does, and what is left when it is gone.
 
+use std::path::Path;
+
 use runtime::engine::Engine;
 use runtime::*;
 
@@ -102,6 +104,21 @@ fn out_of_memory(stage: &Stage) {
     let (_, mut spec) = stage.container("eater", &["eat", "200"]);
     spec.resources.memory = 48 << 20;
     let exit = stage.run(&engine, "eater", spec);
+    assert_eq!((exit.code, exit.oom_killed), (137, true), "{exit:?}");
+    if !stage::is_version_2() {
+        return;
+    }
+    // Version 2 kills all of a container for one of its processes (memory.oom.group).
+    let (sandbox, sandbox_spec) = stage.sandbox("group");
+    let (id, mut spec) = stage.container("group", &["wait"]);
+    spec.resources = Resources { memory: 48 << 20, oom_group: true, ..Resources::default() };
+    let exit = stage.block_on(async {
+        engine.run_sandbox(&sandbox, sandbox_spec).await.unwrap();
+        engine.create_container(&sandbox, &id, spec).await.unwrap();
+        engine.start_container(&id).await.unwrap();
+        assert_eq!(exec(&engine, &id, &["eat", "200"]).await.2, 137);
+        wait_for_exit(&engine, &id).await
+    });
     assert_eq!((exit.code, exit.oom_killed), (137, true), "{exit:?}");
 }
 
@@ -253,9 +270,11 @@ fn limits(stage: &Stage) {
     let (id, mut spec) = stage.container("limits", &["wait"]);
     spec.resources =
         Resources { cpu_shares: 512, cpu_quota: 50_000, memory: 64 << 20, pids: 30, ..Resources::default() };
-    let group = |file: &str| format!("/sys/fs/cgroup/{file}");
-    let below = |controller: &str, path: &str, file: &str| {
-        std::fs::read_to_string(group(&format!("{controller}/{path}/{file}"))).map(|text| text.trim().to_owned())
+    let v2 = stage::is_version_2();
+    // Version 1 has a folder for each controller, version 2 one for all.
+    let read = |controller: &str, path: &str, file: &str| {
+        let top = if v2 { "" } else { controller };
+        std::fs::read_to_string(Path::new("/sys/fs/cgroup").join(top).join(path).join(file)).unwrap().trim().to_owned()
     };
     let path = format!("{}/{}", sandbox_spec.cgroup, id.0);
     stage.block_on(async {
@@ -267,19 +286,26 @@ fn limits(stage: &Stage) {
         exec(&engine, &id, &["write", "/data/file", &"x".repeat(50_000)]).await;
         assert!(engine.usage(&id).await.unwrap().writable_layer >= 50_000);
     });
-    if let Ok(memory) = below("memory", &path, "memory.limit_in_bytes") {
-        assert_eq!(memory, (64 << 20).to_string());
-        assert_eq!(below("cpu", &path, "cpu.shares").unwrap(), "512");
-        assert_eq!(below("cpu", &path, "cpu.cfs_quota_us").unwrap(), "50000");
-        assert_eq!(below("pids", &path, "pids.max").unwrap(), "30");
-        assert_eq!(below("memory", &sandbox_spec.cgroup, "memory.limit_in_bytes").unwrap(), (256 << 20).to_string());
-        let more = Resources { memory: 96 << 20, ..spec.resources };
-        stage.block_on(engine.update_container(&id, more)).unwrap();
-        assert_eq!(below("memory", &path, "memory.limit_in_bytes").unwrap(), (96 << 20).to_string());
-        let whole = Resources { memory: 300 << 20, ..Resources::default() };
-        stage.block_on(engine.update_sandbox(&sandbox, whole)).unwrap();
-        assert_eq!(below("memory", &sandbox_spec.cgroup, "memory.limit_in_bytes").unwrap(), (300 << 20).to_string());
+    let written = if v2 {
+        vec![("memory", "memory.max", "67108864"), ("cpu", "cpu.weight", "59"), ("cpu", "cpu.max", "50000 100000")]
+    } else {
+        vec![
+            ("memory", "memory.limit_in_bytes", "67108864"),
+            ("cpu", "cpu.shares", "512"),
+            ("cpu", "cpu.cfs_quota_us", "50000"),
+        ]
+    };
+    for (controller, file, wanted) in written.iter().chain(&[("pids", "pids.max", "30")]) {
+        assert_eq!(read(controller, &path, file), *wanted, "{file}");
     }
+    let memory = written[0].1;
+    assert_eq!(read("memory", &sandbox_spec.cgroup, memory), (256 << 20).to_string());
+    let more = Resources { memory: 96 << 20, ..spec.resources };
+    stage.block_on(engine.update_container(&id, more)).unwrap();
+    assert_eq!(read("memory", &path, memory), (96 << 20).to_string());
+    let whole = Resources { memory: 300 << 20, ..Resources::default() };
+    stage.block_on(engine.update_sandbox(&sandbox, whole)).unwrap();
+    assert_eq!(read("memory", &sandbox_spec.cgroup, memory), (300 << 20).to_string());
 }
 
 fn removal(stage: &Stage) {

@@ -243,6 +243,11 @@ pub async fn exec(engine: &NativeEngine, id: &ContainerId, argv: &[&str]) -> (St
     (out, err, exit.await.unwrap().unwrap())
 }
 
+/// Whether this machine has version 2 of the cgroups only (`cargo xtask cgroup2` makes one).
+pub fn is_version_2() -> bool {
+    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
 /// Waits for something that no change announces; five seconds at most.
 pub fn eventually(what: &str, mut is: impl FnMut() -> bool) {
     let begun = Instant::now();

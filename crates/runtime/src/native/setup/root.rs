@@ -51,7 +51,11 @@ pub fn prepare(birth: &Birth<'_>) -> Result<Prepared> {
         None => Ok(None),
     };
     let shm = shared(birth.shm, "/dev/shm").or_fail("opening the sandbox's /dev/shm")?;
-    let mqueue = shared(birth.mqueue, "/dev/mqueue").or_fail("opening the sandbox's /dev/mqueue")?;
+    let mqueue = match shared(birth.mqueue, "/dev/mqueue") {
+        // A kernel before 6.15 (see `can_clone`): every mount from within the IPC namespace shows the same.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => None,
+        opened => opened.or_fail("opening the sandbox's /dev/mqueue")?,
+    };
     let nodes = nodes::wanted(&spec.devices, spec.privileged)?;
     Ok(Prepared { overlay, mounts, views, shm, mqueue, nodes })
 }
@@ -124,6 +128,11 @@ pub fn make_read_only() -> Result<()> {
     sys::mount_setattr(root.as_fd(), false, sys::MOUNT_READ_ONLY, 0).or_fail("making the root read-only")
 }
 
+/// Whether this kernel clones a mount that hangs nowhere yet (since 6.15).
+pub fn can_clone(mount: BorrowedFd<'_>) -> bool {
+    clone_of(mount, false).is_ok()
+}
+
 /// A new instance of a file system, not yet anywhere.
 pub fn fresh(kind: &str, options: &[(&str, &str)], attributes: MountAttrFlags) -> io::Result<OwnedFd> {
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
@@ -151,21 +160,53 @@ fn clone_path(path: &Path, recursive: bool) -> io::Result<OwnedFd> {
 /// Layers, topmost first, below an upper folder. Volatile: a container's root is never mounted twice, so
 /// nothing needs to reach the disk, and its end does not sync the host's file system.
 fn overlay(lower: &[PathBuf], folder: Option<&Path>) -> io::Result<OwnedFd> {
-    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    for layer in lower {
-        fsconfig_set_string(&context, "lowerdir+", layer.as_path())?;
+    let upper = folder.map(|folder| (folder.join("upper"), folder.join("work")));
+    let by_path = || {
+        let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        lower.iter().try_for_each(|layer| fsconfig_set_string(&context, "lowerdir+", layer.as_path()))?;
+        overlay_above(&context, upper.as_ref().map(|(upper, work)| (upper.as_path(), work.as_path())))
+    };
+    match by_path() {
+        Err(Errno::INVAL) => Ok(overlay_by_number(lower, upper)?),
+        mounted => Ok(mounted?),
     }
+}
+
+/// For kernels before 6.8, which take all layers as one string, and no string of more than 255 bytes: the
+/// folders are named by the numbers of their descriptors, as seen from /proc/self/fd.
+fn overlay_by_number(lower: &[PathBuf], upper: Option<(PathBuf, PathBuf)>) -> rustix::io::Result<OwnedFd> {
+    let open = |path: &Path| rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let number = |fd: &OwnedFd| PathBuf::from(std::os::fd::AsRawFd::as_raw_fd(fd).to_string());
+    let lower = lower.iter().map(|path| open(path)).collect::<rustix::io::Result<Vec<_>>>()?;
+    let upper = match &upper {
+        Some((upper, work)) => Some((open(upper)?, open(work)?)),
+        None => None,
+    };
+    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    let before = open(Path::new("."))?;
+    rustix::process::chdir("/proc/self/fd")?;
+    let names: Vec<String> = lower.iter().map(|fd| number(fd).display().to_string()).collect();
+    let mounted = fsconfig_set_string(&context, "lowerdir", names.join(":")).and_then(|()| {
+        let upper = upper.as_ref().map(|(upper, work)| (number(upper), number(work)));
+        overlay_above(&context, upper.as_ref().map(|(upper, work)| (upper.as_path(), work.as_path())))
+    });
+    rustix::process::fchdir(before)?;
+    mounted
+}
+
+/// Adds the upper folder and its work folder, and mounts.
+fn overlay_above(context: &OwnedFd, upper: Option<(&Path, &Path)>) -> rustix::io::Result<OwnedFd> {
     let mut attributes = MountAttrFlags::empty();
-    match folder {
-        Some(folder) => {
-            fsconfig_set_string(&context, "upperdir", folder.join("upper"))?;
-            fsconfig_set_string(&context, "workdir", folder.join("work"))?;
-            fsconfig_set_flag(&context, "volatile")?;
+    match upper {
+        Some((upper, work)) => {
+            fsconfig_set_string(context, "upperdir", upper)?;
+            fsconfig_set_string(context, "workdir", work)?;
+            fsconfig_set_flag(context, "volatile")?;
         }
         None => attributes |= RDONLY,
     }
-    fsconfig_create(&context)?;
-    Ok(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
+    fsconfig_create(context)?;
+    fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
 /// A mount's source as a detached tree with the wanted propagation and rights.
@@ -183,7 +224,8 @@ fn source(mount: &Mount, birth: &Birth<'_>) -> Result<OwnedFd> {
             let layers = birth.layers.images.get(id).ok_or_else(|| format!("image {id} is not present"))?;
             let base = image_root(layers).or_fail(&format!("mounting image {id}"))?;
             match &mount.sub_path {
-                Some(_) => clone_of(below(base, mount)?.as_fd(), true).or_fail("binding the image's folder")?,
+                Some(_) => clone_of(below(base, mount)?.as_fd(), true)
+                    .or_fail("binding a folder of the image (a kernel before 6.15 cannot)")?,
                 None => base,
             }
         }

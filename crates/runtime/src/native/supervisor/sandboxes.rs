@@ -86,7 +86,11 @@ impl Supervisor {
             return Err(Refusal::Failed(format!("cgroup path {:?} is not plain", spec.cgroup)));
         }
         self.tree.make_pod(&spec.cgroup, &spec.resources)?;
-        let made = self.make_namespaces(&spec).and_then(|kept| self.keep_sandbox(id, &kept).map(|()| kept));
+        let made = self.make_namespaces(&spec).and_then(|kept| {
+            self.keep_sandbox(id, &kept)?;
+            self.hang_shm(id, &kept)?;
+            Ok(kept)
+        });
         let kept = made.inspect_err(|_| drop(self.tree.remove(&spec.cgroup)))?;
         let record = SandboxRecord { spec, created_at: sys::now(), ready: true, init: None };
         let mut held = Sandboxed { record, kept, stopping: Vec::new(), removing: Vec::new() };
@@ -165,6 +169,31 @@ impl Supervisor {
         Ok(self.keep(&key(id), &names, &fds)?)
     }
 
+    /// Kernels before 6.15 clone no mount that hangs nowhere: there the sandbox's /dev/shm gets a place of
+    /// its own until the sandbox is lost.
+    fn hang_shm(&self, id: &SandboxId, kept: &Kept) -> io::Result<()> {
+        let Some(shm) = &kept.shm else { return Ok(()) };
+        if root::can_clone(shm.as_fd()) {
+            return Ok(());
+        }
+        let place = self.shm_place(id);
+        std::fs::create_dir_all(&place)?;
+        let flags = rustix::mount::MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        Ok(rustix::mount::move_mount(shm, "", rustix::fs::CWD, &place, flags)?)
+    }
+
+    fn shm_place(&self, id: &SandboxId) -> PathBuf {
+        self.folders.run.join("shm").join(&id.0)
+    }
+
+    fn take_shm_down(&self, id: &SandboxId) {
+        let place = self.shm_place(id);
+        if place.exists() {
+            let _ = rustix::mount::unmount(&place, rustix::mount::UnmountFlags::DETACH);
+            let _ = std::fs::remove_dir(&place);
+        }
+    }
+
     fn start_init(&mut self, id: &SandboxId, held: &Sandboxed) -> Result<(Process, OwnedFd), Refusal> {
         let path = format!("{}/{}", held.record.spec.cgroup, id.0);
         let none = Resources::default();
@@ -197,6 +226,7 @@ impl Supervisor {
     /// Its namespaces are gone: the containers end with them, the sandbox is not ready any more.
     pub(super) fn lose_sandbox(&mut self, id: &SandboxId) {
         self.unkeep(&key(id), &[]);
+        self.take_shm_down(id);
         let Some(held) = self.sandboxes.get_mut(id) else { return };
         held.kept = Kept { init: held.kept.init.take(), ..Kept::default() };
         if std::mem::take(&mut held.record.ready) {
