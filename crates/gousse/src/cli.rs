@@ -80,6 +80,9 @@ pub struct NodeFlags {
     /// Folder of static pods [default: <data-dir>/manifests]
     #[arg(long, value_name = "DIR")]
     pub manifests: Option<PathBuf>,
+    /// What is kept free for the node itself, by evicting pods; empty: nothing
+    #[arg(long, value_name = "SIGNAL<AMOUNT,…", default_value = node::pressure::DEFAULT)]
+    pub eviction_hard: node::pressure::Thresholds,
     /// Port of the node's HTTPS API; 0: any free one
     #[arg(long, default_value_t = 10250)]
     pub node_port: u16,

@@ -12,7 +12,7 @@ What the official suite says is in [conformance.md](conformance.md).\n\n";
 const NOT_YET: &str = "\n## Not there yet\n\
 - Workload controllers (Deployment, ReplicaSet, StatefulSet, DaemonSet, Job, CronJob, ReplicationController), RBAC objects, CustomResourceDefinitions, admission webhooks, PersistentVolumes: their kinds are not served.\n\
 - Services and Endpoints are stored as objects; nothing allocates addresses or proxies them, and there is no cluster DNS. The `kubernetes` Service has an address that nobody answers on yet.\n\
-- Eviction under pressure, graceful node shutdown.\n\
+- Graceful node shutdown: a node that is switched off tells its pods nothing (SIGTERM to gousse leaves them running; `gousse down` ends them with their grace).\n\
 - Bandwidth annotations (kubernetes.io/ingress-bandwidth, egress-bandwidth) have no effect.\n\
 - Several nodes can join (`gousse agent`), but their pod ranges are not routed to each other.\n\
 - User namespaces and AppArmor Localhost profiles are refused.\n\

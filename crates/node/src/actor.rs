@@ -324,8 +324,9 @@ impl Actor {
             self.memory.invalid = true;
             return self.event(None, Type::Warning, "FailedValidation", &message);
         }
-        let verdict = self.shared.ledger().admit(pod, &self.shared.offer(), &self.shared.settings);
-        if let Err(verdict) = verdict {
+        let pressed = crate::pressure::refusal(&self.shared.conditions(), pod).map_or(Ok(()), Err);
+        let admit = || self.shared.ledger().admit(pod, &self.shared.offer(), &self.shared.settings);
+        if let Err(verdict) = pressed.and_then(|()| admit()) {
             let message = verdict.message.strip_prefix("Pod was rejected: ").unwrap_or(&verdict.message).to_owned();
             self.event(None, Type::Warning, &verdict.reason, &message);
             self.memory.refused = Some(verdict);

@@ -139,7 +139,7 @@ fn unsuitable(pod: &core::Pod, offer: &Offer, settings: &Settings) -> Option<Ver
     None
 }
 
-fn refused(reason: &str, message: &str) -> Verdict {
+pub(crate) fn refused(reason: &str, message: &str) -> Verdict {
     Verdict { reason: reason.into(), message: format!("Pod was rejected: {message}"), disruption: false }
 }
 
@@ -172,7 +172,7 @@ fn clash(a: &(String, String, u16), b: &(String, String, u16)) -> bool {
     a.0 == b.0 && a.2 == b.2 && (everywhere(&a.1) || everywhere(&b.1) || a.1 == b.1)
 }
 
-fn tolerates(spec: &core::PodSpec, taint: &core::Taint) -> bool {
+pub(crate) fn tolerates(spec: &core::PodSpec, taint: &core::Taint) -> bool {
     spec.tolerations.iter().flatten().any(|t| {
         let effect = t.effect.as_deref().unwrap_or("");
         let key = t.key.as_deref().unwrap_or("");

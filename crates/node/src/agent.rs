@@ -118,7 +118,8 @@ impl Agent {
             looker,
             recorder,
             freed: tokio::sync::watch::Sender::new(0),
-            images_changed: tokio::sync::Notify::new(),
+            pressure: Mutex::default(),
+            node_changed: tokio::sync::Notify::new(),
             sampled: tokio::sync::Notify::new(),
             config,
         });

@@ -13,7 +13,7 @@ const HIGH: u64 = 85;
 const LOW: u64 = 80;
 const AGE_MIN: SignedDuration = SignedDuration::from_mins(2);
 
-/// A file system, in bytes.
+/// What there is of something and what of it is free: bytes, or inodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Room {
     pub available: u64,

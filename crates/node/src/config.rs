@@ -8,6 +8,7 @@ use api::{Clock, Entropy};
 use jiff::SignedDuration;
 
 use crate::machine::Machine;
+use crate::pressure::Thresholds;
 
 /// The settings of one node agent.
 #[derive(Clone)]
@@ -48,6 +49,8 @@ pub struct Config {
     /// Cap of the restart back-off.
     pub backoff_max: SignedDuration,
     pub pod_cidr: String,
+    /// What is kept free of the node's memory and disks.
+    pub thresholds: Thresholds,
     /// Whether use of the disk and its like are looked at in turn; not on a machine that is imagined.
     pub sampling: bool,
 }
@@ -89,6 +92,7 @@ impl Config {
             log_files_max: 5,
             backoff_max: SignedDuration::from_secs(300),
             pod_cidr: String::new(),
+            thresholds: Thresholds::default(),
             sampling: false,
         }
     }

@@ -45,6 +45,8 @@ pub mod limits;
 pub mod machine;
 /// What one pod uses.
 pub mod measure;
+/// Memory or disk running short: pure.
+pub mod pressure;
 /// The Node object and its lease.
 pub mod register;
 /// New resources for a pod that runs.

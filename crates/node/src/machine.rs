@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use crate::collect::Room;
+
 /// Facts for the Node object and for limits; a simulator makes its own.
 #[derive(Clone, Debug, Default)]
 pub struct Machine {
@@ -55,6 +57,16 @@ impl Machine {
             hosts: text("/etc/hosts"),
         }
     }
+}
+
+/// Memory that can be had now without swapping, as the kernel estimates it; None: it does not say.
+pub fn memory_room() -> Option<Room> {
+    let meminfo = text("/proc/meminfo");
+    let bytes = |key: &str| {
+        let line = meminfo.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix(':'))?;
+        Some(line.split_whitespace().next()?.parse::<u64>().ok()? << 10)
+    };
+    Some(Room { available: bytes("MemAvailable")?, capacity: bytes("MemTotal")? })
 }
 
 fn text(path: &str) -> String {

@@ -57,7 +57,7 @@ pub async fn keep(shared: Arc<Shared>) {
                 }
                 false
             }
-            () = shared.images_changed.notified() => false,
+            () = shared.node_changed.notified() => false,
             () = tokio::time::sleep_until(due) => true,
         };
         match refresh(&shared, kind, &node, heartbeat).await {

@@ -14,10 +14,11 @@ use tokio::time::Instant;
 
 use crate::actor::{Eviction, Origin};
 use crate::agent::Entry;
-use crate::collect;
+use crate::collect::{self, Room};
 use crate::limits;
 use crate::measure::measure;
 use crate::pod;
+use crate::pressure::{self, Condition, Shortage, Signal, rank};
 use crate::register;
 use crate::shared::Shared;
 
@@ -33,6 +34,8 @@ pub struct Row {
 pub enum What {
     /// Volumes, logs and layers of pods that have limits of storage.
     Storage,
+    /// The node's memory and disks.
+    Pressure,
     /// The file system of images.
     Images,
 }
@@ -45,11 +48,19 @@ pub static SAMPLED: &[Row] = &[
         cost: "a walk over the files of pods with an ephemeral-storage limit or a sized emptyDir; none without such pods",
     },
     Row {
+        what: What::Pressure,
+        period: Duration::from_secs(10),
+        cost: "a statvfs and a read of /proc/meminfo; every pod is measured while something is short",
+    },
+    Row {
         what: What::Images,
         period: Duration::from_secs(300),
         cost: "one statvfs and the list of images; one removal above the high mark",
     },
 ];
+
+/// A pod that gave way is waited for no longer (podCleanupTimeout).
+const CLEARING_MAX: Duration = Duration::from_secs(30);
 
 struct Sampler {
     shared: Arc<Shared>,
@@ -57,6 +68,11 @@ struct Sampler {
     /// UIDs of pods that were told to end.
     evicted: BTreeSet<String>,
     images: collect::Known,
+    seen: pressure::Seen,
+    /// The pod that gave way last, and until when it is waited for.
+    clearing: Option<(String, Instant)>,
+    /// Pods were ended for limits of their own: that alone may make room.
+    enough: bool,
 }
 
 /// For ever.
@@ -64,12 +80,20 @@ pub async fn run(shared: Arc<Shared>, actors: Arc<Mutex<BTreeMap<String, Entry>>
     if !shared.config.sampling {
         return;
     }
-    let mut sampler =
-        Sampler { shared: shared.clone(), actors, evicted: BTreeSet::new(), images: collect::Known::default() };
+    let mut sampler = Sampler {
+        shared: shared.clone(),
+        actors,
+        evicted: BTreeSet::new(),
+        images: collect::Known::default(),
+        seen: pressure::Seen::default(),
+        clearing: None,
+        enough: false,
+    };
     // Images that are there now are old; what comes later is known by when it came.
     if let Err(why) = sampler.collect(0).await {
         tracing::warn!("images are not listed: {why}");
     }
+    sampler.look(What::Pressure).await;
     let mut looked: Vec<Option<Instant>> = vec![None; SAMPLED.len()];
     loop {
         let now = Instant::now();
@@ -96,6 +120,7 @@ impl Sampler {
     fn applies(&self, what: What) -> bool {
         match what {
             What::Storage => self.actors().values().any(|entry| entry.limited),
+            What::Pressure => !self.shared.config.thresholds.is_empty(),
             What::Images => self.shared.engine.images().folder().is_some(),
         }
     }
@@ -103,6 +128,7 @@ impl Sampler {
     async fn look(&mut self, what: What) {
         match what {
             What::Storage => self.judge_limits().await,
+            What::Pressure => self.judge_pressure().await,
             What::Images => self.tidy_images().await,
         }
     }
@@ -118,15 +144,109 @@ impl Sampler {
             let used = measure(&self.shared, &pod, &seen).await;
             if let Some(message) = limits::exceeded(&pod, &used) {
                 // Its own fault: no DisruptionTarget (KEP 3329).
-                self.evict(&uid, &entry, &pod, Eviction { message, ..Eviction::default() });
+                self.enough |= self.evict(&uid, &entry, &pod, Eviction { message, ..Eviction::default() });
             }
         }
+    }
+
+    /// What is short makes the node's conditions; then one pod at most gives way.
+    async fn judge_pressure(&mut self) {
+        let enough = std::mem::take(&mut self.enough);
+        let shared = self.shared.clone();
+        let thresholds = &shared.config.thresholds;
+        let shortages = thresholds.judge(&self.observe().await);
+        self.note(&shortages);
+        let Some(mut shortage) = shortages.first().copied().filter(|_| !enough) else { return };
+        if self.is_clearing().await {
+            return;
+        }
+        let resource = shortage.signal.resource();
+        let message = format!("Attempting to reclaim {resource}");
+        register::event(&shared, Type::Warning, "EvictionThresholdMet", &message);
+        if shortage.signal != Signal::MemoryAvailable {
+            if let Err(why) = self.collect(u64::MAX).await {
+                tracing::warn!("unused images are not collected: {why}");
+            }
+            let left = thresholds.judge(&self.observe().await);
+            let Some(still) = left.first() else { return };
+            shortage = *still;
+        }
+        self.relieve(&shortage).await;
+    }
+
+    /// Conditions that begin or end are told as events of the node, and in its status.
+    fn note(&mut self, shortages: &[Shortage]) {
+        let now = self.shared.config.now();
+        self.seen.note(shortages, now);
+        let (before, current) = (self.shared.conditions(), self.seen.conditions(now));
+        if before == current {
+            return;
+        }
+        for condition in Condition::ALL {
+            let short = current.contains(&condition);
+            if short != before.contains(&condition) {
+                let reason = condition.told(short).0.replacen("Kubelet", "Node", 1);
+                let message = format!("Node {} status is now: {reason}", self.shared.config.node_name);
+                register::event(&self.shared, Type::Normal, &reason, &message);
+            }
+        }
+        self.shared.set_conditions(current);
+    }
+
+    async fn observe(&self) -> BTreeMap<Signal, Room> {
+        let mut observed = BTreeMap::new();
+        observed.extend(crate::machine::memory_room().map(|room| (Signal::MemoryAvailable, room)));
+        let images = self.shared.engine.images().folder().map(Path::to_path_buf);
+        let node = Some(self.shared.config.data_dir.clone());
+        for (folder, bytes, inodes) in [
+            (node, Signal::NodefsAvailable, Signal::NodefsInodes),
+            (images, Signal::ImagefsAvailable, Signal::ImagefsInodes),
+        ] {
+            let Some(folder) = folder else { continue };
+            if let Some((room, files)) = rooms(folder).await {
+                observed.extend([(bytes, room), (inodes, files)]);
+            }
+        }
+        observed
+    }
+
+    /// The pod that gave way last is not gone yet: its room will be free in a moment.
+    async fn is_clearing(&mut self) -> bool {
+        let Some((uid, until)) = self.clearing.take_if(|(_, until)| Instant::now() < *until) else {
+            self.clearing = None;
+            return false;
+        };
+        let runs = self.shared.looker.look(&uid).await.is_ok_and(|seen| seen.sandboxes.iter().any(|s| s.ready));
+        self.clearing = runs.then_some((uid, until));
+        runs
+    }
+
+    /// Ends the pod whose turn it is.
+    async fn relieve(&mut self, shortage: &Shortage) {
+        let resource = shortage.signal.resource();
+        let mut candidates = Vec::new();
+        for (uid, entry) in self.active(|_| true) {
+            let Ok(pod) = entry.object.view::<core::Pod>() else { continue };
+            let Ok(seen) = self.shared.looker.look(&uid).await else { continue };
+            if seen.any_running() {
+                let used = measure(&self.shared, &pod, &seen).await;
+                candidates.push((uid, entry, pod, used));
+            }
+        }
+        candidates.sort_by_cached_key(|(_, _, pod, used)| rank::order(resource, pod, used));
+        for (uid, entry, pod, used) in candidates {
+            if self.evict(&uid, &entry, &pod, rank::eviction(shortage, &pod, &used)) {
+                self.clearing = Some((uid, Instant::now() + CLEARING_MAX));
+                return;
+            }
+        }
+        tracing::debug!("the node is short of {resource}, and there is no pod to evict");
     }
 
     /// Above the high mark the longest unused images go.
     async fn tidy_images(&mut self) {
         let Some(folder) = self.shared.engine.images().folder().map(Path::to_path_buf) else { return };
-        let Some(room) = room(folder).await else { return };
+        let Some((room, _)) = rooms(folder).await else { return };
         let excess = room.excess();
         let freed = match self.collect(excess).await {
             Ok(freed) => freed,
@@ -153,7 +273,7 @@ impl Sampler {
         }
         tracing::info!(?unused, "unused images are removed for {excess} bytes of room");
         let freed = images.collect(unused).await?;
-        self.shared.images_changed.notify_one();
+        self.shared.node_changed.notify_one();
         Ok(freed)
     }
 
@@ -188,9 +308,11 @@ impl Sampler {
     }
 }
 
-async fn room(folder: PathBuf) -> Option<collect::Room> {
+/// Bytes and inodes of a file system.
+async fn rooms(folder: PathBuf) -> Option<(Room, Room)> {
     // A file system that no longer answers holds up nobody else.
     let stat = tokio::task::spawn_blocking(move || nix::sys::statvfs::statvfs(&folder)).await.ok()?.ok()?;
     let block = stat.fragment_size();
-    Some(collect::Room { available: stat.blocks_available() * block, capacity: stat.blocks() * block })
+    let bytes = Room { available: stat.blocks_available() * block, capacity: stat.blocks() * block };
+    Some((bytes, Room { available: stat.files_available(), capacity: stat.files() }))
 }

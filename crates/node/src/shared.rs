@@ -13,6 +13,7 @@ use crate::downward;
 use crate::look::Looker;
 use crate::network::Network;
 use crate::plan::Facts;
+use crate::pressure::Condition;
 use crate::sources::Sources;
 use crate::spec::Settings;
 use crate::volumes::Volumes;
@@ -35,8 +36,10 @@ pub struct Shared {
     pub(crate) offer: Mutex<Arc<Offer>>,
     /// Counts releases of what pods held: a deferred resize is judged anew.
     pub freed: tokio::sync::watch::Sender<u64>,
-    /// Rung when the node's images may have changed.
-    pub images_changed: tokio::sync::Notify,
+    /// What the node is short of.
+    pub(crate) pressure: Mutex<Vec<Condition>>,
+    /// Rung when the node's images or conditions may have changed.
+    pub node_changed: tokio::sync::Notify,
     /// Rung when there is more to sample.
     pub sampled: tokio::sync::Notify,
 }
@@ -50,6 +53,16 @@ impl Shared {
     pub fn release(&self, uid: &str) {
         self.ledger().release(uid);
         self.freed.send_modify(|n| *n += 1);
+    }
+
+    /// What the node is short of, or was until a moment ago.
+    pub fn conditions(&self) -> Vec<Condition> {
+        self.pressure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn set_conditions(&self, conditions: Vec<Condition>) {
+        *self.pressure.lock().unwrap_or_else(PoisonError::into_inner) = conditions;
+        self.node_changed.notify_one();
     }
 
     /// What the node offers now.

@@ -131,6 +131,7 @@ pub async fn start(
     config.allow_privileged = allow_privileged;
     config.port = port;
     config.pod_cidr = flags.pod_cidr.to_string();
+    config.thresholds = flags.eviction_hard.clone();
     config.sampling = true;
     config.cgroup_root = pods_cgroup(instance);
     if instance.name != "default" {

@@ -30,6 +30,70 @@ fn pods_that_break_a_limit_of_storage_are_evicted_and_the_others_stay() {
     });
 }
 
+#[test]
+fn a_node_short_of_memory_says_so_refuses_the_undemanding_and_evicts_what_it_may() {
+    play(|stage: &Stage| {
+        let own = stage.instance("own");
+        // More than any machine has: short from the first look on.
+        let up = own.up(&["--eviction-hard", "memory.available<1Pi", "--node-name", "short"]);
+        own.must("wait --for=condition=MemoryPressure node/short --timeout=60s");
+        let taint = "{.spec.taints[?(@.key==\"node.kubernetes.io/memory-pressure\")].effect}=NoSchedule";
+        own.must(&format!("wait '--for=jsonpath={taint}' node/short --timeout=60s"));
+        let applied = own.apply(PRESSED);
+        assert!(applied.ok, "{applied:?}");
+        own.must("wait --for=jsonpath={.status.phase}=Failed pod/refused --timeout=60s");
+        let refused = &own.json("get pod refused")["status"];
+        assert_eq!(refused["reason"], "Evicted");
+        assert_eq!(refused["message"], "Pod was rejected: The node had condition: [MemoryPressure]. ");
+        own.must("wait --for=condition=Ready pod/critical pod/tolerant --timeout=60s");
+        own.must("wait --for=jsonpath={.status.phase}=Failed pod/tolerant --timeout=60s");
+        let evicted = &own.json("get pod tolerant")["status"];
+        let message = evicted["message"].as_str().unwrap();
+        let begins = "The node was low on resource: memory. Threshold quantity: 1Pi, available: ";
+        assert!(evicted["reason"] == "Evicted" && message.starts_with(begins), "{evicted}");
+        assert!(message.contains(". Container main was using ") && message.ends_with(" consumption of memory. "));
+        let conditions = evicted["conditions"].as_array().unwrap();
+        let disrupted = conditions.iter().find(|c| c["type"] == "DisruptionTarget").unwrap();
+        assert_eq!(disrupted["reason"], "TerminationByKubelet");
+        let events = own.json("get events");
+        let events = events["items"].as_array().unwrap();
+        let about = |name: &str, reason: &str| {
+            events.iter().find(|e| e["involvedObject"]["name"] == name && e["reason"] == reason).unwrap()
+        };
+        assert_eq!(about("tolerant", "Evicted")["metadata"]["annotations"]["starved_resource"], "memory");
+        assert_eq!(about("short", "EvictionThresholdMet")["message"], "Attempting to reclaim memory");
+        about("short", "NodeHasInsufficientMemory");
+        assert_eq!(own.json("get pod critical")["status"]["phase"], "Running");
+        own.down(true);
+        assert!(up.end().ok);
+        assert_eq!(stage.left(), Vec::<String>::new());
+    });
+}
+
+/// Bound by hand: the scheduler keeps off a tainted node.
+const PRESSED: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: refused}
+spec: {nodeName: short, containers: [{name: main, image: toolbox, command: [sleep, '1000']}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: critical}
+spec:
+  nodeName: short
+  priorityClassName: system-node-critical
+  terminationGracePeriodSeconds: 1
+  containers: [{name: main, image: toolbox, command: [sleep, '1000']}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: tolerant}
+spec:
+  tolerations: [{key: node.kubernetes.io/memory-pressure, operator: Exists}]
+  containers: [{name: main, image: toolbox, command: [sleep, '1000']}]
+";
+
 /// `seq 1 1000000` prints almost seven megabytes.
 const STORERS: &str = "
 apiVersion: v1

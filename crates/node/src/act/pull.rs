@@ -69,7 +69,7 @@ impl Starting {
                     image.size
                 );
                 self.event(Type::Normal, "Pulled", &message);
-                self.shared.images_changed.notify_one();
+                self.shared.node_changed.notify_one();
                 Ok(image)
             }
             Err(why) => {

@@ -5,10 +5,7 @@ use std::collections::BTreeMap;
 use crate::admit::Offer;
 use crate::config::Config;
 use crate::pod::quantity_milli;
-
-/// Hard eviction thresholds that are kept free: 100Mi of memory, a tenth of the disk.
-const MEMORY_FREE: i64 = 100 << 20;
-const DISK_FREE_PART: i64 = 10;
+use crate::pressure::Signal;
 
 /// Capacity by resource, in thousandths.
 pub fn capacity(config: &Config) -> BTreeMap<String, i64> {
@@ -29,11 +26,15 @@ pub fn capacity(config: &Config) -> BTreeMap<String, i64> {
 pub fn allocatable(config: &Config) -> BTreeMap<String, i64> {
     let mut all = capacity(config);
     let hugepages: i64 = config.machine.hugepages.values().sum();
+    let kept = |signal: Signal, milli: i64| {
+        let free = config.thresholds.kept_free(signal, (milli / 1000).unsigned_abs());
+        i64::try_from(free).unwrap_or(i64::MAX).saturating_mul(1000)
+    };
     for (resource, amount) in &mut all {
         let reserved = config.reserved.get(resource).map_or(0, |q| quantity_milli(q));
         let free = match resource.as_str() {
-            "memory" => MEMORY_FREE.saturating_add(hugepages).saturating_mul(1000),
-            "ephemeral-storage" => *amount / DISK_FREE_PART,
+            "memory" => kept(Signal::MemoryAvailable, *amount).saturating_add(hugepages.saturating_mul(1000)),
+            "ephemeral-storage" => kept(Signal::NodefsAvailable, *amount),
             _ => 0,
         };
         *amount = (*amount - reserved - free).max(0);

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::pressure::Condition;
 use crate::register::resources::{allocatable, capacity, printed};
 use crate::shared::Shared;
 
@@ -93,12 +94,20 @@ fn conditions(shared: &Shared, old: Option<&Value>) -> Vec<Value> {
         json!({"type": type_, "status": status, "reason": reason, "message": message,
             "lastHeartbeatTime": now, "lastTransitionTime": since})
     };
-    vec![
-        one("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-        one("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+    let short = shared.conditions();
+    let mut all: Vec<Value> = Condition::ALL
+        .iter()
+        .map(|condition| {
+            let is_short = short.contains(condition);
+            let (reason, message) = condition.told(is_short);
+            one(condition.name(), if is_short { "True" } else { "False" }, reason, message)
+        })
+        .collect();
+    all.extend([
         one("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
         one("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
-    ]
+    ]);
+    all
 }
 
 /// The largest images, by all their names.

@@ -1,0 +1,85 @@
+//! Which pod gives way to a shortage, and in what words.
+//!
+//! First who uses more than it asked for, then the least important, then who uses most beyond its request
+//! (pkg/kubelet/eviction/helpers.go: rankMemoryPressure, rankDiskPressureFunc, evictionMessage).
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use api::quantity::Quantity;
+use api::view::api::core::v1 as core;
+
+use super::{Shortage, Signal};
+use crate::actor::Eviction;
+use crate::limits::{ContainerUsed, Used};
+use crate::pod::{self, Role};
+use crate::spec::cgroup::pod_sum;
+
+/// The smallest gives way first.
+pub fn order(resource: &str, pod: &core::Pod, used: &Used) -> impl Ord + use<> {
+    let amount = i128::from(match resource {
+        "memory" => used.memory(),
+        "inodes" => used.storage().inodes,
+        _ => used.storage().bytes,
+    });
+    // Nobody asks for inodes.
+    let asked = i128::from(pod_sum(pod, resource, false).unwrap_or(0) / 1000);
+    let priority = pod.spec.as_ref().and_then(|s| s.priority).unwrap_or(0);
+    (Reverse(amount > asked), priority, Reverse(amount - asked))
+}
+
+/// What is said of a pod that gives way.
+pub fn eviction(shortage: &Shortage, pod: &core::Pod, used: &Used) -> Eviction {
+    let resource = shortage.signal.resource();
+    let (floor, available) = (told(shortage.signal, shortage.floor), told(shortage.signal, shortage.available));
+    let mut message =
+        format!("The node was low on resource: {resource}. Threshold quantity: {floor}, available: {available}. ");
+    let parts = pod::parts(pod);
+    let (mut offenders, mut amounts) = (Vec::new(), Vec::new());
+    for container in &used.containers {
+        let counted = |p: &&pod::Part<'_>| matches!(p.role, Role::Regular | Role::Sidecar);
+        let Some(part) = parts.iter().filter(counted).find(|p| p.name() == container.name) else { continue };
+        let Some(amount) = amount_of(resource, container) else { continue };
+        let requests = part.spec.resources.as_ref().and_then(|r| r.requests.as_ref());
+        let request = requests.and_then(|r| Quantity::parse(&r.get(resource)?.0).ok()).unwrap_or(Quantity::ZERO);
+        if i128::from(amount) * 1_000_000_000 <= request.nanos() {
+            continue;
+        }
+        let (name, amount) = (&container.name, binary(amount));
+        message.push_str(&format!(
+            "Container {name} was using {amount}, request is {request}, has larger consumption of {resource}. "
+        ));
+        offenders.push(name.clone());
+        amounts.push(amount);
+    }
+    let annotations = BTreeMap::from([
+        ("offending_containers".to_owned(), offenders.join(",")),
+        ("offending_containers_usage".to_owned(), amounts.join(",")),
+        ("starved_resource".to_owned(), resource.to_owned()),
+    ]);
+    Eviction { message, disruption: true, annotations }
+}
+
+fn amount_of(resource: &str, container: &ContainerUsed) -> Option<u64> {
+    match resource {
+        "memory" => Some(container.memory),
+        "ephemeral-storage" => Some(container.storage().bytes),
+        _ => None,
+    }
+}
+
+fn told(signal: Signal, amount: u64) -> String {
+    match signal {
+        Signal::ImagefsInodes | Signal::NodefsInodes => {
+            Quantity::parse(&amount.to_string()).map_or_else(|_| amount.to_string(), |q| q.to_string())
+        }
+        _ => binary(amount),
+    }
+}
+
+/// Bytes as Go prints a quantity of the binary format.
+fn binary(bytes: u64) -> String {
+    let whole = Some(bytes).filter(|b| *b > 0 && b % 1024 == 0);
+    let kibibytes = whole.and_then(|b| Quantity::parse(&format!("{}Ki", b / 1024)).ok());
+    kibibytes.map_or_else(|| bytes.to_string(), |q| q.to_string())
+}
