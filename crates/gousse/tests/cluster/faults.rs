@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -18,10 +19,10 @@ use crate::stage::{Instance, Process, Stage, Up, gone, play, processes};
 #[test]
 fn killing_up_loses_nothing() {
     play(|stage: &Stage| {
-        story(stage, |own, up, meanwhile| {
-            up.kill();
+        story(stage, Parts::together(stage), |parts, meanwhile| {
+            parts.kill_server();
             meanwhile();
-            own.up(&[])
+            parts.start_server();
         });
     });
 }
@@ -29,10 +30,9 @@ fn killing_up_loses_nothing() {
 #[test]
 fn killing_the_supervisor_loses_nothing() {
     play(|stage: &Stage| {
-        story(stage, |_, up, meanwhile| {
+        story(stage, Parts::together(stage), |_, meanwhile| {
             kill_supervisor();
             meanwhile();
-            up
         });
     });
 }
@@ -40,12 +40,50 @@ fn killing_the_supervisor_loses_nothing() {
 #[test]
 fn killing_up_and_the_supervisor_at_once_loses_nothing() {
     play(|stage: &Stage| {
-        story(stage, |own, up, meanwhile| {
-            up.signal(Signal::SIGKILL);
+        story(stage, Parts::together(stage), |parts, meanwhile| {
+            parts.server.as_ref().unwrap().signal(Signal::SIGKILL);
             kill_supervisor();
-            up.end();
+            parts.kill_server();
             meanwhile();
-            own.up(&[])
+            parts.start_server();
+        });
+    });
+}
+
+#[test]
+fn killing_the_agent_alone_loses_nothing() {
+    play(|stage: &Stage| {
+        story(stage, Parts::apart(stage), |parts, meanwhile| {
+            parts.kill_agent();
+            meanwhile();
+            parts.start_agent();
+        });
+    });
+}
+
+#[test]
+fn killing_the_server_alone_loses_nothing() {
+    play(|stage: &Stage| {
+        story(stage, Parts::apart(stage), |parts, meanwhile| {
+            parts.kill_server();
+            meanwhile();
+            parts.start_server();
+        });
+    });
+}
+
+#[test]
+fn killing_server_agent_and_supervisor_at_once_loses_nothing() {
+    play(|stage: &Stage| {
+        story(stage, Parts::apart(stage), |parts, meanwhile| {
+            parts.server.as_ref().unwrap().signal(Signal::SIGKILL);
+            parts.agent.as_ref().unwrap().signal(Signal::SIGKILL);
+            kill_supervisor();
+            parts.kill_server();
+            parts.kill_agent();
+            meanwhile();
+            parts.start_server();
+            parts.start_agent();
         });
     });
 }
@@ -100,20 +138,85 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// Kills something, calls what has to happen while it is dead, and brings it back.
-type Hit = fn(&Instance, Up, &dyn Fn()) -> Up;
+/// A cluster in one process (`up`) or in two (`server`, `agent`).
+struct Parts {
+    own: Rc<Instance>,
+    server: Option<Up>,
+    /// None in one process.
+    node: Option<Instance>,
+    agent: Option<Up>,
+    /// How often the process with the agent in it was started.
+    agents: u32,
+    join: Vec<String>,
+}
 
-fn story(stage: &Stage, hit: Hit) {
-    let own = stage.instance("own");
+impl Parts {
+    fn together(stage: &Stage) -> Parts {
+        let own = Rc::new(stage.instance("own"));
+        let mut parts = Parts { own, server: None, node: None, agent: None, agents: 0, join: Vec::new() };
+        parts.start_server();
+        parts
+    }
+
+    fn apart(stage: &Stage) -> Parts {
+        let (own, node) = (Rc::new(stage.instance("own")), Some(stage.instance("node")));
+        let mut parts = Parts { own, server: None, node, agent: None, agents: 0, join: Vec::new() };
+        parts.start_server();
+        parts.start_agent();
+        parts
+    }
+
+    fn start_server(&mut self) {
+        if self.node.is_none() {
+            self.agents += 1;
+            self.server = Some(self.own.up(&[]));
+            return;
+        }
+        // The same address each time: the agent knows no other.
+        let mut server = self.own.start("server", &["--listen", "127.0.0.1:6443"], &[], "gousse server is ready");
+        let told = server.line("  nodes join with: gousse agent ");
+        self.join = told.split_whitespace().skip_while(|word| *word != "agent").skip(1).map(String::from).collect();
+        self.server = Some(server);
+    }
+
+    fn start_agent(&mut self) {
+        let node = self.node.as_ref().expect("in two processes");
+        let arguments: Vec<&str> = self.join.iter().map(String::as_str).chain(["--node-port", "0"]).collect();
+        self.agents += 1;
+        self.agent = Some(node.start("agent", &arguments, &[], "gousse agent "));
+    }
+
+    fn kill_server(&mut self) {
+        self.server.take().expect("it runs").kill();
+    }
+
+    fn kill_agent(&mut self) {
+        self.agent.take().expect("it runs").kill();
+    }
+
+    fn down(self) {
+        if let (Some(node), Some(agent)) = (&self.node, self.agent) {
+            node.down(true);
+            assert!(agent.end().ok);
+        }
+        self.own.down(true);
+        assert!(self.server.expect("it runs").end().ok);
+    }
+}
+
+/// Kills something, calls what has to happen while it is dead, and brings it back.
+type Hit = fn(&mut Parts, &dyn Fn());
+
+fn story(stage: &Stage, mut parts: Parts, hit: Hit) {
+    let own = parts.own.clone();
     let logs = stage.folder.join("puppets");
     fs::create_dir(&logs).unwrap();
-    let up = own.up(&[]);
     let pods = pods(&logs);
-    let applied = own.apply(&pods.values().cloned().collect::<String>());
+    let applied = parts.own.apply(&pods.values().cloned().collect::<String>());
     assert!(applied.ok, "{applied:?}");
 
     // While they start.
-    let up = hit(&own, up, &|| {});
+    hit(&mut parts, &|| {});
     let all = |kind: &str| {
         let names = pods.keys().filter(|name| name.starts_with(kind)).cloned();
         names.collect::<Vec<_>>().join(" ")
@@ -129,7 +232,7 @@ fn story(stage: &Stage, hit: Hit) {
     assert_eq!((addresses.len(), lines.lines().count()), (20, 20), "an address is used twice: {lines}");
 
     // While they run: some end when nobody looks.
-    let up = hit(&own, up, &|| {
+    hit(&mut parts, &|| {
         for process in processes() {
             if ["ender", "again"].iter().any(|kind| process.command.contains(&format!("--log /log/{kind}"))) {
                 kill(Pid::from_raw(process.pid), Signal::SIGUSR1).unwrap();
@@ -154,18 +257,18 @@ fn story(stage: &Stage, hit: Hit) {
     assert_eq!(codes("again", "lastState"), [4, 4]);
     for name in pods.keys().filter(|name| name.starts_with("talker")) {
         let wanted: Vec<String> = (1..=200).map(|i| format!("stdout F line {i}")).collect();
-        assert_eq!(log_of(&own.data.join("log"), name), wanted, "the log of {name}");
+        assert_eq!(log_of(&parts.node.as_ref().unwrap_or(&own).data.join("log"), name), wanted, "the log of {name}");
     }
 
     // While they terminate.
     let asked = Instant::now();
     own.must("delete pods --all --wait=false");
     let dead = Cell::new(asked);
-    let before = up.pid();
-    let up = hit(&own, up, &|| dead.set(Instant::now()));
+    let before = parts.agents;
+    hit(&mut parts, &|| dead.set(Instant::now()));
     own.must(&format!("wait --for=delete --timeout=60s pods {}", all("stubborn")));
     // A new agent gives the whole grace again.
-    let since = if up.pid() == before { asked } else { dead.get() };
+    let since = if parts.agents == before { asked } else { dead.get() };
     assert!(since.elapsed() >= Duration::from_secs(2), "the grace was cut to {:?}", since.elapsed());
     for name in pods.keys() {
         own.must(&format!("delete pod {name} --ignore-not-found"));
@@ -179,8 +282,7 @@ fn story(stage: &Stage, hit: Hit) {
         let told = log.lines().any(|line| line.ends_with("TERM"));
         assert_eq!(told, !name.starts_with("ender"), "TERM of {name}:\n{log}");
     }
-    own.down(true);
-    assert!(up.end().ok);
+    parts.down();
     assert_eq!(stage.left(), Vec::<String>::new());
 }
 

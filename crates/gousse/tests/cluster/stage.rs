@@ -137,9 +137,14 @@ impl Instance {
     }
 
     pub fn up_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Up {
-        let mut command = self.command("up");
-        command.args(["--node-port", "0", "--listen", "127.0.0.1:0"]).args(arguments);
-        command.envs(environment.iter().copied());
+        let arguments = [&["--node-port", "0", "--listen", "127.0.0.1:0"], arguments].concat();
+        self.start("up", &arguments, environment, "gousse is ready after ")
+    }
+
+    /// Starts `gousse VERB` in the foreground and waits for the line that says that it is ready.
+    pub fn start(&self, verb: &str, arguments: &[&str], environment: &[(&str, &str)], ready: &str) -> Up {
+        let mut command = self.command(verb);
+        command.args(arguments).envs(environment.iter().copied());
         let log = self.folder.join("up.err");
         command.stderr(File::options().create(true).append(true).open(&log).unwrap());
         // A group of its own, as a terminal gives it; signals here go to the one process all the same.
@@ -147,7 +152,7 @@ impl Instance {
         let mut child = command.spawn().unwrap();
         let lines = lines_of(child.stdout.take().unwrap());
         let mut up = Up { child, lines, seen: String::new(), log };
-        up.line("gousse is ready after ");
+        up.line(ready);
         up
     }
 
@@ -245,7 +250,7 @@ fn done(output: std::process::Output) -> Done {
     }
 }
 
-/// A running `gousse up`.
+/// A running `gousse up`, `server` or `agent`.
 pub struct Up {
     child: Child,
     lines: Receiver<String>,

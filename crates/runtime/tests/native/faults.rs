@@ -13,6 +13,7 @@ use super::stage::{self, Stage, exec, find, wait_for, wait_for_exit};
 pub const TESTS: &[Test] = &[
     ("killed_supervisor_loses_no_container_exit_or_line", killed_supervisor),
     ("supervisor_killed_at_any_moment_under_load_loses_nothing", killed_under_load),
+    ("supervisor_that_becomes_another_program_under_load_loses_nothing", upgraded_under_load),
     ("new_agent_finds_everything_as_it_was", new_agent),
     ("exit_without_any_supervisor_is_told_by_the_next_one", exit_meanwhile),
     ("supervisor_becomes_another_program_without_losing_a_child", upgrade),
@@ -76,21 +77,52 @@ fn killed_supervisor(stage: &Stage) {
 
 fn killed_under_load(stage: &Stage) {
     let engine = stage.engine();
+    let killed = under_load(stage, &engine, 15, || kill_named(SUPERVISOR));
+    assert!(killed > 1, "the supervisor was killed {killed} times");
+}
+
+fn upgraded_under_load(stage: &Stage) {
+    let engine = stage.engine();
+    let programs = ["one", "two"].map(|name| stage.folder.join(name));
+    for path in &programs {
+        std::fs::copy(std::env::current_exe().unwrap(), path).unwrap();
+    }
+    let tokio = stage.tokio.handle().clone();
+    let upgraded = engine.clone();
+    let mut turns = programs.into_iter().cycle();
+    stage.block_on(engine.list()).unwrap();
+    let supervisor = named(SUPERVISOR);
+    let times = under_load(stage, &engine, 15, move || {
+        tokio.block_on(upgraded.upgrade(turns.next().expect("for ever"))).unwrap();
+        1
+    });
+    assert!(times > 1, "the supervisor became another program {times} times");
+    assert_eq!(named(SUPERVISOR), supervisor, "the same process");
+}
+
+/// Twenty containers run once, to their end and without losing a line, while something happens to the
+/// supervisor again and again; how often it did.
+fn under_load(
+    stage: &Stage,
+    engine: &std::sync::Arc<NativeEngine>,
+    times: usize,
+    mut hit: impl FnMut() -> usize + Send + 'static,
+) -> usize {
     stage.block_on(engine.list()).unwrap();
     let names: Vec<String> = (0..20).map(|number| format!("load{number}")).collect();
     let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let stopped = stop.clone();
-    let killer = std::thread::spawn(move || {
-        let mut killed = 0;
+    let hitter = std::thread::spawn(move || {
+        let mut hits = 0;
         let mut pause = 1;
         // Not for ever: on a busy machine each new one needs a while to get anywhere.
-        while killed < 15 && !stopped.load(std::sync::atomic::Ordering::Relaxed) {
-            killed += kill_named(SUPERVISOR);
+        while hits < times && !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+            hits += hit();
             // Different moments each time.
             pause = (pause * 7 + 3) % 23;
             std::thread::sleep(std::time::Duration::from_millis(20 + 3 * pause));
         }
-        killed
+        hits
     });
     let run = |name: String| {
         let (sandbox, sandbox_spec) = stage.sandbox(&name);
@@ -116,8 +148,7 @@ fn killed_under_load(stage: &Stage) {
         exits
     });
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
-    let killed = killer.join().unwrap();
-    assert!(killed > 1, "the supervisor was killed {killed} times");
+    let hits = hitter.join().unwrap();
     let expected: String = (0..300).map(|number| format!("line {number}\n")).collect();
     for (name, exit) in names.iter().zip(exits) {
         assert_eq!(exit.code, 7, "{name}: {exit:?}");
@@ -127,6 +158,7 @@ fn killed_under_load(stage: &Stage) {
         assert_eq!(logged.lines().count(), 300, "{name}: lines");
         assert_eq!(logged, expected, "{name}");
     }
+    hits
 }
 
 fn new_agent(stage: &Stage) {
