@@ -26,6 +26,9 @@ use crate::resize::Admitted;
 use crate::shared::Shared;
 use crate::volumes::Mounted;
 
+/// Law 8, asked from outside.
+mod audit;
+
 /// A pod that is only starting tells so after this, unless it runs by then.
 const QUIET: SignedDuration = SignedDuration::from_millis(50);
 const WRITE_RETRY: SignedDuration = SignedDuration::from_millis(100);
@@ -58,6 +61,7 @@ struct Mail {
     evicted: Option<Eviction>,
     look: bool,
     refresh: bool,
+    audit: Vec<audit::Answer>,
 }
 
 /// The node needs the room of a pod, or the pod broke a limit.
@@ -139,6 +143,8 @@ pub struct Actor {
     writing: bool,
     write_due: Option<Timestamp>,
     write_pause: SignedDuration,
+    /// When time alone wakes it.
+    due: Option<Timestamp>,
     /// The newest status is not what was last sent; kept to send the reason with the log line.
     refused: Option<String>,
 }
@@ -171,6 +177,7 @@ impl Actor {
             writing: false,
             write_due: None,
             write_pause: WRITE_RETRY,
+            due: None,
             refused: None,
         }
     }
@@ -178,6 +185,7 @@ impl Actor {
     /// Until nothing of the pod is left, here and at the server.
     pub async fn run(mut self) {
         while !self.done {
+            self.be_audited().await;
             self.take_mail();
             if self.stale && !self.look().await {
                 self.wait(None).await;
@@ -435,9 +443,9 @@ impl Actor {
 
     /// Until there is news, work is done, or the time has come.
     async fn wait(&mut self, wake_at: Option<Timestamp>) {
-        let due = [wake_at, self.write_due, self.retry_due, self.refresh_due].into_iter().flatten().min();
+        self.due = [wake_at, self.write_due, self.retry_due, self.refresh_due].into_iter().flatten().min();
         let now = self.now();
-        let pause = due.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+        let pause = self.due.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
         let timer = async {
             match pause {
                 Some(pause) => tokio::time::sleep(pause).await,

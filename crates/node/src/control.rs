@@ -14,6 +14,7 @@ use crate::actor::Origin;
 use crate::agent::Entry;
 use crate::config::Config;
 use crate::observe::Seen;
+use crate::plan::Action;
 use crate::shared::Shared;
 use crate::spec::container::log_path;
 
@@ -71,6 +72,18 @@ impl Control {
         let Some((uid, entry)) = entries.into_iter().next() else { return Ok(None) };
         let seen = self.shared.looker.look(&uid).await?;
         Ok(Some(Found { uid, origin: entry.origin, object: entry.object, seen }))
+    }
+
+    /// Law 8: for every actor at rest, by its pod's UID, what it would do if it looked anew: nothing.
+    pub async fn unfinished(&self) -> Vec<(String, Vec<Action>)> {
+        let asked: Vec<_> = self.entries().into_iter().map(|(uid, entry)| (uid, entry.inbox.audit())).collect();
+        let mut answers = Vec::new();
+        for (uid, answered) in asked {
+            if let Ok(actions) = answered.await {
+                answers.push((uid, actions));
+            }
+        }
+        answers
     }
 
     fn entries(&self) -> Vec<(String, Entry)> {

@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::Path;
 
 use net::Attachment;
+use node::plan::Action;
 use runtime::{Network, Sandbox};
 use serde_json::Value;
 use store::{Change, Revision, Store, Watch};
 
 use crate::link::Acknowledged;
-use crate::witness::{Forgotten, Testimony};
+use crate::witness::{Forgotten, POD_UID, Testimony};
 
 /// What is known after the revisions so far.
 pub struct Laws {
@@ -108,6 +109,25 @@ impl Laws {
         let mut addresses = BTreeSet::new();
         let twice = attached.iter().flat_map(|a| &a.addresses).find(|address| !addresses.insert(**address));
         self.law(7, twice.is_none(), || format!("{twice:?} was given out twice"));
+    }
+
+    /// 5: at most one live sandbox per pod, all machines together.
+    pub fn one_sandbox_each(&mut self, all: &[Sandbox]) {
+        let mut live: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for sandbox in all.iter().filter(|sandbox| sandbox.ready) {
+            let pod = sandbox.spec.labels.get(POD_UID).map_or("", String::as_str);
+            live.entry(pod).or_default().push(&sandbox.id.0);
+        }
+        for (pod, sandboxes) in live {
+            self.law(5, sandboxes.len() == 1, || format!("pod {pod} has the live sandboxes {sandboxes:?}"));
+        }
+    }
+
+    /// 8: an actor at rest has nothing to do, however anew it looks.
+    pub fn rest(&mut self, unfinished: &[(String, Vec<Action>)]) {
+        for (pod, actions) in unfinished {
+            self.law(8, actions.is_empty(), || format!("the actor of pod {pod} rests, and should {actions:?}"));
+        }
     }
 
     /// Whether a pod of this UID may run each container once only.

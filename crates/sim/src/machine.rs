@@ -5,11 +5,12 @@
 
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use api::{Clock, Entropy};
-use node::{Config, Imagined};
+use node::plan::Action;
+use node::{Config, Control, Imagined};
 use runtime::fake::{Fake, FakeConfig};
 use tokio::sync::watch;
 
@@ -21,6 +22,8 @@ pub struct Machine {
     pub engine: Arc<Fake>,
     pub testimony: Arc<Mutex<Testimony>>,
     pub network: Arc<Imagined>,
+    /// What the present agent answers, once it has begun.
+    control: Arc<Mutex<Option<Control>>>,
     config: Config,
     range: Ipv4Addr,
     boots: u32,
@@ -53,6 +56,7 @@ impl Machine {
             engine,
             testimony: Arc::default(),
             network: Arc::new(Imagined::new(range)),
+            control: Arc::default(),
             config,
             range,
             boots: 0,
@@ -62,13 +66,14 @@ impl Machine {
 
     /// Begins a new life; whatever the one before left behind falls silent.
     pub fn begin_life(&mut self) -> watch::Receiver<bool> {
-        self.life.send_replace(false);
+        self.end_life();
         self.life = watch::Sender::new(true);
         self.life.subscribe()
     }
 
     pub fn end_life(&self) {
         self.life.send_replace(false);
+        self.set_control(None);
     }
 
     /// The agent of one life, from its start to its end.
@@ -80,12 +85,28 @@ impl Machine {
     ) -> impl Future<Output = ()> + Send + 'static {
         let witness = Witness::new(self.engine.clone(), self.testimony.clone(), revision, alive);
         let (network, config) = (self.network.clone(), self.config.clone());
+        let control = self.control.clone();
         async move {
-            let ended = node::run(client, Arc::new(witness), network, config, std::future::pending()).await;
-            if let Err(why) = ended {
-                tracing::error!("an agent cannot begin: {why}");
+            match node::Agent::start(client, Arc::new(witness), network, config).await {
+                Ok(agent) => {
+                    *control.lock().unwrap_or_else(PoisonError::into_inner) = Some(agent.control());
+                    agent.run(std::future::pending()).await;
+                }
+                Err(why) => tracing::error!("an agent cannot begin: {why}"),
             }
         }
+    }
+
+    /// Of every actor at rest, what it would do if it looked anew. Nobody answers for a dead agent.
+    pub async fn unfinished(&self) -> Vec<(String, Vec<Action>)> {
+        let control = self.control.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(control) = control else { return Vec::new() };
+        // An actor that broke off answers only when it is made anew.
+        tokio::time::timeout(Duration::from_secs(1), control.unfinished()).await.unwrap_or_default()
+    }
+
+    fn set_control(&self, control: Option<Control>) {
+        *self.control.lock().unwrap_or_else(PoisonError::into_inner) = control;
     }
 
     /// Every process ends unseen; only what is on the disk stays.

@@ -15,7 +15,7 @@ use runtime::{
 use tokio::sync::{broadcast, watch};
 
 /// The label under which the agent keeps a pod's UID in its sandboxes.
-const POD_UID: &str = "io.kubernetes.pod.uid";
+pub const POD_UID: &str = "io.kubernetes.pod.uid";
 
 /// What was seen of one machine over all its agents' lives.
 #[derive(Default)]

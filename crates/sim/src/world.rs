@@ -34,6 +34,8 @@ pub struct World {
     clock: Clock,
     parts: BTreeMap<String, Part>,
     pub machines: BTreeMap<String, Machine>,
+    /// Plans of actors at rest that were seen to be empty (law 8).
+    pub plans_checked: usize,
     failures: Arc<Failures>,
     dir: tempfile::TempDir,
     lives: u32,
@@ -78,6 +80,7 @@ impl World {
             clock,
             parts: BTreeMap::new(),
             machines: BTreeMap::new(),
+            plans_checked: 0,
             failures,
             dir,
             lives: 0,
@@ -228,10 +231,24 @@ impl World {
         for machine in self.machines.values() {
             self.laws.hear(&mut machine.testimony.lock().unwrap_or_else(PoisonError::into_inner));
         }
+        let mut everywhere = Vec::new();
         for machine in self.machines.values() {
             let live = runtime::Engine::list(&*machine.engine).await.expect("the fake engine lists");
             let attached = node::Network::list(&*machine.network).await.expect("the imagined network lists");
             self.laws.compare_networks(&live, &attached);
+            everywhere.extend(live);
+        }
+        self.laws.one_sandbox_each(&everywhere);
+        for machine in self.machines.values() {
+            let mut unfinished = machine.unfinished().await;
+            self.plans_checked += unfinished.len();
+            if unfinished.iter().any(|(_, actions)| !actions.is_empty()) {
+                // News of this very moment may be on its way to the actor.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                let later = machine.unfinished().await;
+                unfinished.retain(|answer| later.contains(answer));
+                self.laws.rest(&unfinished);
+            }
         }
         let violations = self.laws.violations();
         let (what, recent) = (violations.join("\n"), self.laws.recent());

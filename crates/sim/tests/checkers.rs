@@ -113,7 +113,7 @@ async fn a_namespace_that_goes_takes_everything_with_it() {
 }
 
 #[tokio::test]
-async fn networks_and_acknowledgements_are_checked() {
+async fn machines_and_acknowledgements_are_checked() {
     let store = Store::open(Backend::Memory, Options::new(Arc::new(|| Duration::from_secs(1)))).unwrap();
     let mut laws = Laws::new(&store);
     write(&store, "namespaces/default", json!({"metadata": {"uid": "ns"}})).await;
@@ -136,8 +136,16 @@ async fn networks_and_acknowledgements_are_checked() {
     laws.compare_networks(&[], &[attachment("a", "10.0.0.1"), attachment("b", "10.0.0.1")]);
     let told = |revision| Acknowledged { line: "POST".into(), uid: "ns".into(), revision };
     laws.remember(vec![told(1), told(9)]);
+    let mut pair = [sandbox("a", true), sandbox("b", true)];
+    pair[0].spec.labels.insert("io.kubernetes.pod.uid".into(), "u1".into());
+    laws.one_sandbox_each(&pair);
+    assert_eq!(laws.violations().len(), 3, "two pods, one sandbox each: {:?}", laws.violations());
+    pair[1].spec.labels = pair[0].spec.labels.clone();
+    laws.one_sandbox_each(&pair);
+    laws.rest(&[("u1".into(), vec![]), ("u2".into(), vec![node::plan::Action::PrepareVolumes])]);
     let violations = laws.violations();
-    assert_eq!(violations.len(), 3, "{violations:?}");
+    assert_eq!(violations.len(), 5, "{violations:?}");
     assert!(violations[0].starts_with("law 7") && violations[1].starts_with("law 7"), "{violations:?}");
-    assert!(violations[2].starts_with("law 11"), "{violations:?}");
+    assert!(violations[2].starts_with("law 11") && violations[3].starts_with("law 5"), "{violations:?}");
+    assert!(violations[4].starts_with("law 8"), "{violations:?}");
 }

@@ -47,6 +47,9 @@ async fn a_pod_is_placed_started_reported_and_ended() {
     assert_eq!(web["status"]["phase"], "Running", "{web:#}");
     assert_eq!(web["spec"]["nodeName"], "n1");
     assert_eq!(web["status"]["podIP"], "10.1.1.2");
+    let checked = world.plans_checked;
+    world.pass(Duration::from_secs(5)).await;
+    assert_eq!(world.plans_checked, checked + 1, "law 8: the one actor rests, and its plan is empty");
     admin.delete(pods(), "default", "web", &DeleteOptions::default()).await.unwrap();
     world.pass(Duration::from_secs(35)).await;
     assert_eq!(phase(&admin, "web").await, "NotFound");
