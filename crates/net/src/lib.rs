@@ -22,6 +22,8 @@ mod nft;
 mod route;
 /// The rule set of a node as a pure value.
 mod rules;
+/// Bandwidth of a pod's link.
+mod shape;
 /// What is asked for and what comes back.
 mod spec;
 /// The one thread that changes the network.

@@ -20,7 +20,8 @@ use netlink_packet_route::route::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 
 use crate::route::{Ask, Route};
-use crate::spec::{Error, failed, hash};
+use crate::shape;
+use crate::spec::{Attachment, Error, failed, hash};
 
 const NEXT_HOP: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 const HOST_MAC: [u8; 6] = [0xee, 0xee, 0xee, 0xee, 0xee, 0xee];
@@ -30,19 +31,24 @@ pub(crate) fn name(prefix: &str, id: &str) -> String {
     format!("{prefix}{:010x}", hash(id) & 0xff_ffff_ffff)
 }
 
-/// Makes the pair and sets up both ends. `inside` is a socket in the namespace that `pin` names.
+/// Makes the pair and sets up both ends. `inside` is a socket in the attachment's namespace.
 pub(crate) fn connect(
     host: &Route,
     inside: &Route,
-    pin: &std::path::Path,
+    attachment: &Attachment,
     link: &str,
     address: Ipv4Addr,
     gateway: Ipv4Addr,
 ) -> Result<(), Error> {
+    let Attachment { spec, namespace: pin, .. } = attachment;
     let namespace = std::fs::File::open(pin).map_err(failed(format_args!("opening {}", pin.display())))?;
     host.send(vec![Ask::make(format!("making link {link}"), pair(link, namespace.as_raw_fd(), mac_of(address)))])?;
     let outer = host.link(link)?.ok_or_else(|| Error::Failed(format!("link {link} is gone as soon as made")))?;
     let inner = inside.link("eth0")?.ok_or_else(|| Error::Failed(format!("link {link} has no eth0 in its pod")))?;
+    let limited = |egress| shape::limit(format!("limiting what the pod sends to {egress} bit/s"), inner, egress);
+    inside.send(spec.egress.map(limited).into_iter().collect())?;
+    let limited = |ingress| shape::limit(format!("limiting what the pod receives to {ingress} bit/s"), outer, ingress);
+    host.send(spec.ingress.map(limited).into_iter().collect())?;
     inside.send(vec![
         Ask::change("bringing up lo in the pod", up(1)),
         Ask::make("giving the pod its address", address_on(inner, address)),

@@ -27,6 +27,12 @@ pub struct Config {
 pub struct AttachSpec {
     pub id: String,
     pub host_ports: Vec<HostPort>,
+    /// Bits a second that reach the pod; None: not limited.
+    #[serde(default)]
+    pub ingress: Option<u64>,
+    /// Bits a second that leave it.
+    #[serde(default)]
+    pub egress: Option<u64>,
 }
 
 /// A port of the host that leads to one of the pod.

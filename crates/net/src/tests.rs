@@ -46,7 +46,7 @@ fn config(run_dir: &Path) -> Config {
 }
 
 fn spec(id: &str) -> AttachSpec {
-    AttachSpec { id: id.into(), host_ports: vec![] }
+    AttachSpec { id: id.into(), ..AttachSpec::default() }
 }
 
 /// Runs `work` on a thread inside a pinned namespace.
@@ -73,6 +73,11 @@ fn answer_once(namespace: &Path, port: u16) -> std::thread::JoinHandle<IpAddr> {
     });
     started.recv().unwrap();
     thread
+}
+
+/// A listener inside the namespace, ready when this returns.
+fn listen(namespace: &Path, at: SocketAddr) -> TcpListener {
+    within(namespace, move || TcpListener::bind(at).unwrap()).join().unwrap()
 }
 
 fn fetch(to: SocketAddr) -> String {
@@ -122,7 +127,7 @@ fn a_host_port_leads_to_its_pod_from_everywhere_until_it_is_detached() {
         // Loopback must be up for 127.0.0.1.
         assert!(Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap().success());
         let port = HostPort { protocol: "TCP".into(), host_ip: None, host_port: 8080, container_port: 80 };
-        let web = net.attach(AttachSpec { id: "web".into(), host_ports: vec![port] }).await.unwrap();
+        let web = net.attach(AttachSpec { host_ports: vec![port], ..spec("web") }).await.unwrap();
         let other = net.attach(spec("other")).await.unwrap();
         let gateway = IpAddr::from([10, 244, 7, 1]);
 
@@ -143,6 +148,54 @@ fn a_host_port_leads_to_its_pod_from_everywhere_until_it_is_detached() {
         let links = crate::route::Route::open().unwrap().links().unwrap();
         let ours = config(folder.path()).link_prefix();
         assert!(links.iter().all(|(name, _)| !name.starts_with(&ours) || name == "lo"), "left: {links:?}");
+    });
+}
+
+#[test]
+fn a_limit_of_bandwidth_holds_in_its_own_direction() {
+    if !inside_own_namespaces("a_limit_of_bandwidth_holds_in_its_own_direction") {
+        return;
+    }
+    // A second's worth at four megabits, a tenth of which passes at once.
+    const BYTES: usize = 500_000;
+    let seconds = |to: SocketAddr, namespace: &Path| {
+        let server = within(namespace, {
+            let listener = listen(namespace, to);
+            move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut received = vec![0; BYTES];
+                stream.read_exact(&mut received).unwrap();
+                let received = std::time::Instant::now();
+                stream.write_all(&vec![1; BYTES]).unwrap();
+                received
+            }
+        });
+        let begun = std::time::Instant::now();
+        let mut stream = TcpStream::connect(to).unwrap();
+        stream.write_all(&vec![1; BYTES]).unwrap();
+        stream.read_exact(&mut vec![0; BYTES]).unwrap();
+        let received = server.join().unwrap();
+        (received.duration_since(begun).as_secs_f64(), received.elapsed().as_secs_f64())
+    };
+    let folder = tempfile::tempdir().unwrap();
+    block_on(async {
+        let (net, _running) = Net::open(config(folder.path())).unwrap();
+        let limit = Some(4_000_000);
+        let (receiver, sender) =
+            (AttachSpec { ingress: limit, ..spec("r") }, AttachSpec { egress: limit, ..spec("s") });
+        for (attach, is_slow) in [(spec("free"), [false, false]), (receiver, [true, false]), (sender, [false, true])] {
+            let pod = net.attach(attach).await.unwrap();
+            let (to_pod, from_pod) = seconds((pod.addresses[0], 80).into(), &pod.namespace);
+            // Only the slow ones have a bound that no busy machine can break.
+            for (took, slow) in [(to_pod, is_slow[0]), (from_pod, is_slow[1])] {
+                assert!(!slow || took > 0.8, "{}: {to_pod} s to the pod, {from_pod} s from it", pod.spec.id);
+            }
+            if is_slow[0] != is_slow[1] {
+                let (slow, free) = if is_slow[0] { (to_pod, from_pod) } else { (from_pod, to_pod) };
+                assert!(free < slow, "{}: {to_pod} s to the pod, {from_pod} s from it", pod.spec.id);
+            }
+        }
+        net.close().await.unwrap();
     });
 }
 

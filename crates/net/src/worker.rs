@@ -83,7 +83,7 @@ impl Worker {
             self.host.send(vec![links::remove_link(&link, stale)])?;
         }
         let inside = self.namespaces.make(id)?;
-        links::connect(&self.host, &inside, &attachment.namespace, &link, address, self.config.gateway())?;
+        links::connect(&self.host, &inside, attachment, &link, address, self.config.gateway())?;
         if !attachment.spec.host_ports.is_empty() {
             host::allow_loopback(&link);
             self.apply_rules()?;

@@ -1,6 +1,8 @@
 //! Pods are held to what they may use: local storage, bandwidth; and the node keeps room for itself.
 
-use crate::stage::{Stage, play};
+use std::io::Write;
+
+use crate::stage::{Lines, Stage, play};
 
 #[test]
 fn pods_that_break_a_limit_of_storage_are_evicted_and_the_others_stay() {
@@ -29,6 +31,50 @@ fn pods_that_break_a_limit_of_storage_are_evicted_and_the_others_stay() {
         assert_eq!(stage.left(), Vec::<String>::new());
     });
 }
+
+#[test]
+fn a_limit_of_bandwidth_holds_and_one_that_is_none_is_refused_by_name() {
+    play(|stage: &Stage| {
+        let own = stage.instance("own");
+        let up = own.up(&[]);
+        let applied = own.apply(BANDWIDTH);
+        assert!(applied.ok, "{applied:?}");
+        own.must("wait --for=condition=Ready pod/slow --timeout=60s");
+        let address = own.must("get pod slow -o jsonpath={.status.podIP}");
+        let begun = std::time::Instant::now();
+        let mut stream = std::net::TcpStream::connect((address.as_str(), 80)).unwrap();
+        stream.write_all(b"GET /numbers HTTP/1.0\r\n\r\n").unwrap();
+        let received = std::io::copy(&mut stream, &mut std::io::sink()).unwrap();
+        let bits = received as f64 * 8.0 / begun.elapsed().as_secs_f64();
+        assert!(received > 1_000_000 && (1e5..12e6).contains(&bits), "{received} bytes, {bits} bit/s");
+        let complaint = "annotation kubernetes.io/egress-bandwidth: \"10\": resource is unreasonably small (< 1kbit)";
+        let mut watch = Lines::of(own.program(env!("CARGO_BIN_EXE_gousse"), "events --for pod/wrong --watch"));
+        watch.until(|line| line.contains("FailedCreatePodSandBox") && line.contains(complaint));
+        drop(watch);
+        own.down(true);
+        assert!(up.end().ok);
+        assert_eq!(stage.left(), Vec::<String>::new());
+    });
+}
+
+/// `seq 1 200000` prints 1.3 megabytes: a second at ten megabits.
+const BANDWIDTH: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: slow, annotations: {kubernetes.io/egress-bandwidth: 10M}}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: web
+    image: toolbox
+    command: [sh, -c, 'mkdir /site; seq 1 200000 > /site/numbers; exec web -p 80 /site']
+    readinessProbe: {httpGet: {path: /numbers, port: 80}, periodSeconds: 1}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: wrong, annotations: {kubernetes.io/egress-bandwidth: '10'}}
+spec: {containers: [{name: main, image: toolbox, command: [sleep, '1000']}]}
+";
 
 #[test]
 fn a_node_short_of_memory_says_so_refuses_the_undemanding_and_evicts_what_it_may() {

@@ -15,6 +15,9 @@ use crate::pod;
 use crate::shared::Shared;
 use crate::spec::{names, sandbox};
 
+const INGRESS: &str = "kubernetes.io/ingress-bandwidth";
+const EGRESS: &str = "kubernetes.io/egress-bandwidth";
+
 impl Actor {
     pub(super) fn run_sandbox(&mut self, pod: &core::Pod, attempt: u32, changed: bool) {
         if changed {
@@ -79,7 +82,8 @@ async fn attach_and_run(
         (Network::Host, shared.facts.host_ips.clone())
     } else {
         shared.looker.note_attached(id);
-        let ask = AttachSpec { id: id.into(), host_ports: sandbox::host_ports(pod) };
+        let (ingress, egress) = (sandbox::bandwidth(pod, INGRESS)?, sandbox::bandwidth(pod, EGRESS)?);
+        let ask = AttachSpec { id: id.into(), host_ports: sandbox::host_ports(pod), ingress, egress };
         let made = shared.network.attach(ask).await.map_err(|e| format!("setting up the network: {e}"))?;
         (Network::Namespace(made.namespace), made.addresses.iter().map(ToString::to_string).collect())
     };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use api::quantity::Quantity;
 use api::view::api::core::v1 as core;
 use runtime::{Network, SandboxSpec, Share};
 
@@ -101,6 +102,18 @@ pub fn forbidden_sysctl(pod: &core::Pod, settings: &Settings) -> Option<String> 
         }
     }
     None
+}
+
+/// Bits a second that an annotation allows, within upstream's bounds (its pkg/util/bandwidth).
+pub fn bandwidth(pod: &core::Pod, annotation: &str) -> Result<Option<u64>, String> {
+    let Some(text) = pod::annotation(pod, annotation) else { return Ok(None) };
+    let invalid = |why: &str| format!("annotation {annotation}: {text:?}: {why}");
+    let bits = Quantity::parse(text).map_err(|why| invalid(&why.to_string()))?.value();
+    match bits {
+        ..1_000 => Err(invalid("resource is unreasonably small (< 1kbit)")),
+        1_000_000_000_000_001.. => Err(invalid("resource is unreasonably large (> 1Pbit)")),
+        bits => Ok(Some(bits.unsigned_abs())),
+    }
 }
 
 /// The host ports that the network is asked for.

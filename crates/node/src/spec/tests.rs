@@ -229,6 +229,26 @@ fn unsafe_sysctls_need_permission() {
 }
 
 #[test]
+fn bandwidth_is_held_to_upstreams_bounds() {
+    const NAME: &str = "kubernetes.io/ingress-bandwidth";
+    let of = |text: &str| {
+        let mut pod = pod(json!({"containers": []}));
+        pod.metadata.annotations = Some([(NAME.to_owned(), text.to_owned())].into());
+        sandbox::bandwidth(&pod, NAME)
+    };
+    assert_eq!(sandbox::bandwidth(&pod(json!({"containers": []})), NAME), Ok(None));
+    assert_eq!(
+        (of("10M"), of("1k"), of("1P")),
+        (Ok(Some(10_000_000)), Ok(Some(1000)), Ok(Some(1_000_000_000_000_000)))
+    );
+    let refused = |text: &str, why: &str| assert_eq!(of(text), Err(format!("annotation {NAME}: {text:?}: {why}")));
+    refused("999", "resource is unreasonably small (< 1kbit)");
+    refused("-1M", "resource is unreasonably small (< 1kbit)");
+    refused("2P", "resource is unreasonably large (> 1Pbit)");
+    refused("fast", "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'");
+}
+
+#[test]
 fn signals_are_read_in_every_spelling() {
     for (name, number) in
         [("SIGTERM", 15), ("term", 15), ("9", 9), ("SIGRTMIN+3", 37), ("RTMAX-1", 63), ("SIGUSR1", 10)]

@@ -246,7 +246,10 @@ fn binding_names_a_node() {
 
 #[test]
 fn warnings_are_upstreams_and_name_what_has_no_effect() {
-    let pod = json!({"metadata": {"name": "a.b"}, "spec": {"containers": [{"name": "c", "ports":
+    let annotations =
+        json!({"kubernetes.io/egress-bandwidth": "10M", "scheduler.alpha.kubernetes.io/critical-pod": ""});
+    let pod = json!({"metadata": {"name": "a.b", "annotations": annotations},
+        "spec": {"hostNetwork": true, "containers": [{"name": "c", "ports":
         [{"containerPort": 80, "protocol": "TCP"}, {"containerPort": 80, "protocol": "TCP"}],
         "resources": {"limits": {"memory": "100m"}}}], "nodeSelector": {"beta.kubernetes.io/os": "linux"},
         "securityContext": {"seLinuxOptions": {"level": "s0"}}}});
@@ -256,6 +259,9 @@ fn warnings_are_upstreams_and_name_what_has_no_effect() {
             "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is \
          recommended: [must not contain dots]",
             "spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use \"kubernetes.io/os\" instead",
+            "metadata.annotations[kubernetes.io/egress-bandwidth]: has no effect on a pod with hostNetwork",
+            "metadata.annotations[scheduler.alpha.kubernetes.io/critical-pod]: non-functional in v1.16+; use the \
+         \"priorityClassName\" field instead",
             "spec.containers[0].resources.limits[memory]: fractional byte value \"100m\" is invalid, must be an integer",
             "spec.containers[0].ports[1]: duplicate port definition with spec.containers[0].ports[0]",
             "spec.securityContext.seLinuxOptions: has no effect in this release: SELinux labels are not set",

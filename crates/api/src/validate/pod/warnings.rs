@@ -108,6 +108,11 @@ fn annotations(pod: &Value, out: &mut Vec<String>) {
             "seccomp.security.alpha.kubernetes.io/pod" if !tree::has(pod, "spec.securityContext.seccompProfile") => {
                 "non-functional in v1.27+; use the \"seccompProfile\" field instead"
             }
+            "kubernetes.io/ingress-bandwidth" | "kubernetes.io/egress-bandwidth"
+                if tree::flag(pod, "spec.hostNetwork") =>
+            {
+                "has no effect on a pod with hostNetwork"
+            }
             _ => continue,
         };
         out.push(format!("metadata.annotations[{key}]: {text}"));
