@@ -1,4 +1,4 @@
-//! What the project does to itself: `tidy`, `schema`, `bench`, `conformance`, `cgroup2`.
+//! What the project does to itself: `tidy`, `schema`, `bench`, `conformance`, `cgroup2`, `fuzz`.
 
 /// The figures, held against their limits.
 mod bench;
@@ -17,13 +17,14 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let (verb, rest) = words.split_first().map_or(("", &[][..]), |(verb, rest)| (verb.as_str(), rest));
     let done = match verb {
+        "fuzz" => fuzz(rest),
         "schema" => schema::schema(rest),
         "conformance" => conformance::conformance(rest),
         "cgroup2" => cgroup2::cgroup2(rest),
         "bench" => bench::bench(rest),
         "tidy" => Ok(report_tidy()),
         _ => {
-            eprintln!("cargo xtask bench|cgroup2|conformance|schema|tidy");
+            eprintln!("cargo xtask bench|cgroup2|conformance|fuzz|schema|tidy");
             return ExitCode::from(2);
         }
     };
@@ -35,6 +36,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A program of its own: this one is built in a moment, and knows no parser.
+fn fuzz(words: &[String]) -> anyhow::Result<bool> {
+    let mut cargo = std::process::Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    cargo.args(["run", "--quiet", "--package", "fuzz", "--"]).args(words);
+    Ok(cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).status()?.success())
 }
 
 fn report_tidy() -> bool {

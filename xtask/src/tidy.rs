@@ -69,7 +69,7 @@ pub fn problems(root: &Path) -> Vec<String> {
     let mut problems = Vec::new();
     edges(root, &mut problems);
     let mut files = Vec::new();
-    for folder in ["crates", "xtask"] {
+    for folder in ["crates", "fuzz", "xtask"] {
         rust_files(&root.join(folder), &mut files);
     }
     files.sort();

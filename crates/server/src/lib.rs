@@ -64,7 +64,7 @@ mod rendition;
 /// Kinds that are only asked, never stored.
 mod reviews;
 /// A path of the API, taken apart.
-mod route;
+pub mod route;
 /// Objects that every cluster has from the start.
 mod seed;
 /// What is special to one subresource.
