@@ -33,6 +33,9 @@ mod stage;
 /// The README's tour.
 #[path = "cluster/tour.rs"]
 mod tour;
+/// Images as volumes.
+#[path = "cluster/volumes.rs"]
+mod volumes;
 /// The nine verbs of ARCHITECTURE.md, in their order.
 #[path = "cluster/walk.rs"]
 mod walk;

@@ -36,7 +36,7 @@ pub enum Outcome {
     Volumes(Result<BTreeMap<String, Mounted>, VolumeError>),
     Refreshed(Result<bool, VolumeError>),
     Sandbox(Result<(), String>),
-    Started { name: String, image: String, result: Result<Started, Failure> },
+    Started { name: String, images: Vec<String>, result: Result<Started, Failure> },
     PostStart { id: String, name: String, result: Result<(), String> },
     PreStop { id: String },
     Probe { id: String, name: String, kind: ProbeKind, due: Timestamp, outcome: probe::Outcome },
@@ -56,8 +56,8 @@ pub struct Started {
 pub struct Failure {
     pub reason: &'static str,
     pub message: String,
-    /// A failed pull: its error.
-    pub pull: Option<String>,
+    /// A failed pull: the image, and its error.
+    pub pull: Option<(String, String)>,
     /// The container exists and has ended: restart back-off holds, not a retry of its own.
     pub exited: bool,
     /// Given up because the pod ends.
@@ -139,7 +139,7 @@ impl Actor {
                     }
                 };
             }
-            Outcome::Started { name, image, result } => self.started(name, &image, result),
+            Outcome::Started { name, images, result } => self.started(name, &images, result),
             Outcome::PostStart { id, name, result } => self.post_started(&id, &name, result),
             Outcome::PreStop { id } => {
                 if let Some(stop) = self.memory.stops.get_mut(&id) {
@@ -272,7 +272,7 @@ impl Actor {
         });
     }
 
-    fn started(&mut self, name: String, image: &str, result: Result<Started, Failure>) {
+    fn started(&mut self, name: String, images: &[String], result: Result<Started, Failure>) {
         self.memory.busy.remove(&Job::Start(name.clone()));
         self.stale = true;
         let now = self.now();
@@ -280,17 +280,17 @@ impl Actor {
             Ok(started) => {
                 self.memory.waiting.remove(&name);
                 self.memory.retry_at.remove(&name);
-                self.memory.pulls.remove(image);
+                self.memory.pulls.retain(|image, _| !images.contains(image));
                 if self.memory.post_start.contains_key(&started.id) {
                     self.post_start(&name, &started.id);
                 }
             }
             Err(failure) if failure.cancelled => {}
             Err(failure) => {
-                if let Some(error) = failure.pull {
+                if let Some((image, error)) = failure.pull {
                     let delay =
-                        self.memory.pulls.get(image).map_or(PULL_BACKOFF, |p| (p.delay * 2).min(PULL_BACKOFF_MAX));
-                    self.memory.pulls.insert(image.to_owned(), PullBackoff { delay, until: now + delay, error });
+                        self.memory.pulls.get(&image).map_or(PULL_BACKOFF, |p| (p.delay * 2).min(PULL_BACKOFF_MAX));
+                    self.memory.pulls.insert(image, PullBackoff { delay, until: now + delay, error });
                 } else if !failure.exited {
                     self.memory.retry_at.insert(name.clone(), now + RETRY);
                 }
@@ -307,8 +307,10 @@ impl Actor {
             let text = format!("Back-off restarting failed container {name} in pod {}", pod::full_name(pod));
             self.event(part.as_ref(), Type::Warning, "BackOff", &text);
         } else if let Some(part) = &part {
-            let text = format!("Back-off pulling image \"{}\"", part.image());
-            self.event(Some(part), Type::Normal, "BackOff", &text);
+            let text = message.split(": ErrImagePull: ").next().unwrap_or(&message);
+            // What befalls a volume is told of the pod, not of a container.
+            let own = text == format!("Back-off pulling image \"{}\"", part.image());
+            self.event(Some(part).filter(|_| own), Type::Normal, "BackOff", text);
             self.event(Some(part), Type::Warning, "Failed", &format!("Error: {reason}"));
         }
         self.memory.waiting.insert(name.to_owned(), Waiting { reason: reason.into(), message });

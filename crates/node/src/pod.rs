@@ -107,6 +107,14 @@ pub fn parts(pod: &core::Pod) -> Vec<Part<'_>> {
     all
 }
 
+/// The images that a container needs: its own, and those of the image volumes that it mounts.
+pub fn images_of<'a>(pod: &'a core::Pod, part: &'a Part<'_>) -> Vec<&'a str> {
+    let mounted = |name: &str| part.spec.volume_mounts.iter().flatten().any(|m| m.name == name);
+    let volumes = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten()).filter(|v| mounted(&v.name));
+    let references = volumes.filter_map(|v| v.image.as_ref()?.reference.as_deref());
+    std::iter::once(part.image()).chain(references).collect()
+}
+
 pub fn part<'a>(pod: &'a core::Pod, name: &str) -> Option<Part<'a>> {
     parts(pod).into_iter().find(|p| p.name() == name)
 }

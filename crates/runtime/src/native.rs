@@ -153,17 +153,21 @@ impl NativeEngine {
     }
 
     fn layers(&self, spec: &ContainerSpec) -> Result<Layers> {
-        let mut layers = Layers { root: self.images.rootfs(&spec.image)?, ..Layers::default() };
+        let whole = |image: &str| {
+            let mut layers = self.images.rootfs(image)?;
+            if layers.is_empty() {
+                // An image without layers; a mount wants at least one.
+                let empty = self.config.data_dir.join("empty");
+                std::fs::create_dir_all(&empty).map_err(|error| Error::Failed(error.to_string()))?;
+                layers.push(empty);
+            }
+            Ok::<_, Error>(layers)
+        };
+        let mut layers = Layers { root: whole(&spec.image)?, ..Layers::default() };
         for mount in &spec.mounts {
             if let MountSource::Image(id) = &mount.source {
-                layers.images.insert(id.clone(), self.images.rootfs(id)?);
+                layers.images.insert(id.clone(), whole(id)?);
             }
-        }
-        if layers.root.is_empty() {
-            // An image without layers; overlay wants at least one.
-            let empty = self.config.data_dir.join("empty");
-            std::fs::create_dir_all(&empty).map_err(|error| Error::Failed(error.to_string()))?;
-            layers.root.push(empty);
         }
         Ok(layers)
     }

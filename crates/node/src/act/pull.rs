@@ -14,12 +14,21 @@ use crate::act::start::Starting;
 use crate::actor::Actor;
 use crate::pod;
 
+/// What an image is for, and so of what its pull is told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum For {
+    Container,
+    /// An image volume: its pull is the pod's, its failure holds the container all the same
+    /// (kuberuntime_manager.go getImageVolumes, toKubeContainerImageVolumes).
+    Volume,
+}
+
 impl Starting {
     /// The image, present on this machine.
-    pub(super) async fn image(&mut self, name: &str, policy: &str) -> Result<Image, Failure> {
+    pub(super) async fn image(&mut self, what: For, name: &str, policy: &str) -> Result<Image, Failure> {
         if !is_image_name(name) {
             let message = format!("Failed to apply default image tag \"{name}\": couldn't parse image name \"{name}\"");
-            self.event(Type::Warning, "InspectFailed", &message);
+            self.tell(what, Type::Warning, "InspectFailed", &message);
             self.event(Type::Warning, "Failed", "Error: InvalidImageName");
             return Err(Failure::waiting("InvalidImageName", message));
         }
@@ -28,7 +37,7 @@ impl Starting {
             Ok(found) => found,
             Err(why) => {
                 let message = format!("Failed to inspect image \"{name}\": {why}");
-                self.event(Type::Warning, "InspectFailed", &message);
+                self.tell(what, Type::Warning, "InspectFailed", &message);
                 self.event(Type::Warning, "Failed", "Error: ImageInspectError");
                 return Err(Failure::waiting("ImageInspectError", message));
             }
@@ -36,22 +45,22 @@ impl Starting {
         match (policy, found) {
             ("Never", None) => {
                 let message = format!("Container image \"{name}\" is not present with pull policy of Never");
-                self.event(Type::Warning, "ErrImageNeverPull", &message);
+                self.tell(what, Type::Warning, "ErrImageNeverPull", &message);
                 self.event(Type::Warning, "Failed", "Error: ErrImageNeverPull");
                 Err(Failure::waiting("ErrImageNeverPull", message))
             }
             ("Never" | "IfNotPresent", Some(image)) => {
                 let message =
                     format!("Container image \"{name}\" already present on machine and can be accessed by the pod");
-                self.event(Type::Normal, "Pulled", &message);
+                self.tell(what, Type::Normal, "Pulled", &message);
                 Ok(image)
             }
-            _ => self.pull(name).await,
+            _ => self.pull(what, name).await,
         }
     }
 
-    async fn pull(&mut self, name: &str) -> Result<Image, Failure> {
-        self.event(Type::Normal, "Pulling", &format!("Pulling image \"{name}\""));
+    async fn pull(&mut self, what: For, name: &str) -> Result<Image, Failure> {
+        self.tell(what, Type::Normal, "Pulling", &format!("Pulling image \"{name}\""));
         let credentials = self.credentials().await;
         let images = self.shared.engine.images();
         let begun = self.shared.config.now();
@@ -68,16 +77,23 @@ impl Starting {
                     "Successfully pulled image \"{name}\" in {took} ({took} including waiting). Image size: {} bytes.",
                     image.size
                 );
-                self.event(Type::Normal, "Pulled", &message);
+                self.tell(what, Type::Normal, "Pulled", &message);
                 self.shared.node_changed.notify_one();
                 Ok(image)
             }
             Err(why) => {
                 let error = why.to_string();
-                self.event(Type::Warning, "Failed", &format!("Failed to pull image \"{name}\": {error}"));
+                self.tell(what, Type::Warning, "Failed", &format!("Failed to pull image \"{name}\": {error}"));
                 self.event(Type::Warning, "Failed", "Error: ErrImagePull");
-                Err(Failure { pull: Some(error.clone()), ..Failure::waiting("ErrImagePull", error) })
+                Err(Failure { pull: Some((name.to_owned(), error.clone())), ..Failure::waiting("ErrImagePull", error) })
             }
+        }
+    }
+
+    fn tell(&self, what: For, class: Type, reason: &str, message: &str) {
+        match what {
+            For::Container => self.event(class, reason, message),
+            For::Volume => self.event_of_pod(class, reason, message),
         }
     }
 

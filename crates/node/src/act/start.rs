@@ -14,6 +14,7 @@ use client::recorder::Type;
 use runtime::{ContainerId, ContainerSpec, MountSource, Resources, SandboxId};
 use tokio::sync::watch;
 
+use crate::act::pull::For;
 use crate::act::{Failure, Outcome, Started};
 use crate::actor::Actor;
 use crate::env;
@@ -63,11 +64,11 @@ impl Actor {
         if part.post_start().is_some() {
             self.expect_post_start(&starting.id);
         }
-        let image = part.image().to_owned();
+        let images = pod::images_of(pod, &part).into_iter().map(str::to_owned).collect();
         self.memory.busy.insert(Job::Start(name.to_owned()));
         self.tasks.spawn(async move {
             let name = starting.name.clone();
-            Outcome::Started { name, image, result: starting.run().await }
+            Outcome::Started { name, images, result: starting.run().await }
         });
     }
 }
@@ -121,8 +122,8 @@ impl Starting {
         let gone = || Failure::waiting("CreateContainerError", "the container is no longer in the pod");
         let part = pod::part(pod, &self.name).ok_or_else(gone)?;
         self.pod = pod.clone();
-        let image = self.image(part.image(), policy(&part)).await?;
         let volumes = self.image_volumes(&part).await?;
+        let image = self.image(For::Container, part.image(), policy(&part)).await?;
         let config = |why: SpecError| (why.reason, why.message);
         let facts = self.shared.downward(self.addresses.clone());
         let variables = env::environment(pod, &part.spec, &facts, &*self.shared.sources).await;
@@ -159,17 +160,14 @@ impl Starting {
     async fn image_volumes(&mut self, part: &Part<'_>) -> Result<BTreeMap<String, Mounted>, Failure> {
         let mut volumes = BTreeMap::clone(&self.volumes);
         let pod = self.pod.clone();
-        for mount in part.spec.volume_mounts.iter().flatten() {
-            let Some(Mounted { source: MountSource::Image(reference), .. }) = volumes.get(&mount.name) else {
-                continue;
-            };
-            let reference = reference.clone();
-            let volume = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten()).find(|v| v.name == mount.name);
-            let named = volume.and_then(|v| v.image.as_ref()).and_then(|i| i.pull_policy.as_deref());
-            let policy = named.unwrap_or_else(|| default_policy(&reference));
-            let image = self.image(&reference, policy).await?;
+        let mounted = |name: &str| part.spec.volume_mounts.iter().flatten().any(|m| m.name == name);
+        for volume in pod.spec.iter().flat_map(|s| s.volumes.iter().flatten()).filter(|v| mounted(&v.name)) {
+            let Some(source) = &volume.image else { continue };
+            let reference = source.reference.as_deref().unwrap_or_default();
+            let policy = source.pull_policy.as_deref().unwrap_or_else(|| default_policy(reference));
+            let image = self.image(For::Volume, reference, policy).await?;
             let ready = Mounted { source: MountSource::Image(image.id), read_only: true };
-            volumes.insert(mount.name.clone(), ready);
+            volumes.insert(volume.name.clone(), ready);
         }
         Ok(volumes)
     }

@@ -155,12 +155,16 @@ impl Node {
 
     /// Reasons of all events about a pod, in order of creation.
     async fn reasons(&self, name: &str) -> Vec<String> {
-        // Events are written in the background.
+        self.events(name).await.iter().map(|e| e["reason"].as_str().unwrap().to_owned()).collect()
+    }
+
+    async fn events(&self, name: &str) -> Vec<Value> {
+        // They are written in the background.
         tokio::time::sleep(Duration::from_secs(1)).await;
         let mut events: Vec<Value> =
             self.api.all("events").into_iter().filter(|e| e["involvedObject"]["name"] == name).collect();
         events.sort_by_key(|e| e["metadata"]["resourceVersion"].as_str().unwrap().parse::<u64>().unwrap());
-        events.iter().map(|e| e["reason"].as_str().unwrap().to_owned()).collect()
+        events
     }
 }
 
@@ -632,4 +636,37 @@ async fn a_pod_that_outgrows_its_volume_is_evicted_and_its_room_is_free_again() 
     assert!(!folder.exists(), "{}", folder.display());
     assert_eq!(node.reasons("large").await.iter().filter(|r| *r == "Evicted").count(), 1);
     node.phase("small", "Running").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_volume_that_cannot_be_pulled_holds_those_who_mount_it_only() {
+    let node = Node::start().await;
+    let mut spec = one("Always", &[]);
+    let mut mounting = spec["containers"][0].clone();
+    mounting["name"] = json!("mounting");
+    mounting["volumeMounts"] = json!([{"name": "data", "mountPath": "/data"}]);
+    spec["containers"].as_array_mut().unwrap().push(mounting);
+    spec["volumes"] =
+        json!([{"name": "data", "image": {"reference": "absent.invalid/data:1", "pullPolicy": "Always"}}]);
+    node.pod("p", spec);
+    let state = |p: &Value, name: &str| {
+        let all = p["status"]["containerStatuses"].as_array().cloned().unwrap_or_default();
+        all.into_iter().find(|c| c["name"] == name).map(|c| c["state"].clone()).unwrap_or_default()
+    };
+    let backing = |p: &Value| state(p, "mounting")["waiting"]["reason"] == "ImagePullBackOff";
+    let pod = node.until("p", "backing off", backing).await;
+    let message = state(&pod, "mounting")["waiting"]["message"].as_str().unwrap().to_owned();
+    assert!(message.starts_with("Back-off pulling image \"absent.invalid/data:1\": ErrImagePull: "), "{message}");
+    let other = pod["spec"]["containers"][0]["name"].as_str().unwrap();
+    assert!(state(&pod, other)["running"].is_object(), "{pod:#}");
+    let events = node.events("p").await;
+    let of = |reason: &str, text: &str| {
+        let found = events.iter().find(|e| e["reason"] == reason && e["message"].as_str().unwrap().contains(text));
+        found.unwrap_or_else(|| panic!("{reason} {text}: {events:#?}"))["involvedObject"]["fieldPath"].clone()
+    };
+    assert_eq!(of("Pulling", "data:1"), Value::Null);
+    assert_eq!(of("Failed", "Failed to pull image \"absent.invalid/data:1\""), Value::Null);
+    assert_eq!(of("BackOff", "Back-off pulling image \"absent.invalid/data:1\""), Value::Null);
+    assert_eq!(of("Failed", "Error: ErrImagePull"), "spec.containers{mounting}");
+    assert_eq!(of("Failed", "Error: ImagePullBackOff"), "spec.containers{mounting}");
 }

@@ -113,8 +113,10 @@ pub fn start(s: &Situation<'_>, out: &mut Plan, part: &Part<'_>) {
     if let Some(at) = s.memory.retry_at.get(&name).filter(|at| s.now < **at) {
         return out.wake(*at);
     }
-    if let Some(pull) = s.memory.pulls.get(part.image()).filter(|p| s.now < p.until) {
-        let message = format!("Back-off pulling image \"{}\": ErrImagePull: {}", part.image(), pull.error);
+    let images = pod::images_of(s.pod, part);
+    let mut pulls = images.into_iter().filter_map(|image| Some((image, s.memory.pulls.get(image)?)));
+    if let Some((image, pull)) = pulls.find(|(_, pull)| s.now < pull.until) {
+        let message = format!("Back-off pulling image \"{image}\": ErrImagePull: {}", pull.error);
         if s.memory.waiting.get(&name).is_none_or(|w| w.reason != "ImagePullBackOff") {
             out.push(Action::NoteWaiting { name, reason: "ImagePullBackOff", message });
         }

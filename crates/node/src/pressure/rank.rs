@@ -34,10 +34,21 @@ pub fn eviction(shortage: &Shortage, pod: &core::Pod, used: &Used) -> Eviction {
     let (floor, available) = (told(shortage.signal, shortage.floor), told(shortage.signal, shortage.available));
     let mut message =
         format!("The node was low on resource: {resource}. Threshold quantity: {floor}, available: {available}. ");
+    let mut blamed = BTreeMap::new();
+    let whole = pod.spec.as_ref().and_then(|s| s.resources.as_ref()?.requests.as_ref()?.get(resource));
+    if let Some(request) = whole.filter(|_| resource == "memory").and_then(|q| Quantity::parse(&q.0).ok()) {
+        let (name, amount) = (pod::name(pod), binary(used.memory()));
+        message.push_str(&format!(
+            "Pod {name} was using {amount}, request is {request}, has larger consumption of {resource}. "
+        ));
+        blamed.insert("offending_pod".to_owned(), name.to_owned());
+        blamed.insert("offending_pod_usage".to_owned(), amount);
+    }
     let parts = pod::parts(pod);
     let (mut offenders, mut amounts) = (Vec::new(), Vec::new());
     for container in &used.containers {
-        let counted = |p: &&pod::Part<'_>| matches!(p.role, Role::Regular | Role::Sidecar);
+        // An ephemeral container cannot ask for anything, so it is not blamed.
+        let counted = |p: &&pod::Part<'_>| p.role != Role::Ephemeral;
         let Some(part) = parts.iter().filter(counted).find(|p| p.name() == container.name) else { continue };
         let Some(amount) = amount_of(resource, container) else { continue };
         let requests = part.spec.resources.as_ref().and_then(|r| r.requests.as_ref());
@@ -52,11 +63,12 @@ pub fn eviction(shortage: &Shortage, pod: &core::Pod, used: &Used) -> Eviction {
         offenders.push(name.clone());
         amounts.push(amount);
     }
-    let annotations = BTreeMap::from([
+    let mut annotations = BTreeMap::from([
         ("offending_containers".to_owned(), offenders.join(",")),
         ("offending_containers_usage".to_owned(), amounts.join(",")),
         ("starved_resource".to_owned(), resource.to_owned()),
     ]);
+    annotations.extend(blamed);
     Eviction { message, disruption: true, annotations }
 }
 

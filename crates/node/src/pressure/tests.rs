@@ -143,3 +143,16 @@ fn the_words_are_upstreams() {
             {"offending_containers": "", "offending_containers_usage": "", "starved_resource": "inodes"}"#]],
     );
 }
+
+#[test]
+fn a_pod_with_a_request_of_its_own_is_blamed_as_a_whole_too() {
+    let mut pod = pod("p", 0, json!({}));
+    let whole = json!({"requests": {"memory": "200Mi"}});
+    pod.spec.as_mut().unwrap().resources = Some(serde_json::from_value(whole).unwrap());
+    let shortage = Shortage { signal: Signal::MemoryAvailable, floor: 100 << 20, available: 80 << 20 };
+    let eviction = rank::eviction(&shortage, &pod, &uses(300, 0));
+    let whole =
+        "available: 80Mi. Pod p was using 300Mi, request is 200Mi, has larger consumption of memory. Container c";
+    assert!(eviction.message.contains(whole), "{}", eviction.message);
+    assert_eq!(eviction.annotations["offending_pod_usage"], "300Mi");
+}

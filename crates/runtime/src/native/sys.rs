@@ -361,6 +361,8 @@ pub fn mount_setattr(mount: BorrowedFd<'_>, recursive: bool, set: u64, propagati
 
 const AT_RECURSIVE: i32 = 0x8000;
 pub const MOUNT_READ_ONLY: u64 = 0x1;
+/// Read-only, no set-uid, no devices, nothing to execute.
+pub const MOUNT_DATA_ONLY: u64 = 0x1 | 0x2 | 0x4 | 0x8;
 
 /// The wall clock, in nanoseconds since the epoch. Keeper and supervisor are processes of their own,
 /// outside any simulation, and take it from the system.

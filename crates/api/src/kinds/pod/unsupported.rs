@@ -45,7 +45,6 @@ pub static UNSUPPORTED: &[Unsupported] = &[
     refuse_row("spec.volumes[].persistentVolumeClaim", CLAIMS),
     refuse_row("spec.volumes[].ephemeral", CLAIMS),
     refuse_row("spec.volumes[].csi", "CSI drivers are not offered yet"),
-    refuse_row("spec.volumes[].image", "image volumes are not offered yet"),
     refuse_row("spec.volumes[].nfs", NO_DRIVER),
     refuse_row("spec.volumes[].iscsi", NO_DRIVER),
     refuse_row("spec.volumes[].fc", NO_DRIVER),

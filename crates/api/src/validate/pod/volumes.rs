@@ -110,12 +110,24 @@ fn source(volume: &At, errors: &mut Errors) {
             "persistentVolumeClaim" if at.get("claimName").text().is_empty() => {
                 errors.push(at.get("claimName").required(""));
             }
-            "image" if at.get("reference").text().is_empty() => errors.push(at.get("reference").required("")),
+            "image" => image(&at, errors),
             _ => {}
         }
     }
     if first {
         errors.push(volume.required("must specify a volume type"));
+    }
+}
+
+fn image(at: &At, errors: &mut Errors) {
+    let (reference, policy) = (at.get("reference"), at.get("pullPolicy"));
+    if reference.text().is_empty() {
+        errors.push(reference.required(""));
+    }
+    match policy.text() {
+        "Always" | "IfNotPresent" | "Never" => {}
+        "" => errors.push(policy.required("")),
+        _ => errors.push(policy.not_supported(&["Always", "IfNotPresent", "Never"])),
     }
 }
 

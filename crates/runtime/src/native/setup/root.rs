@@ -214,7 +214,10 @@ fn source(mount: &Mount, birth: &Birth<'_>) -> Result<OwnedFd> {
     let tree = match &mount.source {
         MountSource::Host(path) => {
             let base = open_source(path).or_fail(&format!("opening {}", path.display()))?;
-            let base = below(base, mount)?;
+            let base = match &mount.sub_path {
+                Some(sub_path) => below(base.as_fd(), sub_path, Absent::BecomesFolder)?,
+                None => base,
+            };
             if mount.propagation == Propagation::Bidirectional {
                 require_shared(path, &base)?;
             }
@@ -224,7 +227,8 @@ fn source(mount: &Mount, birth: &Birth<'_>) -> Result<OwnedFd> {
             let layers = birth.layers.images.get(id).ok_or_else(|| format!("image {id} is not present"))?;
             let base = image_root(layers).or_fail(&format!("mounting image {id}"))?;
             match &mount.sub_path {
-                Some(_) => clone_of(below(base, mount)?.as_fd(), true)
+                // The image's tree, which hangs nowhere, lives until its folder is bound.
+                Some(path) => clone_of(below(base.as_fd(), path, Absent::Fails)?.as_fd(), true)
                     .or_fail("binding a folder of the image (a kernel before 6.15 cannot)")?,
                 None => base,
             }
@@ -259,25 +263,19 @@ fn open_source(path: &Path) -> io::Result<OwnedFd> {
     }
 }
 
-fn below(base: OwnedFd, mount: &Mount) -> Result<OwnedFd> {
-    let Some(sub_path) = &mount.sub_path else { return Ok(base) };
-    let absent = match mount.source {
-        MountSource::Host(_) => Absent::BecomesFolder,
-        MountSource::Image(_) => Absent::Fails,
-    };
-    inside::open(base.as_fd(), sub_path, absent).or_fail(&format!("opening sub path {}", sub_path.display()))
+fn below(base: BorrowedFd<'_>, sub_path: &Path, absent: Absent) -> Result<OwnedFd> {
+    inside::open(base, sub_path, absent).or_fail(&format!("opening sub path {}", sub_path.display()))
 }
 
-/// One layer is bound as it is; an overlay without an upper folder needs two.
+/// One layer is bound as it is; an overlay without an upper folder needs two. Nothing in it can be
+/// executed (KEP 4639).
 fn image_root(layers: &[PathBuf]) -> io::Result<OwnedFd> {
-    match layers {
-        [only] => {
-            let tree = clone_path(only, false)?;
-            sys::mount_setattr(tree.as_fd(), false, sys::MOUNT_READ_ONLY, 0)?;
-            Ok(tree)
-        }
-        layers => overlay(layers, None),
-    }
+    let tree = match layers {
+        [only] => clone_path(only, false)?,
+        layers => overlay(layers, None)?,
+    };
+    sys::mount_setattr(tree.as_fd(), false, sys::MOUNT_DATA_ONLY, 0)?;
+    Ok(tree)
 }
 
 /// Bidirectional propagation needs a shared mount on the host

@@ -1,0 +1,71 @@
+//! What pods mount: an image as a volume.
+
+use crate::stage::{Stage, play};
+
+#[test]
+fn an_image_is_a_volume_that_can_be_read_and_nothing_else() {
+    play(|stage: &Stage| {
+        let own = stage.instance("own");
+        let up = own.up(&[]);
+        let applied = own.apply(POD);
+        assert!(applied.ok, "{applied:?}");
+        own.must("wait --for=condition=Ready pod/reader --timeout=60s");
+        assert!(own.must("exec reader -c main -- cat /image/etc/passwd").starts_with("root:x:0:0:"));
+        assert!(own.must("exec reader -c main -- ls /etc-of-it").contains("passwd"));
+        let refused = own.gousse("exec reader -c main -- /image/bin/toolbox echo ran");
+        assert!(!refused.ok && refused.err.contains("ermission denied"), "{refused:?}");
+        let refused = own.gousse("exec reader -c main -- sh -c 'echo x > /image/etc/passwd'");
+        assert!(!refused.ok && refused.err.contains("ead-only"), "{refused:?}");
+        let pod = own.json("get pod reader");
+        let mounts = pod["status"]["containerStatuses"][0]["volumeMounts"].as_array().unwrap();
+        assert!(mounts.iter().any(|m| m["name"] == "image" && m["mountPath"] == "/image"), "{mounts:?}");
+        let events = own.must("events --for pod/reader");
+        assert!(events.contains("Successfully pulled image \"gousse.dev/toolbox\""), "{events}");
+        own.must(
+            "wait --for=jsonpath={.status.containerStatuses[0].state.waiting.reason}=ErrImageNeverPull pod/lacking",
+        );
+        let absent = own.json("get pod lacking");
+        assert_eq!(
+            absent["status"]["containerStatuses"][0]["state"]["waiting"]["message"],
+            "Container image \"absent:1\" is not present with pull policy of Never"
+        );
+        let invalid = own.apply(&POD.replace("pullPolicy: Never", "pullPolicy: Sometimes").replace("lacking", "wrong"));
+        assert!(
+            invalid.err.contains("spec.volumes[0].image.pullPolicy: Unsupported value: \"Sometimes\""),
+            "{invalid:?}"
+        );
+        own.down(true);
+        assert!(up.end().ok);
+        assert_eq!(stage.left(), Vec::<String>::new());
+    });
+}
+
+const POD: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: reader}
+spec:
+  terminationGracePeriodSeconds: 1
+  volumes:
+  - name: image
+    image: {reference: gousse.dev/toolbox}
+  containers:
+  - name: main
+    image: toolbox
+    command: [sleep, '1000']
+    volumeMounts:
+    - {name: image, mountPath: /image}
+    - {name: image, mountPath: /etc-of-it, subPath: etc}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: lacking}
+spec:
+  volumes:
+  - name: image
+    image: {reference: 'absent:1', pullPolicy: Never}
+  containers:
+  - name: main
+    image: toolbox
+    volumeMounts: [{name: image, mountPath: /image}]
+";
