@@ -1,8 +1,8 @@
-//! `cargo xtask cgroup2`: the native engine's laws on a machine that has version 2 of the cgroups only.
+//! `cargo xtask cgroup2`: a machine that has version 2 of the cgroups only, and an older kernel.
 //!
 //! A virtual machine with Debian's kernel (emulated: no /dev/kvm is needed) runs the runtime's native test
-//! program as this machine's `cargo test` does, in a cgroup that is not the root, as under systemd. The
-//! kernel is years older than the one this is written on, so what only new kernels do is judged too.
+//! program as this machine's `cargo test` does, in a cgroup that is not the root, as under systemd; then
+//! the README's first command, until a page was fetched from its pod. The kernel is years older than the one this is written on, so what only new kernels do is judged too.
 //! Nothing is installed: kernel and busybox are fetched as packages and unpacked into the cache.
 
 use std::fs::{self, File};
@@ -25,11 +25,12 @@ const TOOLS: [&str; 3] = ["/usr/bin/unshare", "/usr/bin/mount", "/usr/bin/umount
 /// Runs it; true if every test passed. Words are tests to run, all without any.
 pub fn cgroup2(words: &[String]) -> Result<bool> {
     let cache = Cache::open()?;
-    let program = native_tests()?;
-    let machine = cache.product("vm", &["3"], machine)?;
+    let tests = built(&["test", "--package", "runtime", "--test", "native", "--no-run"], "native")?;
+    let gousse = built(&["build", "--package", "gousse"], "gousse")?;
+    let machine = cache.product("vm", &["4"], machine)?;
     let scratch = tempfile::tempdir()?;
     let initrd = scratch.path().join("initrd");
-    pack(&machine, &program, words, &initrd)?;
+    pack(&machine, &[("native", &tests), ("gousse", &gousse)], words, &initrd)?;
     let mut qemu = Command::new("timeout");
     qemu.args([
         SECONDS_MAX,
@@ -62,19 +63,19 @@ pub fn cgroup2(words: &[String]) -> Result<bool> {
     Ok(passed)
 }
 
-/// Builds the native engine's tests; the program.
-fn native_tests() -> Result<PathBuf> {
+/// Builds a program of ours; where it stands.
+fn built(arguments: &[&str], name: &str) -> Result<PathBuf> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-    cargo.args(["test", "--quiet", "--package", "runtime", "--test", "native", "--no-run", "--message-format=json"]);
+    cargo.args(arguments).args(["--quiet", "--message-format=json"]);
     let messages = String::from_utf8(run(cargo.stderr(Stdio::inherit()))?)?;
     let mut programs = messages.lines().filter_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
-        (message["target"]["name"] == "native").then(|| message["executable"].as_str().map(PathBuf::from))?
+        (message["target"]["name"] == name).then(|| message["executable"].as_str().map(PathBuf::from))?
     });
-    programs.next_back().context("cargo names no program for the native tests")
+    programs.next_back().with_context(|| format!("cargo names no program {name}"))
 }
 
-/// Kernel, overlay module, busybox, and this machine's tools with their libraries.
+/// Kernel and the modules that pods need, busybox, and this machine's tools with their libraries.
 fn machine(out: &Path) -> Result<()> {
     run(Command::new("qemu-system-x86_64").arg("--version"))
         .context("a virtual machine needs qemu (apt-get install qemu-system-x86)")?;
@@ -84,15 +85,17 @@ fn machine(out: &Path) -> Result<()> {
     let fetched = out.join("fetched");
     fs::create_dir_all(&fetched)?;
     unpack(&fetched, &[kernel.context("linux-image-cloud-amd64 depends on no kernel")?, "busybox-static"])?;
-    let found = |pattern: &str| -> Result<PathBuf> {
-        let done = run(Command::new("find").arg(&fetched).args(["-name", pattern]))?;
-        Ok(String::from_utf8(done)?.lines().next().with_context(|| format!("no {pattern} in the packages"))?.into())
-    };
     let root = out.join("root");
     fs::create_dir_all(root.join("bin"))?;
-    fs::rename(found("vmlinuz-*")?, out.join("vmlinuz"))?;
-    fs::rename(found("overlay.ko")?, root.join("overlay.ko"))?;
     fs::rename(fetched.join("bin/busybox"), root.join("bin/busybox"))?;
+    let release = only_entry(&fetched.join("lib/modules"))?;
+    fs::rename(fetched.join("boot").join(format!("vmlinuz-{release}")), out.join("vmlinuz"))?;
+    for part in ["kernel/net", "kernel/lib", "kernel/crypto", "kernel/fs/overlayfs", "kernel/drivers/net/veth.ko"] {
+        let (from, to) = (fetched.join("lib/modules").join(&release), root.join("lib/modules").join(&release));
+        fs::create_dir_all(to.join(part).parent().context("a module has a folder")?)?;
+        fs::rename(from.join(part), to.join(part)).with_context(|| format!("the kernel's modules in {part}"))?;
+    }
+    run(Command::new(root.join("bin/busybox")).arg("depmod").arg("-b").arg(&root).arg(&release))?;
     fs::remove_dir_all(&fetched)?;
     let libraries = String::from_utf8(run(Command::new("ldd").args(TOOLS))?)?;
     let libraries = libraries.split_whitespace().filter(|word| word.starts_with('/') && !word.ends_with(':'));
@@ -104,8 +107,13 @@ fn machine(out: &Path) -> Result<()> {
     Ok(())
 }
 
+fn only_entry(folder: &Path) -> Result<String> {
+    let entry = fs::read_dir(folder)?.next().with_context(|| format!("{} is empty", folder.display()))??;
+    Ok(entry.file_name().to_string_lossy().into_owned())
+}
+
 /// The machine's first file system: an archive in the kernel's own format.
-fn pack(machine: &Product, program: &Path, words: &[String], out: &Path) -> Result<()> {
+fn pack(machine: &Product, programs: &[(&str, &PathBuf)], words: &[String], out: &Path) -> Result<()> {
     let root = machine.path.join("root");
     let listed = String::from_utf8(run(Command::new("find").arg(&root).args(["-mindepth", "1", "-printf", "%P\\n"]))?)?;
     let mut archive = std::io::BufWriter::new(File::create(out)?);
@@ -116,12 +124,15 @@ fn pack(machine: &Product, program: &Path, words: &[String], out: &Path) -> Resu
         let kind = if meta.is_dir() { 0o040_000 } else { 0o100_000 };
         entry(&mut archive, name, kind | (meta.permissions().mode() & 0o7777), &content)?;
     }
-    for folder in ["proc", "sys", "dev", "tmp", "run", "etc", "new"] {
+    for folder in ["proc", "sys", "dev", "tmp", "run", "etc", "new", "sbin", "var", "var/lib", "var/log"] {
         entry(&mut archive, folder, 0o040_755, &[])?;
     }
-    let stripped = out.with_extension("program");
-    run(Command::new("strip").arg("-o").arg(&stripped).arg(program))?;
-    entry(&mut archive, "bin/native", 0o100_755, &fs::read(&stripped)?)?;
+    for (name, program) in programs {
+        let stripped = out.with_extension(name);
+        run(Command::new("strip").arg("-o").arg(&stripped).arg(program))?;
+        entry(&mut archive, &format!("bin/{name}"), 0o100_755, &fs::read(&stripped)?)?;
+    }
+    entry(&mut archive, "site.yaml", 0o100_644, SITE.as_bytes())?;
     entry(&mut archive, "init", 0o100_755, INIT.as_bytes())?;
     entry(&mut archive, "test", 0o100_755, TEST.replace("WORDS", &words.join(" ")).as_bytes())?;
     entry(&mut archive, "TRAILER!!!", 0, &[])?;
@@ -142,15 +153,17 @@ fn entry(out: &mut impl Write, name: &str, mode: u32, content: &[u8]) -> Result<
     Ok(out.write_all(pad(content.len()))?)
 }
 
+const SITE: &str = include_str!("../../examples/site.yaml");
+
 /// Nothing can be pivoted away from the first file system: everything moves into another one.
 const INIT: &str = "#!/bin/busybox sh
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
 mount -t sysfs sys /sys
-insmod /overlay.ko
 mount -t tmpfs -o size=80% new /new
-for folder in bin lib lib64 usr etc tmp run; do [ -e /$folder ] && cp -a /$folder /new/; done
-cp /test /new/
+for folder in bin sbin lib lib64 usr etc tmp run var; do [ -e /$folder ] && cp -a /$folder /new/; done
+cp /test /site.yaml /new/
+ln -s /bin/busybox /new/sbin/modprobe
 mkdir /new/proc /new/sys /new/dev
 umount /proc /sys
 exec switch_root /new /test
@@ -161,16 +174,33 @@ export PATH=/usr/bin:/bin HOME=/ RUST_BACKTRACE=0
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
+hostname machine
 mkdir -p /dev/pts /dev/shm
 mount -t devpts pts /dev/pts
 mount -t tmpfs shm /dev/shm
 mount -t cgroup2 cgroup /sys/fs/cgroup
 mount --make-rprivate /
+modprobe overlay
 ip link set lo up
 mkdir /sys/fs/cgroup/service
 echo
 echo $$ > /sys/fs/cgroup/service/cgroup.procs
 /bin/native WORDS
-echo RESULT $?
+tests=$?
+if [ -z \"WORDS\" ]; then
+    modprobe veth
+    modprobe nf_tables
+    gousse up /site.yaml > /tmp/up 2>&1 &
+    for second in $(seq 60); do
+        grep -q Ctrl-C /tmp/up && break
+        sleep 1
+    done
+    kill -INT $!
+    wait $! || tests=1
+    cat /tmp/up
+    grep -q 'Hello from a pod' /tmp/up || tests=1
+    [ -z \"$(find /sys/fs/cgroup -name 'pod*')\" ] || tests=1
+fi
+echo RESULT $tests
 poweroff -f
 ";
