@@ -39,7 +39,9 @@ pub fn report(s: &Situation<'_>) -> core::PodStatus {
             next = "Failed";
         }
     }
-    if let Some(verdict) = verdict {
+    // Failed means that nothing of the pod runs any more: until then only its conditions tell
+    // (status_manager.go mergePodStatus).
+    if let Some(verdict) = verdict.filter(|_| over) {
         next = "Failed";
         status.reason = Some(verdict.reason.clone());
         status.message = Some(verdict.message.clone());

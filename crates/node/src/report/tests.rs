@@ -169,11 +169,15 @@ fn instance_that_vanished_while_running_is_said_to_have() {
 }
 
 #[test]
-fn verdict_fails_the_pod_at_once() {
-    let mut world = World::simple("Always").with(running("c", 0));
-    let verdict = Verdict { reason: "Evicted".into(), message: "low".into(), disruption: true };
-    world.memory.begin_ending(at(3), 1, Some(verdict));
-    let status = status(&world);
-    assert_eq!((&status["phase"], &status["reason"]), (&json!("Failed"), &json!("Evicted")));
-    assert_eq!(condition(&status, "DisruptionTarget")["reason"], "TerminationByKubelet");
+fn verdict_fails_the_pod_once_nothing_of_it_runs() {
+    let ending = |c: runtime::Container| {
+        let mut world = World::simple("Always").with(c);
+        let verdict = Verdict { reason: "Evicted".into(), message: "low".into(), disruption: true };
+        world.memory.begin_ending(at(3), 1, Some(verdict));
+        let status = status(&world);
+        assert_eq!(condition(&status, "DisruptionTarget")["reason"], "TerminationByKubelet");
+        (status["phase"].clone(), status["reason"].clone())
+    };
+    assert_eq!(ending(running("c", 0)), (json!("Running"), Value::Null));
+    assert_eq!(ending(exited("c", 0, 0)), (json!("Failed"), json!("Evicted")));
 }
