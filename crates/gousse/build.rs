@@ -3,6 +3,7 @@
 //! A nested cargo with a target folder of its own: the toolbox has its own profile, and cargo has no
 //! stable way to depend on a binary. It compiles offline: its one dependency is ours too.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -38,6 +39,10 @@ fn main() {
     let status = command.status().unwrap_or_else(|error| panic!("running cargo for the toolbox: {error}"));
     assert!(status.success(), "the toolbox did not build; its errors stand above");
     let built = out.join("toolbox").join(&target).join("toolbox/toolbox");
-    let kept = out.join("toolbox.bin");
-    std::fs::copy(&built, &kept).unwrap_or_else(|error| panic!("copying {}: {error}", built.display()));
+    let program = std::fs::read(&built).unwrap_or_else(|error| panic!("reading {}: {error}", built.display()));
+    let kept = out.join("toolbox.zz");
+    let file = std::fs::File::create(&kept).unwrap_or_else(|error| panic!("making {}: {error}", kept.display()));
+    let mut packed = flate2::write::ZlibEncoder::new(file, flate2::Compression::best());
+    packed.write_all(&program).unwrap_or_else(|error| panic!("packing the toolbox: {error}"));
+    packed.finish().unwrap_or_else(|error| panic!("packing the toolbox: {error}"));
 }

@@ -6,6 +6,8 @@
 //! series. Nothing here blocks; a full queue or a refusing server loses the event, with a log line.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use api::{Clock, Entropy, Kind, Object, Reason, Status};
@@ -51,6 +53,8 @@ pub enum Type {
 #[derive(Clone)]
 pub struct Recorder {
     queue: mpsc::Sender<Note>,
+    /// Whether the last event found no place: the first one lost in a row is told.
+    full: Arc<AtomicBool>,
     clock: Clock,
 }
 
@@ -84,7 +88,7 @@ impl Recorder {
             series: HashMap::new(),
         };
         tokio::spawn(sink.run(notes));
-        Recorder { queue, clock }
+        Recorder { queue, full: Arc::default(), clock }
     }
 
     /// Says what happened; `field_path` names a part of the object (`spec.containers{web}`) or is empty.
@@ -135,8 +139,9 @@ impl Recorder {
     }
 
     fn send(&self, note: Note) {
-        if self.queue.try_send(note).is_err() {
-            tracing::warn!("an event is lost: too many are waiting to be written");
+        let lost = self.queue.try_send(note).is_err();
+        if lost != self.full.swap(lost, Ordering::Relaxed) && lost {
+            tracing::warn!("events are lost: {QUEUE} are waiting to be written");
         }
     }
 }

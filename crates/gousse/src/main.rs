@@ -44,6 +44,7 @@ fn main() -> ExitCode {
     if let Some(code) = runtime::native::supervise(std::env::args_os()) {
         return ExitCode::from(code as u8);
     }
+    runtime::native::small_pages();
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

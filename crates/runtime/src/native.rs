@@ -108,6 +108,14 @@ pub fn supervise(args: impl IntoIterator<Item = OsString>) -> Option<i32> {
     })
 }
 
+/// Asks for ordinary pages only: a mostly idle process would hold whole huge ones for the sake of a
+/// few kilobytes each. What a container runs gets the usual setting back.
+pub fn small_pages() {
+    if let Err(why) = keeper::small_pages() {
+        tracing::debug!("huge pages stay on: {why}");
+    }
+}
+
 /// Our own engine.
 pub struct NativeEngine {
     config: Config,

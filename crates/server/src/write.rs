@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use api::{Entropy, Kind, Reason, Status};
 use serde_json::{Map, Value};
-use store::{Entry, Error, Expect, Key, Step, Written};
+use store::{Entry, Error, Expect, Key, Step, Sync, Written};
 
 use crate::encode;
 
@@ -25,7 +25,31 @@ pub fn put(kind: &Kind, key: Key, expect: Expect, object: &Value) -> Result<Step
         return Err(Status::new(Reason::RequestEntityTooLarge, message));
     }
     let ttl = (kind.plural == "events" && kind.group.is_empty()).then_some(EVENT_TTL);
-    Ok(Step::Put { key, expect, value, ttl })
+    Ok(Step::Put { key, expect, value, ttl, sync: Sync::First })
+}
+
+/// A step that puts a later version of an object. A Lease that its holder only renews may wait for
+/// the next sync: lost in a crash, it reads like a renewal that came late.
+pub fn replace(kind: &Kind, key: Key, expect: Expect, old: &Value, object: &Value) -> Result<Step, Status> {
+    let mut step = put(kind, key, expect, object)?;
+    if let Step::Put { sync, .. } = &mut step
+        && kind.plural == "leases"
+        && is_renewal(old, object)
+    {
+        *sync = Sync::Later;
+    }
+    Ok(step)
+}
+
+/// Whether nothing changed but when the lease was renewed, and who says so.
+fn is_renewal(old: &Value, new: &Value) -> bool {
+    let rest = |object: &Value, part: &str, moving: &[&str]| {
+        let mut fields = object[part].as_object().cloned().unwrap_or_default();
+        fields.retain(|name, _| !moving.contains(&name.as_str()));
+        fields
+    };
+    let same = |part: &str, moving: &[&str]| rest(old, part, moving) == rest(new, part, moving);
+    same("spec", &["renewTime"]) && same("metadata", &["managedFields", "resourceVersion"])
 }
 
 /// A step that deletes an object; watchers see `last`.
@@ -91,3 +115,6 @@ pub fn metadata(object: &mut Value) -> &mut Map<String, Value> {
 pub fn text<'a>(object: &'a Value, field: &str) -> &'a str {
     object["metadata"][field].as_str().unwrap_or("")
 }
+
+#[cfg(test)]
+mod tests;

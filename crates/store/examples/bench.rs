@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use store::{Backend, Expect, Key, Options, Step, Store, Value};
+use store::{Backend, Expect, Key, Options, Step, Store, Sync, Value};
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
@@ -57,7 +57,7 @@ async fn measure(store: &Store, writers: usize, time: Duration) {
                     let key = Key::new(format!("pods/default/{writers}-{writer}-{}", waits.len()));
                     let value = Value { head: body.clone(), tail: Bytes::new() };
                     let begin = Instant::now();
-                    let step = Step::Put { key, expect: Expect::Any, value, ttl: None };
+                    let step = Step::Put { key, expect: Expect::Any, value, ttl: None, sync: Sync::First };
                     store.write(vec![step]).await.expect("the write succeeds");
                     waits.push(begin.elapsed());
                 }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use fjall::config::{FilterPolicy, PinningPolicy};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
+use crate::deferred::{self, Deferred};
 use crate::reserve::Reserve;
 use crate::state::{Prepared, Slot, State};
 use crate::writer::{Disk, Failure, Loaded};
@@ -32,6 +33,7 @@ pub(crate) struct Embedded {
     dir: PathBuf,
     reserve: Reserve,
     open: Option<Open>,
+    deferred: Deferred,
 }
 
 struct Open {
@@ -43,11 +45,19 @@ struct Open {
 pub(crate) fn load(dir: &Path, reserve: u64) -> Result<Loaded, Error> {
     std::fs::create_dir_all(dir).map_err(|why| Error::Refused(format!("{}: {why}", dir.display())))?;
     let open = open_whole(dir)?;
-    let revision = open.revision().map_err(|why| refused(dir, &why))?;
+    let revision = deferred::first_free(open.revision().map_err(|why| refused(dir, &why))?);
     let slots = open.slots().map_err(|why| refused(dir, &why))?;
     let state = State::load(slots.into_iter(), revision);
     let reserve = Reserve::take(dir, reserve);
-    Ok(Loaded { state, disk: Box::new(Embedded { dir: dir.into(), reserve, open: Some(open) }) })
+    Ok(Loaded {
+        state,
+        disk: Box::new(Embedded {
+            dir: dir.into(),
+            reserve,
+            open: Some(open),
+            deferred: Deferred::beginning_at(revision),
+        }),
+    })
 }
 
 /// Opens the engine, but not at the price of writes that were acknowledged: a journal that is
@@ -73,9 +83,12 @@ fn open_whole(dir: &Path) -> Result<Open, Error> {
 
 impl Disk for Embedded {
     fn commit(&mut self, group: &[Prepared]) -> Result<(), Failure> {
+        if self.deferred.takes(group) {
+            return Ok(());
+        }
         let (bytes, puts) = size_of(group);
         self.reserve.admit(bytes, puts).map_err(Failure::Refused)?;
-        match self.attempt(group) {
+        let result = match self.attempt(group) {
             // A flush in the background failed some time ago; the engine says so before it writes.
             Err(fjall::Error::Poisoned) => {
                 let refused = |why: fjall::Error| Failure::Refused(format!("the engine failed: {}", describe(&why)));
@@ -89,6 +102,20 @@ impl Disk for Embedded {
                 }
             }
             result => result.map_err(|why| Failure::Unknown(describe(&why))),
+        };
+        if result.is_ok() {
+            self.deferred.are_synced();
+        }
+        result
+    }
+
+    fn close(&mut self) {
+        if self.deferred.are_none() {
+            return;
+        }
+        match self.attempt(&[]) {
+            Ok(()) => self.deferred.are_synced(),
+            Err(why) => tracing::warn!("the last heartbeats are not on the disk: {}", describe(&why)),
         }
     }
 
@@ -102,16 +129,18 @@ impl Disk for Embedded {
         let open = Open::new(&self.dir).map_err(unknown)?;
         let revision = open.revision().map_err(unknown)?;
         self.open = Some(open);
-        Ok(revision)
+        Ok(self.deferred.held_with(revision))
     }
 }
 
 impl Embedded {
     fn attempt(&self, group: &[Prepared]) -> fjall::Result<()> {
-        let (Some(Open { db, entries }), Some(last)) = (&self.open, group.last()) else {
-            return Err(fjall::Error::Poisoned);
-        };
+        let last = group.last().map_or(self.deferred.revision(), |last| last.revision);
+        let Some(Open { db, entries }) = &self.open else { return Err(fjall::Error::Poisoned) };
         let mut batch = db.batch().durability(Some(PersistMode::SyncData));
+        for slot in self.deferred.besides(group) {
+            batch.insert(entries, slot.entry.key.as_str(), encode(slot));
+        }
         for (change, slot) in group.iter().flat_map(|prepared| &prepared.changes) {
             let key = change.entry.key.as_str();
             match slot {
@@ -120,7 +149,7 @@ impl Embedded {
             }
         }
         // Last, so that the end of a batch can be told (see `journal`).
-        batch.insert(entries, REVISION, last.revision.0.to_be_bytes());
+        batch.insert(entries, REVISION, last.0.to_be_bytes());
         batch.commit()
     }
 }

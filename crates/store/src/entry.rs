@@ -43,6 +43,18 @@ pub enum Expect {
     Any,
 }
 
+/// When a put must be on the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sync {
+    /// Before it is acknowledged.
+    #[default]
+    First,
+    /// With the next write that is synced, at the latest a minute later if puts go on, or at the
+    /// close: a heartbeat, whose loss reads like one that came late. A crash may undo it; its
+    /// revision is never used again (docs/decisions/heartbeats.md).
+    Later,
+}
+
 /// One step of a write; a write is one or more steps, all or none, at one revision. At most one
 /// step of a write may change a given key. Two changes under one watched prefix carry the same
 /// revision, so a writer whose readers resume by revision puts them in two writes.
@@ -54,6 +66,7 @@ pub enum Step {
         value: Value,
         /// Deleted by the store itself when it was not written again for so long; None keeps it.
         ttl: Option<Duration>,
+        sync: Sync,
     },
     /// Deletes; watchers see `last` (the final object) with the deletion's revision spliced in.
     /// With `Expect::Any` the key must still be there.

@@ -5,10 +5,13 @@
 //! writes durable. X never knows Y: this crate knows no Kubernetes word.
 //!
 //! Laws: revisions strictly increase, one write one revision; a watch is complete, ordered and
-//! without duplicates, or `Compacted`; an acknowledged write survives kill -9 and power loss.
+//! without duplicates, or `Compacted`; an acknowledged write survives kill -9 and power loss, unless
+//! its writer said that it may wait (`Sync::Later`).
 
 #![forbid(unsafe_code)]
 
+/// Writes that may wait for the next sync.
+mod deferred;
 /// The durable backend: fjall behind the batcher.
 mod embedded;
 /// The vocabulary: keys, entries, steps, changes, errors.
@@ -28,7 +31,7 @@ mod watch;
 /// The one writer: groups writes, commits them, applies them, answers.
 mod writer;
 
-pub use entry::{Change, Entry, Error, Expect, Key, Revision, Step, Value};
+pub use entry::{Change, Entry, Error, Expect, Key, Revision, Step, Sync, Value};
 pub use store::{Backend, Clock, Listing, Options, Store, Written};
 pub use watch::Watch;
 pub use writer::{Fault, FaultHook};

@@ -9,7 +9,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Change, Entry, Error, Expect, Key, Listing, Revision, Step, Value};
+use crate::{Change, Entry, Error, Expect, Key, Listing, Revision, Step, Sync, Value};
 
 /// One key's present version and what the store itself must know about it.
 #[derive(Clone, Debug)]
@@ -52,6 +52,8 @@ pub(crate) struct Prepared {
     pub changes: Vec<(Arc<Change>, Option<Slot>)>,
     /// One per step; None for a check.
     pub entries: Vec<Option<Entry>>,
+    /// None of its changes must be synced first.
+    pub later: bool,
 }
 
 /// Writes of the same batch, seen by the later ones: None is a deletion.
@@ -165,7 +167,8 @@ impl State {
                 changed.push(step.key());
             }
         }
-        let mut prepared = Prepared { revision, changes: Vec::new(), entries: Vec::new() };
+        let later = steps.iter().all(|step| matches!(step, Step::Put { sync: Sync::Later, .. } | Step::Check { .. }));
+        let mut prepared = Prepared { revision, changes: Vec::new(), entries: Vec::new(), later };
         for step in steps {
             let before = self.present(overlay, step.key()).map(|slot| slot.entry.clone());
             let (key, value, deleted, ttl) = match step {

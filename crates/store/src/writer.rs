@@ -43,6 +43,9 @@ pub(crate) enum Failure {
 pub(crate) trait Disk: Send {
     fn commit(&mut self, group: &[Prepared]) -> Result<(), Failure>;
 
+    /// Before the end: what was allowed to wait is made durable.
+    fn close(&mut self);
+
     /// After an unknown outcome: opens the disk anew and says which revision it holds.
     fn reopen(&mut self) -> Result<Revision, Failure>;
 }
@@ -58,6 +61,8 @@ impl Disk for Memory {
         self.held = group.last().map_or(self.held, |last| last.revision);
         Ok(())
     }
+
+    fn close(&mut self) {}
 
     fn reopen(&mut self) -> Result<Revision, Failure> {
         Ok(self.held)
@@ -93,6 +98,7 @@ impl Writer {
                 let _ = answer.send(result);
             }
         }
+        self.disk.close();
     }
 
     /// Writes a group; one result per write, in order.

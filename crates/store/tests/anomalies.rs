@@ -13,10 +13,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use store::{Backend, Error, Expect, Key, Options, Revision, Step, Store, Value};
+use store::{Backend, Error, Expect, Key, Options, Revision, Step, Store, Sync, Value};
 
 /// fjall's journal ends a batch with these bytes (see src/journal.rs).
 const TRAILER: &[u8] = b"FJL\x03";
+
+/// A store begins so far after what its disk holds: revisions that a crash may have undone are never
+/// given out again.
+const STRIDE: u64 = 1000;
 
 fn open(dir: &Path) -> Result<Store, Error> {
     let options = Options { reserve: 0, ..Options::new(Arc::new(|| Duration::from_secs(1_000))) };
@@ -25,7 +29,7 @@ fn open(dir: &Path) -> Result<Store, Error> {
 
 fn put(key: &str, size: usize) -> Step {
     let value = Value { head: Bytes::from(vec![b'x'; size]), tail: Bytes::new() };
-    Step::Put { key: Key::from(key), expect: Expect::Any, value, ttl: None }
+    Step::Put { key: Key::from(key), expect: Expect::Any, value, ttl: None, sync: Sync::First }
 }
 
 fn all(store: &Store) -> BTreeMap<String, Bytes> {
@@ -73,7 +77,7 @@ async fn a_torn_tail_loses_only_the_write_that_nobody_was_told_of() {
         let file = std::fs::File::options().write(true).open(journal(copy.path())).unwrap();
         file.set_len(cut).unwrap();
         let store = open(copy.path()).unwrap();
-        assert_eq!(store.revision(), Revision(11), "cut at {cut} of {before}..{last}");
+        assert_eq!(store.revision(), Revision(11 + STRIDE), "cut at {cut} of {before}..{last}");
         assert_eq!(all(&store), past[11]);
         // It goes on from there, and that is kept.
         store.write(vec![put("b/1", 10)]).await.unwrap();
@@ -94,7 +98,7 @@ async fn a_sector_left_out_by_a_power_loss_is_a_torn_tail() {
         let file = std::fs::File::options().write(true).open(journal(copy.path())).unwrap();
         file.write_all_at(&[0; 512], sector * 512).unwrap();
         let store = open(copy.path()).unwrap();
-        assert_eq!(store.revision(), Revision(11));
+        assert_eq!(store.revision(), Revision(11 + STRIDE));
         assert_eq!(all(&store), past[11]);
     }
 }
@@ -135,17 +139,60 @@ async fn a_restart_keeps_everything_but_the_history() {
     let past = written(dir.path()).await;
     let store = open(dir.path()).unwrap();
     assert_eq!(all(&store), past[12]);
-    assert_eq!(store.revision(), Revision(12));
-    assert!(matches!(store.watch("a/", Revision(11)), Err(Error::Compacted { horizon: Revision(12) })));
-    let mut watch = store.watch("a/", Revision(12)).unwrap();
+    assert_eq!(store.revision(), Revision(12 + STRIDE));
+    let Err(Error::Compacted { horizon }) = store.watch("a/", Revision(12)) else { panic!("history came back") };
+    assert_eq!(horizon, Revision(12 + STRIDE));
+    let mut watch = store.watch("a/", Revision(12 + STRIDE)).unwrap();
     store.write(vec![put("a/9", 1)]).await.unwrap();
-    assert_eq!(watch.next().await.unwrap().unwrap().entry.revision, Revision(13));
+    assert_eq!(watch.next().await.unwrap().unwrap().entry.revision, Revision(13 + STRIDE));
     // A deletion is the newest revision, though no entry carries it.
     let last = Value { head: Bytes::new(), tail: Bytes::new() };
     store.write(vec![Step::Delete { key: Key::from("a/9"), expect: Expect::Any, last }]).await.unwrap();
     drop(store);
     let store = open(dir.path()).unwrap();
-    assert_eq!((store.revision(), store.get("a/9")), (Revision(14), None));
+    assert_eq!((store.revision(), store.get("a/9")), (Revision(14 + 2 * STRIDE), None));
+}
+
+/// A heartbeat waits for the next sync; a close makes it durable, a crash undoes it and its revision.
+#[tokio::test]
+async fn a_heartbeat_waits_for_the_next_sync() {
+    let heartbeat = |key: &str, size| match put(key, size) {
+        Step::Put { key, expect, value, ttl, .. } => Step::Put { key, expect, value, ttl, sync: Sync::Later },
+        other => other,
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    store.write(vec![put("a/1", 1)]).await.unwrap();
+    let written = store.write(vec![heartbeat("a/1", 2)]).await.unwrap();
+    assert_eq!((written.revision, all(&store)["a/1"].len()), (Revision(2), store.get("a/1").unwrap().bytes.len()));
+    let crashed = copied(dir.path());
+    let closed = {
+        drop(store);
+        copied(dir.path())
+    };
+    let (crashed, closed) = (open(crashed.path()).unwrap(), open(closed.path()).unwrap());
+    assert_eq!(crashed.get("a/1").unwrap().revision, Revision(1));
+    assert_eq!(closed.get("a/1").unwrap().revision, Revision(2));
+    // The first write of a process is synced whatever it is: a second crash begins further on.
+    let again = crashed.write(vec![heartbeat("a/1", 3)]).await.unwrap();
+    assert_eq!(again.revision, Revision(2 + STRIDE));
+    // Written along with whatever comes next.
+    crashed.write(vec![heartbeat("a/1", 4)]).await.unwrap();
+    crashed.write(vec![put("a/2", 1)]).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_waited_is_written_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    store.write(vec![put("a/1", 1)]).await.unwrap();
+    let Step::Put { key, expect, value, ttl, .. } = put("a/1", 2) else { panic!("a put") };
+    store.write(vec![Step::Put { key, expect, value, ttl, sync: Sync::Later }]).await.unwrap();
+    store.write(vec![put("a/2", 1)]).await.unwrap();
+    let copy = copied(dir.path());
+    let copy = open(copy.path()).unwrap();
+    assert_eq!(all(&copy), all(&store));
+    assert_eq!(copy.get("a/1").unwrap().revision, Revision(2));
 }
 
 /// The child's part of the next test; alone it does nothing.
@@ -163,7 +210,8 @@ fn child_that_writes_until_it_is_killed() {
                         let key = format!("k/{writer}/{}", n % 50);
                         let head = Bytes::from(format!("{writer}-{n}-{}", "x".repeat(n as usize * 37 % 3000)));
                         let value = Value { head, tail: Bytes::new() };
-                        let step = Step::Put { key: Key::from(key), expect: Expect::Any, value, ttl: None };
+                        let step =
+                            Step::Put { key: Key::from(key), expect: Expect::Any, value, ttl: None, sync: Sync::First };
                         let written = store.write(vec![step]).await.unwrap();
                         let mut out = std::io::stdout().lock();
                         writeln!(out, "acknowledged {writer} {n} {}", written.revision.0).unwrap();

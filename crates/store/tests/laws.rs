@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use store::{Backend, Error, Expect, Fault, Key, Options, Revision, Step, Store, Value};
+use store::{Backend, Error, Expect, Fault, Key, Options, Revision, Step, Store, Sync, Value};
 
 macro_rules! laws {
     ($($law:ident)*) => {
@@ -81,7 +81,7 @@ fn value(text: &str) -> Value {
 }
 
 fn put(key: &str, expect: Expect, text: &str) -> Step {
-    Step::Put { key: Key::from(key), expect, value: value(text), ttl: None }
+    Step::Put { key: Key::from(key), expect, value: value(text), ttl: None, sync: Sync::First }
 }
 
 fn delete(key: &str, expect: Expect) -> Step {
@@ -363,7 +363,13 @@ async fn concurrent_writers_never_both_win(bench: Bench) {
 async fn an_entry_expires_as_a_deletion(bench: Bench) {
     let store = bench.open();
     let step = |key: &str, ttl| {
-        vec![Step::Put { key: Key::from(key), expect: Expect::Any, value: value("e"), ttl: Some(ttl) }]
+        vec![Step::Put {
+            key: Key::from(key),
+            expect: Expect::Any,
+            value: value("e"),
+            ttl: Some(ttl),
+            sync: Sync::First,
+        }]
     };
     let mut watch = store.watch("e/", Revision(0)).unwrap();
     store.write(step("e/late", Duration::from_secs(3600))).await.unwrap();
@@ -390,7 +396,13 @@ async fn an_entry_expires_as_a_deletion(bench: Bench) {
 async fn an_entry_written_again_does_not_expire(bench: Bench) {
     let store = bench.open();
     let step = |key: &str, ttl| {
-        vec![Step::Put { key: Key::from(key), expect: Expect::Any, value: value("e"), ttl: Some(ttl) }]
+        vec![Step::Put {
+            key: Key::from(key),
+            expect: Expect::Any,
+            value: value("e"),
+            ttl: Some(ttl),
+            sync: Sync::First,
+        }]
     };
     store.write(step("e/1", Duration::from_secs(10))).await.unwrap();
     store.write(step("e/1", Duration::from_secs(3600))).await.unwrap();
@@ -454,7 +466,7 @@ async fn a_failed_commit_is_settled_before_the_next_write(bench: Bench) {
         drop(store);
         if !matches!(backend, Backend::Memory) {
             let again = Store::open(backend, bench.options.clone()).unwrap();
-            assert_eq!(again.list("a/", None, 100, None).unwrap(), listing);
+            assert_eq!(again.list("a/", None, 100, None).unwrap().entries, listing.entries);
         }
     }
 }

@@ -6,10 +6,12 @@
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
-use client::{Client, DeleteOptions, ListOptions};
+use anyhow::{Context, Result, bail};
+use client::{Client, DeleteOptions, Https, ListOptions};
+use futures::StreamExt;
 use http::Method;
 use serde_json::{Value, json};
+use wire::websocket::{self, Connected};
 
 use super::cluster::{Cluster, graceless, is_gone, is_running, kind, pod, until, watch};
 use super::{Figure, Plan};
@@ -21,6 +23,9 @@ pub async fn measure(plan: &Plan, cluster: &Cluster) -> Result<Vec<Figure>> {
     }
     if plan.wants("restart_ms") {
         figures.push(restart(plan, cluster).await?);
+    }
+    if plan.wants("exec_ms") {
+        figures.push(exec(plan, cluster).await?);
     }
     if plan.wants("logs_ms") {
         figures.push(logs(plan, cluster).await?);
@@ -123,6 +128,41 @@ async fn restart(plan: &Plan, cluster: &Cluster) -> Result<Figure> {
         until(&mut events, is_gone(&name)).await?;
     }
     Ok(Figure::below("restart_ms", "ms", 20.0, samples))
+}
+
+/// A static program that does nothing, over a websocket: dialling to its exit status.
+async fn exec(plan: &Plan, cluster: &Cluster) -> Result<Figure> {
+    const PATH: &str = "/api/v1/namespaces/default/pods/exec/exec?container=c&stdout=true&stderr=true&command=true";
+    let client = &cluster.client;
+    let mut events = watch(client).await?;
+    client.create(kind("pods"), "default", &pod("exec", &["sleep", "1h"], |_| {})).await?;
+    until(&mut events, is_running("exec")).await?;
+    let https = Https::new(cluster.https.clone())?;
+    let mut samples = Vec::new();
+    for number in 0..plan.times(100) + 3 {
+        let begun = Instant::now();
+        let request = http::Request::get(PATH).body(bytes::Bytes::new())?;
+        let (stream, request) = https.dial(request).await?;
+        let mut socket = match websocket::connect(stream, request, &["v5.channel.k8s.io"]).await? {
+            Connected::Socket(socket, _) => socket,
+            Connected::Refused(response) => bail!("the server answered {}", response.status()),
+        };
+        let mut status = Value::Null;
+        while let Some(message) = socket.next().await {
+            // Channel 3 carries the status, once, at the end.
+            if let Some((3, text)) = message?.into_data().split_first() {
+                status = serde_json::from_slice(text)?;
+                break;
+            }
+        }
+        anyhow::ensure!(status["status"] == "Success", "the program ended with {status}");
+        if number >= 3 {
+            samples.push(begun.elapsed().as_secs_f64() * 1e3);
+        }
+    }
+    client.delete(kind("pods"), "default", "exec", &graceless()).await?;
+    until(&mut events, is_gone("exec")).await?;
+    Ok(Figure::below("exec_ms", "ms", 10.0, samples))
 }
 
 async fn logs(plan: &Plan, cluster: &Cluster) -> Result<Figure> {

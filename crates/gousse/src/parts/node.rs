@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use client::Client;
+use flate2::read::ZlibDecoder;
 use runtime::Engine;
 use runtime::images::registries::Registries;
 use runtime::images::{Config as ImagesConfig, ImagesStore};
@@ -29,8 +30,8 @@ pub struct Machine {
     pub addresses: Vec<IpAddr>,
 }
 
-/// The built-in image's one program (build.rs).
-static TOOLBOX: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/toolbox.bin"));
+/// The built-in image's one program, packed (build.rs).
+static TOOLBOX: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/toolbox.zz"));
 
 /// A running node.
 pub struct Running {
@@ -59,7 +60,7 @@ pub async fn open(instance: &Instance, flags: &NodeFlags) -> Result<Machine> {
     let docker_config = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker/config.json"));
     let images = ImagesStore::open_with(&instance.data_dir.join("images"), ImagesConfig { registries, docker_config })
         .context("opening the images")?;
-    images.load_builtin(TOOLBOX).await.context("loading the built-in image")?;
+    images.load_builtin(ZlibDecoder::new(TOOLBOX)).await.context("loading the built-in image")?;
     let config = engine_config(instance);
     let engine = NativeEngine::open(config, images.clone()).context("opening the runtime")?;
     let addresses = net::host_addresses().context("listing this machine's addresses")?;

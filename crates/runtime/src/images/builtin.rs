@@ -3,9 +3,11 @@
 //! One layer made from the program's bytes: the program, a link per applet, users, folders. The same
 //! bytes give the same image, so that a start after the first one only computes its id and finds it.
 
+use std::io::Read;
+
 use sha2::{Digest, Sha256};
 
-use crate::engine::Result;
+use crate::engine::{Error, Result};
 use crate::images::archive::pinned;
 use crate::images::manifest::Platform;
 use crate::images::{ImagesStore, NewImage, blocking, chain_ids};
@@ -76,10 +78,13 @@ pub fn is_it(image: &Image) -> bool {
 
 impl ImagesStore {
     /// Sees to it that the image of this program is there; milliseconds the first time, less after.
-    pub async fn load_builtin(&self, program: &'static [u8]) -> Result<Image> {
+    pub async fn load_builtin(&self, mut program: impl Read + Send + 'static) -> Result<Image> {
         let store = self.shared();
         blocking(move || {
-            let layer = layer(program);
+            let mut bytes = Vec::new();
+            let read = program.read_to_end(&mut bytes);
+            read.map_err(|why| Error::Failed(format!("the built-in program cannot be read: {why}")))?;
+            let layer = layer(&bytes);
             let diff_id = digest(&layer);
             let config = config(&diff_id);
             let id = digest(&config);

@@ -335,14 +335,14 @@ async fn the_built_in_image_is_its_own_registry() {
     let (dir, store) = store();
     let refused = pull(&store, "toolbox").await.unwrap_err().to_string();
     assert!(refused.contains("is no registry"), "{refused}");
-    let first = store.load_builtin(b"one program").await.unwrap();
+    let first = store.load_builtin(&b"one program"[..]).await.unwrap();
     assert_eq!(first.tags, ["gousse.dev/toolbox:latest"]);
     assert_eq!(pull(&store, "toolbox").await.unwrap().id, first.id, "policy Always works without a network");
     let root = &store.rootfs(&first.id).unwrap()[0];
     assert_eq!(fs::read(root.join("bin/sh")).unwrap(), b"one program");
-    assert_eq!(store.load_builtin(b"one program").await.unwrap().id, first.id);
+    assert_eq!(store.load_builtin(&b"one program"[..]).await.unwrap().id, first.id);
     // A newer binary brings a newer image; containers of the old one keep theirs until it is collected.
-    let second = store.load_builtin(b"another program").await.unwrap();
+    let second = store.load_builtin(&b"another program"[..]).await.unwrap();
     assert_eq!(store.find("toolbox").await.unwrap().unwrap().id, second.id);
     assert!(store.rootfs(&first.id).is_ok());
     store.collect(&BTreeSet::from([first.id, second.id])).unwrap();

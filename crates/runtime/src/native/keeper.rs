@@ -53,7 +53,7 @@ pub fn launch(folders: &Folders) -> io::Result<()> {
 /// Begins anew without huge pages: the allocator's first few kilobytes would take two megabytes each
 /// time, in the keeper and in every supervisor. Inherited; containers get the usual setting back.
 pub fn begin_small(args: &[std::ffi::OsString]) {
-    let set = sys::prctl_number(libc::PR_GET_THP_DISABLE) == 0 && sys::prctl(libc::PR_SET_THP_DISABLE, 1, 0).is_ok();
+    let set = sys::prctl_number(libc::PR_GET_THP_DISABLE) == 0 && small_pages().is_ok();
     let strings = args.iter().map(|arg| CString::new(arg.as_bytes()).ok()).collect::<Option<Vec<_>>>();
     if let (true, Some(argv)) = (set, strings) {
         let env: Vec<CString> = std::env::vars_os()
@@ -61,6 +61,11 @@ pub fn begin_small(args: &[std::ffi::OsString]) {
             .collect();
         sys::execve(c"/proc/self/exe", &argv, &env);
     }
+}
+
+/// No huge pages from here on, in this process and those that it starts.
+pub fn small_pages() -> io::Result<()> {
+    sys::prctl(libc::PR_SET_THP_DISABLE, 1, 0)
 }
 
 /// A program on a read-only mount of its own: whoever gets hold of /proc/<pid>/exe from inside a

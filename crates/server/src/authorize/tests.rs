@@ -26,7 +26,16 @@ async fn snapshot() -> Snapshot {
         "volumes": [{"name": "v", "projected": {"sources": [{"configMap": {"name": "kube-root-ca.crt"}}]}}]}});
     let key = store::Key::new("pods/a/p");
     let value = crate::encode::split(&pod);
-    store.write(vec![store::Step::Put { key, expect: store::Expect::Absent, value, ttl: None }]).await.unwrap();
+    store
+        .write(vec![store::Step::Put {
+            key,
+            expect: store::Expect::Absent,
+            value,
+            ttl: None,
+            sync: store::Sync::First,
+        }])
+        .await
+        .unwrap();
     Snapshot::new(Arc::new(store))
 }
 

@@ -174,7 +174,7 @@ impl Change<'_> {
             let expect = Expect::At(entry.revision);
             let mut steps = vec![match goes_with(call.kind(), &object) {
                 true => write::delete(key.clone(), expect, &object),
-                false => write::put(call.kind(), key.clone(), expect, &object)?,
+                false => write::replace(call.kind(), key.clone(), expect, &old, &object)?,
             }];
             steps.extend(outcome.claims);
             match store.write(steps).await {
