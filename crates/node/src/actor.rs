@@ -364,13 +364,13 @@ impl Actor {
             Origin::Static => self.mirror.as_ref(),
             Origin::Orphan => None,
         };
-        let Some(target) = target else { return };
-        if !self.wanted && self.origin == Origin::Api || self.memory.removing {
+        let gone = !self.wanted && self.origin == Origin::Api || self.memory.removing;
+        let untold = self.memory.invalid && !pod::is_deleting(pod);
+        let Some(target) = target.filter(|_| !gone && !untold) else {
+            // A refused status that nobody waits for any more.
+            self.write_due = None;
             return;
-        }
-        if self.memory.invalid && !pod::is_deleting(pod) {
-            return;
-        }
+        };
         let status = report::report(&self.situation(pod));
         let patch = report::patch::patch(&target.meta().uid, pod.status.as_ref(), &status);
         let Some(patch) = patch else {
