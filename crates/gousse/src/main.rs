@@ -35,6 +35,9 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use cli::{Cli, Command};
 use failure::{Context, Failure};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -95,10 +98,18 @@ fn parse() -> Cli {
 
 /// Where log lines go: standard error, `GOUSSE_LOG` chooses what (`info`, `node=debug`).
 pub fn log(default: &str) {
-    let filter = std::env::var("GOUSSE_LOG").unwrap_or_else(|_| default.to_string());
-    let filter = tracing_subscriber::EnvFilter::new(filter);
-    let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
-    if let Err(error) = logging {
+    let usual = || default.parse::<Targets>().expect("written in this program");
+    let filter = std::env::var("GOUSSE_LOG").map_or_else(
+        |_| usual(),
+        |chosen| {
+            chosen.parse().unwrap_or_else(|error| {
+                eprintln!("warning: GOUSSE_LOG is {chosen:?} and not like `info` or `node=debug,warn`: {error}");
+                usual()
+            })
+        },
+    );
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    if let Err(error) = tracing_subscriber::registry().with(lines).with(filter).try_init() {
         eprintln!("warning: no log: {error}");
     }
 }

@@ -18,7 +18,7 @@ pub async fn measure(plan: &Plan, cluster: &Cluster) -> Result<Vec<Figure>> {
     until(&mut events, is_running("idle")).await?;
     // What the start left to do is done before idling is measured.
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let span = Duration::from_secs(if plan.quick { 15 } else { 60 });
+    let span = Duration::from_secs(if plan.quick { 15 } else { 180 });
     let before = Cost::of(cluster)?;
     tokio::time::sleep(span).await;
     let after = Cost::of(cluster)?;
