@@ -98,6 +98,25 @@ pub(crate) async fn checked(reply: Reply) -> Result<Reply, Status> {
     Err(status)
 }
 
+/// The texts of `Warning: 299 - "text"` headers, each once (RFC 7234, 5.5; apimachinery util/net).
+pub(crate) fn warnings(headers: &http::HeaderMap) -> Vec<String> {
+    let mut texts: Vec<String> = Vec::new();
+    for value in headers.get_all(http::header::WARNING) {
+        let value = String::from_utf8_lossy(value.as_bytes());
+        let quoted = value.strip_prefix("299 ").and_then(|rest| rest.split_once(" \"")?.1.strip_suffix('"'));
+        let Some(quoted) = quoted else { continue };
+        let mut text = String::new();
+        let mut letters = quoted.chars();
+        while let Some(letter) = letters.next() {
+            text.extend(if letter == '\\' { letters.next() } else { Some(letter) });
+        }
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+    texts
+}
+
 /// The whole body as bytes.
 pub(crate) async fn whole(body: Body) -> Result<Bytes, Status> {
     match body {

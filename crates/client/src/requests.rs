@@ -24,7 +24,11 @@ pub type WatchStream = Pin<Box<dyn Stream<Item = WatchEvent> + Send>>;
 pub struct Client {
     transport: Arc<dyn Transport>,
     agent: Arc<str>,
+    warned: Option<Warned>,
 }
+
+/// Told each warning that comes with an answer.
+type Warned = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// `labelSelector` and its like; empty and 0 leave a parameter out.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -81,12 +85,18 @@ pub struct List {
 
 impl Client {
     pub fn new(transport: Arc<dyn Transport>) -> Client {
-        Client { transport, agent: concat!("gousse/", env!("CARGO_PKG_VERSION")).into() }
+        Client { transport, agent: concat!("gousse/", env!("CARGO_PKG_VERSION")).into(), warned: None }
     }
 
     /// The `User-Agent`, which also names the field manager of what it writes: `kubelet`, `scheduler`.
     pub fn named(mut self, agent: &str) -> Client {
         self.agent = agent.into();
+        self
+    }
+
+    /// Hands over what the server warns about (`Warning: 299 - "…"`), once per answer and text.
+    pub fn warning(mut self, warned: impl Fn(&str) + Send + Sync + 'static) -> Client {
+        self.warned = Some(Arc::new(warned));
         self
     }
 
@@ -215,7 +225,11 @@ impl Client {
 
     /// A request as it is; an answer that refuses is an `Err`.
     pub async fn send(&self, request: Request<Bytes>) -> Result<Reply, Status> {
-        answer::checked(self.transport.call(request).await?).await
+        let reply = self.transport.call(request).await?;
+        if let Some(warned) = &self.warned {
+            answer::warnings(&reply.headers).iter().for_each(|text| warned(text));
+        }
+        answer::checked(reply).await
     }
 
     /// What this client's pauses are jittered by.

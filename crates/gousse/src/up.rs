@@ -18,7 +18,7 @@ use crate::instance::Instance;
 use crate::manifest::{self, Manifest};
 use crate::parts::{Local, Seams, node, serve};
 use crate::verbs::resource::{kind_in, shown};
-use crate::verbs::{apply, delete};
+use crate::verbs::{apply, delete, session};
 
 /// Tells the waiting `--detach` that the instance is ready.
 const READY: &str = "GOUSSE_READY";
@@ -44,7 +44,7 @@ pub async fn run(flags: Up) -> Result<()> {
     };
     let running =
         node::start(&instance, &flags.node, flags.server.allow_privileged, &machine, credentials, &seams).await?;
-    let admin = Local::client(&server, server::Component::Admin, "gousse");
+    let admin = Local::client(&server, server::Component::Admin, "gousse").warning(session::warned);
     let mut ends = Ends::listen()?;
     tokio::select! {
         ready = node_ready(&admin, &machine.name) => ready?,

@@ -93,7 +93,7 @@ impl Reply {
     pub fn warning_headers(&self, headers: &mut HeaderMap) {
         for warning in &self.warnings {
             let text = warning.replace('\\', "\\\\").replace('"', "\\\"").replace(['\n', '\r'], " ");
-            if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{text}\"")) {
+            if let Ok(value) = HeaderValue::from_bytes(format!("299 - \"{text}\"").as_bytes()) {
                 headers.append(header::WARNING, value);
             }
         }

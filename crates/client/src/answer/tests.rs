@@ -127,3 +127,13 @@ async fn a_refusal_without_a_status_is_understood_by_its_code() {
         assert_eq!((status.reason, status.code, status.message.as_str()), (reason, code, message));
     }
 }
+
+#[test]
+fn each_warning_is_told_once_and_unquoted() {
+    let mut headers = http::HeaderMap::new();
+    for value in [r#"299 - "unknown field \"spec.foo\"""#, r#"299 - "é""#, r#"299 - "é""#, r#"199 - "other""#, "299 -"]
+    {
+        headers.append(http::header::WARNING, http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
+    }
+    assert_eq!(warnings(&headers), [r#"unknown field "spec.foo""#, "é"]);
+}

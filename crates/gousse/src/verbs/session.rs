@@ -37,11 +37,16 @@ impl Session {
         }
         let transport = Https::new(https.clone()).context(format_args!("connecting to {}", https.server))?;
         Ok(Session {
-            client: Client::new(Arc::new(transport)).named("gousse"),
+            client: Client::new(Arc::new(transport)).named("gousse").warning(warned),
             https,
             namespace: connection.namespace.clone().unwrap_or(loaded.namespace),
         })
     }
+}
+
+/// As kubectl shows what the server warns about.
+pub fn warned(text: &str) {
+    eprintln!("Warning: {text}");
 }
 
 /// The lines of an answer as they come: a watch's events, a log.
