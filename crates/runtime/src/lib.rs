@@ -6,6 +6,8 @@
 //! Laws: every operation is idempotent; at most one live sandbox per id; an exit record is kept until
 //! it is forgotten by the caller (`remove_container`).
 
+/// The capabilities by name and number.
+pub mod capabilities;
 /// How much of a disk a folder takes.
 pub mod disk;
 /// The contract that every engine keeps.

@@ -4,72 +4,11 @@
 //! what its image says, the container's context overrides the pod's.
 
 use api::view::api::core::v1 as core;
+use runtime::capabilities::{CAPABILITIES, DEFAULT_CAPABILITIES};
 use runtime::{ImageUser, Seccomp, User};
 
 use crate::pod::{self, Part};
 use crate::spec::SpecError;
-
-const DEFAULT_CAPABILITIES: &[&str] = &[
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "FSETID",
-    "FOWNER",
-    "MKNOD",
-    "NET_RAW",
-    "SETGID",
-    "SETUID",
-    "SETFCAP",
-    "SETPCAP",
-    "NET_BIND_SERVICE",
-    "SYS_CHROOT",
-    "KILL",
-    "AUDIT_WRITE",
-];
-
-/// Every capability that kernels know up to 5.9 and later, in their order.
-pub const ALL_CAPABILITIES: &[&str] = &[
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "SETGID",
-    "SETUID",
-    "SETPCAP",
-    "LINUX_IMMUTABLE",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_ADMIN",
-    "NET_RAW",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "SYS_MODULE",
-    "SYS_RAWIO",
-    "SYS_CHROOT",
-    "SYS_PTRACE",
-    "SYS_PACCT",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_NICE",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "MKNOD",
-    "LEASE",
-    "AUDIT_WRITE",
-    "AUDIT_CONTROL",
-    "SETFCAP",
-    "MAC_OVERRIDE",
-    "MAC_ADMIN",
-    "SYSLOG",
-    "WAKE_ALARM",
-    "BLOCK_SUSPEND",
-    "AUDIT_READ",
-    "PERFMON",
-    "BPF",
-    "CHECKPOINT_RESTORE",
-];
 
 pub const MASKED_PATHS: &[&str] = &[
     "/proc/asound",
@@ -162,7 +101,7 @@ pub fn capabilities(part: &Part<'_>) -> Vec<String> {
     let drop = bare(given.and_then(|g| g.drop.as_ref()));
     let has = |list: &[String], name: &str| list.iter().any(|c| c == name);
     let mut kept: Vec<String> = match (has(&add, "ALL"), has(&drop, "ALL")) {
-        (true, _) => ALL_CAPABILITIES.iter().map(|c| (*c).to_owned()).collect(),
+        (true, _) => CAPABILITIES.iter().map(|c| (*c).to_owned()).collect(),
         (false, true) => Vec::new(),
         (false, false) => DEFAULT_CAPABILITIES.iter().map(|c| (*c).to_owned()).collect(),
     };

@@ -96,7 +96,7 @@ impl Stage {
             argv: argv.into_iter().map(str::to_owned).collect(),
             env: vec![("PATH".into(), "/usr/bin:/bin".into()), ("COLOUR".into(), "blue".into())],
             mounts: vec![program],
-            capabilities: CAPABILITIES.iter().map(|name| (*name).to_owned()).collect(),
+            capabilities: runtime::capabilities::DEFAULT_CAPABILITIES.iter().map(|name| (*name).to_owned()).collect(),
             masked_paths: ["/proc/kcore", "/proc/keys", "/proc/acpi", "/sys/firmware"].map(PathBuf::from).into(),
             read_only_paths: ["/proc/sys", "/proc/sysrq-trigger"].map(PathBuf::from).into(),
             log: Some(LogFile { path: self.log_path(name), size_max: 10 << 20, files_max: 5 }),
@@ -186,24 +186,6 @@ pub fn id(name: &str) -> String {
     let hex: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
     format!("{hex:0<64}").chars().take(64).collect()
 }
-
-/// Rights of an ordinary container.
-pub const CAPABILITIES: [&str; 14] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "FSETID",
-    "FOWNER",
-    "MKNOD",
-    "NET_RAW",
-    "SETGID",
-    "SETUID",
-    "SETFCAP",
-    "SETPCAP",
-    "NET_BIND_SERVICE",
-    "SYS_CHROOT",
-    "KILL",
-    "AUDIT_WRITE",
-];
 
 pub async fn find(engine: &NativeEngine, id: &ContainerId) -> Option<Container> {
     let all = engine.list().await.unwrap();
