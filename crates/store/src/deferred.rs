@@ -13,7 +13,7 @@ use crate::{Key, Revision};
 /// More revisions than are ever handed out without a sync.
 const STRIDE: u64 = 1000;
 /// How long a heartbeat may wait while others come.
-const WAIT_MAX: Duration = Duration::from_secs(60);
+const WAIT_MAX: Duration = Duration::from_secs(120);
 
 #[derive(Default)]
 pub(crate) struct Deferred {

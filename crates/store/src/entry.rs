@@ -49,7 +49,7 @@ pub enum Sync {
     /// Before it is acknowledged.
     #[default]
     First,
-    /// With the next write that is synced, at the latest a minute later if puts go on, or at the
+    /// With the next write that is synced, at the latest two minutes later if puts go on, or at the
     /// close: a heartbeat, whose loss reads like one that came late. A crash may undo it; its
     /// revision is never used again (docs/decisions/heartbeats.md).
     Later,

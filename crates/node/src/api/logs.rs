@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use api::view::api::core::v1 as core;
 use bytes::Bytes;
+use futures::StreamExt;
 use http::StatusCode;
 use runtime::{Change, Container, ContainerId};
 use tokio::sync::broadcast;
@@ -23,7 +24,7 @@ mod file;
 /// One record of it.
 mod record;
 
-use file::{Log, Read};
+use file::{Begun, Log, Read};
 use record::{Format, Stream};
 
 /// PodLogOptions.
@@ -60,14 +61,22 @@ pub async fn serve(api: &Api, query: &Query, namespace: &str, name: &str, contai
         _ => None,
     };
     let (path, tail, format) = (meant.path, options.tail, options.format);
-    let opened = tokio::task::spawn_blocking(move || Log::open(path, tail, format)).await;
-    let log = match opened.map_err(std::io::Error::other).flatten() {
-        Ok(log) => log,
+    let living = meant.living.filter(|_| options.follow);
+    let whole = living.is_none();
+    let opened = tokio::task::spawn_blocking(move || {
+        let mut log = Log::open(path, tail, format)?;
+        // A short log that nobody follows goes out in one piece.
+        let begun = if whole { log.begin()? } else { Begun::Part(Bytes::new()) };
+        Ok::<_, std::io::Error>((log, begun))
+    });
+    let (log, first) = match opened.await.map_err(std::io::Error::other).flatten() {
+        Ok((_, Begun::Whole(bytes))) => return answer::bytes(StatusCode::OK, "text/plain", bytes),
+        Ok((log, Begun::Part(first))) => (log, first),
         Err(why) => return answer::text(StatusCode::INTERNAL_SERVER_ERROR, why.to_string()),
     };
-    let follow = meant.living.filter(|_| options.follow);
-    let reading = Reading { control: control.clone(), log: Some(log), notice, changes, living: follow };
-    answer::stream("text/plain", futures::stream::try_unfold(reading, Reading::next))
+    let reading = Reading { control: control.clone(), log: Some(log), notice, changes, living };
+    let first = futures::stream::iter((!first.is_empty()).then_some(Ok(first)));
+    answer::stream("text/plain", first.chain(futures::stream::try_unfold(reading, Reading::next)))
 }
 
 /// Err: the refusal, as upstream words it before it looks for the pod.

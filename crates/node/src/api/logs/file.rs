@@ -50,6 +50,13 @@ pub enum Read {
     Full,
 }
 
+/// The first piece of a log.
+pub enum Begun {
+    /// There is nothing after it now.
+    Whole(Bytes),
+    Part(Bytes),
+}
+
 impl Log {
     /// With `tail` the last lines only. A log that is not there yet is empty.
     pub fn open(path: PathBuf, tail: Option<usize>, format: Format) -> io::Result<Log> {
@@ -63,6 +70,18 @@ impl Log {
         let full = format.limit == Some(0);
         let rest = Vec::new();
         Ok(Log { path, format, waiting, held, open: None, known, rest, fresh: true, full })
+    }
+
+    /// The first piece, about as long as a piece gets.
+    pub fn begin(&mut self) -> io::Result<Begun> {
+        let mut all = Vec::new();
+        while all.len() < CHUNK {
+            match self.read()? {
+                Read::Bytes(bytes) => all.extend_from_slice(&bytes),
+                Read::End | Read::Full => return Ok(Begun::Whole(all.into())),
+            }
+        }
+        Ok(Begun::Part(all.into()))
     }
 
     /// What was written since the last look.
