@@ -178,21 +178,38 @@ fn hostname() -> Result<String> {
     Ok(name)
 }
 
-/// Ends every mount at or below these folders, the deepest first.
+/// Unmounts what lies below the folders, deepest first; a folder that is a mount itself is its owner's.
 pub fn unmount_below(folders: &[&std::path::Path]) -> Result<()> {
     let table = std::fs::read_to_string("/proc/self/mountinfo").context("reading the mount table")?;
-    let points = table.lines().filter_map(|line| line.split(' ').nth(4));
-    let mut below: Vec<&str> =
-        points.filter(|point| folders.iter().any(|folder| std::path::Path::new(point).starts_with(folder))).collect();
-    below.sort_by_key(|point| std::cmp::Reverse(point.len()));
-    for point in below {
-        nix::mount::umount2(point, nix::mount::MntFlags::MNT_DETACH).context(format_args!("unmounting {point}"))?;
+    for point in mounted_below(&table, folders) {
+        nix::mount::umount2(&point, nix::mount::MntFlags::MNT_DETACH)
+            .context(format_args!("unmounting {}", point.display()))?;
     }
     Ok(())
 }
 
+fn mounted_below(table: &str, folders: &[&std::path::Path]) -> Vec<PathBuf> {
+    // Blanks, tabs, newlines and backslashes stand as octal.
+    let plain =
+        |point: &str| point.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\");
+    let points = table.lines().filter_map(|line| line.split(' ').nth(4)).map(|point| PathBuf::from(plain(point)));
+    let is_below = |point: &PathBuf| folders.iter().any(|folder| point.starts_with(folder) && point != folder);
+    let mut below: Vec<PathBuf> = points.filter(is_below).collect();
+    below.sort_by_key(|point| std::cmp::Reverse(point.as_os_str().len()));
+    below
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn only_what_lies_below_a_folder_is_unmounted() {
+        let table = "1 0 8:1 / /var/lib/gousse rw - ext4 d rw\n2 1 0:1 / /var/lib/gousse/a\\040b rw - tmpfs t rw\n\
+                     3 2 0:1 / /var/lib/gousse/a\\040b/c rw - tmpfs t rw\n4 1 0:1 / /var/lib/gousse2 rw - tmpfs t rw\n";
+        let below = super::mounted_below(table, &["/var/lib/gousse".as_ref()]);
+        let texts: Vec<_> = below.iter().map(|point| point.to_str().unwrap()).collect();
+        assert_eq!(texts, ["/var/lib/gousse/a b/c", "/var/lib/gousse/a b"]);
+    }
+
     #[test]
     fn the_built_in_image_has_a_link_for_every_applet() {
         let table = include_str!("../../../toolbox/src/main.rs");

@@ -39,7 +39,8 @@ impl Node {
     }
 
     async fn with(change: impl FnOnce(&mut Config)) -> Node {
-        let folder = tempfile::tempdir().unwrap();
+        // In memory already, so that the agent mounts nothing.
+        let folder = tempfile::tempdir_in("/dev/shm").unwrap();
         let clock = clock();
         let counter = AtomicU64::new(1);
         let entropy: api::Entropy = Arc::new(move |bytes| {
