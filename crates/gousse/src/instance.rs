@@ -112,9 +112,12 @@ impl Instance {
     }
 }
 
-/// Removes a folder with all that is in it; nothing happens if there is none.
+/// Removes a folder with all that is in it; nothing happens if there is none. One that is a mount
+/// itself stays, empty.
 pub fn remove_folder(path: &Path) -> Result<()> {
+    let is_empty = || fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
     match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy && is_empty() => Ok(()),
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).context(format_args!("removing {}", path.display()))
         }

@@ -138,6 +138,9 @@ fn delete(own: &Instance, pod: &str, container: &str, said: &str) -> Vec<(String
     let statuses = "{range .status.containerStatuses[*]}{.name}={.state.terminated.exitCode} {end}{\"\\n\"}";
     let watch = own.program(GOUSSE, &format!("get pod {pod} -w -o 'jsonpath={statuses}'"));
     let mut watch = Lines::of(watch);
+    // Both follow before the end begins.
+    log.until(|_| true);
+    watch.until(|_| true);
     own.must(&format!("delete pod {pod} --timeout=60s"));
     let parse = |line: &str| -> Option<Vec<(String, i64)>> {
         let words = line.split_whitespace();
