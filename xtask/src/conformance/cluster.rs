@@ -168,11 +168,11 @@ fn name_of(home: &Path) -> Result<String> {
 /// The release build of the workspace's own program.
 pub fn build(workspace: &Path) -> Result<PathBuf> {
     let mut command = Command::new("cargo");
-    command.args(["build", "--release", "--package", "gousse", "--message-format=json-render-diagnostics"]);
+    command.args(["build", "--release", "--message-format=json-render-diagnostics"]);
     command.current_dir(workspace).stderr(Stdio::inherit());
     let output = command.output().context("starting cargo")?;
     if !output.status.success() {
-        bail!("cargo build --release --package gousse: {}", output.status);
+        bail!("cargo build --release: {}", output.status);
     }
     let messages = String::from_utf8(output.stdout)?;
     let built = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
