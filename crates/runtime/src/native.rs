@@ -42,6 +42,7 @@ mod supervisor;
 mod sys;
 
 use client::Client;
+pub use logfile::rotations as log_rotations;
 use protocol::{Layers, Request};
 
 /// Where the engine lives.

@@ -84,6 +84,10 @@ fn put(key: &str, expect: Expect, text: &str) -> Step {
     Step::Put { key: Key::from(key), expect, value: value(text), ttl: None, sync: Sync::First }
 }
 
+fn expiring(key: &str, ttl: Duration) -> Vec<Step> {
+    vec![Step::Put { key: Key::from(key), expect: Expect::Any, value: value("e"), ttl: Some(ttl), sync: Sync::First }]
+}
+
 fn delete(key: &str, expect: Expect) -> Step {
     Step::Delete { key: Key::from(key), expect, last: value("gone") }
 }
@@ -362,23 +366,14 @@ async fn concurrent_writers_never_both_win(bench: Bench) {
 /// Waiting is tokio's and paused here; the writer's thread is waited for through the watch.
 async fn an_entry_expires_as_a_deletion(bench: Bench) {
     let store = bench.open();
-    let step = |key: &str, ttl| {
-        vec![Step::Put {
-            key: Key::from(key),
-            expect: Expect::Any,
-            value: value("e"),
-            ttl: Some(ttl),
-            sync: Sync::First,
-        }]
-    };
     let mut watch = store.watch("e/", Revision(0)).unwrap();
-    store.write(step("e/late", Duration::from_secs(3600))).await.unwrap();
-    store.write(step("e/soon", Duration::from_secs(10))).await.unwrap();
+    store.write(expiring("e/late", Duration::from_secs(3600))).await.unwrap();
+    store.write(expiring("e/soon", Duration::from_secs(10))).await.unwrap();
     watch.next().await.unwrap().unwrap();
     watch.next().await.unwrap().unwrap();
     bench.now.fetch_add(11, Ordering::SeqCst);
     // A later write with an earlier deadline wakes the task, which looks at the clock.
-    store.write(step("e/now", Duration::ZERO)).await.unwrap();
+    store.write(expiring("e/now", Duration::ZERO)).await.unwrap();
     assert!(!watch.next().await.unwrap().unwrap().deleted);
     let mut gone = Vec::new();
     while gone.len() < 2 {
@@ -395,22 +390,13 @@ async fn an_entry_expires_as_a_deletion(bench: Bench) {
 
 async fn an_entry_written_again_does_not_expire(bench: Bench) {
     let store = bench.open();
-    let step = |key: &str, ttl| {
-        vec![Step::Put {
-            key: Key::from(key),
-            expect: Expect::Any,
-            value: value("e"),
-            ttl: Some(ttl),
-            sync: Sync::First,
-        }]
-    };
-    store.write(step("e/1", Duration::from_secs(10))).await.unwrap();
-    store.write(step("e/1", Duration::from_secs(3600))).await.unwrap();
-    store.write(step("e/2", Duration::from_secs(10))).await.unwrap();
+    store.write(expiring("e/1", Duration::from_secs(10))).await.unwrap();
+    store.write(expiring("e/1", Duration::from_secs(3600))).await.unwrap();
+    store.write(expiring("e/2", Duration::from_secs(10))).await.unwrap();
     set(&store, "e/2", "for ever").await;
     bench.now.fetch_add(11, Ordering::SeqCst);
     let mut watch = store.watch("e/", store.revision()).unwrap();
-    store.write(step("e/3", Duration::ZERO)).await.unwrap();
+    store.write(expiring("e/3", Duration::ZERO)).await.unwrap();
     assert!(!watch.next().await.unwrap().unwrap().deleted);
     assert_eq!(watch.next().await.unwrap().unwrap().entry.key.as_str(), "e/3");
     assert!(store.get("e/1").is_some() && store.get("e/2").is_some());

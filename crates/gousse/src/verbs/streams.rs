@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Read, Write};
 
 use api::Object;
 use bytes::Bytes;
+use clap::Args;
 use futures::{SinkExt, StreamExt};
 use nix::sys::termios::{self, SetArg, Termios};
 use serde_json::Value;
@@ -18,14 +19,22 @@ use crate::failure::{Context, Failure, Result, failure, refused};
 
 const PROTOCOLS: &[&str] = &["v5.channel.k8s.io", "v4.channel.k8s.io"];
 
-/// What is asked for, of which container.
-pub struct Asked<'a> {
-    /// `exec` or `attach`
-    pub verb: &'a str,
-    pub container: Option<&'a str>,
-    pub command: &'a [String],
+/// Whose streams, and which.
+#[derive(Args, Default)]
+pub struct Asked {
+    /// `web` or `pod/web`
+    pub target: String,
+    /// Which container
+    #[arg(short, long)]
+    pub container: Option<String>,
+    /// Pass standard input on
+    #[arg(short = 'i', long)]
     pub stdin: bool,
+    /// Standard input is a terminal
+    #[arg(short, long)]
     pub tty: bool,
+    /// Only what the process writes
+    #[arg(short, long)]
     pub quiet: bool,
 }
 
@@ -41,11 +50,12 @@ pub async fn pod(session: &Session, target: &str) -> Result<Object> {
     found.map_err(|status| refused(&status, ""))
 }
 
-/// Runs to the end of the session; a command's exit code becomes ours.
-pub async fn run(session: &Session, pod: &Object, asked: Asked<'_>) -> Result<()> {
+/// Runs `exec` or `attach` to the end of the session; a command's exit code becomes ours.
+pub async fn run(session: &Session, verb: &str, asked: &Asked, command: &[String]) -> Result<()> {
+    let pod = pod(session, &asked.target).await?;
     let value = pod.value();
-    let container = match asked.container {
-        Some(name) => name.to_owned(),
+    let container = match &asked.container {
+        Some(name) => name.clone(),
         None => default_container(&value).ok_or_else(|| failure("the pod has no containers"))?,
     };
     if asked.container.is_none() && !asked.quiet {
@@ -58,13 +68,13 @@ pub async fn run(session: &Session, pod: &Object, asked: Asked<'_>) -> Result<()
     }
     let tty = tty || (asked.tty && !asked.stdin);
     let mut query = vec![format!("container={}", encoded(&container)), "stdout=true".into()];
-    query.extend(asked.command.iter().map(|word| format!("command={}", encoded(word))));
+    query.extend(command.iter().map(|word| format!("command={}", encoded(word))));
     query.extend(asked.stdin.then(|| "stdin=true".into()));
     query.extend((!tty).then(|| "stderr=true".into()));
     query.extend(tty.then(|| "tty=true".into()));
-    let path = format!("/api/v1/namespaces/{}/pods/{}/{}", session.namespace, pod.meta().name, asked.verb);
+    let path = format!("/api/v1/namespaces/{}/pods/{}/{}", session.namespace, pod.meta().name, verb);
     let (socket, protocol) = connect(session, &format!("{path}?{}", query.join("&")), PROTOCOLS).await?;
-    if tty && asked.stdin && asked.verb == "attach" && !asked.quiet {
+    if tty && asked.stdin && verb == "attach" && !asked.quiet {
         eprintln!("If you don't see a command prompt, try pressing enter.");
     }
     let raw = (tty && is_terminal).then(Raw::begin).transpose()?;

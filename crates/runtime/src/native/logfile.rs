@@ -148,8 +148,8 @@ fn time_stamp(at: i128) -> String {
     time.strftime("%Y%m%d-%H%M%S").to_string()
 }
 
-/// Older files of this log, oldest first.
-fn rotations(path: &Path) -> Vec<PathBuf> {
+/// Older files of this log, oldest first: renamed ones and packed ones (`.gz`), not those being packed.
+pub fn rotations(path: &Path) -> Vec<PathBuf> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Vec::new() };
     let prefix = format!("{}.", name.to_string_lossy());
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();

@@ -11,6 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use runtime::native::log_rotations;
 
 use super::record::{self, Format};
 
@@ -262,15 +263,7 @@ fn before(path: &Path, current: Option<&File>) -> io::Result<Vec<PathBuf>> {
 
 /// Rotated files of a log, oldest first; each in one form.
 fn rotated(path: &Path) -> Vec<PathBuf> {
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Vec::new() };
-    let prefix = format!("{}.", name.to_string_lossy());
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut found: Vec<PathBuf> = entries
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_none_or(|e| e != "tmp"))
-        .collect();
-    found.sort();
+    let mut found = log_rotations(path);
     found.dedup_by(|later, earlier| plain(later) == plain(earlier));
     found
 }
