@@ -14,6 +14,7 @@ pub const TESTS: &[Test] = &[
     ("killed_supervisor_loses_no_container_exit_or_line", killed_supervisor),
     ("supervisor_killed_at_any_moment_under_load_loses_nothing", killed_under_load),
     ("supervisor_that_becomes_another_program_under_load_loses_nothing", upgraded_under_load),
+    ("mount_of_a_sandbox_never_recorded_goes", mount_never_recorded),
     ("new_agent_finds_everything_as_it_was", new_agent),
     ("exit_without_any_supervisor_is_told_by_the_next_one", exit_meanwhile),
     ("supervisor_becomes_another_program_without_losing_a_child", upgrade),
@@ -159,6 +160,29 @@ fn under_load(
         assert_eq!(logged, expected, "{name}");
     }
     hits
+}
+
+/// A supervisor killed between hanging a sandbox's /dev/shm (before kernel 6.15) and recording it.
+fn mount_never_recorded(stage: &Stage) {
+    let engine = stage.engine();
+    stage.block_on(engine.list()).unwrap();
+    let (sandbox, spec) = stage.sandbox("asked-again");
+    let place = |id: &SandboxId| stage.folder.join("run/shm").join(&id.0);
+    let hang = |id: &SandboxId| {
+        std::fs::create_dir_all(place(id)).unwrap();
+        let made = std::process::Command::new("mount").args(["-t", "tmpfs", "shm"]).arg(place(id)).status().unwrap();
+        assert!(made.success());
+    };
+    let forgotten = SandboxId(stage::id("forgotten"));
+    hang(&forgotten);
+    assert_eq!(kill_named(SUPERVISOR), 1);
+    stage::eventually("the next one takes it down", || !place(&forgotten).exists());
+    hang(&sandbox);
+    stage.block_on(async {
+        engine.run_sandbox(&sandbox, spec).await.unwrap();
+        engine.remove_sandbox(&sandbox).await.unwrap();
+    });
+    assert!(!place(&sandbox).exists());
 }
 
 fn new_agent(stage: &Stage) {

@@ -104,6 +104,7 @@ impl Supervisor {
             self.unkeep(&key, &[]);
         }
         self.trash_unknown_folders();
+        self.take_unknown_shm_down();
         let ids: Vec<SandboxId> = self.sandboxes.keys().cloned().collect();
         for id in ids {
             let lost = !self.sandboxes[&id].record.ready;

@@ -91,7 +91,10 @@ impl Supervisor {
             self.hang_shm(id, &kept)?;
             Ok(kept)
         });
-        let kept = made.inspect_err(|_| drop(self.tree.remove(&spec.cgroup)))?;
+        let kept = made.inspect_err(|_| {
+            self.take_shm_down(id);
+            drop(self.tree.remove(&spec.cgroup));
+        })?;
         let record = SandboxRecord { spec, created_at: sys::now(), ready: true, init: None };
         let mut held = Sandboxed { record, kept, stopping: Vec::new(), removing: Vec::new() };
         self.record(&Entry::Sandbox(id.clone(), Box::new(held.record.clone())))?;
@@ -176,6 +179,8 @@ impl Supervisor {
         if root::can_clone(shm.as_fd()) {
             return Ok(());
         }
+        // A supervisor that was killed before it recorded the sandbox has hung one there already.
+        self.take_shm_down(id);
         let place = self.shm_place(id);
         std::fs::create_dir_all(&place)?;
         let flags = rustix::mount::MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
@@ -183,14 +188,28 @@ impl Supervisor {
     }
 
     fn shm_place(&self, id: &SandboxId) -> PathBuf {
-        self.folders.run.join("shm").join(&id.0)
+        self.shm_places().join(&id.0)
+    }
+
+    fn shm_places(&self) -> PathBuf {
+        self.folders.run.join("shm")
     }
 
     fn take_shm_down(&self, id: &SandboxId) {
         let place = self.shm_place(id);
         if place.exists() {
-            let _ = rustix::mount::unmount(&place, rustix::mount::UnmountFlags::DETACH);
+            while rustix::mount::unmount(&place, rustix::mount::UnmountFlags::DETACH).is_ok() {}
             let _ = std::fs::remove_dir(&place);
+        }
+    }
+
+    /// What hangs there for a sandbox that is not on record.
+    pub(super) fn take_unknown_shm_down(&self) {
+        for entry in std::fs::read_dir(self.shm_places()).into_iter().flatten().flatten() {
+            let id = SandboxId(entry.file_name().to_string_lossy().into_owned());
+            if !self.sandboxes.contains_key(&id) {
+                self.take_shm_down(&id);
+            }
         }
     }
 
