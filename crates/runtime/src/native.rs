@@ -142,15 +142,21 @@ impl NativeEngine {
         self.client.ask(Request::Upgrade { program }).await
     }
 
-    /// Ends supervisor and keeper; refused while containers run.
+    /// Ends supervisor and keeper; refused while containers run. Returns when both have ended.
     pub async fn shut_down(&self) -> Result<()> {
-        self.client.quit().await?;
-        let name = self.config.cgroup.clone();
-        for _ in 0..100 {
-            if self.tree.remove(&name).is_ok() {
+        let processes = self.client.quit().await?;
+        let ended = tokio::task::spawn_blocking(move || processes.iter().try_for_each(sys::wait_for_end)).await;
+        let ended = ended.map_err(io::Error::other).and_then(|ended| ended);
+        ended.map_err(|error| Error::Failed(format!("waiting for the runtime's end: {error}")))?;
+        let name = &self.config.cgroup;
+        // A process leaves its group shortly after its end is told, and version 1 announces no empty group.
+        let mut pauses = (0..10).map(|turn| std::time::Duration::from_millis(1 << turn));
+        while let Err(error) = self.tree.remove(name) {
+            let Some(pause) = pauses.next() else {
+                tracing::warn!("cgroup {name} stays, something else lives in it: {error}");
                 break;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            };
+            tokio::time::sleep(pause).await;
         }
         Ok(())
     }

@@ -125,11 +125,11 @@ impl Client {
         }
     }
 
-    /// The last request: a lost connection is what is wanted.
-    pub async fn quit(&self) -> Result<()> {
+    /// The last request: a lost connection is what is wanted. Returns the processes that end.
+    pub async fn quit(&self) -> Result<Vec<OwnedFd>> {
         match self.send(Request::Quit, None).await {
-            Outcome::Answered(answered) => answered.map(drop),
-            Outcome::Lost => Ok(()),
+            Outcome::Answered(answered) => answered.map(|(_, processes)| processes),
+            Outcome::Lost => Ok(Vec::new()),
         }
     }
 

@@ -81,7 +81,7 @@ pub enum Request {
     Upgrade {
         program: PathBuf,
     },
-    /// Supervisor and keeper end. Refused while containers run.
+    /// Supervisor and keeper end; answered with descriptors of both. Refused while containers run.
     Quit,
 }
 

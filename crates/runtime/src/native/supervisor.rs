@@ -281,7 +281,7 @@ impl Supervisor {
             Request::ReopenLog { id } => self.reopen_log(&id).map(Some),
             Request::Sockets { id } => self.sockets(&id, ticket),
             Request::Upgrade { program } => self.prepare_upgrade(program).map(Some),
-            Request::Quit => self.prepare_quit().map(Some),
+            Request::Quit => self.prepare_quit(ticket),
         };
         if let Some(answer) = answer.transpose() {
             self.answer(ticket, answer, Vec::new());
@@ -322,12 +322,14 @@ impl Supervisor {
         Ok(Answer::Done)
     }
 
-    fn prepare_quit(&mut self) -> Answered {
+    fn prepare_quit(&mut self, ticket: Ticket) -> Result<Option<Answer>, Refusal> {
         if self.containers.values().any(Held::is_alive) {
             return Err(Refusal::Failed("containers are running".into()));
         }
+        let processes = [std::process::id(), std::os::unix::process::parent_id()].map(sys::pidfd_open);
+        self.answer(ticket, Ok(Answer::Done), processes.into_iter().collect::<io::Result<_>>()?);
         self.quit = true;
-        Ok(Answer::Done)
+        Ok(None)
     }
 
     /// The same process goes on as another program; children, socket and keeper stay.

@@ -109,6 +109,18 @@ pub fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
     owned(fd)
 }
 
+/// Blocks until the process has ended, reaped or not.
+pub fn wait_for_end(pidfd: &OwnedFd) -> io::Result<()> {
+    let mut fds = [rustix::event::PollFd::new(pidfd, rustix::event::PollFlags::IN)];
+    loop {
+        match rustix::event::poll(&mut fds, None) {
+            Ok(_) => return Ok(()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 pub fn pidfd_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     // SAFETY: a null siginfo is allowed.
     let done = unsafe {
