@@ -22,6 +22,7 @@ use api::{Object, Status};
 use client::recorder::Type;
 use jiff::{SignedDuration, Timestamp};
 use runtime::ContainerId;
+use tokio::sync::watch;
 
 use crate::actor::Actor;
 use crate::memory::{Hook, Job, PostStart, ProbeKind, PullBackoff, Stage, Waiting};
@@ -73,6 +74,8 @@ const VOLUME_RETRY_MAX: SignedDuration = SignedDuration::from_secs(122);
 const PULL_BACKOFF: SignedDuration = SignedDuration::from_secs(10);
 const PULL_BACKOFF_MAX: SignedDuration = SignedDuration::from_secs(300);
 const REFRESH_RETRY: SignedDuration = SignedDuration::from_secs(10);
+/// Between two renewals of a token, whatever the server's clock says of its life.
+const TOKEN_PAUSE: SignedDuration = SignedDuration::from_secs(1);
 
 impl Actor {
     /// Performs one action; true where the plan should be made anew at once.
@@ -104,9 +107,10 @@ impl Actor {
                 }
                 let now = self.now();
                 self.memory.begin_ending(now, grace, verdict);
-                self.cancel.send_replace(true);
+                self.give_up_starts();
                 return true;
             }
+            Action::GiveUpStarts => self.give_up_starts(),
             Action::StopSignal { id, kill_after } => return self.stop_signal(&id, kill_after).await,
             Action::Kill { id } => return self.kill(&id).await,
             Action::RemoveContainer { id } => return self.remove_container(&id).await,
@@ -122,9 +126,12 @@ impl Actor {
             Outcome::Volumes(result) => self.volumes_prepared(result),
             Outcome::Refreshed(result) => {
                 self.memory.busy.remove(&Job::Refresh);
-                if let Err(why) = result {
-                    self.event(None, Type::Warning, "FailedMount", &why.to_string());
-                    self.refresh_due = Some(now + REFRESH_RETRY);
+                match result {
+                    Ok(_) => self.plan_refresh(),
+                    Err(why) => {
+                        self.event(None, Type::Warning, "FailedMount", &why.to_string());
+                        self.refresh_due = Some(now + REFRESH_RETRY);
+                    }
                 }
             }
             Outcome::Sandbox(result) => {
@@ -194,6 +201,11 @@ impl Actor {
         }
     }
 
+    /// Starts under way that merely wait for a pull end; those to come are not concerned.
+    fn give_up_starts(&mut self) {
+        std::mem::replace(&mut self.cancel, watch::Sender::new(false)).send_replace(true);
+    }
+
     fn prepare_volumes(&mut self, pod: &core::Pod) {
         self.memory.busy.insert(Job::Volumes);
         let (shared, pod) = (self.shared.clone(), pod.clone());
@@ -219,30 +231,34 @@ impl Actor {
         }
     }
 
-    /// When the pod's tokens have to be renewed.
+    /// When the first of the pod's tokens has to be renewed; what else is refreshed does not renew it.
     fn plan_refresh(&mut self) {
-        let due = self.object.view::<core::Pod>().ok().and_then(|pod| crate::volumes::token_due(&pod));
-        self.refresh_due = due.map(|seconds| self.now() + SignedDuration::from_secs(seconds));
+        let due = self.shared.sources.token_due(&self.uid).and_then(|second| Timestamp::from_second(second).ok());
+        self.refresh_due = due.map(|at| at.max(self.now() + TOKEN_PAUSE));
     }
 
-    /// Brings the files of its volumes up to date, unless the pod ends or they are not there yet.
+    /// Brings the files of its volumes up to date, unless the pod ends or they are not there yet. What is
+    /// asked for while they are being written is kept: the writer may have read before.
     pub(crate) fn start_refresh(&mut self, pod: &core::Pod) {
-        self.refresh = false;
+        let busy = |job| self.memory.busy.contains(&job);
         match self.memory.volumes {
+            _ if self.memory.ending.is_some() => {}
+            _ if busy(Job::Volumes) || busy(Job::Refresh) => return,
             // A source that was missing may be there now.
             Stage::Failed(_) => {
                 self.memory.volumes = Stage::New;
                 self.retry_due = Some(self.now());
             }
-            Stage::Ready if self.memory.ending.is_none() && !self.memory.busy.contains(&Job::Refresh) => {
+            Stage::Ready => {
                 self.memory.busy.insert(Job::Refresh);
                 let (shared, pod) = (self.shared.clone(), pod.clone());
                 let facts = shared.downward(self.seen.addresses());
                 self.tasks.spawn(async move { Outcome::Refreshed(shared.volumes.refresh(&pod, &facts).await) });
-                self.plan_refresh();
             }
-            _ => {}
+            // Whoever makes them reads what is there then.
+            Stage::New => {}
         }
+        self.refresh = false;
     }
 
     /// New limits: the pod's cgroup grows before its containers and shrinks after them.

@@ -127,7 +127,7 @@ pub struct Actor {
     pub(crate) volumes: Arc<BTreeMap<String, Mounted>>,
     pub(crate) volume_failures: u32,
     pub(crate) tasks: JoinSet<Outcome>,
-    /// True once starts that merely wait for a pull should give up.
+    /// True once the starts that hold it should give up if they merely wait for a pull.
     pub(crate) cancel: watch::Sender<bool>,
     /// Its volumes' files are to be brought up to date.
     pub(crate) refresh: bool,

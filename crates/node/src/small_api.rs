@@ -10,7 +10,7 @@ use bytes::Bytes;
 use client::transport::Boxed;
 use client::{Body, Client, Reply, Transport};
 use serde_json::{Value, json};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 /// Dotted paths and what they must be.
 type Selectors = Vec<(String, String)>;
@@ -19,6 +19,8 @@ type Selectors = Vec<(String, String)>;
 pub struct SmallApi {
     state: Arc<Mutex<State>>,
     pub changed: Arc<Notify>,
+    /// Tokens are made and not handed out yet.
+    tokens_held: Arc<watch::Sender<bool>>,
 }
 
 #[derive(Default)]
@@ -33,6 +35,10 @@ struct State {
     /// Every version of every object.
     history: Vec<Value>,
     down: bool,
+    /// Writes that are still to be refused, as `writes` tells them.
+    refused: BTreeMap<String, usize>,
+    /// Without one tokens live for ever.
+    clock: Option<api::Clock>,
 }
 
 impl SmallApi {
@@ -76,6 +82,20 @@ impl SmallApi {
         state.watchers.clear();
     }
 
+    /// Refuses a write (`POST pods`) so many times.
+    pub fn refuse(&self, write: &str, times: usize) {
+        self.state.lock().unwrap().refused.insert(write.to_owned(), times);
+    }
+
+    /// Tokens expire from now on.
+    pub fn keep_time(&self, clock: api::Clock) {
+        self.state.lock().unwrap().clock = Some(clock);
+    }
+
+    pub fn hold_tokens(&self, hold: bool) {
+        self.tokens_held.send_replace(hold);
+    }
+
     pub fn writes(&self) -> Vec<String> {
         self.state.lock().unwrap().writes.clone()
     }
@@ -108,7 +128,12 @@ impl SmallApi {
             .collect();
         let body: Value = serde_json::from_slice(request.body()).unwrap_or(Value::Null);
         if !matches!(request.method().as_str(), "GET") {
-            state.writes.push(format!("{} {}", request.method(), path.join("/")));
+            let write = format!("{} {}", request.method(), path.join("/"));
+            state.writes.push(write.clone());
+            if let Some(times) = state.refused.get_mut(&write).filter(|times| **times > 0) {
+                *times -= 1;
+                return Err(Status::new(Reason::Forbidden, "refused"));
+            }
         }
         let key = (plural.to_owned(), ns.to_owned(), name.to_owned());
         let absent = || Err(Status::new(Reason::NotFound, format!("{plural} \"{name}\" not found")));
@@ -132,8 +157,13 @@ impl SmallApi {
                 Some(found) => found.clone(),
                 None => return absent(),
             },
-            "POST" if sub == "token" => json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
-                "metadata": {}, "status": {"token": "t", "expirationTimestamp": "2099-01-01T00:00:00Z"}}),
+            "POST" if sub == "token" => {
+                let life = jiff::SignedDuration::from_secs(body["spec"]["expirationSeconds"].as_i64().unwrap_or(3600));
+                let expires = state.clock.as_ref().map(|clock| clock() + life);
+                let expires = expires.map_or("2099-01-01T00:00:00Z".into(), |at| at.to_string());
+                json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+                    "metadata": {}, "status": {"token": "t", "expirationTimestamp": expires}})
+            }
             "POST" => {
                 let name = body["metadata"]["name"].as_str().unwrap_or("").to_owned();
                 if state.objects.contains_key(&(plural.to_owned(), ns.to_owned(), name)) {
@@ -199,7 +229,12 @@ impl Transport for SmallApi {
     fn call(&self, request: http::Request<Bytes>) -> Boxed<'_, Result<Reply, Status>> {
         let reply = self.answer(&request);
         self.changed.notify_waiters();
+        let mut held = self.tokens_held.subscribe();
+        let of_token = request.uri().path().ends_with("/token");
         Box::pin(async move {
+            if of_token {
+                let _ = held.wait_for(|held| !held).await;
+            }
             match reply {
                 Err(status) if status.reason != Reason::ServiceUnavailable => Ok(Reply {
                     status: http::StatusCode::from_u16(status.code).unwrap(),

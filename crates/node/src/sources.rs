@@ -38,6 +38,8 @@ pub trait Sources: Send + Sync + 'static {
     fn secret<'a>(&'a self, namespace: &'a str, name: &'a str) -> Boxed<'a, Result<Option<Secret>, String>>;
     /// The same token again while it is fresh enough.
     fn token<'a>(&'a self, request: &'a TokenRequest) -> Boxed<'a, Result<Token, String>>;
+    /// The second since the epoch at which the first token given to a pod is no longer fresh enough.
+    fn token_due(&self, pod_uid: &str) -> Option<i64>;
     /// Every service of a namespace, for the variables that link to them.
     fn services<'a>(&'a self, namespace: &'a str) -> Boxed<'a, Result<Vec<Service>, String>>;
 }
@@ -64,6 +66,11 @@ impl Sources for Fixed {
     fn token<'a>(&'a self, request: &'a TokenRequest) -> Boxed<'a, Result<Token, String>> {
         let token = format!("token of {}/{} for {:?}", request.namespace, request.service_account, request.audience);
         Box::pin(async move { Ok(Token { token, expires: i64::MAX }) })
+    }
+
+    /// They do not expire.
+    fn token_due(&self, _: &str) -> Option<i64> {
+        None
     }
 
     fn services<'a>(&'a self, namespace: &'a str) -> Boxed<'a, Result<Vec<Service>, String>> {

@@ -98,7 +98,7 @@ impl Volumes {
     }
 
     /// Brings the files of configMap, secret, downwardAPI and projected volumes up to date; true if
-    /// any changed. Call it when a source or the pod changes, and when a token is due (`token_due`).
+    /// any changed. Call it when a source or the pod changes, and when a token is due (`Sources::token_due`).
     pub async fn refresh(&self, pod: &Pod, facts: &Facts) -> Result<bool, VolumeError> {
         let mut changed = false;
         for volume in volumes_of(pod).filter(|v| payload::has_payload(v)) {
@@ -190,14 +190,6 @@ pub fn sources_of(pod: &Pod) -> Vec<(bool, String)> {
     named.sort();
     named.dedup();
     named
-}
-
-/// Seconds until the pod's first token should be replaced: four fifths of the shortest life, at most
-/// a day; None without tokens.
-pub fn token_due(pod: &Pod) -> Option<i64> {
-    let tokens = volumes_of(pod).flat_map(|v| v.projected.iter()).flat_map(|p| p.sources.iter().flatten());
-    let lives = tokens.filter_map(|s| s.service_account_token.as_ref()).map(|t| t.expiration_seconds.unwrap_or(3600));
-    lives.min().map(|life| (life * 4 / 5).clamp(1, 86_400))
 }
 
 fn volumes_of(pod: &Pod) -> impl Iterator<Item = &Volume> {

@@ -39,9 +39,14 @@ impl Node {
     }
 
     async fn with(change: impl FnOnce(&mut Config)) -> Node {
+        Node::at(SmallApi::default(), change).await
+    }
+
+    async fn at(api: SmallApi, change: impl FnOnce(&mut Config)) -> Node {
         // In memory already, so that the agent mounts nothing.
         let folder = tempfile::tempdir_in("/dev/shm").unwrap();
         let clock = clock();
+        api.keep_time(clock.clone());
         let counter = AtomicU64::new(1);
         let entropy: api::Entropy = Arc::new(move |bytes| {
             for chunk in bytes.chunks_mut(8) {
@@ -67,7 +72,7 @@ impl Node {
             fault: None,
         }));
         let mut node = Node {
-            api: SmallApi::default(),
+            api,
             engine: fake.clone(),
             fake,
             network: Arc::new(Imagined::new("10.1.0.0".parse().unwrap())),
@@ -297,6 +302,36 @@ async fn init_containers_and_sidecars_come_first() {
     node.phase("p", "Succeeded").await;
     let pod = node.until("p", "ended", |p| !p["status"]["initContainerStatuses"][1]["state"]["terminated"].is_null());
     assert_eq!(pod.await["status"]["phase"], "Succeeded");
+}
+
+#[tokio::test(start_paused = true)]
+async fn sidecar_that_ends_while_regular_ones_still_do_is_pulled_and_started_again() {
+    let node = Node::start().await;
+    let pod = |run: &str| {
+        let mut sidecar = puppet(&["--run", run]);
+        sidecar["name"] = json!("s");
+        sidecar["restartPolicy"] = json!("Always");
+        sidecar["imagePullPolicy"] = json!("Always");
+        json!({"initContainers": [sidecar], "containers": [puppet(&["--ignore-term"])]})
+    };
+    node.pod("p", pod("6"));
+    node.pod("q", pod("9"));
+    node.phase("p", "Running").await;
+    node.phase("q", "Running").await;
+    let asked = node.now();
+    node.api.delete_gracefully("ns", "p", 10, asked);
+    node.api.delete_gracefully("ns", "q", 10, asked);
+    let again = |p: &Value| {
+        let s = &p["status"]["initContainerStatuses"][0];
+        s["restartCount"] == 1 && s["state"]["running"].is_object()
+    };
+    node.until("p", "with its sidecar again", again).await;
+    // The pull that is under way when the last regular one ends is not waited for.
+    node.gone("q").await;
+    let took = node.now().duration_since(asked).as_secs_f64();
+    assert!((10.0..10.5).contains(&took), "{took}");
+    assert!(!node.api.saw("q", again));
+    node.gone("p").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -574,6 +609,66 @@ async fn missing_config_map_holds_the_pod_until_it_is_there() {
     );
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(file(), "2");
+}
+
+fn config_map(value: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m", "namespace": "ns"}, "data": {"k": value}})
+}
+
+/// A pod with a ConfigMap's key `k` and a token of ten minutes; the folder of their files.
+async fn with_token(node: &Node) -> std::path::PathBuf {
+    node.api.put("configmaps", config_map("1"));
+    let mut c = puppet(&[]);
+    c["volumeMounts"] = json!([{"name": "v", "mountPath": "/v"}]);
+    let sources = json!([{"configMap": {"name": "m"}},
+        {"serviceAccountToken": {"path": "token", "expirationSeconds": 600}}]);
+    node.pod("p", json!({"containers": [c], "volumes": [{"name": "v", "projected": {"sources": sources}}]}));
+    let pod = node.phase("p", "Running").await;
+    let uid = pod["metadata"]["uid"].as_str().unwrap();
+    node.config.run_dir.join("volumes").join(uid).join("volumes/kubernetes.io~projected/v")
+}
+
+fn tokens_made(node: &Node) -> usize {
+    node.api.writes().iter().filter(|w| w.ends_with("/token")).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_comes_while_files_are_being_written_is_written_too() {
+    let node = Node::start().await;
+    let folder = with_token(&node).await;
+    node.api.hold_tokens(true);
+    tokio::time::sleep(Duration::from_secs(500)).await;
+    assert_eq!(tokens_made(&node), 2, "the files wait for their second token");
+    node.api.put("configmaps", config_map("2"));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    node.api.hold_tokens(false);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(std::fs::read_to_string(folder.join("k")).unwrap(), "2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_is_written_does_not_put_off_the_renewal_of_a_token() {
+    let node = Node::start().await;
+    let folder = with_token(&node).await;
+    tokio::time::sleep(Duration::from_secs(400)).await;
+    node.api.put("configmaps", config_map("2"));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(std::fs::read_to_string(folder.join("k")).unwrap(), "2");
+    assert_eq!(tokens_made(&node), 1);
+    tokio::time::sleep(Duration::from_secs(85)).await;
+    assert_eq!(tokens_made(&node), 2, "four fifths of its life are over");
+    tokio::time::sleep(Duration::from_secs(480)).await;
+    assert_eq!(tokens_made(&node), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_cannot_be_renewed_is_kept_while_it_lives() {
+    let node = Node::start().await;
+    with_token(&node).await;
+    node.api.refuse("POST serviceaccounts/default/token", 3);
+    tokio::time::sleep(Duration::from_secs(530)).await;
+    assert_eq!(tokens_made(&node), 5, "refused thrice, ten seconds apart");
+    assert!(!node.reasons("p").await.contains(&"FailedMount".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]

@@ -29,7 +29,7 @@ pub fn end(s: &Situation<'_>, out: &mut Plan, end: End) {
         let part = parts.iter().find(|p| p.name() == c.spec.name);
         stop_one(s, out, &parts, part, c, ending);
     }
-    restart_sidecars(s, out, &parts, running);
+    sidecars(s, out, &parts, running);
     if running || s.memory.busy.iter().any(|j| matches!(j, Job::Start(_) | Job::Sandbox | Job::Volumes)) {
         return;
     }
@@ -116,11 +116,15 @@ fn is_turn(s: &Situation<'_>, parts: &[Part<'_>], part: &Part<'_>) -> bool {
         .all(|p| !s.seen.instances(p.name()).iter().any(|i| is_running(i.container)))
 }
 
-/// Until its own turn a sidecar that ends by itself is started again, while regular ones still run.
-fn restart_sidecars(s: &Situation<'_>, out: &mut Plan, parts: &[Part<'_>], running: bool) {
+/// Until its own turn a sidecar that ends by itself is started again, while regular ones still run;
+/// afterwards its start is not waited for.
+fn sidecars(s: &Situation<'_>, out: &mut Plan, parts: &[Part<'_>], running: bool) {
     let regular_runs =
         parts.iter().any(|p| p.role == Role::Regular && s.seen.latest_here(p.name()).is_some_and(is_running));
     if !running || !regular_runs {
+        if s.memory.busy.iter().any(|job| matches!(job, Job::Start(_))) {
+            out.push(Action::GiveUpStarts);
+        }
         return;
     }
     for part in parts.iter().filter(|p| p.role == Role::Sidecar) {

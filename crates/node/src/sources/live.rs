@@ -18,6 +18,8 @@ use crate::sources::{Boxed, Sources, Token, TokenRequest};
 
 /// A node that cannot list services yet lets its pods wait this long for them.
 const SERVICES_WAIT: Duration = Duration::from_secs(5);
+/// Seconds until a token that could not be renewed is tried again.
+const TOKEN_RETRY: i64 = 10;
 
 /// `true`: a ConfigMap, else a Secret; namespace; name.
 type Named = (bool, String, String);
@@ -109,11 +111,29 @@ impl Live {
 
     async fn fresh_token(&self, request: &TokenRequest) -> Result<Token, String> {
         let now = (self.clock)().as_second();
-        if let Some((token, due)) = lock(&self.tokens).get(request)
-            && now < *due
-        {
+        let known = lock(&self.tokens).get(request).cloned();
+        if let Some((token, _)) = known.as_ref().filter(|(_, due)| now < *due) {
             return Ok(token.clone());
         }
+        match self.new_token(request, now).await {
+            Ok((token, due)) => {
+                lock(&self.tokens).insert(request.clone(), (token.clone(), due));
+                Ok(token)
+            }
+            // An old one is better than none (kubelet token manager).
+            Err(why) => match known.filter(|(token, _)| now < token.expires) {
+                Some((token, _)) => {
+                    tracing::warn!(pod = %request.pod_name, "a token is not renewed: {why}");
+                    lock(&self.tokens).insert(request.clone(), (token.clone(), now + TOKEN_RETRY));
+                    Ok(token)
+                }
+                None => Err(why),
+            },
+        }
+    }
+
+    /// A new token, and when it is to be replaced.
+    async fn new_token(&self, request: &TokenRequest, now: i64) -> Result<(Token, i64), String> {
         let audiences: BTreeSet<&str> = [request.audience.as_str()].into_iter().filter(|a| !a.is_empty()).collect();
         let body = json!({
             "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
@@ -135,8 +155,7 @@ impl Live {
         let token = Token { token: token.to_owned(), expires: expires.as_second() };
         // Four fifths of its life, at most a day (kubelet token manager).
         let due = now + ((token.expires - now) * 4 / 5).min(86_400);
-        lock(&self.tokens).insert(request.clone(), (token.clone(), due));
-        Ok(token)
+        Ok((token, due))
     }
 
     async fn services_of(&self, namespace: &str) -> Result<Vec<Service>, String> {
@@ -160,6 +179,11 @@ impl Sources for Live {
 
     fn token<'a>(&'a self, request: &'a TokenRequest) -> Boxed<'a, Result<Token, String>> {
         Box::pin(self.fresh_token(request))
+    }
+
+    fn token_due(&self, pod_uid: &str) -> Option<i64> {
+        let tokens = lock(&self.tokens);
+        tokens.iter().filter(|(request, _)| request.pod_uid == pod_uid).map(|(_, (_, due))| *due).min()
     }
 
     fn services<'a>(&'a self, namespace: &'a str) -> Boxed<'a, Result<Vec<Service>, String>> {

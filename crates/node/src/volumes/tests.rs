@@ -10,7 +10,7 @@ use runtime::MountSource;
 use serde_json::{Value, json};
 
 use super::atomic::{self, Contents};
-use super::{Volumes, payload, sources_of, token_due};
+use super::{Volumes, payload, sources_of};
 use crate::downward::Facts;
 use crate::sources::Fixed;
 
@@ -130,7 +130,6 @@ fn a_projected_volume_joins_its_sources() {
     assert_eq!((text("c"), text("labels")), ("red".to_string(), "a=\"b\"".to_string()));
     assert_eq!(text("token"), "token of shop/default for \"\"");
     assert_eq!(sources_of(&pod), [(true, "config".to_string())]);
-    assert_eq!(token_due(&pod), Some(480));
 }
 
 #[test]
