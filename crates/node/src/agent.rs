@@ -27,6 +27,7 @@ use crate::sampler;
 use crate::shared::Shared;
 use crate::sources::live::Live;
 use crate::spec::Settings;
+use crate::static_pods::mirror::Mirror;
 use crate::static_pods::{Manifests, StaticPod};
 use crate::volumes::{self, Volumes};
 
@@ -53,6 +54,8 @@ pub struct Agent {
     ids: HashMap<Id, String>,
     /// Static pods that wait for their predecessor's end, by full name.
     successors: HashMap<(String, String), StaticPod>,
+    /// By full name of their static pods.
+    mirrors: HashMap<(String, String), Mirror>,
     manifests: Option<Manifests>,
 }
 
@@ -132,6 +135,7 @@ impl Agent {
             running: JoinSet::new(),
             ids: HashMap::new(),
             successors: HashMap::new(),
+            mirrors: HashMap::new(),
             manifests,
         })
     }
@@ -317,16 +321,27 @@ impl Agent {
         let Some(entry) = entry else { return };
         if let Some(why) = broke {
             tracing::error!(pod = %entry.name, "an actor broke off and is made anew: {why}");
-            self.spawn_after(REVIVAL, entry.origin, uid, entry.object);
+            self.spawn_after(REVIVAL, entry.origin, uid.clone(), entry.object);
+            if entry.ending {
+                self.tell(&uid, |again| {
+                    again.ending = true;
+                    again.inbox.unwanted();
+                });
+            }
+            if entry.origin == Origin::Static {
+                let mirror = self.pods.get(&entry.namespace, &entry.name);
+                self.mirror_changed(&entry.namespace, &entry.name, mirror);
+            }
             return;
         }
         self.shared.release(&uid);
         self.sources.leave(&uid);
         let key = (entry.namespace, entry.name);
         if let Some(next) = self.successors.remove(&key) {
-            self.begin_static(next);
+            let again = next.uid == uid;
+            self.begin_static(next, again);
         } else if entry.origin == Origin::Static {
-            self.delete_mirror(key.0, key.1);
+            self.delete_mirror(key);
         }
     }
 
@@ -337,64 +352,65 @@ impl Agent {
             actors.iter().filter(|(_, e)| e.origin == Origin::Static).map(|(u, e)| (u.clone(), e.clone())).collect()
         };
         self.successors.clear();
-        for (uid, _) in &known {
+        for (uid, entry) in &known {
             if !current.iter().any(|s| s.uid == *uid) {
                 self.tell(uid, |entry| {
                     entry.ending = true;
                     entry.inbox.unwanted();
                 });
+                if let Some(mirror) = self.mirrors.get(&(entry.namespace.clone(), entry.name.clone())) {
+                    mirror.leave();
+                }
             }
         }
         for pod in current {
-            if known.iter().any(|(uid, _)| *uid == pod.uid) {
+            // One that is ending already does not come back to life: it begins again after its end.
+            if known.iter().any(|(uid, entry)| *uid == pod.uid && !entry.ending) {
                 continue;
             }
             let key = pod.key();
             if known.iter().any(|(_, e)| (e.namespace.clone(), e.name.clone()) == key) {
                 self.successors.insert(key, pod);
             } else {
-                self.begin_static(pod);
+                self.begin_static(pod, false);
             }
         }
     }
 
-    fn begin_static(&mut self, pod: StaticPod) {
+    /// `again`: it has just ended, so that the mirror tells of that life.
+    fn begin_static(&mut self, pod: StaticPod, again: bool) {
         let (namespace, name) = pod.key();
-        let inbox = self.spawn(Origin::Static, pod.uid.clone(), pod.object.clone());
+        self.spawn(Origin::Static, pod.uid.clone(), pod.object.clone());
         let mirror = self.pods.get(&namespace, &name);
-        inbox.mirror(mirror.clone());
+        let former = mirror.as_ref().filter(|_| again).map(|m| m.meta().uid.clone()).unwrap_or_default();
+        let keeper = Mirror::keep(self.shared.clone(), self.pods.clone(), pod.object, former);
+        self.mirrors.insert((namespace.clone(), name.clone()), keeper);
         self.mirror_changed(&namespace, &name, mirror);
     }
 
-    /// A mirror follows its static pod: made where it is missing, made anew where it is another's.
+    /// A mirror follows its static pod; one that has none is removed.
     fn mirror_changed(&mut self, namespace: &str, name: &str, mirror: Option<Object>) {
+        let key = (namespace.to_owned(), name.to_owned());
         let owner = {
             let actors = self.actors();
             let is_owner = |e: &&Entry| e.origin == Origin::Static && e.namespace == namespace && e.name == name;
             actors.values().find(is_owner).cloned()
         };
-        let Some(owner) = owner else {
-            if mirror.is_some() && !self.successors.contains_key(&(namespace.to_owned(), name.to_owned())) {
-                self.delete_mirror(namespace.to_owned(), name.to_owned());
+        match (owner, self.mirrors.get(&key)) {
+            (Some(owner), Some(keeper)) => {
+                owner.inbox.mirror(mirror.filter(|m| keeper.fits(m)));
+                keeper.look();
             }
-            return;
-        };
-        let hash = owner.object.meta().annotations.get(pod::CONFIG_HASH);
-        let fits = mirror.as_ref().is_some_and(|m| {
-            m.meta().annotations.get(pod::CONFIG_MIRROR) == hash && m.meta().deletion_timestamp.is_none()
-        });
-        owner.inbox.mirror(mirror.clone().filter(|_| fits));
-        if fits || owner.ending {
-            return;
+            _ if self.successors.contains_key(&key) => {}
+            _ => self.delete_mirror(key),
         }
-        let shared = self.shared.clone();
-        tokio::spawn(async move { crate::static_pods::renew_mirror(&shared, &owner.object, mirror).await });
     }
 
-    fn delete_mirror(&self, namespace: String, name: String) {
-        let Some(mirror) = self.pods.get(&namespace, &name) else { return };
-        let shared = self.shared.clone();
-        tokio::spawn(async move { crate::static_pods::delete_mirror(&shared, &mirror).await });
+    fn delete_mirror(&mut self, key: (String, String)) {
+        match self.pods.get(&key.0, &key.1) {
+            Some(mirror) => drop(self.mirrors.insert(key, Mirror::remove(self.shared.clone(), mirror))),
+            None => drop(self.mirrors.remove(&key)),
+        }
     }
 }
 

@@ -1,24 +1,24 @@
-//! Static pods: manifests of a folder, followed by inotify; and their mirrors at the server.
+//! Static pods: manifests of a folder, followed by inotify; `mirror` shows them at the server.
 //!
 //! One bad file does not stop the others. A pod's UID is a hash of node, file and content, so that a
-//! changed file is another pod. Upstream: kubelet/config/{file,common}.go, pod/mirror_client.go.
+//! changed file is another pod. Upstream: kubelet/config/{file,common}.go.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
+use api::Object;
 use api::decode::{FieldValidation, decode};
-use api::{Object, Reason};
-use client::DeleteOptions;
 use rustix::fs::inotify;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::io::unix::AsyncFd;
 
-use crate::pod::{CONFIG_HASH, CONFIG_MIRROR, CONFIG_SOURCE};
-use crate::shared::Shared;
+use crate::pod::{CONFIG_HASH, CONFIG_SOURCE};
+
+/// The object at the server that shows a static pod.
+pub mod mirror;
 
 const SCHEMA: &str = "io.k8s.api.core.v1.Pod";
 
@@ -180,44 +180,6 @@ fn hash(parts: &[&str]) -> String {
         hasher.update([0]);
     }
     hasher.finalize().iter().take(16).map(|b| format!("{b:02x}")).collect()
-}
-
-/// Makes the mirror of a static pod, after removing one that does not fit.
-pub async fn renew_mirror(shared: &Arc<Shared>, pod: &Object, old: Option<Object>) {
-    if let Some(old) = old {
-        delete_mirror(shared, &old).await;
-    }
-    let node = api::kind::by_kind("v1", "Node").expect("the kind table has Node");
-    let owner = shared.client.get(node, "", &shared.config.node_name).await.ok();
-    let mut tree = pod.value();
-    let meta = &mut tree["metadata"];
-    meta["annotations"][CONFIG_MIRROR] = meta["annotations"][CONFIG_HASH].clone();
-    if let Some(fields) = meta.as_object_mut() {
-        fields.remove("uid");
-    }
-    if let Some(owner) = owner {
-        meta["ownerReferences"] = json!([{"apiVersion": "v1", "kind": "Node", "name": shared.config.node_name,
-            "uid": owner.meta().uid, "controller": true}]);
-    }
-    if let Some(fields) = tree.as_object_mut() {
-        fields.remove("status");
-    }
-    match shared.client.create(shared.pods, &pod.meta().namespace, &tree).await {
-        Ok(_) => {}
-        Err(status) if status.reason == Reason::AlreadyExists => {}
-        Err(status) => tracing::warn!(pod = %pod.meta().name, "a static pod has no mirror: {status}"),
-    }
-}
-
-pub async fn delete_mirror(shared: &Arc<Shared>, mirror: &Object) {
-    let meta = mirror.meta();
-    let options =
-        DeleteOptions { grace_period_seconds: Some(0), uid: Some(meta.uid.clone()), ..DeleteOptions::default() };
-    if let Err(status) = shared.client.delete(shared.pods, &meta.namespace, &meta.name, &options).await
-        && status.reason != Reason::NotFound
-    {
-        tracing::warn!(pod = %meta.name, "a mirror is not deleted: {status}");
-    }
 }
 
 #[cfg(test)]

@@ -710,6 +710,44 @@ async fn changed_manifest_ends_the_old_pod_before_the_new_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn manifest_that_comes_back_while_its_pod_ends_begins_a_new_life() {
+    let manifests = tempfile::tempdir().unwrap();
+    let (file, aside) = (manifests.path().join("web.yaml"), manifests.path().join(".web.yaml"));
+    let text = "apiVersion: v1\nkind: Pod\nmetadata: {name: web, namespace: ns}\nspec: {containers: [{name: c, image: 'toolbox:1', command: [puppet, --term-after, '20']}]}\n";
+    std::fs::write(&file, text).unwrap();
+    let folder = manifests.path().to_owned();
+    let node = Node::with(move |config| config.manifest_dir = Some(folder)).await;
+    let before = node.phase("web-n", "Running").await;
+    std::fs::rename(&file, &aside).unwrap();
+    while !node.reasons("web-n").await.contains(&"Killing".to_owned()) {}
+    std::fs::rename(&aside, &file).unwrap();
+    let other = |p: &Value| p["metadata"]["uid"] != before["metadata"]["uid"] && p["status"]["phase"] == "Running";
+    let after = node.until("web-n", "another", other).await;
+    assert_eq!(after["status"]["containerStatuses"][0]["restartCount"], 0);
+    assert_eq!(node.engine.list().await.unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn mirror_that_the_server_refuses_at_first_is_made_with_its_owner() {
+    let manifests = tempfile::tempdir().unwrap();
+    let text = "apiVersion: v1\nkind: Pod\nmetadata: {name: web, namespace: ns}\nspec: {containers: [{name: c, image: 'toolbox:1', command: [puppet]}]}\n";
+    std::fs::write(manifests.path().join("web.yaml"), text).unwrap();
+    let folder = manifests.path().to_owned();
+    let api = SmallApi::default();
+    api.refuse("POST nodes", 3);
+    api.refuse("POST pods", 2);
+    let node = Node::at(api, move |config| config.manifest_dir = Some(folder)).await;
+    let mirror = node.phase("web-n", "Running").await;
+    let owner = &mirror["metadata"]["ownerReferences"][0];
+    assert_eq!(owner["uid"], node.api.get("nodes", "", "n").unwrap()["metadata"]["uid"]);
+    assert_eq!((&owner["kind"], &owner["name"], &owner["controller"]), (&json!("Node"), &json!("n"), &json!(true)));
+    // So is the deletion of one that is nobody's any more.
+    node.api.refuse("DELETE pods/web-n", 2);
+    std::fs::remove_file(manifests.path().join("web.yaml")).unwrap();
+    node.gone("web-n").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pod_that_outgrows_its_volume_is_evicted_and_its_room_is_free_again() {
     let node = Node::with(|config| config.sampling = true).await;
     let mut spec = one("Always", &[]);
