@@ -33,6 +33,14 @@ mod yaml;
 use walk::{Root, Walk};
 use yaml::Yaml;
 
+/// Objects and lists may not nest deeper than this. What is stored is read back by parsers that
+/// recurse to 127, inside lists and events, and with field sets that are as deep as the object.
+const DEPTH_MAX: usize = 100;
+/// What is owned in an object of the greatest depth, and where that is told, must be accepted again.
+pub(crate) const FIELDS_DEPTH_MAX: usize = DEPTH_MAX + 10;
+/// Go's encoding/json says it so (of 10,000).
+const TOO_DEEP: &str = "exceeded max depth";
+
 /// What is done about unknown and duplicate fields (`fieldValidation`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FieldValidation {
@@ -157,6 +165,7 @@ fn yaml(body: &[u8], of: &'static Type, validation: FieldValidation) -> Result<D
 }
 
 /// As sigs.k8s.io/yaml reads it: YAML 1.1 booleans and octal numbers; duplicates are found by the walk.
+/// The parser's frames are large: its own bound of 64 levels, aliases included, stands.
 fn yaml_options() -> serde_saphyr::Options {
     serde_saphyr::options! {
         legacy_octal_numbers: true,

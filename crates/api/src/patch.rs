@@ -4,9 +4,10 @@
 //! merge patch reads merge keys and strategies from the schema table. Error words and codes are
 //! upstream's (apiserver endpoints/handlers/patch.go, apimachinery util/strategicpatch).
 
+use json_patch::PatchOperation;
 use serde_json::{Map, Value};
 
-use crate::decode::{self, Decoded, FieldValidation, media_type};
+use crate::decode::{self, Decoded, FIELDS_DEPTH_MAX, FieldValidation, media_type};
 use crate::{Reason, Status};
 
 /// Patches as differences: two-way, and three-way for `apply`.
@@ -90,8 +91,13 @@ pub fn json(live: &Value, body: &[u8]) -> Result<Value, Status> {
     let mut value = live.clone();
     let mut copied = 0;
     for operation in &patch.0 {
+        if nests(&value, operation) > FIELDS_DEPTH_MAX {
+            return Err(Status::bad_request(format!(
+                "a JSON patch may not nest deeper than {FIELDS_DEPTH_MAX} levels"
+            )));
+        }
         // Copies of copies grow exponentially.
-        if let json_patch::PatchOperation::Copy(copy) = operation {
+        if let PatchOperation::Copy(copy) = operation {
             copied += value.pointer(copy.from.as_str()).map_or(0, |from| from.to_string().len());
             if copied > JSON_PATCH_COPIED_MAX {
                 return Err(rejected());
@@ -100,6 +106,35 @@ pub fn json(live: &Value, body: &[u8]) -> Result<Value, Status> {
         json_patch::patch_unsafe(&mut value, std::slice::from_ref(operation)).map_err(|_| rejected())?;
     }
     Ok(value)
+}
+
+/// How deep the tree is where an operation puts something; 0 when it makes nothing deeper.
+fn nests(value: &Value, operation: &PatchOperation) -> usize {
+    let (path, put) = match operation {
+        PatchOperation::Add(add) => (&add.path, Some(&add.value)),
+        PatchOperation::Replace(replace) => (&replace.path, Some(&replace.value)),
+        PatchOperation::Copy(copy) => (&copy.path, value.pointer(copy.from.as_str())),
+        // What moves to the same height or up needs no look, and large things may move often.
+        PatchOperation::Move(moved) if moved.path.count() <= moved.from.count() => return 0,
+        PatchOperation::Move(moved) => (&moved.path, value.pointer(moved.from.as_str())),
+        PatchOperation::Remove(_) | PatchOperation::Test(_) => return 0,
+    };
+    path.count() + put.map_or(0, depth)
+}
+
+/// Objects and lists inside each other. It does not recurse: what it measures may be of any depth.
+fn depth(value: &Value) -> usize {
+    let mut left = vec![(value, 1)];
+    let mut deepest = 0;
+    while let Some((value, level)) = left.pop() {
+        match value {
+            Value::Array(items) => left.extend(items.iter().map(|item| (item, level + 1))),
+            Value::Object(map) => left.extend(map.values().map(|item| (item, level + 1))),
+            _ => continue,
+        }
+        deepest = deepest.max(level);
+    }
+    deepest
 }
 
 /// RFC 7396.

@@ -6,9 +6,24 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// Any JSON, kept as it is.
+use super::TOO_DEEP;
+
+/// Any JSON, kept as it is, down to a depth.
 #[derive(Clone, Copy)]
-pub struct Anything;
+pub struct Anything {
+    /// Objects and lists around it.
+    pub depth: usize,
+    pub max: usize,
+}
+
+impl Anything {
+    fn below<E: Error>(self) -> Result<Anything, E> {
+        if self.depth >= self.max {
+            return Err(E::custom(TOO_DEEP));
+        }
+        Ok(Anything { depth: self.depth + 1, ..self })
+    }
+}
 
 impl<'de> DeserializeSeed<'de> for Anything {
     type Value = Value;
@@ -80,16 +95,18 @@ impl<'de> Visitor<'de> for Anything {
         Ok(value.into())
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let below = self.below()?;
         let mut items = Vec::new();
-        while let Some(item) = seq.next_element_seed(Anything)? {
+        while let Some(item) = seq.next_element_seed(below)? {
             items.push(item);
         }
         Ok(Value::Array(items))
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let below = self.below()?;
         let mut tree = Map::new();
         while let Some(key) = map.next_key_seed(Key)? {
-            let value = map.next_value_seed(Anything)?;
+            let value = map.next_value_seed(below)?;
             tree.insert(key.into_owned(), value);
         }
         Ok(Value::Object(tree))

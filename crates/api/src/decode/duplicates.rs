@@ -57,7 +57,7 @@ impl<'de> Visitor<'de> for Duplicates<'_, '_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         let mut at = 0;
         loop {
-            let path = Path { parent: Some(self.path), step: Step::Index(at) };
+            let path = self.path.then(Step::Index(at));
             if seq.next_element_seed(Duplicates { walk: self.walk, path: &path })?.is_none() {
                 return Ok(());
             }
@@ -70,7 +70,7 @@ impl<'de> Visitor<'de> for Duplicates<'_, '_> {
             if seen.contains(&key) {
                 self.walk.duplicate(self.path, &key);
             }
-            let path = Path { parent: Some(self.path), step: Step::Key(&key) };
+            let path = self.path.then(Step::Key(&key));
             map.next_value_seed(Duplicates { walk: self.walk, path: &path })?;
             seen.insert(key);
         }

@@ -10,6 +10,8 @@ use crate::schema::{Field, Of, Type};
 pub struct Path<'p> {
     pub parent: Option<&'p Path<'p>>,
     pub step: Step<'p>,
+    /// Steps from the root: how many objects and lists are around what stands here.
+    pub depth: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -21,9 +23,13 @@ pub enum Step<'p> {
     Index(usize),
 }
 
-pub static ROOT: Path<'static> = Path { parent: None, step: Step::Root };
+pub static ROOT: Path<'static> = Path { parent: None, step: Step::Root, depth: 0 };
 
-impl Path<'_> {
+impl<'p> Path<'p> {
+    pub fn then(&'p self, step: Step<'p>) -> Path<'p> {
+        Path { parent: Some(self), step, depth: self.depth + 1 }
+    }
+
     /// `spec.containers[0].name`
     pub fn to_string_with(self, name: &str) -> String {
         let mut text = String::new();

@@ -167,3 +167,56 @@ pub(crate) fn schema_of(value: &Value) -> Option<&'static str> {
     let package = format!(".{}.", group.split('.').next()?.replace("internal", "apiserverinternal"));
     crate::schema::names().find(|n| n.ends_with(&tail) && (n.contains(&package) || n.contains(".meta.")))
 }
+
+/// Whatever is accepted must be read, changed and deleted later.
+#[test]
+fn what_is_accepted_can_be_read_back_and_sent_again() {
+    let schema = "io.k8s.api.apps.v1.ControllerRevision";
+    let nested =
+        |levels: usize, key: &str| format!("{}1{}", format!("{{\"{key}\": ").repeat(levels), "}".repeat(levels));
+    let body = |data: usize, fields: usize| {
+        let fields = nested(fields, "f:a");
+        format!(
+            "{{\"metadata\": {{\"name\": \"a\", \"managedFields\": [{{\"manager\": \"m\", \"operation\": \"Update\", \
+             \"apiVersion\": \"apps/v1\", \"fieldsType\": \"FieldsV1\", \"fieldsV1\": {fields}}}]}}, \
+             \"revision\": 1, \"data\": {}}}",
+            nested(data, "a")
+        )
+    };
+    let write = crate::managed::Write {
+        schema,
+        api_version: "apps/v1",
+        manager: "me",
+        subresource: "",
+        time: "2024-01-01T00:00:00Z",
+    };
+    for depth in [1, 50, 90, 99, 100, 105, 106, 107, 120, 126, 130, 400] {
+        for (data, fields) in [(depth, 1), (1, depth)] {
+            let body = body(data, fields);
+            let yaml = decode(body.as_bytes(), "application/yaml", schema, FieldValidation::Strict);
+            let json = decode(body.as_bytes(), "application/json", schema, FieldValidation::Strict);
+            // The YAML parser's own bound is lower.
+            assert_eq!(json.is_ok() && depth < 60, yaml.is_ok(), "{data} {fields}");
+            assert_eq!(json.is_ok(), data < 100 && fields <= 106, "{data} {fields}");
+            let Ok(mut decoded) = json else { continue };
+            crate::managed::update(&write, None, &mut decoded.value);
+            let object = crate::Object::from_value(&decoded.value).unwrap();
+            assert_eq!(tree(object.value(), schema, FieldValidation::Strict).map(|d| d.value), Ok(decoded.value));
+        }
+    }
+    assert!(untyped("{a: ".repeat(1000).as_bytes()).is_err());
+    let aliases: String = (1..1000).map(|n| format!("a{n}: &a{n} {{x: *a{}}}\n", n - 1)).collect();
+    assert!(untyped(format!("a0: &a0 {{}}\n{aliases}").as_bytes()).is_err());
+}
+
+#[test]
+fn protobuf_holds_no_deeper_json_either() {
+    let schema = "io.k8s.api.apps.v1.ControllerRevision";
+    let of = |levels: usize| (0..levels).fold(json!(1), |inner, _| json!({ "a": inner }));
+    for (levels, fits) in [(99, true), (100, false), (126, false)] {
+        let object = json!({"apiVersion": "apps/v1", "kind": "ControllerRevision", "data": of(levels), "revision": 1});
+        let body = proto::encode(schema, &object).unwrap();
+        let decoded = decode(&body, proto::MEDIA_TYPE, schema, FieldValidation::Strict);
+        assert_eq!(decoded.is_ok(), fits, "{levels}");
+    }
+}

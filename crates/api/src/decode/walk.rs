@@ -13,7 +13,7 @@ use serde_json::{Map, Number, Value};
 
 use super::any::{Anything, Key};
 use super::path::{Path, ROOT, Step};
-use super::{Decoded, FieldValidation, leaf};
+use super::{DEPTH_MAX, Decoded, FIELDS_DEPTH_MAX, FieldValidation, TOO_DEEP, leaf};
 use crate::Status;
 use crate::schema::{Field, Of, Shape, Type};
 
@@ -145,6 +145,22 @@ impl<'de> DeserializeSeed<'de> for Seed<'_, '_> {
 impl Seed<'_, '_> {
     fn shape(&self) -> Option<Shape> {
         self.of.target().map(|t| t.shape)
+    }
+
+    /// Every value of a body is counted from its root, also those that the schema does not know.
+    fn depth_max(&self) -> usize {
+        if self.shape() == Some(Shape::FieldSet) { FIELDS_DEPTH_MAX } else { DEPTH_MAX }
+    }
+
+    fn bounded<E: Error>(&self) -> Result<(), E> {
+        if self.path.depth < DEPTH_MAX || self.path.depth < self.depth_max() {
+            return Ok(());
+        }
+        Err(E::custom(TOO_DEEP))
+    }
+
+    fn anything(&self) -> Anything {
+        Anything { depth: self.path.depth, max: self.depth_max() }
     }
 
     /// `json: cannot unmarshal string into Go struct field PodSpec.spec.priority of type int32`
@@ -281,12 +297,13 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        self.bounded()?;
         static STRING: Of = Of::String;
         let of: &'static Of = match (self.of, self.shape()) {
             (Of::List(of), _) => of,
             (_, Some(Shape::Strings | Shape::SchemaOrStrings)) => &STRING,
             (_, Some(Shape::SchemaOrArray)) => schema_props(self.of),
-            (_, Some(Shape::Raw | Shape::Json | Shape::FieldSet)) => return Anything.visit_seq(seq),
+            (_, Some(Shape::Raw | Shape::Json | Shape::FieldSet)) => return self.anything().visit_seq(seq),
             _ => {
                 while seq.next_element::<IgnoredAny>()?.is_some() {}
                 return Ok(self.misplaced("array"));
@@ -294,7 +311,7 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
         };
         let mut items = Vec::with_capacity(seq.size_hint().unwrap_or(0).min(64));
         loop {
-            let path = Path { parent: Some(self.path), step: Step::Index(items.len()) };
+            let path = self.path.then(Step::Index(items.len()));
             match seq.next_element_seed(Seed { walk: self.walk, of, path: &path })? {
                 Some(Value::Null) => items.push(zero(of)),
                 Some(value) => items.push(value),
@@ -304,6 +321,7 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        self.bounded()?;
         match (self.of, self.of.target()) {
             (Of::Map(of), _) => values(self.walk, of, self.path, map),
             (_, Some(of)) => match of.shape {
@@ -311,7 +329,7 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
                 Shape::SchemaOrArray | Shape::SchemaOrBool => {
                     object(self.walk, schema_props(self.of).target().expect("it is a type"), self.path, map)
                 }
-                Shape::Raw | Shape::Json | Shape::FieldSet => Anything.visit_map(map),
+                Shape::Raw | Shape::Json | Shape::FieldSet => self.anything().visit_map(map),
                 _ => {
                     while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
                     Ok(self.misplaced("object"))
@@ -338,7 +356,7 @@ fn object<'de, A: MapAccess<'de>>(walk: &Walk, of: &'static Type, path: &Path, m
         if seen.again(of, field) {
             walk.duplicate(path, field.name);
         }
-        let path = Path { parent: Some(path), step: Step::Field(of, field) };
+        let path = path.then(Step::Field(of, field));
         let value = map.next_value_seed(Seed { walk, of: &field.of, path: &path })?;
         if value.is_null() {
             // A pointer, list or map is unset by a later null; Go ignores it for the rest.
@@ -361,7 +379,7 @@ fn values<'de, A: MapAccess<'de>>(walk: &Walk, of: &'static Of, path: &Path, mut
         if tree.contains_key(&*key) {
             walk.duplicate(path, &key);
         }
-        let path = Path { parent: Some(path), step: Step::Key(&key) };
+        let path = path.then(Step::Key(&key));
         let value = map.next_value_seed(Seed { walk, of, path: &path })?;
         tree.insert(key.to_string(), if value.is_null() { zero(of) } else { value });
     }

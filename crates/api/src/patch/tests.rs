@@ -226,3 +226,49 @@ fn a_patch_request_is_decoded_like_a_body() {
     assert_eq!(json(&live, format!("[{bomb}]").as_bytes()).unwrap_err().code, 422);
     assert_eq!(PatchKind::of("application/apply-patch+yaml"), Some(PatchKind::Apply));
 }
+
+/// `{"a":{"a":…1…}}`
+fn nested(levels: usize) -> Value {
+    (0..levels).fold(json!(1), |inner, _| json!({ "a": inner }))
+}
+
+#[test]
+fn a_json_patch_cannot_nest_an_object_until_the_stack_ends() {
+    let live = json!({"metadata": {"name": "a"}});
+    let annotations = "/metadata/annotations";
+    let mut operations = vec![json!({"op": "add", "path": annotations, "value": nested(100)})];
+    let mut depth = 100;
+    for _ in 0..11 {
+        let path = format!("{annotations}{}", "/a".repeat(depth));
+        operations.push(json!({"op": "copy", "from": annotations, "path": path}));
+        depth *= 2;
+    }
+    let refused = |operations: &[Value]| {
+        let body = serde_json::to_vec(operations).unwrap();
+        json(&live, &body).map_err(|status| (status.code, status.message)).unwrap_err()
+    };
+    let wanted = (400, "a JSON patch may not nest deeper than 110 levels".to_string());
+    assert_eq!(refused(&operations), wanted);
+    // The same in many small steps, by moving.
+    let mut steps = vec![json!({"op": "add", "path": "/x", "value": nested(60)})];
+    for step in 0..60 {
+        steps.push(json!({"op": "add", "path": "/y", "value": {}}));
+        steps.push(json!({"op": "move", "from": "/x", "path": "/y/a"}));
+        steps.push(json!({"op": "move", "from": "/y", "path": "/x"}));
+        let body = serde_json::to_vec(&steps).unwrap();
+        assert_eq!(json(&live, &body).is_ok(), step < 49, "{step}");
+    }
+}
+
+#[test]
+fn a_patched_object_that_could_not_be_read_back_is_refused() {
+    let live = json!({"metadata": {"name": "a"}, "data": {}, "revision": 1});
+    let schema = "io.k8s.api.apps.v1.ControllerRevision";
+    for (levels, code) in [(50, 0), (98, 0), (99, 0), (100, 422), (120, 422)] {
+        let patch = json!({ "data": nested(levels) }).to_string();
+        for kind in [PatchKind::Merge, PatchKind::Strategic] {
+            let found = patched(kind, schema, &live, patch.as_bytes(), FieldValidation::Strict);
+            assert_eq!(found.map_or_else(|status| status.code, |_| 0), code, "{kind:?} {levels}");
+        }
+    }
+}
