@@ -5,6 +5,7 @@
 //! names goes, unless somebody else owns it too. Upstream: structured-merge-diff merge/update.go,
 //! apimachinery util/managedfields/internal.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use serde_json::Value;
@@ -222,7 +223,7 @@ fn disown(managed: &mut Vec<Entry>, changes: &Difference) {
     if managed.is_empty() {
         return;
     }
-    let changed = changes.modified.clone().union(changes.added.clone()).union(changes.removed.clone());
+    let changed = Set::all([&changes.modified, &changes.added, &changes.removed].map(Set::clone));
     managed.iter_mut().for_each(|entry| entry.disown(&changed));
     managed.retain(|entry| !entry.is_empty());
 }
@@ -269,7 +270,7 @@ fn pruned(merged: &Value, place: Place, last: &Set, others: &[Entry], mine: &Set
     let removed = |items: &Set| merge::remove(merged, items, place).unwrap_or_default();
     let all = fields(merged, place).with_named_fields(place);
     let last = last.clone().with_named_fields(place);
-    let owned = others.iter().fold(mine.clone(), |owned, e| owned.union(e.set().into_owned()));
+    let owned = Set::all(others.iter().map(|e| e.set().into_owned()).chain([mine.clone()]));
     let left = fields(&removed(&last), place).with_named_fields(place);
     let with_owned = removed(&all.clone().difference(&left.union(owned.with_named_fields(place))));
     let left = fields(&with_owned, place).with_named_fields(place);
@@ -317,7 +318,7 @@ fn upgraded(
     };
     let allowed = if write.manager == "kubectl" { allowed() } else { None };
     let Some(allowed) = allowed else { return Err(conflict_status(&conflicts)) };
-    let paths = allowed.paths();
+    let paths: BTreeSet<Path> = allowed.paths().into_iter().collect();
     let left: Vec<Conflict> = conflicts.into_iter().filter(|c| !paths.contains(&c.path)).collect();
     if !left.is_empty() {
         return Err(conflict_status(&left));

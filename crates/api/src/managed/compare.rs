@@ -110,16 +110,15 @@ fn lists(old: Option<&Value>, new: Option<&Value>, place: Place, found: &mut Dif
     if left == right {
         return true;
     }
-    let (left, mut right) = (by_element(left, place), by_element(right, place));
-    for (element, before) in left {
-        let after = match right.iter().position(|(e, _)| *e == element) {
-            Some(at) => right.swap_remove(at).1,
-            None => Vec::new(),
-        };
-        item(&element, &before, &after, place.of_item(), found);
-    }
-    for (element, after) in right {
-        item(&element, &[], &after, place.of_item(), found);
+    let (left, right) = (by_element(left, place), by_element(right, place));
+    let (mut left, mut right) = (&left[..], &right[..]);
+    while let Some((element, _)) = match (left.first(), right.first()) {
+        (Some(a), Some(b)) => Some(if a.0 <= b.0 { a } else { b }),
+        (a, b) => a.or(b),
+    } {
+        let before = take_same(&mut left, element);
+        let after = take_same(&mut right, element);
+        item(element, before, after, place.of_item(), found);
     }
     true
 }
@@ -135,21 +134,27 @@ fn items(value: Option<&Value>) -> &[Value] {
     value.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
-fn by_element(items: &[Value], place: Place) -> Vec<(Element, Vec<&Value>)> {
-    let mut grouped: Vec<(Element, Vec<&Value>)> = Vec::with_capacity(items.len());
-    for item in items {
-        let Ok(element) = place.item(item) else { continue };
-        match grouped.iter_mut().find(|(e, _)| *e == element) {
-            Some((_, same)) => same.push(item),
-            None => grouped.push((element, vec![item])),
-        }
-    }
-    grouped
+type Items<'v> = [(Element, &'v Value)];
+
+/// Sorted by element, so that lists of any length are compared, and their sets built, in one pass.
+fn by_element(items: &[Value], place: Place) -> Vec<(Element, &Value)> {
+    let mut sorted: Vec<(Element, &Value)> =
+        items.iter().filter_map(|item| Some((place.item(item).ok()?, item))).collect();
+    sorted.sort_by(|(a, _), (b, _)| a.cmp(b));
+    sorted
+}
+
+/// Cuts the items of an element off the front.
+fn take_same<'l, 'v>(items: &mut &'l Items<'v>, element: &Element) -> &'l Items<'v> {
+    let count = items.iter().take_while(|(e, _)| e == element).count();
+    let (same, rest) = items.split_at(count);
+    *items = rest;
+    same
 }
 
 /// One item of a list; items that are there several times count as a whole.
-fn item(element: &Element, old: &[&Value], new: &[&Value], place: Place, found: &mut Difference) {
-    let (first_old, first_new) = (old.first().copied(), new.first().copied());
+fn item(element: &Element, old: &Items, new: &Items, place: Place, found: &mut Difference) {
+    let (first_old, first_new) = (old.first().map(|(_, item)| *item), new.first().map(|(_, item)| *item));
     match (old.len(), new.len()) {
         (0..=1, 0..=1) => found.step(first_old, first_new, place, || element.clone()),
         (2.., 2..) => found.mark(element.clone(), (old != new).then_some(Mark::Modified)),
@@ -185,11 +190,10 @@ fn collect(value: &Value, place: Place, set: &mut Set) -> bool {
             false
         }
         (Place::Set | Place::Keyed(..), Value::Array(items)) => {
-            let elements: Vec<Option<Element>> = items.iter().map(|item| place.item(item).ok()).collect();
-            for (item, element) in items.iter().zip(&elements) {
-                let Some(element) = element else { continue };
-                let once = elements.iter().filter(|e| e.as_ref() == Some(element)).count() == 1;
-                if once {
+            let items = by_element(items, place);
+            for same in items.chunk_by(|(a, _), (b, _)| a == b) {
+                let (element, item) = &same[0];
+                if same.len() == 1 {
                     let mut inner = Set::default();
                     collect(item, place.below(element), &mut inner);
                     set.put_below(element.clone(), inner);

@@ -3,6 +3,7 @@
 //! Upstream: apimachinery util/managedfields/internal (managedfields.go, capmanagers.go).
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
@@ -158,18 +159,30 @@ pub fn cap(entries: &mut Vec<Entry>) {
     entries.retain(|e| !is_updater(e));
     updaters.sort_by(|a, b| (&a.time, &a.manager).cmp(&(&b.time, &b.manager)));
     let mut excess = updaters.len() - UPDATERS_MAX;
+    // By version, the oldest entry and what it takes over: united at the end, there may be thousands.
+    let mut oldest: BTreeMap<String, (usize, Vec<Set>)> = BTreeMap::new();
     let mut kept: Vec<Entry> = Vec::new();
     for entry in updaters {
-        match kept.iter_mut().find(|k| k.api_version == entry.api_version) {
-            Some(oldest) if excess > 0 => {
+        match oldest.get_mut(&entry.api_version) {
+            Some((at, sets)) if excess > 0 => {
+                let oldest = &mut kept[*at];
                 oldest.manager = OLD_UPDATES.into();
                 oldest.subresource.clear();
-                oldest.owns = Owned::Set(oldest.set().into_owned().union(entry.set().into_owned()));
-                oldest.time = entry.time;
+                oldest.time = entry.time.clone();
+                sets.push(entry.set().into_owned());
                 excess -= 1;
             }
-            _ => kept.push(entry),
+            found => {
+                if found.is_none() {
+                    oldest.insert(entry.api_version.clone(), (kept.len(), Vec::new()));
+                }
+                kept.push(entry);
+            }
         }
+    }
+    for (at, mut sets) in oldest.into_values().filter(|(_, sets)| !sets.is_empty()) {
+        sets.push(kept[at].set().into_owned());
+        kept[at].owns = Owned::Set(Set::all(sets));
     }
     entries.extend(kept);
 }

@@ -2,6 +2,8 @@
 //!
 //! Upstream: structured-merge-diff typed (merge.go, remove.go, validate.go).
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::{Map, Value};
 
 use super::place::Place;
@@ -89,15 +91,21 @@ fn is_list(value: Option<&Value>) -> bool {
 /// Items come in the configuration's order; before each stand those that only the live list has
 /// there. A shared item that the live list has at another place is passed over.
 fn lists(live: &[Value], config: &[Value], place: Place) -> Vec<Value> {
-    let elements = |items: &[Value]| items.iter().filter_map(|i| place.item(i).ok()).collect::<Vec<_>>();
-    let (left, right) = (elements(live), elements(config));
-    let mut shared = right.iter().filter(|e| left.contains(e)).peekable();
+    let (left, right) = (elements(live, place), elements(config, place));
+    // How often the live list has an item, and the last of them.
+    let mut there: HashMap<&Element, (usize, &Value)> = HashMap::with_capacity(left.len());
+    for (element, item) in &left {
+        let (count, last) = there.entry(element).or_insert((0, item));
+        (*count, *last) = (*count + 1, item);
+    }
+    let wanted: HashSet<&Element> = right.iter().map(|(element, _)| element).collect();
+    let mut shared = right.iter().map(|(element, _)| element).filter(|e| there.contains_key(e)).peekable();
     let mut merged = Vec::new();
     let mut at = 0;
-    for (element, item) in right.iter().zip(config) {
-        while let Some(before) = left.get(at) {
-            if !right.contains(before) {
-                merged.push(live[at].clone());
+    for (element, item) in &right {
+        while let Some((before, value)) = left.get(at) {
+            if !wanted.contains(before) {
+                merged.push((*value).clone());
                 at += 1;
                 continue;
             }
@@ -114,16 +122,20 @@ fn lists(live: &[Value], config: &[Value], place: Place) -> Vec<Value> {
             break;
         }
         // An item that is there twice is no one's: it is not merged with.
-        let same: Vec<usize> = (0..left.len()).filter(|i| left[*i] == *element).collect();
-        let old = if let [only] = same[..] { live.get(only) } else { None };
+        let old = there.get(element).filter(|(count, _)| *count == 1).map(|(_, only)| *only);
         merged.extend(merge(old, Some(item), place.below(element)));
         if shared.peek() == Some(&element) {
             shared.next();
         }
     }
-    let rest = left.iter().zip(live).skip(at).filter(|(element, _)| !right.contains(element));
-    merged.extend(rest.map(|(_, item)| item.clone()));
+    let rest = left.iter().skip(at).filter(|(element, _)| !wanted.contains(element));
+    merged.extend(rest.map(|(_, item)| (*item).clone()));
     merged
+}
+
+/// The items that have a name, with it.
+fn elements(items: &[Value], place: Place) -> Vec<(Element, &Value)> {
+    items.iter().filter_map(|item| Some((place.item(item).ok()?, item))).collect()
 }
 
 fn check_below(value: &Value, place: Place, path: &str, wrong: &mut Vec<String>) {
@@ -141,7 +153,7 @@ fn check_below(value: &Value, place: Place, path: &str, wrong: &mut Vec<String>)
             }
         }
         (Place::Set | Place::Keyed(..), Value::Array(items)) => {
-            let mut seen: Vec<Element> = Vec::new();
+            let mut seen: HashSet<Element> = HashSet::with_capacity(items.len());
             for (at, item) in items.iter().enumerate() {
                 let element = match place.item(item) {
                     Ok(element) => element,
@@ -154,7 +166,7 @@ fn check_below(value: &Value, place: Place, path: &str, wrong: &mut Vec<String>)
                     wrong.push(format!("{path}: duplicate entries for key {element}"));
                 }
                 check_below(item, place.below(&element), &format!("{path}{element}"), wrong);
-                seen.push(element);
+                seen.insert(element);
             }
         }
         (Place::Object(_) | Place::Map(_), other) => wrong.push(format!("{path}: expected map, got {}", shown(other))),

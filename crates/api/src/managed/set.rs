@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::place::Place;
 
 /// One step of a path. The order is that of upstream's sets: fields, keys, values, indices.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Element {
     /// A field or a map's key.
     Field(String),
@@ -45,6 +45,33 @@ impl Set {
         let mut set = Set(nodes.collect());
         set.0.sort_by(|(a, _), (b, _)| a.cmp(b));
         set
+    }
+
+    /// The members of all sets: one pass, however many and large they are.
+    pub fn all(sets: impl IntoIterator<Item = Set>) -> Set {
+        let mut sets = sets.into_iter().filter(|set| !set.0.is_empty());
+        let Some(Set(mut nodes)) = sets.next() else { return Set::default() };
+        let only = nodes.len();
+        sets.for_each(|set| nodes.extend(set.0));
+        if nodes.len() == only {
+            return Set(nodes);
+        }
+        nodes.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let mut all: Vec<(Element, Node)> = Vec::with_capacity(nodes.len());
+        let mut nodes = nodes.into_iter().peekable();
+        while let Some((element, mut node)) = nodes.next() {
+            let mut below = Vec::new();
+            while let Some((_, same)) = nodes.next_if(|(next, _)| *next == element) {
+                node.member |= same.member;
+                below.push(same.below);
+            }
+            if !below.is_empty() {
+                below.push(std::mem::take(&mut node.below));
+                node.below = Set::all(below);
+            }
+            all.push((element, node));
+        }
+        Set(all)
     }
 
     /// Writes FieldsV1.
@@ -107,16 +134,8 @@ impl Set {
     }
 
     /// With the members of `other`.
-    pub fn union(mut self, other: Set) -> Set {
-        if self.0.is_empty() {
-            return other;
-        }
-        for (element, node) in other.0 {
-            let mine = self.node(element);
-            mine.member |= node.member;
-            mine.below = std::mem::take(&mut mine.below).union(node.below);
-        }
-        self
+    pub fn union(self, other: Set) -> Set {
+        Set::all([self, other])
     }
 
     pub fn intersection(&self, other: &Set) -> Set {
@@ -242,7 +261,7 @@ impl fmt::Display for Element {
 }
 
 /// The path of one member.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Path(pub Vec<Element>);
 
 impl Path {

@@ -272,3 +272,26 @@ fn field_sets_are_read_and_written() {
         ]
     );
 }
+
+/// As many items as a body may bring; what is compared pair by pair takes minutes.
+#[test]
+fn ownership_of_very_long_lists_is_found_in_passes() {
+    const MANY: usize = 20_000;
+    let named = |names: &mut dyn Iterator<Item = usize>| {
+        let env: Vec<Value> = names.map(|n| json!({ "name": format!("v{n}") })).collect();
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"},
+            "spec": {"containers": [{"name": "c", "env": env}]}})
+    };
+    let at = "/metadata/managedFields/0/fieldsV1/f:spec/f:containers/k:{\"name\":\"c\"}/f:env";
+    let owned = |pod: &Value| pod.pointer(at).and_then(Value::as_object).map_or(0, serde_json::Map::len);
+    let write = by(POD, "m", "2024-01-01T00:00:00Z");
+    let mut old = named(&mut (0..MANY));
+    update(&write, None, &mut old);
+    assert_eq!(owned(&old), MANY + 1);
+    // The other way round and every second one new: sets are joined from pieces that interleave.
+    let mut new = named(&mut (0..MANY).rev().map(|n| if n % 2 == 0 { n } else { n + MANY }));
+    update(&write, Some(&old), &mut new);
+    assert_eq!(owned(&new), MANY + 1);
+    let applied = apply(&write, Some(&old), &named(&mut (0..MANY).rev()), true).unwrap();
+    assert_eq!(applied["spec"]["containers"][0]["env"].as_array().map(Vec::len), Some(MANY));
+}
