@@ -2,6 +2,8 @@
 //!
 //! Matches apimachinery pkg/api/validation/objectmeta.go and pkg/apis/meta/v1/validation.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::at::{At, Errors, invalid_each};
@@ -42,10 +44,9 @@ pub fn create(at: &At, namespaced: bool, rule: NameRule, errors: &mut Errors) {
 /// Metadata of a changed object.
 pub fn update(at: &At, old: &At, errors: &mut Errors) {
     if old.has_field("deletionTimestamp") {
-        let added: Vec<String> = strings(&at.get("finalizers"))
-            .filter(|f| !strings(&old.get("finalizers")).any(|o| o == *f))
-            .map(|f| format!("{f:?}"))
-            .collect();
+        let before: BTreeSet<&str> = strings(&old.get("finalizers")).collect();
+        let added: Vec<String> =
+            strings(&at.get("finalizers")).filter(|f| !before.contains(f)).map(|f| format!("{f:?}")).collect();
         if !added.is_empty() {
             errors.push(at.get("finalizers").forbidden(&format!(
                 "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",

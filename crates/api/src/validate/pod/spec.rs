@@ -1,6 +1,7 @@
 //! A pod's spec as a whole: what no single container decides.
 
-use std::collections::BTreeSet;
+use std::cell::LazyCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -274,6 +275,11 @@ fn os(spec: &At, errors: &mut Errors) {
 
 /// A variable that comes from a file needs an emptyDir volume.
 fn file_keys(spec: &At, errors: &mut Errors) {
+    // The first volume of a name counts. Few pods have such a variable at all.
+    let volumes = LazyCell::new(|| {
+        let named = spec.get("volumes").items().map(|v| (v.get("name").text(), v.has_field("emptyDir")));
+        named.collect::<Vec<_>>().into_iter().rev().collect::<BTreeMap<&str, bool>>()
+    });
     for container in all_containers(spec) {
         for variable in container.get("env").items() {
             let reference = variable.get("valueFrom").get("fileKeyRef");
@@ -281,12 +287,10 @@ fn file_keys(spec: &At, errors: &mut Errors) {
                 continue;
             }
             let name = reference.get("volumeName");
-            match spec.get("volumes").items().find(|v| v.get("name").text() == name.text()) {
+            match volumes.get(name.text()) {
                 None => errors.push(name.not_found()),
-                Some(volume) if !volume.has_field("emptyDir") => {
-                    errors.push(name.invalid("referenced volume must be of type emptyDir"));
-                }
-                Some(_) => {}
+                Some(false) => errors.push(name.invalid("referenced volume must be of type emptyDir")),
+                Some(true) => {}
             }
         }
     }

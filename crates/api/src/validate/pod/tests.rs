@@ -269,3 +269,55 @@ fn warnings_are_upstreams_and_name_what_has_no_effect() {
     );
     assert!(warnings(&pod, Some(&pod)).is_empty());
 }
+
+#[test]
+fn overlapping_paths_and_ports_are_told_in_the_order_of_the_pod() {
+    let items: Vec<Value> = ["b/c", "a", "b", "", "a-b", "a/x/", "b/c"].iter().map(|p| json!({ "path": p })).collect();
+    let spec = json!({"volumes": [{"name": "v", "configMap": {"name": "m", "items": items}}]});
+    let told = |spec: Value| warnings(&json!({"metadata": {"name": "p"}, "spec": spec}), None);
+    let pairs = [("b", "b/c"), ("a/x", "a"), ("b/c", "b/c"), ("b/c", "b")];
+    let line = |(a, b): (&str, &str)| format!("volume \"v\" (ConfigMap \"m\"): overlapping paths: {a:?} with {b:?}");
+    assert_eq!(told(spec), pairs.map(line));
+
+    let port = |host: i64, ip: &str| json!({"containerPort": 80, "protocol": "TCP", "hostPort": host, "hostIP": ip});
+    let ports = [port(1, "a"), port(1, "b"), port(1, ""), port(2, "a"), port(0, ""), port(1, "a")];
+    let told = told(json!({"containers": [{"name": "c", "ports": ports}]}));
+    let at = |n: usize| format!("spec.containers[0].ports[{n}]");
+    let line = |(a, word, b): (usize, &str, usize)| format!("{}: {word} port definition with {}", at(a), at(b));
+    let pairs = [
+        (2, "dangerously ambiguous", 0),
+        (2, "dangerously ambiguous", 1),
+        (4, "overlapping", 0),
+        (4, "overlapping", 1),
+        (4, "overlapping", 2),
+        (4, "overlapping", 3),
+        (5, "duplicate", 0),
+        (5, "dangerously ambiguous", 2),
+        (5, "overlapping", 4),
+    ];
+    assert_eq!(told, pairs.map(line));
+}
+
+/// Pair by pair this takes minutes, and the warnings all memory.
+#[test]
+fn a_pod_as_large_as_a_body_may_be_is_judged_in_passes() {
+    const MANY: usize = 20_000;
+    let all = |of: &dyn Fn(usize) -> Value| (0..MANY).map(of).collect::<Vec<_>>();
+    let same = all(&|_| json!({"path": "a", "key": "a"}));
+    let flat = all(&|n| json!({"path": format!("p{n}"), "key": "a"}));
+    let mut volumes = all(&|n| json!({"name": format!("v{n}"), "emptyDir": {}}));
+    volumes.push(json!({"name": "same", "configMap": {"name": "m", "items": same}}));
+    volumes.push(json!({"name": "flat", "configMap": {"name": "m", "items": flat}}));
+    let ports = all(&|n| json!({"containerPort": 1, "protocol": "TCP", "hostPort": n / 2, "hostIP": "10.0.0.1"}));
+    let env = all(&|n| {
+        json!({"name": "A", "valueFrom": {"fileKeyRef":
+        {"volumeName": format!("v{}", MANY - 1 - n), "path": "p", "key": "K"}}})
+    });
+    let mut errors = Errors::new();
+    let pod = json!({"spec": {"volumes": volumes, "containers": [{"name": "c", "env": env, "ports": ports}]}});
+    spec::spec(&pod, true, &mut errors);
+    assert!(!errors.iter().any(|e| e.field.ends_with("volumeName")));
+    let told = warnings(&pod, None);
+    assert_eq!(told.iter().filter(|w| w.contains("overlapping paths")).count(), 100);
+    assert_eq!(told.iter().filter(|w| w.contains("port definition")).count(), 100);
+}

@@ -11,6 +11,9 @@ use crate::tree;
 use crate::validate::at::At;
 use crate::validate::names;
 
+/// Overlapping pairs told of one pod's ports or one volume's paths: there may be millions.
+const PAIRS_MAX: usize = 100;
+
 /// Only creations are commented on: people seldom edit pods, and machines do not read warnings.
 pub fn warnings(pod: &Value, old: Option<&Value>) -> Vec<String> {
     if old.is_some() {
@@ -172,15 +175,35 @@ fn collide(volume: &str, what: &str, paths: Vec<(String, String)>, out: &mut Vec
         "" => format!("{path:?}"),
         source => format!("{path:?} ({source})"),
     };
-    let under = |a: &str, b: &str| format!("{a}/").starts_with(&format!("{b}/"));
-    for (index, later) in paths.iter().enumerate().filter(|(_, p)| !p.0.is_empty()) {
-        for earlier in paths[..index].iter().filter(|p| !p.0.is_empty()) {
-            if under(&earlier.0, &later.0) || under(&later.0, &earlier.0) {
-                let both = format!("{} with {}", shown(later), shown(earlier));
-                out.push(format!("volume {volume:?} ({what}): overlapping paths: {both}"));
-            }
-        }
+    for (later, earlier) in overlapping(&paths) {
+        let both = format!("{} with {}", shown(&paths[later]), shown(&paths[earlier]));
+        out.push(format!("volume {volume:?} ({what}): overlapping paths: {both}"));
     }
+}
+
+/// The pairs (later, earlier) of paths that lie on or under each other, in the order of the list. In
+/// sorted order a path is followed by all that is under it: no pair is looked at that is none.
+fn overlapping(paths: &[(String, String)]) -> Vec<(usize, usize)> {
+    let steps = |index: usize| paths[index].0.split('/');
+    let mut sorted: Vec<usize> = (0..paths.len()).filter(|index| !paths[*index].0.is_empty()).collect();
+    sorted.sort_by(|a, b| steps(*a).cmp(steps(*b)).then(a.cmp(b)));
+    let (mut pairs, mut above) = (Vec::new(), Vec::<usize>::new());
+    for index in sorted {
+        let path = &paths[index].0;
+        let is_under =
+            |over: &str| path.strip_prefix(over).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        while above.last().is_some_and(|over| !is_under(&paths[*over].0)) {
+            above.pop();
+        }
+        pairs.extend(above.iter().map(|over| (index.max(*over), index.min(*over))));
+        if pairs.len() > PAIRS_MAX {
+            break;
+        }
+        above.push(index);
+    }
+    pairs.sort_unstable();
+    pairs.truncate(PAIRS_MAX);
+    pairs
 }
 
 fn doubles(spec: &At, out: &mut Vec<String>) {
@@ -227,35 +250,27 @@ fn hidden_variables(container: &At, out: &mut Vec<String>) {
 }
 
 fn ports(spec: &At, out: &mut Vec<String>) {
-    let mut by_port: BTreeMap<String, Vec<At>> = BTreeMap::new();
+    let ports: Vec<At> = all_containers(spec).flat_map(|c| c.get("ports").items().collect::<Vec<_>>()).collect();
+    let number = |port: &At| port.get("hostPort").number();
+    let mut by_port: BTreeMap<(i64, &str), HostPorts> = BTreeMap::new();
     let mut by_name: BTreeMap<&str, String> = BTreeMap::new();
     let mut named = Vec::new();
-    for port in all_containers(spec).flat_map(|c| c.get("ports").items().collect::<Vec<_>>()) {
-        let host = |port: &At| (port.get("hostIP").text().to_string(), port.get("hostPort").number());
-        let (ip, number) = host(&port);
-        if !port.get("hostIP").text().is_empty() && number == 0 {
+    let mut pairs = 0;
+    for (index, port) in ports.iter().enumerate() {
+        let ip = port.get("hostIP").text();
+        if !ip.is_empty() && number(port) == 0 {
             let shown = format!(
-                "Name:{} HostPort:0 ContainerPort:{} Protocol:{} HostIP:{}",
+                "Name:{} HostPort:0 ContainerPort:{} Protocol:{} HostIP:{ip}",
                 port.get("name").text(),
                 port.get("containerPort").number(),
                 port.get("protocol").text(),
-                port.get("hostIP").text()
             );
             out.push(format!("{}: hostIP set without hostPort: {{{shown}}}", port.path()));
         }
-        let key = format!("{}/{}", port.get("containerPort").number(), port.get("protocol").text());
-        for other in by_port.get(&key).into_iter().flatten() {
-            let (other_ip, other_number) = host(other);
-            let what = if ip == other_ip && number == other_number {
-                "duplicate"
-            } else if number == 0 || other_number == 0 {
-                "overlapping"
-            } else if number == other_number && (ip.is_empty() != other_ip.is_empty()) {
-                "dangerously ambiguous"
-            } else {
-                continue;
-            };
-            out.push(format!("{}: {what} port definition with {}", port.path(), other.path()));
+        let same = by_port.entry((port.get("containerPort").number(), port.get("protocol").text())).or_default();
+        for (other, what) in same.collisions(number(port), ip, PAIRS_MAX - pairs) {
+            out.push(format!("{}: {what} port definition with {}", port.path(), ports[other].path()));
+            pairs += 1;
         }
         let name = port.get("name").text();
         if !name.is_empty() {
@@ -270,7 +285,37 @@ fn ports(spec: &At, out: &mut Vec<String>) {
                 }
             }
         }
-        by_port.entry(key).or_default().push(port);
+        same.0.entry(number(port)).or_default().entry(ip).or_default().push(index);
     }
     out.append(&mut named);
+}
+
+/// The definitions of one container port: where they are, by host port and host address.
+#[derive(Default)]
+struct HostPorts<'p>(BTreeMap<i64, BTreeMap<&'p str, Vec<usize>>>);
+
+impl<'p> HostPorts<'p> {
+    /// Those that a further one collides with, in the order of the pod, and how; at most so many.
+    fn collisions(&self, number: i64, ip: &'p str, most: usize) -> Vec<(usize, &'static str)> {
+        let word = |other: i64, other_ip: &str| match (other == number, other_ip == ip) {
+            (true, true) => "duplicate",
+            _ if other == 0 || number == 0 => "overlapping",
+            _ => "dangerously ambiguous",
+        };
+        // No host port is any; no address is any.
+        let (zero, same) = match number {
+            0 => (self.0.range(..), self.0.range(0..0)),
+            number => (self.0.range(0..=0), self.0.range(number..=number)),
+        };
+        let found = zero.chain(same).flat_map(|(other, by_ip)| {
+            let (any, same) = match *other == 0 || number == 0 || ip.is_empty() {
+                true => (by_ip.range::<&str, _>(..), by_ip.range(ip..ip)),
+                false => (by_ip.range(""..=""), by_ip.range(ip..=ip)),
+            };
+            any.chain(same).flat_map(|(other_ip, at)| at.iter().map(|index| (*index, word(*other, other_ip))))
+        });
+        let mut found: Vec<_> = found.take(most).collect();
+        found.sort_unstable();
+        found
+    }
 }
