@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use api::{Kind, Object, Reason, Status};
 use client::reconcile::{self, Requeue};
-use client::{Change, DeleteOptions, Key, PatchKind};
+use client::recorder::Type;
+use client::{Change, DeleteOptions, Key, PatchKind, Recorder};
 use futures::StreamExt;
 use serde_json::{Value, json};
 
@@ -25,8 +26,10 @@ struct Node {
 }
 
 /// Who depends on whom, by the owner's uid.
-#[derive(Default)]
-struct Graph(Mutex<HashMap<String, BTreeSet<Node>>>);
+struct Graph {
+    edges: Mutex<HashMap<String, BTreeSet<Node>>>,
+    recorder: Recorder,
+}
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
@@ -35,7 +38,9 @@ pub async fn run(parts: Arc<Parts>) {
     for cache in parts.caches.values() {
         cache.synced().await;
     }
-    let graph = Arc::new(Graph::default());
+    let (clock, entropy) = (parts.config.clock.clone(), parts.config.entropy.clone());
+    let recorder = Recorder::new(parts.client.clone(), "garbage-collector-controller", "", clock, entropy);
+    let graph = Arc::new(Graph { edges: Mutex::default(), recorder });
     let (feed, keys) = reconcile::feed::<Node>();
     let mut followers = tokio::task::JoinSet::new();
     for cache in parts.caches.values() {
@@ -64,7 +69,7 @@ impl Graph {
             references.map(|owner| owner.uid.clone()).collect()
         };
         let (before, after) = (owners(&change.old), owners(&change.new));
-        let mut edges = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut edges = self.edges.lock().unwrap_or_else(PoisonError::into_inner);
         for uid in before.difference(&after) {
             if let Some(dependents) = edges.get_mut(uid) {
                 dependents.remove(&node);
@@ -98,7 +103,7 @@ impl Graph {
     }
 
     fn dependents(&self, uid: &str) -> Vec<Node> {
-        let edges = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let edges = self.edges.lock().unwrap_or_else(PoisonError::into_inner);
         edges.get(uid).into_iter().flatten().cloned().collect()
     }
 }
@@ -120,6 +125,13 @@ async fn attend(parts: &Parts, graph: &Graph, node: &Node) -> Result<Requeue, St
     }
     let mut waiting = false;
     for owner in &meta.owner_references {
+        if is_out_of_reach(&meta.namespace, owner) {
+            // graph_builder.go, reportInvalidNamespaceOwnerRef
+            let api::OwnerReference { api_version, kind, name, uid, .. } = owner;
+            let owner = format!("[{api_version}/{kind}, namespace: , name: {name}, uid: {uid}]");
+            let text = format!("ownerRef {owner} does not exist in namespace \"\"");
+            graph.recorder.event(&object, "", Type::Warning, "OwnerRefInvalidNamespace", text);
+        }
         match owner_of(parts, &meta.namespace, owner).await? {
             Owner::Absent => {}
             // It waits for us: then we go, and so do ours.
@@ -139,9 +151,18 @@ enum Owner {
     Solid,
 }
 
+/// A namespaced owner of an object that is in no namespace: nobody can say whether it exists.
+fn is_out_of_reach(namespace: &str, owner: &api::OwnerReference) -> bool {
+    namespace.is_empty() && api::kind::by_kind(&owner.api_version, &owner.kind).is_some_and(|kind| kind.namespaced)
+}
+
 async fn owner_of(parts: &Parts, namespace: &str, owner: &api::OwnerReference) -> Result<Owner, Status> {
     // A kind that we do not know may exist where we cannot see it.
     let Some(kind) = api::kind::by_kind(&owner.api_version, &owner.kind) else { return Ok(Owner::Solid) };
+    // garbagecollector.go, namespacedOwnerOfClusterScopedObjectErr: it is never collected.
+    if is_out_of_reach(namespace, owner) {
+        return Ok(Owner::Solid);
+    }
     let namespace = if kind.namespaced { namespace } else { "" };
     let state = |object: &Object| {
         let meta = object.meta();

@@ -189,3 +189,28 @@ async fn dependents_go_with_their_owner_stay_as_orphans_or_go_before_it() {
     c.client.patch(maps, "default", "three", "", PatchKind::Merge, &free).await.unwrap();
     c.until("configmaps", "default", "third", |map| map.is_none()).await;
 }
+
+#[tokio::test]
+async fn an_object_without_namespace_outlives_an_owner_that_has_one() {
+    let c = cluster().await;
+    let owner = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "u"}]);
+    c.create("namespaces", "", json!({"metadata": {"name": "n", "ownerReferences": owner}})).await;
+    let named = |owners: &Value| json!({"metadata": {"name": "m", "ownerReferences": owners}});
+    c.create("configmaps", "default", named(&owner)).await;
+    c.until("configmaps", "default", "m", |map| map.is_none()).await;
+    let events = Cache::start(c.client.clone(), kind("events"), Scope::default());
+    events.synced().await;
+    let mut changes = events.subscribe();
+    let told = async {
+        while !events.list().iter().any(|event| event.value()["reason"] == "OwnerRefInvalidNamespace") {
+            changes.next().await.unwrap();
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(20), told).await.is_ok());
+    let event = events.list().into_iter().find(|e| e.value()["reason"] == "OwnerRefInvalidNamespace").unwrap().value();
+    assert_eq!(
+        event["message"],
+        "ownerRef [v1/ConfigMap, namespace: , name: gone, uid: u] does not exist in namespace \"\""
+    );
+    assert!(!c.client.get(kind("namespaces"), "", "n").await.unwrap().meta().is_deleting());
+}

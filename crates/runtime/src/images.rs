@@ -9,6 +9,8 @@
 mod archive;
 /// Owner, mode, times and extended attributes.
 mod attributes;
+/// What an archive may make this process keep in memory.
+mod bounds;
 /// The image that the binary itself carries.
 pub mod builtin;
 /// Registry credentials: matching, and ~/.docker/config.json.

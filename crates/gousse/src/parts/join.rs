@@ -60,15 +60,19 @@ async fn authority(server: &str, fingerprint: &str) -> Result<String> {
     let config = HttpsConfig { server: server.to_string(), insecure: true, ..HttpsConfig::default() };
     let client = Client::new(Arc::new(Https::new(config).context(format_args!("connecting to {server}"))?));
     let bytes: Bytes = client.call(Method::GET, server::AUTHORITY_PATH, &[], None).await?.bytes().await?;
-    let pem = String::from_utf8_lossy(&bytes).into_owned();
-    let chain = wire::tls::chain(&pem).context("reading the server's authority")?;
-    let found: String = Sha256::digest(&chain[0]).iter().map(|b| format!("{b:02x}")).collect();
-    match found == fingerprint {
-        true => Ok(pem),
-        false => {
-            Err(failure(format!("{server} is not the server of this token: its authority has another fingerprint")))
-        }
-    }
+    pinned(String::from_utf8_lossy(&bytes).into_owned(), fingerprint)
+        .map_err(|why| failure(format!("{server} is not the server of this token: {why}")))
+}
+
+/// All of the text becomes what we trust, so that one certificate must be all of it: whoever stands
+/// between could add an own one to the real.
+fn pinned(pem: String, fingerprint: &str) -> Result<String, String> {
+    let chain = wire::tls::chain(&pem).map_err(|error| format!("its authority cannot be read: {error}"))?;
+    let [certificate] = &chain[..] else {
+        return Err(format!("its authority is {} certificates, not one", chain.len()));
+    };
+    let found: String = Sha256::digest(certificate).iter().map(|b| format!("{b:02x}")).collect();
+    if found == fingerprint { Ok(pem) } else { Err("its authority has another fingerprint".into()) }
 }
 
 /// Three files, 0600, below `<data_dir>/agent`.
@@ -112,5 +116,23 @@ impl Kept {
             write_private(&self.folder.join(name), text.as_bytes())?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_one_certificate_of_the_token_is_believed() {
+        let authority = || rcgen::generate_simple_self_signed(vec!["x".into()]).unwrap().cert;
+        let (real, other) = (authority(), authority());
+        let fingerprint: String = Sha256::digest(real.der()).iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(pinned(real.pem(), &fingerprint), Ok(real.pem()));
+        assert_eq!(pinned(other.pem(), &fingerprint), Err("its authority has another fingerprint".into()));
+        for both in [real.pem() + &other.pem(), other.pem() + &real.pem()] {
+            assert_eq!(pinned(both, &fingerprint), Err("its authority is 2 certificates, not one".into()));
+        }
+        assert!(pinned("nothing".into(), &fingerprint).is_err());
     }
 }

@@ -14,11 +14,15 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::engine::{Error, Reader, Result};
+use crate::images::bounds::{Bounded, named};
 use crate::images::manifest::{DOCUMENT_SIZE_MAX, Descriptor, INDEX_DEPTH_MAX, ImageConfig, Manifest, Platform};
 use crate::images::reference::{hex_of, is_hex};
 use crate::images::tree::inside;
 use crate::images::{ImagesStore, NewImage, Pins, Reference, blocking, chain_ids, layer};
 use crate::state::Image;
+
+/// Layers, configurations and manifests of all images of an archive.
+const MEMBERS_MAX: usize = 1 << 16;
 
 /// Where members are read from.
 pub enum Source {
@@ -301,8 +305,18 @@ fn uncompressed(path: &Path) -> io::Result<fs::File> {
 fn members(mut file: &fs::File) -> io::Result<HashMap<PathBuf, Member>> {
     file.seek(SeekFrom::Start(0))?;
     let mut members = HashMap::new();
-    for entry in tar::Archive::new(file).entries_with_seek()? {
+    let (file, allowance) = Bounded::over(file);
+    let mut archive = tar::Archive::new(file);
+    let mut entries = archive.entries_with_seek()?;
+    loop {
+        // Contents are passed over by seeking: only headers are read here.
+        allowance.headers();
+        let Some(entry) = entries.next() else { return Ok(members) };
         let entry = entry?;
+        named(entry.path_bytes().len())?;
+        if members.len() >= MEMBERS_MAX {
+            return Err(io::Error::other(format!("more than {MEMBERS_MAX} members; no image has so many")));
+        }
         let Some(path) = inside(&entry.path_bytes()) else { continue };
         let kind = entry.header().entry_type();
         if kind.is_file() {
@@ -310,6 +324,7 @@ fn members(mut file: &fs::File) -> io::Result<HashMap<PathBuf, Member>> {
         } else if (kind.is_symlink() || kind.is_hard_link())
             && let Some(target) = entry.link_name_bytes()
         {
+            named(target.len())?;
             let target = match path.parent().filter(|_| kind.is_symlink()) {
                 Some(parent) => inside([parent.as_os_str().as_encoded_bytes(), b"/", &target].concat().as_slice()),
                 None => inside(&target),
@@ -317,5 +332,4 @@ fn members(mut file: &fs::File) -> io::Result<HashMap<PathBuf, Member>> {
             members.extend(target.map(|target| (path, Member::Link(target))));
         }
     }
-    Ok(members)
 }

@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 
 use crate::engine::{Error, Result};
 use crate::images::attributes::{self, Attributes};
+use crate::images::bounds::{Bounded, named};
 use crate::images::tree::{self, Tree, inside, is, is_whiteout, open_beneath, stat_in};
 
 const WHITEOUT: &[u8] = b".wh.";
@@ -24,6 +25,8 @@ const WHITEOUT_OPAQUE: &[u8] = b".wh..wh..opq";
 const WHITEOUT_AUFS: &[u8] = b".wh..wh.";
 /// Up to so many files are synced one by one, more by one call for the whole file system.
 const SYNCED_ALONE_MAX: usize = 32;
+/// Bytes of paths that are kept until the layer is whole; usual images need thousands.
+const PATHS_SIZE_MAX: usize = 64 << 20;
 
 /// What came out of an archive.
 #[derive(Debug)]
@@ -43,12 +46,22 @@ pub struct Unpacked {
 pub fn unpack(archive: impl Read, into: &Path, lowers: &[PathBuf]) -> Result<Unpacked> {
     let mut plain = Hashed { inner: decompressed(archive).map_err(unreadable)?, hash: Sha256::new() };
     let mut unpacker = Unpacker::new(into, lowers).map_err(|e| Error::Failed(format!("unpacking a layer: {e}")))?;
-    let mut tar = tar::Archive::new(&mut plain);
-    for entry in tar.entries().map_err(unreadable)? {
+    let (source, allowance) = Bounded::over(&mut plain);
+    let mut tar = tar::Archive::new(source);
+    let mut entries = tar.entries().map_err(unreadable)?;
+    loop {
+        allowance.headers();
+        let Some(entry) = entries.next() else { break };
         let mut entry = entry.map_err(unreadable)?;
-        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        unpacker.entry(&mut entry).map_err(|e| Error::Failed(format!("layer entry {name:?}: {e}")))?;
+        allowance.content();
+        unpacker.entry(&mut entry).map_err(|e| Error::Failed(format!("layer entry {}: {e}", shown(&entry))))?;
+        // Content that the entry has no use for must not count as the next one's headers.
+        if !entry.header().entry_type().is_gnu_sparse() {
+            io::copy(&mut entry, &mut io::sink()).map_err(unreadable)?;
+        }
     }
+    drop(entries);
+    drop(tar);
     // What follows the archive's end mark belongs to the digest too.
     io::copy(&mut plain, &mut io::sink()).map_err(unreadable)?;
     let diff_id = format!("sha256:{:x}", plain.hash.finalize());
@@ -99,6 +112,12 @@ pub fn fits(implied: &[String], lowers: &[PathBuf]) -> io::Result<bool> {
     Ok(true)
 }
 
+/// The name of an entry as errors show it, cut where it is absurd.
+fn shown(entry: &tar::Entry<'_, impl Read>) -> String {
+    let path = entry.path_bytes();
+    format!("{:?}", String::from_utf8_lossy(&path[..path.len().min(256)]))
+}
+
 struct Hashed<R> {
     inner: R,
     hash: Sha256,
@@ -125,6 +144,8 @@ struct Unpacker {
     file_count: usize,
     size: u64,
     implied: Vec<PathBuf>,
+    /// Bytes of the paths in `folder_times` and `implied`.
+    paths_size: usize,
     depends: bool,
     buffer: Vec<u8>,
 }
@@ -143,6 +164,7 @@ impl Unpacker {
             file_count: 0,
             size: 0,
             implied: Vec::new(),
+            paths_size: 0,
             depends: false,
             buffer: vec![0; 1 << 17],
         })
@@ -153,22 +175,28 @@ impl Unpacker {
         if kind.is_pax_global_extensions() {
             return Ok(());
         }
-        let path = inside(&entry.path_bytes()).ok_or_else(|| io::Error::other("it leads outside the image's root"))?;
+        let raw = entry.path_bytes();
+        named(raw.len())?;
+        let path = inside(&raw).ok_or_else(|| io::Error::other("it leads outside the image's root"))?;
+        drop(raw);
         let attributes = Attributes::of(entry)?;
         let Some(name) = path.file_name() else {
             self.root_named = true;
-            self.folder_times.push((PathBuf::new(), attributes.mtime));
+            self.note_times(PathBuf::new(), attributes.mtime)?;
             return attributes.set_open(&self.root);
         };
         let (parent, parent_path) = self.parent(path.parent().unwrap_or(Path::new("")))?;
         if name.as_bytes().starts_with(WHITEOUT) {
+            if kind.is_gnu_sparse() {
+                return Err(io::Error::other("a whiteout is no sparse file"));
+            }
             return self.whiteout(&parent, name);
         }
         let here = parent_path.join(name);
         let hidden_below = self.clear(&parent, name, kind.is_dir())?;
         if kind.is_dir() {
             self.folder(&parent, name, &attributes, hidden_below)?;
-            self.folder_times.push((here, attributes.mtime));
+            self.note_times(here, attributes.mtime)?;
         } else if kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse() {
             self.file(&parent, name, &attributes, entry)?;
             self.note_file(here);
@@ -231,6 +259,8 @@ impl Unpacker {
     /// One part of a parent: the folder of that name, or the link that stands there.
     fn step(&mut self, folder: &Rc<OwnedFd>, path: &Path, part: &OsStr) -> io::Result<Step> {
         let here = path.join(part);
+        // Links among the parents can make it longer than the entry says.
+        named(here.as_os_str().len())?;
         match stat_in(&**folder, part)? {
             Some(stat) if is(&stat, FileType::Directory) => {}
             Some(stat) if is(&stat, FileType::Symlink) => {
@@ -245,14 +275,14 @@ impl Unpacker {
             None => match self.below.look(&here)? {
                 Some(place) if is(&place.stat, FileType::Symlink) => {
                     self.depends = true;
-                    self.implied.push(here.clone());
+                    self.imply(here.clone())?;
                     return Ok(Step::Link(self.below.read_link(place.layer, &here)?));
                 }
                 Some(place) if !is(&place.stat, FileType::Directory) => {
                     return Err(io::Error::other(format!("its parent /{} is no folder", here.display())));
                 }
                 found => {
-                    self.implied.push(here.clone());
+                    self.imply(here.clone())?;
                     let attributes = match found {
                         Some(place) if !attributes::is_plain_folder(&self.below, &place, &here)? => {
                             self.depends = true;
@@ -261,7 +291,7 @@ impl Unpacker {
                         _ => Attributes::plain_folder(),
                     };
                     self.folder(folder, part, &attributes, false)?;
-                    self.folder_times.push((here.clone(), attributes.mtime));
+                    self.note_times(here.clone(), attributes.mtime)?;
                 }
             },
         }
@@ -345,6 +375,7 @@ impl Unpacker {
 
     fn hard_link(&mut self, target: &[u8], parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
         let outside = || io::Error::other("its target leads outside the image's root");
+        named(target.len())?;
         let target = inside(target).ok_or_else(outside)?;
         let target_name = target.file_name().ok_or_else(outside)?.to_os_string();
         let keep = self.last_parent.clone();
@@ -408,6 +439,28 @@ impl Unpacker {
             }
             Err(e) => Err(e.into()),
             Ok(()) => attributes.set_node(parent, name),
+        }
+    }
+
+    fn imply(&mut self, path: PathBuf) -> io::Result<()> {
+        self.count_path(&path)?;
+        self.implied.push(path);
+        Ok(())
+    }
+
+    fn note_times(&mut self, path: PathBuf, mtime: (i64, u32)) -> io::Result<()> {
+        self.count_path(&path)?;
+        self.folder_times.push((path, mtime));
+        Ok(())
+    }
+
+    fn count_path(&mut self, path: &Path) -> io::Result<()> {
+        self.paths_size += path.as_os_str().len();
+        match self.paths_size > PATHS_SIZE_MAX {
+            true => {
+                Err(io::Error::other(format!("the layer's folders have more than {PATHS_SIZE_MAX} bytes of names")))
+            }
+            false => Ok(()),
         }
     }
 

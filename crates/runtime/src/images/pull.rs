@@ -202,15 +202,51 @@ impl Layer {
         if let Some(key) = self.store.present_layer(&self.diff_id, chain_id, lowers)? {
             return Ok(key);
         }
-        if !self.store.blob(&self.layer.digest).exists() {
+        let fresh = !self.store.blob(&self.layer.digest).exists();
+        if fresh {
             self.download(held.clone()).await?;
         }
+        match self.unpack_blob(held.clone(), chain_id, lowers).await {
+            Err(_) if !fresh && self.discard_damaged().await? => {
+                self.download(held.clone()).await?;
+                self.unpack_blob(held, chain_id, lowers).await
+            }
+            unpacked => unpacked,
+        }
+    }
+
+    async fn unpack_blob(
+        &self,
+        held: Arc<tokio::sync::OwnedMutexGuard<()>>,
+        chain_id: &str,
+        lowers: &[PathBuf],
+    ) -> Result<String> {
         let (store, digest, diff_id) = (self.store.clone(), self.layer.digest.clone(), self.diff_id.clone());
         let (chain_id, lowers) = (chain_id.to_string(), lowers.to_vec());
         blocking(move || {
             let _held = held;
             let archive = fs::File::open(store.blob(&digest)).map_err(|e| Error::Failed(format!("{digest}: {e}")))?;
             store.unpack_layer(archive, &diff_id, &chain_id, &lowers)
+        })
+        .await
+    }
+
+    /// Removes the archive of an earlier try if it is not what its name says. Archives are not synced, as
+    /// they are only needed until they are unpacked: a machine that lost power may have kept the name
+    /// and lost the bytes.
+    async fn discard_damaged(&self) -> Result<bool> {
+        let (place, digest) = (self.store.blob(&self.layer.digest), self.layer.digest.clone());
+        blocking(move || {
+            let part = Part::open(place.clone())?;
+            let damaged = format!("sha256:{:x}", part.hash.finalize()) != digest;
+            if damaged {
+                tracing::warn!(
+                    layer = digest,
+                    "the archive kept from an earlier pull is damaged; it is downloaded again"
+                );
+                fs::remove_file(&place).map_err(|e| Error::Failed(format!("{digest}: {e}")))?;
+            }
+            Ok(damaged)
         })
         .await
     }

@@ -264,6 +264,22 @@ async fn wrong_content_is_refused_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn an_archive_that_a_crash_damaged_is_downloaded_again() {
+    if !is_root_or_skip("an_archive_that_a_crash_damaged_is_downloaded_again") {
+        return;
+    }
+    let (dir, store) = store();
+    let peer = Peer::start().await;
+    let sample = Sample::usual();
+    peer.publish("app", "1", &sample);
+    let blob = |layer: &[u8]| dir.path().join("blobs/sha256").join(hex_of(&digest(layer)));
+    fs::write(blob(&sample.packed[0]), b"").unwrap();
+    fs::write(blob(&sample.packed[1]), &sample.packed[1]).unwrap();
+    assert_eq!(pull(&store, &peer.name("app:1")).await.unwrap().id, sample.id());
+    assert_eq!((peer.count(&digest(&sample.packed[0])), peer.count(&digest(&sample.packed[1]))), (1, 0));
+}
+
+#[tokio::test]
 async fn pulls_of_one_layer_at_once_download_it_once() {
     if !is_root_or_skip("pulls_of_one_layer_at_once_download_it_once") {
         return;

@@ -80,6 +80,25 @@ fn nothing_leaves_the_root() {
 }
 
 #[test]
+fn headers_and_paths_have_bounds() {
+    let long = |bytes: usize| refusal(Archive::new().long_name(&vec![b'n'; bytes]));
+    assert!(long(5 << 20).contains("the headers of one entry are longer than"), "{}", long(5 << 20));
+    assert!(long(4096).contains("File name too long"), "{}", long(4096));
+    let deep = refusal(Archive::new().long_name(&b"d/".repeat(50_000)));
+    assert!(deep.contains("File name too long") && deep.len() < 500, "{deep}");
+    // Links make short names long: each leads a thousand folders further down.
+    let mut archive = Archive::new().long_link("a", &b"d/".repeat(1500));
+    for _ in 0..2 {
+        archive = archive.long_link("a/a", &b"d/".repeat(1500));
+    }
+    let linked = refusal(archive.raw_file(b"a/a/f", b""));
+    assert!(linked.contains("File name too long"), "{linked}");
+    // What an entry has no use for does not count for the next one.
+    let idle = Archive::new().file("a/.wh.gone", &vec![7; 5 << 20], 0o644, 0, 0).raw_file(b"f", b"x");
+    assert_eq!(std::fs::read(unpacked(idle, &[]).0.path().join("f")).unwrap(), b"x");
+}
+
+#[test]
 fn a_file_over_a_link_replaces_the_link() {
     let target = tempfile::NamedTempFile::new().unwrap();
     let archive = Archive::new()

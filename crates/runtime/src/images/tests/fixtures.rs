@@ -66,6 +66,25 @@ impl Archive {
         self.file(name, b"x", 0o644, 0, 0)
     }
 
+    /// A file whose name stands in a GNU extension of its own.
+    pub fn long_name(mut self, name: &[u8]) -> Archive {
+        self.extend(b'L', name);
+        self.raw_file(b"short", b"")
+    }
+
+    pub fn long_link(mut self, name: &str, target: &[u8]) -> Archive {
+        self.extend(b'K', target);
+        self.symlink(name, "short")
+    }
+
+    fn extend(&mut self, kind: u8, content: &[u8]) {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::new(kind));
+        header.set_size(content.len() as u64);
+        header.set_cksum();
+        self.0.append(&header, content).unwrap();
+    }
+
     pub fn bytes(self) -> Vec<u8> {
         self.0.into_inner().unwrap()
     }
