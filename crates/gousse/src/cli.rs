@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 /// Kubernetes Pods from one static binary.
+// Of a flag given twice the last counts, as in kubectl.
 #[derive(Parser)]
-#[command(name = "gousse", version, disable_help_subcommand = true, max_term_width = 100)]
+#[command(name = "gousse", version, disable_help_subcommand = true, max_term_width = 100, args_override_self = true)]
 pub struct Cli {
     #[command(flatten)]
     pub connection: Connection,
@@ -109,7 +110,7 @@ pub enum Command {
 
 #[derive(Args, Clone, Debug)]
 pub struct Up {
-    /// Manifests to apply; Ctrl-C deletes what they made
+    /// Manifests to apply; Ctrl-C deletes what was made of them, not what was there before
     pub files: Vec<PathBuf>,
     /// Go to the background once ready
     #[arg(long)]

@@ -4,8 +4,11 @@
 //! is told directly. What is then left of the instance is removed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use client::{Client, DeleteOptions, Https, ListOptions, kubeconfig};
+use api::{Kind, Object, WatchEvent};
+use client::{Client, DeleteOptions, Https, ListOptions, WatchOptions, kubeconfig};
+use futures::StreamExt;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use runtime::Engine;
@@ -16,7 +19,12 @@ use crate::cli::Down;
 use crate::failure::{Context, Result, failure};
 use crate::instance::{Instance, remove_folder};
 use crate::parts::node::{Machine, engine_config, pods_cgroup};
-use crate::verbs::{delete, resource};
+use crate::verbs::resource;
+
+/// What a node has beyond a pod's grace to say that it is gone. A node that is away never does.
+const SLACK: Duration = Duration::from_secs(20);
+/// What a process has to end politely.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 pub async fn run(flags: Down) -> Result<()> {
     crate::log("warn");
@@ -56,32 +64,99 @@ async fn end_pods(instance: &Instance) -> Result<()> {
     let client = Client::new(Arc::new(Https::new(loaded.https).context("connecting")?)).named("gousse");
     let pods = resource::kind_of("pods")?;
     let listed = client.list(pods, "", &ListOptions::default()).await?;
+    let mut leaving = Vec::new();
     for pod in &listed.objects {
         let meta = pod.meta();
         match client.delete(pods, &meta.namespace, &meta.name, &DeleteOptions::default()).await {
-            Err(status) if status.reason != api::Reason::NotFound => return Err(status.into()),
-            _ => println!("pod/{} ends", meta.name),
+            Ok(ending) => {
+                println!("pod/{} ends", meta.name);
+                // The mirror of a static pod comes back as long as its file is there; the runtime ends it.
+                if !meta.annotations.contains_key("kubernetes.io/config.mirror") {
+                    leaving.push(ending);
+                }
+            }
+            Err(status) if status.reason == api::Reason::NotFound => {}
+            Err(status) => return Err(status.into()),
         }
     }
-    for pod in &listed.objects {
+    let longest = leaving.iter().filter_map(grace_of).max().unwrap_or_default();
+    let limit = tokio::time::Instant::now() + longest + SLACK;
+    for pod in &leaving {
         let meta = pod.meta();
-        // The mirror of a static pod comes back as long as its file is there; the runtime ends it.
-        if !meta.annotations.contains_key("kubernetes.io/config.mirror") {
-            delete::wait_gone(&client, pods, &meta.namespace, &meta.name, &meta.uid).await?;
-        }
+        let ended = tokio::time::timeout_at(limit, ended(&client, pods, pod)).await;
+        let why = match ended.unwrap_or_else(|_| Ok(Some("its node does not say that it is gone".into())))? {
+            None => continue,
+            Some(why) => why,
+        };
+        eprintln!("warning: pod/{} of namespace {} stays in the store: {why}", meta.name, meta.namespace);
     }
     Ok(())
 }
 
+/// The grace that the server recorded.
+fn grace_of(pod: &Object) -> Option<Duration> {
+    pod.value()["metadata"]["deletionGracePeriodSeconds"].as_u64().map(Duration::from_secs)
+}
+
+/// Waits until the node is done with a pod; tells what keeps the object all the same. A node's last word
+/// is a deletion with grace 0, which finalizers outlive.
+async fn ended(client: &Client, pods: &'static Kind, pod: &Object) -> Result<Option<String>> {
+    let meta = pod.meta();
+    let held = |object: &Object| {
+        let finalizers = &object.meta().finalizers;
+        let is_over = object.meta().uid == meta.uid && grace_of(object) == Some(Duration::ZERO);
+        (is_over && !finalizers.is_empty()).then(|| format!("its finalizers {finalizers:?} hold it"))
+    };
+    let field_selector = format!("metadata.name={}", meta.name);
+    loop {
+        let options = ListOptions { field_selector: field_selector.clone(), ..ListOptions::default() };
+        let listed = client.list(pods, &meta.namespace, &options).await?;
+        match listed.objects.iter().find(|object| object.meta().uid == meta.uid) {
+            None => return Ok(None),
+            Some(object) => {
+                if let Some(why) = held(object) {
+                    return Ok(Some(why));
+                }
+            }
+        }
+        let resource_version = listed.revision.to_string();
+        let options =
+            WatchOptions { field_selector: field_selector.clone(), resource_version, ..WatchOptions::default() };
+        let mut watch = client.watch(pods, &meta.namespace, &options).await?;
+        while let Some(event) = watch.next().await {
+            match event {
+                WatchEvent::Deleted(object) if object.meta().uid == meta.uid => return Ok(None),
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                    if let Some(why) = held(&object) {
+                        return Ok(Some(why));
+                    }
+                }
+                WatchEvent::Error(_) => break,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// SIGTERM, and SIGKILL for what does not heed it: the runtime's processes are ended after it either way.
 async fn end_process(pid: i32) -> Result<()> {
     let own = rustix::process::Pid::from_raw(pid).ok_or_else(|| failure(format!("process {pid} is no process")))?;
     let Ok(handle) = rustix::process::pidfd_open(own, rustix::process::PidfdFlags::empty()) else { return Ok(()) };
-    kill(Pid::from_raw(pid), Signal::SIGTERM).context(format_args!("ending process {pid}"))?;
-    let ended = tokio::task::spawn_blocking(move || {
-        let mut handles = [rustix::event::PollFd::new(&handle, rustix::event::PollFlags::IN)];
-        rustix::event::poll(&mut handles, None)
-    });
-    ended.await.context("waiting for its end")?.context("waiting for its end").map(|_| ())
+    let handle = Arc::new(handle);
+    for (signal, patience) in [(Signal::SIGTERM, PATIENCE), (Signal::SIGKILL, PATIENCE)] {
+        kill(Pid::from_raw(pid), signal).context(format_args!("ending process {pid}"))?;
+        let handle = handle.clone();
+        let limit = rustix::event::Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: 0 };
+        let ended = tokio::task::spawn_blocking(move || {
+            let mut handles = [rustix::event::PollFd::new(&*handle, rustix::event::PollFlags::IN)];
+            rustix::event::poll(&mut handles, Some(&limit))
+        });
+        if ended.await.context("waiting for its end")?.context("waiting for its end")? > 0 {
+            return Ok(());
+        }
+        eprintln!("warning: process {pid} goes on {} seconds after {signal}", patience.as_secs());
+    }
+    Err(failure(format!("process {pid} cannot be ended")))
 }
 
 async fn end_runtime(instance: &Instance) -> Result<()> {

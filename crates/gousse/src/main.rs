@@ -18,6 +18,8 @@ mod instance;
 mod jsonpath;
 /// Credentials for the user's own kubeconfig.
 mod kubeconfig;
+/// What `up` made of its files.
+mod made;
 /// YAML documents from files.
 mod manifest;
 /// The parts of a running instance, put together.

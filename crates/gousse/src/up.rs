@@ -1,7 +1,7 @@
 //! `up`: server and node in one process; applies files and shows what happens until Ctrl-C.
 //!
-//! Ctrl-C deletes gracefully what `up` applied and stops, a second one forces it. Any other end
-//! leaves pods running: they belong to the keeper, and the next start takes them over.
+//! Ctrl-C deletes gracefully what `up` made and stops, a second one forces it, a third leaves what is
+//! left. Any other end leaves pods running: they belong to the keeper, and the next start takes them over.
 
 use std::io::Write;
 use std::os::fd::AsRawFd;
@@ -10,14 +10,16 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use client::{Client, DeleteOptions};
+use futures::FutureExt;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::Up;
 use crate::failure::{Context, Result, failure};
 use crate::instance::Instance;
+use crate::made::Made;
 use crate::manifest::{self, Manifest};
 use crate::parts::{Local, Seams, node, serve};
-use crate::verbs::resource::{kind_in, shown};
+use crate::verbs::resource::{kind_in, kind_of, shown};
 use crate::verbs::{apply, delete, session};
 
 /// Tells the waiting `--detach` that the instance is ready.
@@ -53,22 +55,22 @@ pub async fn run(flags: Up) -> Result<()> {
     println!("gousse is ready after {} ms: https://{}", begun.elapsed().as_millis(), serving.address);
     println!("  kubeconfig: {}", instance.kubeconfig().display());
     told_ready();
-    let applied = tokio::select! {
-        applied = show(&admin, &manifests) => applied?,
-        () = ends.next() => manifests.clone(),
-    };
-    if !applied.is_empty() {
-        println!("Ctrl-C deletes what was applied and stops");
-    }
-    ends.next().await;
-    if !applied.is_empty() && ends.by_hand {
+    let mut made = Made::of(&instance)?;
+    let mut going = !apply_all(&admin, &manifests, &mut made, &mut ends).await?;
+    if !going {
         tokio::select! {
-            gone = remove(&admin, &applied, None) => gone?,
-            () = ends.next() => {
-                println!("forced");
-                remove(&admin, &applied, Some(0)).await?;
-            }
+            shown = show(&admin, &manifests) => shown?,
+            () = ends.next() => going = true,
         }
+    }
+    if !going {
+        if !made.is_empty() {
+            println!("Ctrl-C deletes what was made here and stops");
+        }
+        ends.next().await;
+    }
+    if ends.by_hand {
+        undo(&admin, &mut made, &mut ends).await?;
     }
     running.stop().await;
     serving.stop().await;
@@ -110,24 +112,31 @@ impl Ends {
 /// Waits until the Node object says Ready.
 pub async fn node_ready(client: &Client, name: &str) -> Result<()> {
     let goal = "condition=Ready";
-    crate::verbs::wait::until_met(client, crate::verbs::resource::kind_of("nodes")?, "", name, goal).await
+    crate::verbs::wait::until_met(client, kind_of("nodes")?, "", name, goal).await
 }
 
-/// Applies the manifests and shows each object until its pods are ready; a page from those that
-/// serve one.
-async fn show(client: &Client, manifests: &[Manifest]) -> Result<Vec<Manifest>> {
-    let mut applied = Vec::new();
+/// Applies the manifests one by one; false where a signal came between. A request is never given up
+/// halfway: what it made would belong to nobody.
+async fn apply_all(client: &Client, manifests: &[Manifest], made: &mut Made, ends: &mut Ends) -> Result<bool> {
     for manifest in manifests {
+        if ends.next().now_or_never().is_some() {
+            return Ok(false);
+        }
         let done = apply::one(client, "default", manifest, "gousse", false).await?;
-        println!("{} {}", shown(done.kind, &done.name), done.outcome);
-        applied.push(manifest.clone());
+        println!("{} {}", shown(done.kind, &done.object.meta().name), done.outcome);
+        made.note(&done)?;
     }
+    Ok(true)
+}
+
+/// Shows the pods until they are ready; a page from those that serve one.
+async fn show(client: &Client, manifests: &[Manifest]) -> Result<()> {
     for manifest in manifests {
         if manifest.object["kind"] == "Pod" {
             pod(client, manifest).await?;
         }
     }
-    Ok(applied)
+    Ok(())
 }
 
 /// A pod's way to readiness, a line for each step, then its address.
@@ -180,28 +189,45 @@ async fn fetch(address: &str, port: u64) -> Result<String> {
     Ok(text.split_once("\r\n\r\n").map(|(_, body)| body.to_string()).unwrap_or(text))
 }
 
-/// Deletes what was applied, the last first, and waits until it is gone.
-async fn remove(client: &Client, manifests: &[Manifest], grace: Option<i64>) -> Result<()> {
-    let options = DeleteOptions { grace_period_seconds: grace, ..DeleteOptions::default() };
+/// Deletes what was made; a second signal forces it, a third leaves the rest.
+async fn undo(client: &Client, made: &mut Made, ends: &mut Ends) -> Result<()> {
+    let gone = tokio::select! {
+        gone = remove(client, made, None) => Some(gone),
+        () = ends.next() => None,
+    };
+    match gone {
+        Some(gone) => gone?,
+        None => {
+            println!("forced");
+            tokio::select! {
+                gone = remove(client, made, Some(0)) => gone?,
+                () = ends.next() => {
+                    println!("the rest stays");
+                    return Ok(());
+                }
+            }
+        }
+    }
+    made.forget()
+}
+
+/// Deletes it, the last first, and waits until it is gone.
+async fn remove(client: &Client, made: &Made, grace: Option<i64>) -> Result<()> {
     let mut leaving = Vec::new();
-    for manifest in manifests.iter().rev() {
-        let kind = kind_in(&manifest.object)?;
-        let meta = |field: &str| manifest.object["metadata"][field].as_str().unwrap_or_default().to_string();
-        let (name, namespace) = (meta("name"), meta("namespace"));
-        let namespace = match (kind.namespaced, namespace.as_str()) {
-            (false, _) => String::new(),
-            (true, "") => "default".into(),
-            (true, _) => namespace,
-        };
-        match client.delete(kind, &namespace, &name, &options).await {
-            Ok(object) => leaving.push((kind, namespace, name, object.meta().uid.clone())),
-            Err(status) if status.reason == api::Reason::NotFound => {}
+    for one in made.all() {
+        let kind = kind_of(&one.kind)?;
+        let options =
+            DeleteOptions { grace_period_seconds: grace, uid: Some(one.uid.clone()), ..DeleteOptions::default() };
+        match client.delete(kind, &one.namespace, &one.name, &options).await {
+            Ok(_) => leaving.push((kind, one)),
+            // Gone, or another one of that name, which is not ours.
+            Err(status) if matches!(status.reason, api::Reason::NotFound | api::Reason::Conflict) => {}
             Err(status) => return Err(status.into()),
         }
     }
-    for (kind, namespace, name, uid) in leaving {
-        delete::wait_gone(client, kind, &namespace, &name, &uid).await?;
-        println!("{} deleted", shown(kind, &name));
+    for (kind, one) in leaving {
+        delete::wait_gone(client, kind, &one.namespace, &one.name, &one.uid).await?;
+        println!("{} deleted", shown(kind, &one.name));
     }
     Ok(())
 }

@@ -12,6 +12,9 @@ mod bad_input;
 /// Pods from Debian's own software: a web server, and a database with a site in front.
 #[path = "cluster/debian.rs"]
 mod debian;
+/// What `up` and `down` delete, and what does not hold them up.
+#[path = "cluster/ends.rs"]
+mod ends;
 /// kill -9 of any part loses nothing.
 #[path = "cluster/faults.rs"]
 mod faults;
@@ -33,6 +36,9 @@ mod stage;
 /// The README's tour.
 #[path = "cluster/tour.rs"]
 mod tour;
+/// Our own verbs beyond transcripts.
+#[path = "cluster/verbs.rs"]
+mod verbs;
 /// Images as volumes.
 #[path = "cluster/volumes.rs"]
 mod volumes;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use api::Kind;
+use api::{Kind, Object};
 use clap::Args;
 use client::{Client, PatchKind};
 
@@ -33,7 +33,8 @@ pub struct Apply {
 /// What became of one object.
 pub struct Applied {
     pub kind: &'static Kind,
-    pub name: String,
+    /// As the server has it now.
+    pub object: Object,
     /// `created`, `configured`, `unchanged`
     pub outcome: &'static str,
 }
@@ -42,7 +43,7 @@ pub async fn run(session: &Session, flags: Apply) -> Result<()> {
     let mut failed = Vec::new();
     for manifest in manifest::read(&flags.filename, flags.recursive)? {
         match one(&session.client, &session.namespace, &manifest, &flags.field_manager, flags.force_conflicts).await {
-            Ok(applied) => println!("{} {}", shown(applied.kind, &applied.name), applied.outcome),
+            Ok(applied) => println!("{} {}", shown(applied.kind, &applied.object.meta().name), applied.outcome),
             Err(error) if error.is_servers => failed.push(error),
             Err(error) => failed.push(failure(format!("{}: {error}", manifest.file))),
         }
@@ -84,5 +85,5 @@ pub async fn one(
         Some(version) if version == object.meta().resource_version => "unchanged",
         Some(_) => "configured",
     };
-    Ok(Applied { kind, name: name.to_string(), outcome })
+    Ok(Applied { kind, object, outcome })
 }

@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Read, Write};
 use api::Object;
 use bytes::Bytes;
 use clap::Args;
+use futures::stream::SplitSink;
 use futures::{SinkExt, StreamExt};
 use nix::sys::termios::{self, SetArg, Termios};
 use serde_json::Value;
@@ -128,17 +129,15 @@ fn told_default(pod: &Value, chosen: &str) {
     }
 }
 
-/// The status that came at the end.
+/// The status that came at the end. Both ways are carried at once: a process that writes while it reads
+/// must be read while it is written to.
 async fn carry(socket: Socket, stdin: bool, terminal: bool, ends: bool) -> Result<Value> {
-    let (mut sink, mut source) = socket.split();
-    let mut input = if stdin { typed() } else { mpsc::channel(1).1 };
-    let mut resized = signal(SignalKind::window_change()).context("listening for the window's size")?;
-    let mut size = terminal.then(size).flatten();
-    let (mut reading, mut end) = (stdin, Value::Null);
+    let (sink, mut source) = socket.split();
+    let mut end = Value::Null;
+    let feeding = feed(sink, stdin, terminal, ends);
+    tokio::pin!(feeding);
+    let mut is_fed = false;
     loop {
-        if let Some(text) = size.take() {
-            sink.send(streams::message(RESIZE, text.as_bytes())).await.context("sending the window's size")?;
-        }
         tokio::select! {
             message = source.next() => match message {
                 Some(Ok(Message::Close(_))) | None => return Ok(end),
@@ -152,8 +151,25 @@ async fn carry(socket: Socket, stdin: bool, terminal: bool, ends: bool) -> Resul
                 Some(Err(_)) if !end.is_null() => return Ok(end),
                 Some(Err(error)) => return Err(failure(format!("the connection broke: {error}"))),
             },
-            bytes = input.recv(), if reading => {
-                let message = match bytes {
+            fed = &mut feeding, if !is_fed => {
+                fed?;
+                is_fed = true;
+            }
+        }
+    }
+}
+
+/// Sends what is typed and the window's sizes, until there is no more of either or nobody takes it.
+async fn feed(mut sink: SplitSink<Socket, Message>, stdin: bool, terminal: bool, ends: bool) -> Result<()> {
+    let mut input = if stdin { typed() } else { mpsc::channel(1).1 };
+    let mut resized = signal(SignalKind::window_change()).context("listening for the window's size")?;
+    let mut size = terminal.then(size).flatten();
+    let mut reading = stdin;
+    while reading || terminal {
+        let message = match size.take() {
+            Some(text) => streams::message(RESIZE, text.as_bytes()),
+            None => tokio::select! {
+                bytes = input.recv(), if reading => match bytes {
                     Some(bytes) => streams::message(STDIN, &bytes),
                     None => {
                         reading = false;
@@ -162,13 +178,19 @@ async fn carry(socket: Socket, stdin: bool, terminal: bool, ends: bool) -> Resul
                             false => continue,
                         }
                     }
-                };
-                // Refused where the session is over: its end is on its way.
-                reading &= sink.send(message).await.is_ok();
-            }
-            _ = resized.recv(), if terminal => size = self::size(),
+                },
+                _ = resized.recv(), if terminal => {
+                    size = self::size();
+                    continue;
+                }
+            },
+        };
+        // Refused where the session is over: its end is on its way.
+        if sink.send(message).await.is_err() {
+            break;
         }
     }
+    Ok(())
 }
 
 /// What is typed; read by a thread of its own, which need not end with us.

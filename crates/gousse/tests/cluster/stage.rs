@@ -161,6 +161,10 @@ impl Instance {
         let mut command = Command::new(GOUSSE);
         command.args(verb.split(' ')).args(["--name", &self.name]);
         command.arg("--data-dir").arg(&self.data).arg("--run-dir").arg(&self.run);
+        // How full this machine's disk happens to be is no part of any story.
+        if verb.starts_with("up") || verb == "agent" {
+            command.args(["--eviction-hard", "memory.available<100Mi"]);
+        }
         command
     }
 

@@ -60,7 +60,6 @@ pub fn unpack(archive: impl Read, into: &Path, lowers: &[PathBuf]) -> Result<Unp
             io::copy(&mut entry, &mut io::sink()).map_err(unreadable)?;
         }
     }
-    drop(entries);
     drop(tar);
     // What follows the archive's end mark belongs to the digest too.
     io::copy(&mut plain, &mut io::sink()).map_err(unreadable)?;
