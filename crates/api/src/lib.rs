@@ -51,4 +51,4 @@ pub use k8s_openapi as view;
 
 /// Time and randomness, injected, so that the simulator can own them.
 pub mod seam;
-pub use seam::{Clock, Entropy};
+pub use seam::{Clock, Entropy, later};

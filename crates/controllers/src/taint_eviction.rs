@@ -80,7 +80,7 @@ fn stays(pod: &Value, taints: &[Value], now: jiff::Timestamp) -> Stays {
     match shortest {
         None => Stays::Forever,
         Some((seconds, since)) => {
-            let end = since + jiff::SignedDuration::from_secs(seconds.max(0));
+            let end = api::later(since, seconds.max(0));
             match Duration::try_from(end.duration_since(now)) {
                 Ok(rest) if !rest.is_zero() => Stays::For(rest),
                 _ => Stays::NoLonger,

@@ -340,7 +340,7 @@ impl Actor {
         self.memory.begin_stop(id, now, kill_after, false);
         if let Some(stop) = self.memory.stops.get_mut(id) {
             stop.signalled = Some(now);
-            stop.kill_at = Some(now + SignedDuration::from_secs(kill_after));
+            stop.kill_at = Some(api::later(now, kill_after));
         }
         self.signalled(sent)
     }

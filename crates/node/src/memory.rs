@@ -238,11 +238,11 @@ impl Memory {
 impl Stop {
     /// A shorter grace takes effect at once, counted from now; a longer one changes nothing.
     fn shrink(&mut self, now: Timestamp, grace: i64) {
-        let ends = self.since + SignedDuration::from_secs(self.grace);
-        let new_end = now + SignedDuration::from_secs(grace);
+        let ends = api::later(self.since, self.grace);
+        let new_end = api::later(now, grace);
         if new_end < ends {
             self.grace = grace + (now.as_second() - self.since.as_second()).max(0);
-            let floor = now + SignedDuration::from_secs(grace.max(crate::plan::termination::GRACE_FLOOR));
+            let floor = api::later(now, grace.max(crate::plan::termination::GRACE_FLOOR));
             self.kill_at = self.kill_at.map(|at| at.min(floor));
         }
     }

@@ -198,7 +198,7 @@ fn end_of(s: &Situation<'_>, out: &mut Plan) -> Option<End> {
 /// Start time plus activeDeadlineSeconds (kubelet active_deadline.go).
 fn deadline(s: &Situation<'_>) -> Option<Timestamp> {
     let seconds = s.pod.spec.as_ref()?.active_deadline_seconds?;
-    Some(start_time(s.pod, s.memory) + SignedDuration::from_secs(seconds))
+    Some(api::later(start_time(s.pod, s.memory), seconds))
 }
 
 pub fn start_time(pod: &core::Pod, memory: &Memory) -> Timestamp {

@@ -12,6 +12,8 @@ use crate::identity::Identity;
 use crate::records::Snapshot;
 use crate::verbs::Call;
 
+pub use node::evict;
+
 mod namespace;
 mod node;
 mod pod_security;

@@ -208,7 +208,7 @@ fn access_review(asked: &Asked<'_>, review: &Value) -> Result<Value, Status> {
         let error = FieldError::required("spec.user", "at least one of user or group must be specified");
         return Err(Status::invalid(AUTHORIZATION, "SubjectAccessReview", "", &[error]));
     }
-    decide(asked, spec, &Identity::impersonated(user.into(), String::new(), groups, Default::default()))
+    decide(asked, spec, &Identity::as_given(user.into(), groups))
 }
 
 fn local_access_review(asked: &Asked<'_>, review: &Value) -> Result<Value, Status> {

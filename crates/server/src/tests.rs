@@ -62,6 +62,10 @@ impl Cluster {
         read(self.raw(&self.admin, method, path, "application/json", body).await)
     }
 
+    pub async fn call_as(&self, who: &Identity, method: Method, path: &str, body: String) -> (u16, Value) {
+        read(self.raw(who, method, path, "application/json", body).await)
+    }
+
     pub async fn get(&self, path: &str) -> (u16, Value) {
         self.call(Method::GET, path, Value::Null).await
     }
@@ -403,4 +407,69 @@ async fn a_deletion_that_its_node_completes_first_is_a_success() {
         assert_eq!(asked.0, 200);
         assert!(matches!(by_node, 200 | 404), "{by_node}");
     }
+}
+
+#[tokio::test]
+async fn all_namespaces_at_once_are_only_read() {
+    let c = cluster().await;
+    c.post(MAPS, json!({"metadata": {"name": "a"}})).await;
+    assert_eq!(c.delete("/api/v1/configmaps", Value::Null).await.0, 405);
+    assert_eq!(c.post("/api/v1/configmaps", json!({"metadata": {"name": "b"}})).await.0, 405);
+    let (code, all) = c.get("/api/v1/configmaps").await;
+    assert_eq!(code, 200);
+    assert!(all["items"].as_array().unwrap().iter().any(|one| one["metadata"]["name"] == "a"));
+}
+
+#[tokio::test]
+async fn a_grace_beyond_the_end_of_time_is_the_end_of_time() {
+    let c = cluster().await;
+    c.account("default").await;
+    c.pod("a").await;
+    let binding = json!({"metadata": {"name": "a"}, "target": {"kind": "Node", "name": "n1"}});
+    assert_eq!(c.post("/api/v1/namespaces/default/pods/a/binding", binding).await.0, 201);
+    let path = "/api/v1/namespaces/default/pods/a";
+    let (code, pod) = c.delete(path, json!({"gracePeriodSeconds": 1_000_000_000_000_i64})).await;
+    assert_eq!((code, &pod["metadata"]["deletionGracePeriodSeconds"]), (200, &json!(1_000_000_000_000_i64)));
+    let (code, pod) = c.delete(path, json!({"gracePeriodSeconds": 7})).await;
+    assert_eq!((code, &pod["metadata"]["deletionGracePeriodSeconds"]), (200, &json!(7)));
+}
+
+#[tokio::test]
+async fn options_of_a_deletion_have_their_types() {
+    let c = cluster().await;
+    let path = format!("{MAPS}/a");
+    c.post(MAPS, json!({"metadata": {"name": "a"}})).await;
+    for body in [
+        json!({"preconditions": {"uid": 5}}),
+        json!({"gracePeriodSeconds": "0"}),
+        json!({"kind": "Pod", "apiVersion": "v1"}),
+        json!([]),
+    ] {
+        assert_eq!(c.delete(&path, body.clone()).await.0, 400, "{body}");
+    }
+    let options = json!({"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": "other"}});
+    assert_eq!(c.delete(&path, options).await.0, 409);
+    assert_eq!(c.delete(&path, json!({"kind": "DeleteOptions", "apiVersion": "v1"})).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_watch_lasts_as_long_as_it_is_told() {
+    let c = cluster().await;
+    for (asked, code) in [("18446744073709551615", 400), ("soon", 400), ("9223372036854775807", 200), ("1", 200)] {
+        let (found, status) = c.get(&format!("{MAPS}?watch=true&timeoutSeconds={asked}")).await;
+        assert_eq!(found, code, "{asked}: {status}");
+    }
+}
+
+#[tokio::test]
+async fn a_review_asks_about_the_groups_it_names_and_no_others() {
+    let c = cluster().await;
+    let path = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+    let allowed = async |groups: Value| {
+        let attributes = json!({"path": "/api", "verb": "get"});
+        let spec = json!({"user": "u", "groups": groups, "nonResourceAttributes": attributes});
+        c.post(path, json!({"spec": spec})).await.1["status"]["allowed"].clone()
+    };
+    assert_eq!(allowed(json!(["team"])).await, false);
+    assert_eq!(allowed(json!(["system:authenticated"])).await, true);
 }

@@ -53,8 +53,14 @@ pub async fn perform(call: Call<'_>) -> Result<Reply, Status> {
         name => Some(call.kind().subresources.iter().find(|s| s.name == name).ok_or_else(no_such_resource)?),
     };
     let known = subresource.map_or(call.kind().verbs, |s| s.verbs);
-    if call.target.namespace.is_empty() && call.kind().namespaced && !call.target.name.is_empty() {
-        return Err(no_such_resource());
+    if call.target.namespace.is_empty() && call.kind().namespaced {
+        if !call.target.name.is_empty() {
+            return Err(no_such_resource());
+        }
+        // All namespaces at once are only read (endpoints/installer.go registers nothing else).
+        if !["list", "watch"].contains(&verb) {
+            return Err(method_not_allowed());
+        }
     }
     // A proxy carries whatever method it is given.
     if !known.contains(&verb) && call.target.subresource != "proxy" {

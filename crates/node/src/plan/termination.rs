@@ -3,7 +3,7 @@
 //! The order and the figures are kuberuntime's killContainer: the hook's whole seconds are taken off
 //! the grace, a sidecar waits for its turn, then never less than two seconds between signal and kill.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use runtime::Container;
 
 use crate::memory::{Ending, Hook, Job, Stop};
@@ -67,7 +67,7 @@ pub fn step(s: &Situation<'_>, out: &mut Plan, part: &Part<'_>, c: &Container, s
     if stop.signalled.is_some() {
         return kill_when_due(s, out, c, stop);
     }
-    let ends = stop.since + SignedDuration::from_secs(stop.grace);
+    let ends = api::later(stop.since, stop.grace);
     let hook_end = match stop.hook {
         Hook::NotYet if part.pre_stop().is_some() && stop.grace > 0 => {
             let (id, name) = (c.id.0.clone(), part.name().to_owned());
@@ -80,7 +80,7 @@ pub fn step(s: &Situation<'_>, out: &mut Plan, part: &Part<'_>, c: &Container, s
         Hook::Done(at) => at.min(ends),
     };
     let left = stop.grace - whole_seconds(stop.since, hook_end);
-    let expires = hook_end + SignedDuration::from_secs(left);
+    let expires = api::later(hook_end, left);
     if !turn && s.now < expires {
         return out.wake(expires);
     }

@@ -10,6 +10,22 @@ use super::{Ask, Operation, Outcome, is_mirror, list_mut};
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 /// Labels that only an administrator sets.
 const RESTRICTED: &str = "node-restriction.kubernetes.io";
+/// Labels of Kubernetes that an agent sets on its own node (kubelet pkg/apis/well_known_labels.go)…
+const OWN: &[&str] = &[
+    "beta.kubernetes.io/arch",
+    "beta.kubernetes.io/instance-type",
+    "beta.kubernetes.io/os",
+    "failure-domain.beta.kubernetes.io/region",
+    "failure-domain.beta.kubernetes.io/zone",
+    "kubernetes.io/arch",
+    "kubernetes.io/hostname",
+    "kubernetes.io/os",
+    "node.kubernetes.io/instance-type",
+    "topology.kubernetes.io/region",
+    "topology.kubernetes.io/zone",
+];
+/// … and whole domains of them.
+const OWN_DOMAINS: &[&str] = &["kubelet.kubernetes.io", "node.kubernetes.io"];
 
 /// A new node takes no pods until it says that it is ready.
 pub fn taint(ask: &Ask<'_>, object: &mut Value, _: &mut Outcome) -> Result<(), Status> {
@@ -35,7 +51,21 @@ pub fn restrict(ask: &Ask<'_>, object: &mut Value, _: &mut Outcome) -> Result<()
     if ask.is("nodes") {
         return own_node(ask, object, node);
     }
+    let leases = ask.kind().plural == "leases" && ask.kind().group == "coordination.k8s.io";
+    if leases && ask.operation == Operation::Create && ask.name(object) != node {
+        let why = "can only access node lease with the same name as the requesting node";
+        return Err(ask.forbidden(object, why));
+    }
     Ok(())
+}
+
+/// What a node may evict: only the pods that run on it.
+pub fn evict(ask: &Ask<'_>, pod: &Value) -> Result<(), Status> {
+    let Some(node) = ask.identity().node() else { return Ok(()) };
+    match pod["spec"]["nodeName"] == node {
+        true => Ok(()),
+        false => Err(ask.forbidden(pod, &format!("node {node} can only evict pods with spec.nodeName set to itself"))),
+    }
 }
 
 fn pod(ask: &Ask<'_>, object: &Value, node: &str) -> Result<(), Status> {
@@ -51,16 +81,7 @@ fn pod(ask: &Ask<'_>, object: &Value, node: &str) -> Result<(), Status> {
             if object["spec"]["nodeName"] != node {
                 return refuse(format!("node {node:?} can only create pods with spec.nodeName set to itself"));
             }
-            let owners = object["metadata"]["ownerReferences"].as_array().map_or(&[][..], Vec::as_slice);
-            let [owner] = owners else {
-                return refuse(format!(
-                    "node {node:?} can only create pods with a single owner reference set to itself"
-                ));
-            };
-            if owner["apiVersion"] != "v1" || owner["kind"] != "Node" || owner["name"] != node {
-                return refuse(format!("node {node:?} can only create pods with an owner reference set to itself"));
-            }
-            Ok(())
+            own_mirror(ask, object, node)
         }
         (Operation::Delete, _) | (Operation::Update, "status") => {
             let old = ask.old.unwrap_or(object);
@@ -77,34 +98,120 @@ fn pod(ask: &Ask<'_>, object: &Value, node: &str) -> Result<(), Status> {
     }
 }
 
+/// The owner of a mirror pod is its node, and it names no other object: a node that could make a pod
+/// which does could read that object.
+fn own_mirror(ask: &Ask<'_>, pod: &Value, node: &str) -> Result<(), Status> {
+    let refuse = |why: &str| Err(ask.forbidden(pod, &format!("node {node:?} {why}")));
+    let owners = pod["metadata"]["ownerReferences"].as_array().map_or(&[][..], Vec::as_slice);
+    let owner = match owners {
+        [owner] => owner,
+        [] => return refuse("can only create pods with an owner reference set to itself"),
+        _ => return refuse("can only create pods with a single owner reference set to itself"),
+    };
+    if owner["apiVersion"] != "v1" || owner["kind"] != "Node" || owner["name"] != node {
+        return refuse("can only create pods with an owner reference set to itself");
+    }
+    if owner["controller"] != true {
+        return refuse("can only create pods with a controller owner reference set to itself");
+    }
+    if owner["blockOwnerDeletion"] == true {
+        return refuse("must not set blockOwnerDeletion on an owner reference");
+    }
+    let own = ask.snapshot().object("nodes", "", node).ok_or_else(|| Status::not_found("", "nodes", node))?;
+    let (expected, got) = (owner["uid"].as_str().unwrap_or(""), &own.meta().uid);
+    if expected != got {
+        return Err(ask.forbidden(pod, &format!("node {node} UID mismatch: expected {expected} got {got}")));
+    }
+    match named_by(&pod["spec"]) {
+        Some(what) => refuse(&format!("can not create pods that reference {what}")),
+        None => Ok(()),
+    }
+}
+
+/// The first kind of object that a pod refers to (pkg/api/pod/util.go HasAPIObjectReference).
+fn named_by(spec: &Value) -> Option<&'static str> {
+    let each = |value: &'_ Value| value.as_array().cloned().unwrap_or_default();
+    if spec["serviceAccountName"].as_str().is_some_and(|name| !name.is_empty()) {
+        return Some("serviceaccounts");
+    }
+    let lists = ["containers", "initContainers", "ephemeralContainers"];
+    let containers: Vec<Value> = lists.iter().flat_map(|list| each(&spec[*list])).collect();
+    let in_env = |key: &str, from: &str| {
+        containers.iter().any(|container| {
+            each(&container["env"]).iter().any(|one| one["valueFrom"].get(key).is_some())
+                || each(&container["envFrom"]).iter().any(|one| one.get(from).is_some())
+        })
+    };
+    let volumes = each(&spec["volumes"]);
+    let volume = |kind: &str| volumes.iter().any(|volume| volume.get(kind).is_some());
+    let projected = |kind: &str| {
+        volumes.iter().any(|volume| each(&volume["projected"]["sources"]).iter().any(|one| one.get(kind).is_some()))
+    };
+    let secrets = !each(&spec["imagePullSecrets"]).is_empty() || in_env("secretKeyRef", "secretRef");
+    let cases = [
+        (secrets || volume("secret") || projected("secret"), "secrets"),
+        (in_env("configMapKeyRef", "configMapRef") || volume("configMap") || projected("configMap"), "configmaps"),
+        (!each(&spec["resourceClaims"]).is_empty(), "resourceclaims"),
+        (volume("csi"), "csidrivers (via CSI volumes)"),
+        (volume("glusterfs"), "endpoints (via glusterFS volumes)"),
+        (volume("persistentVolumeClaim"), "persistentvolumeclaims"),
+        (volume("ephemeral"), "persistentvolumeclaims (via ephemeral volumes)"),
+        (volume("azureFile"), "secrets (via azureFile volumes)"),
+        // These name Secrets for their credentials.
+        (
+            ["cephfs", "cinder", "flexVolume", "iscsi", "rbd", "scaleIO", "storageos"]
+                .iter()
+                .any(|k| volumes.iter().any(|volume| volume[*k].get("secretRef").is_some())),
+            "secrets",
+        ),
+        (projected("serviceAccountToken"), "serviceaccounts (via projected volumes)"),
+        (projected("clusterTrustBundle"), "clustertrustbundles"),
+        (projected("podCertificate"), "podcertificates"),
+    ];
+    cases.iter().find(|(is, _)| *is).map(|(_, what)| *what)
+}
+
 fn own_node(ask: &Ask<'_>, object: &Value, node: &str) -> Result<(), Status> {
     let refuse = |why: String| Err(ask.forbidden(object, &why));
     let name = ask.name(object);
     if name != node {
         return refuse(format!("node {node:?} is not allowed to modify node {name:?}"));
     }
-    let restricted = |labels: &Value| -> Vec<(String, Value)> {
-        let labels = labels.as_object().into_iter().flatten();
-        let held = |key: &str| {
-            let prefix = key.split('/').next().unwrap_or("");
-            prefix == RESTRICTED || prefix.ends_with(&format!(".{RESTRICTED}"))
-        };
-        labels.filter(|(key, _)| held(key)).map(|(k, v)| (k.clone(), v.clone())).collect()
-    };
     match (ask.operation, ask.old) {
-        (Operation::Create, _) if !restricted(&object["metadata"]["labels"]).is_empty() => {
-            refuse(format!("is not allowed to set the following labels: {RESTRICTED}"))
-        }
+        (Operation::Create, _) => match forbidden_labels(&object["metadata"]["labels"], &Value::Null) {
+            labels if labels.is_empty() => Ok(()),
+            labels => refuse(format!("node {node:?} is not allowed to set the following labels: {labels}")),
+        },
         (Operation::Update, Some(old)) => {
-            if restricted(&object["metadata"]["labels"]) != restricted(&old["metadata"]["labels"]) {
-                return refuse(format!("is not allowed to modify labels: {RESTRICTED}"));
-            }
             if object["spec"]["taints"] != old["spec"]["taints"] {
                 return refuse(format!("node {node:?} is not allowed to modify taints"));
             }
-            Ok(())
+            if object["metadata"]["ownerReferences"] != old["metadata"]["ownerReferences"] {
+                return refuse(format!("node {node:?} is not allowed to modify ownerReferences"));
+            }
+            match forbidden_labels(&object["metadata"]["labels"], &old["metadata"]["labels"]) {
+                labels if labels.is_empty() => Ok(()),
+                labels => refuse(format!("is not allowed to modify labels: {labels}")),
+            }
         }
         (Operation::Delete, _) => refuse(format!("node {node:?} is not allowed to delete nodes")),
         _ => Ok(()),
     }
+}
+
+/// Of the labels that differ, those that a node may not touch, sorted, with commas.
+fn forbidden_labels(new: &Value, old: &Value) -> String {
+    let within = |domain: &str, suffix: &str| {
+        domain.strip_suffix(suffix).is_some_and(|front| front.is_empty() || front.ends_with('.'))
+    };
+    let forbidden = |key: &str| {
+        let Some((domain, _)) = key.split_once('/') else { return false };
+        let of_kubernetes = within(domain, "kubernetes.io") || within(domain, "k8s.io");
+        let own = OWN.contains(&key) || OWN_DOMAINS.iter().any(|own| within(domain, own));
+        within(domain, RESTRICTED) || (of_kubernetes && !own)
+    };
+    let keys = [new, old].into_iter().flat_map(|labels| labels.as_object().into_iter().flatten());
+    let changed: std::collections::BTreeSet<&str> =
+        keys.map(|(key, _)| key.as_str()).filter(|key| new.get(key) != old.get(key) && forbidden(key)).collect();
+    changed.into_iter().collect::<Vec<_>>().join(", ")
 }

@@ -39,7 +39,109 @@ async fn a_node_begins_tainted_and_writes_only_itself() {
     let media = "application/merge-patch+json";
     let response = c.raw(&agent, Method::PATCH, "/api/v1/nodes/n1", media, patch).await;
     assert_eq!(response.status.as_u16(), 403);
-    let other = json!({"metadata": {"name": "n2"}}).to_string();
-    let response = c.raw(&agent, Method::POST, "/api/v1/nodes", "application/json", other).await;
+    let other = json!({"metadata": {"name": "n2"}});
+    let response = c.raw(&agent, Method::POST, "/api/v1/nodes", "application/json", other.to_string()).await;
     assert_eq!(response.status.as_u16(), 403);
+    c.post("/api/v1/nodes", other).await;
+    let patch = json!({"status": {"phase": "Running"}}).to_string();
+    let response = c.raw(&agent, Method::PATCH, "/api/v1/nodes/n2/status", media, patch).await;
+    assert_eq!(response.status.as_u16(), 403);
+}
+
+#[tokio::test]
+async fn a_nodes_mirror_pod_names_no_object_and_grants_none() {
+    let c = cluster().await;
+    let agent = c.server.internal(Component::Node("n1".into()));
+    let (_, node) = c.post("/api/v1/nodes", json!({"metadata": {"name": "n1"}})).await;
+    let secret = json!({"metadata": {"name": "s"}});
+    c.post("/api/v1/namespaces/kube-system/secrets", secret).await;
+    let owner = json!([{"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": node["metadata"]["uid"],
+        "controller": true}]);
+    let pod = |name: &str, with: Value| {
+        let mut pod = json!({"metadata": {"name": name, "annotations": {"kubernetes.io/config.mirror": "x"},
+                "ownerReferences": owner}, "spec": {"nodeName": "n1", "containers": [{"name": "c", "image": "i"}]}});
+        for (pointer, value) in with.as_object().unwrap() {
+            let (parent, key) = pointer.rsplit_once('/').unwrap();
+            pod.pointer_mut(parent).unwrap()[key] = value.clone();
+        }
+        pod.to_string()
+    };
+    let pods = "/api/v1/namespaces/kube-system/pods";
+    let env = json!([{"name": "E", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]);
+    let volume = json!([{"name": "v", "projected": {"sources": [{"secret": {"name": "s"}}]}}]);
+    let maps = json!([{"configMapRef": {"name": "m"}}]);
+    let unowned = json!([{"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "other", "controller": true}]);
+    for (with, what) in [
+        (json!({"/spec/containers/0/env": env}), "can not create pods that reference secrets"),
+        (json!({"/spec/imagePullSecrets": [{"name": "s"}]}), "can not create pods that reference secrets"),
+        (json!({"/spec/volumes": volume}), "can not create pods that reference secrets"),
+        (json!({"/spec/containers/0/envFrom": maps}), "can not create pods that reference configmaps"),
+        (json!({"/metadata/ownerReferences/0/controller": false}), "with a controller owner reference set to itself"),
+        (json!({"/metadata/ownerReferences": unowned}), "UID mismatch: expected other got"),
+    ] {
+        let (code, status) = c.call_as(&agent, Method::POST, pods, pod("p", with)).await;
+        assert_eq!(code, 403, "{status}");
+        assert!(status["message"].as_str().unwrap().contains(what), "{status}");
+    }
+    let (code, made) = c.call_as(&agent, Method::POST, pods, pod("p", json!({}))).await;
+    assert_eq!(code, 201, "{made}");
+    // One that an administrator made in its name opens nothing either.
+    let with = json!({"/spec/containers/0/env": env});
+    c.call_as(&c.admin, Method::POST, pods, pod("q", with)).await;
+    let path = "/api/v1/namespaces/kube-system/secrets/s";
+    assert_eq!(c.call_as(&agent, Method::GET, path, String::new()).await.0, 403);
+}
+
+#[tokio::test]
+async fn a_node_labels_and_owns_itself_only_as_it_may() {
+    let c = cluster().await;
+    let agent = c.server.internal(Component::Node("n1".into()));
+    let node = |labels: Value| json!({"metadata": {"name": "n1", "labels": labels}}).to_string();
+    let refused = node(json!({"node-role.kubernetes.io/control-plane": "", "kubernetes.io/hostname": "n1"}));
+    let (code, status) = c.call_as(&agent, Method::POST, "/api/v1/nodes", refused).await;
+    let text = "nodes \"n1\" is forbidden: node \"n1\" is not allowed to set the following labels: \
+                node-role.kubernetes.io/control-plane";
+    assert_eq!((code, status["message"].as_str().unwrap()), (403, text));
+    let allowed = node(json!({"kubernetes.io/hostname": "n1", "x.node.kubernetes.io/y": "1", "mine": "1"}));
+    assert_eq!(c.call_as(&agent, Method::POST, "/api/v1/nodes", allowed).await.0, 201);
+    let patch = |body: Value| {
+        c.raw(&agent, Method::PATCH, "/api/v1/nodes/n1", "application/merge-patch+json", body.to_string())
+    };
+    assert_eq!(patch(json!({"metadata": {"labels": {"a.k8s.io/b": "1"}}})).await.status.as_u16(), 403);
+    let owner = json!([{"apiVersion": "v1", "kind": "Node", "name": "n2", "uid": "u"}]);
+    assert_eq!(patch(json!({"metadata": {"ownerReferences": owner}})).await.status.as_u16(), 403);
+    assert_eq!(patch(json!({"metadata": {"labels": {"mine": "2"}}})).await.status.as_u16(), 200);
+    for path in ["/api/v1/nodes", "/api/v1/nodes?watch=true"] {
+        assert_eq!(c.call_as(&agent, Method::GET, path, String::new()).await.0, 403, "{path}");
+    }
+    let own = "/api/v1/nodes?fieldSelector=metadata.name%3Dn1";
+    assert_eq!(c.call_as(&agent, Method::GET, own, String::new()).await.0, 200);
+    let lease = json!({"metadata": {"name": "n2"}}).to_string();
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
+    assert_eq!(c.call_as(&agent, Method::POST, leases, lease).await.0, 403);
+}
+
+#[tokio::test]
+async fn an_eviction_marks_only_the_pod_it_may_evict() {
+    let c = cluster().await;
+    c.account("default").await;
+    let made = c.pod("a").await;
+    let eviction = |preconditions: Value| {
+        json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "a"},
+            "deleteOptions": {"preconditions": preconditions, "gracePeriodSeconds": 5}})
+    };
+    let path = "/api/v1/namespaces/default/pods/a/eviction";
+    let marks = async || {
+        let (_, pod) = c.get("/api/v1/namespaces/default/pods/a").await;
+        pod["status"]["conditions"].as_array().into_iter().flatten().any(|one| one["type"] == "DisruptionTarget")
+    };
+    let agent = c.server.internal(Component::Node("n1".into()));
+    let (code, status) = c.call_as(&agent, Method::POST, path, eviction(json!({})).to_string()).await;
+    let text = "pods \"a\" is forbidden: node n1 can only evict pods with spec.nodeName set to itself";
+    assert_eq!((code, status["message"].as_str().unwrap()), (403, text));
+    assert_eq!(c.post(path, eviction(json!({"uid": "other"}))).await.0, 409);
+    assert!(!marks().await);
+    // A revision that holds goes on holding, though the mark is a new one.
+    let revision = made["metadata"]["resourceVersion"].clone();
+    assert_eq!(c.post(path, eviction(json!({"resourceVersion": revision}))).await.0, 201);
 }

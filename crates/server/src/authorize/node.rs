@@ -7,6 +7,7 @@
 use serde_json::Value;
 
 use super::{Attributes, Decision, Rule, resources};
+use crate::admission::is_mirror;
 use crate::records::Snapshot;
 
 /// system:node
@@ -56,9 +57,12 @@ pub fn authorize(node: &str, asked: &Attributes, snapshot: &Snapshot) -> Decisio
                 _ => Decision::Allow,
             },
         },
-        ("", "nodes", _) if !asked.name.is_empty() && asked.name != node && asked.verb != "create" => {
-            deny(format!("node '{node}' cannot read '{}', only its own Node object", asked.name))
-        }
+        // What it writes is admission's business.
+        ("", "nodes", "") if ["get", "list", "watch"].contains(&asked.verb.as_str()) => match asked.name.as_str() {
+            name if name == node => Decision::Allow,
+            "" => deny(format!("node '{node}' cannot read all nodes, only its own Node object")),
+            name => deny(format!("node '{node}' cannot read '{name}', only its own Node object")),
+        },
         ("coordination.k8s.io", "leases", _) => match (asked.namespace.as_str(), asked.name.as_str()) {
             (LEASES, "") if asked.verb == "create" => Decision::Allow,
             (LEASES, name) if name == node => Decision::Allow,
@@ -80,7 +84,9 @@ fn related(node: &str, asked: &Attributes, snapshot: &Snapshot) -> Decision {
             continue;
         }
         let Ok(pod) = serde_json::from_str::<Value>(text) else { continue };
-        if pod["spec"]["nodeName"] == node && refers(&pod, &asked.resource, &asked.name) {
+        // A node makes mirror pods itself: one that names an object grants nothing.
+        let granted = pod["spec"]["nodeName"] == node && !is_mirror(&pod);
+        if granted && refers(&pod, &asked.resource, &asked.name) {
             return Decision::Allow;
         }
     }

@@ -7,6 +7,7 @@ use api::Status;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::admission::{self, Ask, Operation};
 use crate::answer::{Payload, Reply};
 use crate::verbs::Call;
 use crate::verbs::change::Change;
@@ -21,18 +22,15 @@ pub async fn evict(call: Call<'_>) -> Result<Reply, Status> {
     if write::text(&eviction, "name") != name {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
-    let options_body = &eviction["deleteOptions"];
-    let bytes = if options_body.is_null() { Vec::new() } else { options_body.to_string().into_bytes() };
-    let asked = Call { body: bytes.into(), ..call };
-    let options = Options::of(&asked)?;
-    let pod = asked.server.0.store.get(asked.key(name).as_str()).ok_or_else(|| asked.not_found(name))?;
+    let mut options = Options::read(&eviction["deleteOptions"], &call)?;
+    let pod = call.server.0.store.get(call.key(name).as_str()).ok_or_else(|| call.not_found(name))?;
     let pod: Value = serde_json::from_slice(&pod.bytes).map_err(|e| Status::internal(e.to_string()))?;
-    let ending = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
-        || pod["metadata"].get("deletionTimestamp").is_some();
-    if !ending && !options.dry_run {
-        let now = asked.server.now();
+    let ask = Ask { call: &call, operation: Operation::Create, subresource: "eviction", old: Some(&pod) };
+    admission::evict(&ask, &pod)?;
+    if !options.dry_run {
+        let now = call.server.now();
         let mut change = Change {
-            call: &asked,
+            call: &call,
             name,
             subresource: "status",
             manager: None,
@@ -41,9 +39,16 @@ pub async fn evict(call: Call<'_>) -> Result<Reply, Status> {
             once: false,
             warnings: Vec::new(),
         };
-        change.run(|pod| Ok(marked(pod, &now))).await?;
+        let entry = change
+            .run(|pod| {
+                delete::check_preconditions(&call, name, pod, &options)?;
+                Ok(marked(pod, &now))
+            })
+            .await?;
+        // The mark is our own change.
+        options.revision = options.revision.map(|_| entry.revision.0.to_string());
     }
-    delete::remove(&asked, name, &options).await?;
+    delete::remove(&call, name, &options).await?;
     let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
     Ok(Reply::new(StatusCode::CREATED, Payload::Value(status)))
 }

@@ -121,7 +121,7 @@ fn born(call: &Call<'_>, mut object: Value, manager: Option<&str>, context: &api
 async fn await_account(call: &Call<'_>, object: &Value) {
     let (snapshot, namespace) = (&call.server.0.snapshot, call.namespace());
     let given = object["spec"]["serviceAccountName"].as_str().unwrap_or("");
-    let by_default = call.kind().plural == "pods" && matches!(given, "" | "default");
+    let by_default = call.kind().plural == "pods" && matches!(given, "" | "default") && !admission::is_mirror(object);
     if !by_default || snapshot.entry("serviceaccounts", namespace, "default").is_some() {
         return;
     }

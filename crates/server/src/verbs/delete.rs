@@ -3,10 +3,11 @@
 //! Matches apiserver pkg/registry/rest/delete.go and generic/registry/store.go: a pod records its
 //! grace first, finalizers hold any object, a namespace is emptied before it goes.
 
+use api::decode::FieldValidation;
 use api::kind::DeleteStrategy;
-use api::{Kind, Status};
+use api::{Kind, Status, later};
 use http::StatusCode;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use store::{Entry, Error, Expect, Key, Store};
 
@@ -15,7 +16,7 @@ use crate::answer::{Page, Payload, Reply};
 use crate::rendition::Rendition;
 use crate::verbs::filter::Filter;
 use crate::verbs::{Call, create, dry_run};
-use crate::{protobuf, records, write};
+use crate::{records, write};
 
 /// Kinds that answer a DELETE with the object and not with a Status (ReturnDeletedObject).
 const RETURNED: &[&str] = &[
@@ -195,14 +196,14 @@ pub fn next(kind: &Kind, object: &mut Value, options: &Options, now: Timestamp) 
                 Some(grace) if grace < recorded => {
                     let end =
                         object["metadata"]["deletionTimestamp"].as_str().and_then(|t| t.parse().ok()).unwrap_or(now);
-                    mark(object, end - SignedDuration::from_secs(recorded) + SignedDuration::from_secs(grace), grace);
+                    mark(object, later(later(end, -recorded), grace), grace);
                     graceful = Some(grace);
                 }
                 _ => return Next::Keep,
             },
             (false, _) => {
                 let grace = grace_of(object, grace);
-                mark(object, now + SignedDuration::from_secs(grace), grace);
+                mark(object, later(now, grace), grace);
                 count(object);
                 graceful = Some(grace);
             }
@@ -301,7 +302,7 @@ fn propagate(object: &mut Value, propagation: Option<Propagation>) -> bool {
     true
 }
 
-fn check_preconditions(call: &Call<'_>, name: &str, object: &Value, options: &Options) -> Result<(), Status> {
+pub fn check_preconditions(call: &Call<'_>, name: &str, object: &Value, options: &Options) -> Result<(), Status> {
     // Upstream names the kind here, not the resource (rest/delete.go BeforeDelete).
     let conflict = |why: &str| Status::conflict(call.served.group(), call.kind().kind, name, why);
     let (uid, revision) = (write::text(object, "uid"), write::text(object, "resourceVersion"));
@@ -334,18 +335,18 @@ pub fn seconds(time: Timestamp) -> String {
 impl Options {
     /// The body wins over the query, as upstream has it.
     pub fn of(call: &Call<'_>) -> Result<Options, Status> {
-        let body = match call.body.is_empty() {
-            true => Value::Null,
-            false if protobuf::is_meant(call.content_type()) => protobuf::decode(&call.body, OPTIONS)?,
-            false => match api::decode::untyped(&call.body)? {
-                body @ Value::Object(_) => body,
-                _ => return Err(Status::bad_request("DeleteOptions must be an object")),
-            },
-        };
+        if call.body.is_empty() {
+            return Options::read(&Value::Null, call);
+        }
+        let body = call.decode(OPTIONS, FieldValidation::Ignore)?.value;
+        if body["kind"].as_str().is_some_and(|kind| !kind.is_empty() && kind != "DeleteOptions") {
+            return Err(Status::bad_request("decoded object cannot be converted to DeleteOptions"));
+        }
         Options::read(&body, call)
     }
 
-    fn read(body: &Value, call: &Call<'_>) -> Result<Options, Status> {
+    /// Of a typed body; null: there is none.
+    pub fn read(body: &Value, call: &Call<'_>) -> Result<Options, Status> {
         let query = |name| Some(call.query.get(name)).filter(|v| !v.is_empty() && body.is_null());
         let number = |text: &str| {
             text.parse::<i64>().map_err(|_| Status::bad_request(format!("invalid gracePeriodSeconds {text:?}")))
