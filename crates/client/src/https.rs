@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use crate::answer::unreachable_server;
 use crate::transport::Boxed;
 use crate::{Body, Reply, Transport};
+use wire::tls::Presented;
 
 /// While something is open, a peer that stays silent for this long is asked, and then given up.
 const PING_AFTER: Duration = Duration::from_secs(30);
@@ -59,6 +60,8 @@ pub struct Https {
     authority: HeaderValue,
     name: String,
     tls: Option<Arc<ClientConfig>>,
+    /// The certificate that we show.
+    presented: Option<Arc<Presented>>,
     bearer: Option<Bearer>,
     token: Mutex<Option<(HeaderValue, Instant)>>,
     shared: Mutex<Shared>,
@@ -98,6 +101,7 @@ impl Https {
             Some("http") => true,
             Some(other) => return Err(bad(&config.server, &format!("unknown scheme {other}"))),
         };
+        let presented = config.identity.as_ref().map(Presented::new).transpose()?;
         let tls = match plain {
             true => None,
             false => {
@@ -110,7 +114,7 @@ impl Https {
                         wire::Trust::Authorities(&system)
                     }
                 };
-                Some(wire::tls::client(trust, config.identity.as_ref(), &["h2", "http/1.1"])?)
+                Some(wire::tls::client(trust, presented.clone(), &["h2", "http/1.1"])?)
             }
         };
         let authority = uri.authority().map(|a| a.as_str()).unwrap_or_default();
@@ -121,11 +125,17 @@ impl Https {
             authority: HeaderValue::from_str(authority).map_err(|why| bad(&config.server, &why))?,
             name: config.tls_server_name.unwrap_or_else(|| host.to_string()),
             tls,
+            presented,
             bearer: config.bearer,
             token: Mutex::default(),
             shared: Mutex::default(),
             dialling: tokio::sync::Mutex::default(),
         })
+    }
+
+    /// Connections from now on show this certificate in place of the first one.
+    pub fn present(&self, pair: &wire::Pair) -> io::Result<()> {
+        self.presented.as_ref().map_or(Ok(()), |presented| presented.replace(pair))
     }
 
     /// A connection of its own for one request that is to leave HTTP behind, and that request as it is sent.

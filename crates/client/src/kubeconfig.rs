@@ -210,9 +210,14 @@ fn https(cluster: Cluster, user: User) -> Result<HttpsConfig, Error> {
             ));
         }
     };
-    // A token's text wins over its file, as upstream's clients have it.
+    // A token's file that can be read wins over its text, as upstream's clients have it.
+    let file = user.token_file.map(|file| user.dir.join(file));
     let text = user.token.filter(|token| !token.is_empty()).map(Bearer::Token);
-    let bearer = text.or_else(|| user.token_file.map(|file| Bearer::File(user.dir.join(file))));
+    let bearer = match (file, text) {
+        (Some(file), Some(text)) if std::fs::File::open(&file).is_err() => Some(text),
+        (Some(file), _) => Some(Bearer::File(file)),
+        (None, text) => text,
+    };
     Ok(HttpsConfig {
         server: cluster.server,
         ca,

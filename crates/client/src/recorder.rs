@@ -29,6 +29,8 @@ const TRIES: u32 = 12;
 const RETRY: Duration = Duration::from_secs(10);
 /// client-go tools/events: finishTime
 const SERIES_END: Duration = Duration::from_secs(6 * 60);
+/// An event lives an hour after its last write (events/event_broadcaster.go refreshTime).
+const SERIES_REFRESH: Duration = Duration::from_secs(30 * 60);
 
 /// What an event is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -214,6 +216,7 @@ struct Series {
     count: u32,
     last: Timestamp,
     ends: Instant,
+    written: Instant,
 }
 
 impl Sink {
@@ -283,8 +286,10 @@ impl Sink {
             series.count += 1;
             series.last = said.at;
             series.ends = ends;
-            // The first repeat is written, later ones when the series ends.
-            if series.count == 2 {
+            // The first repeat is written, later ones when the series ends, and often enough for the event to live.
+            let old = series.written.elapsed() >= SERIES_REFRESH;
+            if series.count == 2 || old {
+                series.written = Instant::now();
                 let (name, patch, body) = series.patch();
                 self.write(&said.regarding, &name, Some(patch), body).await;
             }
@@ -305,7 +310,7 @@ impl Sink {
             body["related"] = related.to_value();
         }
         self.write(&said.regarding, &name, None, body.clone()).await;
-        self.series.insert(key, Series { body, name, count: 1, last: said.at, ends });
+        self.series.insert(key, Series { body, name, count: 1, last: said.at, ends, written: Instant::now() });
     }
 
     /// Writes the last count of every series that has been silent long enough.

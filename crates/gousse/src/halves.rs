@@ -30,7 +30,8 @@ pub async fn agent(connection: cli::Connection, flags: cli::Agent) -> Result<()>
     };
     let seams = Seams::real();
     let machine = crate::parts::node::open(&instance, &flags.node).await?;
-    let credentials = crate::parts::join::credentials(&instance, &server, flags.token.as_deref(), &machine).await?;
+    let credentials =
+        crate::parts::join::credentials(&instance, &server, flags.token.as_deref(), &machine, &seams.clock).await?;
     let running =
         crate::parts::node::start(&instance, &flags.node, flags.allow_privileged, &machine, credentials, &seams)
             .await?;

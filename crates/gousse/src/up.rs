@@ -41,7 +41,9 @@ pub async fn run(flags: Up) -> Result<()> {
     let server = serving.server.clone();
     let credentials = node::Credentials {
         client: Local::client(&server, server::Component::Node(machine.name.clone()), "kubelet"),
-        serving: server.node_pair(&machine.name, &machine.hosts()).context("making the node's certificate")?,
+        certificate: server
+            .node_certificate(&machine.name, machine.hosts())
+            .context("making the node's certificate")?,
         authority: server.authority().to_string(),
     };
     let running =

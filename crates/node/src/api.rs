@@ -55,8 +55,8 @@ const HEAD_MAX: Duration = Duration::from_secs(90);
 /// What the API needs.
 pub struct ApiConfig {
     pub control: Control,
-    /// Certificate and key that it shows.
-    pub pair: wire::Pair,
+    /// What it shows.
+    pub certificate: Arc<wire::tls::Presented>,
     /// PEM: whose certificates clients may have.
     pub authority: String,
 }
@@ -71,8 +71,7 @@ struct Api {
 
 /// Serves until it is dropped; connections end with it.
 pub async fn serve(listener: TcpListener, config: ApiConfig) -> io::Result<()> {
-    let serving = wire::tls::Serving::new(&config.pair)?;
-    let tls = wire::tls::server(serving, Some(&config.authority), &["h2", "http/1.1"])?;
+    let tls = wire::tls::server(config.certificate, Some(&config.authority), &["h2", "http/1.1"])?;
     let acceptor = TlsAcceptor::from(tls);
     let access = Access::new(config.control.client().clone(), &config.control.config().node_name);
     let api =

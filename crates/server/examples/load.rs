@@ -27,7 +27,12 @@ async fn main() {
     };
     let pair = wire::Pair { certificate: pem("client-certificate-data"), key: pem("client-key-data") };
     let authority = pem("certificate-authority-data");
-    let tls = wire::tls::client(wire::Trust::Authorities(&authority), Some(&pair), &[]).expect("a TLS configuration");
+    let tls = wire::tls::client(
+        wire::Trust::Authorities(&authority),
+        Some(wire::tls::Presented::new(&pair).expect("a certificate")),
+        &[],
+    )
+    .expect("a TLS configuration");
     let server = field("server");
     let (host, port) = server.trim_start_matches("https://").rsplit_once(':').expect("host:port");
     let verb = arguments[2].clone();

@@ -2,13 +2,14 @@
 //!
 //! Everything is ECDSA P-256 and made at the first start in a few milliseconds. Files lie in
 //! `DATA/pki`, readable by their owner only. A certificate that lacks a name it needs, or nears its
-//! end, is made anew; the serving one without a restart.
+//! end, is made anew; those in use without a restart.
 
 use std::fs;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use api::{Clock, Entropy};
 use jiff::{SignedDuration, Timestamp};
@@ -17,6 +18,7 @@ use rcgen::{
     Issuer, KeyPair, KeyUsagePurpose, SerialNumber,
 };
 use wire::Pair;
+use wire::tls::Presented;
 use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate};
 
 /// How long what the authority signs is valid, and the rest at which it is made anew.
@@ -36,13 +38,28 @@ pub struct Authority {
 }
 
 /// Whom a certificate names, and what for.
-pub struct Subject<'a> {
+#[derive(Clone)]
+pub struct Subject {
     /// Common name: the user's name.
-    pub name: &'a str,
+    pub name: String,
     /// Organizations: the user's groups.
-    pub groups: &'a [&'a str],
+    pub groups: Vec<&'static str>,
     /// DNS names and addresses; with any the certificate also serves.
-    pub hosts: &'a [String],
+    pub hosts: Vec<String>,
+}
+
+/// A certificate in use, and how it is made anew.
+#[derive(Clone)]
+pub struct Kept {
+    pub file: String,
+    pub subject: Subject,
+    pub shown: Arc<Presented>,
+}
+
+impl Subject {
+    pub fn new(name: &str, groups: &[&'static str], hosts: Vec<String>) -> Subject {
+        Subject { name: name.into(), groups: groups.to_vec(), hosts }
+    }
 }
 
 impl Authority {
@@ -74,7 +91,7 @@ impl Authority {
     }
 
     /// The pair kept under `file`; made if it is missing, ends soon or lacks one of the hosts.
-    pub fn keep(&self, file: &str, subject: &Subject<'_>) -> io::Result<Pair> {
+    pub fn keep(&self, file: &str, subject: &Subject) -> io::Result<Pair> {
         if let Some(pair) = read_pair(&self.dir, file)?
             && self.is_good(&pair.certificate, subject)
         {
@@ -85,35 +102,40 @@ impl Authority {
         Ok(pair)
     }
 
+    /// Makes one anew if it is time; when that will be.
+    pub fn renew(&self, kept: &Kept) -> io::Result<Timestamp> {
+        let pair = self.keep(&kept.file, &kept.subject)?;
+        kept.shown.replace(&pair)?;
+        self.renewal(&pair.certificate)
+    }
+
     /// A fresh key and its certificate.
-    pub fn issue(&self, subject: &Subject<'_>) -> io::Result<Pair> {
+    pub fn issue(&self, subject: &Subject) -> io::Result<Pair> {
         let key = KeyPair::generate().map_err(io::Error::other)?;
         let certificate = self.params(subject)?.signed_by(&key, &self.issuer).map_err(io::Error::other)?.pem();
         Ok(Pair { certificate, key: key.serialize_pem() })
     }
 
     /// A certificate for the key of a signing request; everything else the request says is ignored.
-    pub fn sign(&self, request: &str, subject: &Subject<'_>) -> io::Result<String> {
+    pub fn sign(&self, request: &str, subject: &Subject) -> io::Result<String> {
         let mut request = CertificateSigningRequestParams::from_pem(request).map_err(io::Error::other)?;
         request.params = self.params(subject)?;
         Ok(request.signed_by(&self.issuer).map_err(io::Error::other)?.pem())
     }
 
     /// When `keep` will make the certificate anew.
-    pub fn renewal(&self, certificate: &str) -> io::Result<Timestamp> {
-        let der = &wire::tls::chain(certificate)?[0];
-        let (_, parsed) = X509Certificate::from_der(der).map_err(io::Error::other)?;
-        let end = Timestamp::from_second(parsed.validity().not_after.timestamp()).map_err(io::Error::other)?;
+    fn renewal(&self, certificate: &str) -> io::Result<Timestamp> {
+        let end = Timestamp::from_second(wire::tls::ends(certificate)?).map_err(io::Error::other)?;
         Ok(end - RENEW_BEFORE)
     }
 
-    fn params(&self, subject: &Subject<'_>) -> io::Result<CertificateParams> {
+    fn params(&self, subject: &Subject) -> io::Result<CertificateParams> {
         let params = CertificateParams::new(subject.hosts.to_vec()).map_err(io::Error::other)?;
         let mut params = validity(params, (self.clock)(), LIFETIME);
-        for group in subject.groups {
+        for group in &subject.groups {
             params.distinguished_name.push(DnType::OrganizationName, *group);
         }
-        params.distinguished_name.push(DnType::CommonName, subject.name);
+        params.distinguished_name.push(DnType::CommonName, subject.name.as_str());
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         if !subject.hosts.is_empty() {
@@ -124,7 +146,7 @@ impl Authority {
         Ok(params)
     }
 
-    fn is_good(&self, certificate: &str, subject: &Subject<'_>) -> bool {
+    fn is_good(&self, certificate: &str, subject: &Subject) -> bool {
         let Ok(chain) = wire::tls::chain(certificate) else { return false };
         let Ok((_, parsed)) = X509Certificate::from_der(&chain[0]) else { return false };
         let renewal = parsed.validity().not_after.timestamp() - RENEW_BEFORE.as_secs();
@@ -136,15 +158,6 @@ impl Authority {
         });
         ours && (self.clock)().as_second() < renewal && subject.hosts.iter().all(|h| hosts.contains(h))
     }
-}
-
-/// Common name and organizations of a verified client certificate.
-pub fn subject_of(der: &[u8]) -> Option<(String, Vec<String>)> {
-    let (_, certificate) = X509Certificate::from_der(der).ok()?;
-    let subject = certificate.subject();
-    let text = |a: &x509_parser::x509::AttributeTypeAndValue<'_>| a.as_str().ok().map(String::from);
-    let name = subject.iter_common_name().next().and_then(text)?;
-    Some((name, subject.iter_organization().filter_map(text).collect()))
 }
 
 /// Writes a file that only its owner may read; whole or not at all.

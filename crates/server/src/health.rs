@@ -14,7 +14,7 @@ pub const VERSION: &str = "v1.37.2";
 /// Serves such a path; None if it is none.
 pub fn perform(server: &Server, path: &str, query: &Query) -> Option<Response> {
     let stopping = *server.0.stopped.borrow();
-    let ready: &[(&str, bool)] = &[("ping", true), ("store", true), ("shutdown", !stopping)];
+    let ready: &[(&str, bool)] = &[("ping", true), ("store", server.0.store.is_writable()), ("shutdown", !stopping)];
     Some(match path.trim_end_matches('/') {
         "/healthz" => health("healthz", &ready[..2], query),
         "/livez" => health("livez", &ready[..2], query),

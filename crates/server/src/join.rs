@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 
 use api::Status;
 use base64::Engine;
@@ -20,12 +21,16 @@ use sha2::{Digest, Sha256};
 use crate::answer::{Reply, Response};
 use crate::certificates::{Subject, write_private};
 use crate::identity::{Identity, NODE_PREFIX, NODES};
-use crate::{Server, write};
+use crate::{Config, Server, addresses, write};
 
 /// POST `{"name", "hosts", "request"}` (a PEM signing request) answers `{"certificate", "authority"}`.
 pub const PATH: &str = "/gousse/v1/nodes";
 /// GET answers the authority's certificate, PEM, to anybody.
 pub const AUTHORITY_PATH: &str = "/gousse/v1/authority";
+
+/// Where a request to join comes from.
+#[derive(Clone, Copy)]
+pub struct Peer(pub IpAddr);
 
 /// Serves the two paths; None if it is neither.
 pub fn perform(server: &Server, identity: &Identity, head: &Parts, body: &Bytes) -> Option<Result<Reply, Status>> {
@@ -34,7 +39,7 @@ pub fn perform(server: &Server, identity: &Identity, head: &Parts, body: &Bytes)
             let text = server.authority().to_string();
             Some(Ok(Reply::ready(Response::bytes(StatusCode::OK, "application/x-pem-file", text))))
         }
-        PATH => Some(sign(server, identity, body)),
+        PATH => Some(sign(server, identity, head.extensions.get().copied(), body)),
         _ => None,
     }
 }
@@ -73,7 +78,7 @@ pub fn secret(server: &Server) -> io::Result<Value> {
             "description": field("How nodes join this cluster (gousse agent --token).")}}))
 }
 
-fn sign(server: &Server, identity: &Identity, body: &[u8]) -> Result<Reply, Status> {
+fn sign(server: &Server, identity: &Identity, peer: Option<Peer>, body: &[u8]) -> Result<Reply, Status> {
     let body: Value = serde_json::from_slice(body).map_err(|e| Status::bad_request(e.to_string()))?;
     let name = body["name"].as_str().unwrap_or("");
     if !api::validate::names::dns_subdomain(name).is_empty() {
@@ -84,12 +89,32 @@ fn sign(server: &Server, identity: &Identity, body: &[u8]) -> Result<Reply, Stat
     }
     let hosts: Vec<String> =
         body["hosts"].as_array().into_iter().flatten().filter_map(|h| h.as_str().map(String::from)).collect();
+    let here = peer.is_some_and(|peer| addresses::local().contains(&peer.0.to_canonical()));
+    if let Some(host) = hosts.iter().find(|host| !may_bear(&server.0.config, name, host, here)) {
+        let why = format!("a certificate for {host:?} is not this node's");
+        return Err(Status::forbidden("", "nodes", name, &why));
+    }
     let user = format!("{NODE_PREFIX}{name}");
-    let subject = Subject { name: &user, groups: &[NODES], hosts: &hosts };
+    let subject = Subject::new(&user, &[NODES], hosts);
     let request = body["request"].as_str().unwrap_or("");
     let certificate = server.0.authority.sign(request, &subject);
     let certificate = certificate.map_err(|e| Status::bad_request(format!("request: {e}")))?;
     Ok(Reply::ok(json!({"certificate": certificate, "authority": server.authority()})))
+}
+
+/// Whether a node's certificate may name a host: itself, its loopback, its addresses; never what the server
+/// is known by, or the node could pass for it. A node on the server's own machine shares its addresses.
+fn may_bear(config: &Config, node: &str, host: &str, here: bool) -> bool {
+    let address = host.parse::<IpAddr>();
+    let own = address.is_ok() || host == node;
+    match address {
+        _ if host == "localhost" => true,
+        Ok(address) if address.is_loopback() => true,
+        _ => {
+            own && !crate::names_of_service(config).iter().any(|name| name == host)
+                && (here || !crate::hosts(config).iter().any(|name| name == host))
+        }
+    }
 }
 
 /// A kubeconfig with one context.

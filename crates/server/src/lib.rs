@@ -8,14 +8,14 @@
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use api::{Clock, Entropy, Status};
 use store::Store;
-use wire::tls::Serving;
+use wire::tls::Presented;
 
 /// Which form of an answer a client wants.
 mod accept;
@@ -81,7 +81,7 @@ pub use identity::{Component, Identity};
 pub use join::{AUTHORITY_PATH, PATH as JOIN_PATH};
 pub use store::Backend;
 
-use certificates::{Authority, Subject};
+use certificates::{Authority, Kept, Subject};
 use records::Snapshot;
 use rendition::Renditions;
 use tokens::Tokens;
@@ -115,9 +115,13 @@ pub(crate) struct Inner {
     pub renditions: Renditions,
     pub tokens: Tokens,
     pub authority: Authority,
-    pub serving: Arc<Serving>,
+    pub serving: Arc<Presented>,
+    /// Certificates that are made anew while the server runs.
+    pub kept: Mutex<Vec<Kept>>,
     /// For connections to nodes: our authority, our certificate.
     pub node_tls: Arc<rustls::ClientConfig>,
+    /// The same without a look at theirs.
+    pub any_node_tls: Arc<rustls::ClientConfig>,
     /// For proxied HTTPS to pods and services, whose certificates nobody vouches for.
     pub any_tls: Arc<rustls::ClientConfig>,
     /// Connections to nodes that wait for the next request.
@@ -133,22 +137,25 @@ impl Server {
     pub async fn open(config: Config) -> io::Result<Server> {
         let pki = config.data_dir.join("pki");
         let authority = Authority::open(&pki, config.clock.clone(), config.entropy.clone())?;
-        let (hosts, masters) = (hosts(&config), &[identity::MASTERS]);
-        let to_nodes = Subject { name: "kube-apiserver-kubelet-client", groups: masters, hosts: &[] };
-        let own = Subject { name: "kube-apiserver", groups: &[], hosts: &hosts };
+        let to_nodes = Subject::new("kube-apiserver-kubelet-client", &[identity::MASTERS], Vec::new());
+        let own = Subject::new("kube-apiserver", &[], hosts(&config));
         // Side by side: each waits for the disk, and a first start for all of them.
-        let (tokens, own, to_nodes, admin, store) = std::thread::scope(|scope| {
+        let (tokens, own_pair, nodes_pair, admin, store) = std::thread::scope(|scope| {
             let tokens = scope.spawn(|| Tokens::open(&pki, config.entropy.clone()));
             let own = scope.spawn(|| authority.keep("server", &own));
             let to_nodes = scope.spawn(|| authority.keep("kubelet-client", &to_nodes));
-            let admin = scope.spawn(|| authority.keep("admin", &ADMIN));
+            let admin = scope.spawn(|| authority.keep("admin", &admin()));
             let store = open_store(&config);
             (joined(tokens), joined(own), joined(to_nodes), joined(admin), store)
         });
         admin?;
         let (tokens, store) = (tokens?, Arc::new(store?));
-        let serving = Serving::new(&own?)?;
-        let node_tls = nodes::tls(authority.certificate(), &to_nodes?)?;
+        let (serving, at_nodes) = (Presented::new(&own_pair?)?, Presented::new(&nodes_pair?)?);
+        let kept = [("server", own, &serving), ("kubelet-client", to_nodes, &at_nodes)];
+        let kept = kept.map(|(file, subject, shown)| Kept { file: file.into(), subject, shown: shown.clone() });
+        let at_nodes = |trust| wire::tls::client(trust, Some(at_nodes.clone()), &[]);
+        let node_tls = at_nodes(wire::Trust::Authorities(authority.certificate()))?;
+        let any_node_tls = at_nodes(wire::Trust::Anybody)?;
         let server = Server(Arc::new(Inner {
             snapshot: Snapshot::new(store.clone()),
             renditions: Renditions::new(),
@@ -162,7 +169,9 @@ impl Server {
             tokens,
             authority,
             serving,
+            kept: Mutex::new(kept.into()),
             node_tls,
+            any_node_tls,
         }));
         seed::seed(&server).await.map_err(io::Error::other)?;
         Ok(server)
@@ -193,16 +202,19 @@ impl Server {
 
     /// An administrator's kubeconfig for a server URL, with its certificate embedded.
     pub fn kubeconfig(&self, url: &str, context: &str) -> io::Result<String> {
-        let pair = self.0.authority.keep("admin", &ADMIN)?;
+        let pair = self.0.authority.keep("admin", &admin())?;
         Ok(join::kubeconfig(url, context, self.authority(), &pair))
     }
 
-    /// Certificate and key of a node's agent: its client certificate, and its serving one where
-    /// `hosts` (names and addresses of the node) are given. Kept under `data_dir/pki`.
-    pub fn node_pair(&self, node: &str, hosts: &[String]) -> io::Result<wire::Pair> {
-        let name = format!("{}{node}", identity::NODE_PREFIX);
-        let subject = Subject { name: &name, groups: &[identity::NODES], hosts };
-        self.0.authority.keep(&format!("node-{node}"), &subject)
+    /// The certificate of a node's agent, for a client and for these `hosts` (names and addresses of the
+    /// node). Kept under `data_dir/pki`, and made anew before its end while the server serves.
+    pub fn node_certificate(&self, node: &str, hosts: Vec<String>) -> io::Result<Arc<Presented>> {
+        let subject = Subject::new(&format!("{}{node}", identity::NODE_PREFIX), &[identity::NODES], hosts);
+        let file = format!("node-{node}");
+        let shown = Presented::new(&self.0.authority.keep(&file, &subject)?)?;
+        let kept = Kept { file, subject, shown: shown.clone() };
+        self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).push(kept);
+        Ok(shown)
     }
 
     /// What `agent --token` takes: the authority's fingerprint and a bootstrap token.
@@ -229,7 +241,9 @@ impl Server {
 }
 
 /// Whom the administrator's certificate names.
-const ADMIN: Subject<'static> = Subject { name: "kubernetes-admin", groups: &[identity::MASTERS], hosts: &[] };
+fn admin() -> Subject {
+    Subject::new("kubernetes-admin", &[identity::MASTERS], Vec::new())
+}
 
 fn open_store(config: &Config) -> io::Result<Store> {
     let clock = config.clock.clone();
@@ -245,14 +259,20 @@ fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, io::Result<T>>) -> io::Re
     thread.join().unwrap_or_else(|_| Err(io::Error::other("a thread that makes certificates panicked")))
 }
 
+/// What pods know the server by: the names and the address of its Service.
+fn names_of_service(config: &Config) -> Vec<String> {
+    let kubernetes = "kubernetes.default.svc.cluster.local";
+    let names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", kubernetes].map(String::from);
+    let address = addresses::first_of(&config.service_cidr).map(|a| a.to_string());
+    names.into_iter().chain(address).collect()
+}
+
 /// All that the serving certificate must name.
 fn hosts(config: &Config) -> Vec<String> {
-    let names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
-    let mut hosts: Vec<String> = names.map(String::from).into();
-    hosts.push("kubernetes.default.svc.cluster.local".into());
+    let mut hosts = names_of_service(config);
+    hosts.push("localhost".into());
     let local = addresses::local().into_iter().chain([config.advertise.ip()]);
-    let service: Option<IpAddr> = addresses::first_of(&config.service_cidr);
-    hosts.extend(local.chain(service).filter(|a| !a.is_unspecified()).map(|a| a.to_string()));
+    hosts.extend(local.filter(|a| !a.is_unspecified()).map(|a| a.to_string()));
     // A host name that is no DNS name cannot stand in a certificate.
     hosts.extend([addresses::hostname()].into_iter().filter(|n| api::validate::names::dns_subdomain(n).is_empty()));
     hosts.extend(config.names.iter().cloned());

@@ -6,8 +6,8 @@
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -27,8 +27,8 @@ use tokio_rustls::TlsAcceptor;
 use crate::Server;
 use crate::answer::{Body, Response};
 use crate::authenticate::authenticate;
-use crate::certificates::{Subject, subject_of};
-use crate::identity::Identity;
+use crate::identity::{Identity, UNAUTHENTICATED};
+use crate::join;
 use crate::patience::Patient;
 use crate::render::Outcome;
 use crate::rendition::Served;
@@ -40,8 +40,12 @@ const BODY_MAX: usize = 3 << 20;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// For the next request's head, so also how long a connection may idle.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(90);
+/// For a request's body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a client may take nothing of what it asked for.
 const WRITE_PATIENCE: Duration = Duration::from_secs(60);
+/// Seconds.
+const DAY: i64 = 24 * 3600;
 /// How long requests may take to finish once the server ends.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -86,42 +90,48 @@ async fn drained(server: &Server) {
     }
 }
 
-/// Keeps the serving certificate fresh.
+/// Keeps the certificates in use fresh.
 async fn renew(server: Server) {
-    let hosts = crate::hosts(&server.0.config);
     loop {
-        let subject = Subject { name: "kube-apiserver", groups: &[], hosts: &hosts };
-        let pair = server.0.authority.keep("server", &subject);
-        let renewed = pair.and_then(|pair| {
-            server.0.serving.replace(&pair)?;
-            server.0.authority.renewal(&pair.certificate)
-        });
-        let wait = match renewed {
-            Ok(at) => at.as_second() - (server.0.config.clock)().as_second(),
-            Err(error) => {
-                tracing::error!(%error, "the serving certificate cannot be renewed");
-                3600
-            }
-        };
-        // In steps of a day: a clock that was set wrong is noticed.
-        let wait = wait.clamp(60, 24 * 3600);
-        tokio::time::sleep(Duration::from_secs(wait.unsigned_abs())).await;
+        let kept = server.0.kept.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut wait = DAY;
+        for one in kept {
+            wait = wait.min(match server.0.authority.renew(&one) {
+                Ok(at) => at.as_second() - (server.0.config.clock)().as_second(),
+                Err(error) => {
+                    tracing::error!(%error, "the certificate {} cannot be renewed", one.file);
+                    3600
+                }
+            });
+        }
+        // In steps of a day: a clock that was set wrong is noticed, and so is a new certificate.
+        tokio::time::sleep(Duration::from_secs(wait.max(60).unsigned_abs())).await;
     }
 }
 
 async fn connection(server: Server, acceptor: TlsAcceptor, stream: TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    let peer = stream.peer_addr()?.ip();
     let stream = Patient::new(stream, WRITE_PATIENCE);
     let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
     let stream = stream.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "TLS handshake"))??;
-    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| subject_of(chain.first()?));
+    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| wire::tls::subject(chain.first()?));
     let identity = certificate.map(|(name, groups)| Arc::new(Identity::authenticated(name, "", groups)));
+    let two = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let mut stopped = server.0.stopped.subscribe();
-    let service = service_fn(move |request| {
+    let used = Arc::new(AtomicBool::new(false));
+    let marked = used.clone();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        marked.store(true, Ordering::Relaxed);
+        if request.uri().path() == join::PATH {
+            request.extensions_mut().insert(join::Peer(peer));
+        }
         let (server, identity) = (server.clone(), identity.clone());
         async move { Ok::<_, std::convert::Infallible>(guarded(server, identity, request).await) }
     });
-    let mut builder = Builder::new(TokioExecutor::new());
+    let builder = Builder::new(TokioExecutor::new());
+    // Settled by the handshake: nothing is waited for to tell the versions apart.
+    let mut builder = if two { builder.http2_only() } else { builder.http1_only() };
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     builder
         .http2()
@@ -132,8 +142,16 @@ async fn connection(server: Server, acceptor: TlsAcceptor, stream: TcpStream) ->
         .initial_connection_window_size(1 << 20)
         .max_send_buf_size(256 << 10);
     let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    // HTTP/2 has no limit of its own for the first request's head.
+    let idle = async {
+        tokio::time::sleep(HEADER_TIMEOUT).await;
+        if used.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
     tokio::select! {
         done = &mut connection => return done.map_err(io::Error::other),
+        () = idle => return Err(io::Error::new(io::ErrorKind::TimedOut, "no request came")),
         _ = stopped.wait_for(|stopped| *stopped) => {}
     }
     connection.as_mut().graceful_shutdown();
@@ -146,16 +164,13 @@ async fn guarded(
     certificate: Option<Arc<Identity>>,
     request: Request<Incoming>,
 ) -> http::Response<Outgoing> {
-    server.0.metrics.inflight.fetch_add(1, Ordering::AcqRel);
+    let _under_way = server.0.metrics.under_way();
     let (verb, resource) = labels(&request);
     let served = AssertUnwindSafe(respond(&server, certificate.as_deref(), request)).catch_unwind().await;
     let response = served.unwrap_or_else(|_| {
         tracing::error!(verb, resource, "a request panicked");
         Response::refused(&Status::internal("the server panicked while it served this request"))
     });
-    if server.0.metrics.inflight.fetch_sub(1, Ordering::AcqRel) == 1 {
-        server.0.metrics.quiet.notify_one();
-    }
     server.0.metrics.count(verb, resource, response.status.as_u16());
     on_the_wire(response)
 }
@@ -174,13 +189,19 @@ async fn respond(server: &Server, certificate: Option<&Identity>, request: Reque
     };
     let body = match body.is_end_stream() {
         true => Bytes::new(),
-        false => match Limited::new(body, BODY_MAX).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+        // Whom nobody knows may only read, and shall not fill the memory.
+        false if identity.is_in(UNAUTHENTICATED) => Bytes::new(),
+        false => match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_MAX).collect()).await {
+            Err(_) => {
+                let message = format!("the request's body was not there after {} seconds", BODY_TIMEOUT.as_secs());
+                return Response::refused(&Status::new(Reason::Timeout, message));
+            }
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
                 let message = format!("Request entity too large: limit is {BODY_MAX}");
                 return Response::refused(&Status::new(Reason::RequestEntityTooLarge, message));
             }
-            Err(error) => return Response::refused(&Status::bad_request(error.to_string())),
+            Ok(Err(error)) => return Response::refused(&Status::bad_request(error.to_string())),
         },
     };
     let outcome = Outcome::of(server, &identity, &head, body).await;

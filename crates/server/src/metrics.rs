@@ -17,7 +17,23 @@ pub struct Metrics {
     pub watches: AtomicI64,
 }
 
+/// A request is under way until this is dropped, be it answered or given up.
+pub struct UnderWay<'a>(&'a Metrics);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if self.0.inflight.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.quiet.notify_one();
+        }
+    }
+}
+
 impl Metrics {
+    pub fn under_way(&self) -> UnderWay<'_> {
+        self.inflight.fetch_add(1, Ordering::AcqRel);
+        UnderWay(self)
+    }
+
     pub fn count(&self, verb: &'static str, resource: &'static str, code: u16) {
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         *requests.entry((verb, resource, code)).or_default() += 1;

@@ -77,7 +77,7 @@ impl Outcome {
             Payload::Value(value) => encoded(code, &value, accept.encoding),
             Payload::Object { served, rendition } => object(code, served, &rendition, accept, include, &now),
             Payload::List(page) => list(code, page, accept, include, &now),
-            Payload::Watch(watching) => watch(watching, accept, include, now),
+            Payload::Watch(watching) => watch(watching, accept, include),
         };
         if gzip {
             compress(&mut response);
@@ -338,38 +338,36 @@ fn concatenated(code: StatusCode, page: Page, metadata: &Value) -> Response {
 }
 
 /// A watch as lines; what is ready together goes out together.
-fn watch(watching: Box<Watching>, accept: Accept, include: Include, now: String) -> Response {
+fn watch(watching: Box<Watching>, accept: Accept, include: Include) -> Response {
     let state = (watching, false, false);
-    let lines = stream::unfold(state, move |(mut watching, mut columns, ended)| {
-        let now = now.clone();
-        async move {
-            if ended {
-                return None;
-            }
-            let mut next = watching.next().await;
-            let mut block: Vec<Bytes> = Vec::new();
-            let mut size = 0;
-            let ended = loop {
-                let Some(told) = next else { break true };
-                let error = matches!(told, Told::Error(_));
-                let line = line(watching.served, told, accept, include, &now, &mut columns);
-                size += line.len();
-                block.push(line);
-                if error || size >= BLOCK {
-                    break error;
-                }
-                next = match watching.next().now_or_never() {
-                    Some(more) => more,
-                    None => break false,
-                };
-            };
-            let bytes = match block.len() {
-                0 => return None,
-                1 => block.swap_remove(0),
-                _ => block.concat().into(),
-            };
-            Some((Ok(bytes), (watching, columns, ended)))
+    let lines = stream::unfold(state, move |(mut watching, mut columns, ended)| async move {
+        if ended {
+            return None;
         }
+        let mut next = watching.next().await;
+        let now = watching.now();
+        let mut block: Vec<Bytes> = Vec::new();
+        let mut size = 0;
+        let ended = loop {
+            let Some(told) = next else { break true };
+            let error = matches!(told, Told::Error(_));
+            let line = line(watching.served, told, accept, include, &now, &mut columns);
+            size += line.len();
+            block.push(line);
+            if error || size >= BLOCK {
+                break error;
+            }
+            next = match watching.next().now_or_never() {
+                Some(more) => more,
+                None => break false,
+            };
+        };
+        let bytes = match block.len() {
+            0 => return None,
+            1 => block.swap_remove(0),
+            _ => block.concat().into(),
+        };
+        Some((Ok(bytes), (watching, columns, ended)))
     });
     let media = match accept.encoding {
         Encoding::Protobuf => protobuf::WATCH_MEDIA_TYPE,

@@ -65,6 +65,7 @@ impl Running {
     }
 
     async fn send(&self, who: Option<&Pair>, request: http::request::Builder, body: Vec<u8>) -> Answer {
+        let who = who.map(|pair| wire::tls::Presented::new(pair).unwrap());
         let tls = wire::tls::client(Trust::Authorities(self.server.authority()), who, &[]).unwrap();
         let connection = wire::dial("localhost", self.port, Some(tls)).await.unwrap();
         let request = request.header("host", "localhost").body(Full::new(Bytes::from(body))).unwrap();
@@ -130,6 +131,31 @@ async fn a_node_joins_with_a_token_and_a_key_of_its_own() {
     assert_eq!(code, 403);
     let (code, _) = r.ask(None, Request::post(server::JOIN_PATH), body).await;
     assert_eq!(code, 403);
+    // Renewed with its own certificate, for itself only, and never for what the server is known by.
+    let again = |name: &str, host: &str| {
+        let body = json!({"name": name, "hosts": [host], "request": request}).to_string().into_bytes();
+        r.ask(Some(&pair), Request::post(server::JOIN_PATH), body)
+    };
+    for host in ["n7", "localhost", "192.0.2.7", "127.0.0.1"] {
+        assert_eq!(again("n7", host).await.0, 200, "{host}");
+    }
+    assert_eq!(again("n8", "n8").await.0, 403);
+    for host in ["kubernetes.default.svc", "kubernetes", "10.96.0.1", "example.org", "n8"] {
+        let (code, body) = again("n7", host).await;
+        assert_eq!(code, 403, "{host}: {}", String::from_utf8_lossy(&body));
+    }
+}
+
+#[tokio::test]
+async fn who_is_unknown_is_refused_before_a_body_is_read() {
+    let r = running().await;
+    let tls = wire::tls::client(Trust::Authorities(r.server.authority()), None, &[]).unwrap();
+    let mut stream = wire::dial("localhost", r.port, Some(tls)).await.unwrap().stream;
+    let head = "POST /api/v1/namespaces/default/configmaps HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    tokio::io::AsyncReadExt::read_exact(&mut stream, &mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 403");
 }
 
 #[tokio::test]
@@ -137,8 +163,8 @@ async fn connections_to_a_node_wait_for_the_next_request() {
     let r = running().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let pair = r.server.node_pair("n1", &["127.0.0.1".to_string()]).unwrap();
-    let tls = wire::tls::server(wire::tls::Serving::new(&pair).unwrap(), Some(r.server.authority()), &[]).unwrap();
+    let certificate = r.server.node_certificate("n1", vec!["127.0.0.1".to_string()]).unwrap();
+    let tls = wire::tls::server(certificate, Some(r.server.authority()), &[]).unwrap();
     let addresses = json!([{"type": "InternalIP", "address": "127.0.0.1"}]);
     let endpoints = json!({"kubeletEndpoint": {"Port": port}});
     let status = json!({"addresses": addresses, "daemonEndpoints": endpoints});
@@ -170,9 +196,8 @@ async fn connections_to_a_node_wait_for_the_next_request() {
 async fn node(r: &Running, answer: &'static str) -> tokio::task::JoinHandle<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let pair = r.server.node_pair("n1", &["127.0.0.1".to_string()]).unwrap();
-    let serving = wire::tls::Serving::new(&pair).unwrap();
-    let tls = wire::tls::server(serving, Some(r.server.authority()), &[]).unwrap();
+    let certificate = r.server.node_certificate("n1", vec!["127.0.0.1".to_string()]).unwrap();
+    let tls = wire::tls::server(certificate, Some(r.server.authority()), &[]).unwrap();
     r.create(
         "/api/v1/nodes",
         json!({"metadata": {"name": "n1"}, "status": {"addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],

@@ -169,6 +169,14 @@ impl Store {
         self.0.shared.write().compact(before);
     }
 
+    /// Whether writes can still succeed: false once the writer has stopped.
+    pub fn is_writable(&self) -> bool {
+        match &self.0.path {
+            Path::Inline(_) => true,
+            Path::Thread { jobs, .. } => jobs.as_ref().is_some_and(|jobs| !jobs.is_closed()),
+        }
+    }
+
     /// The newest revision.
     pub fn revision(&self) -> Revision {
         self.0.shared.read().revision()

@@ -332,7 +332,10 @@ async fn read(
                     let mut stream = refused.into_inner();
                     (stream.ended, stream.read_ended) = (true, true);
                     drop(stream);
-                    let _ = shared.resets.send(Frame::Reset { id, status: REFUSED });
+                    // Through the bounded queue: a peer that opens and never reads waits here.
+                    if shared.out.send(Frame::Reset { id, status: REFUSED }).await.is_err() {
+                        return Ok(());
+                    }
                 }
             }
             Frame::Reply { id, end, .. } => {

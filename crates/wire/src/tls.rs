@@ -1,12 +1,12 @@
 //! TLS configurations for both ends, made from PEM text with ring as the only provider.
 //!
 //! A client trusts a CA, a fingerprint (the first contact of a joining node) or, when told so,
-//! nobody in particular. A server's certificate can be replaced while it runs: new handshakes see
-//! the new one.
+//! nobody in particular. Either side's certificate can be replaced while it runs.
 
 use std::io;
 use std::sync::{Arc, RwLock};
 
+use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
@@ -31,8 +31,8 @@ pub enum Trust<'a> {
     Anybody,
 }
 
-/// The certificate that a server shows; replaceable without a restart.
-pub struct Serving(RwLock<Arc<CertifiedKey>>);
+/// The certificate that a side shows; replaceable without a restart: handshakes from then on see the new one.
+pub struct Presented(RwLock<Arc<CertifiedKey>>);
 
 /// ring, and nothing else in the process.
 pub fn provider() -> Arc<CryptoProvider> {
@@ -42,14 +42,14 @@ pub fn provider() -> Arc<CryptoProvider> {
 
 /// A client's side. `alpn` in order of preference (`h2`, `http/1.1`); empty: none is offered, which
 /// every HTTP/1.1 server takes.
-pub fn client(trust: Trust<'_>, identity: Option<&Pair>, alpn: &[&str]) -> io::Result<Arc<ClientConfig>> {
+pub fn client(trust: Trust<'_>, identity: Option<Arc<Presented>>, alpn: &[&str]) -> io::Result<Arc<ClientConfig>> {
     let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(bad)?;
     let builder = match trust {
         Trust::Authorities(pem) => builder.with_root_certificates(roots(pem)?),
         Trust::Anybody => builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider()))),
     };
     let mut config = match identity {
-        Some(pair) => builder.with_client_auth_cert(chain(&pair.certificate)?, key(&pair.key)?).map_err(bad)?,
+        Some(presented) => builder.with_client_cert_resolver(presented),
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
@@ -57,7 +57,7 @@ pub fn client(trust: Trust<'_>, identity: Option<&Pair>, alpn: &[&str]) -> io::R
 }
 
 /// A server's side. With `clients` (PEM) certificates of these authorities are accepted, not demanded.
-pub fn server(serving: Arc<Serving>, clients: Option<&str>, alpn: &[&str]) -> io::Result<Arc<ServerConfig>> {
+pub fn server(presented: Arc<Presented>, clients: Option<&str>, alpn: &[&str]) -> io::Result<Arc<ServerConfig>> {
     let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(bad)?;
     let builder = match clients {
         Some(pem) => {
@@ -69,7 +69,7 @@ pub fn server(serving: Arc<Serving>, clients: Option<&str>, alpn: &[&str]) -> io
         }
         None => builder.with_no_client_auth(),
     };
-    let mut config = builder.with_cert_resolver(serving);
+    let mut config = builder.with_cert_resolver(presented);
     config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
     config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(bad)?;
     // One ticket is what a client keeps; each further one costs an encryption per handshake.
@@ -77,12 +77,15 @@ pub fn server(serving: Arc<Serving>, clients: Option<&str>, alpn: &[&str]) -> io
     Ok(Arc::new(config))
 }
 
-impl Serving {
-    pub fn new(pair: &Pair) -> io::Result<Arc<Serving>> {
-        Ok(Arc::new(Serving(RwLock::new(certified(pair)?))))
+impl Presented {
+    pub fn new(pair: &Pair) -> io::Result<Arc<Presented>> {
+        Ok(Arc::new(Presented(RwLock::new(certified(pair)?))))
     }
 
-    /// Handshakes from now on see this one.
+    fn now(&self) -> Arc<CertifiedKey> {
+        self.0.read().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
     pub fn replace(&self, pair: &Pair) -> io::Result<()> {
         let certified = certified(pair)?;
         *self.0.write().unwrap_or_else(|e| e.into_inner()) = certified;
@@ -90,15 +93,25 @@ impl Serving {
     }
 }
 
-impl std::fmt::Debug for Serving {
+impl std::fmt::Debug for Presented {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Serving")
+        f.write_str("Presented")
     }
 }
 
-impl ResolvesServerCert for Serving {
+impl ResolvesServerCert for Presented {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.read().unwrap_or_else(|e| e.into_inner()).clone())
+        Some(self.now())
+    }
+}
+
+impl ResolvesClientCert for Presented {
+    fn resolve(&self, _hints: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(self.now())
+    }
+
+    fn has_certs(&self) -> bool {
+        true
     }
 }
 
@@ -119,6 +132,14 @@ pub fn subject(certificate: &CertificateDer<'_>) -> Option<(String, Vec<String>)
     let text = |part: &x509_parser::x509::AttributeTypeAndValue<'_>| part.as_str().ok().map(String::from);
     let name = subject.iter_common_name().next().and_then(text)?;
     Some((name, subject.iter_organization().filter_map(text).collect()))
+}
+
+/// When the first certificate of a PEM text ends, in seconds of the Unix epoch.
+pub fn ends(pem: &str) -> io::Result<i64> {
+    use x509_parser::prelude::{FromDer, X509Certificate};
+    let chain = chain(pem)?;
+    let (_, certificate) = X509Certificate::from_der(&chain[0]).map_err(bad)?;
+    Ok(certificate.validity().not_after.timestamp())
 }
 
 fn key(pem: &str) -> io::Result<PrivateKeyDer<'static>> {

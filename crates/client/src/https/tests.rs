@@ -27,7 +27,7 @@ async fn serve(alpn: &[&str], tls: bool) -> Server {
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(vec!["gousse".into()]).unwrap().self_signed(&key).unwrap();
     let pair = wire::Pair { certificate: certificate.pem(), key: key.serialize_pem() };
-    let serving = wire::tls::Serving::new(&pair).unwrap();
+    let serving = wire::tls::Presented::new(&pair).unwrap();
     let acceptor = TlsAcceptor::from(wire::tls::server(serving, None, alpn).unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -1,6 +1,8 @@
-//! Renewal and election against one lease that is compared and set.
+//! Renewal against one lease that is compared and set.
 
 use std::sync::{Arc, Mutex};
+
+use tokio::time::Instant;
 
 use super::*;
 use crate::Reply;
@@ -81,47 +83,4 @@ async fn a_lease_is_created_and_renewed_through_conflicts_and_silence() {
     tokio::time::sleep(Duration::from_secs(8)).await;
     assert!(renewed(server.spec()).as_str() >= "2023-11-14T22:14:31", "{}", server.spec());
     task.abort();
-}
-
-#[tokio::test(start_paused = true)]
-async fn one_holder_works_and_the_next_takes_over() {
-    let server = Arc::new(Server::default());
-    let log = Arc::new(Mutex::new(Vec::new()));
-    let start = |holder: &'static str, seconds: u64| {
-        let (client, clock, log) = (client(&server), clock(), log.clone());
-        tokio::spawn(async move {
-            let work = async {
-                log.lock().unwrap().push(format!("+{holder}"));
-                tokio::time::sleep(Duration::from_secs(seconds)).await;
-                log.lock().unwrap().push(format!("-{holder}"));
-            };
-            hold(&client, &clock, &config(holder), work).await
-        })
-    };
-    let first = start("a", 100);
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let second = start("b", 1000);
-    first.await.unwrap().unwrap();
-    tokio::time::sleep(Duration::from_secs(15)).await;
-    assert_eq!(*log.lock().unwrap(), ["+a", "-a", "+b"], "released, so taken at once");
-    assert_eq!(server.spec()["leaseTransitions"], 1);
-    // A holder that dies is waited for.
-    second.abort();
-    let third = start("c", 5);
-    tokio::time::sleep(Duration::from_secs(30)).await;
-    assert_eq!(log.lock().unwrap().len(), 3);
-    third.await.unwrap().unwrap();
-    assert_eq!(log.lock().unwrap()[3..], ["+c", "-c"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_holder_that_cannot_renew_stops_before_others_begin() {
-    let server = Arc::new(Server::default());
-    let (client, clock) = (client(&server), clock());
-    let begin = Instant::now();
-    let task = tokio::spawn(async move { hold(&client, &clock, &config("a"), std::future::pending::<()>()).await });
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    *server.away.lock().unwrap() = true;
-    assert_eq!(task.await.unwrap(), None);
-    assert!(begin.elapsed() < Duration::from_secs(40));
 }

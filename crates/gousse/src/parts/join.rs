@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use client::https::Bearer;
@@ -12,34 +13,69 @@ use client::{Client, Https, HttpsConfig};
 use http::Method;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use wire::tls::Presented;
 
 use super::node::{Credentials, Machine};
 use crate::failure::{Context, Result, failure};
 use crate::instance::{Instance, write_private};
 
-/// The certificate of an earlier start, or a new one for this token.
+/// Before its end by this much a certificate is replaced, as the server does with its own.
+const RENEW_BEFORE: i64 = 60 * 24 * 3600;
+const DAY: i64 = 24 * 3600;
+const HOUR: i64 = 3600;
+
+/// The certificate of an earlier start, or a new one for this token; replaced in time from then on.
 pub async fn credentials(
     instance: &Instance,
     server: &str,
     token: Option<&str>,
     machine: &Machine,
+    clock: &api::Clock,
 ) -> Result<Credentials> {
     let kept = Kept::of(instance);
-    if let Some(credentials) = kept.read(server)? {
-        return Ok(credentials);
-    }
-    let Some(token) = token else {
-        return Err(failure("--token is needed the first time: `gousse server` prints it"));
+    let now = clock().as_second();
+    let texts = match kept.read()? {
+        Some(texts) if wire::tls::ends(&texts.pair.certificate).is_ok_and(|end| now < end) => texts,
+        found => {
+            let Some(token) = token else {
+                let why = if found.is_some() { "again: the node's certificate has ended" } else { "the first time" };
+                return Err(failure(format!("--token is needed {why}; `gousse server` prints it")));
+            };
+            let texts = joined(server, token, machine).await?;
+            kept.write(&texts)?;
+            texts
+        }
     };
+    let certificate = Presented::new(&texts.pair).context("reading the node's certificate")?;
+    let config = HttpsConfig {
+        server: server.to_string(),
+        ca: Some(texts.authority.clone()),
+        identity: Some(texts.pair.clone()),
+        ..HttpsConfig::default()
+    };
+    let https = Arc::new(Https::new(config).context(format_args!("connecting to {server}"))?);
+    let client = Client::new(https.clone()).named("kubelet");
+    let renewal = Renewal {
+        kept,
+        https,
+        client: client.clone(),
+        certificate: certificate.clone(),
+        name: machine.name.clone(),
+        hosts: machine.hosts(),
+        clock: clock.clone(),
+    };
+    let authority = texts.authority.clone();
+    tokio::spawn(renewal.run(texts));
+    Ok(Credentials { client, certificate, authority })
+}
+
+/// A first certificate, for a token.
+async fn joined(server: &str, token: &str, machine: &Machine) -> Result<Texts> {
     let (fingerprint, bearer) = token
         .split_once('.')
         .filter(|(fingerprint, bearer)| fingerprint.len() == 64 && bearer.contains('.'))
         .ok_or_else(|| failure("--token has the form FINGERPRINT.ID.SECRET, as `gousse server` prints it"))?;
     let authority = authority(server, fingerprint).await?;
-    let key = rcgen::KeyPair::generate().context("making a key")?;
-    let request = rcgen::CertificateParams::new(machine.hosts()).context("making a request for a certificate")?;
-    let request = request.serialize_request(&key).context("making a request for a certificate")?;
-    let request = request.pem().context("making a request for a certificate")?;
     let config = HttpsConfig {
         server: server.to_string(),
         ca: Some(authority.clone()),
@@ -47,12 +83,63 @@ pub async fn credentials(
         ..HttpsConfig::default()
     };
     let client = Client::new(Arc::new(Https::new(config).context(format_args!("connecting to {server}"))?));
-    let body = json!({"name": machine.name, "hosts": machine.hosts(), "request": request});
+    Ok(Texts { authority, pair: certified(&client, &machine.name, &machine.hosts()).await? })
+}
+
+/// A key of our own and the server's certificate for it.
+async fn certified(client: &Client, name: &str, hosts: &[String]) -> Result<wire::Pair> {
+    let key = rcgen::KeyPair::generate().context("making a key")?;
+    let request = rcgen::CertificateParams::new(hosts).context("making a request for a certificate")?;
+    let request = request.serialize_request(&key).context("making a request for a certificate")?;
+    let request = request.pem().context("making a request for a certificate")?;
+    let body = json!({"name": name, "hosts": hosts, "request": request});
     let reply = client.call(Method::POST, server::JOIN_PATH, &[], Some(("application/json", &body))).await?;
     let answer: Value = serde_json::from_slice(&reply.bytes().await?).context("reading the server's answer")?;
     let certificate = answer["certificate"].as_str().ok_or_else(|| failure("the server sent no certificate"))?;
-    kept.write(&authority, certificate, &key.serialize_pem())?;
-    kept.read(server)?.ok_or_else(|| failure("the certificate that was just written is gone"))
+    Ok(wire::Pair { certificate: certificate.into(), key: key.serialize_pem() })
+}
+
+/// Keeps a node's certificate from ending while the agent runs.
+struct Renewal {
+    kept: Kept,
+    https: Arc<Https>,
+    client: Client,
+    certificate: Arc<Presented>,
+    name: String,
+    hosts: Vec<String>,
+    clock: api::Clock,
+}
+
+impl Renewal {
+    async fn run(self, mut texts: Texts) {
+        loop {
+            let end = wire::tls::ends(&texts.pair.certificate).unwrap_or_default();
+            let mut wait = end - RENEW_BEFORE - (self.clock)().as_second();
+            if wait <= 0 {
+                match self.renewed(&texts).await {
+                    Ok(newer) => {
+                        texts = newer;
+                        continue;
+                    }
+                    Err(error) => {
+                        tracing::error!("the node's certificate cannot be renewed: {error}");
+                        wait = HOUR;
+                    }
+                }
+            }
+            // In steps of a day: a clock that was set wrong is noticed.
+            tokio::time::sleep(Duration::from_secs(wait.clamp(60, DAY).unsigned_abs())).await;
+        }
+    }
+
+    async fn renewed(&self, old: &Texts) -> Result<Texts> {
+        let pair = certified(&self.client, &self.name, &self.hosts).await?;
+        let texts = Texts { authority: old.authority.clone(), pair };
+        self.kept.write(&texts)?;
+        self.https.present(&texts.pair).context("showing the new certificate")?;
+        self.certificate.replace(&texts.pair).context("showing the new certificate")?;
+        Ok(texts)
+    }
 }
 
 /// Asks without trust, believes only what has the fingerprint.
@@ -80,12 +167,18 @@ struct Kept {
     folder: PathBuf,
 }
 
+/// What they hold.
+struct Texts {
+    authority: String,
+    pair: wire::Pair,
+}
+
 impl Kept {
     fn of(instance: &Instance) -> Kept {
         Kept { folder: instance.data_dir.join("agent") }
     }
 
-    fn read(&self, server: &str) -> Result<Option<Credentials>> {
+    fn read(&self) -> Result<Option<Texts>> {
         let text = |name: &str| -> Result<Option<String>> {
             let path = self.folder.join(name);
             match std::fs::read_to_string(&path) {
@@ -93,26 +186,21 @@ impl Kept {
                 read => read.map(Some).context(format_args!("reading {}", path.display())),
             }
         };
-        let (Some(authority), Some(certificate), Some(key)) =
-            (text("authority.pem")?, text("certificate.pem")?, text("key.pem")?)
-        else {
-            return Ok(None);
-        };
-        let pair = wire::Pair { certificate, key };
-        let config = HttpsConfig {
-            server: server.to_string(),
-            ca: Some(authority.clone()),
-            identity: Some(pair.clone()),
-            ..HttpsConfig::default()
-        };
-        let transport = Https::new(config).context(format_args!("connecting to {server}"))?;
-        let client = Client::new(Arc::new(transport)).named("kubelet");
-        Ok(Some(Credentials { client, serving: pair, authority }))
+        let (authority, certificate, key) = (text("authority.pem")?, text("certificate.pem")?, text("key.pem")?);
+        Ok(match (authority, certificate, key) {
+            (Some(authority), Some(certificate), Some(key)) => {
+                Some(Texts { authority, pair: wire::Pair { certificate, key } })
+            }
+            _ => None,
+        })
     }
 
-    fn write(&self, authority: &str, certificate: &str, key: &str) -> Result<()> {
+    fn write(&self, texts: &Texts) -> Result<()> {
         std::fs::create_dir_all(&self.folder).context(format_args!("making {}", self.folder.display()))?;
-        for (name, text) in [("key.pem", key), ("authority.pem", authority), ("certificate.pem", certificate)] {
+        let Texts { authority, pair } = texts;
+        for (name, text) in
+            [("key.pem", &pair.key), ("authority.pem", authority), ("certificate.pem", &pair.certificate)]
+        {
             write_private(&self.folder.join(name), text.as_bytes())?;
         }
         Ok(())

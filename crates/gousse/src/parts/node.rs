@@ -95,8 +95,8 @@ impl Machine {
 /// How a node reaches its server and proves itself.
 pub struct Credentials {
     pub client: Client,
-    /// Certificate and key that the node's own API serves with.
-    pub serving: wire::Pair,
+    /// What the node's own API shows.
+    pub certificate: Arc<wire::tls::Presented>,
     /// Whose certificates clients of the node's own API must have.
     pub authority: String,
 }
@@ -149,8 +149,11 @@ pub async fn start(
     let network = Arc::new(machine.net.clone());
     let agent = node::Agent::start(credentials.client.clone(), engine, network, config).await;
     let agent = agent.context("starting the node")?;
-    let api =
-        node::api::ApiConfig { control: agent.control(), pair: credentials.serving, authority: credentials.authority };
+    let api = node::api::ApiConfig {
+        control: agent.control(),
+        certificate: credentials.certificate,
+        authority: credentials.authority,
+    };
     tasks.spawn(async move {
         if let Err(error) = node::api::serve(listener, api).await {
             tracing::error!(%error, "the node's API is not served");

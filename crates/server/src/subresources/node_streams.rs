@@ -4,7 +4,7 @@
 //! are spliced byte for byte, WebSocket and SPDY alike. Paths and defaults match
 //! pkg/registry/core/pod/strategy.go (LogLocation, streamLocation).
 
-use api::{FieldError, Status};
+use api::{FieldError, Reason, Status};
 use base64::Engine as _;
 use http::Method;
 use serde_json::Value;
@@ -15,17 +15,8 @@ use crate::nodes::{self, Outgoing};
 use crate::verbs::Call;
 
 /// Options of a log that the node understands under the same names.
-const LOG_OPTIONS: &[&str] = &[
-    "follow",
-    "insecureSkipTLSVerifyBackend",
-    "limitBytes",
-    "previous",
-    "sinceSeconds",
-    "sinceTime",
-    "stream",
-    "tailLines",
-    "timestamps",
-];
+const LOG_OPTIONS: &[&str] =
+    &["follow", "limitBytes", "previous", "sinceSeconds", "sinceTime", "stream", "tailLines", "timestamps"];
 
 pub async fn log(call: Call<'_>) -> Result<Reply, Status> {
     let pod = pod(&call)?;
@@ -37,12 +28,14 @@ pub async fn log(call: Call<'_>) -> Result<Reply, Status> {
     let mut query = Vec::new();
     for name in LOG_OPTIONS {
         let value = call.query.get(name);
-        if !value.is_empty() && *name != "insecureSkipTLSVerifyBackend" {
+        if !value.is_empty() {
             query.push((*name, value.to_string()));
         }
     }
     let path = format!("/containerLogs/{}/{}/{container}", call.namespace(), call.name());
-    let outgoing = Outgoing { method: Method::GET, path, query, headers: Default::default(), body: Default::default() };
+    let unverified = call.query.flag("insecureSkipTLSVerifyBackend");
+    let (headers, body) = Default::default();
+    let outgoing = Outgoing { method: Method::GET, path, query, headers, body, unverified };
     let response = nodes::send(call.server, node, outgoing, false).await?;
     if !response.status.is_success() {
         return Err(refused(&call, response).await);
@@ -143,8 +136,14 @@ async fn upgrade(call: Call<'_>, pod: &Value, path: String, query: Vec<(&str, St
     if !wire::upgrade::is_asked(call.headers) {
         return Err(Status::bad_request("Upgrade request required"));
     }
-    let outgoing =
-        Outgoing { method: call.method.clone(), path, query, headers: call.headers.clone(), body: call.body.clone() };
+    let outgoing = Outgoing {
+        method: call.method.clone(),
+        path,
+        query,
+        headers: call.headers.clone(),
+        body: call.body.clone(),
+        unverified: false,
+    };
     Ok(Reply::ready(nodes::send(call.server, node, outgoing, true).await?))
 }
 
@@ -216,22 +215,25 @@ fn check_log_options(call: &Call<'_>) -> Result<(), Status> {
     }
 }
 
-/// A node's refusal in the API's words (registry/generic/rest/response_checker.go).
+/// A node's refusal in the API's words (registry/generic/rest/response_checker.go,
+/// api/errors NewGenericServerResponse).
 async fn refused(call: &Call<'_>, response: Response) -> Status {
     let code = response.status.as_u16();
     let text = nodes::text_of(response.body).await;
-    match code {
-        400 => Status::bad_request(text),
-        500 => Status::internal(text),
+    let (reason, message) = match code {
+        400 => return Status::bad_request(text),
+        500 => return Status::internal(text),
+        401 => (Reason::Unauthorized, "the server has asked for the client to provide credentials".into()),
+        403 => (Reason::Forbidden, text),
+        404 => (Reason::NotFound, "the server could not find the requested resource".into()),
+        405 => (Reason::MethodNotAllowed, "the server does not allow this method on the requested resource".into()),
+        409 => (Reason::Conflict, "the server reported a conflict".into()),
+        503 => (Reason::ServiceUnavailable, "the server is currently unable to handle the request".into()),
         _ => {
-            let message =
-                format!("the server rejected our request for an unknown reason ({}): {text}", call.target.subresource);
-            let message = if code == 404 {
-                format!("the server could not find the requested resource ({text})")
-            } else {
-                message
-            };
-            Status { code, ..Status::new(api::Reason::InternalError, message) }.about("", "pods", call.name())
+            let message = format!("an error on the server ({text:?}) has prevented the request from succeeding");
+            (Reason::InternalError, message)
         }
-    }
+    };
+    let message = format!("{message} ( pods {})", call.name());
+    Status { code, ..Status::new(reason, message) }.about("", "pods", call.name())
 }

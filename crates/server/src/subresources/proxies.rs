@@ -38,7 +38,14 @@ pub async fn forward(call: Call<'_>) -> Result<Reply, Status> {
     headers.insert("x-forwarded-host", host);
     headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
     let upgrades = wire::upgrade::is_asked(call.headers);
-    let outgoing = Outgoing { method: call.method.clone(), path, query: Vec::new(), headers, body: call.body.clone() };
+    let outgoing = Outgoing {
+        method: call.method.clone(),
+        path,
+        query: Vec::new(),
+        headers,
+        body: call.body.clone(),
+        unverified: false,
+    };
     if call.kind().plural == "nodes" {
         let (_, name, port) = split(call.name());
         if !port.is_empty() && port != "10250" {
@@ -76,8 +83,10 @@ fn with_slash(call: &Call<'_>) -> Response {
 /// A redirect within the target stays within the proxy.
 fn redirect(call: &Call<'_>, authority: &str, response: &mut Response) {
     let Some(location) = response.headers.get(header::LOCATION).and_then(|v| v.to_str().ok()) else { return };
-    let inside =
-        ["http://", "https://"].iter().find_map(|scheme| location.strip_prefix(scheme)?.strip_prefix(authority));
+    let inside = ["http://", "https://"].iter().find_map(|scheme| {
+        let path = location.strip_prefix(scheme)?.strip_prefix(authority)?;
+        (path.is_empty() || path.starts_with(['/', '?', '#'])).then_some(path)
+    });
     let Some(path) = inside.or(location.starts_with('/').then_some(location)) else { return };
     let base = call.uri.path().strip_suffix(call.target.tail.as_str()).unwrap_or(call.uri.path());
     if let Ok(rewritten) = HeaderValue::from_str(&format!("{base}{path}")) {

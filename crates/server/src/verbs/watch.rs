@@ -26,6 +26,8 @@ use crate::{Server, encode};
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// Upstream's --min-request-timeout; a client's own timeoutSeconds comes first.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1800);
+/// Further ahead no clock looks.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A watch under way.
 pub struct Watching {
@@ -63,6 +65,7 @@ pub enum Told {
 
 pub async fn watch(call: Call<'_>) -> Result<Reply, Status> {
     let filter = Filter::of(&call)?;
+    let timeout = timeout(call.query.get("timeoutSeconds"))?;
     let prefix = filter.prefix(call.namespace());
     let version = call.query.get("resourceVersion");
     let asked = revision_of(version)?;
@@ -91,8 +94,6 @@ pub async fn watch(call: Call<'_>) -> Result<Reply, Status> {
         Err(Error::Compacted { horizon }) => Err(Some(too_old(start, horizon))),
         Err(other) => return Err(crate::write::failed(&other)),
     };
-    let timeout = call.query.get("timeoutSeconds").parse().map(Duration::from_secs).unwrap_or(DEFAULT_TIMEOUT);
-    let timeout = if timeout.is_zero() { DEFAULT_TIMEOUT } else { timeout };
     let now = Instant::now();
     call.server.0.metrics.watches.fetch_add(1, Ordering::Relaxed);
     Ok(Reply::new(
@@ -113,6 +114,21 @@ pub async fn watch(call: Call<'_>) -> Result<Reply, Status> {
             stopped: call.server.0.stopped.subscribe(),
         })),
     ))
+}
+
+/// How long a watch lasts; none or zero: upstream's usual time.
+fn timeout(text: &str) -> Result<Duration, Status> {
+    let seconds = match text {
+        "" => 0,
+        text => text
+            .parse::<i64>()
+            .map_err(|error| Status::bad_request(format!("timeoutSeconds: parsing {text:?}: {error}")))?,
+    };
+    Ok(match u64::try_from(seconds) {
+        Ok(0) => DEFAULT_TIMEOUT,
+        Ok(seconds) => Duration::from_secs(seconds).min(LONGEST),
+        Err(_) => Duration::ZERO,
+    })
 }
 
 /// `sendInitialEvents`, and what must come with it (apis/meta/internalversion/validation).
@@ -143,6 +159,10 @@ impl Drop for Watching {
 }
 
 impl Watching {
+    pub fn now(&self) -> String {
+        self.server.now()
+    }
+
     /// What comes next; None ends the watch. Nothing is lost if the caller stops waiting.
     pub async fn next(&mut self) -> Option<Told> {
         if let Some(rendition) = self.initial.pop_front() {

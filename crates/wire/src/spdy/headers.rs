@@ -2,7 +2,7 @@
 
 use std::io;
 
-use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
 use crate::spdy::Headers;
 
@@ -77,7 +77,8 @@ impl Unpacker {
             }
             plain.reserve(4096);
             match self.0.decompress_vec(&block[done..], &mut plain, FlushDecompress::Sync) {
-                Ok(_) => {}
+                Ok(Status::Ok | Status::BufError) => {}
+                Ok(Status::StreamEnd) => return Err(bad("the stream of header blocks has ended")),
                 Err(error) if error.needs_dictionary().is_some() => {
                     self.0.set_dictionary(&dictionary()).map_err(io::Error::other)?;
                     continue;

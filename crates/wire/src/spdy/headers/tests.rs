@@ -25,5 +25,12 @@ fn blocks_go_round_in_order_and_broken_ones_are_refused() {
         assert_eq!(unpacker.unpack(&block).unwrap(), headers);
     }
     assert!(unpacker.unpack(b"no zlib").is_err());
+    // A stream that ends takes nothing more: an error, and no end to wait for.
+    let mut zlib = Compress::new(Compression::fast(), true);
+    zlib.set_dictionary(&dictionary()).unwrap();
+    let mut ended = Vec::with_capacity(100);
+    zlib.compress_vec(&[0; 4], &mut ended, flate2::FlushCompress::Finish).unwrap();
+    ended.extend(b"more");
+    assert!(Unpacker::new().unpack(&ended).is_err());
     assert!(parse(&[0, 0, 0, 1, 0, 0, 0, 9, b'x']).is_err());
 }
