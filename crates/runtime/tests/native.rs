@@ -19,6 +19,8 @@ mod lifecycle;
 mod puppet;
 #[path = "native/sessions.rs"]
 mod sessions;
+#[path = "native/setbacks.rs"]
+mod setbacks;
 #[path = "native/speed.rs"]
 mod speed;
 #[path = "native/stage.rs"]
@@ -27,7 +29,7 @@ mod stage;
 type Test = (&'static str, fn(&stage::Stage));
 
 const TESTS: &[&[Test]] =
-    &[judged::TESTS, lifecycle::TESTS, isolation::TESTS, sessions::TESTS, faults::TESTS, speed::TESTS];
+    &[judged::TESTS, lifecycle::TESTS, isolation::TESTS, sessions::TESTS, faults::TESTS, setbacks::TESTS, speed::TESTS];
 
 fn main() {
     if let Some(code) = runtime::supervise(std::env::args_os()) {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -49,7 +49,7 @@ pub struct ContainerRecord {
     pub process: Option<Process>,
 }
 
-/// A process: the number may come again, the number of its pidfd does not.
+/// A process: the number may come again, `unique` does not before the next boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
     pub pid: u32,
@@ -68,25 +68,32 @@ pub struct Journal {
     path: PathBuf,
     file: File,
     size: u64,
-    /// The size after the last rewrite.
+    /// The size it would have if it were written anew, as last known.
     base: u64,
     unsynced: bool,
 }
 
-/// Rewritten when it has grown by this much over its last rewrite.
+/// Rewritten when it has grown by this much over what it says.
 const GROWTH_MAX: u64 = 4 << 20;
 
 impl Journal {
-    /// Reads what is there and starts a new file with only that.
+    /// Reads what is there and goes on behind it. Nothing is written: a full disk must not keep from
+    /// starting those who could make room on it.
     pub fn open(folder: &Path) -> io::Result<(Journal, Records)> {
         let path = folder.join("journal");
-        let records = match std::fs::read(&path) {
-            Ok(bytes) => fold(&bytes),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Records::default(),
-            Err(error) => return Err(error),
-        };
-        let (file, size) = rewrite(&path, &records)?;
-        Ok((Journal { path, file, size, base: size, unsynced: false }, records))
+        let new = !path.exists();
+        let mut file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(&path)?;
+        if new {
+            File::open(folder)?.sync_all()?;
+        }
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let (records, size) = fold(&bytes);
+        // Or the next line would be lost behind a torn one.
+        file.set_len(size)?;
+        let base = lines_of(&records).len() as u64;
+        // Who wrote the last lines may have ended before they were on the disk.
+        Ok((Journal { path, file, size, base, unsynced: true }, records))
     }
 
     pub fn write(&mut self, entry: &Entry) -> io::Result<()> {
@@ -106,7 +113,7 @@ impl Journal {
         self.unsynced
     }
 
-    /// Onto the disk.
+    /// Onto the disk. After an error only a rewrite helps: the kernel has given up what it could not write.
     pub fn sync(&mut self) -> io::Result<()> {
         self.unsynced = false;
         self.file.sync_data()
@@ -117,16 +124,35 @@ impl Journal {
         self.size.saturating_sub(self.base) > GROWTH_MAX.max(self.base)
     }
 
+    /// Long as it is, it stays so until it has grown as much again.
+    pub fn stay_long(&mut self) {
+        self.base = self.size;
+    }
+
     /// Writes it anew with only these records, which are what it says.
     pub fn rewrite(&mut self, records: &Records) -> io::Result<()> {
-        (self.file, self.size) = rewrite(&self.path, records)?;
+        let bytes = lines_of(records);
+        let fresh = self.path.with_extension("new");
+        let _ = std::fs::remove_file(&fresh);
+        let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(&fresh)?;
+        let written = file.write_all(&bytes).and_then(|()| file.sync_data());
+        written.and_then(|()| std::fs::rename(&fresh, &self.path)).inspect_err(|_| {
+            // On a full disk it is in the way.
+            let _ = std::fs::remove_file(&fresh);
+        })?;
+        self.file = file;
+        self.size = bytes.len() as u64;
         self.base = self.size;
         self.unsynced = false;
-        Ok(())
+        match self.path.parent() {
+            // Else the old file could be back after a power loss, without what the new one got.
+            Some(folder) => File::open(folder)?.sync_all(),
+            None => Ok(()),
+        }
     }
 }
 
-fn rewrite(path: &Path, records: &Records) -> io::Result<(File, u64)> {
+fn lines_of(records: &Records) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut add = |entry: &Entry| {
         serde_json::to_writer(&mut bytes, entry).expect("entries hold nothing that JSON cannot");
@@ -139,23 +165,13 @@ fn rewrite(path: &Path, records: &Records) -> io::Result<(File, u64)> {
     for (id, container) in &records.containers {
         add(&Entry::Container(id.clone(), Box::new(container.clone())));
     }
-    let fresh = path.with_extension("new");
-    let mut options = OpenOptions::new();
-    options.create(true).append(true).mode(0o600);
-    let _ = std::fs::remove_file(&fresh);
-    let mut file = options.open(&fresh)?;
-    file.write_all(&bytes)?;
-    file.sync_data()?;
-    std::fs::rename(&fresh, path)?;
-    if let Some(folder) = path.parent() {
-        // Else the old file could be back after a power loss, without what the new one got.
-        File::open(folder)?.sync_all()?;
-    }
-    Ok((file, bytes.len() as u64))
+    bytes
 }
 
-fn fold(bytes: &[u8]) -> Records {
+/// What the good lines say, and how many bytes they are.
+fn fold(bytes: &[u8]) -> (Records, u64) {
     let mut records = Records::default();
+    let mut good = 0;
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
         // A torn or damaged line: nothing after it was acknowledged.
         if !line.ends_with(b"\n") {
@@ -163,8 +179,9 @@ fn fold(bytes: &[u8]) -> Records {
         }
         let Ok(entry) = serde_json::from_slice(line) else { break };
         records.apply(entry);
+        good += line.len() as u64;
     }
-    records
+    (records, good)
 }
 
 impl Records {

@@ -156,16 +156,18 @@ impl Keeper<'_> {
 
     /// Tells the supervisor the first ended child; another one only when that is reaped.
     fn tell_ended(&mut self) {
-        let Ok(Some(ended)) = sys::peek_ended() else { return };
-        if self.supervisor.as_ref().is_some_and(|(_, pid)| *pid == ended.pid) {
+        let Some((socket, supervisor)) = &self.supervisor else { return };
+        // Looked for by itself: an older child, told and not reaped, hides it from a look for any.
+        if let Ok(Some(ended)) = sys::peek_ended(Some(*supervisor)) {
             sys::reap(ended.pid);
             let _ = writeln!(io::stderr(), "keeper: supervisor {} ended: {ended:?}", ended.pid);
             return self.lost_supervisor();
         }
-        if self.told == Some(ended.pid) {
+        let Ok(Some(ended)) = sys::peek_ended(None) else { return };
+        // The supervisor, if it ended between the two looks: the signal for that is still to be read.
+        if self.told == Some(ended.pid) || ended.pid == *supervisor {
             return;
         }
-        let Some((socket, _)) = &self.supervisor else { return };
         let Ended { pid, status, by_signal } = ended;
         if tell(socket.as_fd(), &FromKeeper::Ended { pid, status, by_signal, at: sys::now() }, &[]).is_ok() {
             self.told = Some(pid);

@@ -169,11 +169,9 @@ impl Supervisor {
                     break;
                 }
             }
-            if self.journal.needs_sync() {
-                self.journal.sync()?;
-            }
+            self.sync_journal();
             self.send_outbox();
-            self.shorten_journal()?;
+            self.shorten_journal();
             if self.quit {
                 return self.tell_keeper(&ToKeeper::Quit, &[]);
             }
@@ -297,7 +295,8 @@ impl Supervisor {
     }
 
     fn record(&mut self, entry: &Entry) -> Result<(), Refusal> {
-        let written = self.journal.write(entry);
+        // What the journal lacks belongs before this.
+        let written = self.write_whole_journal().and_then(|()| self.journal.write(entry));
         written.map_err(|error| Refusal::Failed(format!("writing the runtime's journal: {error}")))
     }
 

@@ -51,13 +51,14 @@ pub struct Ended {
     pub by_signal: bool,
 }
 
-/// Any ended child, left for `reap`.
-pub fn peek_ended() -> io::Result<Option<Ended>> {
+/// A child that ended, any or only this one, left for `reap`.
+pub fn peek_ended(only: Option<u32>) -> io::Result<Option<Ended>> {
     // SAFETY: siginfo_t is plain numbers; waitid fills it.
     let mut got: libc::siginfo_t = unsafe { std::mem::zeroed() };
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    let kind = if only.is_some() { libc::P_PID } else { libc::P_ALL };
     // SAFETY: `got` outlives the call.
-    check(unsafe { libc::waitid(libc::P_ALL, 0, &raw mut got, options) })?;
+    check(unsafe { libc::waitid(kind, only.unwrap_or(0), &raw mut got, options) })?;
     // SAFETY: waitid filled the fields of a SIGCHLD, or left zeroes.
     let (pid, status) = unsafe { (got.si_pid(), got.si_status()) };
     if pid == 0 {
@@ -107,6 +108,28 @@ pub fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
     // SAFETY: no pointer is passed; the result is a new descriptor.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid as libc::c_long, 0) };
     owned(fd)
+}
+
+/// What no other process of this boot with the same number has: the inode of its pidfd or, before Linux
+/// 6.9, where all pidfds share one inode, the moment it began.
+pub fn unique_of(pid: u32, pidfd: BorrowedFd<'_>) -> io::Result<u64> {
+    const PID_FS_MAGIC: u64 = 0x5049_4446;
+    if rustix::fs::fstatfs(pidfd)?.f_type as u64 == PID_FS_MAGIC {
+        return Ok(rustix::fs::fstat(pidfd)?.st_ino);
+    }
+    stat_field(pid, 22)
+}
+
+pub fn parent_of(pid: u32) -> io::Result<u32> {
+    Ok(stat_field(pid, 4)? as u32)
+}
+
+/// A field of /proc/<pid>/stat by its number in proc_pid_stat(5), from 4 on.
+fn stat_field(pid: u32, number: usize) -> io::Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name before may hold anything.
+    let field = text.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(number - 3)?.parse().ok());
+    field.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat: {text:?}")))
 }
 
 /// Blocks until the process has ended, reaped or not.

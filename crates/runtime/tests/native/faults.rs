@@ -23,7 +23,7 @@ pub const TESTS: &[Test] = &[
 ];
 
 /// Processes of this PID namespace that carry this name.
-fn named(name: &str) -> Vec<i32> {
+pub fn named(name: &str) -> Vec<i32> {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     pids.filter(|pid| {
@@ -35,19 +35,30 @@ fn named(name: &str) -> Vec<i32> {
     .collect()
 }
 
-fn kill_named(name: &str) -> usize {
+pub fn kill_named(name: &str) -> usize {
+    signal_named(name, libc::SIGKILL)
+}
+
+pub fn signal_named(name: &str, signal: i32) -> usize {
     let pids = named(name);
     for pid in &pids {
         // SAFETY: a process of this test's own PID namespace.
-        unsafe { libc::kill(*pid, libc::SIGKILL) };
+        unsafe { libc::kill(*pid, signal) };
     }
     pids.len()
 }
 
-const SUPERVISOR: &str = "gousse-superv";
-const KEEPER: &str = "gousse-keeper";
+/// Neither has the time to see that the other is gone.
+pub fn kill_both() {
+    signal_named(KEEPER, libc::SIGSTOP);
+    kill_named(SUPERVISOR);
+    kill_named(KEEPER);
+}
 
-fn started(stage: &Stage, engine: &NativeEngine, name: &str, argv: &[&str]) -> (SandboxId, ContainerId) {
+pub const SUPERVISOR: &str = "gousse-superv";
+pub const KEEPER: &str = "gousse-keeper";
+
+pub fn started(stage: &Stage, engine: &NativeEngine, name: &str, argv: &[&str]) -> (SandboxId, ContainerId) {
     let (sandbox, sandbox_spec) = stage.sandbox(name);
     let (id, spec) = stage.container(name, argv);
     stage.block_on(async {
@@ -274,19 +285,26 @@ fn killed_keeper(stage: &Stage) {
     assert_eq!(stage.run(&engine, "fresh", spec).code, 2);
 }
 
+/// As a reboot leaves it: no process that knows us, and a journal of another boot. What else runs stands
+/// for processes that have nothing to do with us and happen to have the same numbers.
+pub fn seem_rebooted(stage: &Stage) {
+    kill_both();
+    let journal: PathBuf = stage.folder.join("data/journal");
+    let text = std::fs::read_to_string(&journal).unwrap();
+    std::fs::write(&journal, text.replace(&boot_id(), "another")).unwrap();
+}
+
+pub fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap().trim().to_owned()
+}
+
 fn reboot(stage: &Stage) {
     let engine = stage.engine();
     let (sandbox, id) = started(stage, &engine, "reboot", &["wait"]);
     let (_, done) = started(stage, &engine, "done", &["exit", "5"]);
     stage.block_on(wait_for_exit(&engine, &done));
     drop(engine);
-    // As a reboot leaves it: no process, and a journal of another boot.
-    kill_named(KEEPER);
-    kill_named(SUPERVISOR);
-    let journal: PathBuf = stage.folder.join("data/journal");
-    let text = std::fs::read_to_string(&journal).unwrap();
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
-    std::fs::write(&journal, text.replace(boot.trim(), "another")).unwrap();
+    seem_rebooted(stage);
     let engine = stage.engine();
     stage.block_on(async {
         let seen = find(&engine, &id).await.unwrap();

@@ -14,8 +14,11 @@ fn what_was_written_is_there_after_a_reopening_and_a_torn_line_is_not() {
     let path = folder.path().join("journal");
     let whole = std::fs::read(&path).unwrap();
     std::fs::write(&path, &whole[..whole.len() - 3]).unwrap();
-    let (_, records) = Journal::open(folder.path()).unwrap();
+    let (mut journal, records) = Journal::open(folder.path()).unwrap();
     assert!(records.sandboxes[&id].ready);
+    journal.write(&Entry::SandboxGone(id)).unwrap();
+    let (_, records) = Journal::open(folder.path()).unwrap();
+    assert!(records.sandboxes.is_empty(), "what comes after a torn line is read too");
 }
 
 #[test]

@@ -221,7 +221,7 @@ impl Supervisor {
         match cloned? {
             Cloned::Child => unreachable!("the child has become the container"),
             Cloned::Parent { pid, pidfd } => {
-                let unique = rustix::fs::fstat(&pidfd).map_err(io::Error::from)?.st_ino;
+                let unique = sys::unique_of(pid, pidfd.as_fd())?;
                 Ok((Process { pid, unique }, pidfd))
             }
         }

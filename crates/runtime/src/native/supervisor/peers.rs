@@ -18,6 +18,8 @@ pub struct Peer {
     /// Bytes that did not fit into the socket, with the descriptors that go with their first byte.
     queue: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
     queued: usize,
+    /// Woken also when the socket takes more.
+    writing: bool,
 }
 
 /// An agent that does not read is cut off here; it gets everything anew when it comes back.
@@ -30,7 +32,8 @@ impl Supervisor {
             let _ = rustix::net::sockopt::set_socket_send_buffer_size(&socket, 1 << 20);
             let number = self.next + 1;
             let Ok(token) = self.watch(socket.as_fd(), Source::Peer(number), EventFlags::IN) else { continue };
-            let peer = Peer { socket, token, inbox: Inbox::default(), queue: VecDeque::new(), queued: 0 };
+            let (inbox, queue) = (Inbox::default(), VecDeque::new());
+            let peer = Peer { socket, token, inbox, queue, queued: 0, writing: false };
             self.peers.insert(number, peer);
             let snapshot =
                 Told::Snapshot { version: env!("CARGO_PKG_VERSION").to_owned(), sandboxes: self.everything() };
@@ -115,7 +118,6 @@ impl Supervisor {
 
     fn send_queue(&mut self, number: u64) {
         let Some(peer) = self.peers.get_mut(&number) else { return };
-        let before = peer.queue.len();
         let lost = loop {
             let Some((bytes, fds)) = peer.queue.front_mut() else { break false };
             let borrowed: Vec<_> = fds.iter().map(|fd| fd.as_fd()).collect();
@@ -137,7 +139,7 @@ impl Supervisor {
             return self.lose_peer(number);
         }
         let writing = !peer.queue.is_empty();
-        if writing || before > 1 {
+        if writing != std::mem::replace(&mut peer.writing, writing) {
             let wanted = if writing { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
             let data = epoll::EventData::new_u64(peer.token);
             let _ = epoll::modify(&self.epoll, &peer.socket, data, wanted);

@@ -25,6 +25,8 @@ type Lent = BTreeMap<String, BTreeMap<String, OwnedFd>>;
 pub fn start(folders: Folders, keeper: OwnedFd, listener: OwnedFd) -> io::Result<Supervisor> {
     let mut lent = borrow_all(&keeper)?;
     std::fs::create_dir_all(folders.data.join("containers"))?;
+    // While there is room for it: what is removed from a full disk goes through there.
+    let _ = std::fs::create_dir_all(folders.data.join("trash"));
     let (journal, records) = Journal::open(&folders.data)?;
     let mut stage = lent.remove("pump").unwrap_or_default();
     let stage = pump::KEPT.map(|name| stage.remove(name));
@@ -85,10 +87,9 @@ impl Supervisor {
     fn adopt(&mut self, records: Records, mut lent: Lent) -> io::Result<()> {
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
         let same_boot = records.boot == boot;
-        self.journal.write(&Entry::Boot(boot))?;
         for (id, record) in records.sandboxes {
             let kept = lent.remove(&sandboxes::key(&id));
-            self.adopt_sandbox(&id, record, kept.filter(|_| same_boot));
+            self.adopt_sandbox(&id, record, kept.filter(|_| same_boot), same_boot);
         }
         for (id, record) in records.containers {
             let kept = lent.remove(&key(&id));
@@ -112,14 +113,19 @@ impl Supervisor {
                 self.containers_of(&id).iter().for_each(|container| self.kill_container(container));
             }
         }
+        if !same_boot {
+            // The last word: until all is recorded that the reboot ended, the next one must know of it.
+            self.record_always(&Entry::Boot(boot));
+        }
         Ok(())
     }
 
     fn adopt_sandbox(
         &mut self,
         id: &SandboxId,
-        record: crate::native::journal::SandboxRecord,
+        mut record: crate::native::journal::SandboxRecord,
         lent: Option<BTreeMap<String, OwnedFd>>,
+        same_boot: bool,
     ) {
         let mut lent = lent.unwrap_or_default();
         let mut take = |name: &str| lent.remove(name);
@@ -134,13 +140,22 @@ impl Supervisor {
         let spec = &record.spec;
         let complete = (kept.ipc.is_some() || spec.ipc == crate::spec::Share::Host)
             && (kept.uts.is_some() || spec.network == crate::spec::Network::Host);
-        let mut whole = complete;
-        if let Some(process) = record.init {
-            kept.init = find(process);
-            whole &= kept.init.is_some();
-            self.children.insert(process.pid, Child::Init(id.clone()));
-        } else if spec.pid == crate::spec::Share::Sandbox {
-            whole = false;
+        // A reboot ends also those that share everything with the host: their cgroups are gone.
+        let mut whole = complete && same_boot;
+        if let Some(process) = record.init.filter(|_| same_boot)
+            && let Some(pidfd) = find(process)
+        {
+            if is_keepers(process) {
+                kept.init = Some(pidfd);
+                self.children.insert(process.pid, Child::Init(id.clone()));
+            } else {
+                // Of an earlier keeper: nobody will tell us of its end, so it is not waited for.
+                let _ = sys::pidfd_signal(pidfd.as_fd(), libc::SIGKILL);
+            }
+        }
+        if kept.init.is_none() {
+            record.init = None;
+            whole &= spec.pid != crate::spec::Share::Sandbox;
         }
         let ready = record.ready;
         let held = Sandboxed { record, kept, stopping: Vec::new(), removing: Vec::new() };
@@ -174,8 +189,9 @@ impl Supervisor {
             }
             return Ok(());
         };
-        match (lent, find(process)) {
-            (Some(lent), Some(pidfd)) => self.adopt_process(id, process, pidfd, lent),
+        // Another boot's number is some other process here, whatever its pidfd says.
+        match (lent, same_boot.then(|| find(process)).flatten()) {
+            (Some(lent), Some(pidfd)) if is_keepers(process) => self.adopt_process(id, process, pidfd, lent),
             (_, found) => {
                 self.lost(id, &phase, found, same_boot);
                 Ok(())
@@ -255,12 +271,25 @@ impl Supervisor {
         Records { boot, sandboxes, containers }
     }
 
-    pub(super) fn shorten_journal(&mut self) -> io::Result<()> {
+    /// A disk that takes nothing must not end us: what makes room on it is asked of us.
+    pub(super) fn sync_journal(&mut self) {
+        if self.journal.needs_sync()
+            && let Err(error) = self.journal.sync()
+        {
+            eprintln!("supervisor: the journal: {error}; written anew every second");
+            self.unwritten = true;
+            self.set_timer();
+        }
+    }
+
+    pub(super) fn shorten_journal(&mut self) {
         if self.journal.is_long() {
             let records = self.records();
-            self.journal.rewrite(&records)?;
+            if let Err(error) = self.journal.rewrite(&records) {
+                eprintln!("supervisor: the journal stays long: {error}");
+                self.journal.stay_long();
+            }
         }
-        Ok(())
     }
 
     /// Records something that has happened and cannot be refused. If the disk takes nothing, the whole
@@ -273,14 +302,14 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn write_whole_journal(&mut self) {
+    /// If it lacks something.
+    pub(super) fn write_whole_journal(&mut self) -> io::Result<()> {
         if self.unwritten {
             let records = self.records();
-            match self.journal.rewrite(&records) {
-                Ok(()) => self.unwritten = false,
-                Err(_) => self.set_timer(),
-            }
+            self.journal.rewrite(&records).inspect_err(|_| self.set_timer())?;
+            self.unwritten = false;
         }
+        Ok(())
     }
 }
 
@@ -309,7 +338,12 @@ fn borrow_all(keeper: &OwnedFd) -> io::Result<Lent> {
 /// The very process that was recorded, alive or not yet reaped.
 fn find(process: Process) -> Option<OwnedFd> {
     let pidfd = sys::pidfd_open(process.pid).ok()?;
-    (rustix::fs::fstat(&pidfd).ok()?.st_ino == process.unique).then_some(pidfd)
+    (sys::unique_of(process.pid, pidfd.as_fd()).ok()? == process.unique).then_some(pidfd)
+}
+
+/// Whether our keeper will tell of its end: a new keeper is no parent to what the one before it left.
+fn is_keepers(process: Process) -> bool {
+    sys::parent_of(process.pid).is_ok_and(|parent| parent == std::os::unix::process::parent_id())
 }
 
 fn own_namespaces(folders: &Folders) -> io::Result<Namespaces> {

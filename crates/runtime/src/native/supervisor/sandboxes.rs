@@ -224,7 +224,7 @@ impl Supervisor {
             Cloned::Child => setup::sandbox_init(&join, &held.namespaces()),
             Cloned::Parent { pid, pidfd } => {
                 self.children.insert(pid, Child::Init(id.clone()));
-                let unique = rustix::fs::fstat(&pidfd).map_err(io::Error::from)?.st_ino;
+                let unique = sys::unique_of(pid, pidfd.as_fd())?;
                 Ok((Process { pid, unique }, pidfd))
             }
         }

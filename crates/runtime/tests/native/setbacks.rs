@@ -1,0 +1,292 @@
+//! What the runtime meets when something else goes wrong: a reboot, a full disk, a group that stays busy,
+//! an agent that does not read. It goes on, kills nobody else's process and leaves nothing behind.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use runtime::engine::Engine;
+use runtime::native::NativeEngine;
+use runtime::*;
+
+use super::Test;
+use super::faults::{self, KEEPER, SUPERVISOR, kill_named, named, signal_named, started};
+use super::stage::{self, Stage, find, wait_for, wait_for_exit};
+
+pub const TESTS: &[Test] = &[
+    ("processes_after_a_reboot_are_not_ours_whatever_their_numbers", numbers_come_again),
+    ("reboot_is_known_until_all_that_it_ended_is_recorded", killed_after_reboot),
+    ("shared_pid_sandbox_of_an_earlier_keeper_can_be_stopped", earlier_keeper),
+    ("supervisor_killed_while_an_older_child_is_told_is_started_again", hidden_by_a_zombie),
+    ("full_disk_lets_a_supervisor_start_and_make_room", full_disk),
+    ("journal_that_cannot_be_shortened_is_lived_with", long_journal),
+    ("supervisor_rests_once_a_slow_agent_has_read_all", slow_agent),
+];
+
+/// Shares all that can be shared: the keeper holds nothing of it.
+fn sharing(stage: &Stage, name: &str, pid: Share) -> (SandboxId, SandboxSpec) {
+    let (id, spec) = stage.sandbox(name);
+    (id, SandboxSpec { network: Network::Host, ipc: Share::Host, pid, ..spec })
+}
+
+fn is_alive(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    !stat.is_empty() && !stat.contains(") Z ") && !stat.contains(") X ")
+}
+
+/// The inits of shared PID namespaces.
+fn inits() -> Vec<i32> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let is_init = |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|s| s == "gousse-init\n");
+    pids.filter(|pid| is_init(pid) && is_alive(*pid)).collect()
+}
+
+/// With a container; returns its process.
+fn run_shared(stage: &Stage, engine: &NativeEngine, name: &str) -> (SandboxId, i32) {
+    let (sandbox, sandbox_spec) = sharing(stage, name, Share::Sandbox);
+    let (id, spec) = stage.container(name, &["wait"]);
+    stage.block_on(async {
+        engine.run_sandbox(&sandbox, sandbox_spec).await.unwrap();
+        engine.create_container(&sandbox, &id, spec).await.unwrap();
+        engine.start_container(&id).await.unwrap();
+    });
+    (sandbox, process_of(stage, engine, &id))
+}
+
+fn process_of(stage: &Stage, engine: &NativeEngine, id: &ContainerId) -> i32 {
+    stage.block_on(find(engine, id)).unwrap().pid.unwrap() as i32
+}
+
+/// As the first process of every machine does with what was left to it: its PID namespace ends then.
+fn reap(pid: i32) {
+    // SAFETY: no pointer is passed.
+    unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
+}
+
+fn numbers_come_again(stage: &Stage) {
+    let engine = stage.engine();
+    let (sandbox, pid) = run_shared(stage, &engine, "shared");
+    let (_, private) = started(stage, &engine, "private", &["wait"]);
+    let others = [inits(), vec![pid, process_of(stage, &engine, &private)]].concat();
+    drop(engine);
+    faults::seem_rebooted(stage);
+    let engine = stage.engine();
+    // Long enough for a signal that was sent.
+    let (_, spec) = stage.container("fresh", &["exit", "2"]);
+    assert_eq!(stage.run(&engine, "fresh", spec).code, 2);
+    assert_eq!(others.len(), 3);
+    assert!(others.iter().all(|pid| is_alive(*pid)), "processes that are not ours were ended");
+    stage.block_on(async { engine.remove_sandbox(&sandbox).await.unwrap() });
+    // The machine did not really reboot: end what ran.
+    kill_named("puppet");
+    reap(pid);
+}
+
+/// The next supervisor is killed too, right after it has recorded the new boot.
+fn killed_after_reboot(stage: &Stage) {
+    let engine = stage.engine();
+    let (sandbox, spec) = sharing(stage, "before", Share::Private);
+    stage.block_on(engine.run_sandbox(&sandbox, spec)).unwrap();
+    drop(engine);
+    faults::seem_rebooted(stage);
+    let ready = || {
+        let engine = stage.engine();
+        let list = stage.block_on(engine.list()).unwrap();
+        list.iter().map(|sandbox| sandbox.ready).collect::<Vec<_>>()
+    };
+    assert_eq!(ready(), [false], "its cgroup is gone");
+    faults::kill_both();
+    let journal = stage.folder.join("data/journal");
+    let text = std::fs::read_to_string(&journal).unwrap();
+    let boot = format!("{{\"Boot\":\"{}\"}}\n", faults::boot_id());
+    let end = text.find(&boot).expect("the new boot is recorded") + boot.len();
+    std::fs::write(&journal, &text[..end]).unwrap();
+    assert_eq!(ready(), [false], "after a kill right behind the new boot's record");
+}
+
+fn earlier_keeper(stage: &Stage) {
+    let engine = stage.engine();
+    let (sandbox, pid) = run_shared(stage, &engine, "orphans");
+    let init = inits();
+    faults::kill_both();
+    drop(engine);
+    let engine = stage.engine();
+    stage.block_on(async {
+        assert!(engine.list().await.unwrap().iter().all(|sandbox| !sandbox.ready));
+        engine.stop_sandbox(&sandbox).await.unwrap();
+    });
+    reap(pid);
+    assert_eq!(init.len(), 1);
+    stage::eventually("the init has ended", || !is_alive(init[0]));
+    stage.block_on(engine.remove_sandbox(&sandbox)).unwrap();
+}
+
+/// The folder of a cgroup where every group has one, also beside version 1.
+fn group(stage: &Stage, below: &str) -> PathBuf {
+    let root = ["", "unified"].map(|name| Path::new("/sys/fs/cgroup").join(name));
+    let root = root.into_iter().find(|root| root.join("cgroup.procs").exists() && root.join("cgroup.stat").exists());
+    root.expect("version 2 is mounted").join(&stage.cgroup).join(below)
+}
+
+/// One container has ended and the stopped supervisor was told, when it is killed; the frozen set-up of
+/// another holds all that the supervisor had open, so that no socket closes either.
+fn hidden_by_a_zombie(stage: &Stage) {
+    let engine = stage.engine();
+    let (_, old) = started(stage, &engine, "old", &["wait"]);
+    let pid = process_of(stage, &engine, &old);
+    // The next supervisor is a younger child of the keeper than that container.
+    kill_named(SUPERVISOR);
+    let (sandbox, sandbox_spec) = stage.sandbox("frozen");
+    let (id, spec) = stage.container("frozen", &["exit", "3"]);
+    let freezer = group(stage, "pod-frozen").join("cgroup.freeze");
+    let frozen = group(stage, &format!("pod-frozen/{}", id.0)).join("cgroup.procs");
+    stage.block_on(async {
+        engine.run_sandbox(&sandbox, sandbox_spec).await.unwrap();
+        engine.create_container(&sandbox, &id, spec).await.unwrap();
+    });
+    std::fs::write(&freezer, "1").unwrap();
+    let starting = stage.tokio.spawn({
+        let (engine, id) = (engine.clone(), id.clone());
+        async move { engine.start_container(&id).await }
+    });
+    stage::eventually("its set-up is born", || std::fs::read_to_string(&frozen).is_ok_and(|text| !text.is_empty()));
+    let before = named(SUPERVISOR);
+    signal_named(SUPERVISOR, libc::SIGSTOP);
+    // SAFETY: a process of this test's own PID namespace.
+    unsafe { libc::kill(pid, libc::SIGKILL) };
+    stage::eventually("the keeper has told of it", || !is_alive(pid) && is_idle(named(KEEPER)[0]));
+    kill_named(SUPERVISOR);
+    stage::eventually("another one runs", || named(SUPERVISOR).iter().any(|pid| !before.contains(pid)));
+    std::fs::write(&freezer, "0").unwrap();
+    stage.block_on(async {
+        starting.await.unwrap().unwrap();
+        assert_eq!(wait_for_exit(&engine, &id).await.code, 3);
+        assert_eq!(wait_for_exit(&engine, &old).await.code, 137);
+    });
+}
+
+/// It waits for something to happen.
+fn is_idle(pid: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") S "))
+}
+
+/// A small disk for the engine's data.
+struct Disk {
+    at: PathBuf,
+    filler: std::fs::File,
+}
+
+impl Disk {
+    fn new(stage: &Stage, size: &str) -> Disk {
+        let at = stage.folder.join("data");
+        std::fs::create_dir_all(&at).unwrap();
+        let options = format!("size={size}");
+        let mounted =
+            std::process::Command::new("mount").args(["-t", "tmpfs", "-o", &options, "data"]).arg(&at).status();
+        assert!(mounted.unwrap().success());
+        let filler = std::fs::File::create(at.join("filler")).unwrap();
+        Disk { at, filler }
+    }
+
+    /// All but so many pages.
+    fn fill(&mut self, but: u64) {
+        while self.filler.write_all(&[1; 4096]).is_ok() {}
+        let length = self.filler.metadata().unwrap().len();
+        self.filler.set_len(length / 4096 * 4096 - but * 4096).unwrap();
+    }
+
+    fn empty(&mut self) {
+        self.filler.set_len(0).unwrap();
+    }
+
+    /// With all that the engine has on it.
+    fn leave(self, stage: &Stage, engine: &NativeEngine) {
+        stage.block_on(async {
+            for sandbox in engine.list().await.unwrap() {
+                engine.remove_sandbox(&sandbox.id).await.unwrap();
+            }
+            engine.shut_down().await.unwrap();
+        });
+        drop(self.filler);
+        let done = std::process::Command::new("umount").arg(&self.at).status();
+        assert!(done.unwrap().success());
+    }
+}
+
+fn full_disk(stage: &Stage) {
+    let mut disk = Disk::new(stage, "8m");
+    let engine = stage.engine();
+    let (sandbox, id) = started(stage, &engine, "full", &["wait"]);
+    disk.fill(0);
+    assert_eq!(kill_named(SUPERVISOR), 1);
+    stage.block_on(async {
+        wait_for(&engine, &id, |phase| matches!(phase, Phase::Running { .. })).await;
+        engine.remove_sandbox(&sandbox).await.unwrap();
+        assert!(engine.list().await.unwrap().is_empty());
+    });
+    let empty = |name: &str| std::fs::read_dir(disk.at.join(name)).unwrap().next().is_none();
+    stage::eventually("its folder is gone", || empty("containers") && empty("trash"));
+    disk.empty();
+    let (other, spec) = sharing(stage, "other", Share::Private);
+    stage.block_on(engine.run_sandbox(&other, spec)).unwrap();
+    assert_eq!(kill_named(SUPERVISOR), 1);
+    let known: Vec<_> = stage.block_on(engine.list()).unwrap().into_iter().map(|sandbox| sandbox.id).collect();
+    assert_eq!(known, [other], "what was forgotten while the disk was full stays so");
+    disk.leave(stage, &engine);
+}
+
+/// A container whose record has so many bytes.
+fn large(stage: &Stage, name: &str, bytes: usize) -> (ContainerId, ContainerSpec) {
+    let (id, mut spec) = stage.container(name, &["exit", "0"]);
+    spec.annotations.insert("ballast".into(), "b".repeat(bytes));
+    (id, spec)
+}
+
+fn long_journal(stage: &Stage) {
+    let disk = Disk::new(stage, "5000k");
+    let engine = stage.engine();
+    let (sandbox, spec) = sharing(stage, "long", Share::Private);
+    let (stays, stays_spec) = large(stage, "stays", 1 << 20);
+    let (goes, goes_spec) = large(stage, "goes", 200 << 10);
+    stage.block_on(async {
+        engine.run_sandbox(&sandbox, spec).await.unwrap();
+        engine.create_container(&sandbox, &stays, stays_spec).await.unwrap();
+    });
+    let before = named(SUPERVISOR);
+    let length = || std::fs::metadata(disk.at.join("journal")).unwrap().len();
+    while length() <= 4 << 20 {
+        stage.block_on(async {
+            engine.create_container(&sandbox, &goes, goes_spec.clone()).await.unwrap();
+            engine.remove_container(&goes).await.unwrap();
+        });
+    }
+    stage::eventually("that is tried", || stage.runtime_log().contains("the journal stays long"));
+    let list = || stage.block_on(engine.list()).unwrap();
+    assert_eq!(list()[0].containers.len(), 1);
+    assert_eq!(named(SUPERVISOR), before, "no room for a shorter one does not end it");
+    assert!(length() > 4 << 20);
+    kill_named(SUPERVISOR);
+    stage::eventually("another one runs", || named(SUPERVISOR).iter().any(|pid| !before.contains(pid)));
+    stage::eventually("and knows the same", || list().len() == 1 && list()[0].containers.len() == 1);
+    disk.leave(stage, &engine);
+}
+
+/// The first message to it is larger than the socket takes at once.
+fn slow_agent(stage: &Stage) {
+    let engine = stage.engine();
+    let (sandbox, spec) = sharing(stage, "slow", Share::Private);
+    let (id, container) = large(stage, "slow", 4 << 20);
+    stage.block_on(async {
+        engine.run_sandbox(&sandbox, spec).await.unwrap();
+        engine.create_container(&sandbox, &id, container).await.unwrap();
+    });
+    let mut agent = std::os::unix::net::UnixStream::connect(stage.folder.join("run/supervisor.sock")).unwrap();
+    let resting = || is_idle(named(SUPERVISOR)[0]);
+    stage::eventually("the socket is full", || rustix::io::ioctl_fionread(&agent).unwrap() > 0 && resting());
+    let mut header = [0; 5];
+    agent.read_exact(&mut header).unwrap();
+    let length = u32::from_le_bytes([header[0], header[1], header[2], header[3]]) as usize;
+    assert!(length > 4 << 20);
+    agent.read_exact(&mut vec![0; length]).unwrap();
+    stage::eventually("the supervisor rests", resting);
+}
