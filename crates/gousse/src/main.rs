@@ -33,7 +33,7 @@ mod yaml;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{FromArgMatches, Subcommand};
 
 use cli::{Cli, Command};
 use failure::{Context, Failure};
@@ -85,9 +85,9 @@ fn parse() -> Cli {
     let name = std::env::args_os().next().map(std::path::PathBuf::from);
     let is_kubectl = name.as_deref().and_then(|p| p.file_name()).is_some_and(|n| n == "kubectl");
     if !is_kubectl {
-        return Cli::parse();
+        return Cli::from_arg_matches(&cli::command().get_matches()).unwrap_or_else(|error| error.exit());
     }
-    let own = Cli::command().name("kubectl");
+    let own = cli::command().name("kubectl");
     let verbs: Vec<String> = verbs::Verb::augment_subcommands(clap::Command::new("x"))
         .get_subcommands()
         .map(|c| c.get_name().to_string())

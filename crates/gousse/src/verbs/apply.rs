@@ -23,8 +23,8 @@ pub struct Apply {
     #[arg(long)]
     pub force_conflicts: bool,
     /// Always on here: accepted for kubectl's sake
-    #[arg(long, default_missing_value = "true", num_args = 0..=1)]
-    pub server_side: Option<bool>,
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    pub server_side: bool,
     /// Name of the field manager
     #[arg(long, default_value = "gousse")]
     pub field_manager: String,
@@ -40,6 +40,9 @@ pub struct Applied {
 }
 
 pub async fn run(session: &Session, flags: Apply) -> Result<()> {
+    if !flags.server_side {
+        return Err(failure("objects are only merged by the server here: --server-side=false is not offered"));
+    }
     let mut failed = Vec::new();
     for manifest in manifest::read(&flags.filename, flags.recursive)? {
         match one(&session.client, &session.namespace, &manifest, &flags.field_manager, flags.force_conflicts).await {

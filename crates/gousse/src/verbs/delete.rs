@@ -42,13 +42,14 @@ pub struct Delete {
     #[arg(long)]
     pub now: bool,
     /// Wait until the objects are gone
-    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
     pub wait: bool,
     /// Longest wait; 0: as long as it takes
     #[arg(long, default_value = "0s", value_parser = super::wait::duration)]
     pub timeout: Duration,
     /// `background`, `foreground` or `orphan`: what becomes of what the objects own
-    #[arg(long, default_value = "background", value_parser = ["background", "foreground", "orphan"])]
+    #[arg(long, default_value = "background", num_args = 0..=1, require_equals = true,
+        default_missing_value = "background", value_parser = ["background", "foreground", "orphan"])]
     pub cascade: String,
     /// Do not fail on what is not there
     #[arg(long)]
@@ -137,19 +138,51 @@ fn say(flags: &Delete, target: &Target) {
     }
 }
 
-async fn targets(session: &Session, flags: &Delete) -> Result<Vec<Target>> {
-    let mut targets = Vec::new();
-    if !flags.filename.is_empty() {
-        for manifest in manifest::read(&flags.filename, flags.recursive)? {
-            let kind = kind_in(&manifest.object)?;
-            let meta = |field: &str| manifest.object["metadata"][field].as_str().unwrap_or_default().to_string();
-            let namespace = Some(meta("namespace")).filter(|n| !n.is_empty()).unwrap_or(session.namespace.clone());
-            let namespace = if kind.namespaced { namespace } else { String::new() };
-            targets.push(Target { kind, namespace, name: meta("name") });
-        }
-        return Ok(targets);
+/// What the files name, as far as the label selector fits what they say.
+fn targets_in_files(session: &Session, flags: &Delete) -> Result<Vec<Target>> {
+    if let Some(word) = flags.resources.first() {
+        return Err(failure(resource::refused_beside_files(word)));
     }
-    for named in resource::parse(&flags.resources)? {
+    if flags.field_selector.is_some() {
+        return Err(failure("a field selector cannot be used when a path is specified"));
+    }
+    let selector = flags.selector.as_deref().map(api::selector::Labels::parse).transpose()?;
+    let mut targets = Vec::new();
+    for manifest in manifest::read(&flags.filename, flags.recursive)? {
+        let kind = kind_in(&manifest.object)?;
+        let meta = &manifest.object["metadata"];
+        let text = |field: &str| meta[field].as_str().unwrap_or_default().to_string();
+        let labels = meta["labels"].as_object().into_iter().flatten();
+        let labels = labels.map(|(k, v)| (k.clone(), v.as_str().unwrap_or_default().to_string())).collect();
+        if selector.as_ref().is_some_and(|selector| !selector.matches(&labels)) {
+            continue;
+        }
+        // An empty name would mean all of the kind.
+        if text("name").is_empty() {
+            return Err(failure(format!("{}: resource name may not be empty", manifest.file)));
+        }
+        let namespace = Some(text("namespace")).filter(|n| !n.is_empty()).unwrap_or(session.namespace.clone());
+        let namespace = if kind.namespaced { namespace } else { String::new() };
+        targets.push(Target { kind, namespace, name: text("name") });
+    }
+    Ok(targets)
+}
+
+async fn targets(session: &Session, flags: &Delete) -> Result<Vec<Target>> {
+    for (given, flag) in [(&flags.selector, "selector"), (&flags.field_selector, "field-selector")] {
+        if flags.all && given.is_some() {
+            return Err(failure(format!("cannot set --all and --{flag} at the same time")));
+        }
+    }
+    if !flags.filename.is_empty() {
+        return targets_in_files(session, flags);
+    }
+    let named = resource::parse(&flags.resources)?;
+    if flags.all || flags.selector.is_some() || flags.field_selector.is_some() {
+        resource::unnamed(&flags.resources, &named)?;
+    }
+    let mut targets = Vec::new();
+    for named in named {
         let namespace = if named.kind.namespaced { session.namespace.clone() } else { String::new() };
         match named.name {
             Some(name) => targets.push(Target { kind: named.kind, namespace, name: name.to_string() }),

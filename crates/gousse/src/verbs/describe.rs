@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::Session;
 use super::resource;
-use crate::failure::Result;
+use crate::failure::{Result, all_of};
 
 mod fields;
 mod node;
@@ -29,13 +29,17 @@ pub struct Describe {
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,
     /// With the object's events
-    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
     pub show_events: bool,
 }
 
 pub async fn run(session: &Session, flags: Describe) -> Result<()> {
-    let mut pages = Vec::new();
-    for named in resource::parse(&flags.resources)? {
+    let (mut pages, mut failed) = (Vec::new(), Vec::new());
+    let named = resource::parse(&flags.resources)?;
+    if flags.selector.is_some() {
+        resource::unnamed(&flags.resources, &named)?;
+    }
+    for named in named {
         let namespace = match named.kind.namespaced && !flags.all_namespaces {
             true => session.namespace.as_str(),
             false => "",
@@ -43,7 +47,10 @@ pub async fn run(session: &Session, flags: Describe) -> Result<()> {
         let objects = match named.name {
             Some(name) => match session.client.get(named.kind, namespace, name).await {
                 Ok(object) => vec![object],
-                Err(status) => return Err(status.into()),
+                Err(status) => {
+                    failed.push(status.into());
+                    continue;
+                }
             },
             None => {
                 let label_selector = flags.selector.clone().unwrap_or_default();
@@ -55,11 +62,11 @@ pub async fn run(session: &Session, flags: Describe) -> Result<()> {
             pages.push(page_of(session, named.kind, &object, flags.show_events).await?);
         }
     }
-    if pages.is_empty() {
+    if pages.is_empty() && failed.is_empty() {
         eprintln!("No resources found");
     }
     print!("{}", pages.join("\n\n"));
-    Ok(())
+    all_of(failed)
 }
 
 async fn page_of(session: &Session, kind: &'static Kind, object: &Object, show_events: bool) -> Result<String> {

@@ -80,6 +80,25 @@ pub fn parse(words: &[String]) -> Result<Vec<Named<'_>>> {
     Ok(named)
 }
 
+/// What a selector chooses has no name (cli-runtime, builder.go, visitBySelector).
+pub fn unnamed(words: &[String], named: &[Named<'_>]) -> Result<()> {
+    match named.iter().any(|one| one.name.is_some()) {
+        false => Ok(()),
+        true if words.iter().any(|word| word.contains('/')) => {
+            Err(failure("selectors and the all flag cannot be used when passing resource/name arguments"))
+        }
+        true => Err(failure("name cannot be provided when a selector is specified")),
+    }
+}
+
+/// Files say themselves what they hold (builder.go, visitByPaths).
+pub fn refused_beside_files(word: &str) -> &'static str {
+    match word.contains('/') {
+        true => "resource/name arguments cannot be provided when a path is specified",
+        false => "when paths, URLs, or stdin is provided as input, you may not specify resource arguments as well",
+    }
+}
+
 /// `pod/web`, with the group of kinds that have one: `deployment.apps/web`.
 pub fn shown(kind: &Kind, name: &str) -> String {
     match kind.group {

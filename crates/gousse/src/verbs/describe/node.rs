@@ -1,5 +1,7 @@
 //! A node's page: what it has, how it is, and what its pods have asked for.
 
+use api::kinds::pod::facts::is_pod_level;
+use api::kinds::pod::{Amounts, Demands};
 use api::quantity::Quantity;
 use serde_json::Value;
 
@@ -12,7 +14,7 @@ pub fn write(page: &mut Page, node: &Value, lease: Option<&Value>, pods: &[Value
     let roles: Vec<&str> = roles.filter_map(|(k, _)| k.strip_prefix("node-role.kubernetes.io/")).collect();
     page.field(0, "Roles", if roles.is_empty() { "<none>".into() } else { roles.join(",") });
     page.map(0, "Labels", &meta["labels"], "=");
-    page.map(0, "Annotations", &meta["annotations"], ": ");
+    page.annotations(&meta["annotations"]);
     page.field(0, "CreationTimestamp", super::pod::time(&meta["creationTimestamp"]));
     let taints = spec["taints"].as_array().into_iter().flatten();
     let taints: Vec<String> = taints
@@ -85,11 +87,13 @@ fn allocated(page: &mut Page, status: &Value, pods: &[Value]) {
     let whole = |name: &str| parse(&status["allocatable"][name]);
     let (cpu, memory) = (whole("cpu").milli_value(), whole("memory").value());
     for pod in pods {
+        let (requests, limits) = asked(pod);
+        let of = |amounts: &Amounts, name: &str| amounts.get(name).copied().unwrap_or(Quantity::ZERO);
         let amounts = [
-            sum(pod, "requests", "cpu", Quantity::milli_value),
-            sum(pod, "limits", "cpu", Quantity::milli_value),
-            sum(pod, "requests", "memory", Quantity::value),
-            sum(pod, "limits", "memory", Quantity::value),
+            of(&requests, "cpu").milli_value(),
+            of(&limits, "cpu").milli_value(),
+            of(&requests, "memory").value(),
+            of(&limits, "memory").value(),
         ];
         for (total, amount) in totals.iter_mut().zip(amounts) {
             *total += amount;
@@ -107,10 +111,12 @@ fn allocated(page: &mut Page, status: &Value, pods: &[Value]) {
     rows.push(vec!["memory".into(), c, d]);
     let others = status["allocatable"].as_object().into_iter().flatten().map(|(name, _)| name.as_str());
     for name in others.filter(|name| *name == "ephemeral-storage" || name.starts_with("hugepages-")) {
-        let of = |kind| pods.iter().map(|pod| sum(pod, kind, name, Quantity::value)).sum::<i64>();
+        let of = |amounts: fn((Amounts, Amounts)) -> Amounts| {
+            pods.iter().filter_map(|pod| amounts(asked(pod)).get(name).map(|q| q.value())).sum::<i64>()
+        };
         let whole = whole(name).value();
         let share = |amount: i64| format!("{amount} ({}%)", if whole > 0 { amount * 100 / whole } else { 0 });
-        rows.push(vec![name.to_string(), share(of("requests")), share(of("limits"))]);
+        rows.push(vec![name.to_string(), share(of(|(requests, _)| requests)), share(of(|(_, limits)| limits))]);
     }
     page.table(1, &rows);
 }
@@ -134,11 +140,50 @@ fn shares(amounts: [i64; 4], cpu: i64, memory: i64) -> [String; 4] {
     [in_cpu(amounts[0]), in_cpu(amounts[1]), in_memory(amounts[2]), in_memory(amounts[3])]
 }
 
-fn sum(pod: &Value, kind: &str, resource: &str, amount: fn(Quantity) -> i64) -> i64 {
-    let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
-    containers.map(|c| amount(parse(&c["resources"][kind][resource]))).sum()
+/// What a pod asks for, and its limits: a pod's own take the place of its containers', and the overhead
+/// adds to what is limited at all (component-helpers resource/helpers.go, PodRequests and PodLimits).
+fn asked(pod: &Value) -> (Amounts, Amounts) {
+    let demands = Demands::of_tree(pod);
+    let mut limits = demands.container_limits();
+    if let Some(own) = &demands.pod {
+        let own = own.limits.iter().filter(|(name, _)| is_pod_level(name));
+        limits.extend(own.map(|(name, amount)| (name.clone(), *amount)));
+    }
+    for (name, overhead) in &demands.overhead {
+        if let Some(limit) = limits.get_mut(name) {
+            *limit = limit.plus(*overhead);
+        }
+    }
+    (demands.requests(), limits)
 }
 
 fn parse(value: &Value) -> Quantity {
     Quantity::of(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pod_asks_for_all_that_runs_at_once() {
+        let cpu = |request: &str, limit: &str| json!({"requests": {"cpu": request}, "limits": {"cpu": limit}});
+        let mut pod = json!({"spec": {
+            "overhead": {"cpu": "5m", "memory": "1Mi"},
+            "initContainers": [
+                {"name": "sidecar", "restartPolicy": "Always", "resources": cpu("10m", "20m")},
+                {"name": "first", "resources": cpu("300m", "400m")},
+            ],
+            "containers": [{"name": "c", "resources": cpu("100m", "200m")}],
+        }});
+        let milli = |pod: &Value| {
+            let (requests, limits) = asked(pod);
+            (requests["cpu"].milli_value(), limits["cpu"].milli_value(), limits.contains_key("memory"))
+        };
+        assert_eq!(milli(&pod), (315, 425, false));
+        pod["spec"]["resources"] = cpu("500m", "600m");
+        assert_eq!(milli(&pod), (505, 605, false));
+    }
 }

@@ -2,6 +2,9 @@
 
 use serde_json::Value;
 
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+const ANNOTATION_MAX: usize = 140;
+
 /// Lines as they are written: indentation, then cells divided by tabs, aligned at the end.
 #[derive(Default)]
 pub struct Page {
@@ -42,6 +45,27 @@ impl Page {
         self.field(depth, name, if lines.is_empty() { "<none>".into() } else { lines.join("\n") });
     }
 
+    /// As `map`, without what clients keep there (a Secret's data among it), long values cut and below their
+    /// key (kubectl pkg/describe/describe.go, skipAnnotations and printAnnotationsMultiline).
+    pub fn annotations(&mut self, map: &Value) {
+        let pairs = map.as_object().into_iter().flatten().filter(|(key, _)| *key != LAST_APPLIED);
+        let mut lines = Vec::new();
+        for (key, value) in pairs {
+            let value = shown(value);
+            let value = value.strip_suffix('\n').unwrap_or(&value);
+            if value.len() + key.len() + 2 <= ANNOTATION_MAX && !value.contains('\n') {
+                lines.push(format!("{key}: {value}"));
+                continue;
+            }
+            lines.push(format!("{key}:"));
+            for line in value.split('\n') {
+                let cut = line.char_indices().nth(ANNOTATION_MAX - 2).map(|(end, _)| &line[..end]);
+                lines.push(cut.map_or(format!("  {line}"), |cut| format!("  {cut}...")));
+            }
+        }
+        self.field(0, "Annotations", if lines.is_empty() { "<none>".into() } else { lines.join("\n") });
+    }
+
     /// Lines that follow each other with a value share its column, whatever their depth; a line without
     /// one ends the block, as in Go's tabwriter.
     pub fn text(&self) -> String {
@@ -77,4 +101,29 @@ pub fn shown(value: &Value) -> String {
 /// The text at a path, `or` where there is none.
 pub fn text_or<'v>(value: &'v Value, or: &'v str) -> &'v str {
     value.as_str().filter(|text| !text.is_empty()).unwrap_or(or)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn annotations_leave_out_what_was_applied_and_cut_what_is_long() {
+        let text = |map: Value| {
+            let mut page = Page::default();
+            page.annotations(&map);
+            page.text()
+        };
+        assert_eq!(text(json!({LAST_APPLIED: "{\"data\":\"c2VjcmV0\"}"})), "Annotations:  <none>\n");
+        let all = json!({"a": "1", "b": "x\ny\n", "c": "l".repeat(150), LAST_APPLIED: "{}"});
+        let long = "l".repeat(138);
+        assert_eq!(
+            text(all),
+            format!(
+                "Annotations:  a: 1\n              b:\n                x\n                y\n              c:\n                {long}...\n"
+            )
+        );
+    }
 }

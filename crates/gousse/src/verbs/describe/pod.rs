@@ -26,7 +26,7 @@ pub fn write(page: &mut Page, pod: &Value) {
         page.field(0, "Start Time", time(&status["startTime"]));
     }
     page.map(0, "Labels", &meta["labels"], "=");
-    page.map(0, "Annotations", &meta["annotations"], ": ");
+    page.annotations(&meta["annotations"]);
     if meta["deletionTimestamp"].is_null() {
         page.field(0, "Status", shown(&status["phase"]));
     } else {
