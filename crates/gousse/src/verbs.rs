@@ -58,6 +58,12 @@ pub enum Verb {
 }
 
 pub async fn run(connection: &Connection, verb: Verb) -> Result<()> {
+    // The only one that may do without a server.
+    if let Verb::Version(flags) = &verb
+        && flags.client
+    {
+        return version::run(None, flags).await;
+    }
     let session = Session::open(connection)?;
     match verb {
         Verb::Apply(flags) => apply::run(&session, flags).await,
@@ -72,6 +78,6 @@ pub async fn run(connection: &Connection, verb: Verb) -> Result<()> {
         Verb::Delete(flags) => delete::run(&session, flags).await,
         Verb::Wait(flags) => wait::run(&session, flags).await,
         Verb::ApiResources(flags) => api_resources::run(&session, flags).await,
-        Verb::Version(flags) => version::run(&session, flags).await,
+        Verb::Version(flags) => version::run(Some(&session), &flags).await,
     }
 }

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::Session;
 use super::resource::{kind_in, shown};
-use crate::failure::{Result, all_of, refused};
+use crate::failure::{Result, all_of, failure, refused};
 use crate::manifest;
 
 #[derive(Args)]
@@ -22,7 +22,13 @@ pub struct Create {
 pub async fn run(session: &Session, flags: Create) -> Result<()> {
     let mut failed = Vec::new();
     for manifest in manifest::read(&flags.filename, flags.recursive)? {
-        let kind = kind_in(&manifest.object)?;
+        let kind = match kind_in(&manifest.object) {
+            Ok(kind) => kind,
+            Err(error) => {
+                failed.push(failure(format!("{}: {error}", manifest.file)));
+                continue;
+            }
+        };
         let given = manifest.object["metadata"]["namespace"].as_str().unwrap_or_default();
         let namespace = match (kind.namespaced, given) {
             (false, _) => "",

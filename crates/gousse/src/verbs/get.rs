@@ -1,5 +1,7 @@
 //! `get`: the server's table, or the objects as YAML, JSON, names or a JSONPath.
 
+use std::io::Write;
+
 use api::{Kind, Object, Reason, WatchEvent};
 use bytes::Bytes;
 use clap::Args;
@@ -9,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::resource::{self, Named, shown};
 use super::{Session, table};
-use crate::failure::{Context, Result, failure};
+use crate::failure::{Context, Result, all_of, failure};
 use crate::jsonpath::Template;
 
 #[derive(Args, Default)]
@@ -61,6 +63,21 @@ const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/js
 pub async fn run(session: &Session, flags: Get) -> Result<()> {
     let output = output_of(flags.output.as_deref())?;
     let named = resource::parse(&flags.resources)?;
+    if flags.selector.is_some() || flags.field_selector.is_some() {
+        resource::unnamed(&flags.resources, &named)?;
+    }
+    if flags.watch || flags.watch_only {
+        // kubectl pkg/cmd/get/get.go, watch
+        if named.iter().any(|one| one.kind.plural != named[0].kind.plural) {
+            return Err(failure("you may only specify a single resource type"));
+        }
+        if named.len() > 1 {
+            let many = named.len();
+            return Err(failure(format!(
+                "watch is only supported on individual resources and resource collections - {many} resources were found"
+            )));
+        }
+    }
     match output {
         Output::Table { wide } => tables(session, &flags, &named, wide).await,
         output => objects(session, &flags, &named, &output).await,
@@ -113,6 +130,7 @@ async fn tables(session: &Session, flags: &Get, named: &[Named<'_>], wide: bool)
     let several = named.iter().any(|n| n.kind.plural != named[0].kind.plural);
     let mut printed = 0;
     let mut revision = String::new();
+    let mut failed = Vec::new();
     for one in named {
         let answer = ask(session, &request_of(session, flags, one), TABLE).await?;
         revision = answer["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_string();
@@ -121,8 +139,8 @@ async fn tables(session: &Session, flags: &Get, named: &[Named<'_>], wide: bool)
             if flags.ignore_not_found {
                 continue;
             }
-            let status = api::Status::not_found(one.kind.group, one.kind.plural, name);
-            return Err(status.into());
+            failed.push(api::Status::not_found(one.kind.group, one.kind.plural, name).into());
+            continue;
         }
         if rows == 0 || flags.watch_only {
             continue;
@@ -133,6 +151,9 @@ async fn tables(session: &Session, flags: &Get, named: &[Named<'_>], wide: bool)
         let options = print_options(flags, wide, several.then_some(one.kind));
         print!("{}", table::print(&answer, &options, printed == 0 || several));
         printed += rows;
+    }
+    if !failed.is_empty() {
+        return all_of(failed);
     }
     if flags.watch || flags.watch_only {
         return watch_table(session, flags, &named[0], wide, revision, printed == 0).await;
@@ -190,15 +211,18 @@ async fn watch_table(
 }
 
 async fn objects(session: &Session, flags: &Get, named: &[Named<'_>], output: &Output) -> Result<()> {
+    if flags.watch || flags.watch_only {
+        return watch_objects(session, flags, &named[0], output).await;
+    }
     let single = named.len() == 1 && named[0].name.is_some();
-    let mut found = Vec::new();
+    let (mut found, mut failed) = (Vec::new(), Vec::new());
     for one in named {
         let namespace = namespace_of(session, flags, one.kind);
         match one.name {
             Some(name) => match session.client.get(one.kind, namespace, name).await {
                 Ok(object) => found.push(object),
                 Err(status) if status.reason == Reason::NotFound && flags.ignore_not_found => {}
-                Err(status) => return Err(status.into()),
+                Err(status) => failed.push(status.into()),
             },
             None => {
                 let options = ListOptions {
@@ -222,36 +246,50 @@ async fn objects(session: &Session, flags: &Get, named: &[Named<'_>], output: &O
         if let Some(object) = found.first() {
             show(output, &value_of(object, flags))?;
         }
-    } else {
+    } else if failed.is_empty() || !found.is_empty() {
         let items: Vec<Value> = found.iter().map(|object| value_of(object, flags)).collect();
         show(
             output,
             &json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": items}),
         )?;
     }
-    if flags.watch || flags.watch_only {
-        watch_objects(session, flags, &named[0], output).await?;
-    }
-    Ok(())
+    all_of(failed)
 }
 
+/// Objects as they are, unless only changes are wanted, and their changes from then on.
 async fn watch_objects(session: &Session, flags: &Get, named: &Named<'_>, output: &Output) -> Result<()> {
     let namespace = namespace_of(session, flags, named.kind);
     let by_name = named.name.map(|name| format!("metadata.name={name}"));
-    let options = WatchOptions {
+    let options = ListOptions {
         label_selector: flags.selector.clone().unwrap_or_default(),
         field_selector: by_name.or(flags.field_selector.clone()).unwrap_or_default(),
-        ..WatchOptions::default()
+        ..ListOptions::default()
     };
-    let revision = session.client.list(named.kind, namespace, &ListOptions::default()).await?.revision;
-    let options = WatchOptions { resource_version: revision.to_string(), ..options };
+    let listed = session.client.list(named.kind, namespace, &options).await?;
+    if let (Some(name), true, false) = (named.name, listed.objects.is_empty(), flags.ignore_not_found) {
+        return Err(api::Status::not_found(named.kind.group, named.kind.plural, name).into());
+    }
+    let mut is_first = true;
+    let mut print = |object: &Object| {
+        if matches!(output, Output::Yaml) && !std::mem::take(&mut is_first) {
+            println!("---");
+        }
+        match output {
+            Output::Name => println!("{}", shown(named.kind, &object.meta().name)),
+            output => show(output, &value_of(object, flags))?,
+        }
+        std::io::stdout().flush().context("writing")
+    };
+    if !flags.watch_only {
+        listed.objects.iter().try_for_each(&mut print)?;
+    }
+    let ListOptions { label_selector, field_selector, .. } = options;
+    let resource_version = listed.revision.to_string();
+    let options = WatchOptions { label_selector, field_selector, resource_version, ..WatchOptions::default() };
     let mut watch = session.client.watch(named.kind, namespace, &options).await?;
     while let Some(event) = watch.next().await {
         match event {
-            WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object) => match output {
-                Output::Name => println!("{}", shown(named.kind, &object.meta().name)),
-                output => show(output, &value_of(&object, flags))?,
-            },
+            WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object) => print(&object)?,
             WatchEvent::Error(status) => return Err(status.into()),
             WatchEvent::Bookmark { .. } => {}
         }

@@ -29,9 +29,9 @@ pub struct Logs {
     /// Of the instance before the last restart
     #[arg(short, long)]
     pub previous: bool,
-    /// Only the last lines; -1: all
-    #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
-    pub tail: i64,
+    /// Only the last lines; -1: all [default: all, with a selector the last 10]
+    #[arg(long, allow_negative_numbers = true)]
+    pub tail: Option<i64>,
     /// Only lines younger than this
     #[arg(long, value_parser = super::wait::duration)]
     pub since: Option<Duration>,
@@ -116,7 +116,9 @@ async fn show(session: &Session, flags: &Logs, pod: &str, container: &str) -> Re
     query.extend(flags.follow.then(|| "follow=true".into()));
     query.extend(flags.previous.then(|| "previous=true".into()));
     query.extend(flags.timestamps.then(|| "timestamps=true".into()));
-    query.extend((flags.tail >= 0).then(|| format!("tailLines={}", flags.tail)));
+    // kubectl pkg/cmd/logs/logs.go, selectorTail
+    let tail = flags.tail.unwrap_or(if flags.selector.is_some() { 10 } else { -1 });
+    query.extend((tail >= 0).then(|| format!("tailLines={tail}")));
     query.extend(flags.since.map(|since| format!("sinceSeconds={}", since.as_secs().max(1))));
     query.extend(flags.since_time.as_ref().map(|time| format!("sinceTime={}", encoded(time))));
     query.extend(flags.limit_bytes.map(|limit| format!("limitBytes={limit}")));

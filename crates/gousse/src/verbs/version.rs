@@ -16,10 +16,11 @@ pub struct Version {
     pub output: Option<String>,
 }
 
-pub async fn run(session: &Session, flags: Version) -> Result<()> {
+/// Of the client alone without a session.
+pub async fn run(session: Option<&Session>, flags: &Version) -> Result<()> {
     let own = json!({"gitVersion": concat!("v", env!("CARGO_PKG_VERSION"))});
     let mut all = json!({"clientVersion": own});
-    if !flags.client {
+    if let Some(session) = session {
         let bytes = session.client.call(http::Method::GET, "/version", &[], None).await?.bytes().await?;
         all["serverVersion"] = serde_json::from_slice(&bytes).context("reading /version")?;
     }
@@ -29,7 +30,7 @@ pub async fn run(session: &Session, flags: Version) -> Result<()> {
         None => {
             let version = |of: &Value| of["gitVersion"].as_str().unwrap_or_default().to_string();
             println!("Client Version: {}", version(&all["clientVersion"]));
-            if !flags.client {
+            if session.is_some() {
                 println!("Server Version: {}", version(&all["serverVersion"]));
             }
         }

@@ -40,7 +40,14 @@ enum Goal {
 
 pub async fn run(session: &Session, flags: Wait) -> Result<()> {
     let goal = goal_of(&flags.what)?;
-    for named in resource::parse(&flags.resources)? {
+    let named = resource::parse(&flags.resources)?;
+    if flags.all || flags.selector.is_some() {
+        resource::unnamed(&flags.resources, &named)?;
+    }
+    // One time for all of them, as upstream's one context.
+    let limit = tokio::time::Instant::now() + flags.timeout;
+    let mut is_any = false;
+    for named in named {
         let namespace = if named.kind.namespaced { session.namespace.as_str() } else { "" };
         let names: Vec<String> = match named.name {
             Some(name) => vec![name.to_string()],
@@ -52,18 +59,37 @@ pub async fn run(session: &Session, flags: Wait) -> Result<()> {
             }
             None => return Err(failure("resource(s) were provided, but no name was specified; --all takes all")),
         };
-        if names.is_empty() {
-            return Err(failure("no matching resources found"));
-        }
+        is_any |= !names.is_empty();
         for name in names {
-            let shown = resource::shown(named.kind, &name);
-            let met =
-                tokio::time::timeout(flags.timeout, until(&session.client, named.kind, namespace, &name, &goal)).await;
-            met.map_err(|_| failure(format!("timed out waiting for the condition on {}/{name}", named.kind.plural)))??;
-            println!("{shown} condition met");
+            let of = format!("{}/{name}", named.kind.plural);
+            if flags.timeout.is_zero() {
+                once(&session.client, named.kind, namespace, &name, &goal, &of).await?;
+            } else {
+                let met = until(&session.client, named.kind, namespace, &name, &goal);
+                let met = tokio::time::timeout_at(limit, met).await;
+                met.map_err(|_| failure(format!("timed out waiting for the condition on {of}")))??;
+            }
+            println!("{} condition met", resource::shown(named.kind, &name));
         }
     }
-    Ok(())
+    if is_any || matches!(goal, Goal::Gone) { Ok(()) } else { Err(failure("no matching resources found")) }
+}
+
+/// Looks, and does not wait.
+async fn once(
+    client: &Client,
+    kind: &'static Kind,
+    namespace: &str,
+    name: &str,
+    goal: &Goal,
+    shown: &str,
+) -> Result<()> {
+    let met = match client.get(kind, namespace, name).await {
+        Ok(object) => is_met(goal, &object),
+        Err(status) if status.reason == api::Reason::NotFound && matches!(goal, Goal::Gone) => true,
+        Err(status) => return Err(status.into()),
+    };
+    if met { Ok(()) } else { Err(failure(format!("condition not met for {shown}"))) }
 }
 
 fn goal_of(what: &str) -> Result<Goal> {
@@ -170,7 +196,12 @@ fn is_met(goal: &Goal, object: &Object) -> bool {
             let object = object.value();
             let conditions = object["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
             let same = |field: &Value, text: &str| field.as_str().is_some_and(|f| f.eq_ignore_ascii_case(text));
-            conditions.iter().any(|c| same(&c["type"], name) && same(&c["status"], value))
+            let Some(found) = conditions.iter().find(|c| same(&c["type"], name)) else { return false };
+            // What speaks of an older generation says nothing yet (wait.go, getObservedGeneration).
+            let observed = found["observedGeneration"].as_i64().or(object["status"]["observedGeneration"].as_i64());
+            let is_stale =
+                observed.zip(object["metadata"]["generation"].as_i64()).is_some_and(|(seen, now)| seen < now);
+            same(&found["status"], value) && !is_stale
         }
         Goal::Path { template, value } => match template.render(&object.value()) {
             Ok(shown) => value.as_ref().map_or(!shown.is_empty(), |wanted| *wanted == shown),
@@ -205,4 +236,24 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         rest = &rest[unit_end..];
     }
     Duration::try_from_secs_f64(total).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_condition_of_an_older_generation_is_not_met() {
+        let goal = goal_of("condition=ready").unwrap();
+        let met = |observed: Value, of_all: Value| {
+            let condition = json!({"type": "Ready", "status": "True", "observedGeneration": observed});
+            let status = json!({"observedGeneration": of_all, "conditions": [condition]});
+            let object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x", "generation": 3}, "status": status});
+            is_met(&goal, &Object::from_value(&object).unwrap())
+        };
+        assert!(met(Value::Null, Value::Null) && met(json!(3), json!(2)) && met(Value::Null, json!(4)));
+        assert!(!met(json!(2), json!(3)) && !met(Value::Null, json!(2)));
+    }
 }

@@ -331,6 +331,13 @@ impl Lines {
     }
 }
 
+impl Lines {
+    /// The next line, if it comes within this time.
+    pub fn next_within(&mut self, time: Duration) -> Option<String> {
+        self.lines.recv_timeout(time).ok()
+    }
+}
+
 impl Drop for Lines {
     fn drop(&mut self) {
         let _ = self.child.kill();

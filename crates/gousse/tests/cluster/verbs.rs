@@ -2,7 +2,7 @@
 
 use std::fs::File;
 
-use crate::stage::{Instance, Stage, play};
+use crate::stage::{Instance, Lines, Output, Stage, play};
 
 const POD: &str = "
 apiVersion: v1
@@ -25,6 +25,10 @@ fn our_own_verbs_take_what_kubectl_takes() {
         assert!(own.apply(POD).ok);
         own.must("wait --for=condition=Ready pod/web --timeout=60s");
         both_ways(stage, &own);
+        selection(stage, &own);
+        describe_keeps_secrets(&own);
+        waiting(&own);
+        getting(stage, &own);
         up.kill();
         own.down(true);
     });
@@ -40,4 +44,101 @@ fn both_ways(stage: &Stage, own: &Instance) {
     command.stdin(File::open(&sent).unwrap()).stdout(File::create(&got).unwrap());
     let status = command.status().unwrap();
     assert!(status.success() && std::fs::read(&got).unwrap() == bytes, "{status}");
+}
+
+/// A selector narrows what files say, and does not stand beside names.
+fn selection(stage: &Stage, own: &Instance) {
+    let map = |name: &str, label: &str| {
+        format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, labels: {{x: {label}}}}}\n---\n")
+    };
+    let both = [map("one", "a"), map("two", "b")].concat();
+    assert!(own.apply(&both).ok);
+    let file = stage.file("both.yaml", &both).display().to_string();
+    assert_eq!(own.must(&format!("delete -f {file} -l x=b")), "configmap \"two\" deleted from default namespace\n");
+    own.must("get configmap one");
+    for (words, why) in [
+        (format!("delete -f {file} cm one"), "you may not specify resource arguments as well"),
+        (format!("delete -f {file} cm/one"), "resource/name arguments cannot be provided when a path is specified"),
+        (format!("delete -f {file} --field-selector metadata.name=one"), "a field selector cannot be used"),
+        ("delete cm one -l x=b".into(), "name cannot be provided when a selector is specified"),
+        ("delete cm/one -l x=b".into(), "selectors and the all flag cannot be used when passing resource/name"),
+        ("delete cm one --all".into(), "name cannot be provided when a selector is specified"),
+        ("delete cm --all -l x=b".into(), "cannot set --all and --selector at the same time"),
+        ("get cm one -l x=b".into(), "name cannot be provided when a selector is specified"),
+        ("describe cm one -l x=b".into(), "name cannot be provided when a selector is specified"),
+        ("wait --for=create cm one -l x=b".into(), "name cannot be provided when a selector is specified"),
+        (format!("apply -f {file} --server-side=false"), "--server-side=false is not offered"),
+    ] {
+        let done = own.gousse(&words);
+        assert!(!done.ok && done.err.contains(why), "{words}: {done:?}");
+    }
+    let nameless = stage.file("nameless.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {generateName: x}\n");
+    let done = own.gousse(&format!("delete -f {}", nameless.display()));
+    assert!(!done.ok && done.err.contains("resource name may not be empty"), "{done:?}");
+    own.must("get configmap one");
+    own.must("delete cm one --ignore-not-found=true --wait");
+}
+
+fn describe_keeps_secrets(own: &Instance) {
+    let note = "kubectl.kubernetes.io/last-applied-configuration: '{data: c2VjcmV0}'";
+    let secret = format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: s, annotations: {{{note}}}}}\n");
+    assert!(own.apply(&(secret + "data: {key: c2VjcmV0}\n")).ok);
+    let page = own.must("describe secret s");
+    assert!(!page.contains("c2VjcmV0") && page.contains("6 bytes"), "{page}");
+}
+
+/// One check without time, one time for all, and nothing to wait for is no failure of a deletion.
+fn waiting(own: &Instance) {
+    own.must("wait --for=condition=Ready pod/web --timeout=0");
+    let done = own.gousse("wait --for=condition=Nothing pod/web --timeout=0");
+    assert!(!done.ok && done.err.contains("condition not met for pods/web"), "{done:?}");
+    let done = own.gousse("wait --for=delete pod/web --timeout=0");
+    assert!(!done.ok && done.err.contains("condition not met for pods/web"), "{done:?}");
+    own.must("wait --for=delete pods -l no=where");
+    own.must("wait --for=delete pods nobody --timeout=0");
+    let done = own.gousse("wait --for=condition=Ready pods -l no=where");
+    assert!(!done.ok && done.err.contains("no matching resources found"), "{done:?}");
+}
+
+/// What is there is shown although something else is not; a watch is of one kind.
+fn getting(stage: &Stage, own: &Instance) {
+    for words in [
+        "get pods nobody web",
+        "get pods nobody web -o yaml",
+        "get pods nobody web -o name",
+        "describe pods nobody web",
+    ] {
+        let done = own.gousse(words);
+        assert!(!done.ok && done.out.contains("web") && done.err.contains("pods \"nobody\" not found"), "{done:?}");
+    }
+    let done = own.gousse("get pods,configmaps -w");
+    assert!(!done.ok && done.err.contains("you may only specify a single resource type"), "{done:?}");
+    let mut lines = Lines::of(own.program(env!("CARGO_BIN_EXE_gousse"), "get configmaps -o name --watch-only"));
+    let mut plain = Lines::of(own.program(env!("CARGO_BIN_EXE_gousse"), "get pods web -o name -w"));
+    assert_eq!(plain.until(|_| true), "pod/web");
+    let map = |name: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\n");
+    // Whenever the watch begins: one that exists already is never shown.
+    let mut number = 0;
+    let seen = loop {
+        assert!(own.apply(&map(&format!("later-{number}"))).ok);
+        number += 1;
+        if let Some(line) = lines.next_within(std::time::Duration::from_millis(200)) {
+            break line;
+        }
+    };
+    assert!(seen.starts_with("configmap/later-"), "{seen}");
+    let twice =
+        stage.file("twice.yaml", &[&map("first"), "---\nkind: Nonsense\napiVersion: v9\n---\n", &map("last")].concat());
+    let done = own.gousse(&format!("create -f {}", twice.display()));
+    assert!(!done.ok && done.err.contains("Nonsense") && done.out.contains("configmap/last created"), "{done:?}");
+    let twelve = "apiVersion: v1\nkind: Pod\nmetadata: {name: twelve, labels: {app: twelve}}\nspec:\n  restartPolicy: Never\n  \
+                  containers: [{name: c, image: toolbox, command: [sh, -c, 'for i in 1 2 3 4 5 6 7 8 9 10 11 12; do echo $i; done']}]\n";
+    assert!(own.apply(twelve).ok);
+    own.must("wait --for=jsonpath={.status.phase}=Succeeded pod/twelve --timeout=60s");
+    assert_eq!(own.must("logs -l app=twelve").lines().count(), 10);
+    assert_eq!(own.must("logs -l app=twelve --tail=-1").lines().count(), 12);
+    assert_eq!(own.must("logs twelve").lines().count(), 12);
+    let mut command = own.program(env!("CARGO_BIN_EXE_gousse"), "version --client");
+    let done = command.env("KUBECONFIG", "/nowhere").output_now();
+    assert!(done.ok && done.out.starts_with("Client Version: "), "{done:?}");
 }
