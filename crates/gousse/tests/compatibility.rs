@@ -15,7 +15,7 @@ const NOT_YET: &str = "\n## Not there yet\n\
 - Graceful node shutdown: a node that is switched off tells its pods nothing (SIGTERM to gousse leaves them running; `gousse down` ends them with their grace).\n\
 - Bandwidth annotations (kubernetes.io/ingress-bandwidth, egress-bandwidth) are honoured when a pod's network is made, not when they change later; egress is held back at the pod's own end of its link, which a container with CAP_NET_ADMIN can undo.\n\
 - Several nodes can join (`gousse agent`), but their pod ranges are not routed to each other.\n\
-- User namespaces and AppArmor Localhost profiles are refused.\n\
+- User namespaces are refused. AppArmor profiles are not loaded: the node refuses pods that ask for one (reason AppArmor), Unconfined excepted, and others run without one even where the kernel has AppArmor.\n\
 - A store on etcd; the embedded one serves a single API server.\n";
 
 #[test]

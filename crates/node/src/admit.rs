@@ -110,7 +110,7 @@ fn unsuitable(pod: &core::Pod, offer: &Offer, settings: &Settings) -> Option<Ver
     if let Some(message) = sandbox::forbidden_sysctl(pod, settings) {
         return Some(refused("SysctlForbidden", &message));
     }
-    if let Some(message) = security::unenforceable_apparmor(pod) {
+    if let Some(message) = security::unenforceable_apparmor(pod, settings) {
         return Some(refused("AppArmor", &message));
     }
     let spec = pod.spec.as_ref()?;

@@ -465,6 +465,7 @@ fn settings(config: &Config) -> Settings {
         log_files_max: config.log_files_max,
         pids_max: config.pids_max,
         sysctls_allowed: config.sysctls_allowed.clone(),
+        apparmor: config.machine.apparmor,
     }
 }
 

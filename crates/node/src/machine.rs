@@ -25,6 +25,8 @@ pub struct Machine {
     pub boot_id: String,
     /// `amd64`, `arm64`
     pub architecture: String,
+    /// The kernel enforces AppArmor profiles.
+    pub apparmor: bool,
     /// The host's resolver file, with its real servers where systemd-resolved stands before them.
     pub resolv_conf: String,
     pub hosts: String,
@@ -53,6 +55,8 @@ impl Machine {
             machine_id,
             boot_id: text("/proc/sys/kernel/random/boot_id").trim().to_owned(),
             architecture: architecture().to_owned(),
+            // As runc asks (its libcontainer/apparmor).
+            apparmor: text("/sys/module/apparmor/parameters/enabled").starts_with('Y'),
             resolv_conf: resolv_conf(),
             hosts: text("/etc/hosts"),
         }

@@ -41,6 +41,8 @@ pub struct Settings {
     pub pids_max: i64,
     /// Unsafe sysctls that are allowed, `kernel.msg*` among them as a prefix.
     pub sysctls_allowed: Vec<String>,
+    /// The kernel enforces AppArmor profiles.
+    pub apparmor: bool,
 }
 
 /// Why a container cannot be made: its waiting reason, and the message.

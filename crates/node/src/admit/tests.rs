@@ -26,6 +26,7 @@ fn settings() -> Settings {
         log_files_max: 0,
         pids_max: 0,
         sysctls_allowed: Vec::new(),
+        apparmor: false,
     }
 }
 
@@ -72,8 +73,33 @@ fn reasons_that_lie_in_the_pod_are_named() {
     assert_eq!(reason(with("nodeName", json!("other"))), "NodeName");
     let sysctl = json!({"sysctls": [{"name": "kernel.sem", "value": "1"}]});
     assert_eq!(reason(with("securityContext", sysctl)), "SysctlForbidden");
-    let apparmor = json!({"appArmorProfile": {"type": "Localhost", "localhostProfile": "x"}});
-    assert_eq!(reason(with("securityContext", apparmor)), "AppArmor");
+}
+
+#[test]
+fn every_apparmor_profile_but_unconfined_is_refused() {
+    let verdict = |type_: &str, enabled: bool| {
+        let context = json!({"appArmorProfile": {"type": type_}});
+        let own = pod("a", json!({"containers": [{"name": "c", "securityContext": context}]}));
+        let podwide = pod("a", json!({"securityContext": context, "containers": []}));
+        let settings = Settings { apparmor: enabled, ..settings() };
+        let of =
+            |pod: &core::Pod| Ledger::default().admit(pod, &offer(), &settings).err().map(|v| (v.reason, v.message));
+        assert_eq!(of(&own), of(&podwide));
+        of(&own)
+    };
+    let refused =
+        |why: &str| Some(("AppArmor".to_owned(), format!("Pod was rejected: Cannot enforce AppArmor: {why}")));
+    for type_ in ["RuntimeDefault", "Localhost"] {
+        assert_eq!(verdict(type_, false), refused("AppArmor is not enabled on the host"));
+        assert_eq!(verdict(type_, true), refused("this node loads no profiles"));
+    }
+    assert_eq!(verdict("Unconfined", false), None);
+    let mut noted = pod("a", json!({"containers": []}));
+    let note = |value: &str| Some([("container.apparmor.security.beta.kubernetes.io/c".into(), value.into())].into());
+    noted.metadata.annotations = note("runtime/default");
+    assert!(Ledger::default().admit(&noted, &offer(), &settings()).is_err());
+    noted.metadata.annotations = note("unconfined");
+    assert!(Ledger::default().admit(&noted, &offer(), &settings()).is_ok());
 }
 
 #[test]

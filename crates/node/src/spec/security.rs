@@ -8,7 +8,7 @@ use runtime::capabilities::{CAPABILITIES, DEFAULT_CAPABILITIES};
 use runtime::{ImageUser, Seccomp, User};
 
 use crate::pod::{self, Part};
-use crate::spec::SpecError;
+use crate::spec::{Settings, SpecError};
 
 pub const MASKED_PATHS: &[&str] = &[
     "/proc/asound",
@@ -26,6 +26,8 @@ pub const MASKED_PATHS: &[&str] = &[
 ];
 
 pub const READ_ONLY_PATHS: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+const APPARMOR_NOTES: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 fn contexts<'a>(
     pod: &'a core::Pod,
@@ -142,14 +144,20 @@ pub fn seccomp(pod: &core::Pod, part: &Part<'_>, profile: Option<String>) -> Res
     }
 }
 
-/// Why this node cannot enforce the pod's AppArmor profile (reason AppArmor).
-pub fn unenforceable_apparmor(pod: &core::Pod) -> Option<String> {
+/// Why this node cannot enforce the pod's AppArmor profile (reason AppArmor). Every type but Unconfined
+/// asks for one (pkg/security/apparmor isRequired).
+pub fn unenforceable_apparmor(pod: &core::Pod, settings: &Settings) -> Option<String> {
+    let asks = |p: Option<&core::AppArmorProfile>| p.is_some_and(|p| p.type_ != "Unconfined");
     let podwide = pod.spec.as_ref().and_then(|s| s.security_context.as_ref());
-    let named = |p: Option<&core::AppArmorProfile>| p.is_some_and(|p| p.type_ == "Localhost");
-    let parts = pod::parts(pod);
-    let own = parts.iter().any(|p| named(p.spec.security_context.as_ref().and_then(|c| c.app_armor_profile.as_ref())));
-    let wanted = own || named(podwide.and_then(|c| c.app_armor_profile.as_ref()));
-    wanted.then(|| "Cannot enforce AppArmor: AppArmor is not enabled on the host".to_owned())
+    let own = |p: &Part<'_>| asks(p.spec.security_context.as_ref().and_then(|c| c.app_armor_profile.as_ref()));
+    // Static pods may still carry the annotations that became fields.
+    let noted = pod.metadata.annotations.iter().flatten();
+    let noted = noted.filter(|(key, _)| key.starts_with(APPARMOR_NOTES)).any(|(_, value)| value != "unconfined");
+    if !asks(podwide.and_then(|c| c.app_armor_profile.as_ref())) && !pod::parts(pod).iter().any(own) && !noted {
+        return None;
+    }
+    let why = if settings.apparmor { "this node loads no profiles" } else { "AppArmor is not enabled on the host" };
+    Some(format!("Cannot enforce AppArmor: {why}"))
 }
 
 /// allowPrivilegeEscalation: false, which means nothing for who has all privileges.

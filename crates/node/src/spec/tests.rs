@@ -24,6 +24,7 @@ fn settings() -> Settings {
         log_files_max: 5,
         pids_max: 0,
         sysctls_allowed: vec!["kernel.msg*".into()],
+        apparmor: false,
     }
 }
 
