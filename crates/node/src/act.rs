@@ -3,6 +3,8 @@
 //! Short steps are done in place and the plan is made anew; pulls, hooks, starts and take-downs run
 //! beside the actor, noted as jobs so that they are not planned twice.
 
+/// New limits in place.
+mod fit;
 /// Events of hooks, probes and back-offs.
 mod hooks;
 /// Images: found, or pulled by policy.
@@ -29,7 +31,6 @@ use crate::memory::{Hook, Job, PostStart, ProbeKind, PullBackoff, Stage, Waiting
 use crate::plan::{Action, backoff};
 use crate::pod;
 use crate::probe;
-use crate::spec::cgroup;
 use crate::volumes::{Mounted, VolumeError};
 
 /// What work beside the actor came to.
@@ -41,7 +42,7 @@ pub enum Outcome {
     PostStart { id: String, name: String, result: Result<(), String> },
     PreStop { id: String },
     Probe { id: String, name: String, kind: ProbeKind, due: Timestamp, outcome: probe::Outcome },
-    Resized { name: String, result: Result<(), String> },
+    Resized(Result<(), fit::Refused>),
     SandboxStopped { id: String, result: Result<(), String> },
     TornDown(Result<(), String>),
     Finished,
@@ -114,7 +115,7 @@ impl Actor {
             Action::StopSignal { id, kill_after } => return self.stop_signal(&id, kill_after).await,
             Action::Kill { id } => return self.kill(&id).await,
             Action::RemoveContainer { id } => return self.remove_container(&id).await,
-            Action::Resize { id, name } => self.fit(pod, &id, &name),
+            Action::Resize => self.fit(pod),
         }
         false
     }
@@ -154,16 +155,7 @@ impl Actor {
                 }
             }
             Outcome::Probe { id, name, kind, due, outcome } => self.probed(&id, &name, kind, due, outcome),
-            Outcome::Resized { name, result } => {
-                self.memory.busy.remove(&Job::Resize(name));
-                self.stale = true;
-                self.memory.resize.retry_at = None;
-                if let Err(why) = result {
-                    self.event(None, Type::Warning, "ResizeError", &why);
-                    self.memory.resize.in_progress = Some(why);
-                    self.memory.resize.retry_at = Some(now + RETRY);
-                }
-            }
+            Outcome::Resized(result) => self.resized(result),
             Outcome::SandboxStopped { id, result } => {
                 self.memory.busy.remove(&Job::StopSandbox(id));
                 self.look_again(result);
@@ -259,33 +251,6 @@ impl Actor {
             Stage::New => {}
         }
         self.refresh = false;
-    }
-
-    /// New limits: the pod's cgroup grows before its containers and shrinks after them.
-    fn fit(&mut self, pod: &core::Pod, id: &str, name: &str) {
-        let (Some(part), Some(sandbox)) = (pod::part(pod, name), self.seen.current()) else { return };
-        let own = cgroup::container_resources(part.spec.resources.as_ref());
-        let whole = cgroup::pod_resources(pod, &self.shared.settings);
-        let grows =
-            whole.memory == 0 || (sandbox.spec.resources.memory != 0 && whole.memory >= sandbox.spec.resources.memory);
-        let (shared, sandbox, id) = (self.shared.clone(), sandbox.id.clone(), ContainerId(id.to_owned()));
-        let name = name.to_owned();
-        self.memory.busy.insert(Job::Resize(name.clone()));
-        self.tasks.spawn(async move {
-            let engine = &shared.engine;
-            let done = async {
-                if grows {
-                    engine.update_sandbox(&sandbox, whole.clone()).await?;
-                }
-                engine.update_container(&id, own).await?;
-                if !grows {
-                    engine.update_sandbox(&sandbox, whole).await?;
-                }
-                Ok::<(), runtime::Error>(())
-            };
-            let result = done.await.map_err(|e| e.to_string());
-            Outcome::Resized { name, result }
-        });
     }
 
     fn started(&mut self, name: String, images: &[String], result: Result<Started, Failure>) {

@@ -93,8 +93,8 @@ pub enum Job {
     /// The sandboxes and the object being removed.
     Finish,
     Refresh,
-    /// New limits of a container, by name.
-    Resize(String),
+    /// New limits of the pod and its containers.
+    Resize,
 }
 
 #[derive(Clone, Debug, PartialEq)]

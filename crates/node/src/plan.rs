@@ -115,11 +115,8 @@ pub enum Action {
     TeardownVolumes,
     /// Forgets all sandboxes, then deletes the object at the server if it is to go.
     Finish,
-    /// New limits for a running container.
-    Resize {
-        id: String,
-        name: String,
-    },
+    /// New limits for the pod and its running containers.
+    Resize,
 }
 
 /// The actions due now, and when to look again if nothing else happens.
@@ -230,6 +227,7 @@ fn run(s: &Situation<'_>, out: &mut Plan) {
     if init::plan(s, out) {
         regular::plan(s, out);
     }
+    resize::plan(s, out);
     regular::prune(s, out, sandbox);
 }
 

@@ -16,6 +16,7 @@ pub mod phase;
 use api::view::api::core::v1 as core;
 use api::view::apimachinery::pkg::apis::meta::v1::Time;
 
+use crate::plan::resize::pod_fits;
 use crate::plan::{Situation, start_time};
 use crate::pod::{self, Role};
 
@@ -63,9 +64,7 @@ pub fn report(s: &Situation<'_>) -> core::PodStatus {
     addresses(s, &mut status);
     status.conditions = Some(conditions::conditions(s, &status, verdict));
     status.resize = None;
-    let own = s.pod.spec.as_ref().and_then(|spec| spec.resources.clone());
-    status.allocated_resources = own.as_ref().and_then(|r| r.requests.clone());
-    status.resources = own;
+    resources(s, old.resources, &mut status);
     status
 }
 
@@ -73,6 +72,14 @@ pub fn report(s: &Situation<'_>) -> core::PodStatus {
 fn is_over(s: &Situation<'_>) -> bool {
     let ending = s.memory.ending.is_some() || s.memory.refused.is_some();
     ending && !s.seen.any_running() && !s.memory.busy.iter().any(|j| matches!(j, crate::memory::Job::Start(_)))
+}
+
+/// The pod's own resources, where it has any: what was admitted, and what its cgroup was given.
+fn resources(s: &Situation<'_>, old: Option<core::ResourceRequirements>, status: &mut core::PodStatus) {
+    let own = s.pod.spec.as_ref().and_then(|spec| spec.resources.clone());
+    status.allocated_resources = own.as_ref().and_then(|r| r.requests.clone());
+    let fits = s.seen.current().is_none_or(|sandbox| pod_fits(s.pod, sandbox));
+    status.resources = if fits { own } else { old.filter(|_| own.is_some()).or(own) };
 }
 
 fn list(s: &Situation<'_>, which: impl Fn(Role) -> bool) -> Option<Vec<core::ContainerStatus>> {

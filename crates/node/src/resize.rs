@@ -1,21 +1,26 @@
 //! A pod's resources that were admitted, and new ones that are asked for: taken, deferred or refused.
 //!
 //! Until new resources are admitted the old ones stand in the pod's place, for plan, specs and report
-//! alike. Upstream: kubelet/allocation (KEP 1287).
+//! alike; the pod's own resources just like its containers'. Upstream: kubelet/allocation (KEPs 1287
+//! and 5419).
 
 use std::collections::BTreeMap;
 
 use api::view::api::core::v1 as core;
 use client::recorder::Type;
-use serde_json::json;
+use serde::Serialize;
 
 use crate::actor::Actor;
 use crate::observe::is_running;
-use crate::plan::resize::{Step, step};
-use crate::pod::{self, Role};
+use crate::plan::resize::{Step, pod_fits, resizable, step};
+use crate::pod;
 
-/// By container name.
-pub type Admitted = BTreeMap<String, Option<core::ResourceRequirements>>;
+/// What the pod as a whole and its containers (by name) may have.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Admitted {
+    pod: Option<core::ResourceRequirements>,
+    containers: BTreeMap<String, Option<core::ResourceRequirements>>,
+}
 
 impl Actor {
     /// Judges new resources; what is not admitted is put back in this view of the pod.
@@ -23,28 +28,29 @@ impl Actor {
         if !self.memory.admitted || self.memory.refused.is_some() || self.memory.ending.is_some() {
             return;
         }
-        if self.admitted.is_none() {
-            self.admitted = Some(first(pod));
-        }
-        let admitted = self.admitted.clone().unwrap_or_default();
-        let same = resources(pod).iter().all(|(name, now)| admitted.get(name).is_none_or(|old| is_same(old, now)));
-        if same {
+        let admitted = self.admitted.get_or_insert_with(|| first(pod)).clone();
+        let now = resources(pod);
+        let same_containers =
+            now.containers.iter().all(|(name, now)| admitted.containers.get(name).is_none_or(|old| is_same(old, now)));
+        if same_containers && is_same(&admitted.pod, &now.pod) {
             self.memory.resize.pending = None;
             return self.note_progress(pod);
         }
         let verdict = self.shared.ledger().resize(pod, &self.shared.offer());
         match verdict {
             Ok(()) => {
-                self.admitted = Some(resources(pod));
+                self.admitted = Some(now);
                 self.memory.resize.pending = None;
                 self.memory.resize.in_progress = Some(String::new());
+                self.memory.resize.retry_at = None;
                 self.shared.freed.send_modify(|n| *n += 1);
-                self.event(None, Type::Normal, "ResizeStarted", &format!("Pod resize started: {}", told(pod)));
+                self.event(None, Type::Normal, "ResizeStarted", &told(pod, "started", ""));
             }
             Err(waiting) => {
                 if self.memory.resize.pending.as_ref().is_none_or(|p| p.reason != waiting.reason) {
                     let reason = format!("Resize{}", waiting.reason);
-                    self.event(None, Type::Warning, &reason, &waiting.message);
+                    let message = told(pod, &waiting.reason, &waiting.message);
+                    self.event(None, Type::Warning, &reason, &message);
                 }
                 self.memory.resize.pending = Some(waiting);
                 put_back(pod, &admitted);
@@ -52,39 +58,47 @@ impl Actor {
         }
     }
 
-    /// A resize is over once every running container has what it was promised.
+    /// A resize is over once the pod and every running container have what they were promised.
     fn note_progress(&mut self, pod: &core::Pod) {
         if self.memory.resize.in_progress.is_none() {
             return;
         }
         let parts = pod::parts(pod);
-        let done = parts
-            .iter()
-            .filter(|p| matches!(p.role, Role::Regular | Role::Sidecar))
-            .all(|p| self.seen.latest_here(p.name()).is_some_and(|c| is_running(c) && step(p, c) == Step::Nothing));
+        let fits = |p: &pod::Part<'_>| {
+            self.seen.latest_here(p.name()).is_some_and(|c| is_running(c) && step(p, c) == Step::Nothing)
+        };
+        let done = self.seen.current().is_some_and(|sandbox| pod_fits(pod, sandbox))
+            && parts.iter().filter(|p| resizable(p)).all(fits);
         if done {
             self.memory.resize.in_progress = None;
-            self.event(None, Type::Normal, "ResizeCompleted", &format!("Pod resize completed: {}", told(pod)));
+            self.event(None, Type::Normal, "ResizeCompleted", &told(pod, "completed", ""));
         }
     }
 }
 
-/// What was admitted before this agent: what a running container is said to have, else the spec.
+/// What was admitted before this agent: what the status says that the pod has, else the spec.
 fn first(pod: &core::Pod) -> Admitted {
     let mut all = resources(pod);
-    for (name, resources) in &mut all {
+    for (name, resources) in &mut all.containers {
         let given = pod::old_status(pod, name).and_then(|s| s.resources.clone());
         if given.is_some() {
             *resources = given;
         }
+    }
+    let given = pod.status.as_ref().and_then(|s| s.resources.clone());
+    if all.pod.is_some() && given.is_some() {
+        all.pod = given;
     }
     all
 }
 
 fn resources(pod: &core::Pod) -> Admitted {
     let parts = pod::parts(pod);
-    let resized = parts.iter().filter(|p| matches!(p.role, Role::Regular | Role::Sidecar));
-    resized.map(|p| (p.name().to_owned(), p.spec.resources.clone())).collect()
+    let resized = parts.iter().filter(|p| resizable(p));
+    Admitted {
+        pod: pod.spec.as_ref().and_then(|s| s.resources.clone()),
+        containers: resized.map(|p| (p.name().to_owned(), p.spec.resources.clone())).collect(),
+    }
 }
 
 /// CPU and memory, the only resources that can be resized.
@@ -98,17 +112,43 @@ fn is_same(a: &Option<core::ResourceRequirements>, b: &Option<core::ResourceRequ
 
 fn put_back(pod: &mut core::Pod, admitted: &Admitted) {
     let Some(spec) = &mut pod.spec else { return };
+    spec.resources = admitted.pod.clone();
     for c in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
-        if let Some(old) = admitted.get(&c.name) {
+        if let Some(old) = admitted.containers.get(&c.name) {
             c.resources = old.clone();
         }
     }
 }
 
-fn told(pod: &core::Pod) -> serde_json::Value {
-    let containers: Vec<_> = resources(pod)
-        .into_iter()
-        .map(|(name, resources)| json!({"name": name, "resources": resources.unwrap_or_default()}))
-        .collect();
-    json!({"containers": containers, "generation": pod.metadata.generation})
+/// The message of an event of a resize (pkg/kubelet/events/resize.go).
+pub(crate) fn told(pod: &core::Pod, what: &str, error: &str) -> String {
+    #[derive(Serialize)]
+    struct One<'a> {
+        name: &'a str,
+        resources: core::ResourceRequirements,
+    }
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct All<'a> {
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        init_containers: Vec<One<'a>>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        containers: Vec<One<'a>>,
+        generation: i64,
+        #[serde(skip_serializing_if = "str::is_empty")]
+        error: &'a str,
+    }
+    let one = |c| -> One<'_> {
+        let c: &core::Container = c;
+        One { name: &c.name, resources: c.resources.clone().unwrap_or_default() }
+    };
+    let spec = pod.spec.as_ref();
+    let all = All {
+        init_containers: spec.into_iter().flat_map(|s| s.init_containers.iter().flatten()).map(one).collect(),
+        containers: spec.into_iter().flat_map(|s| &s.containers).map(one).collect(),
+        generation: pod.metadata.generation.unwrap_or(0),
+        error,
+    };
+    let all = serde_json::to_string(&all).unwrap_or_default();
+    format!("Pod resize {what}: {all}")
 }

@@ -108,9 +108,11 @@ impl World {
 pub fn sandbox(id: &str, attempt: u32, ready: bool) -> Sandbox {
     let annotations =
         [(NOTE_ATTEMPT.to_owned(), attempt.to_string()), (NOTE_ADDRESSES.to_owned(), "10.0.0.5".to_owned())];
+    // What a pod is given that asks for nothing.
+    let resources = crate::spec::cgroup::pod_limits(&api::view::api::core::v1::Pod::default());
     Sandbox {
         id: SandboxId(id.into()),
-        spec: SandboxSpec { annotations: annotations.into(), ..Default::default() },
+        spec: SandboxSpec { annotations: annotations.into(), resources, ..Default::default() },
         ready,
         created_at: nanos(0),
         containers: Vec::new(),

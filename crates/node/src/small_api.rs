@@ -270,6 +270,10 @@ fn merge(object: &mut Value, patch: &Value) {
             Value::Array(list) if key == "conditions" => {
                 let mut old = object[key].as_array().cloned().unwrap_or_default();
                 for c in list {
+                    if c["$patch"] == "delete" {
+                        old.retain(|o| o["type"] != c["type"]);
+                        continue;
+                    }
                     match old.iter_mut().find(|o| o["type"] == c["type"]) {
                         Some(known) => merge(known, c),
                         None => old.push(c.clone()),

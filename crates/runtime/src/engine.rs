@@ -83,6 +83,8 @@ pub trait Engine: Send + Sync + 'static {
     /// Starts a new log file now (after the caller renamed or removed the old one).
     fn reopen_log(&self, id: &ContainerId) -> Boxed<'_, Result<()>>;
     fn usage(&self, id: &ContainerId) -> Boxed<'_, Result<Usage>>;
+    /// Of the sandbox's cgroup as a whole; nothing is told of layers.
+    fn sandbox_usage(&self, id: &SandboxId) -> Boxed<'_, Result<Usage>>;
     /// A stream to a port on the sandbox's own loopback (port-forward).
     fn connect(&self, id: &SandboxId, port: u16) -> Boxed<'_, Result<Box<dyn Duplex>>>;
 

@@ -417,7 +417,19 @@ impl Engine for Fake {
             let mut state = self.0.lock();
             let (_, played) = state.find(&id).ok_or_else(|| absent(&id))?;
             let memory = played.script.memory;
-            Ok(Usage { memory_working_set: memory, memory_rss: memory, pids: 1, ..Usage::default() })
+            Ok(Usage { memory, memory_working_set: memory, memory_rss: memory, pids: 1, ..Usage::default() })
+        })
+    }
+
+    fn sandbox_usage(&self, id: &SandboxId) -> Boxed<'_, Result<Usage>> {
+        let id = id.clone();
+        Box::pin(async move {
+            self.begin("sandbox_usage").await?;
+            let mut state = self.0.lock();
+            let sandbox = state.sandboxes.get_mut(&id).ok_or_else(|| Error::NotFound(format!("sandbox {}", id.0)))?;
+            let running = sandbox.containers.values().filter(|c| matches!(c.container.phase, Phase::Running { .. }));
+            let (pids, memory) = running.fold((0, 0), |(pids, sum), played| (pids + 1, sum + played.script.memory));
+            Ok(Usage { memory, memory_working_set: memory, memory_rss: memory, pids, ..Usage::default() })
         })
     }
 

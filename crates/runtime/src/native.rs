@@ -280,17 +280,24 @@ impl Engine for NativeEngine {
             let path = format!("{}/{}", sandbox.spec.cgroup, id.0);
             let upper = self.config.data_dir.join("containers").join(&id.0).join("upper");
             let tree = self.tree.clone();
-            let read = tokio::task::spawn_blocking(move || -> io::Result<Usage> {
+            let read = tokio::task::spawn_blocking(move || {
                 let mut usage = tree.usage(&path)?;
                 let layer = crate::disk::used_below(&upper);
                 (usage.writable_layer, usage.writable_inodes) = (layer.bytes, layer.inodes);
                 Ok(usage)
             });
-            let read = read.await.map_err(|error| Error::Failed(error.to_string()))?;
-            read.map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => Error::NotRunning(format!("container {} is not running", id.0)),
-                _ => Error::Failed(error.to_string()),
-            })
+            used(read.await, || format!("container {} is not running", id.0))
+        })
+    }
+
+    fn sandbox_usage(&self, id: &SandboxId) -> Boxed<'_, Result<Usage>> {
+        let id = id.clone();
+        Box::pin(async move {
+            let found = self.client.find(|sandbox| sandbox.id == id).await?;
+            let sandbox = found.ok_or_else(|| Error::NotFound(format!("sandbox {}", id.0)))?;
+            let tree = self.tree.clone();
+            let read = tokio::task::spawn_blocking(move || tree.usage(&sandbox.spec.cgroup));
+            used(read.await, || format!("sandbox {} is not running", id.0))
         })
     }
 
@@ -305,6 +312,18 @@ impl Engine for NativeEngine {
     fn images(&self) -> Arc<dyn Images> {
         self.images.clone()
     }
+}
+
+/// What a task read of a cgroup; one that is gone belongs to nothing that runs.
+fn used(
+    read: std::result::Result<io::Result<Usage>, tokio::task::JoinError>,
+    not_running: impl FnOnce() -> String,
+) -> Result<Usage> {
+    let read = read.map_err(|error| Error::Failed(error.to_string()))?;
+    read.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Error::NotRunning(not_running()),
+        _ => Error::Failed(error.to_string()),
+    })
 }
 
 /// One answer, and the exit of what it opened.

@@ -108,6 +108,8 @@ pub struct ImageUser {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Usage {
     pub cpu_nanoseconds: u64,
+    /// All memory that counts against the limit, what could be reclaimed included.
+    pub memory: u64,
     pub memory_working_set: u64,
     pub memory_rss: u64,
     /// Bytes written below the container's root.

@@ -212,6 +212,10 @@ impl Engine for Witness {
         self.through(self.engine.usage(id))
     }
 
+    fn sandbox_usage(&self, id: &SandboxId) -> Boxed<'_, Result<Usage>> {
+        self.through(self.engine.sandbox_usage(id))
+    }
+
     fn connect(&self, id: &SandboxId, port: u16) -> Boxed<'_, Result<Box<dyn Duplex>>> {
         self.through(self.engine.connect(id, port))
     }

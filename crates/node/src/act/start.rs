@@ -89,7 +89,8 @@ impl Starting {
             Ok(spec) => spec,
             Err(failure) => return Err(failure),
         };
-        let whole = cgroup::pod_resources(&self.pod, &self.shared.settings);
+        // Room for the new instance; what becomes smaller waits until it is seen that the memory is free.
+        let whole = cgroup::larger(&self.limits, &cgroup::pod_resources(&self.pod, &self.shared.settings));
         if whole != self.limits
             && let Err(why) = self.shared.engine.update_sandbox(&self.sandbox, whole).await
         {

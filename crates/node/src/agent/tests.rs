@@ -472,6 +472,83 @@ async fn resize_changes_limits_in_place_and_waits_where_the_node_is_full() {
     node.until("p", "refused", infeasible).await;
 }
 
+fn condition<'a>(pod: &'a Value, name: &str) -> Option<&'a Value> {
+    pod["status"]["conditions"].as_array()?.iter().find(|c| c["type"] == name)
+}
+
+fn with_limits(node: &Node, spec: &Value, generation: i64) {
+    let mut pod = node.api.get("pods", "ns", "p").unwrap();
+    pod["spec"] = spec.clone();
+    pod["spec"]["nodeName"] = json!("n");
+    pod["metadata"]["generation"] = json!(generation);
+    node.api.put("pods", pod);
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_limit_below_what_is_used_is_refused_and_nothing_is_written() {
+    let node = Node::start().await;
+    let spec = |limit: &str| {
+        let mut c = puppet(&["--memory", "200000000"]);
+        c["resources"] = json!({"limits": {"memory": limit}, "requests": {"memory": "1M"}});
+        json!({"restartPolicy": "Always", "containers": [c]})
+    };
+    node.pod("p", spec("400M"));
+    node.phase("p", "Running").await;
+    with_limits(&node, &spec("100M"), 2);
+    let failed = |p: &Value| condition(p, "PodResizeInProgress").is_some_and(|c| c["reason"] == "Error");
+    let pod = node.until("p", "refused", failed).await;
+    let why = "cannot decrease memory limits: [attempting to set pod memory limit (100000000) below current usage \
+               (200000000), attempting to set container \"c\" memory limit (100000000) below current usage (200000000)]";
+    assert_eq!(condition(&pod, "PodResizeInProgress").unwrap()["message"], why);
+    assert_eq!(pod["status"]["containerStatuses"][0]["resources"]["limits"]["memory"], "400M");
+    assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 0);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let sandbox = &node.engine.list().await.unwrap()[0];
+    assert_eq!(
+        (sandbox.spec.resources.memory, sandbox.containers[0].spec.resources.memory),
+        (400_000_000, 400_000_000)
+    );
+    let errors: Vec<Value> = node.events("p").await.into_iter().filter(|e| e["reason"] == "ResizeError").collect();
+    assert_eq!(errors.len(), 1);
+    assert!(errors[0]["message"].as_str().unwrap().starts_with("Pod resize error: {\"containers\":[{\"name\":\"c\""));
+    // Less is asked for: it comes at once.
+    with_limits(&node, &spec("300M"), 3);
+    let over = |p: &Value| condition(p, "PodResizeInProgress").is_none();
+    let pod = node.until("p", "resized", over).await;
+    assert_eq!(pod["status"]["containerStatuses"][0]["resources"]["limits"]["memory"], "300M");
+}
+
+#[tokio::test(start_paused = true)]
+async fn resources_of_a_whole_pod_are_resized_like_its_containers() {
+    let node = Node::start().await;
+    let spec = |cpu: &str| {
+        let resources = json!({"requests": {"cpu": cpu, "memory": "1G"}, "limits": {"cpu": "4", "memory": "2G"}});
+        json!({"restartPolicy": "Always", "resources": resources, "containers": [puppet(&[])]})
+    };
+    node.pod("p", spec("1"));
+    node.phase("p", "Running").await;
+    with_limits(&node, &spec("2"), 2);
+    let given = |p: &Value| p["status"]["resources"]["requests"]["cpu"] == "2";
+    let pod = node.until("p", "resized", given).await;
+    assert_eq!(pod["status"]["allocatedResources"]["cpu"], "2");
+    let shares = async || node.engine.list().await.unwrap()[0].spec.resources.cpu_shares;
+    assert_eq!(shares().await, 2048);
+    // More than the node has: what was admitted stands, after a restart of the agent too.
+    with_limits(&node, &spec("9"), 3);
+    let pending = |p: &Value| condition(p, "PodResizePending").is_some_and(|c| c["reason"] == "Infeasible");
+    let pod = node.until("p", "refused", pending).await;
+    assert_eq!((&pod["status"]["allocatedResources"]["cpu"], given(&pod)), (&json!("2"), true));
+    let mut node = node;
+    node.stop_agent().await;
+    node.start_agent().await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(pending(&node.api.get("pods", "ns", "p").unwrap()));
+    assert_eq!(node.engine.list().await.unwrap()[0].spec.resources.cpu_shares, 2048);
+    let reasons = node.reasons("p").await;
+    let has = |reason: &str| reasons.iter().any(|r| r == reason);
+    assert!(has("ResizeStarted") && has("ResizeCompleted") && has("ResizeInfeasible"), "{reasons:?}");
+}
+
 fn probed(kind: &str, command: &str) -> Value {
     let mut c = puppet(&[]);
     c[kind] = json!({"exec": {"command": [command]}, "periodSeconds": 2, "failureThreshold": 2, "timeoutSeconds": 1});

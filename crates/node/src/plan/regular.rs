@@ -43,19 +43,7 @@ pub fn keep(s: &Situation<'_>, out: &mut Plan, part: &Part<'_>) {
         let name = part.name().to_owned();
         out.push(Action::BeginStop { id: id.to_owned(), name, grace, message, replace });
     } else {
-        fit(s, out, part, c);
         probes::plan(s, out, part, c);
-    }
-}
-
-/// New limits in place, once at a time.
-fn fit(s: &Situation<'_>, out: &mut Plan, part: &Part<'_>, c: &Container) {
-    if resize::step(part, c) != Step::InPlace || s.memory.busy.contains(&Job::Resize(part.name().to_owned())) {
-        return;
-    }
-    match s.memory.resize.retry_at {
-        Some(at) if s.now < at => out.wake(at),
-        _ => out.push(Action::Resize { id: c.id.0.clone(), name: part.name().to_owned() }),
     }
 }
 

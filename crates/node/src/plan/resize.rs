@@ -1,18 +1,79 @@
-//! In-place resize: whether a running container's limits are what its pod says now.
+//! In-place resize: whether limits of a running pod and its containers are what the pod says now.
 //!
 //! The pod that the plan sees holds only resources that were admitted. A resource whose resizePolicy
 //! is RestartContainer replaces the container instead (kuberuntime computePodResizeAction).
 
-use runtime::Container;
+use api::view::api::core::v1 as core;
+use runtime::{Container, Resources, Sandbox};
 
-use crate::pod::Part;
-use crate::spec::cgroup::container_resources;
+use crate::memory::{Job, Memory};
+use crate::observe::{Seen, is_running};
+use crate::plan::{Action, Plan, Situation};
+use crate::pod::{self, Part, Role};
+use crate::spec::cgroup::{self, container_resources};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     Nothing,
     InPlace,
     Restart,
+}
+
+/// What is to be changed in place, all at once.
+#[derive(Default)]
+pub struct Due<'a> {
+    pub containers: Vec<(Part<'a>, &'a Container)>,
+    /// The pod's cgroup, where that changes: its cpu and memory.
+    pub whole: Option<Resources>,
+}
+
+/// New limits in place, once at a time.
+pub fn plan(s: &Situation<'_>, out: &mut Plan) {
+    let due = due(s.pod, s.seen, s.memory);
+    if (due.containers.is_empty() && due.whole.is_none()) || s.memory.busy.contains(&Job::Resize) {
+        return;
+    }
+    match s.memory.resize.retry_at {
+        Some(at) if s.now < at => out.wake(at),
+        _ => out.push(Action::Resize),
+    }
+}
+
+pub fn due<'a>(pod: &'a core::Pod, seen: &'a Seen, memory: &Memory) -> Due<'a> {
+    let Some(sandbox) = seen.current() else { return Due::default() };
+    let mut containers = Vec::new();
+    let mut restarting = false;
+    for part in pod::parts(pod) {
+        let Some(c) = resizable(&part).then(|| seen.latest_here(part.name())).flatten().filter(|c| is_running(c))
+        else {
+            continue;
+        };
+        match step(&part, c) {
+            Step::Restart => restarting = true,
+            Step::InPlace if !memory.stops.contains_key(&c.id.0) => containers.push((part, c)),
+            _ => {}
+        }
+    }
+    let have = &sandbox.spec.resources;
+    let mut whole = cgroup::pod_limits(pod);
+    if restarting {
+        // The pod shrinks once the old instance with its old limit is gone.
+        whole = cgroup::larger(have, &whole);
+    }
+    Due { containers, whole: (!same(have, &whole)).then_some(whole) }
+}
+
+pub fn resizable(part: &Part<'_>) -> bool {
+    matches!(part.role, Role::Regular | Role::Sidecar)
+}
+
+/// The pod's own cgroup has what the pod says.
+pub fn pod_fits(pod: &core::Pod, sandbox: &Sandbox) -> bool {
+    same(&sandbox.spec.resources, &cgroup::pod_limits(pod))
+}
+
+fn same(a: &Resources, b: &Resources) -> bool {
+    (a.cpu_shares, a.cpu_quota, a.memory) == (b.cpu_shares, b.cpu_quota, b.memory)
 }
 
 pub fn step(part: &Part<'_>, c: &Container) -> Step {

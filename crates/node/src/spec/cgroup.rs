@@ -75,9 +75,10 @@ pub fn pod_sum(pod: &core::Pod, resource: &str, limits: bool) -> Option<i64> {
         let list = given.and_then(|r| if limits { r.limits.as_ref() } else { r.requests.as_ref() });
         list.filter(|l| l.contains_key(resource)).map(|l| milli(l, resource))
     };
+    let overhead = spec.overhead.as_ref().map_or(0, |o| milli(o, resource));
     // Pod-level resources stand for the whole pod.
     if let Some(own) = of(spec.resources.as_ref()) {
-        return Some(own);
+        return Some(own + overhead);
     }
     let (mut running, mut sidecars, mut init_peak) = (0, 0, 0);
     for part in pod::parts(pod) {
@@ -97,20 +98,34 @@ pub fn pod_sum(pod: &core::Pod, resource: &str, limits: bool) -> Option<i64> {
             Role::Ephemeral => {}
         }
     }
-    let overhead = spec.overhead.as_ref().map_or(0, |o| milli(o, resource));
     Some((running + sidecars).max(init_peak) + overhead)
 }
 
 /// Limits of the pod's cgroup.
 pub fn pod_resources(pod: &core::Pod, settings: &Settings) -> Resources {
+    Resources { pids: settings.pids_max, ..pod_limits(pod) }
+}
+
+/// What of them a resize may change: processor and memory.
+pub fn pod_limits(pod: &core::Pod) -> Resources {
     let whole_of = |m: i64| m.div_euclid(1000);
     Resources {
         cpu_shares: shares(pod_sum(pod, "cpu", false).unwrap_or(0)),
         cpu_quota: pod_sum(pod, "cpu", true).map_or(0, quota),
         cpu_period: PERIOD.unsigned_abs(),
         memory: pod_sum(pod, "memory", true).map_or(0, whole_of),
-        pids: settings.pids_max,
         ..Resources::default()
+    }
+}
+
+/// `new`, but with each limit of processor and memory that is the larger one; 0 is no limit.
+pub fn larger(old: &Resources, new: &Resources) -> Resources {
+    let limit = |a: i64, b: i64| if a == 0 || b == 0 { 0 } else { a.max(b) };
+    Resources {
+        cpu_shares: old.cpu_shares.max(new.cpu_shares),
+        cpu_quota: limit(old.cpu_quota, new.cpu_quota),
+        memory: limit(old.memory, new.memory),
+        ..new.clone()
     }
 }
 

@@ -296,6 +296,7 @@ impl Tree {
         };
         Ok(Usage {
             cpu_nanoseconds,
+            memory: used,
             memory_working_set: used.saturating_sub(field(&stat, inactive)),
             memory_rss: field(&stat, resident),
             writable_layer: 0,

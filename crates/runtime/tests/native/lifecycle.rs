@@ -283,6 +283,9 @@ fn limits(stage: &Stage) {
         engine.start_container(&id).await.unwrap();
         let usage = engine.usage(&id).await.unwrap();
         assert!(usage.cpu_nanoseconds > 0 && usage.memory_working_set > 0 && usage.pids >= 1, "{usage:?}");
+        assert!(usage.memory >= usage.memory_working_set, "{usage:?}");
+        let whole = engine.sandbox_usage(&sandbox).await.unwrap();
+        assert!(whole.memory > 0 && whole.memory >= usage.memory_rss, "{whole:?} {usage:?}");
         exec(&engine, &id, &["write", "/data/file", &"x".repeat(50_000)]).await;
         assert!(engine.usage(&id).await.unwrap().writable_layer >= 50_000);
     });

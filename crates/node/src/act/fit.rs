@@ -1,0 +1,137 @@
+//! New limits for a pod that runs: its cgroup grows before its containers and shrinks after them.
+//!
+//! A memory limit below what is used now would have the kernel kill: it is refused before anything is
+//! written (kuberuntime_manager.go validateMemoryResizeAction), and tried again later.
+
+use std::sync::Arc;
+
+use api::view::api::core::v1 as core;
+use client::recorder::Type;
+use runtime::{ContainerId, Engine, Resources, Sandbox};
+
+use super::{Outcome, RETRY};
+use crate::actor::Actor;
+use crate::memory::Job;
+use crate::plan::resize::{Due, due};
+use crate::resize::told;
+use crate::spec::cgroup;
+
+/// Limits that could not be given.
+pub struct Refused {
+    why: String,
+    /// As the event says it.
+    told: String,
+}
+
+/// One running container whose limits change.
+struct New {
+    id: ContainerId,
+    name: String,
+    old: Resources,
+    new: Resources,
+}
+
+/// All that changes at once.
+struct Fit {
+    engine: Arc<dyn Engine>,
+    sandbox: Sandbox,
+    /// The pod's cgroup at the end.
+    whole: Resources,
+    containers: Vec<New>,
+}
+
+impl Actor {
+    pub(super) fn fit(&mut self, pod: &core::Pod) {
+        let Some(sandbox) = self.seen.current() else { return };
+        let Due { containers, whole } = due(pod, &self.seen, &self.memory);
+        let new = |part: &crate::pod::Part<'_>| cgroup::container_resources(part.spec.resources.as_ref());
+        let containers = containers.iter().map(|(part, c)| New {
+            id: c.id.clone(),
+            name: part.name().to_owned(),
+            old: c.spec.resources.clone(),
+            new: new(part),
+        });
+        let kept = &sandbox.spec.resources;
+        let whole = whole.map_or_else(
+            || kept.clone(),
+            |w| Resources { pids: self.shared.settings.pids_max, hugepages: kept.hugepages.clone(), ..w },
+        );
+        let fit = Fit {
+            engine: self.shared.engine.clone(),
+            sandbox: sandbox.clone(),
+            whole,
+            containers: containers.collect(),
+        };
+        self.memory.busy.insert(Job::Resize);
+        let pod = pod.clone();
+        self.tasks.spawn(async move {
+            let result = fit.run().await;
+            Outcome::Resized(result.map_err(|why| Refused { told: told(&pod, "error", &why), why }))
+        });
+    }
+
+    pub(super) fn resized(&mut self, result: Result<(), Refused>) {
+        self.memory.busy.remove(&Job::Resize);
+        self.stale = true;
+        self.memory.resize.retry_at = None;
+        let Err(Refused { why, told }) = result else { return };
+        self.memory.resize.retry_at = Some(self.now() + RETRY);
+        if self.memory.resize.in_progress.as_ref() != Some(&why) {
+            self.event(None, Type::Warning, "ResizeError", &told);
+            self.memory.resize.in_progress = Some(why);
+        }
+    }
+}
+
+impl Fit {
+    async fn run(mut self) -> Result<(), String> {
+        self.refuse_to_starve().await?;
+        // What becomes smaller goes first.
+        self.containers.sort_by_key(|c| !is_less(c.new.memory, c.old.memory));
+        let roomy = cgroup::larger(&self.sandbox.spec.resources, &self.whole);
+        let done = async {
+            if roomy != self.sandbox.spec.resources {
+                self.engine.update_sandbox(&self.sandbox.id, roomy.clone()).await?;
+            }
+            for c in &self.containers {
+                self.engine.update_container(&c.id, c.new.clone()).await?;
+            }
+            if roomy != self.whole {
+                self.engine.update_sandbox(&self.sandbox.id, self.whole.clone()).await?;
+            }
+            Ok::<(), runtime::Error>(())
+        };
+        done.await.map_err(|e| e.to_string())
+    }
+
+    /// Err: a memory limit would fall below what is used.
+    async fn refuse_to_starve(&self) -> Result<(), String> {
+        let mut found = Vec::new();
+        let limit = self.whole.memory;
+        if is_less(limit, self.sandbox.spec.resources.memory) {
+            let used = self.engine.sandbox_usage(&self.sandbox.id).await.map_err(|e| e.to_string())?.memory;
+            if used >= limit.unsigned_abs() {
+                found.push(format!("attempting to set pod memory limit ({limit}) below current usage ({used})"));
+            }
+        }
+        for c in self.containers.iter().filter(|c| is_less(c.new.memory, c.old.memory)) {
+            let (name, limit) = (&c.name, c.new.memory);
+            let used = self.engine.usage(&c.id).await.map_err(|e| e.to_string())?.memory;
+            if used >= limit.unsigned_abs() {
+                found.push(format!(
+                    "attempting to set container {name:?} memory limit ({limit}) below current usage ({used})"
+                ));
+            }
+        }
+        match found.as_slice() {
+            [] => Ok(()),
+            [one] => Err(format!("cannot decrease memory limits: {one}")),
+            more => Err(format!("cannot decrease memory limits: [{}]", more.join(", "))),
+        }
+    }
+}
+
+/// A limit of 0 is none.
+fn is_less(new: i64, old: i64) -> bool {
+    new != 0 && (old == 0 || new < old)
+}
