@@ -67,22 +67,24 @@ fn hugepages(limits: &BTreeMap<String, Quantity>) -> BTreeMap<String, u64> {
     limits.iter().filter_map(sized).collect()
 }
 
-/// What a pod as a whole asks for, by resource, in thousandths: the larger of all that runs together
-/// in the end and of each init step with the sidecars before it. None for a limit that some part lacks.
+/// What a pod as a whole asks for, by resource, in thousandths. None for a limit that some part lacks.
 pub fn pod_sum(pod: &core::Pod, resource: &str, limits: bool) -> Option<i64> {
     let spec = pod.spec.as_ref()?;
-    let of = |given: Option<&core::ResourceRequirements>| -> Option<i64> {
-        let list = given.and_then(|r| if limits { r.limits.as_ref() } else { r.requests.as_ref() });
-        list.filter(|l| l.contains_key(resource)).map(|l| milli(l, resource))
-    };
-    let overhead = spec.overhead.as_ref().map_or(0, |o| milli(o, resource));
     // Pod-level resources stand for the whole pod.
-    if let Some(own) = of(spec.resources.as_ref()) {
-        return Some(own + overhead);
-    }
+    let sum = of(spec.resources.as_ref(), resource, limits).or_else(|| containers_sum(pod, resource, limits))?;
+    Some(sum + spec.overhead.as_ref().map_or(0, |o| milli(o, resource)))
+}
+
+fn of(given: Option<&core::ResourceRequirements>, resource: &str, limits: bool) -> Option<i64> {
+    let list = given.and_then(|r| if limits { r.limits.as_ref() } else { r.requests.as_ref() });
+    list.filter(|l| l.contains_key(resource)).map(|l| milli(l, resource))
+}
+
+/// The larger of all that runs together in the end and of each init step with the sidecars before it.
+fn containers_sum(pod: &core::Pod, resource: &str, limits: bool) -> Option<i64> {
     let (mut running, mut sidecars, mut init_peak) = (0, 0, 0);
     for part in pod::parts(pod) {
-        let Some(need) = of(part.spec.resources.as_ref()).or((!limits).then_some(0)) else {
+        let Some(need) = of(part.spec.resources.as_ref(), resource, limits).or((!limits).then_some(0)) else {
             if part.role == Role::Ephemeral {
                 continue;
             }
@@ -98,7 +100,7 @@ pub fn pod_sum(pod: &core::Pod, resource: &str, limits: bool) -> Option<i64> {
             Role::Ephemeral => {}
         }
     }
-    Some((running + sidecars).max(init_peak) + overhead)
+    Some((running + sidecars).max(init_peak))
 }
 
 /// Limits of the pod's cgroup.
@@ -129,10 +131,10 @@ pub fn larger(old: &Resources, new: &Resources) -> Resources {
     }
 }
 
-/// The share of a container's OOM score that its class and its memory request decide.
+/// A container's OOM score: its pod's class, and its memory request (kubelet/qos/policy.go).
 pub fn oom_score(pod: &core::Pod, part: &Part<'_>, settings: &Settings) -> i32 {
-    let critical = pod.spec.as_ref().and_then(|s| s.priority).unwrap_or(0) >= 2_000_000_000;
-    if critical {
+    let class = pod.spec.as_ref().and_then(|s| s.priority_class_name.as_deref());
+    if pod::is_critical(pod) && class == Some("system-node-critical") {
         return -997;
     }
     match pod::qos(pod) {
@@ -140,20 +142,28 @@ pub fn oom_score(pod: &core::Pod, part: &Part<'_>, settings: &Settings) -> i32 {
         "BestEffort" => return 1000,
         _ => {}
     }
-    let own = burstable(part, settings);
-    if part.role != Role::Sidecar {
-        return own;
+    let share = unassigned(pod);
+    let mut request = memory_request(part);
+    if part.role == Role::Sidecar {
+        // It is not killed before the regular container that asks for least.
+        let regular = pod::parts(pod).iter().filter(|p| p.role == Role::Regular).map(memory_request).min();
+        request = request.max(regular.unwrap_or(0));
     }
-    // A sidecar is not killed before the containers that it serves.
-    let regular = pod::parts(pod).iter().filter(|p| p.role == Role::Regular).map(|p| burstable(p, settings)).min();
-    regular.map_or(own, |lowest| own.min(lowest))
-}
-
-fn burstable(part: &Part<'_>, settings: &Settings) -> i32 {
-    let requests = part.spec.resources.as_ref().and_then(|r| r.requests.as_ref());
-    let request = requests.map_or(0, |r| whole(r, "memory"));
-    let capacity = settings.memory_capacity.max(1);
-    let score = 1000 - i128::from(request) * 1000 / i128::from(capacity);
+    let capacity = i128::from(settings.memory_capacity.max(1));
+    let score = 1000 - (i128::from(request) + i128::from(share)) * 1000 / capacity;
     // Above the guaranteed ones, below best effort.
     i32::try_from(score.clamp(3, 999)).unwrap_or(999)
+}
+
+fn memory_request(part: &Part<'_>) -> i64 {
+    part.spec.resources.as_ref().and_then(|r| r.requests.as_ref()).map_or(0, |r| whole(r, "memory"))
+}
+
+/// Each container's share of what the pod as a whole asks for and none of them does.
+fn unassigned(pod: &core::Pod) -> i64 {
+    let Some(spec) = &pod.spec else { return 0 };
+    let own = spec.resources.as_ref().and_then(|r| r.requests.as_ref()).map_or(0, |r| whole(r, "memory"));
+    let assigned = containers_sum(pod, "memory", false).unwrap_or(0) / 1000;
+    let count = spec.containers.len() + spec.init_containers.as_ref().map_or(0, Vec::len);
+    (own - assigned).max(0) / i64::try_from(count.max(1)).unwrap_or(i64::MAX)
 }

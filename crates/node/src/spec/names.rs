@@ -11,8 +11,8 @@ use crate::spec::Settings;
 /// The host name of a pod, or why there is none.
 pub fn hostname(pod: &core::Pod, settings: &Settings) -> Result<String, String> {
     let Some(spec) = &pod.spec else { return Ok(String::new()) };
-    if let Some(name) = spec.hostname_override.as_ref().filter(|h| !h.is_empty()) {
-        return Ok(name.clone());
+    if let Some(name) = overridden(spec) {
+        return Ok(name);
     }
     if pod::host_network(pod) {
         return Ok(settings.node_name.clone());
@@ -32,10 +32,18 @@ pub fn hostname(pod: &core::Pod, settings: &Settings) -> Result<String, String> 
     Ok(fqdn)
 }
 
-/// spec.hostname, else the pod's name cut to 63 characters.
+fn overridden(spec: &core::PodSpec) -> Option<String> {
+    spec.hostname_override.as_deref().filter(|h| !h.is_empty()).map(cut)
+}
+
+/// spec.hostname, else the pod's name.
 fn short_name(pod: &core::Pod) -> String {
     let given = pod.spec.as_ref().and_then(|s| s.hostname.as_deref()).filter(|h| !h.is_empty());
-    let name = given.unwrap_or(pod::name(pod));
+    cut(given.unwrap_or(pod::name(pod)))
+}
+
+/// To 63 characters (truncatePodHostnameIfNeeded).
+fn cut(name: &str) -> String {
     let cut: String = name.chars().take(63).collect();
     cut.trim_end_matches(['-', '.']).to_owned()
 }
@@ -58,11 +66,15 @@ pub fn hosts(pod: &core::Pod, settings: &Settings, ips: &[String]) -> String {
         text.push_str("fe00::0\tip6-mcastprefix\n");
         text.push_str("fe00::1\tip6-allnodes\n");
         text.push_str("fe00::2\tip6-allrouters\n");
-        let short = short_name(pod);
+        // A name that replaces the pod's own has no domain.
+        let (name, domain) = match pod.spec.as_ref().and_then(overridden) {
+            Some(name) => (name, None),
+            None => (short_name(pod), domain(pod, settings)),
+        };
         for ip in ips {
-            match domain(pod, settings) {
-                Some(domain) => text.push_str(&format!("{ip}\t{short}.{domain}\t{short}\n")),
-                None => text.push_str(&format!("{ip}\t{short}\n")),
+            match &domain {
+                Some(domain) => text.push_str(&format!("{ip}\t{name}.{domain}\t{name}\n")),
+                None => text.push_str(&format!("{ip}\t{name}\n")),
             }
         }
         text

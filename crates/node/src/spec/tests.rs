@@ -205,6 +205,37 @@ fn hosts_file_names_the_pod_and_its_aliases() {
 }
 
 #[test]
+fn hosts_file_names_what_replaces_the_host_name() {
+    let spec = json!({"hostnameOverride": "other.example", "hostname": "h", "subdomain": "s", "containers": []});
+    let text = names::hosts(&pod(spec), &settings(), &["10.0.0.1".into()]);
+    assert!(text.ends_with("\n10.0.0.1\tother.example\n"), "{text}");
+    let long = json!({"hostnameOverride": "h".repeat(64), "containers": []});
+    assert_eq!(names::hostname(&pod(long), &settings()).unwrap(), "h".repeat(63));
+}
+
+#[test]
+fn oom_scores_follow_upstream() {
+    let memory = |name: &str, request: &str| json!({"name": name, "resources": {"requests": {"memory": request}}});
+    let scores = |spec: Value| -> Vec<i32> {
+        let pod = pod(spec);
+        pod::parts(&pod).iter().map(|part| cgroup::oom_score(&pod, part, &settings())).collect()
+    };
+    // Only the node's own critical pods stand above the others, not every pod of the system.
+    let system = |class: &str| json!({"priority": 2_000_000_000, "priorityClassName": class, "containers": [memory("c", "512Mi")]});
+    assert_eq!(scores(system("system-cluster-critical")), [500]);
+    assert_eq!(scores(system("system-node-critical")), [-997]);
+    // A sidecar goes no sooner than the regular container that asks for least.
+    let mut sidecar = memory("s", "0");
+    sidecar["restartPolicy"] = json!("Always");
+    let spec = json!({"initContainers": [sidecar], "containers": [memory("c", "256Mi"), memory("d", "512Mi")]});
+    assert_eq!(scores(spec), [750, 750, 500]);
+    // What the pod asks for beyond its containers is shared out among them.
+    let spec =
+        json!({"resources": {"requests": {"memory": "768Mi"}}, "containers": [memory("c", "256Mi"), memory("d", "0")]});
+    assert_eq!(scores(spec), [500, 750]);
+}
+
+#[test]
 fn resolver_follows_the_policy() {
     let of = |spec: Value| names::resolv(&pod(spec), &settings()).0.text();
     assert_eq!(
