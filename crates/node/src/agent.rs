@@ -4,6 +4,7 @@
 //! (what nobody wants any more). At its end the agent leaves everything running.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -122,6 +123,7 @@ impl Agent {
             recorder,
             freed: tokio::sync::watch::Sender::new(0),
             pressure: Mutex::default(),
+            runtime_down: AtomicBool::default(),
             node_changed: tokio::sync::Notify::new(),
             sampled: tokio::sync::Notify::new(),
             config,

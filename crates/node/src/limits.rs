@@ -29,12 +29,18 @@ pub struct ContainerUsed {
     pub name: String,
     /// The working set, in bytes.
     pub memory: u64,
+    /// Its processes and threads.
+    pub pids: u64,
     /// Written below its root.
     pub layer: DiskUse,
     pub logs: DiskUse,
 }
 
 impl Used {
+    pub fn pids(&self) -> u64 {
+        self.containers.iter().map(|c| c.pids).sum()
+    }
+
     pub fn storage(&self) -> DiskUse {
         let mut all = self.contents;
         for volume in self.volumes.values() {

@@ -73,6 +73,17 @@ pub fn memory_room() -> Option<Room> {
     Some(Room { available: bytes("MemAvailable")?, capacity: bytes("MemTotal")? })
 }
 
+/// Processes and threads that the kernel can have besides those it has; None: it does not say
+/// (kubelet/stats/pidlimit).
+pub fn process_room() -> Option<Room> {
+    let limit = |file: &str| text(file).trim().parse::<u64>().ok();
+    let limits = ["/proc/sys/kernel/pid_max", "/proc/sys/kernel/threads-max"].into_iter().filter_map(limit);
+    let capacity = limits.min()?;
+    let load = text("/proc/loadavg");
+    let running: u64 = load.split_whitespace().nth(3)?.split_once('/')?.1.parse().ok()?;
+    Some(Room { available: capacity.saturating_sub(running), capacity })
+}
+
 fn text(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }

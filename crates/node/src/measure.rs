@@ -21,7 +21,13 @@ pub async fn measure(shared: &Shared, pod: &core::Pod, seen: &Seen) -> Used {
         let Ok(usage) = shared.engine.usage(&container.id).await else { continue };
         let layer = runtime::disk::DiskUse { bytes: usage.writable_layer, inodes: usage.writable_inodes };
         let name = container.spec.name.clone();
-        used.containers.push(ContainerUsed { name, memory: usage.memory_working_set, layer, ..Default::default() });
+        used.containers.push(ContainerUsed {
+            name,
+            memory: usage.memory_working_set,
+            pids: usage.pids,
+            layer,
+            ..Default::default()
+        });
     }
     let logs = log_folder(pod, &shared.settings);
     let volumes: Vec<(String, PathBuf)> =

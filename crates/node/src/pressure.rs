@@ -1,4 +1,4 @@
-//! When a node runs short of memory or disk: thresholds, the conditions that follow. Pure.
+//! When a node runs short of memory, disk or process numbers: thresholds, the conditions that follow. Pure.
 //!
 //! Matches the hard thresholds of pkg/kubelet/eviction (helpers.go, eviction_manager.go): a signal below
 //! its floor makes a node condition, which stays for five minutes after the last time it was seen. Which
@@ -34,6 +34,7 @@ pub enum Signal {
     ImagefsInodes,
     NodefsAvailable,
     NodefsInodes,
+    PidsAvailable,
 }
 
 /// A node condition that says what is short.
@@ -41,6 +42,7 @@ pub enum Signal {
 pub enum Condition {
     DiskPressure,
     MemoryPressure,
+    PIDPressure,
 }
 
 struct Row {
@@ -61,6 +63,7 @@ static SIGNALS: &[Row] = &[
     row(Signal::ImagefsInodes, "imagefs.inodesFree", "inodes", Condition::DiskPressure),
     row(Signal::NodefsAvailable, "nodefs.available", "ephemeral-storage", Condition::DiskPressure),
     row(Signal::NodefsInodes, "nodefs.inodesFree", "inodes", Condition::DiskPressure),
+    row(Signal::PidsAvailable, "pid.available", "pids", Condition::PIDPressure),
 ];
 
 /// How much of a resource stays free.
@@ -98,12 +101,13 @@ impl Signal {
 }
 
 impl Condition {
-    pub const ALL: [Condition; 2] = [Condition::MemoryPressure, Condition::DiskPressure];
+    pub const ALL: [Condition; 3] = [Condition::MemoryPressure, Condition::DiskPressure, Condition::PIDPressure];
 
     pub fn name(self) -> &'static str {
         match self {
             Condition::DiskPressure => "DiskPressure",
             Condition::MemoryPressure => "MemoryPressure",
+            Condition::PIDPressure => "PIDPressure",
         }
     }
 
@@ -118,6 +122,8 @@ impl Condition {
             }
             (Condition::DiskPressure, true) => ("KubeletHasDiskPressure", "kubelet has disk pressure"),
             (Condition::DiskPressure, false) => ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+            (Condition::PIDPressure, true) => ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
+            (Condition::PIDPressure, false) => ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
         }
     }
 }

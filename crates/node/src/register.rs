@@ -16,8 +16,11 @@ use serde_json::{Value, json};
 
 use crate::admit::Offer;
 use crate::config::Config;
+use crate::pressure::Condition;
 use crate::shared::Shared;
 
+/// Whether the node is ready.
+mod health;
 /// What a node has and offers, as quantities.
 mod resources;
 /// The status as a tree.
@@ -38,6 +41,7 @@ pub async fn keep(shared: Arc<Shared>) {
     event(&shared, Type::Normal, "Starting", "Starting kubelet.");
     let mut node = register(&shared, kind).await;
     say_ready(&shared);
+    tokio::spawn(health::keep(shared.clone()));
     tokio::spawn(keep_lease(shared.clone(), node.meta().uid.clone()));
     let name = shared.config.node_name.clone();
     let scope = Scope { field_selector: format!("metadata.name={name}"), ..Scope::default() };
@@ -142,7 +146,8 @@ async fn refresh(
     let tree = node.value();
     let mut written = None;
     let taints: Vec<Value> = tree["spec"]["taints"].as_array().cloned().unwrap_or_default();
-    if taints.iter().any(|t| t["key"] == NOT_READY && t["effect"] == "NoSchedule") {
+    let ready = health::is_ready(shared);
+    if ready && taints.iter().any(|t| t["key"] == NOT_READY && t["effect"] == "NoSchedule") {
         let kept: Vec<Value> = taints.into_iter().filter(|t| t["key"] != NOT_READY).collect();
         let patch = json!({"metadata": {"resourceVersion": node.meta().resource_version},
             "spec": {"taints": if kept.is_empty() { Value::Null } else { json!(kept) }}});
@@ -209,8 +214,11 @@ async fn keep_lease(shared: Arc<Shared>, uid: String) {
 
 fn say_ready(shared: &Shared) {
     let name = &shared.config.node_name;
-    for reason in ["NodeHasSufficientMemory", "NodeHasNoDiskPressure", "NodeHasSufficientPID"] {
-        event(shared, Type::Normal, reason, &format!("Node {name} status is now: {reason}"));
+    // What is short was told by who saw it.
+    let short = shared.conditions();
+    for condition in Condition::ALL.iter().filter(|c| !short.contains(c)) {
+        let reason = condition.told(false).0.replacen("Kubelet", "Node", 1);
+        event(shared, Type::Normal, &reason, &format!("Node {name} status is now: {reason}"));
     }
     let message = "Updated Node Allocatable limit across pods";
     event(shared, Type::Normal, "NodeAllocatableEnforced", message);

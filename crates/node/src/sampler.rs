@@ -50,7 +50,7 @@ pub static SAMPLED: &[Row] = &[
     Row {
         what: What::Pressure,
         period: Duration::from_secs(10),
-        cost: "a statvfs and a read of /proc/meminfo; every pod is measured while something is short",
+        cost: "a statvfs and reads of /proc/meminfo and /proc/loadavg; every pod is measured while something is short",
     },
     Row {
         what: What::Images,
@@ -163,7 +163,7 @@ impl Sampler {
         let resource = shortage.signal.resource();
         let message = format!("Attempting to reclaim {resource}");
         register::event(&shared, Type::Warning, "EvictionThresholdMet", &message);
-        if shortage.signal != Signal::MemoryAvailable {
+        if !matches!(shortage.signal, Signal::MemoryAvailable | Signal::PidsAvailable) {
             if let Err(why) = self.collect(u64::MAX).await {
                 tracing::warn!("unused images are not collected: {why}");
             }
@@ -196,6 +196,7 @@ impl Sampler {
     async fn observe(&self) -> BTreeMap<Signal, Room> {
         let mut observed = BTreeMap::new();
         observed.extend(crate::machine::memory_room().map(|room| (Signal::MemoryAvailable, room)));
+        observed.extend(crate::machine::process_room().map(|room| (Signal::PidsAvailable, room)));
         let images = self.shared.engine.images().folder().map(Path::to_path_buf);
         let node = Some(self.shared.config.data_dir.clone());
         for (folder, bytes, inodes) in [

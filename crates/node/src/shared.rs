@@ -1,5 +1,6 @@
 //! What all actors of a node share: its settings, its engines, its ledger, its voice.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use api::Kind;
@@ -38,6 +39,8 @@ pub struct Shared {
     pub freed: tokio::sync::watch::Sender<u64>,
     /// What the node is short of.
     pub(crate) pressure: Mutex<Vec<Condition>>,
+    /// The runtime has been out of reach for too long.
+    pub(crate) runtime_down: AtomicBool,
     /// Rung when the node's images or conditions may have changed.
     pub node_changed: tokio::sync::Notify,
     /// Rung when there is more to sample.

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::spec::{ContainerId, ContainerSpec, ExecSpec, Resources, SandboxId, SandboxSpec};
 use crate::state::{Change, Image, ImageUser, Sandbox, Usage};
@@ -56,6 +56,8 @@ pub trait Engine: Send + Sync + 'static {
 
     fn list(&self) -> Boxed<'_, Result<Vec<Sandbox>>>;
     fn changes(&self) -> broadcast::Receiver<Change>;
+    /// Whether the runtime can be reached; what is asked meanwhile waits.
+    fn is_up(&self) -> watch::Receiver<bool>;
 
     /// Makes namespaces and cgroup; returns when the sandbox is ready. The id is the caller's.
     fn run_sandbox(&self, id: &SandboxId, spec: SandboxSpec) -> Boxed<'_, Result<()>>;

@@ -51,6 +51,7 @@ struct Inner {
     images: Arc<FakeImages>,
     state: Mutex<State>,
     changes: broadcast::Sender<Change>,
+    up: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -78,7 +79,7 @@ impl Fake {
     pub fn new(config: FakeConfig) -> Fake {
         let images = Arc::new(FakeImages::new(&config.preloaded, config.pull_time));
         let (changes, _) = broadcast::channel(1024);
-        Fake(Arc::new(Inner { config, images, state: Mutex::default(), changes }))
+        Fake(Arc::new(Inner { config, images, state: Mutex::default(), changes, up: watch::Sender::new(true) }))
     }
 
     /// The machine restarts: every process is gone and nobody saw how.
@@ -99,7 +100,14 @@ impl Fake {
         let _ = self.0.changes.send(Change::Lagged);
     }
 
+    /// What is asked waits until it is up again.
+    pub fn set_up(&self, up: bool) {
+        self.0.up.send_replace(up);
+    }
+
     async fn begin(&self, operation: &str) -> Result<()> {
+        // The sender lives as long as the engine.
+        let _ = self.0.up.subscribe().wait_for(|up| *up).await;
         match self.0.config.fault.as_ref().and_then(|hook| hook(operation)) {
             Some(error) => Err(error),
             None => Ok(()),
@@ -251,6 +259,10 @@ impl Engine for Fake {
 
     fn changes(&self) -> broadcast::Receiver<Change> {
         self.0.changes.subscribe()
+    }
+
+    fn is_up(&self) -> watch::Receiver<bool> {
+        self.0.up.subscribe()
     }
 
     fn run_sandbox(&self, id: &SandboxId, spec: SandboxSpec) -> Boxed<'_, Result<()>> {

@@ -9,7 +9,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::engine::{Boxed, Duplex, Engine, Error, Images, Result, Session};
 use crate::images::ImagesStore;
@@ -204,6 +204,10 @@ impl Engine for NativeEngine {
 
     fn changes(&self) -> broadcast::Receiver<Change> {
         self.client.changes()
+    }
+
+    fn is_up(&self) -> watch::Receiver<bool> {
+        self.client.connected()
     }
 
     fn run_sandbox(&self, id: &SandboxId, spec: SandboxSpec) -> Boxed<'_, Result<()>> {

@@ -125,6 +125,10 @@ impl Engine for Witness {
         self.engine.changes()
     }
 
+    fn is_up(&self) -> watch::Receiver<bool> {
+        self.engine.is_up()
+    }
+
     fn run_sandbox(&self, id: &SandboxId, spec: SandboxSpec) -> Boxed<'_, Result<()>> {
         let run = self.engine.run_sandbox(id, spec);
         self.through(Box::pin(async move {

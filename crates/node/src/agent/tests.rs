@@ -216,6 +216,36 @@ async fn node_is_ready_with_its_first_write() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn node_whose_runtime_is_down_is_not_ready_until_it_is_back() {
+    let node = Node::start().await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let ready = || {
+        let object = node.api.get("nodes", "", "n").unwrap();
+        let ready = object["status"]["conditions"].as_array().unwrap().last().unwrap().clone();
+        ["type", "status", "reason", "message"].map(|field| ready[field].as_str().unwrap().to_owned())
+    };
+    let good = ["Ready", "True", "KubeletReady", "kubelet is posting ready status"];
+    node.fake.set_up(false);
+    tokio::time::sleep(Duration::from_secs(29)).await;
+    assert_eq!(ready(), good);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(ready(), ["Ready", "False", "KubeletNotReady", "container runtime is down"]);
+    // The taint that follows is the controller's, and stays.
+    let mut object = node.api.get("nodes", "", "n").unwrap();
+    let taints = json!([{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]);
+    object["spec"]["taints"] = taints.clone();
+    node.api.put("nodes", object);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(node.api.get("nodes", "", "n").unwrap()["spec"]["taints"], taints);
+    node.fake.set_up(true);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(ready(), good);
+    assert!(node.api.get("nodes", "", "n").unwrap()["spec"]["taints"].is_null());
+    let reasons = node.reasons("n").await;
+    assert_eq!(reasons[reasons.len() - 2..], ["NodeNotReady", "NodeReady"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn deletion_gives_the_grace_and_removes_everything_before_the_object() {
     let node = Node::start().await;
     node.pod("p", one("Always", &["--ignore-term"]));

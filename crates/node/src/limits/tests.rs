@@ -14,7 +14,7 @@ fn pod(spec: Value) -> core::Pod {
 }
 
 fn container(name: &str, layer: u64, logs: u64) -> ContainerUsed {
-    ContainerUsed { name: name.into(), memory: 0, layer: mebibytes(layer), logs: mebibytes(logs) }
+    ContainerUsed { name: name.into(), layer: mebibytes(layer), logs: mebibytes(logs), ..Default::default() }
 }
 
 fn limited(name: &str, limit: &str) -> Value {

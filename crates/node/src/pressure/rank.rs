@@ -20,11 +20,16 @@ pub fn order(resource: &str, pod: &core::Pod, used: &Used) -> impl Ord + use<> {
     let amount = i128::from(match resource {
         "memory" => used.memory(),
         "inodes" => used.storage().inodes,
+        "pids" => used.pids(),
         _ => used.storage().bytes,
     });
-    // Nobody asks for inodes.
-    let asked = i128::from(pod_sum(pod, resource, false).unwrap_or(0) / 1000);
     let priority = pod.spec.as_ref().and_then(|s| s.priority).unwrap_or(0);
+    // Nobody asks for process numbers, so nobody has more than that (rankPIDPressure).
+    if resource == "pids" {
+        return (Reverse(false), priority, Reverse(amount));
+    }
+    // Nor for inodes.
+    let asked = i128::from(pod_sum(pod, resource, false).unwrap_or(0) / 1000);
     (Reverse(amount > asked), priority, Reverse(amount - asked))
 }
 
@@ -82,7 +87,7 @@ fn amount_of(resource: &str, container: &ContainerUsed) -> Option<u64> {
 
 fn told(signal: Signal, amount: u64) -> String {
     match signal {
-        Signal::ImagefsInodes | Signal::NodefsInodes => {
+        Signal::ImagefsInodes | Signal::NodefsInodes | Signal::PidsAvailable => {
             Quantity::parse(&amount.to_string()).map_or_else(|_| amount.to_string(), |q| q.to_string())
         }
         _ => binary(amount),

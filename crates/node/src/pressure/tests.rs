@@ -24,7 +24,7 @@ fn pod(name: &str, priority: i32, requests: Value) -> core::Pod {
 
 fn uses(memory: u64, disk: u64) -> Used {
     let layer = DiskUse { bytes: disk * MEBIBYTE, inodes: disk };
-    let container = ContainerUsed { name: "c".into(), memory: memory * MEBIBYTE, layer, logs: DiskUse::default() };
+    let container = ContainerUsed { name: "c".into(), memory: memory * MEBIBYTE, layer, ..Default::default() };
     Used { containers: vec![container], ..Used::default() }
 }
 
@@ -46,7 +46,7 @@ fn thresholds_are_read_as_a_kubelet_reads_them() {
     refused(
         "memory<1",
         expect![[
-            r#"unknown eviction signal "memory"; there are memory.available, imagefs.available, imagefs.inodesFree, nodefs.available, nodefs.inodesFree"#
+            r#"unknown eviction signal "memory"; there are memory.available, imagefs.available, imagefs.inodesFree, nodefs.available, nodefs.inodesFree, pid.available"#
         ]],
     );
     refused("nodefs.available<101%", expect![[r#""nodefs.available<101%": 101% is not between 0% and 100%"#]]);
@@ -155,4 +155,26 @@ fn a_pod_with_a_request_of_its_own_is_blamed_as_a_whole_too() {
         "available: 80Mi. Pod p was using 300Mi, request is 200Mi, has larger consumption of memory. Container c";
     assert!(eviction.message.contains(whole), "{}", eviction.message);
     assert_eq!(eviction.annotations["offending_pod_usage"], "300Mi");
+}
+
+#[test]
+fn processes_run_short_like_memory_and_rank_by_priority() {
+    let thresholds: Thresholds = "pid.available<10%".parse().unwrap();
+    let observed = BTreeMap::from([(Signal::PidsAvailable, room(99, 1000))]);
+    let shortages = thresholds.judge(&observed);
+    assert_eq!(shortages, [Shortage { signal: Signal::PidsAvailable, floor: 100, available: 99 }]);
+    let mut seen = Seen::default();
+    seen.note(&shortages, at(0));
+    assert_eq!(seen.conditions(at(299)), [Condition::PIDPressure]);
+    assert_eq!(refusal(&[Condition::PIDPressure], &pod("a", 0, json!({"cpu": "1"}))).unwrap().reason, "Evicted");
+    let uses = |pids: u64| Used { containers: vec![ContainerUsed { pids, ..Default::default() }], ..Used::default() };
+    let mut pods = [
+        (pod("high", 9, json!({})), uses(500)),
+        (pod("few", 0, json!({})), uses(1)),
+        (pod("many", 0, json!({})), uses(80)),
+    ];
+    pods.sort_by_cached_key(|(pod, used)| rank::order("pids", pod, used));
+    assert_eq!(pods.each_ref().map(|(p, _)| pod::name(p).to_owned()), ["many", "few", "high"]);
+    let eviction = rank::eviction(&shortages[0], &pods[0].0, &pods[0].1);
+    assert_eq!(eviction.message, "The node was low on resource: pids. Threshold quantity: 100, available: 99. ");
 }

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::pressure::Condition;
+use crate::register::health;
 use crate::register::resources::{allocatable, capacity, printed};
 use crate::shared::Shared;
 
@@ -103,10 +104,9 @@ fn conditions(shared: &Shared, old: Option<&Value>) -> Vec<Value> {
             one(condition.name(), if is_short { "True" } else { "False" }, reason, message)
         })
         .collect();
-    all.extend([
-        one("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
-        one("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
-    ]);
+    let ready = health::is_ready(shared);
+    let (reason, message) = health::told(ready);
+    all.push(one("Ready", if ready { "True" } else { "False" }, reason, message));
     all
 }
 

@@ -68,6 +68,10 @@ impl Client {
         self.mirror.changes.subscribe()
     }
 
+    pub fn connected(&self) -> watch::Receiver<bool> {
+        self.connected.clone()
+    }
+
     /// Asks the mirror for the images that containers stand on.
     pub fn images_in_use(&self) -> impl Fn() -> BTreeSet<String> + Send + Sync + 'static {
         let mirror = self.mirror.clone();

@@ -1,0 +1,55 @@
+//! Whether the node is ready: the runtime must not have been out of reach for long.
+//!
+//! Upstream asks the runtime every five seconds and calls it down after thirty (kubelet/runtime.go,
+//! maxWaitForContainerRuntime); here the engine says when its connection breaks.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use client::recorder::Type;
+
+use crate::shared::Shared;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Reason and message of the Ready condition.
+pub fn told(ready: bool) -> (&'static str, &'static str) {
+    match ready {
+        true => ("KubeletReady", "kubelet is posting ready status"),
+        false => ("KubeletNotReady", "container runtime is down"),
+    }
+}
+
+pub fn is_ready(shared: &Shared) -> bool {
+    !shared.runtime_down.load(Ordering::Relaxed)
+}
+
+/// For ever, or until the engine is gone.
+pub async fn keep(shared: Arc<Shared>) {
+    let mut up = shared.engine.is_up();
+    loop {
+        if up.wait_for(|up| !*up).await.is_err() {
+            return;
+        }
+        let back = tokio::time::timeout(PATIENCE, up.wait_for(|up| *up)).await.map(|up| up.is_ok());
+        match back {
+            Ok(true) => continue,
+            Ok(false) => return,
+            Err(_) => {}
+        }
+        note(&shared, false);
+        if up.wait_for(|up| *up).await.is_err() {
+            return;
+        }
+        note(&shared, true);
+    }
+}
+
+fn note(shared: &Shared, ready: bool) {
+    shared.runtime_down.store(!ready, Ordering::Relaxed);
+    let reason = if ready { "NodeReady" } else { "NodeNotReady" };
+    let message = format!("Node {} status is now: {reason}", shared.config.node_name);
+    super::event(shared, Type::Normal, reason, &message);
+    shared.node_changed.notify_one();
+}
