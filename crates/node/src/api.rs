@@ -4,7 +4,6 @@
 //! metrics collectors and tests speak to it. HTTP/1.1 and 2 over TLS; a client shows a certificate of
 //! the cluster's authority or a bearer token. Everything asks `Control`; nothing is decided here.
 
-use std::convert::Infallible;
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -13,9 +12,6 @@ use std::time::Duration;
 use futures::FutureExt;
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -48,10 +44,6 @@ use answer::Response;
 use notices::Notices;
 use query::Query;
 
-const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
-/// For the next request's head, so also how long a connection may idle.
-const HEAD_MAX: Duration = Duration::from_secs(90);
-
 /// What the API needs.
 pub struct ApiConfig {
     pub control: Control,
@@ -80,7 +72,14 @@ pub async fn serve(listener: TcpListener, config: ApiConfig) -> io::Result<()> {
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => drop(connections.spawn(connection(api.clone(), acceptor.clone(), stream))),
+                Ok((stream, _)) => {
+                    let (api, acceptor) = (api.clone(), acceptor.clone());
+                    connections.spawn(async move {
+                        if let Err(error) = connection(api, acceptor, stream).await {
+                            tracing::debug!(%error, "a connection ended");
+                        }
+                    });
+                }
                 // Out of descriptors, most likely: the next connection to close frees one.
                 Err(error) => {
                     tracing::warn!(%error, "the node's API cannot accept a connection");
@@ -92,25 +91,16 @@ pub async fn serve(listener: TcpListener, config: ApiConfig) -> io::Result<()> {
     }
 }
 
-async fn connection(api: Arc<Api>, acceptor: TlsAcceptor, stream: TcpStream) {
-    let _ = stream.set_nodelay(true);
-    let stream = match tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::debug!(%error, "a handshake failed"),
-        Err(_) => return tracing::debug!("a handshake took too long"),
-    };
-    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| wire::tls::subject(chain.first()?));
-    let caller = certificate.map(|(name, groups)| Arc::new(Caller { name, groups, ..Caller::default() }));
-    let service = service_fn(move |request| {
+async fn connection(api: Arc<Api>, acceptor: TlsAcceptor, stream: TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let stream = wire::serve::shake(&acceptor, stream).await?;
+    let caller = wire::serve::caller(&stream);
+    let caller = caller.map(|(name, groups)| Arc::new(Caller { name, groups, ..Caller::default() }));
+    let answer = move |request| {
         let (api, caller) = (api.clone(), caller.clone());
-        async move { Ok::<_, Infallible>(guarded(&api, caller, request).await) }
-    });
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_MAX);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(30));
-    if let Err(error) = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await {
-        tracing::debug!(%error, "a connection ended");
-    }
+        async move { guarded(&api, caller, request).await }
+    };
+    wire::serve::http(stream, answer, std::future::pending()).await
 }
 
 /// A request that panics costs nobody else anything.

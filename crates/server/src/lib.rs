@@ -179,7 +179,7 @@ impl Server {
 
     /// Serves HTTPS on a listener until `shutdown` ends; then watches end and requests finish.
     pub async fn serve(&self, listener: tokio::net::TcpListener, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-        listen::serve(self, listener, shutdown).await
+        listen::listen(self, listener, shutdown).await
     }
 
     /// Serves one request inside the process. Lists and watches are handed over as Objects, unless

@@ -1,12 +1,13 @@
 //! Connections, TLS and HTTP: what a request is before it is served, and its answer on the wire.
 //!
-//! HTTP/1.1 and 2 over TLS 1.2 and 1.3. Everything has a bound: handshakes and headers a time, bodies
-//! a size; a panic costs one request. The serving certificate is renewed while connections go on.
+//! HTTP/1.1 and 2 over TLS 1.2 and 1.3. Everything has a bound: handshakes and heads a time
+//! (`wire::serve`), bodies a time and a size; a panic costs one request. Certificates are renewed while
+//! connections go on.
 
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -18,11 +19,10 @@ use http::{Method, Request, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
+use wire::serve;
 
 use crate::Server;
 use crate::answer::{Body, Response};
@@ -37,9 +37,6 @@ use crate::verbs;
 
 /// The largest request body (config.go MaxRequestBodyBytes).
 const BODY_MAX: usize = 3 << 20;
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// For the next request's head, so also how long a connection may idle.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(90);
 /// For a request's body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a client may take nothing of what it asked for.
@@ -49,7 +46,7 @@ const DAY: i64 = 24 * 3600;
 /// How long requests may take to finish once the server ends.
 const DRAIN: Duration = Duration::from_secs(5);
 
-pub async fn serve(server: &Server, listener: TcpListener, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+pub async fn listen(server: &Server, listener: TcpListener, shutdown: impl Future<Output = ()>) -> io::Result<()> {
     let authority = server.authority();
     let tls = wire::tls::server(server.0.serving.clone(), Some(authority), &["h2", "http/1.1"])?;
     let acceptor = TlsAcceptor::from(tls);
@@ -112,50 +109,16 @@ async fn renew(server: Server) {
 async fn connection(server: Server, acceptor: TlsAcceptor, stream: TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let peer = stream.peer_addr()?.ip();
-    let stream = Patient::new(stream, WRITE_PATIENCE);
-    let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
-    let stream = stream.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "TLS handshake"))??;
-    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| wire::tls::subject(chain.first()?));
-    let identity = certificate.map(|(name, groups)| Arc::new(Identity::authenticated(name, "", groups)));
-    let two = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let stream = serve::shake(&acceptor, Patient::new(stream, WRITE_PATIENCE)).await?;
+    let identity = serve::caller(&stream).map(|(name, groups)| Arc::new(Identity::authenticated(name, "", groups)));
     let mut stopped = server.0.stopped.subscribe();
-    let used = Arc::new(AtomicBool::new(false));
-    let marked = used.clone();
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        marked.store(true, Ordering::Relaxed);
+    let answer = move |mut request: Request<Incoming>| {
         if request.uri().path() == join::PATH {
             request.extensions_mut().insert(join::Peer(peer));
         }
-        let (server, identity) = (server.clone(), identity.clone());
-        async move { Ok::<_, std::convert::Infallible>(guarded(server, identity, request).await) }
-    });
-    let builder = Builder::new(TokioExecutor::new());
-    // Settled by the handshake: nothing is waited for to tell the versions apart.
-    let mut builder = if two { builder.http2_only() } else { builder.http1_only() };
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(Duration::from_secs(30))
-        .max_concurrent_streams(250)
-        .initial_stream_window_size(256 << 10)
-        .initial_connection_window_size(1 << 20)
-        .max_send_buf_size(256 << 10);
-    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
-    // HTTP/2 has no limit of its own for the first request's head.
-    let idle = async {
-        tokio::time::sleep(HEADER_TIMEOUT).await;
-        if used.load(Ordering::Relaxed) {
-            std::future::pending::<()>().await;
-        }
+        guarded(server.clone(), identity.clone(), request)
     };
-    tokio::select! {
-        done = &mut connection => return done.map_err(io::Error::other),
-        () = idle => return Err(io::Error::new(io::ErrorKind::TimedOut, "no request came")),
-        _ = stopped.wait_for(|stopped| *stopped) => {}
-    }
-    connection.as_mut().graceful_shutdown();
-    connection.await.map_err(io::Error::other)
+    serve::http(stream, answer, async { drop(stopped.wait_for(|stopped| *stopped).await) }).await
 }
 
 /// A request that panics is answered with 500; the connection and the server go on.

@@ -13,6 +13,7 @@ use fjall::config::{FilterPolicy, PinningPolicy};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use crate::deferred::{self, Deferred};
+use crate::journal::Journals;
 use crate::reserve::Reserve;
 use crate::state::{Prepared, Slot, State};
 use crate::writer::{Disk, Failure, Loaded};
@@ -27,6 +28,8 @@ const HEADER: usize = 1 + 4 + 8 + 8 + 8;
 /// fjall's folder, and the file that says why it is not opened.
 const ENTRIES: &str = "entries";
 const DAMAGED: &str = "DAMAGED";
+/// What an opening found whole: the engine may cut it, and the process end before it says so.
+const OPENING: &str = "OPENING";
 const MEMTABLE: u64 = 4 << 20;
 
 pub(crate) struct Embedded {
@@ -69,16 +72,48 @@ fn open_whole(dir: &Path) -> Result<Open, Error> {
         let mark = mark.display();
         return Err(Error::Refused(format!("the store is damaged: {why}; remove {mark} to go on without them")));
     }
-    let journals = crate::journal::inspect(&dir.join(ENTRIES)).map_err(failed)?;
+    let (folder, opening) = (dir.join(ENTRIES), dir.join(OPENING));
+    let refuse = |why: String| {
+        let written = write_synced(&mark, &why).and_then(|()| remove(&opening));
+        written.map_or_else(failed, |()| Error::Refused(format!("the store is damaged: {why}")))
+    };
+    if let Ok(before) = std::fs::read_to_string(&opening)
+        && let Err(why) = Journals::read(&folder, &before).are_kept().map_err(failed)?
+    {
+        return Err(refuse(why));
+    }
+    let journals = crate::journal::inspect(&folder).map_err(failed)?;
+    let text = journals.text();
+    if !text.is_empty()
+        && let Err(why) = write_synced(&opening, &text)
+    {
+        // A full disk is opened too, for deletions to make room.
+        tracing::warn!("{}: {why}; damage found now is not remembered if this process is killed", opening.display());
+        remove(&opening).map_err(failed)?;
+    }
     // Of some damage the engine does not say that it is damage, it asserts.
     let open = std::panic::catch_unwind(|| Open::new(dir));
     let open = open.map_err(|_| Error::Refused(format!("the store in {} is damaged", dir.display())))?;
     let open = open.map_err(|why| refused(dir, &why))?;
     if let Err(why) = journals.are_kept().map_err(failed)? {
-        std::fs::write(&mark, &why).map_err(failed)?;
-        return Err(Error::Refused(format!("the store is damaged: {why}")));
+        return Err(refuse(why));
     }
+    remove(&opening).map_err(failed)?;
     Ok(open)
+}
+
+/// On the disk when it returns, its name too.
+fn write_synced(path: &Path, text: &str) -> std::io::Result<()> {
+    std::fs::write(path, text)?;
+    std::fs::File::open(path)?.sync_all()?;
+    path.parent().map_or(Ok(()), |dir| std::fs::File::open(dir)?.sync_all())
+}
+
+fn remove(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 impl Disk for Embedded {

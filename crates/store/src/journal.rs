@@ -70,6 +70,20 @@ pub(crate) fn inspect(dir: &Path) -> io::Result<Journals> {
 }
 
 impl Journals {
+    /// What `text` wrote.
+    pub fn read(dir: &Path, text: &str) -> Journals {
+        let lines = text.lines().filter_map(|line| line.split_once(' '));
+        Journals(
+            lines.filter_map(|(end, name)| Some(Journal { path: dir.join(name), end: end.parse().ok()? })).collect(),
+        )
+    }
+
+    /// A line for each journal: the end of what is whole, its name. Empty without journals.
+    pub fn text(&self) -> String {
+        let line = |journal: &Journal| Some(format!("{} {}\n", journal.end, journal.path.file_name()?.to_str()?));
+        self.0.iter().filter_map(line).collect()
+    }
+
     /// Whether the engine kept every whole batch; says which file it cut too short.
     pub fn are_kept(&self) -> io::Result<Result<(), String>> {
         for journal in &self.0 {

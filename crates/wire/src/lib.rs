@@ -7,6 +7,8 @@
 
 /// Names to addresses, addresses to connections, plain or TLS.
 pub mod dial;
+/// The server's side of one connection.
+pub mod serve;
 /// SPDY/3.1: many streams over one connection.
 pub mod spdy;
 /// The streams of an exec or attach.
