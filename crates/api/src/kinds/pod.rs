@@ -3,6 +3,7 @@
 //! `prepare` says who owns which field (pkg/registry/core/pod/strategy.go), `defaults` fills in,
 //! `validate` judges, `columns` shows. `facts` are what scheduler and node agents ask of a pod.
 
+pub mod app_armor;
 pub mod columns;
 pub mod defaults;
 pub mod facts;

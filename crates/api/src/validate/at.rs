@@ -180,14 +180,6 @@ pub fn invalid_each(at: &At, messages: Vec<String>, errors: &mut Errors) {
     errors.extend(messages.iter().map(|m| at.invalid(m)));
 }
 
-/// `Unsupported value` unless the text is one of the sorted list; `Required value` if it is empty
-/// and `required`.
-pub fn one_of(at: &At, supported: &[&str], errors: &mut Errors) {
-    if !supported.contains(&at.text()) {
-        errors.push(at.not_supported(supported));
-    }
-}
-
 /// Zero or more: `must be greater than or equal to 0`.
 pub fn non_negative(at: &At, errors: &mut Errors) {
     if at.number() < 0 {

@@ -61,27 +61,40 @@ pub fn pod_spec(spec: &mut Value) {
     }
 }
 
-/// Where limits or requests of a pod as a whole are set, the missing requests come from the
-/// containers, then from the limits (podutil.DefaultPodLevelResources). Only at create.
-pub fn pod_level_requests(pod: &mut Value) {
-    let demands = Demands::of_tree(pod);
-    let Some(own) = &demands.pod else { return };
-    let (of_containers, limits_of_containers) = (demands.container_requests(), demands.container_limits());
-    let mut limits = own.limits.clone();
-    if !own.limits.is_empty() || !own.requests.is_empty() {
-        for (name, amount) in limits_of_containers.iter().filter(|(name, _)| name.starts_with("hugepages-")) {
-            if !own.requests.contains_key(name) {
-                limits.entry(name.clone()).or_insert(*amount);
-            }
-        }
+/// Where requests or limits of a pod as a whole are set, the others are made from what all containers
+/// need: limits of huge pages, then requests, then limits (podutil.DefaultPodLevelResources). At
+/// create and resize.
+pub fn pod_level_resources(pod: &mut Value) {
+    if !tree::has(pod, "spec.resources") {
+        return;
     }
-    let mut requests = own.requests.clone();
-    if !limits.is_empty() {
-        for (name, amount) in of_containers.iter().filter(|(name, _)| matches!(name.as_str(), "cpu" | "memory")) {
-            requests.entry(name.clone()).or_insert(*amount);
-        }
-        for (name, amount) in limits.iter().filter(|(name, _)| is_pod_level(name)) {
-            requests.entry(name.clone()).or_insert(*amount);
+    let demands = Demands::of_tree(pod);
+    let Some(own) = demands.pod.as_ref().filter(|own| !(own.requests.is_empty() && own.limits.is_empty())) else {
+        return;
+    };
+    let (mut requests, mut limits) = (own.requests.clone(), own.limits.clone());
+    let limits_of_containers = demands.container_limits();
+    // Huge pages are never overcommitted.
+    let huge = limits_of_containers.iter().filter(|(name, _)| name.starts_with("hugepages-"));
+    for (name, amount) in huge.filter(|(name, _)| !own.requests.contains_key(*name)) {
+        limits.entry(name.clone()).or_insert(*amount);
+    }
+    let of_containers = demands.container_requests();
+    let shared = of_containers.iter().filter(|(name, _)| matches!(name.as_str(), "cpu" | "memory"));
+    for (name, amount) in shared.chain(limits.iter().filter(|(name, _)| is_pod_level(name))) {
+        requests.entry(name.clone()).or_insert(*amount);
+    }
+    // Ephemeral containers have no resources, so that a pod with one has no limit of all.
+    let all_limit = |name: &str| {
+        let mut all = demands.containers.iter().chain(&demands.init);
+        tree::list(pod, "spec.ephemeralContainers").is_empty() && all.all(|demand| demand.limits.contains_key(name))
+    };
+    for (name, request) in requests.iter().filter(|(name, _)| is_pod_level(name)) {
+        if !limits.contains_key(name)
+            && all_limit(name)
+            && let Some(limit) = limits_of_containers.get(name)
+        {
+            limits.insert(name.clone(), *limit.max(request));
         }
     }
     let Some(resources) = pod.get_mut("spec").and_then(|s| s.get_mut("resources")) else { return };

@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Demands, born, defaults};
+use super::{Demands, app_armor, born, defaults};
 use crate::kind::Context;
 use crate::tree;
 
@@ -23,7 +23,8 @@ pub fn prepare(pod: &mut Value, old: Option<&Value>, context: &Context) {
 }
 
 fn create(pod: &mut Value, context: &Context) {
-    defaults::pod_level_requests(pod);
+    app_armor::fill(pod);
+    defaults::pod_level_resources(pod);
     pod["status"] = born(Demands::of_tree(pod).qos_class());
     set_generation(pod, 1);
     if !tree::list(pod, "spec.schedulingGates").is_empty() {
@@ -41,12 +42,17 @@ fn create(pod: &mut Value, context: &Context) {
 
 fn update(pod: &mut Value, old: &Value) {
     tree::keep(pod, old, "status");
+    keep_pod_level(pod, old);
+    count(pod, old);
+}
+
+/// A client that does not know the pod's own resources does not mean to remove them.
+fn keep_pod_level(pod: &mut Value, old: &Value) {
     if !tree::has(pod, "spec.resources")
         && let Some(spec) = tree::child(pod, "spec")
     {
         tree::keep(spec, tree::at(old, "spec"), "resources");
     }
-    count(pod, old);
 }
 
 /// Spec, owners and the deletion's time stand as they were; so do fields that a client does not know.
@@ -89,11 +95,18 @@ fn resize(pod: &mut Value, old: &Value) {
     let same_shape = ["spec.containers", "spec.initContainers"]
         .iter()
         .all(|path| tree::list(pod, path).len() == tree::list(old, path).len());
-    if !same_shape {
+    if same_shape {
+        resize_part(pod, old);
+    } else {
         // Validation says what is wrong with it.
         tree::keep(pod, old, "status");
-        return count(pod, old);
     }
+    keep_pod_level(pod, old);
+    defaults::pod_level_resources(pod);
+    count(pod, old);
+}
+
+fn resize_part(pod: &mut Value, old: &Value) {
     part(pod, old, |new, spec| {
         tree::keep(spec, new, "resources");
         for field in ["containers", "initContainers"] {
@@ -111,7 +124,7 @@ fn resize(pod: &mut Value, old: &Value) {
     });
 }
 
-/// Everything as it was but labels, annotations and one part of the spec.
+/// Everything as it was, metadata too, but one part of the spec.
 fn part(pod: &mut Value, old: &Value, take: impl FnOnce(&Value, &mut Value)) {
     let sent = tree::at(pod, "spec").clone();
     let mut spec = tree::at(old, "spec").clone();

@@ -71,3 +71,98 @@ fn status_word_is_that_of_the_first_container_with_a_reason() {
         POD.columns[..4].iter().map(|c| (c.cell)(&pod, "2026-01-01T00:00:10Z").as_str().unwrap().to_string()).collect();
     assert_eq!(row, ["p", "1/2", "CrashLoopBackOff", "3 (10s ago)"]);
 }
+
+#[test]
+fn an_app_armor_annotation_becomes_the_field() {
+    let born = |notes: &[(&str, &str)], spec: Value| {
+        let notes: serde_json::Map<String, Value> =
+            notes.iter().map(|(name, note)| (format!("{}{name}", app_armor::ANNOTATION), json!(note))).collect();
+        let mut pod = json!({"metadata": {"name": "p", "namespace": "d", "annotations": notes}, "spec": spec});
+        (POD.hooks.prepare)(&mut pod, None, &Context::default());
+        pod
+    };
+    let containers = |context: Value| json!([{"name": "c", "image": "i", "securityContext": context}]);
+    let field = |pod: &Value| pod["spec"]["containers"][0]["securityContext"]["appArmorProfile"].clone();
+    let line = "metadata.annotations[container.apparmor.security.beta.kubernetes.io/c]: deprecated since v1.30; use \
+                the \"appArmorProfile\" field instead";
+
+    let local = born(&[("c", "localhost/x")], json!({"containers": containers(Value::Null)}));
+    assert_eq!(field(&local), json!({"type": "Localhost", "localhostProfile": "x"}));
+    let errors = (POD.hooks.validate)(&local, None, &Context::default());
+    let shown: Vec<String> = errors.iter().map(|e| e.to_string()).collect();
+    assert_eq!(
+        shown,
+        ["spec.containers[0].securityContext.appArmorProfile.type: Forbidden: not supported by this release: \
+          AppArmor profiles are not loaded"]
+    );
+    assert_eq!((POD.hooks.warnings)(&local, None), [line]);
+
+    // The pod's own profile says it already; a field wins; what would be invalid is only told.
+    let unconfined = json!({"appArmorProfile": {"type": "Unconfined"}});
+    let same =
+        born(&[("c", "unconfined")], json!({"securityContext": unconfined, "containers": containers(json!({}))}));
+    assert_eq!((field(&same), (POD.hooks.warnings)(&same, None)), (Value::Null, vec![]));
+    let other = born(&[("c", "runtime/default")], json!({"containers": containers(unconfined.clone())}));
+    assert_eq!((field(&other), (POD.hooks.warnings)(&other, None)), (unconfined["appArmorProfile"].clone(), vec![]));
+    let padded = born(&[("c", "localhost/ x")], json!({"containers": containers(json!({}))}));
+    assert_eq!((field(&padded), (POD.hooks.warnings)(&padded, None)), (Value::Null, vec![line.to_string()]));
+}
+
+#[test]
+fn resources_of_the_pod_are_made_complete() {
+    let container = |requests: Value, limits: Value| json!({"resources": {"requests": requests, "limits": limits}});
+    let cases = [
+        // Requests alone: the missing ones come from the containers, limits from those that all have.
+        (
+            json!({"requests": {"cpu": "2"}}),
+            vec![container(json!({"memory": "1Gi"}), json!({})), container(json!({"memory": "1Gi"}), json!({}))],
+            json!({"requests": {"cpu": "2", "memory": "2Gi"}}),
+        ),
+        (
+            json!({"requests": {"cpu": "1"}}),
+            vec![container(json!({}), json!({"cpu": "1", "memory": "1Gi"})), container(json!({}), json!({"cpu": "1"}))],
+            json!({"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "2"}}),
+        ),
+        // Never less than what is requested.
+        (
+            json!({"requests": {"cpu": "5"}}),
+            vec![container(json!({}), json!({"cpu": "1"}))],
+            json!({"requests": {"cpu": "5"}, "limits": {"cpu": "5"}}),
+        ),
+        (
+            json!({"limits": {"cpu": "2"}}),
+            vec![container(json!({"cpu": "1"}), json!({"hugepages-2Mi": "4Mi"}))],
+            json!({"requests": {"cpu": "1", "hugepages-2Mi": "4Mi"}, "limits": {"cpu": "2", "hugepages-2Mi": "4Mi"}}),
+        ),
+        (json!({}), vec![container(json!({"cpu": "1"}), json!({"cpu": "1"}))], json!({})),
+    ];
+    for (own, containers, wanted) in cases {
+        let mut containers = containers;
+        for (index, container) in containers.iter_mut().enumerate() {
+            container["name"] = json!(format!("c{index}"));
+        }
+        let pod = born(json!({"resources": own, "containers": containers}));
+        assert_eq!(pod["spec"]["resources"], wanted, "{own}");
+    }
+}
+
+#[test]
+fn a_resize_that_omits_the_pods_own_resources_keeps_them() {
+    let containers = |cpu: &str| json!([{"name": "c", "image": "i", "resources": {"requests": {"cpu": cpu}}}]);
+    let mut old = json!({"metadata": {"name": "p", "namespace": "d", "resourceVersion": "1"},
+        "spec": {"resources": {"requests": {"cpu": "4"}}, "containers": containers("1")}});
+    (POD.hooks.prepare)(&mut old, None, &Context::default());
+    let mut new = old.clone();
+    new["spec"].as_object_mut().unwrap().remove("resources");
+    new["spec"]["containers"] = containers("2");
+    let context = Context { subresource: "resize".into(), ..Context::default() };
+    (POD.hooks.prepare)(&mut new, Some(&old), &context);
+    assert_eq!(new["spec"]["resources"], json!({"requests": {"cpu": "4"}}));
+    let errors = (POD.hooks.validate)(&new, Some(&old), &context);
+    assert!(errors.is_empty(), "{}", errors[0]);
+    // And what it adds is made complete.
+    let mut memory = old.clone();
+    memory["spec"]["resources"] = json!({"limits": {"memory": "1Gi"}, "requests": {"cpu": "4"}});
+    (POD.hooks.prepare)(&mut memory, Some(&old), &context);
+    assert_eq!(memory["spec"]["resources"]["requests"], json!({"cpu": "4", "memory": "1Gi"}));
+}

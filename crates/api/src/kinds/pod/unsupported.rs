@@ -9,7 +9,7 @@ use crate::validate::at::{At, Errors};
 /// One field. In a path `x[]` is every element of a list, `containers[]` every container of any sort.
 pub struct Unsupported {
     pub path: &'static str,
-    /// Only this value is unsupported; empty: any.
+    /// Only this value is unsupported, or those that begin so before a `*`; empty: any.
     pub value: &'static str,
     pub answer: Answer,
     pub why: &'static str,
@@ -67,6 +67,7 @@ pub static UNSUPPORTED: &[Unsupported] = &[
     refuse_row("spec.volumes[].scaleIO", IN_TREE),
     refuse_row("spec.volumes[].projected.sources[].clusterTrustBundle", "trust bundles are not offered yet"),
     refuse_row("spec.volumes[].projected.sources[].podCertificate", "pod certificates are not offered yet"),
+    refuse_value("spec.volumes[].emptyDir.medium", "HugePages*", "volumes of huge pages are not mounted"),
     refuse_row("spec.volumes[].emptyDir.mode", "upstream has it as alpha, switched off"),
     refuse_row("spec.volumes[].secret.defaultUser", OWNER),
     refuse_row("spec.volumes[].secret.items[].user", OWNER),
@@ -83,6 +84,7 @@ pub static UNSUPPORTED: &[Unsupported] = &[
     refuse_value("spec.os.name", "windows", WINDOWS),
     refuse_row("spec.securityContext.windowsOptions", WINDOWS),
     refuse_row("spec.containers[].securityContext.windowsOptions", WINDOWS),
+    refuse_value("spec.hostUsers", "false", "user namespaces are not offered yet"),
     refuse_row("spec.schedulingGroup", "gang scheduling is not offered"),
     refuse_row("spec.evictionResponders", "eviction requests are not offered"),
     refuse_value(
@@ -93,6 +95,8 @@ pub static UNSUPPORTED: &[Unsupported] = &[
     refuse_value("spec.containers[].livenessProbe.httpGet.protocol", "HTTP2", "probes speak HTTP/1.1"),
     refuse_value("spec.containers[].readinessProbe.httpGet.protocol", "HTTP2", "probes speak HTTP/1.1"),
     refuse_value("spec.containers[].startupProbe.httpGet.protocol", "HTTP2", "probes speak HTTP/1.1"),
+    refuse_value("spec.containers[].lifecycle.postStart.httpGet.protocol", "HTTP2", "hooks speak HTTP/1.1"),
+    refuse_value("spec.containers[].lifecycle.preStop.httpGet.protocol", "HTTP2", "hooks speak HTTP/1.1"),
     refuse_value("spec.containers[].livenessProbe.grpc.mode", "TLS", "gRPC probes are not encrypted"),
     refuse_value("spec.containers[].readinessProbe.grpc.mode", "TLS", "gRPC probes are not encrypted"),
     refuse_value("spec.containers[].startupProbe.grpc.mode", "TLS", "gRPC probes are not encrypted"),
@@ -150,10 +154,12 @@ fn follow<'a>(mut here: Vec<At<'a>>, path: &'static str) -> Vec<At<'a>> {
 /// Of volume sources an empty one counts too; elsewhere an empty value is none.
 fn is_used(row: &Unsupported, at: &At) -> bool {
     use serde_json::Value;
-    if !row.value.is_empty() {
-        return at.text() == row.value;
-    }
     match at.value {
+        Value::Bool(flag) if !row.value.is_empty() => flag.to_string() == row.value,
+        _ if !row.value.is_empty() => match row.value.strip_suffix('*') {
+            Some(start) => at.text().starts_with(start),
+            None => at.text() == row.value,
+        },
         Value::Null => false,
         Value::Object(map) => !map.is_empty() || row.path.starts_with("spec.volumes[]"),
         Value::Array(list) => !list.is_empty(),

@@ -3,12 +3,12 @@
 use serde_json::Value;
 
 use super::spec::all_containers;
+use crate::kinds::pod::app_armor::ANNOTATION as APP_ARMOR;
 use crate::tree;
 use crate::validate::at::{At, Errors};
 
 pub const MIRROR: &str = "kubernetes.io/config.mirror";
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
-const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 const SECCOMP_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
 const SECCOMP_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
 

@@ -67,7 +67,11 @@ fn action(at: &At, handlers: &[&'static str], grace: Option<i64>, errors: &mut E
         match *field {
             "exec" if part.get("command").is_empty() => errors.push(part.get("command").required("")),
             "httpGet" => http_get(&part, errors),
-            "tcpSocket" | "grpc" => port(&part.get("port"), errors),
+            "tcpSocket" => port(&part.get("port"), errors),
+            "grpc" => {
+                port(&part.get("port"), errors);
+                one_of(&part.get("mode"), &["Plaintext", "TLS"], errors);
+            }
             "sleep" => {
                 let seconds = part.get("seconds").number();
                 if let Some(grace) = grace.filter(|grace| seconds < 0 || seconds > *grace) {
@@ -94,6 +98,14 @@ fn http_get(at: &At, errors: &mut Errors) {
     for header in at.get("httpHeaders").items() {
         let name = header.get("name").text();
         errors.extend(names::http_header(name).iter().map(|m| at.get("httpHeaders").invalid_as(name, m)));
+    }
+    one_of(&at.get("protocol"), &["HTTP1", "HTTP2"], errors);
+}
+
+/// Optional. What is in the list and yet not offered is refused by `kinds::pod::unsupported`.
+fn one_of(at: &At, supported: &[&str], errors: &mut Errors) {
+    if at.has() && !supported.contains(&at.text()) {
+        errors.push(at.not_supported(supported));
     }
 }
 

@@ -123,6 +123,34 @@ fn specs_are_refused_in_upstreams_words() {
             &["spec.volumes[0].nfs: Forbidden: not supported by this release: there is no driver for this volume type"],
         ),
         (
+            with(json!({"livenessProbe": {"httpGet": {"port": 1, "protocol": "HTTP3"}},
+                "readinessProbe": {"grpc": {"port": 1, "mode": "Foo"}}})),
+            &[
+                "spec.containers[0].livenessProbe.httpGet.protocol: Unsupported value: \"HTTP3\": supported values: \
+                 \"HTTP1\", \"HTTP2\"",
+                "spec.containers[0].readinessProbe.grpc.mode: Unsupported value: \"Foo\": supported values: \
+                 \"Plaintext\", \"TLS\"",
+            ],
+        ),
+        (
+            with(json!({"lifecycle": {"postStart": {"httpGet": {"path": "/", "port": 1, "protocol": "HTTP1"}},
+                "preStop": {"httpGet": {"path": "/", "port": 1, "protocol": "HTTP2"}}}})),
+            &[
+                "spec.containers[0].lifecycle.preStop.httpGet.protocol: Forbidden: not supported by this release: hooks \
+               speak HTTP/1.1",
+            ],
+        ),
+        (
+            json!({"containers": [{"name": "c", "image": "i"}], "hostUsers": false, "volumes": [
+                {"name": "a", "emptyDir": {"medium": "HugePages-2Mi"}}, {"name": "b", "emptyDir": {"medium": "Memory"}}]}),
+            &[
+                "spec.volumes[0].emptyDir.medium: Forbidden: not supported by this release: volumes of huge pages are \
+                 not mounted",
+                "spec.hostUsers: Forbidden: not supported by this release: user namespaces are not offered yet",
+            ],
+        ),
+        (json!({"containers": [{"name": "c", "image": "i"}], "hostUsers": true}), &[]),
+        (
             json!({"containers": [{"name": "c", "image": "i"}], "initContainers": [{"name": "i", "image": "i",
                 "readinessProbe": {"exec": {"command": ["a"]}}}], "tolerations": [{"key": "a", "operator": "Exists",
                 "value": "b"}]}),

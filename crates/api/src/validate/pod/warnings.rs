@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::spec::all_containers;
-use crate::kinds::pod::unsupported;
+use crate::kinds::pod::{app_armor, unsupported};
 use crate::quantity::Quantity;
 use crate::tree;
 use crate::validate::at::At;
@@ -32,6 +32,7 @@ pub fn warnings(pod: &Value, old: Option<&Value>) -> Vec<String> {
     }
     labels(&spec, &mut out);
     annotations(pod, &mut out);
+    out.extend(app_armor::warnings(pod));
     deprecated_volumes(&spec, &mut out);
     overlaps(&spec, &mut out);
     doubles(&spec, &mut out);
