@@ -6,7 +6,7 @@
 //! write (embedded objects). So clean JSON costs one parse. Upstream: sigs.k8s.io/json and
 //! apiserver endpoints/handlers (transformDecodeError).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use serde::de::DeserializeSeed;
 use serde_json::Value;
@@ -30,6 +30,7 @@ mod walk;
 /// YAML as the JSON that it stands for.
 mod yaml;
 
+use any::Anything;
 use walk::{Root, Walk};
 use yaml::Yaml;
 
@@ -129,17 +130,48 @@ pub(crate) fn duplicates(body: &[u8]) -> Vec<String> {
     walk.found().1
 }
 
-/// YAML or JSON into a tree without a schema: the body of an apply patch.
+/// YAML or JSON into a tree without a schema.
 pub fn untyped(body: &[u8]) -> Result<Value, Status> {
-    if body.trim_ascii_start().first() == Some(&b'{')
-        && let Ok(value) = serde_json::from_slice(body)
-    {
-        return Ok(value);
+    let decoded = loose(body).map_err(|why| Status::bad_request(format!("error decoding YAML: {why}")))?;
+    Ok(decoded.value)
+}
+
+/// The body of an apply patch: YAML or JSON, both read as YAML by upstream (handlers/patch.go
+/// applyPatcher). Keys that are there twice are refused or warned about.
+pub fn applied(body: &[u8], validation: FieldValidation) -> Result<Decoded, Status> {
+    const TO_JSON: &str = "error converting YAML to JSON: yaml";
+    let Decoded { value, mut warnings } =
+        loose(body).map_err(|why| Status::bad_request(format!("error decoding patch: {TO_JSON}: {why}")))?;
+    match validation {
+        FieldValidation::Strict if !warnings.is_empty() => {
+            let lines = warnings.join("\n  ");
+            Err(Status::bad_request(format!("error strict decoding patch: {TO_JSON}: unmarshal errors:\n  {lines}")))
+        }
+        FieldValidation::Ignore => {
+            warnings.clear();
+            Ok(Decoded { value, warnings })
+        }
+        _ => Ok(Decoded { value, warnings }),
+    }
+}
+
+/// A tree without a schema, and the lines of keys that are there twice.
+fn loose(body: &[u8]) -> Result<Decoded, String> {
+    if body.trim_ascii_start().first() == Some(&b'{') {
+        let twice = Cell::new(false);
+        let mut deserializer = serde_json::Deserializer::from_slice(body);
+        let anything = Anything { depth: 0, max: usize::MAX, twice: Some(&twice) };
+        let value = anything.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
+        // The YAML parser is slower; it knows the lines.
+        if let (Ok(value), false) = (value, twice.get()) {
+            return Ok(Decoded { value, warnings: Vec::new() });
+        }
     }
     let duplicates = RefCell::new(Vec::new());
     let seed = |d: serde_saphyr::Deserializer<'_, '_>| Yaml { duplicates: &duplicates }.deserialize(d);
-    serde_saphyr::with_deserializer_from_slice_with_options(body, yaml_options(), seed)
-        .map_err(|e| Status::bad_request(format!("error decoding YAML: {}", one_line(&e.to_string()))))
+    let value = serde_saphyr::with_deserializer_from_slice_with_options(body, yaml_options(), seed)
+        .map_err(|e| one_line(&e.to_string()))?;
+    Ok(Decoded { value, warnings: duplicates.into_inner() })
 }
 
 fn json(body: &[u8], of: &'static Type, validation: FieldValidation) -> Result<Decoded, Status> {

@@ -139,6 +139,9 @@ fn reset_fields(of: &Type, subresource: &str) -> Set {
         ("Pod", "status") => {
             Set::of_paths(&[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]])
         }
+        // Their strategies have filters, but the storages that the installer asks do not pass them on:
+        // what an apply names it owns (registry/core/pod/storage, apiserver endpoints/installer.go).
+        ("Pod", "resize" | "ephemeralcontainers") => Set::default(),
         ("Deployment", "status") => Set::of_paths(&[&["spec"], &["metadata", "labels"]]),
         ("VolumeAttachment", "status") => Set::of_paths(&[&["metadata"], &["spec"]]),
         ("CertificateSigningRequest", "status") => Set::of_paths(&[&["spec"], &["status", "conditions"]]),

@@ -122,11 +122,6 @@ impl Quantity {
         self.nanos < 0
     }
 
-    /// Whether it is a whole number of thousandths.
-    pub fn is_milli(self) -> bool {
-        self.nanos % (NANO / 1000) == 0
-    }
-
     /// Whether it is a whole number.
     pub fn is_integer(self) -> bool {
         self.nanos % NANO == 0

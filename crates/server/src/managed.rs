@@ -27,12 +27,15 @@ pub fn update(object: &mut Value, old: Option<&Value>, manager: &str, call: &Cal
 /// An apply patch.
 pub async fn apply(call: Call<'_>, subresource: &str) -> Result<Reply, Status> {
     let manager = call.query.get("fieldManager");
-    if manager.is_empty() {
-        let error = FieldError::required("fieldManager", "is required for apply patch");
-        return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &[error]));
+    let errors = match manager {
+        "" => vec![FieldError::required("fieldManager", "is required for apply patch")],
+        manager => api::validate::meta::asked_manager(manager),
+    };
+    if !errors.is_empty() {
+        return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &errors));
     }
     let (dry_run, validation, force) = (call.dry_run()?, validation(&call)?, call.query.flag("force"));
-    let mut applied = decode::untyped(&call.body)?;
+    let decode::Decoded { value: mut applied, mut warnings } = decode::applied(&call.body, validation)?;
     if !applied.is_object() {
         return Err(Status::bad_request("the body of an apply patch must be an object"));
     }
@@ -42,7 +45,7 @@ pub async fn apply(call: Call<'_>, subresource: &str) -> Result<Reply, Status> {
     let (api_version, time) = (call.served.api_version(), call.server.now());
     let write = Write { schema: call.served.schema(), api_version: &api_version, manager, subresource, time: &time };
     // What the configuration itself gets wrong is told before it is merged.
-    let mut warnings = decode::tree(applied.clone(), call.served.schema(), validation)?.warnings;
+    warnings.extend(decode::tree(applied.clone(), call.served.schema(), validation)?.warnings);
     let merge = |live: Option<&Value>| -> Result<Value, Status> {
         let merged = managed::apply(&write, live, &applied, force)?;
         let mut object = decode::tree(merged, call.served.schema(), decode::FieldValidation::Ignore)?.value;

@@ -1,6 +1,7 @@
 //! JSON without a schema: keys, and values that are kept as they are.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -10,14 +11,16 @@ use super::TOO_DEEP;
 
 /// Any JSON, kept as it is, down to a depth.
 #[derive(Clone, Copy)]
-pub struct Anything {
+pub struct Anything<'w> {
     /// Objects and lists around it.
     pub depth: usize,
     pub max: usize,
+    /// Set where a key is there twice: the last one counts.
+    pub twice: Option<&'w Cell<bool>>,
 }
 
-impl Anything {
-    fn below<E: Error>(self) -> Result<Anything, E> {
+impl<'w> Anything<'w> {
+    fn below<E: Error>(self) -> Result<Anything<'w>, E> {
         if self.depth >= self.max {
             return Err(E::custom(TOO_DEEP));
         }
@@ -25,7 +28,7 @@ impl Anything {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Anything {
+impl<'de> DeserializeSeed<'de> for Anything<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -61,7 +64,7 @@ impl<'de> Visitor<'de> for Key {
     }
 }
 
-impl<'de> Visitor<'de> for Anything {
+impl<'de> Visitor<'de> for Anything<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -107,7 +110,9 @@ impl<'de> Visitor<'de> for Anything {
         let mut tree = Map::new();
         while let Some(key) = map.next_key_seed(Key)? {
             let value = map.next_value_seed(below)?;
-            tree.insert(key.into_owned(), value);
+            if let (Some(_), Some(twice)) = (tree.insert(key.into_owned(), value), self.twice) {
+                twice.set(true);
+            }
         }
         Ok(Value::Object(tree))
     }

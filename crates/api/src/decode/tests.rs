@@ -220,3 +220,28 @@ fn protobuf_holds_no_deeper_json_either() {
         assert_eq!(decoded.is_ok(), fits, "{levels}");
     }
 }
+
+#[test]
+fn keys_that_an_apply_patch_has_twice_are_told() {
+    let yaml = "kind: Pod\nmetadata:\n  name: a\n  name: b\nspec: {x: 1, x: 2}\n";
+    let json = "{\"kind\": \"Pod\", \"metadata\": {\"name\": \"a\",\n \"name\": \"b\"}}";
+    for (body, lines) in [
+        (yaml, vec!["line 4: key \"name\" already set in map", "line 5: key \"x\" already set in map"]),
+        (json, vec!["line 2: key \"name\" already set in map"]),
+    ] {
+        let strict = applied(body.as_bytes(), FieldValidation::Strict).unwrap_err();
+        let wanted = format!(
+            "error strict decoding patch: error converting YAML to JSON: yaml: unmarshal errors:\n  {}",
+            lines.join("\n  ")
+        );
+        assert_eq!((strict.code, strict.message), (400, wanted));
+        let warned = applied(body.as_bytes(), FieldValidation::Warn).unwrap();
+        assert_eq!(
+            (warned.warnings, &warned.value["metadata"]),
+            (lines.into_iter().map(String::from).collect(), &json!({"name": "b"}))
+        );
+        assert!(applied(body.as_bytes(), FieldValidation::Ignore).unwrap().warnings.is_empty());
+    }
+    let broken = applied(b"a: [", FieldValidation::Warn).unwrap_err();
+    assert!(broken.message.starts_with("error decoding patch: error converting YAML to JSON: yaml: "), "{broken:?}");
+}

@@ -159,8 +159,8 @@ impl Seed<'_, '_> {
         Err(E::custom(TOO_DEEP))
     }
 
-    fn anything(&self) -> Anything {
-        Anything { depth: self.path.depth, max: self.depth_max() }
+    fn anything(&self) -> Anything<'static> {
+        Anything { depth: self.path.depth, max: self.depth_max(), twice: None }
     }
 
     /// `json: cannot unmarshal string into Go struct field PodSpec.spec.priority of type int32`

@@ -295,3 +295,39 @@ fn ownership_of_very_long_lists_is_found_in_passes() {
     let applied = apply(&write, Some(&old), &named(&mut (0..MANY).rev()), true).unwrap();
     assert_eq!(applied["spec"]["containers"][0]["env"].as_array().map(Vec::len), Some(MANY));
 }
+
+/// Upstream's strategies of these two name filters that no storage hands to the installer.
+#[test]
+fn an_apply_to_resize_owns_all_that_it_names() {
+    let live = decoded(
+        POD,
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"},
+        "spec": {"containers": [{"name": "c", "image": "i"}]}}),
+    );
+    let config = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "status": {"phase": "Running"},
+        "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}]}});
+    for subresource in ["resize", "ephemeralcontainers"] {
+        let write = Write { subresource, ..by(POD, "m", "2024-01-01T00:00:00Z") };
+        let object = applied(&write, Some(&live), config.clone(), true).unwrap();
+        let entries = object["metadata"]["managedFields"].as_array().unwrap();
+        let mine = entries.iter().find(|e| e["subresource"] == subresource).unwrap();
+        let wanted = json!({"f:spec": {"f:containers": {"k:{\"name\":\"c\"}": {".": {}, "f:name": {},
+            "f:resources": {"f:requests": {"f:cpu": {}}}}}}, "f:status": {"f:phase": {}}});
+        assert_eq!(mine["fieldsV1"], wanted);
+    }
+}
+
+#[test]
+fn thousands_of_updaters_are_united() {
+    let entry = |n: usize| {
+        json!({"manager": format!("m{n}"), "operation": "Update", "apiVersion": format!("v{}", n % 2),
+            "time": "2024-01-01T00:00:00Z", "fieldsType": "FieldsV1", "fieldsV1": {format!("f:a{n}"): {}}})
+    };
+    let mut map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": "v"}});
+    map["metadata"]["managedFields"] = (0..5000).map(entry).collect();
+    update(&by(CONFIG_MAP, "me", "2025-01-01T00:00:00Z"), None, &mut map);
+    let entries = map["metadata"]["managedFields"].as_array().unwrap();
+    assert_eq!(entries.len(), 10);
+    let fields = |e: &Value| e["fieldsV1"].as_object().unwrap().len();
+    assert_eq!(entries.iter().filter(|e| e["manager"] != "me").map(fields).sum::<usize>(), 5000);
+}

@@ -8,9 +8,14 @@ use serde_json::{Value, json};
 
 use super::at::{At, Errors, invalid_each};
 use super::names;
+use crate::tree;
 
 /// All annotations together, keys included.
 const ANNOTATIONS_MAX: usize = 256 * 1024;
+
+/// apimachinery pkg/apis/meta/v1/validation: FieldManagerMaxLength, MaxSubresourceNameLength.
+const MANAGER_MAX: usize = 128;
+const SUBRESOURCE_MAX: usize = 256;
 
 /// A rule for an object's name.
 pub type NameRule = fn(&str) -> Vec<String>;
@@ -133,6 +138,59 @@ fn common(at: &At, errors: &mut Errors) {
     annotations(&at.get("annotations"), errors);
     owners(&at.get("ownerReferences"), errors);
     finalizers(&at.get("finalizers"), errors);
+    managed_fields(at, errors);
+}
+
+/// Entries that the server wrote itself are always good: no paths are made for them.
+fn managed_fields(at: &At, errors: &mut Errors) {
+    for (index, entry) in tree::list(at.value, "managedFields").iter().enumerate() {
+        let place = || at.get("managedFields").index(index);
+        match tree::text(entry, "operation") {
+            "Apply" | "Update" => {}
+            "" => errors.push(place().get("operation").required("must not be empty")),
+            _ => errors.push(place().get("operation").not_supported(&["Apply", "Update"])),
+        }
+        if !matches!(tree::text(entry, "fieldsType"), "" | "FieldsV1") {
+            errors.push(place().get("fieldsType").invalid("must be `FieldsV1`"));
+        }
+        let manager = tree::text(entry, "manager");
+        if !is_manager(manager) {
+            field_manager(&place().get("manager"), errors);
+        }
+        if tree::text(entry, "subresource").len() > SUBRESOURCE_MAX {
+            errors.push(place().get("subresource").too_long(SUBRESOURCE_MAX));
+        }
+    }
+}
+
+/// What is wrong with the `fieldManager` of a query.
+pub fn asked_manager(manager: &str) -> Errors {
+    let (query, mut errors) = (json!({ "fieldManager": manager }), Errors::new());
+    field_manager(&At::root(&query).get("fieldManager"), &mut errors);
+    errors
+}
+
+/// Who writes, as a query or an entry of the managed fields names it. Of a long one no letter is judged.
+fn field_manager(at: &At, errors: &mut Errors) {
+    if at.text().len() > MANAGER_MAX {
+        errors.push(at.too_long(MANAGER_MAX));
+        return;
+    }
+    for (position, c) in at.text().char_indices().filter(|(_, c)| !is_print(*c)) {
+        errors.push(at.invalid(&format!("invalid character U+{:04X} (at position {position})", u32::from(c))));
+    }
+}
+
+fn is_manager(text: &str) -> bool {
+    text.len() <= MANAGER_MAX && text.chars().all(is_print)
+}
+
+/// Go's unicode.IsPrint: of blanks only the plain one. Behind a letter, marks are no reason to escape.
+fn is_print(c: char) -> bool {
+    match c.is_ascii() {
+        true => matches!(c, ' '..='~'),
+        false => !c.is_whitespace() && format!("a{c}").escape_debug().count() == 2,
+    }
 }
 
 fn owners(at: &At, errors: &mut Errors) {

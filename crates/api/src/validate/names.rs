@@ -28,34 +28,6 @@ pub fn dns_subdomain(value: &str) -> Vec<String> {
     errors
 }
 
-/// A label that starts with a letter, as services are named.
-pub fn dns_1035_label(value: &str) -> Vec<String> {
-    let mut errors = too_many_characters(value, 63);
-    if !(is_label(value) && value.starts_with(|c: char| c.is_ascii_lowercase())) {
-        errors.push(form(
-            "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic \
-             character, and end with an alphanumeric character",
-            "[a-z]([-a-z0-9]*[a-z0-9])?",
-            &["my-name", "abc-123"],
-        ));
-    }
-    errors
-}
-
-/// `*.` and a subdomain.
-pub fn wildcard_subdomain(value: &str) -> Vec<String> {
-    let mut errors = too_many_characters(value, 253);
-    if !value.strip_prefix("*.").is_some_and(is_subdomain) {
-        errors.push(form(
-            "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist \
-             of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character",
-            &format!("\\*\\.{LABEL}(\\.{LABEL})*"),
-            &["*.example.com"],
-        ));
-    }
-    errors
-}
-
 /// Labels joined by dots that may begin with `_` and hold it: what a DNS search path may be.
 pub fn dns_subdomain_with_underscore(value: &str) -> Vec<String> {
     let label = |part: &str| {
@@ -201,12 +173,6 @@ pub fn path_segment(value: &str) -> Vec<String> {
         "." | ".." => vec![format!("may not be '{value}'")],
         _ => ["/", "%"].iter().filter(|c| value.contains(**c)).map(|c| format!("may not contain '{c}'")).collect(),
     }
-}
-
-pub fn c_identifier(value: &str) -> bool {
-    !value.is_empty()
-        && !value.starts_with(|c: char| c.is_ascii_digit())
-        && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 const LABEL: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";

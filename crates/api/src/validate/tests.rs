@@ -200,3 +200,26 @@ fn events_of_the_new_group_are_judged_more_strictly() {
         ["action: Required value", "type: Invalid value: \"\": has invalid value: Odd"]
     );
 }
+
+#[test]
+fn managed_fields_are_judged_entry_by_entry() {
+    let of = |entries: Value| create("configmaps", json!({"metadata": {"name": "m", "managedFields": entries}}));
+    let good = json!([{"manager": "käse ☃ e\u{301}", "operation": "Apply", "fieldsType": "FieldsV1"}]);
+    assert_eq!(of(good), NONE);
+    let long = "x".repeat(300);
+    assert_eq!(
+        of(json!([{"manager": "a\n", "fieldsType": "FieldsV2"}, {"manager": long, "operation": "Odd",
+            "subresource": long}])),
+        [
+            "metadata.managedFields[0].operation: Required value: must not be empty",
+            "metadata.managedFields[0].fieldsType: Invalid value: \"FieldsV2\": must be `FieldsV1`",
+            "metadata.managedFields[0].manager: Invalid value: \"a\\n\": invalid character U+000A (at position 1)",
+            "metadata.managedFields[1].operation: Unsupported value: \"Odd\": supported values: \"Apply\", \"Update\"",
+            "metadata.managedFields[1].manager: Too long: may not be more than 128 bytes",
+            "metadata.managedFields[1].subresource: Too long: may not be more than 256 bytes",
+        ]
+    );
+    let asked: Vec<String> = super::meta::asked_manager("a\u{a0}b").iter().map(|e| e.to_string()).collect();
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    assert!(asked[0].ends_with("invalid character U+00A0 (at position 1)"), "{asked:?}");
+}
