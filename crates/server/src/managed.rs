@@ -71,3 +71,6 @@ pub async fn apply(call: Call<'_>, subresource: &str) -> Result<Reply, Status> {
     let warnings = std::mem::take(&mut change.warnings);
     Ok(reply(&call, entry, warnings, dry_run))
 }
+
+#[cfg(test)]
+mod tests;
