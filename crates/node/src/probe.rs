@@ -9,10 +9,14 @@ use api::view::api::core::v1::{Container, ExecAction, GRPCAction, HTTPGetAction,
 use api::view::apimachinery::pkg::util::intstr::IntOrString;
 use runtime::{ContainerId, Engine};
 
+use crate::expand::expand;
+
 mod exec;
 mod grpc;
 mod http;
 mod tcp;
+
+use exec::Late;
 
 /// What an attempt found.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,7 +42,7 @@ pub struct Target<'a> {
 pub async fn run(probe: &Probe, target: &Target<'_>) -> Outcome {
     let limit = Duration::from_secs(probe.timeout_seconds.unwrap_or(1).max(1) as u64);
     if let Some(action) = &probe.exec {
-        exec::run(action, target, limit).await
+        exec::run(static_argv(action, target.container), target, limit, Late::Ends).await
     } else if let Some(action) = &probe.http_get {
         http_get(action, target, "kube-probe/1.37", limit).await
     } else if let Some(action) = &probe.tcp_socket {
@@ -52,7 +56,15 @@ pub async fn run(probe: &Probe, target: &Target<'_>) -> Outcome {
 
 /// An exec hook: its exit status decides, its output is not kept.
 pub async fn exec_hook(action: &ExecAction, target: &Target<'_>, limit: Duration) -> Outcome {
-    exec::run(action, target, limit).await
+    exec::run(action.command.clone().unwrap_or_default(), target, limit, Late::GoesOn).await
+}
+
+/// A probe's command knows the values that the spec itself gives to variables, and takes others for
+/// empty (kubelet/container/helpers.go ExpandContainerCommandOnlyStatic); a hook's is not expanded.
+fn static_argv(action: &ExecAction, container: &Container) -> Vec<String> {
+    let given = |name: &str| container.env.iter().flatten().rfind(|variable| variable.name == name);
+    let value = |name: &str| given(name).map(|variable| variable.value.clone().unwrap_or_default());
+    action.command.iter().flatten().map(|word| expand(word, value)).collect()
 }
 
 /// An HTTP hook: any answer is a success.
@@ -110,17 +122,6 @@ fn number_of(port: &IntOrString, container: &Container) -> Result<u16, String> {
         }
     };
     u16::try_from(number).ok().filter(|n| *n > 0).ok_or_else(|| format!("invalid port number: {number}"))
-}
-
-/// An address to dial; names other than localhost are not looked up by a node.
-fn address_of(host: &str, port: u16) -> Result<std::net::SocketAddr, String> {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let bare = if bare == "localhost" { "127.0.0.1" } else { bare };
-    match bare.parse::<std::net::IpAddr>() {
-        Ok(ip) => Ok((ip, port).into()),
-        Err(_) if bare.is_empty() => Err("the pod has no address yet".into()),
-        Err(_) => Err(format!("host {host:?} is no IP address; names are not looked up for probes")),
-    }
 }
 
 #[cfg(test)]

@@ -37,7 +37,12 @@ pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub type Reader = Box<dyn AsyncRead + Send + Unpin>;
 pub type Writer = Box<dyn AsyncWrite + Send + Unpin>;
 
-/// The streams of an exec or attach. Dropping them ends nothing.
+/// Ends the program of an exec with SIGKILL, and what it has left in its process group; no other part of
+/// the container. Of an attach: nothing.
+pub type Kill = Box<dyn FnOnce() + Send>;
+
+/// The streams of an exec or attach. Dropping them ends nothing; an exec that is given up before it has
+/// begun ends by itself.
 pub struct Session {
     pub stdin: Option<Writer>,
     pub stdout: Option<Reader>,
@@ -47,6 +52,7 @@ pub struct Session {
     pub resize: mpsc::Sender<(u16, u16)>,
     /// The exit status (128 + signal); for attach: of the container.
     pub exit: oneshot::Receiver<Result<i32>>,
+    pub kill: Kill,
 }
 
 /// A node's container runtime.

@@ -52,6 +52,8 @@ struct Inner {
     state: Mutex<State>,
     changes: broadcast::Sender<Change>,
     up: watch::Sender<bool>,
+    /// Held by each exec under way.
+    execs: Arc<()>,
 }
 
 #[derive(Default)]
@@ -79,7 +81,8 @@ impl Fake {
     pub fn new(config: FakeConfig) -> Fake {
         let images = Arc::new(FakeImages::new(&config.preloaded, config.pull_time));
         let (changes, _) = broadcast::channel(1024);
-        Fake(Arc::new(Inner { config, images, state: Mutex::default(), changes, up: watch::Sender::new(true) }))
+        let (up, execs) = (watch::Sender::new(true), Arc::default());
+        Fake(Arc::new(Inner { config, images, state: Mutex::default(), changes, up, execs }))
     }
 
     /// The machine restarts: every process is gone and nobody saw how.
@@ -103,6 +106,11 @@ impl Fake {
     /// What is asked waits until it is up again.
     pub fn set_up(&self, up: bool) {
         self.0.up.send_replace(up);
+    }
+
+    /// How many execs have not ended.
+    pub fn execs(&self) -> usize {
+        Arc::strong_count(&self.0.execs) - 1
     }
 
     async fn begin(&self, operation: &str) -> Result<()> {
@@ -396,7 +404,7 @@ impl Engine for Fake {
             if let Some(why) = script.start_error {
                 return Err(Error::Start(why));
             }
-            Ok(session(spec, script, ended))
+            Ok(session(spec, script, ended, Some(self.0.execs.clone())))
         })
     }
 
@@ -407,7 +415,7 @@ impl Engine for Fake {
             let ended = self.0.running(&id)?;
             // A part says everything at its start: an attached reader sees silence, then the end.
             let spec = ExecSpec { stdin, stdout, stderr, ..ExecSpec::default() };
-            Ok(session(spec, Script::default(), ended))
+            Ok(session(spec, Script::default(), ended, None))
         })
     }
 
@@ -465,15 +473,23 @@ impl Inner {
     }
 }
 
-/// The streams of a further process, which ends by itself or with its container.
-fn session(spec: ExecSpec, script: Script, mut container: watch::Receiver<Option<i32>>) -> Session {
+/// The streams of a further process, which ends by itself, with its container or by its `kill`; None for
+/// `counted`: of an attach, whose process is the container's.
+fn session(
+    spec: ExecSpec,
+    script: Script,
+    mut container: watch::Receiver<Option<i32>>,
+    counted: Option<Arc<()>>,
+) -> Session {
     let pipe = |wanted: bool| wanted.then(|| tokio::io::duplex(64 << 10)).unzip();
     let (stdin, stdin_end) = pipe(spec.stdin);
     let (stdout, stdout_end) = pipe(spec.stdout);
     let (stderr, stderr_end) = pipe(spec.stderr && !spec.tty);
     let (resize, _) = mpsc::channel(1);
     let (exited, exit) = oneshot::channel();
+    let (kill, killed) = oneshot::channel();
     tokio::spawn(async move {
+        let is_exec = counted.is_some();
         let played = async {
             write_lines(stdout_end, stdin_end.filter(|_| script.cat), &script.prints).await;
             write_lines(stderr_end, None, &script.complains).await;
@@ -489,7 +505,9 @@ fn session(spec: ExecSpec, script: Script, mut container: watch::Receiver<Option
                 Ok(code) => code.unwrap_or_default(),
                 Err(_) => 128 + KILL,
             },
+            Ok(()) = killed, if is_exec => 128 + KILL,
         };
+        drop(counted);
         // The caller may not care how it ended.
         let _ = exited.send(Ok(code));
     });
@@ -499,6 +517,10 @@ fn session(spec: ExecSpec, script: Script, mut container: watch::Receiver<Option
         stderr: stderr.map(|end| Box::new(end) as _),
         resize,
         exit,
+        kill: Box::new(move || {
+            // It may have ended by itself.
+            let _ = kill.send(());
+        }),
     }
 }
 

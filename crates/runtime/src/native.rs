@@ -255,7 +255,7 @@ impl Engine for NativeEngine {
         Box::pin(async move {
             let wanted = spec.clone();
             let opened = self.client.open_session(Request::Exec { id, spec }).await?;
-            streams::of_exec(opened, &wanted).map_err(|error| Error::Failed(error.to_string()))
+            streams::of_exec(opened, &wanted, &self.client).map_err(|error| Error::Failed(error.to_string()))
         })
     }
 

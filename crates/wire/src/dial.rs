@@ -67,7 +67,10 @@ pub async fn resolve(host: &str) -> io::Result<Vec<IpAddr>> {
     let failed = |e: &dyn std::fmt::Display| io::Error::other(format!("lookup {bare}: {e}"));
     let resolver = hickory_resolver::TokioResolver::builder_tokio().map_err(|e| failed(&e))?;
     let resolver = resolver.build().map_err(|e| failed(&e))?;
-    let found = resolver.lookup_ip(bare).await.map_err(|e| failed(&e))?;
+    let found = resolver.lookup_ip(bare).await.map_err(|e| match e.is_nx_domain() || e.is_no_records_found() {
+        true => failed(&"no such host"),
+        false => failed(&e),
+    })?;
     Ok(found.iter().collect())
 }
 

@@ -601,6 +601,34 @@ async fn failing_liveness_restarts_and_failing_readiness_only_unreadies() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn probe_that_takes_too_long_is_ended_and_a_hook_is_not() {
+    let node = Node::start().await;
+    let mut c = puppet(&["--ignore-term"]);
+    let slow = json!({"command": ["sleep", "infinity"]});
+    c["readinessProbe"] = json!({"exec": slow, "periodSeconds": 60, "timeoutSeconds": 3});
+    node.pod("p", json!({"containers": [c]}));
+    node.phase("p", "Running").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(node.fake.execs(), 1);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(node.fake.execs(), 0);
+    let events = node.events("p").await;
+    let text = "Readiness probe failed: command timed out: \"sleep infinity\" timed out after 3s";
+    assert!(events.iter().any(|e| e["message"] == text), "{events:#?}");
+    // An abandoned hook ends with its container only.
+    let mut c = puppet(&["--ignore-term"]);
+    c["lifecycle"] = json!({"preStop": {"exec": slow}});
+    node.pod("q", json!({"containers": [c]}));
+    node.phase("q", "Running").await;
+    node.api.delete_gracefully("ns", "q", 5, node.now());
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(node.fake.execs(), 1);
+    node.gone("q").await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(node.fake.execs(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn hooks_take_their_time_out_of_the_grace() {
     let node = Node::start().await;
     let mut c = puppet(&["--ignore-term"]);

@@ -163,7 +163,7 @@ async fn serve(engine: Engine, mut ask: Ask, mut remote: Remote) {
         false => engine.exec(&ask.id, spec.clone()).await,
     };
     let Remote { stdin: input, resize: mut sizes, out, status } = remote;
-    let Session { stdin, stdout, stderr, resize, exit } = match begun {
+    let Session { stdin, stdout, stderr, resize, exit, .. } = match begun {
         Ok(session) => session,
         Err(why) => return tell(&out, status, failure(&why.to_string())).await,
     };

@@ -1,8 +1,7 @@
-//! An exec probe: a command in the container; its exit status is the answer.
+//! An exec probe or hook: a command in the container; its exit status is the answer.
 
 use std::time::Duration;
 
-use api::view::api::core::v1::ExecAction;
 use runtime::ExecSpec;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -11,12 +10,22 @@ use super::{Outcome, Target};
 /// Bytes of output that a failure shows.
 const OUTPUT_MAX: u64 = 10 * 1024;
 
-pub(super) async fn run(action: &ExecAction, target: &Target<'_>, limit: Duration) -> Outcome {
-    let argv = action.command.clone().unwrap_or_default();
+/// What becomes of a command that takes too long.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Late {
+    /// It is killed, as a runtime's ExecSync does.
+    Ends,
+    /// It goes on, and ends with its container (lifecycle/handlers.go gives a hook no time-out).
+    GoesOn,
+}
+
+pub(super) async fn run(argv: Vec<String>, target: &Target<'_>, limit: Duration, late: Late) -> Outcome {
     let shown = argv.join(" ");
     let spec = ExecSpec { argv, stdout: true, stderr: true, ..ExecSpec::default() };
+    let mut kill = None;
     let attempt = async {
         let session = target.engine.exec(target.id, spec).await?;
+        kill = Some(session.kill);
         let (out, err) = tokio::join!(read(session.stdout), read(session.stderr));
         let code =
             session.exit.await.map_err(|_| runtime::Error::Failed("the exec ended without a status".into()))??;
@@ -27,7 +36,12 @@ pub(super) async fn run(action: &ExecAction, target: &Target<'_>, limit: Duratio
         Ok(Ok((_, output))) => Outcome::Failure(output),
         Ok(Err(runtime::Error::Start(text))) => Outcome::Failure(text),
         Ok(Err(error)) => Outcome::Error(error.to_string()),
-        Err(_) => Outcome::Failure(format!("command timed out: {shown:?} timed out after {}s", limit.as_secs())),
+        Err(_) => {
+            if let Some(kill) = kill.filter(|_| late == Late::Ends) {
+                kill();
+            }
+            Outcome::Failure(format!("command timed out: {shown:?} timed out after {}s", limit.as_secs()))
+        }
     }
 }
 

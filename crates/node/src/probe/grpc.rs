@@ -3,6 +3,7 @@
 //! The request is field 1 (service, a string), the answer field 1 (status, an enum: 1 is SERVING);
 //! a code generator for these two would be larger than they are.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,16 +12,15 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
+use super::Outcome;
 use super::tcp::reason;
-use super::{Outcome, address_of};
 
 const SERVING: u64 = 1;
 const STATUSES: [&str; 4] = ["UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"];
 
 pub(super) async fn check(host: &str, port: u16, service: &str, limit: Duration) -> Outcome {
-    let address = match address_of(host, port) {
-        Ok(address) => address,
-        Err(error) => return Outcome::Error(error),
+    let Ok(address) = host.parse().map(|ip: IpAddr| SocketAddr::new(ip, port)) else {
+        return Outcome::Error("the pod has no address yet".into());
     };
     match tokio::time::timeout(limit, ask(address, service)).await {
         Err(_) => {

@@ -8,15 +8,14 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 
-use super::tcp::reason;
-use super::{Outcome, address_of};
+use super::Outcome;
+use super::tcp::dial;
 
 /// What a failure by status begins with.
 pub(super) const STATUS_TEXT: &str = "HTTP probe failed with statuscode: ";
@@ -72,9 +71,8 @@ async fn follow(action: &HTTPGetAction, host: &str, port: u16, agent: &str) -> R
 async fn one(url: &http::Uri, action: &HTTPGetAction, agent: &str) -> Result<(u16, Option<String>, String), String> {
     let tls = url.scheme_str() == Some("https");
     let host = url.host().unwrap_or_default();
-    let address = address_of(host, url.port_u16().unwrap_or(if tls { 443 } else { 80 }))?;
-    let stream = TcpStream::connect(address).await;
-    let stream = stream.map_err(|e| format!("dial tcp {address}: connect: {}", reason(&e)))?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let stream = dial(host, url.port_u16().unwrap_or(if tls { 443 } else { 80 })).await?;
     let mut request = http::Request::get(url.path_and_query().map_or("/", |p| p.as_str()));
     let given = action.http_headers.as_deref().unwrap_or_default();
     let names = |name: &str| given.iter().any(|h| h.name.eq_ignore_ascii_case(name));
@@ -93,7 +91,7 @@ async fn one(url: &http::Uri, action: &HTTPGetAction, agent: &str) -> Result<(u1
     }
     let request = request.header("Connection", "close").body(Empty::<Bytes>::new()).map_err(|e| e.to_string())?;
     if tls {
-        let name = ServerName::IpAddress(address.ip().into());
+        let name = ServerName::try_from(host.to_owned()).map_err(|e| e.to_string())?;
         let stream = connector().connect(name, stream).await.map_err(|e| e.to_string())?;
         exchange(TokioIo::new(stream), request).await
     } else {

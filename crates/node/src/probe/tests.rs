@@ -8,7 +8,7 @@ use api::view::api::core::v1::{Container, HTTPGetAction};
 use api::view::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::json;
 
-use super::{Outcome, http, number_of, tcp};
+use super::{Outcome, http, number_of, static_argv, tcp};
 
 /// Serves these answers, a connection each; returns the port and what was asked.
 fn server(answers: Vec<String>) -> (u16, std::thread::JoinHandle<Vec<String>>) {
@@ -80,6 +80,32 @@ fn a_closed_port_is_a_failure_that_names_it() {
     assert_eq!(get(port, HTTPGetAction::default()), Outcome::Failure(wanted));
     let unknown = block_on(tcp::connect("", 80, Duration::from_secs(5)));
     assert_eq!(unknown, Outcome::Error("the pod has no address yet".into()));
+}
+
+#[test]
+fn hosts_may_have_names() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let tcp = |host: &str| block_on(tcp::connect(host, port, Duration::from_millis(500)));
+    // Resolvers know all of `localhost` without asking anybody (RFC 6761).
+    assert_eq!(tcp("probe.localhost"), Outcome::Success);
+    let Outcome::Failure(text) = tcp("nowhere.invalid") else { panic!("a name that nobody knows is a failure") };
+    assert!(text.starts_with("dial tcp"), "{text}");
+    let (port, thread) = server(vec![answer("200 OK", "")]);
+    let (action, limit) = (HTTPGetAction::default(), Duration::from_secs(5));
+    let get = http::get(&action, "probe.localhost", port, "kube-probe/1.37", limit);
+    assert_eq!(block_on(get), Outcome::Success);
+    let asked = thread.join().unwrap().remove(0).to_lowercase();
+    assert!(asked.contains(&format!("host: probe.localhost:{port}")), "{asked}");
+}
+
+#[test]
+fn a_probes_command_knows_the_variables_that_the_spec_gives_values() {
+    let env = json!([{"name": "A", "value": "old"}, {"name": "A", "value": "new"},
+        {"name": "F", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]);
+    let container: Container = serde_json::from_value(json!({"name": "c", "env": env})).unwrap();
+    let action = serde_json::from_value(json!({"command": ["sh", "$(A)-$(F)-$(NONE)-$$(A)"]})).unwrap();
+    assert_eq!(static_argv(&action, &container), ["sh", "new--$(NONE)-$(A)"]);
 }
 
 #[test]

@@ -157,7 +157,16 @@ fn images_of(spec: &ContainerSpec) -> impl Iterator<Item = String> {
 
 /// Tells the supervisor that an attach has no more input.
 pub fn end_input(commands: &Commands, session: u64) {
-    let _ = commands.send(Command { request: Request::EndInput { session }, answer: None, exit: None });
+    let _ = commands.send(told(Request::EndInput { session }));
+}
+
+/// Ends the program of an exec.
+pub fn kill_session(commands: &Commands, session: u64) {
+    let _ = commands.send(told(Request::KillSession { session }));
+}
+
+fn told(request: Request) -> Command {
+    Command { request, answer: None, exit: None }
 }
 
 impl Mirror {
@@ -224,6 +233,8 @@ struct Link {
     number: u64,
     asked: HashMap<u64, Command>,
     sessions: HashMap<u64, oneshot::Sender<Result<i32>>>,
+    /// Sessions that began when nobody waited for them any more.
+    abandoned: Vec<u64>,
     /// The supervisor was asked to end and has not refused: then there is nothing to connect to again.
     ended: bool,
 }
@@ -279,6 +290,7 @@ impl Task {
             number: 0,
             asked: HashMap::new(),
             sessions: HashMap::new(),
+            abandoned: Vec::new(),
             ended: false,
         };
         // Nothing is asked before the list is there.
@@ -304,6 +316,10 @@ impl Task {
                             tracing::error!("the runtime's supervisor does not speak our language: {error}");
                             break;
                         }
+                    }
+                    let abandoned = std::mem::take(&mut link.abandoned);
+                    if link.kill(abandoned).await.is_err() {
+                        break;
                     }
                 }
                 command = self.waiting.recv(), if ready => {
@@ -365,9 +381,22 @@ impl Link {
         if let (Ok(Answer::Session { session }), Some(exit)) = (&answer, command.exit) {
             self.sessions.insert(*session, exit);
         }
-        if let Some(waiting) = command.answer {
-            let _ = waiting.send(Outcome::Answered(answer.map(|answer| (answer, fds))));
+        let session = match &answer {
+            Ok(Answer::Session { session }) => Some(*session),
+            _ => None,
+        };
+        if let Some(waiting) = command.answer
+            && waiting.send(Outcome::Answered(answer.map(|answer| (answer, fds)))).is_err()
+        {
+            self.abandoned.extend(session);
         }
+    }
+
+    async fn kill(&mut self, sessions: Vec<u64>) -> io::Result<()> {
+        for session in sessions {
+            self.send(told(Request::KillSession { session })).await?;
+        }
+        Ok(())
     }
 
     fn lose(self) {

@@ -66,6 +66,10 @@ pub enum Request {
         stdout: bool,
         stderr: bool,
     },
+    /// The program of an exec is to end, with its process group; an attach goes on.
+    KillSession {
+        session: u64,
+    },
     /// An attached agent has no more input.
     EndInput {
         session: u64,

@@ -12,17 +12,19 @@ use tokio::net::TcpSocket;
 use tokio::sync::mpsc;
 
 use super::Commands;
-use super::client::{Client, Opened, end_input};
-use crate::engine::{Duplex, Error, Reader, Result, Session, Writer};
+use super::client::{Client, Opened, end_input, kill_session};
+use crate::engine::{Duplex, Error, Kill, Reader, Result, Session, Writer};
 use crate::spec::ExecSpec;
 
-pub fn of_exec(mut opened: Opened, spec: &ExecSpec) -> io::Result<Session> {
+pub fn of_exec(mut opened: Opened, spec: &ExecSpec, client: &Client) -> io::Result<Session> {
+    let (commands, session) = (client.commands(), opened.session);
+    let kill: Kill = Box::new(move || kill_session(&commands, session));
     if spec.tty {
         let terminal = Stream::new(opened.fds.pop_front())?;
         let resize = resizes(Some(terminal.clone()));
         let stdin = spec.stdin.then(|| Box::new(terminal.clone()) as Writer);
         let stdout = spec.stdout.then(|| Box::new(terminal) as Reader);
-        return Ok(Session { stdin, stdout, stderr: None, resize, exit: opened.exit });
+        return Ok(Session { stdin, stdout, stderr: None, resize, exit: opened.exit, kill });
     }
     let mut next = |wanted: bool| wanted.then(|| Stream::new(opened.fds.pop_front())).transpose();
     let (stdin, stdout, stderr) = (next(spec.stdin)?, next(spec.stdout)?, next(spec.stderr)?);
@@ -32,6 +34,7 @@ pub fn of_exec(mut opened: Opened, spec: &ExecSpec) -> io::Result<Session> {
         stderr: stderr.map(|stream| Box::new(stream) as Reader),
         resize: resizes(None),
         exit: opened.exit,
+        kill,
     })
 }
 
@@ -53,6 +56,7 @@ pub fn of_attach(
         stderr: stderr.map(|stream| Box::new(stream) as Reader),
         resize,
         exit: opened.exit,
+        kill: Box::new(|| {}),
     })
 }
 

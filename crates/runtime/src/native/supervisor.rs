@@ -275,6 +275,7 @@ impl Supervisor {
             Request::UpdateSandbox { id, resources } => self.update_sandbox(&id, resources).map(Some),
             Request::Exec { id, spec } => self.exec(&id, spec, ticket),
             Request::Attach { id, stdin, stdout, stderr } => self.attach(&id, [stdin, stdout, stderr], ticket),
+            Request::KillSession { session } => Ok(Some(self.kill_session(session))),
             Request::EndInput { session } => self.end_input(session).map(Some),
             Request::ReopenLog { id } => self.reopen_log(&id).map(Some),
             Request::Sockets { id } => self.sockets(&id, ticket),

@@ -226,7 +226,11 @@ impl Laws<'_> {
         assert!(matches!(self.engine().exec(&id, absent).await, Err(Error::Start(_))));
         let running = self.container(&id).await.unwrap();
         assert!(matches!(running.phase, Phase::Running { .. }), "an exec ends alone");
-        // One that never ends by itself ends with its container.
+        // One that never ends by itself ends when it is killed, alone, or with its container.
+        let session = self.engine().exec(&id, spec(&[])).await.unwrap();
+        (session.kill)();
+        assert_eq!(session.exit.await.unwrap().unwrap(), 128 + KILL);
+        assert!(matches!(self.container(&id).await.unwrap().phase, Phase::Running { .. }));
         let session = self.engine().exec(&id, spec(&[])).await.unwrap();
         self.engine().signal(&id, KILL).await.unwrap();
         assert_ne!(session.exit.await.unwrap().unwrap(), 0);

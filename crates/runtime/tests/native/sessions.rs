@@ -13,6 +13,7 @@ pub const TESTS: &[Test] = &[
     ("exec_reads_its_input_to_the_end", exec_input),
     ("exec_with_a_terminal_knows_its_size", exec_terminal),
     ("exec_that_cannot_start_says_why", exec_failures),
+    ("exec_that_is_killed_or_given_up_leaves_no_process", exec_killed),
     ("attach_copies_output_and_feeds_input_once", attach),
     ("attach_to_a_terminal_types_and_sees", attach_terminal),
     ("connect_reaches_the_sandboxes_own_loopback", connect),
@@ -79,7 +80,7 @@ fn exec_terminal(stage: &Stage) {
         let (tty, stdin, stdout) = (true, true, true);
         let argv = puppet(&["terminal"]);
         let spec = ExecSpec { argv, tty, stdin, stdout, size: Some((81, 25)), ..ExecSpec::default() };
-        let Session { stdin, stdout, stderr, resize, exit } = engine.exec(&id, spec).await.unwrap();
+        let Session { stdin, stdout, stderr, resize, exit, .. } = engine.exec(&id, spec).await.unwrap();
         assert!(stderr.is_none());
         let mut lines = BufReader::new(stdout.unwrap()).lines();
         assert_eq!(lines.next_line().await.unwrap().unwrap(), "terminal true 81x25");
@@ -108,6 +109,44 @@ fn exec_failures(stage: &Stage) {
         wait_for_exit(&engine, &id).await;
         assert!(matches!(engine.exec(&id, nowhere()).await, Err(Error::NotRunning(_))));
     });
+}
+
+fn exec_killed(stage: &Stage) {
+    let engine = stage.engine();
+    let id = start(stage, &engine, "killed", &["wait"], |_| {});
+    let spec = || ExecSpec { argv: puppet(&["orphan-and-wait"]), stdout: true, ..ExecSpec::default() };
+    stage.block_on(async {
+        let session = engine.exec(&id, spec()).await.unwrap();
+        let mut lines = BufReader::new(session.stdout.unwrap()).lines();
+        lines.next_line().await.unwrap().expect("the number of its child");
+        assert_eq!(processes(&engine, &id).await, 3, "the first, the exec and its child");
+        (session.kill)();
+        assert_eq!(session.exit.await.unwrap().unwrap(), 128 + libc::SIGKILL);
+        alone(&engine, &id).await;
+        let given_up = engine.exec(&id, spec());
+        tokio::select! {
+            biased;
+            _ = given_up => panic!("a process starts in no time"),
+            () = tokio::task::yield_now() => {}
+        }
+        alone(&engine, &id).await;
+    });
+}
+
+/// How many live, besides those who count; whom nobody reaps does not.
+async fn processes(engine: &NativeEngine, id: &ContainerId) -> usize {
+    let (names, _, _) = exec(engine, id, &["ls", "/proc"]).await;
+    let pids = names.split_whitespace().filter(|name| name.parse::<u32>().is_ok());
+    let files: Vec<String> = pids.map(|pid| format!("/proc/{pid}/stat")).collect();
+    let argv: Vec<&str> = std::iter::once("cat").chain(files.iter().map(String::as_str)).collect();
+    let (stats, _, _) = exec(engine, id, &argv).await;
+    stats.lines().filter(|line| line.contains(") ") && !line.contains(") Z ")).count()
+}
+
+/// Once nothing runs but the first process.
+async fn alone(engine: &NativeEngine, id: &ContainerId) {
+    let wait = async { while processes(engine, id).await != 1 {} };
+    tokio::time::timeout(std::time::Duration::from_secs(30), wait).await.expect("everything else ends");
 }
 
 fn attach(stage: &Stage) {

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::event::epoll::EventFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, Signal};
 
 use super::containers::{Pending, exit_from, key, not_found};
 use super::streams::{Tap, TapEnd};
@@ -114,6 +115,18 @@ impl Supervisor {
             let code = exit_from(ended, 0, false).code;
             self.outbox.push((Some(peer), Told::SessionEnded { session: number, code }, Vec::new()));
         }
+    }
+
+    /// It leads a session of its own, and so a group that bears its number.
+    pub(super) fn kill_session(&self, number: u64) -> Answer {
+        let of_it = |(pid, child): (&u32, &Child)| matches!(child, Child::Exec(n) if *n == number).then_some(*pid);
+        let pid = self.children.iter().find_map(of_it).and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        // Whoever is on the list is not reaped yet: the number is nobody else's.
+        if let Some(pid) = pid {
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+            let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+        }
+        Answer::Done
     }
 
     pub(super) fn attach(
