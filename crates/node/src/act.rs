@@ -158,7 +158,8 @@ impl Actor {
             Outcome::Resized(result) => self.resized(result),
             Outcome::SandboxStopped { id, result } => {
                 self.memory.busy.remove(&Job::StopSandbox(id));
-                self.look_again(result);
+                let uid = self.uid.clone();
+                self.look_again(result.map_err(|why| self.not_ended("KillPodSandbox", &uid, &why)));
             }
             Outcome::TornDown(result) => {
                 self.memory.busy.remove(&Job::Teardown);
@@ -303,28 +304,41 @@ impl Actor {
         let sent = self.shared.engine.signal(&ContainerId(id.to_owned()), signal).await;
         let now = self.now();
         self.memory.begin_stop(id, now, kill_after, false);
-        if let Some(stop) = self.memory.stops.get_mut(id) {
+        if let Some(stop) = self.memory.stops.get_mut(id).filter(|_| is_done(&sent)) {
             stop.signalled = Some(now);
             stop.kill_at = Some(api::later(now, kill_after));
         }
-        self.signalled(sent)
+        self.signalled(id, sent)
     }
 
     async fn kill(&mut self, id: &str) -> bool {
         let sent = self.shared.engine.signal(&ContainerId(id.to_owned()), 9).await;
-        if let Some(stop) = self.memory.stops.get_mut(id) {
+        if let Some(stop) = self.memory.stops.get_mut(id).filter(|_| is_done(&sent)) {
             stop.killed = true;
         }
-        self.signalled(sent)
+        self.signalled(id, sent)
     }
 
-    /// A container that ended meanwhile needs no signal; the look that follows shows it.
-    fn signalled(&mut self, sent: runtime::engine::Result<()>) -> bool {
+    fn signalled(&mut self, id: &str, sent: runtime::engine::Result<()>) -> bool {
         match sent {
             Ok(()) => true,
-            Err(runtime::Error::NotRunning(_) | runtime::Error::NotFound(_)) => self.look_again(Ok(())),
-            Err(why) => self.look_again(Err(format!("a signal was not sent: {why}"))),
+            Err(_) if is_done(&sent) => self.look_again(Ok(())),
+            Err(why) => {
+                let name = self.seen.containers().find(|c| c.id.0 == id).map_or(id, |c| &c.spec.name).to_owned();
+                let why = self.not_ended("KillContainer", &name, &why.to_string());
+                self.look_again(Err(why))
+            }
         }
+    }
+
+    /// What could not be ended is tried again, and told of a pod that ends (kubelet.go SyncTerminatingPod,
+    /// container/sync_result.go).
+    fn not_ended(&self, what: &str, whose: &str, why: &str) -> String {
+        let text = format!("failed to {what:?} for {whose:?} with {what}Error: {why:?}");
+        if self.memory.ending.is_some() {
+            self.event(None, Type::Warning, "FailedKillPod", &format!("error killing pod: {text}"));
+        }
+        text
     }
 
     async fn remove_container(&mut self, id: &str) -> bool {
@@ -353,4 +367,9 @@ impl Actor {
     pub(crate) fn expect_post_start(&mut self, id: &str) {
         self.memory.post_start.insert(id.to_owned(), PostStart::Running);
     }
+}
+
+/// A container that ended meanwhile needs no signal; the look that follows shows it.
+fn is_done(sent: &runtime::engine::Result<()>) -> bool {
+    matches!(sent, Ok(()) | Err(runtime::Error::NotRunning(_) | runtime::Error::NotFound(_)))
 }

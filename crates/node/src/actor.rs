@@ -257,19 +257,19 @@ impl Actor {
         if !self.memory.busy.iter().any(|job| matches!(job, Job::Start(_))) {
             self.memory.retain(|id| seen.containers().any(|c| c.id.0 == id));
         }
-        let parts = self.object_parts();
-        for c in self.seen.containers().filter(|c| is_over(c)) {
-            if !self.memory.messages.contains_key(&c.id.0) {
-                let message = crate::messages::termination_message(c, parts);
-                self.memory.messages.insert(c.id.0.clone(), message);
-            }
+        let untold = |c: &&runtime::Container| is_over(c) && !self.memory.messages.contains_key(&c.id.0);
+        let untold: Vec<_> = self.seen.containers().filter(untold).collect();
+        if !untold.is_empty() {
+            let parts = self.object_parts();
+            let told = untold.into_iter().map(|c| (c.id.0.clone(), crate::messages::termination_message(c, parts)));
+            self.memory.messages.extend(told);
         }
         true
     }
 
     /// How many containers share the pod's allowance of termination messages.
     fn object_parts(&self) -> usize {
-        self.seen.sandboxes.first().map_or(1, |s| s.containers.len().max(1))
+        self.object.view::<core::Pod>().map_or(1, |pod| pod::parts(&pod).len().max(1))
     }
 
     /// The pod with its status, decoded for one pass.

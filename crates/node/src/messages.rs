@@ -17,7 +17,7 @@ const POD_MAX: usize = 12 * 1024;
 const LOG_BYTES: u64 = 2048;
 const LOG_LINES: usize = 80;
 
-/// The message of an ended container of a pod that has so many.
+/// The message of an ended container of a pod whose spec has so many (status_manager.go normalizeStatus).
 pub fn termination_message(c: &Container, containers: usize) -> String {
     let limit = MESSAGE_MAX.min(POD_MAX / containers.max(1));
     let notes = &c.spec.annotations;
@@ -27,7 +27,11 @@ pub fn termination_message(c: &Container, containers: usize) -> String {
         return from_file;
     }
     match &c.spec.log {
-        Some(log) => last_words(&tail(&log.path)),
+        Some(log) => {
+            let mut words = last_words(&tail(&log.path));
+            words.truncate(words.floor_char_boundary(limit));
+            words
+        }
         None => String::new(),
     }
 }

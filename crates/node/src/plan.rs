@@ -21,7 +21,7 @@ use api::view::api::core::v1 as core;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::memory::{Job, Memory, ProbeKind, Stage, Verdict};
-use crate::observe::{Seen, attempt_of};
+use crate::observe::{Seen, attempt_of, is_over, is_running};
 use crate::pod;
 
 /// Seconds that an evicted pod is left (eviction_manager.go immediateEvictionGracePeriodSeconds).
@@ -220,15 +220,24 @@ fn run(s: &Situation<'_>, out: &mut Plan) {
         return;
     }
     for part in pod::parts(s.pod).iter().filter(|p| p.role == pod::Role::Ephemeral) {
-        if s.seen.latest(part.name()).is_none() {
-            regular::start(s, out, part);
-        }
+        ephemeral(s, out, part);
     }
     if init::plan(s, out) {
         regular::plan(s, out);
     }
     resize::plan(s, out);
     regular::prune(s, out, sandbox);
+}
+
+/// Once: one that has run is not run again, in whatever sandbox that was.
+fn ephemeral(s: &Situation<'_>, out: &mut Plan, part: &pod::Part<'_>) {
+    if s.seen.instances(part.name()).iter().any(|i| is_over(i.container) || is_running(i.container)) {
+        return;
+    }
+    match s.seen.latest_here(part.name()) {
+        Some(created) => regular::recover(s, out, part, created),
+        None => regular::start(s, out, part),
+    }
 }
 
 /// A lost sandbox is let go, then the next one made.

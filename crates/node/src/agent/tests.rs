@@ -15,6 +15,8 @@ struct Node {
     fake: Arc<Fake>,
     network: Arc<dyn Network>,
     config: Config,
+    /// Operations of the engine that are to fail, so many times.
+    failing: Arc<Mutex<BTreeMap<String, usize>>>,
     stop: Option<oneshot::Sender<()>>,
     agent: Option<tokio::task::JoinHandle<()>>,
     _folder: tempfile::TempDir,
@@ -64,12 +66,20 @@ impl Node {
         config.machine.boot_id = "boot".into();
         change(&mut config);
         let nanos: runtime::fake::Clock = Arc::new(move || clock().as_nanosecond());
+        let failing: Arc<Mutex<BTreeMap<String, usize>>> = Arc::default();
+        let fails = failing.clone();
+        let fault: runtime::fake::FaultHook = Arc::new(move |operation| {
+            let mut failing = fails.lock().unwrap();
+            let times = failing.get_mut(operation).filter(|times| **times > 0)?;
+            *times -= 1;
+            Some(runtime::Error::Failed(format!("no {operation} today")))
+        });
         let fake = Arc::new(Fake::new(FakeConfig {
             clock: nanos,
             preloaded: vec!["toolbox:1".into()],
             pull_time: Duration::from_secs(2),
             start_time: Duration::from_millis(2),
-            fault: None,
+            fault: Some(fault),
         }));
         let mut node = Node {
             api,
@@ -77,12 +87,17 @@ impl Node {
             fake,
             network: Arc::new(Imagined::new("10.1.0.0".parse().unwrap())),
             config,
+            failing,
             stop: None,
             agent: None,
             _folder: folder,
         };
         node.start_agent().await;
         node
+    }
+
+    fn fail(&self, operation: &str, times: usize) {
+        self.failing.lock().unwrap().insert(operation.into(), times);
     }
 
     async fn start_agent(&mut self) {
@@ -262,6 +277,36 @@ async fn deletion_gives_the_grace_and_removes_everything_before_the_object() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_cannot_be_ended_is_told_and_tried_again() {
+    let node = Node::start().await;
+    node.pod("p", one("Always", &[]));
+    node.pod("q", one("Always", &["--ignore-term"]));
+    node.phase("p", "Running").await;
+    node.phase("q", "Running").await;
+    node.fail("signal", 2);
+    node.fail("stop_sandbox", 1);
+    let asked = node.now();
+    node.api.delete_gracefully("ns", "p", 30, asked);
+    node.gone("p").await;
+    assert!(node.now().duration_since(asked) < jiff::SignedDuration::from_secs(10));
+    let told: Vec<Value> = node.events("p").await.into_iter().filter(|e| e["reason"] == "FailedKillPod").collect();
+    let uid = told[0]["involvedObject"]["uid"].as_str().unwrap();
+    let texts: Vec<&str> = told.iter().map(|e| e["message"].as_str().unwrap()).collect();
+    let of = |what: &str, whose: &str, why: &str| {
+        format!("error killing pod: failed to \"{what}\" for \"{whose}\" with {what}Error: \"{why}\"")
+    };
+    let why = "a sandbox was not stopped: no stop_sandbox today";
+    assert_eq!(texts, [of("KillContainer", "c", "no signal today"), of("KillPodSandbox", uid, why)]);
+    // So is the kill after the grace.
+    let asked = node.now();
+    node.api.delete_gracefully("ns", "q", 5, asked);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    node.fail("signal", 1);
+    node.gone("q").await;
+    assert!(node.now().duration_since(asked) < jiff::SignedDuration::from_secs(10));
+}
+
+#[tokio::test(start_paused = true)]
 async fn obedient_container_is_gone_at_once() {
     let node = Node::start().await;
     node.pod("p", one("Always", &[]));
@@ -292,6 +337,31 @@ async fn crashing_container_backs_off_exactly() {
     let pod = node.until("p", "backing off", waits).await;
     assert_eq!(pod["status"]["phase"], "Running");
     assert!(node.reasons("p").await.contains(&"BackOff".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn allowance_of_last_words_is_shared_by_the_containers_of_the_spec() {
+    let node = Node::start().await;
+    let words = "x".repeat(5000);
+    let named = |name: &str| {
+        let mut c = puppet(&["--run", "1", "--exit", "3", "--message", &words]);
+        c["name"] = json!(name);
+        c
+    };
+    let pod = |names: &[&str]| json!({"containers": names.iter().map(|name| named(name)).collect::<Vec<_>>()});
+    node.pod("two", pod(&["a", "b"]));
+    node.pod("six", pod(&["a", "b", "c", "d", "e", "f"]));
+    for (name, length) in [("two", 4096), ("six", 2048)] {
+        let third = |p: &Value| {
+            let all = p["status"]["containerStatuses"].as_array().cloned().unwrap_or_default();
+            !all.is_empty() && all.iter().all(|c| c["restartCount"] == 3)
+        };
+        let pod = node.until(name, "restarted thrice", third).await;
+        for c in pod["status"]["containerStatuses"].as_array().unwrap() {
+            let message = c["lastState"]["terminated"]["message"].as_str().unwrap();
+            assert_eq!(message.len(), length, "whatever else of them is still known");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -39,4 +39,5 @@ fn messages_are_cut_by_container_and_by_pod() {
     let long = "2023-01-01T00:00:00Z stdout F ".to_owned() + &"y".repeat(3000) + "\n";
     let (_folder, c) = container(1, "FallbackToLogsOnError", "", &long);
     assert_eq!(termination_message(&c, 1).len(), 2048);
+    assert_eq!(termination_message(&c, 12).len(), 1024);
 }

@@ -398,3 +398,16 @@ fn ephemeral_container_starts_beside_a_running_init_container() {
         "ephemeralContainers": [{"name": "e", "image": "i"}]});
     check(&World::new(spec).with(running("a", 0)), expect![[r#"Start { name: "e", attempt: 0, backoff: 0 }"#]]);
 }
+
+#[test]
+fn ephemeral_container_runs_once_also_where_the_agent_died_before_its_start() {
+    let spec = json!({"restartPolicy": "Always", "containers": [{"name": "c", "image": "i"}],
+        "ephemeralContainers": [{"name": "e", "image": "i"}]});
+    let world = || World::new(spec.clone()).with(running("c", 0));
+    check(&world().with(created("e", 0)), expect![[r#"RemoveContainer { id: "e0" }"#]]);
+    let mut busy = world().with(created("e", 0));
+    busy.memory.busy.insert(Job::Start("e".into()));
+    check(&busy, expect![[r#""#]]);
+    check(&world().with(running("e", 0)), expect![[r#""#]]);
+    check(&world().with(exited("e", 0, 1)).at(60), expect![[r#""#]]);
+}
