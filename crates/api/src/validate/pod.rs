@@ -15,6 +15,7 @@ use super::{meta, names};
 
 mod annotations;
 mod containers;
+mod devices;
 mod env;
 mod mounts;
 pub(super) mod placement;

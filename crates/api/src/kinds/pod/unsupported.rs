@@ -39,6 +39,7 @@ const NO_DRIVER: &str = "there is no driver for this volume type";
 const DEVICES: &str = "dynamic resource allocation is not offered";
 const WINDOWS: &str = "nodes run Linux only";
 const SELINUX: &str = "SELinux labels are not set";
+const ALPHA: &str = "upstream has it as alpha, switched off";
 const OWNER: &str = "owners of single files are not set";
 
 pub static UNSUPPORTED: &[Unsupported] = &[
@@ -68,7 +69,7 @@ pub static UNSUPPORTED: &[Unsupported] = &[
     refuse_row("spec.volumes[].projected.sources[].clusterTrustBundle", "trust bundles are not offered yet"),
     refuse_row("spec.volumes[].projected.sources[].podCertificate", "pod certificates are not offered yet"),
     refuse_value("spec.volumes[].emptyDir.medium", "HugePages*", "volumes of huge pages are not mounted"),
-    refuse_row("spec.volumes[].emptyDir.mode", "upstream has it as alpha, switched off"),
+    refuse_row("spec.volumes[].emptyDir.mode", ALPHA),
     refuse_row("spec.volumes[].secret.defaultUser", OWNER),
     refuse_row("spec.volumes[].secret.items[].user", OWNER),
     refuse_row("spec.volumes[].configMap.defaultUser", OWNER),
@@ -78,7 +79,7 @@ pub static UNSUPPORTED: &[Unsupported] = &[
     refuse_row("spec.volumes[].projected.defaultUser", OWNER),
     refuse_row("spec.volumes[].projected.sources[].serviceAccountToken.user", OWNER),
     refuse_row("spec.containers[].volumeDevices", CLAIMS),
-    refuse_row("spec.containers[].volumeMounts[].bindMountOptions", "upstream has it as alpha, switched off"),
+    refuse_row("spec.containers[].volumeMounts[].bindMountOptions", ALPHA),
     refuse_row("spec.resourceClaims", DEVICES),
     refuse_row("spec.containers[].resources.claims", DEVICES),
     refuse_value("spec.os.name", "windows", WINDOWS),
@@ -87,6 +88,11 @@ pub static UNSUPPORTED: &[Unsupported] = &[
     refuse_value("spec.hostUsers", "false", "user namespaces are not offered yet"),
     refuse_row("spec.schedulingGroup", "gang scheduling is not offered"),
     refuse_row("spec.evictionResponders", "eviction requests are not offered"),
+    refuse_row("status.volumeHealth", ALPHA),
+    refuse_row("status.nodeAllocatableResourceClaimStatuses", ALPHA),
+    refuse_row("status.containerStatuses[].volumeMounts[].volumeStatus", ALPHA),
+    refuse_row("status.initContainerStatuses[].volumeMounts[].volumeStatus", ALPHA),
+    refuse_row("status.ephemeralContainerStatuses[].volumeMounts[].volumeStatus", ALPHA),
     refuse_value(
         "spec.containers[].restartPolicyRules[].action",
         "RestartAllContainers",
@@ -113,21 +119,31 @@ pub static UNSUPPORTED: &[Unsupported] = &[
 
 /// One Forbidden for each field that a pod uses and this release refuses.
 pub fn refuse(pod: &serde_json::Value, errors: &mut Errors) {
-    for (row, at) in used(pod, Answer::Refuse) {
-        errors.push(at.forbidden(&format!("not supported by this release: {}", row.why)));
-    }
+    refuse_part(pod, false, errors);
+}
+
+/// The same for a write of the status, which cannot change the rest.
+pub fn refuse_in_status(pod: &serde_json::Value, errors: &mut Errors) {
+    refuse_part(pod, true, errors);
 }
 
 /// One line for each field that a pod uses and this release passes over.
 pub fn warnings(pod: &serde_json::Value) -> Vec<String> {
-    used(pod, Answer::Warn)
+    used(pod, Answer::Warn, false)
         .map(|(row, at)| format!("{}: has no effect in this release: {}", at.path(), row.why))
         .collect()
 }
 
-fn used(pod: &serde_json::Value, answer: Answer) -> impl Iterator<Item = (&'static Unsupported, At<'_>)> {
+fn refuse_part(pod: &serde_json::Value, status: bool, errors: &mut Errors) {
+    for (row, at) in used(pod, Answer::Refuse, status) {
+        errors.push(at.forbidden(&format!("not supported by this release: {}", row.why)));
+    }
+}
+
+fn used(pod: &serde_json::Value, answer: Answer, status: bool) -> impl Iterator<Item = (&'static Unsupported, At<'_>)> {
     let root = At::root(pod);
-    UNSUPPORTED.iter().filter(move |row| row.answer == answer).flat_map(move |row| {
+    let rows = UNSUPPORTED.iter().filter(move |r| r.answer == answer && r.path.starts_with("status.") == status);
+    rows.flat_map(move |row| {
         let found = follow(vec![root.clone()], row.path);
         found.into_iter().filter(|at| is_used(row, at)).map(move |at| (row, at)).collect::<Vec<_>>()
     })

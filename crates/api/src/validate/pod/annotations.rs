@@ -2,15 +2,17 @@
 
 use serde_json::Value;
 
+use super::placement;
 use super::spec::all_containers;
 use crate::kinds::pod::app_armor::ANNOTATION as APP_ARMOR;
 use crate::tree;
 use crate::validate::at::{At, Errors};
 
 pub const MIRROR: &str = "kubernetes.io/config.mirror";
+const TOLERATIONS: &str = "scheduler.alpha.kubernetes.io/tolerations";
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 const SECCOMP_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
-const SECCOMP_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
+pub const SECCOMP_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
 
 pub fn annotations(pod: &Value, errors: &mut Errors) {
     let at = At::root(pod).get("metadata").get("annotations");
@@ -18,6 +20,7 @@ pub fn annotations(pod: &Value, errors: &mut Errors) {
     if mirror.has() && tree::text(pod, "spec.nodeName").is_empty() {
         errors.push(mirror.invalid("must set spec.nodeName if mirror pod annotation is set"));
     }
+    tolerations(&at, errors);
     let cost = at.key(DELETION_COST);
     let is_number = |text: &str| text.parse::<i32>().is_ok() && !text.starts_with('+') && !has_leading_zero(text);
     if cost.has() && !is_number(cost.text()) {
@@ -109,11 +112,34 @@ fn same(profile: &At, note: &str, what: &str, defaults: &[&str], errors: &mut Er
 }
 
 fn seccomp(key: &str, profile: &str, at: &At, errors: &mut Errors) {
-    if matches!(profile, "runtime/default" | "docker/default" | "unconfined") || profile.starts_with("localhost/") {
+    if matches!(profile, "runtime/default" | "docker/default" | "unconfined") {
         return;
     }
     let path = format!("{}.{key}", at.path());
-    errors.push(crate::FieldError::invalid(&path, &profile.into(), "must be a valid seccomp profile"));
+    let mut wrong = |value: &str, why| errors.push(crate::FieldError::invalid(&path, &value.into(), why));
+    let Some(file) = profile.strip_prefix("localhost/") else {
+        return wrong(profile, "must be a valid seccomp profile");
+    };
+    if file.starts_with('/') {
+        wrong(file, "must be a relative path");
+    }
+    if file.split('/').any(|part| part == "..") {
+        wrong(file, "must not contain '..'");
+    }
+}
+
+/// Tolerations as they were written before there was a field: a list as JSON.
+fn tolerations(at: &At, errors: &mut Errors) {
+    let text = at.value.get(TOLERATIONS).and_then(Value::as_str).unwrap_or("");
+    if text.is_empty() {
+        return;
+    }
+    // The types are judged by reading them, the values by their paths. No list is an empty one.
+    let read = serde_json::from_str::<Option<Vec<crate::view::api::core::v1::Toleration>>>(text);
+    match read.and_then(|_| serde_json::from_str::<Value>(text)) {
+        Ok(list) => placement::tolerations(&at.get(TOLERATIONS).with(&list), errors),
+        Err(why) => errors.push(at.invalid_as(TOLERATIONS, &why.to_string())),
+    }
 }
 
 fn has_leading_zero(text: &str) -> bool {

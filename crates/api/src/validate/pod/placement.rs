@@ -1,6 +1,6 @@
 //! Where a pod may run: affinity, tolerations, topology spread.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
@@ -172,7 +172,10 @@ pub fn tolerations(at: &At, errors: &mut Errors) {
     }
 }
 
-pub fn spread(at: &At, errors: &mut Errors) {
+pub fn spread<'a>(at: &At<'a>, errors: &mut Errors) {
+    let fields = |c: &At<'a>| (c.get("topologyKey").text(), c.get("whenUnsatisfiable").text());
+    // Of several the last is no duplicate.
+    let last: BTreeMap<(&str, &str), usize> = at.items().enumerate().map(|(index, c)| (fields(&c), index)).collect();
     for (index, constraint) in at.items().enumerate() {
         positive(&constraint.get("maxSkew"), errors);
         let (key, action) = (constraint.get("topologyKey"), constraint.get("whenUnsatisfiable"));
@@ -182,10 +185,7 @@ pub fn spread(at: &At, errors: &mut Errors) {
         if !matches!(action.text(), "DoNotSchedule" | "ScheduleAnyway") {
             errors.push(action.not_supported(&["DoNotSchedule", "ScheduleAnyway"]));
         }
-        let same = |other: &At| {
-            other.get("topologyKey").text() == key.text() && other.get("whenUnsatisfiable").text() == action.text()
-        };
-        if at.items().skip(index + 1).any(|other| same(&other)) {
+        if last.get(&fields(&constraint)) != Some(&index) {
             let shown = constraint.get("{topologyKey, whenUnsatisfiable}").path();
             let value = json!(format!("{{{}, {}}}", key.text(), action.text()));
             errors.push(crate::FieldError::duplicate(&shown, &value));

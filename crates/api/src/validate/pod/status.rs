@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::spec::ip;
-use super::update;
+use super::{devices, update};
+use crate::kinds::pod::unsupported;
 use crate::tree;
 use crate::validate::at::{At, Errors, invalid_each};
 use crate::validate::{meta, names};
@@ -30,12 +31,15 @@ pub fn status(pod: &Value, old: &Value, errors: &mut Errors) {
     generation(&at, errors);
     meta::immutable(&at.get("qosClass"), &was.get("qosClass"), errors);
     transitions(pod, old, errors);
+    devices::claims(pod, errors);
+    unsupported::refuse_in_status(pod, errors);
+    addresses(&at, errors);
     for list in ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"] {
         for container in at.get(list).items() {
             users(&container.get("user").get("linux"), errors);
         }
     }
-    addresses(&at, errors);
+    devices::allocated(pod, errors);
 }
 
 /// Who a container's first process runs as.

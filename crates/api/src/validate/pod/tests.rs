@@ -349,3 +349,125 @@ fn a_pod_as_large_as_a_body_may_be_is_judged_in_passes() {
     assert_eq!(told.iter().filter(|w| w.contains("overlapping paths")).count(), 100);
     assert_eq!(told.iter().filter(|w| w.contains("port definition")).count(), 100);
 }
+
+#[test]
+fn old_annotations_are_judged_by_what_they_hold() {
+    let judged = |key: &str, value: &str| {
+        let mut pod = json!({"metadata": {"name": "p", "namespace": "d", "annotations": {key: value}},
+            "spec": with(json!({}))});
+        (POD.hooks.prepare)(&mut pod, None, &Context::default());
+        let errors = validate(&pod, None, &Context::default());
+        errors.iter().map(|e| e.to_string()).collect::<Vec<_>>()
+    };
+    let tolerations = "scheduler.alpha.kubernetes.io/tolerations";
+    assert_eq!(judged(tolerations, "[{\"operator\": \"Exists\"}]"), Vec::<String>::new());
+    assert_eq!(
+        judged(tolerations, "[{\"key\": \"a b\", \"operator\": \"Exists\", \"value\": \"c\"}]").last().unwrap(),
+        "metadata.annotations.scheduler.alpha.kubernetes.io/tolerations[0].operator: Invalid value: \"c\": value must \
+         be empty when `operator` is 'Exists'"
+    );
+    let broken = judged(tolerations, "{}");
+    assert!(
+        broken[0].starts_with("metadata.annotations: Invalid value: \"scheduler.alpha.kubernetes.io/tolerations\": "),
+        "{broken:?}"
+    );
+    for key in ["seccomp.security.alpha.kubernetes.io/pod", "container.seccomp.security.alpha.kubernetes.io/c"] {
+        assert_eq!(judged(key, "localhost/a/b"), Vec::<String>::new());
+        let line = |why: &str| format!("metadata.annotations.{key}: Invalid value: {why}");
+        assert_eq!(judged(key, "localhost/../x"), [line("\"../x\": must not contain '..'")]);
+        assert_eq!(judged(key, "localhost//x"), [line("\"/x\": must be a relative path")]);
+        assert_eq!(judged(key, "other"), [line("\"other\": must be a valid seccomp profile")]);
+    }
+}
+
+fn write_status(spec: Value, status: Value) -> (Vec<String>, Vec<String>) {
+    let mut old = json!({"metadata": {"name": "p", "namespace": "d", "resourceVersion": "1"}, "spec": spec});
+    (POD.hooks.prepare)(&mut old, None, &Context::default());
+    let mut new = old.clone();
+    new["status"] = status;
+    let context = Context { subresource: "status".into(), ..Context::default() };
+    (POD.hooks.prepare)(&mut new, Some(&old), &context);
+    let errors = validate(&new, Some(&old), &context).iter().map(|e| e.to_string()).collect();
+    (errors, warnings(&new, Some(&old)))
+}
+
+#[test]
+fn a_status_names_devices_that_the_pod_has() {
+    let spec = with(json!({"resources": {"limits": {"example.com/gpu": "1"}}}));
+    let device = |id: &str, health: &str| json!({"resourceID": id, "health": health});
+    let told = json!({
+        "containerStatuses": [{"name": "c", "allocatedResourcesStatus": [
+            {"name": "example.com/gpu", "resources": [device("a", "Healthy"), device("a", "Fine")]},
+            {"name": "claim:x/r", "resources": [{"resourceID": "b", "health": "Unknown", "message": ""}]},
+            {"name": "claim:object/r"}, {"name": "other"}]}],
+        "ephemeralContainerStatuses": [{"name": "e", "allocatedResourcesStatus": [{"name": "x"}]}],
+        "resourceClaimStatuses": [{"name": "x", "resourceClaimName": "A"}],
+        "extendedResourceClaimStatus": {"resourceClaimName": "object", "requestMappings": [
+            {"containerName": "c", "resourceName": "example.com/gpu", "requestName": "r"},
+            {"containerName": "d", "resourceName": "x", "requestName": "-"}]},
+    });
+    let allocated = "status.containerStatuses[0].allocatedResourcesStatus";
+    let wanted = [
+        "status.resourceClaimStatuses[0].name: Invalid value: \"x\": must match the name of an entry in \
+         `spec.resourceClaims`"
+            .to_string(),
+        "status.resourceClaimStatuses[0].resourceClaimName: Invalid value: \"A\": ".to_string(),
+        "status.extendedResourceClaimStatus.requestMappings[1].containerName: Invalid value: \"d\": must match the \
+         name of an entry in spec.initContainers.name or spec.containers.name"
+            .to_string(),
+        "status.extendedResourceClaimStatus.requestName: Invalid value: \"-\": ".to_string(),
+        format!(
+            "{allocated}[0].resources[1].health: Unsupported value: \"Fine\": supported values: \"Healthy\", \
+             \"Unhealthy\", \"Unknown\""
+        ),
+        format!("{allocated}[0].resources[1].resourceID: Duplicate value: \"a\""),
+        format!("{allocated}[1].name: Invalid value: \"claim:x/r\": must match one of the container's resource claims"),
+        format!("{allocated}[1].resources[0].message: Required value: must be non-empty if specified"),
+        format!("{allocated}[3].name: Invalid value: \"other\": must match one of the container's resource requests"),
+        "status.ephemeralContainerStatuses[0].allocatedResourcesStatus: Forbidden: must not be specified in container \
+         status"
+            .to_string(),
+    ];
+    let (errors, _) = write_status(spec, told);
+    assert_eq!(errors.len(), wanted.len(), "{errors:#?}");
+    for (error, wanted) in errors.iter().zip(&wanted) {
+        assert!(error.starts_with(wanted), "{error}\n{wanted}");
+    }
+}
+
+#[test]
+fn a_status_may_not_tell_what_upstream_has_switched_off() {
+    let status = json!({
+        "volumeHealth": [{"name": "v"}],
+        "nodeAllocatableResourceClaimStatuses": [{"resourceClaimName": "x"}],
+        "containerStatuses": [{"name": "c", "volumeMounts": [{"name": "v", "mountPath": "/v",
+            "volumeStatus": {"image": {"imageRef": "i"}}}]}],
+    });
+    let wanted = |path: &str| {
+        format!("status.{path}: Forbidden: not supported by this release: upstream has it as alpha, switched off")
+    };
+    let paths =
+        ["volumeHealth", "nodeAllocatableResourceClaimStatuses", "containerStatuses[0].volumeMounts[0].volumeStatus"];
+    assert_eq!(write_status(with(json!({})), status).0, paths.map(wanted));
+}
+
+#[test]
+fn addresses_in_an_odd_form_and_old_seccomp_notes_are_worth_a_word() {
+    let odd =
+        |path: &str| format!("{path}: IPv6 address \"FD00::0:1\" should be in RFC 5952 canonical format (\"fd00::1\")");
+    let status = json!({"podIP": "FD00::0:1", "podIPs": [{"ip": "FD00::0:1"}], "hostIP": "10.0.0.1",
+        "hostIPs": [{"ip": "10.0.0.1"}]});
+    assert_eq!(write_status(with(json!({})), status), (vec![], vec![odd("status.podIPs[0].ip")]));
+    let key = "container.seccomp.security.alpha.kubernetes.io/c";
+    let pod = json!({"metadata": {"name": "p", "annotations": {key: "unconfined"}}, "spec": {
+        "dnsConfig": {"nameservers": ["FD00::0:1", "fd00::1", "10.0.0.1"]}, "hostAliases": [{"ip": "FD00::0:1"}],
+        "containers": [{"name": "c"}]}});
+    assert_eq!(
+        warnings(&pod, None),
+        [
+            format!("metadata.annotations[{key}]: non-functional in v1.27+; use the \"seccompProfile\" field instead"),
+            odd("spec.dnsConfig.nameservers[0]"),
+            odd("spec.hostAliases[0].ip"),
+        ]
+    );
+}

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::annotations::SECCOMP_CONTAINER;
 use super::spec::all_containers;
 use crate::kinds::pod::{app_armor, unsupported};
 use crate::quantity::Quantity;
@@ -14,12 +15,21 @@ use crate::validate::names;
 /// Overlapping pairs told of one pod's ports or one volume's paths: there may be millions.
 const PAIRS_MAX: usize = 100;
 
-/// Only creations are commented on: people seldom edit pods, and machines do not read warnings.
+const USE_SECCOMP_FIELD: &str = "non-functional in v1.27+; use the \"seccompProfile\" field instead";
+
+/// Only creations are commented on, people seldom edit pods and machines do not read warnings; and
+/// the addresses of a new status.
 pub fn warnings(pod: &Value, old: Option<&Value>) -> Vec<String> {
-    if old.is_some() {
-        return Vec::new();
-    }
     let mut out = Vec::new();
+    if let Some(old) = old {
+        let status = At::root(pod).get("status");
+        for address in ["podIPs", "hostIPs"].iter().flat_map(|list| status.get(list).items()) {
+            canonical(&address.get("ip"), &mut out);
+        }
+        // No write but one of the status changes it.
+        let changed = !out.is_empty() && status.value != tree::at(old, "status");
+        return if changed { out } else { Vec::new() };
+    }
     let spec = At::root(pod).get("spec");
     let name = tree::text(pod, "metadata.name");
     let complaints = names::dns_label(name);
@@ -37,12 +47,25 @@ pub fn warnings(pod: &Value, old: Option<&Value>) -> Vec<String> {
     overlaps(&spec, &mut out);
     doubles(&spec, &mut out);
     fractions(&spec.get("overhead"), &mut out);
+    let notes = tree::at(pod, "metadata.annotations");
+    let has_seccomp = tree::entries(pod, "metadata.annotations").any(|(key, _)| key.starts_with(SECCOMP_CONTAINER));
     for container in all_containers(&spec) {
+        if has_seccomp && !tree::has(container.value, "securityContext.seccompProfile") {
+            let key = format!("{SECCOMP_CONTAINER}{}", container.get("name").text());
+            let told = notes.get(&key).map(|_| format!("metadata.annotations[{key}]: {USE_SECCOMP_FIELD}"));
+            out.extend(told);
+        }
         fractions(&container.get("resources").get("limits"), &mut out);
         fractions(&container.get("resources").get("requests"), &mut out);
         hidden_variables(&container, &mut out);
     }
     ports(&spec, &mut out);
+    for server in spec.get("dnsConfig").get("nameservers").items() {
+        canonical(&server, &mut out);
+    }
+    for alias in spec.get("hostAliases").items() {
+        canonical(&alias.get("ip"), &mut out);
+    }
     out.extend(unsupported::warnings(pod));
     out
 }
@@ -110,7 +133,7 @@ fn annotations(pod: &Value, out: &mut Vec<String>) {
                 "non-functional in v1.11+; use the \"sysctls\" field instead"
             }
             "seccomp.security.alpha.kubernetes.io/pod" if !tree::has(pod, "spec.securityContext.seccompProfile") => {
-                "non-functional in v1.27+; use the \"seccompProfile\" field instead"
+                USE_SECCOMP_FIELD
             }
             "kubernetes.io/ingress-bandwidth" | "kubernetes.io/egress-bandwidth"
                 if tree::flag(pod, "spec.hostNetwork") =>
@@ -205,6 +228,19 @@ fn overlapping(paths: &[(String, String)]) -> Vec<(usize, usize)> {
     pairs.sort_unstable();
     pairs.truncate(PAIRS_MAX);
     pairs
+}
+
+/// apimachinery util/validation GetWarningsForIP; the forms that its other line is about are refused.
+fn canonical(at: &At, out: &mut Vec<String>) {
+    let Ok(address) = at.text().parse::<std::net::Ipv6Addr>() else { return };
+    let preferred = address.to_string();
+    if preferred != at.text() {
+        let shown = at.text();
+        out.push(format!(
+            "{}: IPv6 address {shown:?} should be in RFC 5952 canonical format ({preferred:?})",
+            at.path()
+        ));
+    }
 }
 
 fn doubles(spec: &At, out: &mut Vec<String>) {
