@@ -3,9 +3,9 @@
 //! Paths come from the kind table. A namespace is empty for cluster-scoped kinds and, in lists and
 //! watches, for all namespaces. Answers that refuse are an `Err(Status)` with the server's words.
 
-use std::fmt::Write;
 use std::pin::Pin;
 use std::sync::Arc;
+use wire::query::encoded;
 
 use api::{Kind, Object, Status, WatchEvent};
 use bytes::Bytes;
@@ -123,13 +123,11 @@ impl Client {
     }
 
     pub async fn create(&self, kind: &Kind, ns: &str, object: &Value) -> Result<Object, Status> {
-        let path = path(kind, ns, &[]);
-        answer::object(self.call(Method::POST, &path, &[], Some((JSON, object))).await?).await
+        self.write(Method::POST, &path(kind, ns, &[]), object).await
     }
 
     pub async fn update(&self, kind: &Kind, ns: &str, name: &str, object: &Value) -> Result<Object, Status> {
-        let path = path(kind, ns, &[name]);
-        answer::object(self.call(Method::PUT, &path, &[], Some((JSON, object))).await?).await
+        self.write(Method::PUT, &path(kind, ns, &[name]), object).await
     }
 
     /// POST to a subresource: `binding`, `eviction`, `token`.
@@ -141,8 +139,7 @@ impl Client {
         sub: &str,
         object: &Value,
     ) -> Result<Object, Status> {
-        let path = path(kind, ns, &[name, sub]);
-        answer::object(self.call(Method::POST, &path, &[], Some((JSON, object))).await?).await
+        self.write(Method::POST, &path(kind, ns, &[name, sub]), object).await
     }
 
     /// PUT to a subresource: `status`, `finalize`.
@@ -154,8 +151,11 @@ impl Client {
         sub: &str,
         object: &Value,
     ) -> Result<Object, Status> {
-        let path = path(kind, ns, &[name, sub]);
-        answer::object(self.call(Method::PUT, &path, &[], Some((JSON, object))).await?).await
+        self.write(Method::PUT, &path(kind, ns, &[name, sub]), object).await
+    }
+
+    async fn write(&self, method: Method, path: &str, object: &Value) -> Result<Object, Status> {
+        answer::object(self.call(method, path, &[], Some((JSON, object))).await?).await
     }
 
     /// `sub` is empty for the object itself.
@@ -283,13 +283,13 @@ pub fn path(kind: &Kind, ns: &str, parts: &[&str]) -> String {
     };
     if kind.namespaced && !ns.is_empty() {
         path.push_str("/namespaces/");
-        encode(&mut path, ns);
+        path.push_str(&encoded(ns));
     }
     path.push('/');
     path.push_str(kind.plural);
     for part in parts.iter().filter(|part| !part.is_empty()) {
         path.push('/');
-        encode(&mut path, part);
+        path.push_str(&encoded(part));
     }
     path
 }
@@ -301,20 +301,10 @@ fn with_query(path: &str, query: &[(&str, &str)]) -> String {
         uri.push(mark);
         uri.push_str(name);
         uri.push('=');
-        encode(&mut uri, value);
+        uri.push_str(&encoded(value));
         mark = '&';
     }
     uri
-}
-
-/// Percent-encodes all but RFC 3986's unreserved characters.
-fn encode(out: &mut String, text: &str) {
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(byte as char),
-            _ => write!(out, "%{byte:02X}").expect("writing to a String cannot fail"),
-        }
-    }
 }
 
 /// 0 is left out.

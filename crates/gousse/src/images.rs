@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use wire::query::{decoded, encoded};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
@@ -73,7 +74,8 @@ async fn work(
     images: &dyn Images,
     lines: mpsc::Sender<Value>,
 ) -> Result<Vec<Image>, String> {
-    let name = request.uri().query().and_then(|q| q.strip_prefix("name=")).map(decoded).unwrap_or_default();
+    let name =
+        request.uri().query().and_then(|q| q.strip_prefix("name=")).map(decoded).unwrap_or_default().into_owned();
     let told = |error: runtime::Error| error.to_string();
     match (request.method().clone(), request.uri().path()) {
         (Method::GET, "/") => images.list().await.map_err(told),
@@ -117,7 +119,7 @@ pub async fn run(command: cli::Image) -> Result<()> {
             }
         }
         cli::Image::Pull { image, place } => {
-            let path = format!("/pull?name={}", crate::verbs::get::encoded(&image));
+            let path = format!("/pull?name={}", encoded(&image));
             for pulled in ask(&place, Method::POST, &path, futures::stream::empty()).await? {
                 println!("{}", names(&pulled).first().unwrap_or(&pulled.id));
             }
@@ -137,7 +139,7 @@ pub async fn run(command: cli::Image) -> Result<()> {
                 return Err(failure("name the images to remove; `gousse image ls` lists them"));
             }
             for image in images {
-                let path = format!("/?name={}", crate::verbs::get::encoded(&image));
+                let path = format!("/?name={}", encoded(&image));
                 ask(&place, Method::DELETE, &path, futures::stream::empty()).await?;
                 println!("Removed: {image}");
             }
@@ -216,25 +218,4 @@ async fn ask(
         bar.set_position(value["done"].as_u64().unwrap_or(0));
     }
     Err(failure("the node ended the connection without an answer; its log says why"))
-}
-
-/// Percent-decoded.
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let digits =
-            after.get(..2).and_then(|d| std::str::from_utf8(d).ok()).and_then(|d| u8::from_str_radix(d, 16).ok());
-        match (first, digits) {
-            (b'%', Some(byte)) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }

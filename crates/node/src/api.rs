@@ -34,15 +34,13 @@ mod notices;
 mod pods;
 /// Connections to a pod's ports.
 mod port_forward;
-/// Parameters of a request.
-mod query;
 /// What pods use.
 mod stats;
 
 use access::{Access, Caller};
 use answer::Response;
 use notices::Notices;
-use query::Query;
+use wire::query::Query;
 
 /// What the API needs.
 pub struct ApiConfig {

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use crate::Server;
 use crate::answer::Response;
-use crate::route::Query;
 use crate::tokens::JWKS_PATH;
+use wire::query::Query;
 
 /// The version of the API that is spoken.
 pub const VERSION: &str = "v1.37.2";

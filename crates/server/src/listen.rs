@@ -32,7 +32,9 @@ use crate::join;
 use crate::patience::Patient;
 use crate::render::Outcome;
 use crate::rendition::Served;
-use crate::route::{self, Query};
+use wire::query::Query;
+
+use crate::route;
 use crate::verbs;
 
 /// The largest request body (config.go MaxRequestBodyBytes).

@@ -185,22 +185,9 @@ pub async fn text_of(body: Body) -> String {
 }
 
 /// `a=b&c=d`, percent-encoded.
-pub fn encoded(pairs: &[(&str, String)]) -> String {
-    let mut out = String::new();
-    for (name, value) in pairs {
-        if !out.is_empty() {
-            out.push('&');
-        }
-        out.push_str(name);
-        out.push('=');
-        for byte in value.bytes() {
-            match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(byte.into()),
-                other => out.push_str(&format!("%{other:02X}")),
-            }
-        }
-    }
-    out
+fn encoded(pairs: &[(&str, String)]) -> String {
+    let pairs = pairs.iter().map(|(name, value)| format!("{name}={}", wire::query::encoded(value)));
+    pairs.collect::<Vec<_>>().join("&")
 }
 
 /// Host and port of a node's API.

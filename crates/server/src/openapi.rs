@@ -10,8 +10,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::Value;
 
 use crate::answer::{Body, Response};
-use crate::route::Query;
 use crate::verbs;
+use wire::query::Query;
 
 /// Serves an OpenAPI path; None if it is none.
 pub fn perform(path: &str, query: &Query, headers: &HeaderMap) -> Option<Result<Response, Status>> {

@@ -20,7 +20,9 @@ use crate::accept::{self, Accept, Encoding, Form};
 use crate::answer::{Body, Page, Payload, Reply, Response};
 use crate::identity::Identity;
 use crate::rendition::{Happened, Rendition, Served};
-use crate::route::{self, Query};
+use wire::query::Query;
+
+use crate::route;
 use crate::verbs::watch::{Told, Watching};
 use crate::verbs::{self, Call};
 use crate::{Server, discovery, health, join, openapi, protobuf, reviews};
@@ -185,7 +187,7 @@ fn impersonated(server: &Server, identity: &Identity, headers: &HeaderMap) -> Re
     let mut extra = std::collections::BTreeMap::<String, Vec<String>>::new();
     for (name, value) in headers {
         if let (Some(key), Ok(value)) = (name.as_str().strip_prefix("impersonate-extra-"), value.to_str()) {
-            extra.entry(route::decoded(key).into_owned()).or_default().push(value.into());
+            extra.entry(wire::query::decoded(key).into_owned()).or_default().push(value.into());
         }
     }
     let uid = text("impersonate-uid").unwrap_or_default();

@@ -18,7 +18,9 @@ use crate::authorize::{self, Attributes, Decision};
 use crate::identity::Identity;
 use crate::protobuf;
 use crate::rendition::Served;
-use crate::route::{Query, Target};
+use wire::query::Query;
+
+use crate::route::Target;
 use crate::tokens::ISSUER;
 use crate::verbs::{self, Call};
 

@@ -3,7 +3,7 @@
 //! Matches upstream's RequestInfo (apiserver pkg/endpoints/request/requestinfo.go). One parser for
 //! all kinds; whether the resource exists is the kind table's business.
 
-use std::borrow::Cow;
+use wire::query::decoded;
 
 /// What a path names.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -74,64 +74,6 @@ pub fn parse(path: &str) -> Option<Target> {
         target.namespace = target.name.clone();
     }
     Some(target)
-}
-
-/// `%41` and `+`-free percent decoding; what is not UTF-8 stays as it stands.
-pub fn decoded(text: &str) -> Cow<'_, str> {
-    if !text.contains('%') {
-        return Cow::Borrowed(text);
-    }
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let hex = (bytes[at] == b'%').then(|| text.get(at + 1..at + 3)).flatten();
-        match hex.and_then(|h| u8::from_str_radix(h, 16).ok()) {
-            Some(byte) => {
-                out.push(byte);
-                at += 3;
-            }
-            None => {
-                out.push(bytes[at]);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8(out).map_or(Cow::Borrowed(text), Cow::Owned)
-}
-
-/// The query of a request: names may repeat, order is kept.
-#[derive(Clone, Debug, Default)]
-pub struct Query(Vec<(String, String)>);
-
-impl Query {
-    pub fn parse(query: &str) -> Query {
-        let pairs = query.split('&').filter(|p| !p.is_empty());
-        Query(
-            pairs
-                .map(|pair| {
-                    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-                    let plain = |text: &str| decoded(&text.replace('+', " ")).into_owned();
-                    (plain(name), plain(value))
-                })
-                .collect(),
-        )
-    }
-
-    /// The first value of a name; empty if it is absent.
-    pub fn get(&self, name: &str) -> &str {
-        self.0.iter().find(|(n, _)| n == name).map_or("", |(_, v)| v)
-    }
-
-    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(n, _)| n == name).map(|(_, v)| v.as_str())
-    }
-
-    /// `true`, `1` and their like; as upstream, a bare name or an unknown word is true.
-    pub fn flag(&self, name: &str) -> bool {
-        let present = self.0.iter().find(|(n, _)| n == name);
-        present.is_some_and(|(_, v)| !matches!(v.to_ascii_lowercase().as_str(), "false" | "0"))
-    }
 }
 
 fn cut(path: &str) -> (&str, &str) {

@@ -16,7 +16,9 @@ use crate::authorize::Attributes;
 use crate::identity::Identity;
 use crate::protobuf;
 use crate::rendition::Served;
-use crate::route::{Query, Target};
+use wire::query::Query;
+
+use crate::route::Target;
 
 /// PUT and PATCH: the next version of an object.
 pub mod change;

@@ -7,6 +7,8 @@
 
 /// Names to addresses, addresses to connections, plain or TLS.
 pub mod dial;
+/// Parameters and paths of a URL.
+pub mod query;
 /// The server's side of one connection.
 pub mod serve;
 /// SPDY/3.1: many streams over one connection.

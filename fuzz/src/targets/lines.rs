@@ -47,7 +47,7 @@ fn routes() -> Vec<Vec<u8>> {
 fn route(input: &[u8]) -> bool {
     let text = String::from_utf8_lossy(input);
     let (path, query) = text.split_once('?').unwrap_or((&text, ""));
-    let parsed = server::route::Query::parse(query);
+    let parsed = wire::query::Query::parse(query);
     let _ = (parsed.get("follow"), parsed.flag("follow"), parsed.all("container").count());
     server::route::parse(path).is_some()
 }

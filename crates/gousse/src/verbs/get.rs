@@ -1,6 +1,7 @@
 //! `get`: the server's table, or the objects as YAML, JSON, names or a JSONPath.
 
 use std::io::Write;
+use wire::query::encoded;
 
 use api::{Kind, Object, Reason, WatchEvent};
 use bytes::Bytes;
@@ -324,10 +325,4 @@ fn indented(value: &Value) -> String {
     let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, formatter);
     serde::Serialize::serialize(value, &mut serializer).expect("a JSON tree is printable");
     String::from_utf8(bytes).expect("JSON is UTF-8")
-}
-
-/// Percent-encoded for a query.
-pub fn encoded(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~".contains(&b);
-    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }

@@ -9,9 +9,9 @@ use client::{Body, ListOptions};
 use futures::StreamExt;
 use tokio::io::AsyncWriteExt;
 
-use super::get::encoded;
 use super::{Session, resource};
 use crate::failure::{Context, Result, failure};
+use wire::query::encoded;
 
 #[derive(Args, Default)]
 pub struct Logs {

@@ -14,9 +14,9 @@ use tokio::sync::mpsc;
 use wire::streams::{self, END, RESIZE, STDERR, STDIN, STDOUT};
 use wire::websocket::{self, Connected, Message, Socket};
 
-use super::get::encoded;
 use super::{Session, resource};
 use crate::failure::{Context, Failure, Result, failure, refused};
+use wire::query::encoded;
 
 const PROTOCOLS: &[&str] = &["v5.channel.k8s.io", "v4.channel.k8s.io"];
 

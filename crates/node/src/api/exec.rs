@@ -17,9 +17,9 @@ use wire::streams::{self, END, Remote, STDERR, STDOUT};
 use wire::websocket;
 
 use super::answer::{self, Response, text};
-use super::query::Query;
 use crate::control::Control;
 use crate::observe::is_running;
+use wire::query::Query;
 
 const CHUNK: usize = 32 << 10;
 /// Of a command's output `/run` returns no more.

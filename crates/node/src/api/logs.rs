@@ -14,7 +14,9 @@ use tokio::sync::broadcast;
 
 use super::answer::{self, Response};
 use super::notices::Notice;
-use super::{Api, Query};
+use wire::query::Query;
+
+use super::Api;
 use crate::control::{Control, Found};
 use crate::observe::{is_over, is_running};
 use crate::pod;

@@ -1,3 +1,5 @@
+use wire::query::Query;
+
 use super::*;
 
 fn target(path: &str) -> (String, String, String, String, String, String) {
