@@ -14,6 +14,8 @@ use crate::{Reason, Status};
 mod diff;
 /// Lists inside a strategic merge patch: merged by key, and put in order.
 mod lists;
+/// Where the items of a list stand.
+mod places;
 /// Strategic merge patch, applied.
 mod strategic;
 /// What the schema says about patching a field.

@@ -7,6 +7,7 @@
 use serde_json::{Map, Value};
 
 use super::PatchError;
+use super::places::Places;
 use super::strategic::{Mode, PATCH, merge};
 use super::strategy::Strategy;
 
@@ -22,8 +23,10 @@ pub fn merge_lists(
     }
     if !are_objects(&[&live, &patch])? {
         let mut both: Vec<Value> = Vec::new();
+        let mut places = Places::with_room(&[], "", live.len() + patch.len());
         for item in live.iter().chain(&patch) {
-            if !both.contains(item) {
+            if places.find(&both, item).is_none() {
+                places.add(item, both.len());
                 both.push(item.clone());
             }
         }
@@ -36,12 +39,22 @@ pub fn merge_lists(
     let (live, patch) = special_items(live, patch, key)?;
     let (order, server_order) = (patch.clone(), live.clone());
     let mut merged = live;
+    let mut places = Places::with_room(&merged, key, patch.len());
     for item in patch {
         let Value::Object(item) = item else { return Err(PatchError::wrong_type("map[string]interface {}", &item)) };
-        let value = item.get(key).ok_or_else(|| PatchError::no_merge_key(&item, key))?;
-        match merged.iter_mut().find(|old| old.get(key) == Some(value)).and_then(Value::as_object_mut) {
+        if !item.contains_key(key) {
+            return Err(PatchError::no_merge_key(&item, key));
+        }
+        let item = Value::Object(item);
+        let place = places.find(&merged, &item);
+        let Value::Object(item) = item else { unreachable!("it was made an object above") };
+        match place.and_then(|at| merged[at].as_object_mut()) {
             Some(old) => *old = merge(std::mem::take(old), item, strategy.below, mode)?,
-            None => merged.push(Value::Object(item)),
+            None => {
+                let item = Value::Object(item);
+                places.add(&item, merged.len());
+                merged.push(item);
+            }
         }
     }
     in_order(merged, &order, &server_order, key)
@@ -57,15 +70,16 @@ pub fn in_order(
     for item in merged.iter().chain(order).filter(|_| !key.is_empty()) {
         require_key(item, key)?;
     }
+    let (in_order, in_server) = (Places::of(order, key), Places::of(server_order, key));
     let (mut asked, mut rest): (Vec<Value>, Vec<Value>) =
-        merged.into_iter().partition(|item| position(order, item, key).is_some());
+        merged.into_iter().partition(|item| in_order.find(order, item).is_some());
     sort_by_order(&mut asked, order, key);
     sort_by_order(&mut rest, server_order, key);
     let mut woven = Vec::with_capacity(asked.len() + rest.len());
     let mut rest = rest.into_iter().peekable();
     for item in asked {
-        let place = position(server_order, &item, key);
-        while rest.peek().is_some_and(|r| match (position(server_order, r, key), place) {
+        let place = in_server.find(server_order, &item);
+        while rest.peek().is_some_and(|r| match (in_server.find(server_order, r), place) {
             (Some(r), Some(place)) => r < place,
             _ => false,
         }) {
@@ -86,12 +100,13 @@ pub fn server_order(live: Vec<Value>, patch: &[Value], key: &str) -> Vec<Value> 
         return live;
     }
     let length = live.len();
-    let gone = |item: &Value| patch.iter().filter(deletes).any(|p| same(p, item, key));
-    let mut order: Vec<Value> = live.into_iter().filter(|item| !gone(item)).collect();
-    let free = length - order.len();
-    let new: Vec<Value> =
-        patch.iter().filter(|p| p.get(PATCH).is_none() && position(&order, p, key).is_none()).cloned().collect();
-    order.extend(new.into_iter().take(free));
+    let deleted: Vec<Value> = patch.iter().filter(deletes).cloned().collect();
+    let gone = Places::of(&deleted, key);
+    let mut order: Vec<Value> = live.into_iter().filter(|item| gone.find(&deleted, item).is_none()).collect();
+    let (free, left) = (length - order.len(), Places::of(&order, key));
+    let is_new = |item: &&Value| item.get(PATCH).is_none() && left.find(&order, item).is_none();
+    let new: Vec<Value> = patch.iter().filter(is_new).take(free).cloned().collect();
+    order.extend(new);
     order
 }
 
@@ -118,7 +133,9 @@ pub fn check_order(patch: &[Value], order: &[Value], key: &str) -> Result<(), Pa
 
 /// Sorts by the place in `order`; what is not there stays behind what is.
 pub fn sort_by_order(items: &mut [Value], order: &[Value], key: &str) {
-    items.sort_by_key(|item| (item.get(PATCH).is_some(), position(order, item, key).unwrap_or(usize::MAX)));
+    let places = Places::of(order, key);
+    let place = |item: &Value| (item.get(PATCH).is_some(), places.find(order, item).unwrap_or(usize::MAX));
+    items.sort_by_cached_key(place);
 }
 
 /// Whether all items are objects (true) or scalars (false).
@@ -141,10 +158,6 @@ pub fn same(left: &Value, right: &Value, key: &str) -> bool {
     if key.is_empty() { left == right } else { left.get(key) == right.get(key) }
 }
 
-fn position(list: &[Value], item: &Value, key: &str) -> Option<usize> {
-    list.iter().position(|other| same(other, item, key))
-}
-
 fn require_key(item: &Value, key: &str) -> Result<(), PatchError> {
     let Value::Object(map) = item else { return Err(PatchError::wrong_type("map[string]interface {}", item)) };
     if map.contains_key(key) { Ok(()) } else { Err(PatchError::no_merge_key(map, key)) }
@@ -152,13 +165,13 @@ fn require_key(item: &Value, key: &str) -> Result<(), PatchError> {
 
 /// `$patch` among the items: `delete` removes the items of its key, `replace` the whole list.
 fn special_items(live: Vec<Value>, patch: Vec<Value>, key: &str) -> Result<(Vec<Value>, Vec<Value>), PatchError> {
-    let (mut live, mut plain, mut replace) = (live, Vec::new(), false);
+    let (mut live, mut plain, mut deleted, mut replace) = (live, Vec::new(), Vec::new(), false);
     for item in patch {
         match item.get(PATCH).map(|d| d.as_str()) {
             None => plain.push(item),
             Some(Some("delete")) => {
                 require_key(&item, key)?;
-                live.retain(|old| !same(old, &item, key));
+                deleted.push(item);
             }
             Some(Some("replace")) => replace = true,
             Some(Some("merge")) => {
@@ -170,6 +183,8 @@ fn special_items(live: Vec<Value>, patch: Vec<Value>, key: &str) -> Result<(Vec<
             }
         }
     }
+    let gone = Places::of(&deleted, key);
+    live.retain(|old| gone.find(&deleted, old).is_none());
     if replace {
         live.clear();
         return Ok((plain, live));

@@ -8,6 +8,7 @@
 use serde_json::{Map, Value};
 
 use super::lists::{self, merge_lists};
+use super::places::Places;
 use super::strategy::Meta;
 use super::{PatchError, strategic};
 
@@ -79,7 +80,8 @@ fn field(live: &mut Object, key: String, value: Value, meta: Meta, mode: Mode) -
         }
         (Some(Value::Object(_)), Value::Object(new)) => Value::Object(new),
         (Some(Value::Array(old)), Value::Array(gone)) if deleting => {
-            Value::Array(old.into_iter().filter(|item| !gone.contains(item)).collect())
+            let places = Places::of(&gone, "");
+            Value::Array(old.into_iter().filter(|item| places.find(&gone, item).is_none()).collect())
         }
         (Some(Value::Array(old)), Value::Array(new)) if strategy.merge => {
             Value::Array(merge_lists(old, new, &strategy, mode)?)

@@ -272,3 +272,27 @@ fn a_patched_object_that_could_not_be_read_back_is_refused() {
         }
     }
 }
+
+/// As many items as a body may bring; pair by pair they take minutes.
+#[test]
+fn a_strategic_patch_of_very_long_lists_is_merged_in_passes() {
+    const MANY: usize = 8_000;
+    let list = |of: &dyn Fn(usize) -> Value| (0..MANY).map(of).collect::<Vec<_>>();
+    let env = |n: usize| json!({"name": format!("v{n}"), "value": "x"});
+    let live = json!({
+        "metadata": {"finalizers": list(&|n| json!(format!("a/{n}")))},
+        "spec": {"containers": [{"name": "c", "env": list(&env)}]},
+    });
+    let half = |n: usize| n + MANY / 2;
+    let patch = json!({
+        "metadata": {"finalizers": list(&|n| json!(format!("a/{}", half(n)))),
+            "$deleteFromPrimitiveList/finalizers": list(&|n| json!(format!("a/{}", n / 4)))},
+        "spec": {"containers": [{"name": "c", "$setElementOrder/env": list(&|n| json!({"name": format!("v{}", half(n))})),
+            "env": list(&|n| json!({"name": format!("v{}", half(n)), "value": "y"}))}]},
+    });
+    let merged = apply(POD, live, patch).unwrap();
+    let finalizers = merged["metadata"]["finalizers"].as_array().unwrap();
+    assert_eq!((finalizers.len(), &finalizers[0]), (MANY / 2 * 3 - MANY / 4, &json!(format!("a/{}", MANY / 4))));
+    let env = merged["spec"]["containers"][0]["env"].as_array().unwrap();
+    assert_eq!((env.len(), &env[0]["value"], &env[MANY]["value"]), (MANY / 2 * 3, &json!("x"), &json!("y")));
+}
