@@ -5,12 +5,16 @@
 
 use std::collections::BTreeMap;
 
-use api::view::api::core::v1::{Container, EnvVar, EnvVarSource, Pod};
+use api::view::api::core::v1::{Container, EnvVar, EnvVarSource, FileKeySelector, Pod};
+use runtime::MountSource;
 
 use crate::downward::{self, Facts};
 use crate::expand::expand;
 use crate::sources::Sources;
+use crate::volumes::Mounted;
 
+/// Variables from files in volumes.
+mod file;
 /// Variables that link to services.
 pub mod services;
 
@@ -48,6 +52,7 @@ pub async fn environment(
     container: &Container,
     facts: &Facts,
     sources: &dyn Sources,
+    volumes: &BTreeMap<String, Mounted>,
 ) -> Result<Environment, EnvError> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
     let links = service_links(pod, namespace, sources).await?;
@@ -81,12 +86,13 @@ pub async fn environment(
             ));
         }
     }
+    let known = Known { pod, container, facts, sources, namespace, volumes };
     for variable in container.env.iter().flatten() {
         let value = match (&variable.value, &variable.value_from) {
             (Some(text), _) if !text.is_empty() => Some(expand(text, |name| {
                 environment.get(name).map(str::to_string).or_else(|| links.get(name).cloned())
             })),
-            (_, Some(source)) => referenced(pod, container, facts, sources, namespace, variable, source).await?,
+            (_, Some(source)) => known.referenced(variable, source).await?,
             _ => Some(String::new()),
         };
         if let Some(value) = value {
@@ -101,49 +107,77 @@ pub async fn environment(
     Ok(environment)
 }
 
-/// None: an optional reference that leads nowhere, so the variable is not set.
-async fn referenced(
-    pod: &Pod,
-    container: &Container,
-    facts: &Facts,
-    sources: &dyn Sources,
-    namespace: &str,
-    variable: &EnvVar,
-    source: &EnvVarSource,
-) -> Result<Option<String>, EnvError> {
-    if let Some(reference) = &source.field_ref {
-        return downward::field(pod, facts, &reference.field_path).map(Some).map_err(failed);
+/// What a reference may lead to.
+struct Known<'a> {
+    pod: &'a Pod,
+    container: &'a Container,
+    facts: &'a Facts,
+    sources: &'a dyn Sources,
+    namespace: &'a str,
+    volumes: &'a BTreeMap<String, Mounted>,
+}
+
+impl Known<'_> {
+    /// None: an optional reference that leads nowhere, so the variable is not set.
+    async fn referenced(&self, variable: &EnvVar, source: &EnvVarSource) -> Result<Option<String>, EnvError> {
+        let (pod, namespace) = (self.pod, self.namespace);
+        if let Some(reference) = &source.field_ref {
+            return downward::field(pod, self.facts, &reference.field_path).map(Some).map_err(failed);
+        }
+        if let Some(reference) = &source.resource_field_ref {
+            let of = match reference.container_name.as_deref() {
+                None | Some("") => self.container,
+                Some(name) => named(pod, name).ok_or_else(|| failed(format!("container {name} not found")))?,
+            };
+            return downward::resource(of, self.facts, reference).map(Some).map_err(failed);
+        }
+        if let Some(reference) = &source.config_map_key_ref {
+            let optional = reference.optional.unwrap_or(false);
+            let name = &reference.name;
+            let mut data = config_map_data(self.sources, namespace, name, optional).await?;
+            return match data.remove(&reference.key) {
+                None if !optional => {
+                    Err(failed(format!("couldn't find key {} in ConfigMap {namespace}/{name}", reference.key)))
+                }
+                found => Ok(found),
+            };
+        }
+        if let Some(reference) = &source.secret_key_ref {
+            let optional = reference.optional.unwrap_or(false);
+            let name = &reference.name;
+            let mut data = secret_data(self.sources, namespace, name, optional).await?;
+            return match data.remove(&reference.key) {
+                None if !optional => {
+                    Err(failed(format!("couldn't find key {} in Secret {namespace}/{name}", reference.key)))
+                }
+                found => Ok(found),
+            };
+        }
+        if let Some(reference) = &source.file_key_ref {
+            return self.from_file(reference);
+        }
+        Err(failed(format!("environment variable {} has a source that this node does not support", variable.name)))
     }
-    if let Some(reference) = &source.resource_field_ref {
-        let of = match reference.container_name.as_deref() {
-            None | Some("") => container,
-            Some(name) => named(pod, name).ok_or_else(|| failed(format!("container {name} not found")))?,
+
+    /// A file that another container wrote to a volume (KEP 3721, gate EnvFiles).
+    fn from_file(&self, reference: &FileKeySelector) -> Result<Option<String>, EnvError> {
+        let FileKeySelector { key, path, volume_name, .. } = reference;
+        let Some(MountSource::Host(root)) = self.volumes.get(volume_name).map(|v| &v.source) else {
+            return Err(failed(format!("cannot find the volume {volume_name:?} referenced by FileKeyRef")));
         };
-        return downward::resource(of, facts, reference).map(Some).map_err(failed);
-    }
-    if let Some(reference) = &source.config_map_key_ref {
-        let optional = reference.optional.unwrap_or(false);
-        let name = &reference.name;
-        let mut data = config_map_data(sources, namespace, name, optional).await?;
-        return match data.remove(&reference.key) {
-            None if !optional => {
-                Err(failed(format!("couldn't find key {} in ConfigMap {namespace}/{name}", reference.key)))
+        let value = file::value(root, path, key).map_err(|why| {
+            tracing::warn!(pod = self.pod.metadata.name, volume = volume_name, "{why}");
+            failed("couldn't parse env file")
+        })?;
+        match value.is_empty() {
+            false => Ok(Some(value)),
+            true if reference.optional.unwrap_or(false) => Ok(None),
+            true => {
+                let file = root.join(path);
+                Err(failed(format!("environment variable key {key:?} not found in file {:?}", file.display())))
             }
-            found => Ok(found),
-        };
+        }
     }
-    if let Some(reference) = &source.secret_key_ref {
-        let optional = reference.optional.unwrap_or(false);
-        let name = &reference.name;
-        let mut data = secret_data(sources, namespace, name, optional).await?;
-        return match data.remove(&reference.key) {
-            None if !optional => {
-                Err(failed(format!("couldn't find key {} in Secret {namespace}/{name}", reference.key)))
-            }
-            found => Ok(found),
-        };
-    }
-    Err(failed(format!("environment variable {} has a source that this node does not support", variable.name)))
 }
 
 /// A container of the pod, of whatever sort.

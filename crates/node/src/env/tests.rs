@@ -1,5 +1,7 @@
 //! What a container finds in its environment.
 
+use std::collections::BTreeMap;
+
 use api::view::api::core::v1::{Container, Pod};
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
@@ -7,6 +9,7 @@ use serde_json::{Value, json};
 use super::environment;
 use crate::downward::Facts;
 use crate::sources::Fixed;
+use crate::volumes::Mounted;
 
 fn sources() -> Fixed {
     let mut sources = Fixed::default();
@@ -28,13 +31,17 @@ fn sources() -> Fixed {
 }
 
 fn check(spec: Value, container: Value, wanted: Expect) {
+    check_with(BTreeMap::new(), spec, container, wanted);
+}
+
+fn check_with(volumes: BTreeMap<String, Mounted>, spec: Value, container: Value, wanted: Expect) {
     let pod: Pod = serde_json::from_value(
         json!({"metadata": {"name": "p", "namespace": "shop", "labels": {"a": "b"}}, "spec": spec}),
     )
     .unwrap();
     let container: Container = serde_json::from_value(container).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let text = match runtime.block_on(environment(&pod, &container, &Facts::default(), &sources())) {
+    let text = match runtime.block_on(environment(&pod, &container, &Facts::default(), &sources(), &volumes)) {
         Ok(environment) => {
             let lines = environment.variables.iter().map(|(k, v)| format!("{k}={v}\n"));
             lines.chain(environment.warnings.iter().map(|(r, m)| format!("! {r}: {m}\n"))).collect()
@@ -122,4 +129,27 @@ fn a_missing_source_or_key_is_named() {
             error: secret "none" not found
         "#]],
     );
+}
+
+#[test]
+fn a_variable_comes_from_a_file_of_a_volume() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("env"), "KEY='value'\nEMPTY=''\n").unwrap();
+    let source = runtime::MountSource::Host(folder.path().into());
+    let volumes = BTreeMap::from([("v".to_owned(), Mounted { source, read_only: false })]);
+    let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": {"containers": []}})).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let of = |volume: &str, path: &str, key: &str, optional: bool| {
+        let reference = json!({"volumeName": volume, "path": path, "key": key, "optional": optional});
+        let env = json!([{"name": "A", "valueFrom": {"fileKeyRef": reference}}]);
+        let container = serde_json::from_value(json!({"name": "c", "env": env})).unwrap();
+        let found = runtime.block_on(environment(&pod, &container, &Facts::default(), &Fixed::default(), &volumes));
+        found.map(|e| e.get("A").map(str::to_owned)).map_err(|e| e.message)
+    };
+    assert_eq!(of("v", "env", "KEY", false), Ok(Some("value".into())));
+    assert_eq!(of("v", "env", "EMPTY", true), Ok(None));
+    let missing = format!("environment variable key \"EMPTY\" not found in file \"{}/env\"", folder.path().display());
+    assert_eq!(of("v", "env", "EMPTY", false), Err(missing));
+    assert_eq!(of("v", "absent", "KEY", true), Err("couldn't parse env file".into()));
+    assert_eq!(of("w", "env", "KEY", true), Err("cannot find the volume \"w\" referenced by FileKeyRef".into()));
 }
