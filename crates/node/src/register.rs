@@ -33,7 +33,6 @@ const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(7);
 const LEASE: Duration = Duration::from_secs(40);
 const LEASE_PERIOD: Duration = Duration::from_secs(10);
-const NOT_READY: &str = "node.kubernetes.io/not-ready";
 
 /// Registers the node and keeps its object true, for ever.
 pub async fn keep(shared: Arc<Shared>) {
@@ -135,7 +134,7 @@ async fn adopt(shared: &Arc<Shared>, kind: &'static Kind) -> Result<Object, api:
     shared.client.patch(kind, "", &config.node_name, "", PatchKind::Merge, &patch).await
 }
 
-/// Writes the status if it differs, or as a heartbeat; takes the not-ready taint off a ready node.
+/// Writes the status if it differs, or as a heartbeat. Taints are the node lifecycle controller's.
 async fn refresh(
     shared: &Arc<Shared>,
     kind: &'static Kind,
@@ -144,18 +143,9 @@ async fn refresh(
 ) -> Result<Option<Object>, api::Status> {
     let name = &shared.config.node_name;
     let tree = node.value();
-    let mut written = None;
-    let taints: Vec<Value> = tree["spec"]["taints"].as_array().cloned().unwrap_or_default();
-    let ready = health::is_ready(shared);
-    if ready && taints.iter().any(|t| t["key"] == NOT_READY && t["effect"] == "NoSchedule") {
-        let kept: Vec<Value> = taints.into_iter().filter(|t| t["key"] != NOT_READY).collect();
-        let patch = json!({"metadata": {"resourceVersion": node.meta().resource_version},
-            "spec": {"taints": if kept.is_empty() { Value::Null } else { json!(kept) }}});
-        written = Some(shared.client.patch(kind, "", name, "", PatchKind::Merge, &patch).await?);
-    }
     let wanted = status::status(shared, Some(&tree["status"])).await;
     if !heartbeat && status::is_same(&tree["status"], &wanted) {
-        return Ok(written);
+        return Ok(None);
     }
     let mut patch = json!({"status": wanted});
     // Addresses merge by type, so that the second of a type would overwrite the first: the list is replaced as a whole
