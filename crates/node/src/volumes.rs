@@ -140,7 +140,7 @@ impl Volumes {
         }
         if let Some(source) = &volume.empty_dir {
             let folder = self.folder(&self.disk, pod, EMPTY_DIR, &volume.name);
-            empty_dir::set_up(&folder, source, ownership::group_of(pod)).map_err(|e| e.to_string())?;
+            empty_dir::set_up(&folder, pod, source, ownership::group_of(pod))?;
             return Ok(at_host(folder, false));
         }
         if let Some(source) = &volume.image {

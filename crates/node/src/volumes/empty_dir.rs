@@ -1,21 +1,36 @@
-//! emptyDir: a folder, or a tmpfs, that lives as long as the pod and is shared over restarts.
+//! emptyDir: a folder, a tmpfs, or one of huge pages, that lives as long as the pod and is shared over restarts.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::Path;
 
 use api::quantity::Quantity;
-use api::view::api::core::v1::EmptyDirVolumeSource;
+use api::view::api::core::v1::{EmptyDirVolumeSource, Pod};
 
 use super::{mounts, ownership};
 
 /// Makes it once: an existing one is left as the containers have it. It gets its name when it is
 /// complete, so that an agent killed meanwhile leaves none that only looks ready.
-pub(super) fn set_up(folder: &Path, source: &EmptyDirVolumeSource, group: Option<u32>) -> io::Result<()> {
-    match source.medium.as_deref().unwrap_or_default() {
-        "" => on_disk(folder, group),
-        "Memory" => in_memory(folder, source, group),
-        other => Err(io::Error::other(format!("storage medium {other:?} is not supported on this node"))),
+pub(super) fn set_up(
+    folder: &Path,
+    pod: &Pod,
+    source: &EmptyDirVolumeSource,
+    group: Option<u32>,
+) -> Result<(), String> {
+    let medium = source.medium.as_deref().unwrap_or_default();
+    let told = |e: io::Error| e.to_string();
+    match (medium, medium.strip_prefix("HugePages")) {
+        ("", _) => on_disk(folder, group).map_err(told),
+        ("Memory", _) => {
+            let limit = source.size_limit.as_ref().and_then(|q| Quantity::parse(&q.0).ok()).map(|q| q.value());
+            mounted(folder, "tmpfs", || options(limit.map(|bytes| ("size", bytes)), group)).map_err(told)
+        }
+        (_, Some(_)) => {
+            let size = page_size(pod, medium)?;
+            mounted(folder, "hugetlbfs", || options(Some(("pagesize", size)), group)).map_err(told)
+        }
+        _ => Err(format!("unknown storage medium {medium:?}")),
     }
 }
 
@@ -33,22 +48,39 @@ fn on_disk(folder: &Path, group: Option<u32>) -> io::Result<()> {
     fs::rename(&unfinished, folder)
 }
 
-fn in_memory(folder: &Path, source: &EmptyDirVolumeSource, group: Option<u32>) -> io::Result<()> {
+fn mounted(folder: &Path, kind: &str, options: impl FnOnce() -> String) -> io::Result<()> {
     fs::create_dir_all(folder)?;
-    if mounts::is_mount_point(folder)? {
-        return Ok(());
-    }
-    let limit = source.size_limit.as_ref().and_then(|q| Quantity::parse(&q.0).ok()).map(|q| q.value());
-    mounts::tmpfs(folder, &options(limit, group))
+    if mounts::is_mount_point(folder)? { Ok(()) } else { mounts::mounted(folder, kind, &options()) }
 }
 
 /// What `ownership` makes of a folder, from the mount on.
-fn options(limit: Option<i64>, group: Option<u32>) -> String {
+fn options(amount: Option<(&str, i64)>, group: Option<u32>) -> String {
     let mut options = group.map_or("mode=0777".to_owned(), |group| format!("mode=2777,gid={group}"));
-    if let Some(bytes) = limit.filter(|bytes| *bytes > 0) {
-        options.push_str(&format!(",size={bytes}"));
+    if let Some((name, bytes)) = amount.filter(|(_, bytes)| *bytes > 0) {
+        options.push_str(&format!(",{name}={bytes}"));
     }
     options
+}
+
+/// The pages of `HugePages-2Mi`, or of `HugePages` where the pod asks for those of one size only
+/// (pkg/volume/emptydir getPageSizeMountOption).
+fn page_size(pod: &Pod, medium: &str) -> Result<i64, String> {
+    let bytes = |text: &str| Quantity::parse(text).ok().map(|q| q.value());
+    let spec = pod.spec.iter();
+    let containers = spec.clone().flat_map(|s| s.containers.iter().chain(s.init_containers.iter().flatten()));
+    let all = spec.map(|s| &s.resources).chain(containers.map(|c| &c.resources));
+    let names = all.flatten().flat_map(|r| r.requests.iter().flatten()).map(|(name, _)| name);
+    let asked: BTreeSet<i64> = names.filter_map(|name| bytes(name.strip_prefix("hugepages-")?)).collect();
+    let found = match medium.strip_prefix("HugePages-") {
+        Some(size) => bytes(size).filter(|size| asked.contains(size)),
+        None if asked.len() > 1 => {
+            return Err(format!("medium: {medium} can't be used if container requests multiple huge page sizes"));
+        }
+        None => asked.first().copied(),
+    };
+    found.ok_or_else(|| {
+        format!("medium {medium}: hugePages storage requested, but there is no resource request for huge pages")
+    })
 }
 
 #[cfg(test)]

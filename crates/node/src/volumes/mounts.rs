@@ -12,12 +12,13 @@ pub(super) fn ensure_in_memory(folder: &Path) -> io::Result<()> {
     if statfs(folder)?.filesystem_type() == TMPFS_MAGIC {
         return Ok(());
     }
-    tmpfs(folder, "mode=0755")
+    mounted(folder, "tmpfs", "mode=0755")
 }
 
-pub(super) fn tmpfs(folder: &Path, options: &str) -> io::Result<()> {
+/// A file system without a device: `tmpfs`, `hugetlbfs`.
+pub(super) fn mounted(folder: &Path, kind: &str, options: &str) -> io::Result<()> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    Ok(mount(Some("tmpfs"), folder, Some("tmpfs"), flags, Some(options))?)
+    Ok(mount(Some(kind), folder, Some(kind), flags, Some(options))?)
 }
 
 pub(super) fn is_mount_point(folder: &Path) -> io::Result<bool> {

@@ -9,7 +9,7 @@ use crate::validate::at::{At, Errors};
 /// One field. In a path `x[]` is every element of a list, `containers[]` every container of any sort.
 pub struct Unsupported {
     pub path: &'static str,
-    /// Only this value is unsupported, or those that begin so before a `*`; empty: any.
+    /// Only this value is unsupported; empty: any.
     pub value: &'static str,
     pub answer: Answer,
     pub why: &'static str,
@@ -68,7 +68,6 @@ pub static UNSUPPORTED: &[Unsupported] = &[
     refuse_row("spec.volumes[].scaleIO", IN_TREE),
     refuse_row("spec.volumes[].projected.sources[].clusterTrustBundle", "trust bundles are not offered yet"),
     refuse_row("spec.volumes[].projected.sources[].podCertificate", "pod certificates are not offered yet"),
-    refuse_value("spec.volumes[].emptyDir.medium", "HugePages*", "volumes of huge pages are not mounted"),
     refuse_row("spec.volumes[].emptyDir.mode", ALPHA),
     refuse_row("spec.volumes[].secret.defaultUser", OWNER),
     refuse_row("spec.volumes[].secret.items[].user", OWNER),
@@ -172,10 +171,7 @@ fn is_used(row: &Unsupported, at: &At) -> bool {
     use serde_json::Value;
     match at.value {
         Value::Bool(flag) if !row.value.is_empty() => flag.to_string() == row.value,
-        _ if !row.value.is_empty() => match row.value.strip_suffix('*') {
-            Some(start) => at.text().starts_with(start),
-            None => at.text() == row.value,
-        },
+        _ if !row.value.is_empty() => at.text() == row.value,
         Value::Null => false,
         Value::Object(map) => !map.is_empty() || row.path.starts_with("spec.volumes[]"),
         Value::Array(list) => !list.is_empty(),
