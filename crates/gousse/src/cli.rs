@@ -122,6 +122,9 @@ pub struct NodeFlags {
     /// Port of the node's HTTPS API; 0: any free one
     #[arg(long, default_value_t = 10250)]
     pub node_port: u16,
+    /// Port of /healthz on this machine's loopback, plain HTTP; 0: none
+    #[arg(long, default_value_t = 10248)]
+    pub healthz_port: u16,
 }
 
 #[derive(Subcommand)]

@@ -24,6 +24,8 @@ mod access;
 mod answer;
 /// exec, attach and run.
 mod exec;
+/// `/healthz` on a port of its own.
+pub mod health;
 /// What containers wrote.
 mod logs;
 /// Figures for Prometheus.

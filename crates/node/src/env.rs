@@ -154,13 +154,13 @@ impl Known<'_> {
             };
         }
         if let Some(reference) = &source.file_key_ref {
-            return self.from_file(reference);
+            return self.in_file(reference);
         }
         Err(failed(format!("environment variable {} has a source that this node does not support", variable.name)))
     }
 
     /// A file that another container wrote to a volume (KEP 3721, gate EnvFiles).
-    fn from_file(&self, reference: &FileKeySelector) -> Result<Option<String>, EnvError> {
+    fn in_file(&self, reference: &FileKeySelector) -> Result<Option<String>, EnvError> {
         let FileKeySelector { key, path, volume_name, .. } = reference;
         let Some(MountSource::Host(root)) = self.volumes.get(volume_name).map(|v| &v.source) else {
             return Err(failed(format!("cannot find the volume {volume_name:?} referenced by FileKeyRef")));

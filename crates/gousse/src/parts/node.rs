@@ -160,6 +160,14 @@ pub async fn start(
         }
     });
     tasks.spawn(agent.run(until(stopped)));
+    if flags.healthz_port != 0 {
+        let listening = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), flags.healthz_port);
+        // Another node of this machine may have it: nothing else depends on it.
+        match TcpListener::bind(listening).await {
+            Ok(listener) => drop(tasks.spawn(node::api::health::serve(listener))),
+            Err(error) => tracing::warn!(%error, "/healthz is not served at {listening} (--healthz-port)"),
+        }
+    }
     Ok(Running { stop, tasks })
 }
 
