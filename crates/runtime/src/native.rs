@@ -40,6 +40,8 @@ mod streams;
 mod supervisor;
 /// System calls.
 mod sys;
+/// Said once.
+mod trouble;
 
 use client::Client;
 pub use logfile::rotations as log_rotations;
@@ -80,12 +82,15 @@ impl Folders {
     }
 }
 
-/// Runs as keeper or supervisor if the command line says so, and returns the exit status then. To be
+/// Runs as keeper, supervisor or a sandbox's init if the command line says so, and returns the exit status then. To be
 /// called before the program starts anything else: both must stay single-threaded.
 pub fn supervise(args: impl IntoIterator<Item = OsString>) -> Option<i32> {
     let all: Vec<OsString> = args.into_iter().collect();
     let args: Vec<OsString> = all.iter().skip(1).cloned().collect();
     let role = args.first()?.to_str()?.to_owned();
+    if role == setup::INIT {
+        setup::sandbox_init();
+    }
     if role != "keeper" && role != "supervisor" {
         return None;
     }

@@ -25,6 +25,8 @@ mod setbacks;
 mod speed;
 #[path = "native/stage.rs"]
 mod stage;
+#[path = "native/tracer.rs"]
+mod tracer;
 
 type Test = (&'static str, fn(&stage::Stage));
 

@@ -4,12 +4,14 @@
 //! record. The current file keeps its name; older ones get a time stamp, then also gzip, as kubelet
 //! does it (kubelet/logs/container_log_manager.go).
 
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::sys::{self, Cloned};
+use super::sys;
+use super::trouble::Trouble;
 use crate::spec;
 
 /// Longest text of one record.
@@ -19,21 +21,21 @@ pub struct LogFile {
     spec: spec::LogFile,
     file: File,
     size: u64,
+    /// Since somebody asked, an older file became due for compression.
+    pub rotated: bool,
+    /// Lines are lost.
+    pub trouble: Trouble,
 }
 
 impl LogFile {
     pub fn open(spec: &spec::LogFile) -> io::Result<LogFile> {
         let file = append(&spec.path)?;
         let size = file.metadata()?.len();
-        Ok(LogFile { spec: spec.clone(), file, size })
+        Ok(LogFile { spec: spec.clone(), file, size, rotated: false, trouble: Trouble::default() })
     }
 
     pub fn spec(&self) -> &spec::LogFile {
         &self.spec
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.spec.path
     }
 
     pub fn size(&self) -> u64 {
@@ -51,7 +53,8 @@ impl LogFile {
 
     /// A new file under the same name, whatever became of the old one.
     pub fn reopen(&mut self) -> io::Result<()> {
-        *self = LogFile::open(&self.spec)?;
+        let opened = LogFile::open(&self.spec)?;
+        (self.file, self.size) = (opened.file, opened.size);
         Ok(())
     }
 
@@ -62,6 +65,11 @@ impl LogFile {
             self.rotate()?;
         }
         Ok(())
+    }
+
+    /// Lines are lost.
+    pub fn complain(&mut self, error: &io::Error) {
+        self.trouble.say(format_args!("{}: {error}; lines are lost", self.spec.path.display()));
     }
 
     pub fn write(&mut self, records: &[u8]) -> io::Result<()> {
@@ -81,21 +89,21 @@ impl LogFile {
             at += 1_000_000_000;
         };
         let older = rotations(&path);
-        std::fs::rename(&path, &rotated)?;
-        self.reopen()?;
+        match std::fs::rename(&path, &rotated) {
+            // Somebody took it away.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return self.reopen(),
+            renamed => renamed?,
+        }
+        if let Err(error) = self.reopen() {
+            // A full disk: the next try finds everything as it was.
+            let _ = std::fs::rename(&rotated, &path);
+            return Err(error);
+        }
         // Kept in all: the current file, the one just renamed, and older ones.
         let keep = (self.spec.files_max.max(2) - 2) as usize;
         let excess = older.len().saturating_sub(keep);
         older[..excess].iter().for_each(|path| drop(std::fs::remove_file(path)));
-        let plain: Vec<_> = older[excess..].iter().filter(|p| p.extension().is_none_or(|e| e != "gz")).collect();
-        if plain.is_empty() {
-            return Ok(());
-        }
-        // Takes a while: in a process of its own.
-        if let Cloned::Child = sys::clone3(libc::CLONE_PARENT as u64, None)? {
-            plain.iter().for_each(|path| drop(compress(path)));
-            sys::exit(0);
-        }
+        self.rotated |= older[excess..].iter().any(|path| is_plain(path));
         Ok(())
     }
 }
@@ -150,24 +158,53 @@ fn time_stamp(at: i128) -> String {
 
 /// Older files of this log, oldest first: renamed ones and packed ones (`.gz`), not those being packed.
 pub fn rotations(path: &Path) -> Vec<PathBuf> {
+    beside(path, |extension| extension != "tmp")
+}
+
+fn left_partial(path: &Path) -> Vec<PathBuf> {
+    beside(path, |extension| extension == "tmp")
+}
+
+/// Files whose names begin with this one's, by what those end in.
+fn beside(path: &Path, wanted: impl Fn(&OsStr) -> bool) -> Vec<PathBuf> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Vec::new() };
     let prefix = format!("{}.", name.to_string_lossy());
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut found: Vec<PathBuf> = entries
         .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
         .map(|entry| entry.path())
-        .filter(|path| path.extension().is_none_or(|e| e != "tmp"))
+        .filter(|path| wanted(path.extension().unwrap_or_default()))
         .collect();
     found.sort();
     found
 }
 
-fn compress(path: &Path) -> io::Result<()> {
-    let partial = with_suffix(path, "tmp");
-    let mut packed = flate2::write::GzEncoder::new(File::create(&partial)?, flate2::Compression::default());
+/// Compresses all older files but the latest. Takes a while.
+pub fn pack(path: &Path) {
+    let mut plain: Vec<PathBuf> = rotations(path).into_iter().filter(|path| is_plain(path)).collect();
+    plain.pop();
+    // Left by one that was killed.
+    left_partial(path).into_iter().for_each(|path| drop(std::fs::remove_file(path)));
+    for path in plain {
+        // Its own name: one that a supervisor before this one began may still run.
+        let partial = with_suffix(&path, &format!("{}.tmp", std::process::id()));
+        if compress(&path, &partial).is_err() {
+            let _ = std::fs::remove_file(partial);
+        }
+    }
+}
+
+fn is_plain(path: &Path) -> bool {
+    path.extension().is_none_or(|extension| extension != "gz")
+}
+
+fn compress(path: &Path, partial: &Path) -> io::Result<()> {
+    let mut packed = flate2::write::GzEncoder::new(File::create(partial)?, flate2::Compression::default());
     io::copy(&mut File::open(path)?, &mut packed)?;
     packed.finish()?;
-    std::fs::rename(&partial, with_suffix(path, "gz"))?;
+    // Removed meanwhile, as one too many: then so is this.
+    std::fs::metadata(path)?;
+    std::fs::rename(partial, with_suffix(path, "gz"))?;
     std::fs::remove_file(path)
 }
 

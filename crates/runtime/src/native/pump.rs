@@ -82,7 +82,10 @@ impl Pump {
             buffer: vec![0; CHUNK],
             records: Vec::new(),
         };
-        pump.recover()?;
+        if let Err(error) = pump.recover() {
+            eprintln!("supervisor: lines that were on their way to a log are lost: {error}");
+        }
+        pump.empty();
         Ok(pump)
     }
 
@@ -101,10 +104,11 @@ impl Pump {
     ) -> io::Result<Left> {
         for _ in 0..CHUNKS_MAX {
             let taken = match source.terminal {
-                true => self.take_terminal(source, log.as_deref_mut())?,
-                false => self.take_lines(source, log.as_deref_mut(), eager)?,
+                true => self.take_terminal(source, log.as_deref_mut()),
+                false => self.take_lines(source, log.as_deref_mut(), eager),
             };
-            match taken {
+            // What an error leaves behind must not get into the next one's log.
+            match taken.inspect_err(|_| self.empty())? {
                 Ok(length) => see(&self.buffer[..length]),
                 Err(left) => return Ok(left),
             }
@@ -119,6 +123,14 @@ impl Pump {
         log: Option<&mut LogFile>,
         eager: bool,
     ) -> io::Result<Result<usize, Left>> {
+        match self.look(source, eager)? {
+            Ok(length) => self.take(source, log, length),
+            Err(left) => Ok(Err(left)),
+        }
+    }
+
+    /// Copies what a pipe holds to `buffer`; how much of it is to be taken.
+    fn look(&mut self, source: Source<'_>, eager: bool) -> io::Result<Result<usize, Left>> {
         let there = match tee(source.fd, &self.scratch.1, CHUNK, SpliceFlags::NONBLOCK) {
             Ok(0) => return Ok(Err(Left::Ended)),
             Ok(there) => there,
@@ -128,21 +140,30 @@ impl Pump {
         read_exactly(&self.scratch.0, &mut self.buffer[..there])?;
         let lines = memrchr_newline(&self.buffer[..there]).map_or(0, |at| at + 1);
         let length = if eager || there - lines >= LINE_MAX { there } else { lines };
-        if length == 0 {
-            return Ok(Err(Left::Partial));
-        }
+        Ok(if length == 0 { Err(Left::Partial) } else { Ok(length) })
+    }
+
+    /// Moves what was looked at. A container may open its own output for reading and take some of it in
+    /// between, or all: what arrives on the stage counts, not what was seen.
+    fn take(&mut self, source: Source<'_>, log: Option<&mut LogFile>, seen: usize) -> io::Result<Result<usize, Left>> {
         let Some(log) = log else {
-            move_exactly(source.fd, &self.null, length)?;
-            return Ok(Ok(length));
+            let moved = move_up_to(source.fd, &self.null, seen)?;
+            return Ok(if moved == 0 { Err(Left::More) } else { Ok(moved) });
         };
-        self.records.clear();
-        logfile::format(&mut self.records, source.stream, &self.buffer[..length], sys::now());
-        log.make_room(self.records.len())?;
+        self.format(source.stream, seen);
+        let room = log.make_room(self.records.len());
         self.remember(source.stream, log)?;
-        move_exactly(source.fd, &self.stage.1, length)?;
-        self.write(log)?;
-        move_exactly(self.stage.0.as_fd(), &self.null, length)?;
-        Ok(Ok(length))
+        let moved = move_up_to(source.fd, &self.stage.1, seen)?;
+        if moved == 0 {
+            return Ok(Err(Left::More));
+        }
+        if moved < seen {
+            self.copy_stage(moved)?;
+            self.format(source.stream, moved);
+        }
+        self.write(log, room)?;
+        move_up_to(self.stage.0.as_fd(), &self.null, moved)?;
+        Ok(Ok(moved))
     }
 
     /// Whatever a terminal gives, likewise.
@@ -154,7 +175,7 @@ impl Pump {
                 other => Ok(Ok(other?)),
             };
         };
-        log.make_room(TERMINAL_CHUNK)?;
+        let room = log.make_room(TERMINAL_CHUNK);
         self.remember(source.stream, log)?;
         let length = match splice(source.fd, None, &self.stage.1, None, CHUNK, SpliceFlags::NONBLOCK) {
             Ok(0) | Err(Errno::IO) => return Ok(Err(Left::Ended)),
@@ -163,16 +184,29 @@ impl Pump {
             Err(error) => return Err(error.into()),
         };
         self.copy_stage(length)?;
-        self.records.clear();
-        logfile::format(&mut self.records, source.stream, &self.buffer[..length], sys::now());
-        self.write(log)?;
-        move_exactly(self.stage.0.as_fd(), &self.null, length)?;
+        self.format(source.stream, length);
+        self.write(log, room)?;
+        move_up_to(self.stage.0.as_fd(), &self.null, length)?;
         Ok(Ok(length))
     }
 
+    /// The first bytes of the stage, which stay there, to `buffer`.
     fn copy_stage(&mut self, length: usize) -> io::Result<()> {
         let copied = tee(&self.stage.0, &self.scratch.1, length, SpliceFlags::NONBLOCK)?;
-        read_exactly(&self.scratch.0, &mut self.buffer[..copied])
+        read_exactly(&self.scratch.0, &mut self.buffer[..copied])?;
+        if copied < length { Err(io::Error::other("the stage holds less than was moved there")) } else { Ok(()) }
+    }
+
+    fn format(&mut self, stream: &str, length: usize) {
+        self.records.clear();
+        logfile::format(&mut self.records, stream, &self.buffer[..length], sys::now());
+    }
+
+    /// Nothing of any container on the stage any more.
+    fn empty(&mut self) {
+        for pipe in [&self.stage.0, &self.scratch.0] {
+            while rustix::io::read(pipe, &mut self.buffer).is_ok_and(|got| got > 0) {}
+        }
     }
 
     /// Where the log ends before the next chunk. Noted before anything gets onto the stage.
@@ -183,13 +217,17 @@ impl Pump {
         self.note.write_all_at(&bytes, 0)
     }
 
-    fn write(&mut self, log: &mut LogFile) -> io::Result<()> {
+    fn write(&mut self, log: &mut LogFile, room: io::Result<()>) -> io::Result<()> {
         let before = log.size();
-        log.write(&self.records).or_else(|error| {
-            // A full disk: these lines are lost, said once for each chunk; the container goes on.
-            eprintln!("supervisor: {}: {error}", log.path().display());
-            log.take_back(before)
-        })
+        match room.and_then(|()| log.write(&self.records)) {
+            Ok(()) => log.trouble.is_over(),
+            Err(error) => {
+                // A full disk: these lines are lost; the container goes on.
+                log.complain(&error);
+                log.take_back(before)?;
+            }
+        }
+        Ok(())
     }
 
     fn recover(&mut self) -> io::Result<()> {
@@ -205,20 +243,23 @@ impl Pump {
         {
             log.take_back(note.offset)?;
             self.copy_stage(length)?;
-            self.records.clear();
-            logfile::format(&mut self.records, &note.stream, &self.buffer[..length], sys::now());
-            self.write(&mut log)?;
+            self.format(&note.stream, length);
+            self.write(&mut log, Ok(()))?;
         }
-        move_exactly(self.stage.0.as_fd(), &self.null, length)
+        Ok(())
     }
 }
 
-fn move_exactly(from: BorrowedFd<'_>, to: impl AsFd, length: usize) -> io::Result<()> {
+/// As much as is there, up to a length.
+fn move_up_to(from: BorrowedFd<'_>, to: impl AsFd, length: usize) -> io::Result<usize> {
     let mut moved = 0;
     while moved < length {
-        moved += splice(from, None, to.as_fd(), None, length - moved, SpliceFlags::NONBLOCK)?;
+        match splice(from, None, to.as_fd(), None, length - moved, SpliceFlags::NONBLOCK) {
+            Ok(0) | Err(Errno::AGAIN) => break,
+            more => moved += more?,
+        }
     }
-    Ok(())
+    Ok(moved)
 }
 
 fn read_exactly(from: &OwnedFd, mut to: &mut [u8]) -> io::Result<()> {
@@ -232,3 +273,6 @@ fn read_exactly(from: &OwnedFd, mut to: &mut [u8]) -> io::Result<()> {
 fn memrchr_newline(bytes: &[u8]) -> Option<usize> {
     bytes.iter().rposition(|byte| *byte == b'\n')
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,14 +7,14 @@
 use std::ffi::CString;
 use std::fmt::Display;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::cgroup::Join;
 use super::channel;
 use super::protocol::Layers;
-use super::sys;
+use super::sys::{self, Cloned};
 use crate::spec::{ContainerSpec, SandboxSpec};
 
 /// User, capabilities, limits, filter.
@@ -31,7 +31,9 @@ pub type Result<T, E = String> = std::result::Result<T, E>;
 
 /// What the supervisor sends once the start is on record; without it nothing is run.
 pub const GO: &[u8] = b"g";
-/// The child's messages begin with one of these.
+/// The child's messages begin with one of these. MOVED: it goes on as another process, whose pidfd comes
+/// along.
+pub const MOVED: u8 = b'M';
 pub const TERMINAL: u8 = b'T';
 pub const ERROR: u8 = b'E';
 
@@ -41,6 +43,17 @@ pub enum Streams {
     Pipes { stdin: Option<OwnedFd>, stdout: Option<OwnedFd>, stderr: Option<OwnedFd> },
     /// Made inside the container; its master goes to the supervisor.
     Terminal { size: Option<(u16, u16)> },
+}
+
+impl Streams {
+    fn fds(&self) -> Vec<RawFd> {
+        match self {
+            Streams::Pipes { stdin, stdout, stderr } => {
+                [stdin, stdout, stderr].into_iter().flatten().map(AsRawFd::as_raw_fd).collect()
+            }
+            Streams::Terminal { .. } => Vec::new(),
+        }
+    }
 }
 
 /// All that the child of a new container needs.
@@ -61,6 +74,8 @@ pub struct Birth<'a> {
     pub filter: Vec<libc::sock_filter>,
     pub streams: Streams,
     pub sync: BorrowedFd<'a>,
+    /// The init of the PID namespace to live in, if others live there.
+    pub shared: Option<BorrowedFd<'a>>,
     /// The limit of open files before the supervisor raised its own.
     pub files: (u64, u64),
 }
@@ -72,6 +87,8 @@ pub struct Entry<'a> {
     /// With a terminal of its own.
     pub terminal: bool,
     pub target: BorrowedFd<'a>,
+    /// Not yet in the container's PID namespace: something there may look into other processes.
+    pub outside: bool,
     pub join: Join,
     pub filter: Vec<libc::sock_filter>,
     pub streams: Streams,
@@ -93,18 +110,76 @@ pub fn entered(entry: Entry<'_>) -> ! {
     give_up(sync, &failed)
 }
 
-/// The whole life of the init of a shared PID namespace: reap what is left to it.
-pub fn sandbox_init(join: &Join, namespaces: &[(BorrowedFd<'_>, i32)]) -> ! {
+/// All that the init of a shared PID namespace needs.
+pub struct Init<'a> {
+    pub join: Join,
+    pub namespaces: Vec<(BorrowedFd<'a>, i32)>,
+    pub template: BorrowedFd<'a>,
+    pub filter: Vec<libc::sock_filter>,
+    /// Where it says why it failed.
+    pub told: BorrowedFd<'a>,
+}
+
+/// Becomes the init of a shared PID namespace: this program anew, so that nothing of the supervisor's
+/// memory is there, in the minimal mount namespace and without rights. Containers may look into it.
+pub fn init(init: &Init<'_>) -> ! {
+    let failed = become_init(init).expect_err("success does not return");
+    let _ = rustix::io::write(init.told, failed.as_bytes());
+    sys::exit(1)
+}
+
+fn become_init(init: &Init<'_>) -> Result<std::convert::Infallible> {
+    use rustix::fs::{Mode, OFlags};
     begin();
-    for file in join.now.iter().chain(&join.late) {
-        let _ = std::fs::write(file, "0");
+    for mut file in join(&init.join)? {
+        file.write_all(b"0").or_fail("joining the cgroup")?;
     }
-    for (fd, kind) in namespaces {
-        let _ = sys::setns(*fd, *kind);
+    for (fd, kind) in &init.namespaces {
+        sys::setns(*fd, *kind).or_fail("joining the sandbox's namespaces")?;
     }
+    let program = rustix::fs::open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let program = program.or_fail("opening /proc/self/exe")?;
+    silence()?;
+    sys::close_on_exec_from(3);
+    sys::setns(init.template, libc::CLONE_NEWNS).or_fail("entering the private mount namespace")?;
+    identity::renounce(&init.filter)?;
+    let argv = [c"gousse".to_owned(), CString::new(INIT).expect("it is a plain word")];
+    Err(plain(&sys::execve_fd(program.as_fd(), &argv, &[])))
+}
+
+/// The word on the command line of an init.
+pub const INIT: &str = "sandbox-init";
+
+/// The whole life of the init of a shared PID namespace: reap what is left to it.
+pub fn sandbox_init() -> ! {
+    let _ = sys::prctl(libc::PR_SET_DUMPABLE, 0, 0);
     let _ = rustix::thread::set_name(c"gousse-init");
     sys::close_from(0);
     sys::reap_for_ever()
+}
+
+/// Goes on as a child in a PID namespace where other processes may look at it, without any descriptor but
+/// those that it needs and away from the host's mounts. The one that stays behind says who it is.
+fn step_inside(namespace: BorrowedFd<'_>, sync: BorrowedFd<'_>, mut needed: Vec<RawFd>) -> Result<()> {
+    sys::setns(namespace, libc::CLONE_NEWPID).or_fail("joining the PID namespace")?;
+    needed.extend([0, 1, 2, sync.as_raw_fd()]);
+    sys::close_all_but(needed);
+    match sys::clone3(libc::CLONE_PARENT as u64, None).or_fail("cloning into the PID namespace")? {
+        Cloned::Child => {
+            let _ = rustix::process::setsid();
+            Ok(())
+        }
+        Cloned::Parent { pidfd, .. } => {
+            let _ = channel::send(sync, &[MOVED], &[pidfd.as_fd()]);
+            sys::exit(0)
+        }
+    }
+}
+
+/// The supervisor's own streams are nobody else's business.
+fn silence() -> Result<()> {
+    let null = std::fs::File::options().read(true).write(true).open("/dev/null").or_fail("opening /dev/null")?;
+    (0..3).try_for_each(|number| sys::dup_to(null.as_fd(), number).or_fail("closing the streams"))
 }
 
 fn build(birth: Birth<'_>) -> Result<std::convert::Infallible> {
@@ -113,11 +188,17 @@ fn build(birth: Birth<'_>) -> Result<std::convert::Infallible> {
     let spec = birth.spec;
     identity::adjust_oom_score(spec.oom_score_adj);
     let prepared = root::prepare(&birth)?;
+    if birth.shared.is_some() {
+        silence()?;
+    }
     for (fd, kind) in &birth.namespaces {
         sys::setns(*fd, *kind).or_fail("joining the sandbox's namespaces")?;
     }
     sys::setns(birth.template, libc::CLONE_NEWNS).or_fail("entering the private mount namespace")?;
     sys::unshare(libc::CLONE_NEWNS).or_fail("making a mount namespace")?;
+    if let Some(init) = birth.shared {
+        step_inside(init, birth.sync, [prepared.fds(), birth.streams.fds(), numbers(&late)].concat())?;
+    }
     root::assemble(&birth, prepared)?;
     let (argv, terminal) = (&spec.argv, spec.tty);
     let fresh = Fresh { spec, argv, terminal, late, filter: birth.filter, sync: birth.sync, files: birth.files };
@@ -130,9 +211,15 @@ fn enter(entry: Entry<'_>) -> Result<std::convert::Infallible> {
     let _ = sys::prctl(libc::PR_SET_DUMPABLE, 0, 0);
     let late = join(&entry.join)?;
     identity::adjust_oom_score(entry.spec.oom_score_adj);
+    if entry.outside {
+        silence()?;
+    }
     let kinds =
         libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWNET | libc::CLONE_NEWCGROUP;
     sys::setns(entry.target, kinds).or_fail("joining the container's namespaces")?;
+    if entry.outside {
+        step_inside(entry.target, entry.sync, [entry.streams.fds(), numbers(&late)].concat())?;
+    }
     let Entry { spec, argv, terminal, filter, streams, sync, files, .. } = entry;
     Fresh { spec, argv, terminal, late, filter, sync, files }.run(streams, false)
 }
@@ -171,8 +258,9 @@ impl Fresh<'_> {
         let program = program::Program::new(argv, &spec.env, terminal)?;
         // The supervisor does without huge pages; programs need not.
         let _ = sys::prctl(libc::PR_SET_THP_DISABLE, 0, 0);
-        identity::assume(spec, &filter)?;
         sys::close_on_exec_from(3);
+        identity::assume(spec, &filter)?;
+        identity::confine(spec, &filter)?;
         Err(program.run())
     }
 }
@@ -223,6 +311,10 @@ fn connect(streams: Streams, spec: &ContainerSpec, sync: BorrowedFd<'_>, console
             Ok(())
         }
     }
+}
+
+fn numbers(files: &[std::fs::File]) -> Vec<RawFd> {
+    files.iter().map(AsRawFd::as_raw_fd).collect()
 }
 
 fn wait_for_go(sync: BorrowedFd<'_>) {

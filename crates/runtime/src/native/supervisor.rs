@@ -20,8 +20,12 @@ use super::sys;
 use super::{Folders, channel};
 use crate::spec::{ContainerId, SandboxId, Seccomp};
 
+/// Trash and older log files.
+mod chores;
 /// Create, start, end, forget.
 mod containers;
+/// Set-ups in two halves.
+mod moves;
 /// The agents on the socket.
 mod peers;
 /// What was there before this supervisor.
@@ -71,6 +75,7 @@ enum Child {
     Exec(u64),
     Init(SandboxId),
     Sweeper,
+    Packer,
 }
 
 /// The supervisor's own namespaces and the minimal mount namespace that containers start from.
@@ -111,7 +116,7 @@ pub struct Supervisor {
     again: VecDeque<(ContainerId, usize)>,
     /// Outputs that hold a line without its end.
     partial: Vec<(ContainerId, usize)>,
-    sweeping: bool,
+    chores: chores::Chores,
     /// The timer runs.
     armed: bool,
     /// The journal on the disk lacks something.
@@ -221,10 +226,16 @@ impl Supervisor {
     /// A child ended: record it, then let the keeper reap it.
     fn ended(&mut self, ended: sys::Ended, at: i128) -> io::Result<()> {
         match self.children.remove(&ended.pid) {
-            Some(Child::Container(id)) => self.container_ended(&id, ended, at)?,
+            Some(Child::Container(id)) => {
+                self.hear_birth(&id);
+                if !self.has_moved(&id, ended.pid) {
+                    self.container_ended(&id, ended, at)?;
+                }
+            }
             Some(Child::Exec(session)) => self.session_ended(session, ended),
             Some(Child::Init(id)) => self.init_ended(&id)?,
             Some(Child::Sweeper) => self.swept(),
+            Some(Child::Packer) => self.packed(),
             // A set-up that failed, or what a container in the host's PID namespace left behind.
             None => {}
         }
@@ -328,6 +339,7 @@ impl Supervisor {
         }
         let processes = [std::process::id(), std::os::unix::process::parent_id()].map(sys::pidfd_open);
         self.answer(ticket, Ok(Answer::Done), processes.into_iter().collect::<io::Result<_>>()?);
+        self.end_chores();
         self.quit = true;
         Ok(None)
     }

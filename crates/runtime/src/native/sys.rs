@@ -326,6 +326,20 @@ pub fn close_on_exec_from(first: u32) {
     unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
 }
 
+/// Closes every descriptor but these. For a process that owns none of the others any more.
+pub fn close_all_but(mut needed: Vec<RawFd>) {
+    needed.sort_unstable();
+    let mut first = 0;
+    for number in needed.into_iter().map(|number| number as u32) {
+        if number > first {
+            // SAFETY: the caller (a child that never returns to Rust owners) holds none of them.
+            unsafe { libc::syscall(libc::SYS_close_range, first, number - 1, 0) };
+        }
+        first = number + 1;
+    }
+    close_from(first);
+}
+
 /// Closes every descriptor from `first` on. For a process that owns none of them any more.
 pub fn close_from(first: u32) {
     // SAFETY: the caller (a child that never returns to Rust owners) holds none of them.

@@ -9,10 +9,13 @@ use runtime::*;
 
 use super::Test;
 use super::stage::{self, Stage, exec, find, wait_for, wait_for_exit};
+use super::tracer;
 
 pub const TESTS: &[Test] = &[
     ("killed_supervisor_loses_no_container_exit_or_line", killed_supervisor),
     ("supervisor_killed_at_any_moment_under_load_loses_nothing", killed_under_load),
+    ("supervisor_killed_at_each_step_of_taking_over_a_terminal_keeps_it", killed_with_terminal),
+    ("supervisor_killed_at_each_step_of_hearing_why_a_start_failed_tells_it", killed_with_failure),
     ("supervisor_that_becomes_another_program_under_load_loses_nothing", upgraded_under_load),
     ("mount_of_a_sandbox_never_recorded_goes", mount_never_recorded),
     ("new_agent_finds_everything_as_it_was", new_agent),
@@ -91,6 +94,50 @@ fn killed_under_load(stage: &Stage) {
     let engine = stage.engine();
     let killed = under_load(stage, &engine, 15, || kill_named(SUPERVISOR));
     assert!(killed > 1, "the supervisor was killed {killed} times");
+}
+
+fn killed_with_terminal(stage: &Stage) {
+    let engine = stage.engine();
+    for step in 0..8 {
+        let name = format!("typed{step}");
+        let (sandbox, sandbox_spec) = stage.sandbox(&name);
+        let (id, mut spec) = stage.container(&name, &["say-and-copy", "before"]);
+        spec.tty = true;
+        stage.block_on(async {
+            engine.run_sandbox(&sandbox, sandbox_spec).await.unwrap();
+            engine.create_container(&sandbox, &id, spec).await.unwrap();
+        });
+        let hit = tracer::kill_after_message(named(SUPERVISOR)[0], b'T', step);
+        stage.block_on(engine.start_container(&id)).unwrap();
+        hit.done(|| drop(stage.block_on(engine.signal(&id, libc::SIGCONT))));
+        stage::eventually("it has spoken", || stage.logged(&name, "stdout") == "before\n");
+        stage.block_on(async {
+            engine.signal(&id, libc::SIGTERM).await.unwrap();
+            assert_eq!(wait_for_exit(&engine, &id).await.code, 9, "step {step}");
+        });
+        assert_eq!(stage.logged(&name, "stdout"), "before\nafter\n", "step {step}");
+    }
+}
+
+fn killed_with_failure(stage: &Stage) {
+    let engine = stage.engine();
+    for step in 0..8 {
+        let name = format!("nowhere{step}");
+        let (sandbox, sandbox_spec) = stage.sandbox(&name);
+        let (id, mut spec) = stage.container(&name, &[]);
+        spec.argv = vec!["nowhere".into()];
+        stage.block_on(async {
+            engine.run_sandbox(&sandbox, sandbox_spec).await.unwrap();
+            engine.create_container(&sandbox, &id, spec).await.unwrap();
+        });
+        let hit = tracer::kill_after_message(named(SUPERVISOR)[0], b'E', step);
+        let started = stage.block_on(engine.start_container(&id));
+        hit.done(|| drop(stage.block_on(engine.signal(&id, libc::SIGCONT))));
+        let exit = stage.block_on(wait_for_exit(&engine, &id));
+        let text = "exec: \"nowhere\": executable file not found in $PATH";
+        assert_eq!((exit.code, exit.start_error.as_str()), (128, text), "step {step}");
+        assert_eq!(started.unwrap_err().to_string(), text, "step {step}");
+    }
 }
 
 fn upgraded_under_load(stage: &Stage) {

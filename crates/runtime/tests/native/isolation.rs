@@ -1,9 +1,10 @@
 //! What a container sees of the machine and of its neighbours, and what it may do.
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 use runtime::engine::Engine;
+use runtime::native::NativeEngine;
 use runtime::*;
 
 use super::Test;
@@ -19,10 +20,14 @@ pub const TESTS: &[Test] = &[
     ("no_descriptor_of_the_runtime_leaks", descriptors),
     ("mounts_stay_inside_the_root_whatever_links_say", links),
     ("sub_paths_do_not_leave_their_volume", sub_paths),
+    ("new_sub_paths_are_as_open_as_their_volume", sub_path_modes),
     ("read_only_root_and_mounts_refuse_writes", read_only),
     ("recursive_read_only_covers_mounts_below", recursive_read_only),
     ("propagation_is_as_asked", propagation),
     ("system_calls_are_filtered_by_default", filtered),
+    ("profile_that_refuses_what_a_set_up_does_still_starts", tight_profile),
+    ("shared_init_has_no_rights_and_no_way_to_the_host", shared_init),
+    ("tracer_in_a_container_finds_no_way_to_the_host_in_what_starts_beside_it", onlooker),
     ("own_program_cannot_be_written_through_proc", own_program),
 ];
 
@@ -216,6 +221,27 @@ fn sub_paths(stage: &Stage) {
     }
 }
 
+fn sub_path_modes(stage: &Stage) {
+    let volume = stage.folder.join("volume");
+    for (name, mode, group) in [("open", 0o777, 0), ("group", 0o2775, 2000), ("temporary", 0o1777, 0)] {
+        let volume = volume.join(name);
+        std::fs::create_dir_all(&volume).unwrap();
+        std::os::unix::fs::chown(&volume, Some(0), Some(group)).unwrap();
+        std::fs::set_permissions(&volume, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        let below = Mount { sub_path: Some("new/folder".into()), ..mount(volume.clone(), "/data/it") };
+        let written = output(stage, name, &["write", "/data/it/x", "x"], |spec| {
+            spec.user = User { uid: 1000, gid: 1000, groups: vec![2000] };
+            spec.mounts.push(below);
+        });
+        assert_eq!(written, "done\n", "{name}");
+        for folder in ["new", "new/folder"] {
+            let made = std::fs::metadata(volume.join(folder)).unwrap();
+            let seen = (made.mode() & 0o7777, made.gid());
+            assert_eq!(seen, (mode, group), "{name}/{folder}");
+        }
+    }
+}
+
 fn read_only(stage: &Stage) {
     let volume = stage.folder.join("volume");
     let refused = output(stage, "root", &["write", "/data/x", "x"], |spec| spec.read_only_root = true);
@@ -298,6 +324,78 @@ fn filtered(stage: &Stage) {
     assert_eq!(field(&seen, "Seccomp"), 2);
     let seen = output(stage, "none", &["cat", "/proc/self/status"], |spec| spec.seccomp = Seccomp::Unconfined);
     assert_eq!(field(&seen, "Seccomp"), 0);
+}
+
+fn tight_profile(stage: &Stage) {
+    let refused = ["capset", "close_range", "prctl", "setresuid", "setresgid", "setgroups", "setrlimit", "keyctl"];
+    let rule = serde_json::json!({ "names": refused, "action": "SCMP_ACT_ERRNO" });
+    let profile = serde_json::json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule] }).to_string();
+    let seen = output(stage, "tight", &["cat", "/proc/self/status"], |spec| {
+        spec.no_new_privileges = true;
+        spec.user.uid = 1000;
+        spec.seccomp = Seccomp::Profile(profile);
+    });
+    assert_eq!((field(&seen, "Seccomp"), field(&seen, "CapEff")), (2, 0));
+}
+
+/// A sandbox with one PID namespace, and a container in it that may look into other processes.
+fn with_tracer(stage: &Stage, engine: &NativeEngine, pid: Share, argv: &[&str]) -> (SandboxId, ContainerId) {
+    let (sandbox, sandbox_spec) = stage.sandbox("tracer");
+    let (id, mut spec) = stage.container("tracer", argv);
+    spec.capabilities.push("SYS_PTRACE".into());
+    stage.block_on(async {
+        engine.run_sandbox(&sandbox, SandboxSpec { pid, ..sandbox_spec }).await.unwrap();
+        engine.create_container(&sandbox, &id, spec).await.unwrap();
+        engine.start_container(&id).await.unwrap();
+    });
+    (sandbox, id)
+}
+
+fn shared_init(stage: &Stage) {
+    let engine = stage.engine();
+    let (_, id) = with_tracer(stage, &engine, Share::Sandbox, &["wait"]);
+    stage.block_on(async {
+        let seen = exec(&engine, &id, &["cat", "/proc/1/status"]).await.0;
+        for set in ["CapEff", "CapPrm", "CapBnd", "CapInh"] {
+            assert_eq!(field(&seen, set), 0, "{set}");
+        }
+        assert_eq!((field(&seen, "Seccomp"), field(&seen, "NoNewPrivs")), (2, 1));
+        assert!(seen.starts_with("Name:\tgousse-init\n"), "{seen}");
+        assert_eq!(exec(&engine, &id, &["ls", "/proc/1/root"]).await.0, "mnt\n");
+        let refused = exec(&engine, &id, &["write", "/proc/1/root/mnt/x", "x"]).await.0;
+        assert!(refused.contains("Read-only file system"), "{refused}");
+        assert_eq!(exec(&engine, &id, &["ls", "/proc/1/fd"]).await.0, "\n");
+    });
+}
+
+fn onlooker(stage: &Stage) {
+    let engine = stage.engine();
+    let secret = stage.folder.join("secret");
+    std::fs::write(&secret, "").unwrap();
+    for pid in [Share::Sandbox, Share::Private] {
+        let shared = pid == Share::Sandbox;
+        let (sandbox, id) = with_tracer(stage, &engine, pid, &["look-around", secret.to_str().unwrap()]);
+        stage::eventually("it looks", || stage.logged("tracer", "stdout").starts_with("looking\n"));
+        stage.block_on(async {
+            for _ in 0..40 {
+                assert_eq!(exec(&engine, &id, &["exit", "4"]).await.2, 4);
+            }
+            let nowhere = ExecSpec { argv: vec!["nowhere".into()], stdout: true, ..ExecSpec::default() };
+            let error = engine.exec(&id, nowhere).await.err().unwrap();
+            assert_eq!(error.to_string(), "exec: \"nowhere\": executable file not found in $PATH");
+            for number in 0..if shared { 15 } else { 0 } {
+                let (other, spec) = stage.container(&format!("other{number}"), &["exit", "5"]);
+                engine.create_container(&sandbox, &other, spec).await.unwrap();
+                engine.start_container(&other).await.unwrap();
+                assert_eq!(stage::wait_for_exit(&engine, &other).await.code, 5);
+            }
+            engine.signal(&id, libc::SIGKILL).await.unwrap();
+            stage::wait_for_exit(&engine, &id).await;
+            engine.remove_sandbox(&sandbox).await.unwrap();
+        });
+        assert_eq!(stage.logged("tracer", "stdout"), "looking\n", "shared: {shared}");
+        std::fs::remove_file(stage.log_path("tracer")).unwrap();
+    }
 }
 
 fn own_program(stage: &Stage) {

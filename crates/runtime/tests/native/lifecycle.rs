@@ -18,6 +18,11 @@ pub const TESTS: &[Test] = &[
     ("environment_folder_and_user_are_as_asked", environment),
     ("lines_without_an_end_are_logged_when_the_program_ends", unfinished_line),
     ("log_is_rotated_by_size_without_losing_a_line", rotation),
+    ("flood_of_rotations_runs_one_compressor_at_a_time", one_compressor),
+    ("trash_that_cannot_be_deleted_is_left_alone", stuck_trash),
+    ("container_that_takes_back_its_output_stops_no_other_log", thief),
+    ("end_of_a_container_does_not_wait_for_who_holds_its_output", held_output),
+    ("full_log_disk_is_said_once_and_stops_no_container", full_log_disk),
     ("log_is_reopened_on_request", reopened),
     ("shared_pid_namespace_has_one_init_and_ends_with_the_sandbox", shared_pids),
     ("usage_and_limits_are_those_of_the_cgroup", limits),
@@ -213,6 +218,131 @@ fn rotation(stage: &Stage) {
         }
     }
     assert_eq!(next, 20_000);
+}
+
+/// The supervisor and what it runs for itself.
+fn supervisors() -> usize {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    let read = |path: &Path, file: &str| std::fs::read_to_string(path.join(file)).unwrap_or_default();
+    let set_up = |path: &Path| read(path, "cgroup").contains("/pod-");
+    entries.filter(|path| read(path, "cmdline").contains("\0supervisor\0") && !set_up(path)).count()
+}
+
+fn one_compressor(stage: &Stage) {
+    let engine = stage.engine();
+    let (sandbox, sandbox_spec) = stage.sandbox("storm");
+    let (id, mut spec) = stage.container("storm", &["count", "100000"]);
+    let log = spec.log.as_mut().unwrap();
+    (log.size_max, log.files_max) = (60_000, 8);
+    let most = stage.block_on(async {
+        engine.run_sandbox(&sandbox, sandbox_spec).await.unwrap();
+        engine.create_container(&sandbox, &id, spec).await.unwrap();
+        engine.start_container(&id).await.unwrap();
+        let mut most = 0;
+        while find(&engine, &id).await.unwrap().pid.is_some() {
+            most = most.max(supervisors());
+        }
+        most
+    });
+    assert!(most <= 2, "{most} processes");
+    let folder = stage.log_path("storm").parent().unwrap().to_owned();
+    let names = || {
+        let entries = std::fs::read_dir(&folder).unwrap().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>()
+    };
+    stage::eventually("older files are compressed", || {
+        names().iter().filter(|name| !name.ends_with(".gz")).count() == 2
+    });
+    assert!(names().len() <= 9, "{:?}", names());
+}
+
+fn stuck_trash(stage: &Stage) {
+    let engine = stage.engine();
+    let stuck = stage.folder.join("data/trash/stuck");
+    std::fs::create_dir_all(&stuck).unwrap();
+    let mount = ["-t", "tmpfs", "stuck", stuck.to_str().unwrap()];
+    assert!(std::process::Command::new("mount").args(mount).status().unwrap().success());
+    let (_, spec) = stage.container("gone", &["exit", "0"]);
+    let id = ContainerId(stage::id("gone"));
+    stage.run(&engine, "gone", spec);
+    stage.block_on(engine.remove_container(&id)).unwrap();
+    stage::eventually("it is deleted", || !stuck.with_file_name(&id.0).exists());
+    stage::eventually("nothing is left to do", || supervisors() == 1);
+    let last = || std::fs::read_to_string("/proc/sys/kernel/ns_last_pid").unwrap();
+    let before = last();
+    for _ in 0..300 {
+        stage.block_on(engine.list()).unwrap();
+        let absent = ContainerId(stage::id("absent"));
+        stage.block_on(engine.signal(&absent, 0)).unwrap_err();
+    }
+    assert_eq!(last(), before, "no process was begun");
+    assert!(std::process::Command::new("umount").arg(&stuck).status().unwrap().success());
+}
+
+fn thief(stage: &Stage) {
+    let engine = stage.engine();
+    let (sandbox, sandbox_spec) = stage.sandbox("thief");
+    let (thief, mut thief_spec) = stage.container("thief", &["steal-own-output"]);
+    thief_spec.user.uid = 1000;
+    let (victim, victim_spec) = stage.container("victim", &["count", "20000"]);
+    let (typed, mut typed_spec) = stage.container("typed", &["count", "2000"]);
+    typed_spec.tty = true;
+    stage.block_on(async {
+        engine.run_sandbox(&sandbox, sandbox_spec).await.unwrap();
+        for (id, spec) in [(&thief, thief_spec), (&victim, victim_spec), (&typed, typed_spec)] {
+            engine.create_container(&sandbox, id, spec).await.unwrap();
+            engine.start_container(id).await.unwrap();
+        }
+        for id in [&thief, &victim, &typed] {
+            assert_eq!(wait_for_exit(&engine, id).await.code, 0);
+        }
+    });
+    for (name, lines) in [("victim", 20_000), ("typed", 2_000)] {
+        let expected: String = (0..lines).map(|number| format!("line {number}\n")).collect();
+        assert_eq!(stage.logged(name, "stdout"), expected, "{name}");
+    }
+}
+
+fn held_output(stage: &Stage) {
+    let engine = stage.engine();
+    let (sandbox, sandbox_spec) = stage.sandbox("held");
+    let (one, mut one_spec) = stage.container("one", &["wait"]);
+    one_spec.log = Some(LogFile { path: "/dev/null".into(), size_max: 0, files_max: 2 });
+    let (two, mut two_spec) = stage.container("two", &["flood-outputs-of-others"]);
+    two_spec.capabilities.push("SYS_PTRACE".into());
+    stage.block_on(async {
+        engine.run_sandbox(&sandbox, SandboxSpec { pid: Share::Sandbox, ..sandbox_spec }).await.unwrap();
+        for (id, spec) in [(&one, one_spec), (&two, two_spec)] {
+            engine.create_container(&sandbox, id, spec).await.unwrap();
+            engine.start_container(id).await.unwrap();
+        }
+    });
+    stage::eventually("it floods", || stage.logged("two", "stdout") == "flooding 1\n");
+    stage.block_on(async {
+        engine.signal(&one, libc::SIGKILL).await.unwrap();
+        assert_eq!(wait_for_exit(&engine, &one).await.code, 137);
+        engine.remove_sandbox(&sandbox).await.unwrap();
+    });
+}
+
+fn full_log_disk(stage: &Stage) {
+    let engine = stage.engine();
+    let (_, mut spec) = stage.container("full", &["count", "200000"]);
+    // Full before it is time for another file, and again when it is.
+    for (name, size_max) in [("full", 10 << 20), ("rotated", 60_000)] {
+        let path = stage.log_path(name);
+        let folder = path.parent().unwrap();
+        std::fs::create_dir_all(folder).unwrap();
+        let mount = ["-t", "tmpfs", "-o", "size=256k", "logs", folder.to_str().unwrap()];
+        assert!(std::process::Command::new("mount").args(mount).status().unwrap().success());
+        spec.log = Some(LogFile { path: path.clone(), size_max, files_max: 5 });
+        assert_eq!(stage.run(&engine, name, spec.clone()).code, 0);
+        let said = stage.runtime_log();
+        let said = said.lines().filter(|line| line.contains(path.to_str().unwrap())).count();
+        assert!(said <= 1 && (said == 1 || name == "rotated"), "{said} times");
+        let done = std::process::Command::new("umount").args(["-l".as_ref(), folder.as_os_str()]).status().unwrap();
+        assert!(done.success());
+    }
 }
 
 fn reopened(stage: &Stage) {

@@ -88,6 +88,9 @@ pub fn play(args: &[String]) -> ! {
         ["segment", "find"] => segment(0),
         ["open-device", major, minor] => open_device(major.parse().unwrap(), minor.parse().unwrap()),
         ["serve", port] => serve(port.parse().unwrap()),
+        ["steal-own-output"] => steal(),
+        ["flood-outputs-of-others"] => flood_others(),
+        ["look-around", secret] => look_around(secret),
         ["orphan"] => orphan(),
         ["orphan-and-wait"] => {
             orphan();
@@ -218,6 +221,76 @@ fn serve(port: u16) -> i32 {
     stream.read_to_string(&mut text).unwrap();
     stream.write_all(text.to_uppercase().as_bytes()).unwrap();
     0
+}
+
+/// Takes back part of what it writes, as any user may.
+fn steal() -> i32 {
+    let own = || std::fs::File::open("/proc/self/fd/1").unwrap();
+    let mut taken = own();
+    // SAFETY: changes a flag of this process's own description of the pipe.
+    unsafe { libc::fcntl(std::os::fd::AsRawFd::as_raw_fd(&taken), libc::F_SETFL, libc::O_NONBLOCK) };
+    std::thread::spawn(|| {
+        for number in 0.. {
+            let line = format!("stolen {number}\n").repeat(1 + number % 400);
+            std::io::stdout().lock().write_all(line.as_bytes()).unwrap();
+        }
+    });
+    let mut bytes = vec![0; 9000];
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < std::time::Duration::from_millis(700) {
+        let _ = taken.read(&mut bytes);
+    }
+    0
+}
+
+/// Writes to the outputs of the other processes here, for ever.
+fn flood_others() -> ! {
+    let own = std::fs::read_link("/proc/self/fd/1").unwrap();
+    let outputs: Vec<_> = std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path().join("fd/1"))
+        .filter(|path| {
+            let link = std::fs::read_link(path).unwrap_or_default();
+            link.to_string_lossy().starts_with("pipe:") && link != own
+        })
+        .filter_map(|path| std::fs::File::options().write(true).open(path).ok())
+        .collect();
+    println!("flooding {}", outputs.len());
+    for output in &outputs {
+        // SAFETY: numbers only.
+        unsafe { libc::fcntl(std::os::fd::AsRawFd::as_raw_fd(output), libc::F_SETPIPE_SZ, 1 << 20) };
+    }
+    let line = "\n".repeat(1 << 16);
+    loop {
+        outputs.iter().for_each(|mut output| drop(output.write_all(line.as_bytes())));
+    }
+}
+
+/// Looks into every process that it sees for a way to the host: its root, or its descriptors.
+fn look_around(secret: &str) -> ! {
+    println!("looking");
+    let mut found = std::collections::BTreeSet::new();
+    let own = std::process::id().to_string();
+    loop {
+        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.parse::<u32>().is_err() || name == own {
+                continue;
+            }
+            if std::fs::File::open(format!("/proc/{name}/root{secret}")).is_ok() && found.insert("a root".to_owned()) {
+                println!("found a root");
+            }
+            for descriptor in std::fs::read_dir(entry.path().join("fd")).into_iter().flatten().flatten() {
+                let link = std::fs::read_link(descriptor.path()).unwrap_or_default();
+                let link = link.to_string_lossy().into_owned();
+                let host = ["journal", "runtime.log", "mnt:"].iter().any(|part| link.contains(part));
+                if host && found.insert(link.clone()) {
+                    println!("found {link}");
+                }
+            }
+        }
+    }
 }
 
 /// Leaves a child behind that would go on for ever.

@@ -56,8 +56,8 @@ pub fn limit(limits: &[(String, u64, u64)], files: (u64, u64)) -> Result<()> {
 }
 
 /// Drops to the program's user and rights. The order is the kernel's: the bounding set while SETPCAP is
-/// there, the user while SETUID is, the filter while SYS_ADMIN is (it needs no no_new_privs then), and
-/// last the sets themselves.
+/// there, the user while SETUID is, the filter while SYS_ADMIN is (unless no_new_privs allows it later, see
+/// `confine`), and last the sets themselves.
 pub fn assume(spec: &ContainerSpec, filter: &[libc::sock_filter]) -> Result<()> {
     let all = sys::permitted_capabilities();
     let wanted = if spec.privileged { all } else { bits(&spec.capabilities)? & all };
@@ -84,10 +84,8 @@ pub fn assume(spec: &ContainerSpec, filter: &[libc::sock_filter]) -> Result<()> 
     sys::set_capabilities(all, all, wanted & inheritable(ambient)).or_fail("raising capabilities")?;
     if spec.no_new_privileges {
         sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).or_fail("setting no_new_privs")?;
-    }
-    if !filter.is_empty() {
-        let flags = crate::seccomp::flags(&spec.seccomp).map_err(|error| error.to_string())?;
-        sys::seccomp(filter, flags).or_fail("installing the seccomp filter")?;
+    } else {
+        install(spec, filter)?;
     }
     // Other users than root keep nothing over the execve but the ambient set, whatever is set here.
     let mine = if spec.user.uid == 0 { wanted } else { ambient };
@@ -97,6 +95,33 @@ pub fn assume(spec: &ContainerSpec, filter: &[libc::sock_filter]) -> Result<()> 
         sys::prctl(libc::PR_CAP_AMBIENT, raise, number).or_fail("raising ambient capabilities")?;
     }
     Ok(())
+}
+
+/// The filter of a program that gains nothing by an execve: last of all, since its profile may refuse
+/// whatever else a set-up does (as in opencontainers/runc, libcontainer/standard_init_linux.go).
+pub fn confine(spec: &ContainerSpec, filter: &[libc::sock_filter]) -> Result<()> {
+    if spec.no_new_privileges { install(spec, filter) } else { Ok(()) }
+}
+
+fn install(spec: &ContainerSpec, filter: &[libc::sock_filter]) -> Result<()> {
+    if filter.is_empty() {
+        return Ok(());
+    }
+    let flags = crate::seccomp::flags(&spec.seccomp).map_err(|error| error.to_string())?;
+    sys::seccomp(filter, flags).or_fail("installing the seccomp filter")
+}
+
+/// No rights at all, now or later, under a filter.
+pub fn renounce(filter: &[libc::sock_filter]) -> Result<()> {
+    for number in 0..64 {
+        match sys::prctl(libc::PR_CAPBSET_DROP, number, 0) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
+            other => other.or_fail("dropping capabilities")?,
+        }
+    }
+    sys::set_capabilities(0, 0, 0).or_fail("dropping capabilities")?;
+    sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).or_fail("setting no_new_privs")?;
+    sys::seccomp(filter, 0).or_fail("installing the seccomp filter")
 }
 
 /// Only what is ambient is inheritable: a full inheritable set gave files with inheritable rights more

@@ -19,8 +19,12 @@ use rustix::io::Errno;
 pub enum Absent {
     Fails,
     BecomesFolder,
+    /// All that is missing gets this mode.
+    BecomesFolderOf(u32),
     BecomesFile,
 }
+
+const FOLDER: Absent = Absent::BecomesFolder;
 
 /// Links followed in one walk, as the kernel's own limit.
 const LINKS_MAX: u32 = 40;
@@ -38,7 +42,7 @@ pub fn open(root: BorrowedFd<'_>, path: &Path, absent: Absent) -> io::Result<Own
         let here = above.last().expect("the root stays").as_fd();
         let found = match open_one(here, &name) {
             Err(Errno::NOENT) if absent != Absent::Fails => {
-                make(here, &name, absent == Absent::BecomesFile && todo.is_empty())?;
+                make(here, &name, if todo.is_empty() || absent != Absent::BecomesFile { absent } else { FOLDER })?;
                 open_one(here, &name)?
             }
             other => other?,
@@ -72,18 +76,28 @@ fn open_one(folder: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<OwnedFd>
     rustix::fs::openat(folder, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
 }
 
-fn make(folder: BorrowedFd<'_>, name: &OsStr, file: bool) -> io::Result<()> {
-    let made = if file {
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        rustix::fs::openat(folder, name, flags, Mode::from_raw_mode(0o644)).map(drop)
-    } else {
-        rustix::fs::mkdirat(folder, name, Mode::from_raw_mode(0o755))
+fn make(folder: BorrowedFd<'_>, name: &OsStr, what: Absent) -> io::Result<()> {
+    let made = match what {
+        Absent::BecomesFile => {
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            rustix::fs::openat(folder, name, flags, Mode::from_raw_mode(0o644)).map(drop)
+        }
+        Absent::BecomesFolderOf(mode) => make_folder(folder, name, Mode::from_raw_mode(mode)),
+        Absent::BecomesFolder | Absent::Fails => rustix::fs::mkdirat(folder, name, Mode::from_raw_mode(0o755)),
     };
     match made {
         // Somebody else was faster.
         Err(Errno::EXIST) => Ok(()),
         other => Ok(other?),
     }
+}
+
+/// With all bits of the mode: mkdir alone knows no set-group-id.
+fn make_folder(folder: BorrowedFd<'_>, name: &OsStr, mode: Mode) -> rustix::io::Result<()> {
+    rustix::fs::mkdirat(folder, name, mode & Mode::from_raw_mode(0o777))?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let made = rustix::fs::openat(folder, name, flags, Mode::empty())?;
+    rustix::fs::fchmod(made, mode)
 }
 
 #[cfg(test)]

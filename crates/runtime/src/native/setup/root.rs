@@ -4,7 +4,7 @@
 //! `assemble` runs in the container's own mount namespace, where nothing of the host can be named.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags};
@@ -36,6 +36,15 @@ const NOSUID: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID;
 const NODEV: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NODEV;
 const NOEXEC: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOEXEC;
 const RDONLY: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY;
+
+impl Prepared {
+    /// The descriptors that `assemble` needs.
+    pub fn fds(&self) -> Vec<RawFd> {
+        let mounts = self.mounts.iter().map(|(fd, _)| fd).chain(self.views.iter().map(|(fd, _)| fd));
+        let all = mounts.chain(&self.shm).chain(&self.mqueue).chain([&self.overlay]);
+        all.map(AsRawFd::as_raw_fd).collect()
+    }
+}
 
 pub fn prepare(birth: &Birth<'_>) -> Result<Prepared> {
     let spec = birth.spec;
@@ -215,7 +224,12 @@ fn source(mount: &Mount, birth: &Birth<'_>) -> Result<OwnedFd> {
         MountSource::Host(path) => {
             let base = open_source(path).or_fail(&format!("opening {}", path.display()))?;
             let base = match &mount.sub_path {
-                Some(sub_path) => below(base.as_fd(), sub_path, Absent::BecomesFolder)?,
+                // New folders are as open as the volume: to a pod's own user, or its fsGroup (kubelet,
+                // pkg/volume/util/subpath).
+                Some(sub_path) => {
+                    let mode = rustix::fs::fstat(&base).or_fail(&format!("opening {}", path.display()))?.st_mode;
+                    below(base.as_fd(), sub_path, Absent::BecomesFolderOf(mode & 0o7777))?
+                }
                 None => base,
             };
             if mount.propagation == Propagation::Bidirectional {

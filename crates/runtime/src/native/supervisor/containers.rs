@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 
+use super::chores::trash;
 use super::sandboxes::Doomed;
 use super::streams::{Output, Tap};
 use super::{Answered, Child, Source, Supervisor, Ticket};
@@ -155,7 +156,10 @@ impl Supervisor {
         drop(theirs);
         self.children.insert(process.pid, Child::Container(id.clone()));
         self.record(&Entry::Born(id.clone(), process))?;
-        let _ = rustix::io::write(&ours, setup::GO);
+        let shared = self.sandboxes[&self.containers[id].sandbox].record.spec.pid == Share::Sandbox;
+        if !shared {
+            let _ = rustix::io::write(&ours, setup::GO);
+        }
         rustix::io::ioctl_fionbio(&ours, true).map_err(io::Error::from)?;
         let token = self.watch(ours.as_fd(), Source::Birth(id.clone()), EventFlags::IN)?;
         let birth = Some(Pending { sync: ours, token, tickets: vec![ticket] });
@@ -182,6 +186,13 @@ impl Supervisor {
         let held = &self.containers[id];
         let sandbox = &self.sandboxes[&held.sandbox];
         let spec = &held.seen.spec;
+        let shared = match sandbox.record.spec.pid {
+            Share::Private | Share::Host => None,
+            Share::Sandbox => {
+                let init = sandbox.kept.init.as_ref();
+                Some(init.ok_or_else(|| Refusal::Failed("the sandbox's init is gone".into()))?.as_fd())
+            }
+        };
         let birth = Birth {
             spec,
             sandbox: &sandbox.record.spec,
@@ -196,27 +207,15 @@ impl Supervisor {
             filter,
             streams,
             sync: theirs.as_fd(),
+            shared,
             files: self.files,
         };
-        let own_pid = match sandbox.record.spec.pid {
-            Share::Private => libc::CLONE_NEWPID,
-            Share::Host => 0,
-            Share::Sandbox => {
-                let init = sandbox.kept.init.as_ref();
-                let init = init.ok_or_else(|| Refusal::Failed("the sandbox's init is gone".into()))?;
-                sys::setns(init.as_fd(), libc::CLONE_NEWPID)?;
-                0
-            }
-        };
+        let own_pid = if sandbox.record.spec.pid == Share::Private { libc::CLONE_NEWPID } else { 0 };
         let cloned = sys::clone3((libc::CLONE_PARENT | own_pid) as u64, group.as_ref().map(|g| g.as_fd()));
         if let Ok(Cloned::Child) = cloned {
             // Else the end of the supervisor would not show on our own end.
             sys::close_in_child(ours.as_fd());
             setup::born(birth)
-        }
-        if sandbox.record.spec.pid == Share::Sandbox {
-            let own = self.namespaces.pid.as_fd();
-            sys::setns(own, libc::CLONE_NEWPID).expect("a process may return to the namespaces it started in");
         }
         match cloned? {
             Cloned::Child => unreachable!("the child has become the container"),
@@ -289,7 +288,9 @@ impl Supervisor {
         }
     }
 
-    /// Reads what a set-up says: a terminal, why it failed, or (by closing) that the program runs.
+    /// Reads what a set-up says: a terminal, that it goes on as another process, why it failed, or (by
+    /// closing) that the program runs. A message stays where it is until what it brought is safe: whoever
+    /// comes after a supervisor that is killed here hears it again.
     pub(super) fn hear_birth(&mut self, id: &ContainerId) {
         loop {
             let Some(Live { birth: Some(pending), .. }) = self.containers.get(id).and_then(|held| held.live.as_ref())
@@ -298,10 +299,16 @@ impl Supervisor {
             };
             let mut bytes = [0; 9 << 10];
             let mut fds = std::collections::VecDeque::new();
-            match channel::receive(&pending.sync, &mut bytes, &mut fds) {
+            match channel::peek(&pending.sync, &mut bytes, &mut fds) {
                 Ok(0) => return self.born(id),
+                Ok(_) if bytes[0] == setup::MOVED => {
+                    if let Err(refusal) = self.moved(id, fds.pop_front()) {
+                        return self.failed_start(id, text_of(refusal));
+                    }
+                }
                 Ok(_) if bytes[0] == setup::TERMINAL => {
-                    if let Some(fd) = fds.pop_front()
+                    let known = self.live(id).is_some_and(|live| live.outputs.iter().any(|output| output.terminal));
+                    if let Some(fd) = fds.pop_front().filter(|_| !known)
                         && let Err(refusal) = self.add_terminal(id, fd)
                     {
                         eprintln!("supervisor: the terminal of {}: {refusal:?}", id.0);
@@ -313,8 +320,11 @@ impl Supervisor {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // It ended without having read our go; what it said before is still to be read.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => continue,
                 Err(_) => return self.born(id),
+            }
+            if let Some(Live { birth: Some(pending), .. }) = self.live(id) {
+                let _ = rustix::net::recv(&pending.sync, &mut [0; 1], rustix::net::RecvFlags::empty());
             }
         }
     }
@@ -449,7 +459,7 @@ impl Supervisor {
         let path = self.group_of(id);
         let Some(held) = self.containers.remove(id) else { return Vec::new() };
         self.record_always(&Entry::ContainerGone(id.clone()));
-        let trash = self.folders.data.join("trash");
+        let trash = trash(&self.folders);
         let moved = std::fs::create_dir_all(&trash)
             .and_then(|()| std::fs::rename(self.container_folder(id), trash.join(&id.0)));
         if let Err(error) = moved {
@@ -457,33 +467,6 @@ impl Supervisor {
         }
         self.publish(Told::ContainerGone { sandbox: held.sandbox, id: id.clone() });
         vec![path]
-    }
-
-    /// Empties the trash, in a process of its own.
-    pub(super) fn sweep(&mut self) {
-        let trash = self.folders.data.join("trash");
-        let something = || std::fs::read_dir(&trash).is_ok_and(|mut entries| entries.next().is_some());
-        if self.sweeping || !something() {
-            return;
-        }
-        match sys::clone3(libc::CLONE_PARENT as u64, None) {
-            Ok(Cloned::Child) => {
-                for entry in std::fs::read_dir(&trash).into_iter().flatten().flatten() {
-                    let _ = std::fs::remove_dir_all(entry.path());
-                }
-                sys::exit(0)
-            }
-            Ok(Cloned::Parent { pid, .. }) => {
-                self.sweeping = true;
-                self.children.insert(pid, Child::Sweeper);
-            }
-            Err(error) => eprintln!("supervisor: the trash stays: {error}"),
-        }
-    }
-
-    pub(super) fn swept(&mut self) {
-        self.sweeping = false;
-        self.sweep();
     }
 
     pub(super) fn update_container(&mut self, id: &ContainerId, resources: Resources) -> Answered {

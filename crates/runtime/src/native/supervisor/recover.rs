@@ -61,7 +61,7 @@ pub fn start(folders: Folders, keeper: OwnedFd, listener: OwnedFd) -> io::Result
         armed: false,
         unwritten: false,
         watched: Vec::new(),
-        sweeping: false,
+        chores: super::chores::Chores::default(),
         outbox: Vec::new(),
         upgrade: None,
         quit: false,
@@ -189,6 +189,9 @@ impl Supervisor {
             }
             return Ok(());
         };
+        // A set-up that went on as another process, which was not recorded.
+        let moved = lent.as_ref().and_then(|lent| channel::moved(lent.get("sync")?));
+        let process = moved.and_then(|pidfd| self.child_behind(&pidfd)).unwrap_or(process);
         // Another boot's number is some other process here, whatever its pidfd says.
         match (lent, same_boot.then(|| find(process)).flatten()) {
             (Some(lent), Some(pidfd)) if is_keepers(process) => self.adopt_process(id, process, pidfd, lent),
@@ -253,7 +256,7 @@ impl Supervisor {
 
     fn trash_unknown_folders(&mut self) {
         let folder = self.folders.data.join("containers");
-        let trash = self.folders.data.join("trash");
+        let trash = super::chores::trash(&self.folders);
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             let name = entry.file_name();
             if !self.containers.contains_key(&ContainerId(name.to_string_lossy().into_owned())) {
@@ -366,6 +369,9 @@ fn template(host: BorrowedFd<'_>, place: &Path) -> io::Result<OwnedFd> {
         rustix::process::chdir(place)?;
         rustix::process::pivot_root(".", ".")?;
         unmount(".", UnmountFlags::DETACH)?;
+        // The init of a shared PID namespace lives here, where containers may see it.
+        let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        sys::mount_setattr(root.as_fd(), false, sys::MOUNT_READ_ONLY, 0)?;
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         Ok(rustix::fs::openat(&proc, "self/ns/mnt", flags, Mode::empty())?)
     })();

@@ -5,12 +5,14 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use rustix::pipe::{PipeFlags, pipe_with};
+
 use super::{Answered, Child, Supervisor, Ticket};
 use crate::native::journal::{Entry, Process, SandboxRecord};
 use crate::native::protocol::{Answer, Refusal, Told};
 use crate::native::setup::{self, root};
 use crate::native::sys::{self, Cloned};
-use crate::spec::{ContainerId, Network, Resources, SandboxId, SandboxSpec, Share};
+use crate::spec::{ContainerId, ContainerSpec, Network, Resources, SandboxId, SandboxSpec, Share};
 use crate::state::Sandbox;
 
 pub struct Sandboxed {
@@ -219,11 +221,21 @@ impl Supervisor {
         self.tree.make_container(&path, &none)?;
         let group = self.tree.open(&path)?;
         let join = self.tree.join_files(&path, &none);
+        let filter = self.filter_of(&ContainerSpec::default())?;
+        let (told, tell) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
+        let (namespaces, template) = (held.namespaces(), self.namespaces.template.as_fd());
+        let init = setup::Init { join, namespaces, template, filter, told: tell.as_fd() };
         let flags = (libc::CLONE_PARENT | libc::CLONE_NEWPID) as u64;
         match sys::clone3(flags, group.as_ref().map(|g| g.as_fd()))? {
-            Cloned::Child => setup::sandbox_init(&join, &held.namespaces()),
+            Cloned::Child => setup::init(&init),
             Cloned::Parent { pid, pidfd } => {
                 self.children.insert(pid, Child::Init(id.clone()));
+                drop(tell);
+                // Before anybody else lives there it has laid down its rights.
+                let failed = io::read_to_string(std::fs::File::from(told))?;
+                if !failed.is_empty() {
+                    return Err(Refusal::Failed(format!("the sandbox's init: {failed}")));
+                }
                 let unique = sys::unique_of(pid, pidfd.as_fd())?;
                 Ok((Process { pid, unique }, pidfd))
             }

@@ -8,19 +8,22 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal};
 
-use super::containers::{Pending, exit_from, key, not_found};
+use super::containers::{Held, Pending, exit_from, key, not_found};
 use super::streams::{Tap, TapEnd};
 use super::{Answered, Child, Source, Supervisor, Ticket};
 use crate::native::channel;
+use crate::native::journal::Process;
 use crate::native::protocol::{Answer, Refusal, Told};
 use crate::native::setup::{self, Entry, Streams};
 use crate::native::sys::{self, Cloned, Ended};
-use crate::spec::{ContainerId, ExecSpec};
+use crate::spec::{ContainerId, ContainerSpec, ExecSpec, Share};
 
 pub struct Session {
     /// None: the agent that asked is gone.
     peer: Option<u64>,
     container: ContainerId,
+    /// Of an exec.
+    pid: u32,
     attach: bool,
     /// An attach that feeds a container which reads its input once.
     feeds_once: bool,
@@ -42,18 +45,22 @@ impl Supervisor {
             .map_err(io::Error::from)?;
         let (streams, fds) = exec_streams(&spec)?;
         let group = self.tree.open(&path)?;
+        let outside = self.has_onlookers(held);
         let entry = Entry {
             spec: &held.seen.spec,
             argv: &spec.argv,
             terminal: spec.tty,
             target: live.pidfd.as_fd(),
+            outside,
             join: self.tree.join_files(&path, &held.seen.spec.resources),
             filter,
             streams,
             sync: theirs.as_fd(),
             files: self.files,
         };
-        sys::setns(live.pidfd.as_fd(), libc::CLONE_NEWPID)?;
+        if !outside {
+            sys::setns(live.pidfd.as_fd(), libc::CLONE_NEWPID)?;
+        }
         let cloned = sys::clone3(libc::CLONE_PARENT as u64, group.as_ref().map(|g| g.as_fd()));
         if let Ok(Cloned::Child) = cloned {
             sys::close_in_child(ours.as_fd());
@@ -63,16 +70,29 @@ impl Supervisor {
         sys::setns(own, libc::CLONE_NEWPID).expect("a process may return to the namespaces it started in");
         let Cloned::Parent { pid, .. } = cloned? else { unreachable!("the child has become the program") };
         drop(theirs);
-        let _ = rustix::io::write(&ours, setup::GO);
+        if !outside {
+            let _ = rustix::io::write(&ours, setup::GO);
+        }
         rustix::io::ioctl_fionbio(&ours, true).map_err(io::Error::from)?;
         let session = self.next + 1;
         let token = self.watch(ours.as_fd(), Source::Entry(session), EventFlags::IN)?;
         self.children.insert(pid, Child::Exec(session));
         let pending = Some(Pending { sync: ours, token, tickets: vec![ticket] });
         let (peer, container) = (Some(ticket.peer), id.clone());
-        let session_held = Session { peer, container, attach: false, feeds_once: false, pending, fds };
+        let session_held = Session { peer, container, pid, attach: false, feeds_once: false, pending, fds };
         self.sessions.insert(session, session_held);
         Ok(None)
+    }
+
+    /// Whether something in the container's PID namespace may look into processes that have more rights
+    /// than itself: at a new one, while that is still the host's root. What is privileged may anyway.
+    fn has_onlookers(&self, held: &Held) -> bool {
+        let traces = |spec: &ContainerSpec| !spec.privileged && spec.capabilities.iter().any(|c| c == "SYS_PTRACE");
+        match self.sandboxes.get(&held.sandbox).map(|sandbox| sandbox.record.spec.pid) {
+            Some(Share::Sandbox) => true,
+            Some(Share::Host) => false,
+            Some(Share::Private) | None => traces(&held.seen.spec),
+        }
     }
 
     pub(super) fn hear_entry(&mut self, number: u64) {
@@ -84,6 +104,15 @@ impl Supervisor {
             let mut fds = std::collections::VecDeque::new();
             match channel::receive(&pending.sync, &mut bytes, &mut fds) {
                 Ok(got) if got > 0 && bytes[0] == setup::TERMINAL => ready.extend(fds),
+                Ok(got) if got > 0 && bytes[0] == setup::MOVED => {
+                    let process = fds.pop_front().and_then(|pidfd| self.child_behind(&pidfd));
+                    if !self.entry_moved(number, process) {
+                        let text = "the set-up ended before the program ran".into();
+                        self.settle(number, Err(Refusal::Start(text)));
+                        self.sessions.remove(&number);
+                        return;
+                    }
+                }
                 Ok(got) if got > 0 => {
                     let text = String::from_utf8_lossy(&bytes[1..got]).into_owned();
                     self.settle(number, Err(Refusal::Start(text)));
@@ -95,6 +124,19 @@ impl Supervisor {
                 Ok(_) | Err(_) => return self.settle(number, Ok(Answer::Session { session: number })),
             }
         }
+    }
+
+    /// The set-up goes on inside its PID namespace; only now it may run the program.
+    fn entry_moved(&mut self, number: u64, process: Option<Process>) -> bool {
+        let process = process.filter(|process| !self.children.contains_key(&process.pid));
+        let Some((process, session)) = process.zip(self.sessions.get_mut(&number)) else { return false };
+        self.children.remove(&session.pid);
+        self.children.insert(process.pid, Child::Exec(number));
+        session.pid = process.pid;
+        if let Some(pending) = &session.pending {
+            let _ = rustix::io::write(&pending.sync, setup::GO);
+        }
+        true
     }
 
     fn settle(&mut self, number: u64, answer: Answered) {
@@ -110,6 +152,10 @@ impl Supervisor {
 
     pub(super) fn session_ended(&mut self, number: u64, ended: Ended) {
         self.hear_entry(number);
+        // The first half of a set-up may end before its second.
+        if self.sessions.get(&number).is_some_and(|session| session.pid != ended.pid) {
+            return;
+        }
         let Some(session) = self.sessions.remove(&number) else { return };
         if let Some(peer) = session.peer {
             let code = exit_from(ended, 0, false).code;
@@ -164,7 +210,7 @@ impl Supervisor {
             live.taps.push(tap);
         }
         let (peer, container) = (Some(ticket.peer), id.clone());
-        let held = Session { peer, container, attach: true, feeds_once, pending: None, fds: Vec::new() };
+        let held = Session { peer, container, pid: 0, attach: true, feeds_once, pending: None, fds: Vec::new() };
         self.sessions.insert(session, held);
         self.answer(ticket, Ok(Answer::Session { session }), fds);
         Ok(None)

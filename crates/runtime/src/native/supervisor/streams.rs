@@ -10,6 +10,7 @@ use super::containers::{Live, key, not_found};
 use super::{Answered, Source, Supervisor};
 use crate::native::protocol::{Answer, Refusal};
 use crate::native::pump::{self, Left};
+use crate::native::trouble::Trouble;
 use crate::spec::ContainerId;
 
 pub struct Output {
@@ -18,7 +19,12 @@ pub struct Output {
     pub token: Option<u64>,
     pub stream: &'static str,
     pub terminal: bool,
+    /// It could not be read.
+    trouble: Trouble,
 }
+
+/// What may be on its way from a terminal.
+const TERMINAL_CAPACITY: usize = 1 << 20;
 
 /// One attached reader.
 pub struct Tap {
@@ -50,8 +56,9 @@ impl Supervisor {
     }
 
     pub(super) fn add_terminal(&mut self, id: &ContainerId, fd: OwnedFd) -> Result<(), Refusal> {
-        self.keep(&key(id), &["terminal"], &[fd.as_fd()])?;
+        // Before the keeper has it: the next supervisor must not hang in it either.
         rustix::io::ioctl_fionbio(&fd, true).map_err(io::Error::from)?;
+        self.keep(&key(id), &["terminal"], &[fd.as_fd()])?;
         Ok(self.add_output(id, fd, "stdout", true)?)
     }
 
@@ -67,7 +74,7 @@ impl Supervisor {
         let flags = EventFlags::IN | EventFlags::ET;
         let token = Some(self.watch(fd.as_fd(), Source::Output(id.clone(), number), flags)?);
         if let Some(live) = self.live(id) {
-            live.outputs.push(Output { fd, token, stream, terminal });
+            live.outputs.push(Output { fd, token, stream, terminal, trouble: Trouble::default() });
         }
         Ok(())
     }
@@ -76,7 +83,8 @@ impl Supervisor {
         self.containers.get_mut(id)?.live.as_mut()
     }
 
-    pub(super) fn pump_output(&mut self, id: &ContainerId, number: usize, eager: bool) -> Option<Left> {
+    /// What is left then, and how many bytes were taken.
+    pub(super) fn pump_output(&mut self, id: &ContainerId, number: usize, eager: bool) -> Option<(Left, usize)> {
         let live = self.containers.get_mut(id)?.live.as_mut()?;
         let Live { outputs, log, taps, .. } = live;
         let output = outputs.get_mut(number).filter(|output| output.token.is_some())?;
@@ -84,7 +92,9 @@ impl Supervisor {
         let mut slow = Vec::new();
         let eager = eager || !taps.is_empty();
         let stream = output.stream;
+        let mut taken = 0;
         let left = self.pump.drain(source, log.as_mut(), eager, |bytes| {
+            taken += bytes.len();
             let ends = taps.iter().flat_map(|tap| tap.ends.iter().map(|end| (tap.session, end)));
             for (session, end) in ends.filter(|(_, end)| end.stream == stream) {
                 if rustix::io::write(&end.fd, bytes).ok() != Some(bytes.len()) {
@@ -98,18 +108,25 @@ impl Supervisor {
             self.sources.remove(&token);
             let _ = rustix::event::epoll::delete(&self.epoll, &output.fd);
         }
+        let due = log.as_mut().filter(|log| log.rotated);
+        let rotated = due.map(|log| {
+            log.rotated = false;
+            log.spec().path.clone()
+        });
+        match &left {
+            Ok(_) => output.trouble.is_over(),
+            Err(error) => output.trouble.say(format_args!("the output of {}: {error}", id.0)),
+        }
         // Neither the container nor the log waits for a reader: one that does not keep up is cut off.
+        rotated.into_iter().for_each(|path| self.pack(path));
         slow.into_iter().for_each(|session| self.drop_tap(id, session));
         match left {
             Ok(Left::More) => self.again.push_back((id.clone(), number)),
             Ok(Left::Partial) => self.later(id, number),
             Ok(Left::Nothing | Left::Ended) => {}
-            Err(ref error) => {
-                eprintln!("supervisor: the output of {}: {error}", id.0);
-                self.later(id, number);
-            }
+            Err(_) => self.later(id, number),
         }
-        left.ok()
+        left.ok().map(|left| (left, taken))
     }
 
     /// Looks at it again in a while: to write an unfinished line, or after an error.
@@ -128,11 +145,18 @@ impl Supervisor {
         }
     }
 
-    /// Everything that a container left in its outputs.
+    /// Everything that a container left in its outputs: no more than they hold at once, since another
+    /// container of its pod may go on writing to them.
     pub(super) fn pump_rest(&mut self, id: &ContainerId) {
-        let outputs = self.live(id).map_or(0, |live| live.outputs.len());
-        for number in 0..outputs {
-            while self.pump_output(id, number, true) == Some(Left::More) {}
+        let capacity = |output: &Output| rustix::pipe::fcntl_getpipe_size(&output.fd).unwrap_or(TERMINAL_CAPACITY);
+        let held: Vec<usize> = self.live(id).map_or(Vec::new(), |live| live.outputs.iter().map(capacity).collect());
+        for (number, mut rest) in held.into_iter().enumerate() {
+            while let Some((Left::More, taken @ 1..)) = self.pump_output(id, number, true) {
+                if taken >= rest {
+                    break;
+                }
+                rest -= taken;
+            }
         }
     }
 
