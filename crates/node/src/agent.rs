@@ -382,12 +382,12 @@ impl Agent {
     /// `again`: it has just ended, so that the mirror tells of that life.
     fn begin_static(&mut self, pod: StaticPod, again: bool) {
         let (namespace, name) = pod.key();
-        self.spawn(Origin::Static, pod.uid.clone(), pod.object.clone());
+        let inbox = self.spawn(Origin::Static, pod.uid.clone(), pod.object.clone());
         let mirror = self.pods.get(&namespace, &name);
         let former = mirror.as_ref().filter(|_| again).map(|m| m.meta().uid.clone()).unwrap_or_default();
         let keeper = Mirror::keep(self.shared.clone(), self.pods.clone(), pod.object, former);
-        self.mirrors.insert((namespace.clone(), name.clone()), keeper);
-        self.mirror_changed(&namespace, &name, mirror);
+        inbox.mirror(mirror.filter(|m| keeper.fits(m)));
+        self.mirrors.insert((namespace, name), keeper);
     }
 
     /// A mirror follows its static pod; one that has none is removed.

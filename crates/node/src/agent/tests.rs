@@ -928,6 +928,8 @@ async fn manifest_that_comes_back_while_its_pod_ends_begins_a_new_life() {
     let after = node.until("web-n", "another", other).await;
     assert_eq!(after["status"]["containerStatuses"][0]["restartCount"], 0);
     assert_eq!(node.engine.list().await.unwrap().len(), 1);
+    let of_mirror = |write: &String| write == "POST pods" || write == "DELETE pods/web-n";
+    assert_eq!(node.api.writes().into_iter().filter(of_mirror).count(), 3, "made, removed, made");
 }
 
 #[tokio::test(start_paused = true)]

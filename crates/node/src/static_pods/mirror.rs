@@ -94,7 +94,8 @@ impl Keeper {
                     news.notified().await;
                 }
                 Err(why) => {
-                    if why != said {
+                    // A node that starts for the first time is not registered for a moment.
+                    if why != said && pause > RETRY_MIN * 2 {
                         tracing::warn!(pod = %self.pod.meta().name, "a static pod has no mirror yet: {why}");
                         said = why;
                     }
