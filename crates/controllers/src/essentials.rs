@@ -1,5 +1,4 @@
-//! What every namespace holds from its first moment: the default account and the authority's
-//! certificate.
+//! What every namespace holds at once: the default account and the authority's certificate.
 //!
 //! pkg/controller/serviceaccount (serviceaccounts_controller.go) and
 //! pkg/controller/certificates/rootcacertpublisher: both come back when somebody deletes them, and

@@ -64,7 +64,7 @@ struct Parts {
     caches: BTreeMap<(&'static str, &'static str), Arc<Cache>>,
 }
 
-/// Runs all controllers; never returns. Dropping it ends them.
+/// Runs all controllers; returns when one of them ended, which none should. Dropping it ends them.
 pub async fn run(client: Client, config: Config) {
     let client = client.named("kube-controller-manager");
     let (clock, entropy) = (config.clock.clone(), config.entropy.clone());
@@ -79,10 +79,8 @@ pub async fn run(client: Client, config: Config) {
         tracing::debug!(controller = controller.name, "starts");
         loops.spawn((controller.run)(parts.clone()));
     }
-    while let Some(ended) = loops.join_next().await {
-        if let Err(error) = ended {
-            tracing::error!(%error, "a controller ended");
-        }
+    if let Some(Err(error)) = loops.join_next().await {
+        tracing::error!(%error, "a controller ended");
     }
 }
 

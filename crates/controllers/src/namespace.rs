@@ -11,13 +11,13 @@ use api::{Kind, Object, Reason, Status};
 use client::reconcile::{self, Requeue};
 use client::{DeleteOptions, ListOptions, PatchKind};
 use futures::StreamExt;
-use futures::stream::select;
+use futures::stream::{select, select_all};
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::{Parts, core};
 
-/// What finalizers of others hold is looked at again after so long; pods announce themselves.
+/// What has no cache here does not announce that it went: it is looked at again after so long.
 const AGAIN: Duration = Duration::from_secs(2);
 const FINALIZER: &str = "kubernetes";
 
@@ -29,7 +29,8 @@ pub async fn run(parts: Arc<Parts>) {
         let namespaces = namespaces.clone();
         move |name: &str| namespaces.get("", name).is_some_and(|space| space.meta().is_deleting())
     };
-    let emptied = pods.subscribe().keys().map(|key| key.namespace.to_string());
+    let contents = parts.caches.values().filter(|cache| cache.kind().namespaced);
+    let emptied = select_all(contents.map(|cache| cache.subscribe().keys())).map(|key| key.namespace.to_string());
     let emptied = emptied.filter(move |name| std::future::ready(ending(name)));
     let work = |name: String| {
         let parts = parts.clone();
@@ -45,6 +46,8 @@ struct Left {
     resource: String,
     count: usize,
     finalizers: BTreeMap<String, usize>,
+    /// Whatever becomes of it comes as a change.
+    is_cached: bool,
 }
 
 async fn empty(parts: &Parts, name: &str) -> Result<Requeue, Status> {
@@ -65,7 +68,8 @@ async fn empty(parts: &Parts, name: &str) -> Result<Requeue, Status> {
         return Err(Status::internal(failures.join("; ")));
     }
     if !left.is_empty() {
-        return Ok(Requeue::After(AGAIN));
+        let all_tell = left.iter().all(|left| left.is_cached);
+        return Ok(if all_tell { Requeue::Done } else { Requeue::After(AGAIN) });
     }
     finalize(parts, name).await
 }
@@ -221,7 +225,8 @@ impl Left {
         for finalizer in objects.iter().flat_map(|o| &o.meta().finalizers) {
             *finalizers.entry(finalizer.clone()).or_default() += 1;
         }
-        Left { resource: format!("{}.{}", kind.plural, kind.group), count: objects.len(), finalizers }
+        let is_cached = !crate::UNCACHED.contains(&kind.plural);
+        Left { resource: format!("{}.{}", kind.plural, kind.group), count: objects.len(), finalizers, is_cached }
     }
 }
 
@@ -231,7 +236,8 @@ mod tests {
 
     #[test]
     fn conditions_say_what_is_left_and_what_holds_it() {
-        let left = Left { resource: "pods.".into(), count: 2, finalizers: [("a/b".to_string(), 1)].into() };
+        let left =
+            Left { resource: "pods.".into(), count: 2, finalizers: [("a/b".to_string(), 1)].into(), is_cached: true };
         let first = conditions(&Value::Null, &[left], &[], "t1");
         assert_eq!(first[3]["message"], "Some resources are remaining: pods. has 2 resource instances");
         assert_eq!(

@@ -2,7 +2,8 @@
 //!
 //! pkg/controller/nodelifecycle: conditions become taints; a node whose lease and status are silent
 //! for 50 seconds turns Unknown, and its pods unready. Silence is measured from when this process
-//! last saw a change, so that neither a wrong clock nor a restart of ours declares anybody dead.
+//! last saw a change, so that neither a wrong clock nor a restart of ours declares anybody dead. Where
+//! no node is ready at all, it is we who are cut off: nobody is driven away then.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +14,7 @@ use client::PatchKind;
 use client::reconcile::{self, Requeue};
 use client::recorder::Type;
 use futures::StreamExt;
-use futures::stream::select;
+use futures::stream::{self, select};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -24,6 +25,8 @@ const GRACE: Duration = Duration::from_secs(50);
 const LEASES: &str = "kube-node-lease";
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+/// A node that says nothing about the health of the others.
+const EXCLUDED: &str = "node.kubernetes.io/exclude-disruption";
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 /// Conditions that turn Unknown with silence.
 const REPORTED: &[&str] = &["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];
@@ -43,7 +46,25 @@ type Heard = Arc<Mutex<HashMap<String, (String, Instant)>>>;
 pub async fn run(parts: Arc<Parts>) {
     let (nodes, leases) = (parts.core("nodes"), parts.cache("coordination.k8s.io", "leases"));
     parts.synced(&[nodes, leases, parts.core("pods")]).await;
-    let own = nodes.subscribe().keys().map(|key| key.name.to_string());
+    let own = {
+        let nodes = nodes.clone();
+        let mut were_down = all_down(&nodes.list());
+        nodes.subscribe().keys().flat_map(move |key| {
+            let all = nodes.list();
+            let are_down = all_down(&all);
+            if are_down == were_down {
+                return stream::iter(vec![key.name.to_string()]);
+            }
+            were_down = are_down;
+            match are_down {
+                true => tracing::warn!("no node is ready: evictions stop until one is"),
+                false => tracing::warn!("a node is ready again: evictions go on"),
+            }
+            stream::iter(
+                all.iter().map(|node| node.meta().name.clone()).chain([key.name.to_string()]).collect::<Vec<_>>(),
+            )
+        })
+    };
     let renewed = leases.subscribe().keys().filter(|key| std::future::ready(&*key.namespace == LEASES));
     let renewed = renewed.map(|key| key.name.to_string());
     let heard = Heard::default();
@@ -69,7 +90,8 @@ async fn look(parts: &Parts, heard: &Heard, name: &str) -> Result<Requeue, Statu
         // The change comes back as an event, and with it the taints.
         return Ok(Requeue::Done);
     }
-    if let Some(taints) = taints(&value, &parts.now()) {
+    let evicting = !all_down(&parts.core("nodes").list());
+    if let Some(taints) = taints(&value, evicting, &parts.now()) {
         let version = &node.meta().resource_version;
         let patch = json!({"metadata": {"resourceVersion": version}, "spec": {"taints": taints}});
         match parts.client.patch(core("nodes"), "", name, "", PatchKind::Merge, &patch).await {
@@ -83,6 +105,16 @@ async fn look(parts: &Parts, heard: &Heard, name: &str) -> Result<Requeue, Statu
         unready(parts, name).await?;
     }
     Ok(if silence < GRACE { Requeue::After(GRACE - silence) } else { Requeue::Done })
+}
+
+/// Whether there are nodes and none of them is ready (handleDisruption, "master disruption mode").
+fn all_down(nodes: &[Object]) -> bool {
+    let mut counted = nodes.iter().filter(|node| !node.meta().labels.contains_key(EXCLUDED)).peekable();
+    counted.peek().is_some() && !counted.any(|node| is_ready(&node.value()))
+}
+
+pub fn is_ready(node: &Value) -> bool {
+    status_of(node, "Ready") == Some("True")
 }
 
 /// How long nothing new was heard of a node.
@@ -126,8 +158,9 @@ fn unknown(node: &Value, now: &str) -> Option<Value> {
     (!changed.is_empty()).then(|| changed.into())
 }
 
-/// The taints that a node should have; None if it has them. Others' taints stay.
-fn taints(node: &Value, now: &str) -> Option<Value> {
+/// The taints that a node should have; None if it has them. Others' taints stay. Without `evicting` none
+/// of ours drives pods away.
+fn taints(node: &Value, evicting: bool, now: &str) -> Option<Value> {
     let old = node["spec"]["taints"].as_array().cloned().unwrap_or_default();
     let mut wanted: Vec<(&str, &str)> = Vec::new();
     for (kind, bad, taint) in TAINTS {
@@ -138,7 +171,7 @@ fn taints(node: &Value, now: &str) -> Option<Value> {
         }
         wanted.push((taint, "NoSchedule"));
         // Only what was ready once, or fell silent, drives pods away.
-        if *kind == "Ready" && status_of(node, kind).is_some() {
+        if *kind == "Ready" && evicting && status_of(node, kind).is_some() {
             wanted.push((taint, "NoExecute"));
         }
     }
@@ -221,6 +254,7 @@ mod tests {
     fn taints_follow_the_conditions_and_leave_others_alone() {
         let own = json!({"key": "mine", "effect": "NoSchedule"});
         let not_ready = json!({"key": NOT_READY, "effect": "NoSchedule"});
+        let taints = |node: &Value, now: &str| super::taints(node, true, now);
         assert_eq!(taints(&node(None, json!([not_ready.clone()])), "t"), None);
         assert_eq!(taints(&node(Some("True"), json!([own.clone(), not_ready.clone()])), "t"), Some(json!([own])));
         let execute = |key| json!({"key": key, "effect": "NoExecute", "timeAdded": "t"});
@@ -230,7 +264,25 @@ mod tests {
         );
         let silent = json!([{"key": UNREACHABLE, "effect": "NoSchedule"}, execute(UNREACHABLE)]);
         assert_eq!(taints(&node(Some("Unknown"), json!([])), "t"), Some(silent.clone()));
-        assert_eq!(taints(&node(Some("Unknown"), silent), "t"), None);
+        assert_eq!(taints(&node(Some("Unknown"), silent.clone()), "t"), None);
+        let held = json!([{"key": UNREACHABLE, "effect": "NoSchedule"}]);
+        assert_eq!(super::taints(&node(Some("Unknown"), silent), false, "t"), Some(held));
+    }
+
+    #[test]
+    fn nodes_are_all_down_when_none_of_those_that_count_is_ready() {
+        let node = |name: &str, ready: Option<&str>, labels: Value| {
+            let mut value = node(ready, json!([]));
+            value["apiVersion"] = json!("v1");
+            value["kind"] = json!("Node");
+            value["metadata"] = json!({"name": name, "labels": labels});
+            Object::from_value(&value).unwrap()
+        };
+        let (up, down) = (node("a", Some("True"), json!({})), node("b", Some("Unknown"), json!({})));
+        assert!(!all_down(&[]));
+        assert!(!all_down(&[up, down.clone()]));
+        assert!(all_down(&[down.clone(), node("c", None, json!({}))]));
+        assert!(all_down(&[down, node("d", Some("True"), json!({EXCLUDED: ""}))]));
     }
 
     #[test]

@@ -139,14 +139,46 @@ async fn a_namespace_is_emptied_pods_first_and_goes_when_nothing_holds_it() {
 #[tokio::test]
 async fn a_ready_node_loses_its_taint_and_an_unready_one_gets_it_back() {
     let c = cluster().await;
-    c.create("nodes", "", json!({"metadata": {"name": "a"}})).await;
+    for name in ["a", "b"] {
+        c.create("nodes", "", json!({"metadata": {"name": name}})).await;
+    }
     let ready = |status: &str| json!({"status": {"conditions": [{"type": "Ready", "status": status}]}});
     let nodes = kind("nodes");
-    c.client.patch(nodes, "", "a", "status", PatchKind::Strategic, &ready("True")).await.unwrap();
+    for name in ["a", "b"] {
+        c.client.patch(nodes, "", name, "status", PatchKind::Strategic, &ready("True")).await.unwrap();
+    }
     let taints = |node: Option<&Value>| node.map_or(9, |n| n["spec"]["taints"].as_array().map_or(0, Vec::len));
     c.until("nodes", "", "a", |node| taints(node) == 0).await;
     c.client.patch(nodes, "", "a", "status", PatchKind::Strategic, &ready("False")).await.unwrap();
     c.until("nodes", "", "a", |node| taints(node) == 2).await;
+    // With all of them away it is the server that is cut off: nobody is driven away.
+    c.client.patch(nodes, "", "b", "status", PatchKind::Strategic, &ready("Unknown")).await.unwrap();
+    let held = |node: Option<&Value>| taints(node) == 1 && node.unwrap()["spec"]["taints"][0]["effect"] == "NoSchedule";
+    c.until("nodes", "", "a", held).await;
+    c.until("nodes", "", "b", held).await;
+    c.client.patch(nodes, "", "b", "status", PatchKind::Strategic, &ready("True")).await.unwrap();
+    c.until("nodes", "", "a", |node| taints(node) == 2).await;
+    c.until("nodes", "", "b", |node| taints(node) == 0).await;
+}
+
+#[tokio::test]
+async fn what_is_deleted_on_a_node_out_of_service_goes_at_once() {
+    let c = cluster().await;
+    let out = json!([{"key": "node.kubernetes.io/out-of-service", "value": "off", "effect": "NoExecute"}]);
+    c.create("nodes", "", json!({"metadata": {"name": "a"}})).await;
+    c.create("namespaces", "", json!({"metadata": {"name": "n"}})).await;
+    c.until("serviceaccounts", "n", "default", |account| account.is_some()).await;
+    let tolerations = json!([{"operator": "Exists"}]);
+    let spec = json!({"nodeName": "a", "tolerations": tolerations, "containers": [{"name": "c", "image": "i"}]});
+    for name in ["leaves", "stays"] {
+        c.create("pods", "n", json!({"metadata": {"name": name}, "spec": spec})).await;
+    }
+    let leaving = c.client.delete(kind("pods"), "n", "leaves", &DeleteOptions::default()).await.unwrap();
+    assert!(leaving.meta().is_deleting());
+    let patch = json!({"spec": {"taints": out}});
+    c.client.patch(kind("nodes"), "", "a", "", PatchKind::Merge, &patch).await.unwrap();
+    c.until("pods", "n", "leaves", |pod| pod.is_none()).await;
+    assert!(!c.client.get(kind("pods"), "n", "stays").await.unwrap().meta().is_deleting());
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ const NOT_YET: &str = "\n## Not there yet\n\
 - The event SystemOOM is not told, and a node answers 501 at /metrics/probes.\n\
 - `status.resources` and `status.allocatedResources` of a pod are written only where its spec has resources of its own.\n\
 - A runtime that is connected and never answers is not noticed; one that cannot be reached for 30 seconds makes its node NotReady.\n\
+- Evictions from nodes that fell silent stop while no node is ready, as upstream's do; they are not otherwise rate-limited, and zones do not count.\n\
 - A store on etcd; the embedded one serves a single API server.\n";
 
 const DIFFERENT: &str = "\n## Different on purpose\n\
