@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use wire::query::{decoded, encoded};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
@@ -23,11 +23,15 @@ use serde_json::{Value, json};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio_util::io::{ReaderStream, StreamReader};
+use wire::query::{decoded, encoded};
 
 use crate::cli;
 use crate::failure::{Context, Result, failure};
 use crate::instance::Instance;
 use crate::verbs::table;
+
+/// After an accept that failed.
+const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
 
 /// Answers commands until the task is dropped.
 pub async fn serve(socket: &Path, images: Arc<dyn Images>) -> Result<()> {
@@ -41,7 +45,15 @@ pub async fn serve(socket: &Path, images: Arc<dyn Images>) -> Result<()> {
     let only_root = std::fs::Permissions::from_mode(0o600);
     std::fs::set_permissions(socket, only_root).context(format_args!("closing {}", socket.display()))?;
     loop {
-        let (stream, _) = listener.accept().await.context(format_args!("accepting on {}", socket.display()))?;
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            // Out of descriptors, say: the caller waits in the queue until there are some again.
+            Err(error) => {
+                tracing::warn!(%error, "an image command cannot be taken; it is tried again");
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+                continue;
+            }
+        };
         let images = images.clone();
         tokio::spawn(async move {
             let answer = service_fn(move |request| answer(request, images.clone()));

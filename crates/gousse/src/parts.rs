@@ -11,6 +11,9 @@ use bytes::Bytes;
 use client::transport::Boxed;
 use client::{Body, Client, Reply, Transport};
 use server::{Component, Identity, Server};
+use tokio::sync::mpsc;
+
+use crate::failure::{Failure, failure};
 
 pub mod join;
 pub mod node;
@@ -36,6 +39,46 @@ impl Seams {
         };
         Seams { clock: Arc::new(jiff::Timestamp::now), entropy: Arc::new(entropy) }
     }
+}
+
+/// Told when a part ends that should go on: nothing of an instance is missed in silence.
+#[derive(Clone)]
+pub struct Alarm(mpsc::Sender<&'static str>);
+
+/// The names of parts that ended.
+pub type Ended = mpsc::Receiver<&'static str>;
+
+impl Alarm {
+    pub fn new() -> (Alarm, Ended) {
+        let (tell, ended) = mpsc::channel(16);
+        (Alarm(tell), ended)
+    }
+
+    /// Runs a part; its end is told, by a panic too.
+    pub fn over<F>(&self, name: &'static str, part: F) -> impl Future<Output = ()> + Send + use<F>
+    where
+        F: Future<Output = ()> + Send,
+    {
+        struct Told(&'static str, mpsc::Sender<&'static str>);
+        impl Drop for Told {
+            fn drop(&mut self) {
+                // Full or closed: the end of another part is being acted on.
+                let _ = self.1.try_send(self.0);
+            }
+        }
+        let told = Told(name, self.0.clone());
+        async move {
+            let _told = told;
+            part.await;
+        }
+    }
+}
+
+/// What a process says that ends because a part of it did.
+pub fn broken(part: &str) -> Failure {
+    failure(format!(
+        "{part} ended, and the rest with it (the log says why); pods go on, the next start takes them over"
+    ))
 }
 
 /// The server in the same process, as a transport.
@@ -69,5 +112,22 @@ impl Transport for Local {
             };
             Ok(Reply { status: response.status, headers: response.headers, body })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_part_that_ends_or_panics_is_missed_by_name() {
+        let (alarm, mut ended) = Alarm::new();
+        tokio::spawn(alarm.over("the first", async {}));
+        assert_eq!(ended.recv().await, Some("the first"));
+        let going = tokio::spawn(alarm.over("the second", std::future::pending()));
+        tokio::spawn(alarm.over("the third", async { panic!("a bug, as this test wants it") }));
+        assert_eq!(ended.recv().await, Some("the third"));
+        going.abort();
+        assert_eq!(ended.recv().await, Some("the second"));
     }
 }

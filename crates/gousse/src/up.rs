@@ -18,7 +18,7 @@ use crate::failure::{Context, Result, failure};
 use crate::instance::Instance;
 use crate::made::Made;
 use crate::manifest::{self, Manifest};
-use crate::parts::{Local, Seams, node, serve};
+use crate::parts::{Alarm, Ended, Local, Seams, broken, node, serve};
 use crate::verbs::resource::{kind_in, kind_of, shown};
 use crate::verbs::{apply, delete, session};
 
@@ -29,15 +29,16 @@ pub async fn run(flags: Up) -> Result<()> {
     let instance = Instance::of(&flags.place)?;
     // A file that cannot be read must not cost a start.
     let manifests = if flags.files.is_empty() { Vec::new() } else { manifest::read(&flags.files, false)? };
-    if flags.detach {
+    // The one in the background has the same flags, and the pipe.
+    if flags.detach && std::env::var_os(READY).is_none() {
         return detach(&instance).await;
     }
     let begun = Instant::now();
     crate::log("warn");
     let _held = instance.hold()?;
-    let seams = Seams::real();
+    let (seams, (alarm, ended)) = (Seams::real(), Alarm::new());
     let machine = node::open(&instance, &flags.node).await?;
-    let serving = serve::start(&instance, &flags.server, &seams).await?;
+    let serving = serve::start(&instance, &flags.server, &seams, &alarm).await?;
     let server = serving.server.clone();
     let credentials = node::Credentials {
         client: Local::client(&server, server::Component::Node(machine.name.clone()), "kubelet"),
@@ -47,12 +48,15 @@ pub async fn run(flags: Up) -> Result<()> {
         authority: server.authority().to_string(),
     };
     let running =
-        node::start(&instance, &flags.node, flags.server.allow_privileged, &machine, credentials, &seams).await?;
+        node::start(&instance, &flags.node, flags.server.allow_privileged, &machine, credentials, &seams, &alarm)
+            .await?;
     let admin = Local::client(&server, server::Component::Admin, "gousse").warning(session::warned);
-    let mut ends = Ends::listen()?;
+    let mut ends = Ends::listen(ended)?;
     tokio::select! {
         ready = node_ready(&admin, &machine.name) => ready?,
-        () = ends.next() => return Err(failure("stopped before the node was ready")),
+        () = ends.next() => {
+            return Err(ends.broken.map_or_else(|| failure("stopped before the node was ready"), broken));
+        }
     }
     println!("gousse is ready after {} ms: https://{}", begun.elapsed().as_millis(), serving.address);
     println!("  kubeconfig: {}", instance.kubeconfig().display());
@@ -76,29 +80,37 @@ pub async fn run(flags: Up) -> Result<()> {
     }
     running.stop().await;
     serving.stop().await;
+    if let Some(part) = ends.broken {
+        return Err(broken(part));
+    }
     if ends.by_hand {
         crate::down::clean_if_empty(&instance, &machine).await?;
     }
     Ok(())
 }
 
-/// Ctrl-C and the other polite ends.
+/// Ctrl-C, the other polite ends, and the end of a part.
 struct Ends {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
     hangup: tokio::signal::unix::Signal,
+    parts: Ended,
     /// The last one was Ctrl-C.
     by_hand: bool,
+    /// The part that ended and should not have.
+    broken: Option<&'static str>,
 }
 
 impl Ends {
-    fn listen() -> Result<Ends> {
+    fn listen(parts: Ended) -> Result<Ends> {
         let on = |kind| signal(kind).context("listening for signals");
         Ok(Ends {
             interrupt: on(SignalKind::interrupt())?,
             terminate: on(SignalKind::terminate())?,
             hangup: on(SignalKind::hangup())?,
+            parts,
             by_hand: false,
+            broken: None,
         })
     }
 
@@ -107,6 +119,10 @@ impl Ends {
             _ = self.interrupt.recv() => true,
             _ = self.terminate.recv() => false,
             _ = self.hangup.recv() => false,
+            Some(part) = self.parts.recv() => {
+                self.broken = Some(part);
+                false
+            }
         };
     }
 }
@@ -245,7 +261,7 @@ async fn detach(instance: &Instance) -> Result<()> {
     let log = log.context(format_args!("opening {}", path.display()))?;
     let (reader, writer) = nix::unistd::pipe().context("making a pipe")?;
     let program = std::env::current_exe().context("finding this program")?;
-    let words = std::env::args_os().skip(1).filter(|word| word != "--detach");
+    let words = std::env::args_os().skip(1);
     let mut command = std::process::Command::new(program);
     command.args(words).env(READY, writer.as_raw_fd().to_string()).stdin(Stdio::null());
     command.stdout(log.try_clone().context("sharing the log")?).stderr(log).process_group(0);

@@ -178,6 +178,12 @@ pub fn arrived() -> Option<i32> {
     })
 }
 
+/// The one that `arrived` would give; it stays.
+pub fn waiting() -> Option<i32> {
+    let all = ARRIVED.load(Ordering::SeqCst);
+    (all != 0).then(|| all.trailing_zeros() as i32)
+}
+
 pub fn restore_sigpipe() {
     let _ = dispose(libc::SIGPIPE, Disposition::Default);
 }

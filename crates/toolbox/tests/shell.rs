@@ -104,6 +104,20 @@ fn a_trap_runs_after_the_foreground_command_and_wait_yields_to_it() {
 }
 
 #[test]
+fn wait_answers_with_the_signal_that_ended_it() {
+    let script = "trap : USR1; sleep 1000 & echo ready; wait; echo $?; kill $!";
+    let mut command = Command::new(env!("CARGO_BIN_EXE_toolbox"));
+    let mut child = command.args(["sh", "-c", script]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    Command::new("kill").args(["-USR1", &child.id().to_string()]).status().unwrap();
+    line.clear();
+    output.read_line(&mut line).unwrap();
+    assert_eq!((line.as_str(), child.wait().unwrap().code()), ("138\n", Some(0)));
+}
+
+#[test]
 fn a_script_on_standard_input_is_read_line_by_line() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_toolbox"));
     let mut child = command.arg("sh").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();

@@ -14,8 +14,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::Seams;
 use super::serve::until;
+use super::{Alarm, Seams};
 use crate::cli::NodeFlags;
 use crate::failure::{Context, Result, failure};
 use crate::images;
@@ -109,6 +109,7 @@ pub async fn start(
     machine: &Machine,
     credentials: Credentials,
     seams: &Seams,
+    alarm: &Alarm,
 ) -> Result<Running> {
     let (stop, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
@@ -141,11 +142,12 @@ pub async fn start(
     let engine: Arc<dyn Engine> = machine.engine.clone();
     let socket = instance.image_socket();
     let served: Arc<dyn runtime::engine::Images> = machine.images.clone();
-    tasks.spawn(async move {
+    let commands = async move {
         if let Err(error) = images::serve(&socket, served).await {
             tracing::error!(%error, "image commands are not served");
         }
-    });
+    };
+    tasks.spawn(alarm.over("what serves image commands", commands));
     let network = Arc::new(machine.net.clone());
     let agent = node::Agent::start(credentials.client.clone(), engine, network, config).await;
     let agent = agent.context("starting the node")?;
@@ -154,12 +156,13 @@ pub async fn start(
         certificate: credentials.certificate,
         authority: credentials.authority,
     };
-    tasks.spawn(async move {
+    let serve = async move {
         if let Err(error) = node::api::serve(listener, api).await {
             tracing::error!(%error, "the node's API is not served");
         }
-    });
-    tasks.spawn(agent.run(until(stopped)));
+    };
+    tasks.spawn(alarm.over("the node's API", serve));
+    tasks.spawn(alarm.over("the node's agent", agent.run(until(stopped))));
     if flags.healthz_port != 0 {
         let listening = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), flags.healthz_port);
         // Another node of this machine may have it: nothing else depends on it.

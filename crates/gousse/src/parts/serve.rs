@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::{Local, Seams};
+use super::{Alarm, Local, Seams};
 use crate::cli::ServerFlags;
 use crate::failure::{Context, Result};
 use crate::instance::Instance;
@@ -22,7 +22,7 @@ pub struct Serving {
 }
 
 /// Starts all of it; returns when requests are served.
-pub async fn start(instance: &Instance, flags: &ServerFlags, seams: &Seams) -> Result<Serving> {
+pub async fn start(instance: &Instance, flags: &ServerFlags, seams: &Seams, alarm: &Alarm) -> Result<Serving> {
     let listener =
         TcpListener::bind(flags.listen).await.context(format_args!("listening on {} (--listen)", flags.listen))?;
     let address = listener.local_addr().context("asking for the server's address")?;
@@ -42,26 +42,27 @@ pub async fn start(instance: &Instance, flags: &ServerFlags, seams: &Seams) -> R
     let (stop, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
     let serving = server.clone();
-    tasks.spawn(async move {
+    let serve = async move {
         let ended = until(stopped);
         if let Err(error) = serving.serve(listener, ended).await {
             tracing::error!(%error, "the server ended");
         }
-    });
+    };
+    tasks.spawn(alarm.over("the server", serve));
     let client = Local::client(&server, Component::Scheduler, "kube-scheduler");
     let config = scheduler::Config {
         clock: seams.clock.clone(),
         entropy: seams.entropy.clone(),
         name: "default-scheduler".into(),
     };
-    tasks.spawn(scheduler::run(client, config));
+    tasks.spawn(alarm.over("the scheduler", scheduler::run(client, config)));
     let client = Local::client(&server, Component::Controllers, "kube-controller-manager");
     let config = controllers::Config {
         clock: seams.clock.clone(),
         entropy: seams.entropy.clone(),
         authority: server.authority().to_string(),
     };
-    tasks.spawn(controllers::run(client, config));
+    tasks.spawn(alarm.over("a controller", controllers::run(client, config)));
     Ok(Serving { server, address, stop, tasks })
 }
 

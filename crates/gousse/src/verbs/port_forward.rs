@@ -92,14 +92,17 @@ async fn forward(mut connection: TcpStream, remote: u16, opener: Opener, id: Str
     let mut told = opener.open(headers("error")).await?;
     let mut data = opener.open(headers("data")).await?;
     let mut why = String::new();
+    // One copy to the end: another would begin without what this one has read and not yet written.
+    let copying = tokio::io::copy_bidirectional(&mut data, &mut connection);
+    tokio::pin!(copying);
     tokio::select! {
         read = told.read_to_string(&mut why) => {
             read?;
             if why.is_empty() {
-                tokio::io::copy_bidirectional(&mut data, &mut connection).await?;
+                copying.await?;
             }
         }
-        done = tokio::io::copy_bidirectional(&mut data, &mut connection) => drop(done?),
+        done = &mut copying => drop(done?),
     }
     match why.is_empty() {
         true => Ok(()),

@@ -80,7 +80,7 @@ fn what_does_not_get_ready_or_does_not_go_holds_nothing_up() {
 }
 
 fn detached(own: &Instance, file: &str) -> i32 {
-    let done = own.command(&format!("up --detach --node-port 0 --listen 127.0.0.1:0 {file}")).output_now();
+    let done = own.command(&format!("up --detach=true --node-port 0 --listen 127.0.0.1:0 {file}")).output_now();
     assert!(done.ok, "{done:?}\n{}", own.logged());
     done.out.split(['(', ')', ' ']).find_map(|word| word.parse().ok()).unwrap()
 }

@@ -1,5 +1,6 @@
-//! From a container's output to its log file, so that the death of the supervisor neither loses nor
-//! doubles a line.
+//! From a container's output to its log file.
+//!
+//! The death of the supervisor neither loses nor doubles a line.
 //!
 //! Bytes stay in the container's own pipe until they are written: a chunk of whole lines is looked at
 //! (`tee`), moved into the *stage* (a pipe that the keeper holds too), written to the log, and then

@@ -227,7 +227,12 @@ impl Shell {
             }
             match sys::wait(-1) {
                 Ok((pid, code)) => drop(self.ended.insert(pid, code)),
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => return 128 + libc::SIGTERM,
+                // The trap itself runs after the command.
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {
+                    if let Some(signal) = sys::waiting() {
+                        return 128 + signal;
+                    }
+                }
                 Err(_) if pids.is_empty() => {
                     self.ended.clear();
                     return 0;
