@@ -14,7 +14,7 @@ pub(crate) fn allow_forwarding(config: &Config) -> Result<(), Error> {
     set_sysctl("net/ipv4/ip_forward", "1", "pods cannot reach each other nor anything outside");
     let rules =
         [vec![Step::Destination(config.pod_cidr), Step::Accept], vec![Step::Source(config.pod_cidr), Step::Accept]];
-    nft::precede("filter", "FORWARD", &rules)?;
+    nft::precede("filter", "FORWARD", &config.table(), &rules)?;
     let legacy = fs::read_to_string("/proc/net/ip_tables_names").unwrap_or_default();
     if legacy.lines().any(|table| table == "filter") {
         tracing::warn!(
@@ -25,9 +25,9 @@ pub(crate) fn allow_forwarding(config: &Config) -> Result<(), Error> {
     Ok(())
 }
 
-/// Takes our rules out of `FORWARD` again. Forwarding itself stays on: others may rely on it.
-pub(crate) fn forget_forwarding() -> Result<(), Error> {
-    nft::precede("filter", "FORWARD", &[]).map(|_| ())
+/// Takes this instance's rules out of `FORWARD` again. Forwarding itself stays on: others may rely on it.
+pub(crate) fn forget_forwarding(config: &Config) -> Result<(), Error> {
+    nft::precede("filter", "FORWARD", &config.table(), &[]).map(|_| ())
 }
 
 /// Lets processes of the host reach this link's pod from 127.0.0.1.

@@ -30,9 +30,6 @@ const CREATE: u16 = 0x400;
 const IPV4: u8 = 2;
 const R0: u32 = 8;
 
-/// What marks our rules in a chain that belongs to somebody else.
-const MARK: &[u8] = b"gousse";
-
 /// Replaces the table by this rule set, all or nothing.
 pub(crate) fn apply(rules: &RuleSet) -> Result<(), Error> {
     let mut batch = Batch::begin();
@@ -59,9 +56,9 @@ pub(crate) fn remove(table: &str) -> Result<(), Error> {
     batch.commit(&format!("removing table {table}"))
 }
 
-/// Puts rules at the head of a chain that another program owns, in place of those that we put there
-/// before. No rules: only removes ours. Returns false where there is no such chain.
-pub(crate) fn precede(table: &str, chain: &str, rules: &[Vec<Step>]) -> Result<bool, Error> {
+/// Puts rules at the head of a chain that another program owns, in place of those that bear the same mark.
+/// No rules: only removes those. Returns false where there is no such chain.
+pub(crate) fn precede(table: &str, chain: &str, mark: &str, rules: &[Vec<Step>]) -> Result<bool, Error> {
     let socket = open()?;
     let mut exists = false;
     ask(
@@ -76,31 +73,38 @@ pub(crate) fn precede(table: &str, chain: &str, rules: &[Vec<Step>]) -> Result<b
     if !exists {
         return Ok(false);
     }
-    let mut handles = Vec::new();
-    let named = |body: &mut Body| {
-        body.text(1, table);
-        body.text(2, chain);
-    };
-    ask(&socket, GET_RULE, DUMP, named, |body| {
-        if find(body, 7) == Some(MARK) {
-            handles.extend(find(body, 3).map(<[u8]>::to_vec));
-        }
-    })?;
+    let handles = marked(table, chain, mark)?;
     if handles.is_empty() && rules.is_empty() {
         return Ok(true);
     }
     let mut batch = Batch::begin();
     for handle in handles {
         batch.message(DEL_RULE, 0, |body| {
-            named(body);
+            body.text(1, table);
+            body.text(2, chain);
             body.bytes(3, &handle);
         });
     }
     for rule in rules {
-        batch.message(NEW_RULE, CREATE, |body| rule_attributes(body, table, chain, rule, MARK));
+        batch.message(NEW_RULE, CREATE, |body| rule_attributes(body, table, chain, rule, mark.as_bytes()));
     }
     batch.commit(&format!("changing our rules in {table} {chain}"))?;
     Ok(true)
+}
+
+/// The kernel's handles of the rules in that chain that bear the mark.
+pub(crate) fn marked(table: &str, chain: &str, mark: &str) -> Result<Vec<Vec<u8>>, Error> {
+    let mut handles = Vec::new();
+    let named = |body: &mut Body| {
+        body.text(1, table);
+        body.text(2, chain);
+    };
+    ask(&open()?, GET_RULE, DUMP, named, |body| {
+        if find(body, 7) == Some(mark.as_bytes()) {
+            handles.extend(find(body, 3).map(<[u8]>::to_vec));
+        }
+    })?;
+    Ok(handles)
 }
 
 /// Netlink messages between a begin and an end: the kernel takes them all or none.

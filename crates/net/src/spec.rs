@@ -92,7 +92,7 @@ impl Config {
         format!("g{}{}{}", letter(0), letter(16), letter(32))
     }
 
-    /// The nftables table of this instance.
+    /// The nftables table of this instance, and the mark of its rules in chains of others.
     pub fn table(&self) -> String {
         format!("gousse-{}", self.instance)
     }

@@ -238,3 +238,30 @@ fn an_id_that_is_no_file_name_is_refused() {
         net.close().await.unwrap();
     });
 }
+
+#[test]
+fn instances_leave_each_others_forwarding_alone() {
+    if !inside_own_namespaces("instances_leave_each_others_forwarding_alone") {
+        return;
+    }
+    use crate::rules::{Chain, Hook, RuleSet};
+    // As Docker has it, for the names that matter.
+    let chain = Chain { name: "FORWARD", kind: "filter", hook: Hook::Output, priority: 0, rules: Vec::new() };
+    crate::nft::apply(&RuleSet { table: "filter".into(), sets: Vec::new(), chains: vec![chain] }).unwrap();
+    let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let configs = [("one", "10.244.7.0/29"), ("two", "10.245.7.0/29")];
+    let [one, two] = std::array::from_fn(|at| {
+        let (instance, range) = configs[at];
+        Config { instance: instance.into(), pod_cidr: range.parse().unwrap(), ..config(folders[at].path()) }
+    });
+    let rules = |config: &Config| crate::nft::marked("filter", "FORWARD", &config.table()).unwrap().len();
+    block_on(async {
+        let (first, _running) = Net::open(one.clone()).unwrap();
+        let (second, _running) = Net::open(two.clone()).unwrap();
+        assert_eq!([&one, &two].map(rules), [2, 2]);
+        second.close().await.unwrap();
+        assert_eq!([&one, &two].map(rules), [2, 0]);
+        first.close().await.unwrap();
+        assert_eq!([&one, &two].map(rules), [0, 0]);
+    });
+}

@@ -138,7 +138,7 @@ impl Worker {
         }
         self.remove_unclaimed()?;
         nft::remove(&self.config.table())?;
-        host::forget_forwarding()?;
+        host::forget_forwarding(&self.config)?;
         self.host.send(vec![links::remove_own_address(self.config.gateway())])
     }
 }

@@ -42,6 +42,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -106,6 +107,8 @@ impl ImagesStore {
         for part in ["blobs/sha256", "layers"] {
             fs::create_dir_all(dir.join(part)).map_err(context)?;
         }
+        // Layers hold set-user-id programs, which are not for the host's users.
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(context)?;
         let lock = fs::File::create(dir.join("lock")).map_err(context)?;
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| Error::Failed(format!("image store {} is in use by another process", dir.display())))?;

@@ -41,6 +41,8 @@ fn pods_outlive_their_up_and_the_next_one_takes_them_over() {
             pid.unwrap_or_else(|| panic!("{}", done.out))
         };
         let first: i32 = detached(&own);
+        let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&own.data).unwrap());
+        assert_eq!(mode & 0o777, 0o700, "what containers leave there is not for the host's users");
         let again = own.command("up").output_now();
         assert!(!again.ok && again.err.contains("runs already"), "{again:?}");
         own.must(&format!("apply -f {SITE}"));

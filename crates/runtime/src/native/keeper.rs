@@ -9,6 +9,7 @@ use std::ffi::CString;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -28,8 +29,7 @@ pub const SUPERVISOR_LISTENER_FD: i32 = 4;
 pub fn launch(folders: &Folders) -> io::Result<()> {
     // Nothing that the agent had open stays open here: its sockets, its files.
     sys::close_from(3);
-    std::fs::create_dir_all(&folders.run)?;
-    std::fs::create_dir_all(&folders.data)?;
+    [&folders.run, &folders.data].into_iter().try_for_each(|folder| make_private(folder))?;
     let lock = std::fs::OpenOptions::new().create(true).append(true).open(folders.run.join("keeper.lock"))?;
     if rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
         return Ok(());
@@ -38,7 +38,7 @@ pub fn launch(folders: &Folders) -> io::Result<()> {
     let path = folders.socket();
     let _ = std::fs::remove_file(&path);
     let listener = UnixListener::bind(&path)?;
-    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
     if let Cloned::Parent { .. } = sys::clone3(0, None)? {
         return Ok(());
     }
@@ -48,6 +48,13 @@ pub fn launch(folders: &Folders) -> io::Result<()> {
     let text = format!("keeper: {}\n", ended.err().map_or_else(|| "asked to end".into(), |e| e.to_string()));
     let _ = io::stderr().write_all(text.as_bytes());
     sys::exit(0)
+}
+
+/// For root alone, also where it was there: a container's files may be set-user-id, and other users of the
+/// host would run them.
+fn make_private(folder: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
 }
 
 /// Begins anew without huge pages: the allocator's first few kilobytes would take two megabytes each

@@ -19,6 +19,7 @@ pub const TESTS: &[Test] = &[
     ("supervisor_killed_while_an_older_child_is_told_is_started_again", hidden_by_a_zombie),
     ("full_disk_lets_a_supervisor_start_and_make_room", full_disk),
     ("journal_that_cannot_be_shortened_is_lived_with", long_journal),
+    ("files_of_containers_are_out_of_reach_for_the_hosts_users", out_of_reach),
     ("supervisor_rests_once_a_slow_agent_has_read_all", slow_agent),
 ];
 
@@ -289,4 +290,29 @@ fn slow_agent(stage: &Stage) {
     assert!(length > 4 << 20);
     agent.read_exact(&mut vec![0; length]).unwrap();
     stage::eventually("the supervisor rests", resting);
+}
+
+/// Also where the folders were there before, for all to enter.
+fn out_of_reach(stage: &Stage) {
+    use std::os::unix::fs::PermissionsExt;
+    let data = stage.folder.join("data");
+    std::fs::create_dir_all(&data).unwrap();
+    for folder in [&stage.folder, &data] {
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let engine = stage.engine();
+    let (_, id) = started(stage, &engine, "left", &["write", "/tmp/file", "text"]);
+    stage.block_on(wait_for_exit(&engine, &id));
+    let file = data.join("containers").join(&id.0).join("upper/tmp/file");
+    assert!(file.exists());
+    let seen = |path: &Path| {
+        let mut test = std::process::Command::new("test");
+        std::os::unix::process::CommandExt::uid(&mut test, 1000);
+        test.arg("-e").arg(path).status().unwrap().success()
+    };
+    assert!(seen(&data));
+    let images = stage.folder.join("images");
+    for inside in [file, images.join("layers"), stage.folder.join("run/supervisor.sock")] {
+        assert!(!seen(&inside), "{}", inside.display());
+    }
 }
