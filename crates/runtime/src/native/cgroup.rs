@@ -229,12 +229,10 @@ impl Tree {
         self.unified.as_ref().is_some_and(|root| std::fs::write(root.join(path).join("cgroup.kill"), "1").is_ok())
     }
 
-    /// Sends SIGKILL to each process of the group, for kernels without `cgroup.kill`.
+    /// Sends SIGKILL to each process in the group and below it, for kernels without `cgroup.kill`.
     pub fn kill_each(&self, path: &str) {
-        let folder = self.folder("pids", path).or_else(|| self.folder("memory", path));
-        let Some(text) = folder.and_then(|f| std::fs::read_to_string(f.join("cgroup.procs")).ok()) else { return };
-        for pid in text.lines().filter_map(|line| line.parse().ok()).filter_map(rustix::process::Pid::from_raw) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        if let Some(folder) = self.folder("pids", path).or_else(|| self.folder("memory", path)) {
+            kill_below(&folder);
         }
     }
 
@@ -251,24 +249,13 @@ impl Tree {
         result
     }
 
-    /// Removes the group and every group below it, the deepest first.
+    /// Removes the group and every group below it, whoever made them. An error: something still lives there.
     pub fn remove_all(&self, path: &str) -> io::Result<()> {
-        fn remove(folder: &Path) -> io::Result<()> {
-            for entry in std::fs::read_dir(folder)? {
-                let entry = entry?;
-                if entry.file_type()?.is_dir() {
-                    remove(&entry.path())?;
-                }
-            }
-            std::fs::remove_dir(folder)
-        }
+        let mut result = Ok(());
         for root in self.unified.iter().chain(self.v1.iter().map(|(root, _)| root)) {
-            match remove(&root.join(path)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+            result = remove_below(&root.join(path)).and(result);
         }
-        Ok(())
+        result
     }
 
     /// How often the kernel killed for want of memory in this group.
@@ -362,6 +349,35 @@ pub fn weight_of(shares: u64) -> u64 {
             10f64.powf(exponent).ceil() as u64
         }
     }
+}
+
+fn kill_below(folder: &Path) {
+    groups_in(folder).iter().for_each(|group| kill_below(group));
+    let text = std::fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+    for pid in text.lines().filter_map(|line| line.parse().ok()).filter_map(rustix::process::Pid::from_raw) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+}
+
+/// Most often nothing is below.
+fn remove_below(folder: &Path) -> io::Result<()> {
+    match std::fs::remove_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => {
+            let below = groups_in(folder);
+            if below.is_empty() {
+                return Err(error);
+            }
+            below.iter().try_for_each(|group| remove_below(group))?;
+            std::fs::remove_dir(folder)
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+fn groups_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
 }
 
 /// A new cpuset of version 1 is empty, and an empty one takes no process: fill it from above.

@@ -11,7 +11,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::chores::trash;
-use super::sandboxes::Doomed;
+use super::sandboxes::{Doomed, Whose};
 use super::streams::{Output, Tap};
 use super::{Answered, Child, Source, Supervisor, Ticket};
 use crate::native::cgroup::devices;
@@ -77,6 +77,7 @@ impl Supervisor {
         spec: ContainerSpec,
         layers: Layers,
     ) -> Answered {
+        self.is_staying(id)?;
         if self.containers.contains_key(id) {
             return Ok(Answer::Done);
         }
@@ -97,6 +98,7 @@ impl Supervisor {
     }
 
     pub(super) fn start_container(&mut self, id: &ContainerId, ticket: Ticket) -> Result<Option<Answer>, Refusal> {
+        self.is_staying(id)?;
         let held = self.containers.get_mut(id).ok_or_else(|| not_found(id))?;
         match (&mut held.live, &held.seen.phase) {
             (Some(Live { birth: Some(pending), .. }), _) => {
@@ -400,9 +402,8 @@ impl Supervisor {
     pub(super) fn after_end(&mut self, id: &ContainerId, removing: Vec<Ticket>) {
         let Some(sandbox) = self.containers.get(id).map(|held| held.sandbox.clone()) else { return };
         if !removing.is_empty() {
-            let paths = self.forget_container(id);
-            self.sweep();
-            self.remove_groups(Doomed { paths, tickets: removing, tries: 0 });
+            let paths = vec![self.group_of(id)];
+            self.remove_groups(Doomed { whose: Whose::Container(id.clone()), paths, tickets: removing, tries: 0 });
         }
         self.look_for_end(&sandbox);
     }
@@ -454,10 +455,9 @@ impl Supervisor {
         Ok(None)
     }
 
-    /// Takes it off every list; returns the cgroups that are left to remove.
-    pub(super) fn forget_container(&mut self, id: &ContainerId) -> Vec<String> {
-        let path = self.group_of(id);
-        let Some(held) = self.containers.remove(id) else { return Vec::new() };
+    /// Takes it off every list.
+    pub(super) fn forget_container(&mut self, id: &ContainerId) {
+        let Some(held) = self.containers.remove(id) else { return };
         self.record_always(&Entry::ContainerGone(id.clone()));
         let trash = trash(&self.folders);
         let moved = std::fs::create_dir_all(&trash)
@@ -466,7 +466,6 @@ impl Supervisor {
             eprintln!("supervisor: the folder of {} stays: {error}", id.0);
         }
         self.publish(Told::ContainerGone { sandbox: held.sandbox, id: id.clone() });
-        vec![path]
     }
 
     pub(super) fn update_container(&mut self, id: &ContainerId, resources: Resources) -> Answered {

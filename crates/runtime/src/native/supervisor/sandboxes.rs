@@ -35,11 +35,18 @@ pub struct Kept {
     pub init: Option<OwnedFd>,
 }
 
-/// Cgroups in which something still ends.
+/// Cgroups that go, and who is forgotten when they are gone.
 pub struct Doomed {
+    pub whose: Whose,
     pub paths: Vec<String>,
     pub tickets: Vec<Ticket>,
     pub tries: u32,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Whose {
+    Sandbox(SandboxId),
+    Container(ContainerId),
 }
 
 impl Sandboxed {
@@ -87,28 +94,47 @@ impl Supervisor {
         if Path::new(&spec.cgroup).components().any(|part| part == std::path::Component::ParentDir) {
             return Err(Refusal::Failed(format!("cgroup path {:?} is not plain", spec.cgroup)));
         }
-        self.tree.make_pod(&spec.cgroup, &spec.resources)?;
-        let made = self.make_namespaces(&spec).and_then(|kept| {
-            self.keep_sandbox(id, &kept)?;
-            self.hang_shm(id, &kept)?;
-            Ok(kept)
-        });
-        let kept = made.inspect_err(|_| {
-            self.take_shm_down(id);
-            drop(self.tree.remove(&spec.cgroup));
-        })?;
+        // What an attempt before this one left is used again.
+        self.doomed.retain(|doomed| doomed.whose != Whose::Sandbox(id.clone()) || !doomed.tickets.is_empty());
         let record = SandboxRecord { spec, created_at: sys::now(), ready: true, init: None };
-        let mut held = Sandboxed { record, kept, stopping: Vec::new(), removing: Vec::new() };
-        self.record(&Entry::Sandbox(id.clone(), Box::new(held.record.clone())))?;
-        if held.record.spec.pid == Share::Sandbox {
-            let started = self.start_init(id, &held);
-            let (process, pidfd) = started.inspect_err(|_| drop(self.record(&Entry::SandboxGone(id.clone()))))?;
-            (held.record.init, held.kept.init) = (Some(process), Some(pidfd));
-            self.record(&Entry::Sandbox(id.clone(), Box::new(held.record.clone())))?;
+        let mut held = Sandboxed { record, kept: Kept::default(), stopping: Vec::new(), removing: Vec::new() };
+        if let Err(refusal) = self.make_sandbox(id, &mut held) {
+            self.unmake_sandbox(id, &held);
+            return Err(refusal);
         }
         self.publish(Told::Sandbox { sandbox: Box::new(held.seen(id)) });
         self.sandboxes.insert(id.clone(), held);
         Ok(Answer::Done)
+    }
+
+    fn make_sandbox(&mut self, id: &SandboxId, held: &mut Sandboxed) -> Result<(), Refusal> {
+        let spec = &held.record.spec;
+        self.tree.make_pod(&spec.cgroup, &spec.resources)?;
+        held.kept = self.make_namespaces(spec)?;
+        self.keep_sandbox(id, &held.kept)?;
+        self.hang_shm(id, &held.kept)?;
+        self.record(&Entry::Sandbox(id.clone(), Box::new(held.record.clone())))?;
+        if held.record.spec.pid == Share::Sandbox {
+            let (process, pidfd) = self.start_init(id, held)?;
+            (held.record.init, held.kept.init) = (Some(process), Some(pidfd));
+            self.record(&Entry::Sandbox(id.clone(), Box::new(held.record.clone())))?;
+        }
+        Ok(())
+    }
+
+    /// Takes back as much as was made.
+    fn unmake_sandbox(&mut self, id: &SandboxId, held: &Sandboxed) {
+        if let Some(init) = &held.kept.init {
+            let _ = sys::pidfd_signal(init.as_fd(), libc::SIGKILL);
+        }
+        // Its end is not that of the next attempt's.
+        self.children.retain(|_, child| !matches!(child, Child::Init(other) if other == id));
+        self.unkeep(&key(id), &[]);
+        self.take_shm_down(id);
+        self.record_always(&Entry::SandboxGone(id.clone()));
+        let path = &held.record.spec.cgroup;
+        let paths = vec![format!("{path}/{}", id.0), path.clone()];
+        self.remove_groups(Doomed { whose: Whose::Sandbox(id.clone()), paths, tickets: Vec::new(), tries: 0 });
     }
 
     /// Makes them in this very process and comes back: no fork, no pause process.
@@ -262,9 +288,7 @@ impl Supervisor {
         held.kept = Kept { init: held.kept.init.take(), ..Kept::default() };
         if std::mem::take(&mut held.record.ready) {
             let sandbox = Box::new(held.seen(id));
-            if let Err(refusal) = self.record(&Entry::SandboxLost(id.clone())) {
-                eprintln!("supervisor: {refusal:?}");
-            }
+            self.record_always(&Entry::SandboxLost(id.clone()));
             self.publish(Told::Sandbox { sandbox });
         }
     }
@@ -316,42 +340,47 @@ impl Supervisor {
         for ticket in stopping {
             self.answer(ticket, Ok(Answer::Done), Vec::new());
         }
-        if !removing.is_empty() {
-            self.forget_sandbox(id, removing);
+        if removing.is_empty() {
+            return;
         }
+        let SandboxSpec { cgroup, pid, .. } = self.sandboxes[id].record.spec.clone();
+        let mut paths: Vec<_> = self.containers_of(id).iter().map(|container| self.group_of(container)).collect();
+        if pid == Share::Sandbox {
+            paths.push(format!("{cgroup}/{}", id.0));
+        }
+        paths.push(cgroup);
+        self.remove_groups(Doomed { whose: Whose::Sandbox(id.clone()), paths, tickets: removing, tries: 0 });
     }
 
-    fn forget_sandbox(&mut self, id: &SandboxId, tickets: Vec<Ticket>) {
-        let mut paths = Vec::new();
+    fn forget_sandbox(&mut self, id: &SandboxId) {
         for container in self.containers_of(id) {
-            paths.extend(self.forget_container(&container));
+            self.forget_container(&container);
         }
-        let Some(held) = self.sandboxes.remove(id) else { return };
-        let path = held.record.spec.cgroup;
-        if held.record.spec.pid == Share::Sandbox {
-            paths.push(format!("{path}/{}", id.0));
+        if self.sandboxes.remove(id).is_some() {
+            self.record_always(&Entry::SandboxGone(id.clone()));
+            self.publish(Told::SandboxGone { id: id.clone() });
         }
-        if self.sandboxes.values().all(|other| other.record.spec.cgroup != path) {
-            paths.push(path);
-        }
-        if let Err(refusal) = self.record(&Entry::SandboxGone(id.clone())) {
-            eprintln!("supervisor: {refusal:?}");
-        }
-        self.publish(Told::SandboxGone { id: id.clone() });
-        self.sweep();
-        self.remove_groups(Doomed { paths, tickets, tries: 0 });
     }
 
-    /// Removes cgroups, in order; what is still busy is tried again by the timer.
+    /// Removes cgroups, in order, then forgets who had them: as long as one is there, whoever asks again
+    /// must not hear that all is done. What is still busy is tried again by the timer.
     pub(super) fn remove_groups(&mut self, mut doomed: Doomed) {
-        doomed.paths.retain(|path| self.tree.remove(path).is_err());
+        let left = std::mem::take(&mut doomed.paths).into_iter();
+        let left = left.filter(|path| !self.is_anothers(path, &doomed.whose) && self.tree.remove_all(path).is_err());
+        doomed.paths = left.collect();
         doomed.tries += 1;
         if doomed.paths.is_empty() {
+            match doomed.whose {
+                Whose::Sandbox(id) => self.forget_sandbox(&id),
+                Whose::Container(id) => self.forget_container(&id),
+            }
+            self.sweep();
             for ticket in doomed.tickets {
                 self.answer(ticket, Ok(Answer::Done), Vec::new());
             }
         } else if doomed.tries > 200 {
             let text = format!("cgroup {} does not become empty", doomed.paths[0]);
+            eprintln!("supervisor: {text}");
             for ticket in doomed.tickets {
                 self.answer(ticket, Err(Refusal::Failed(text.clone())), Vec::new());
             }
@@ -363,6 +392,20 @@ impl Supervisor {
             }
             self.doomed.push(doomed);
             self.set_timer();
+        }
+    }
+
+    /// A pod's group that its next sandbox has already.
+    fn is_anothers(&self, path: &str, whose: &Whose) -> bool {
+        let Whose::Sandbox(own) = whose else { return false };
+        self.sandboxes.iter().any(|(id, held)| id != own && held.record.spec.cgroup == path)
+    }
+
+    /// An error while its cgroup goes.
+    pub(super) fn is_staying(&self, id: &ContainerId) -> Result<(), Refusal> {
+        match self.doomed.iter().any(|doomed| doomed.whose == Whose::Container(id.clone())) {
+            true => Err(Refusal::NotRunning(format!("container {} is being removed", id.0))),
+            false => Ok(()),
         }
     }
 
