@@ -1,4 +1,4 @@
-//! emptyDir: a folder, a tmpfs, or one of huge pages, that lives as long as the pod and is shared over restarts.
+//! emptyDir: a folder, tmpfs or huge pages that live as long as the pod, shared over restarts.
 
 use std::collections::BTreeSet;
 use std::fs;
