@@ -176,13 +176,15 @@ fn file(name: &str, text: &str, problems: &mut Vec<String>) {
 
 fn header(name: &str, text: &str, problems: &mut Vec<String>) {
     let lines: Vec<&str> = text.lines().take_while(|l| l.starts_with("//!")).collect();
-    let Some(first) = lines.first() else {
+    if lines.is_empty() {
         problems.push(format!("{name}: begins without a //! header"));
         return;
-    };
-    let text: String = lines.iter().map(|l| l.trim_start_matches("//!").trim()).collect::<Vec<_>>().join(" ");
-    let sentence = text.split(". ").next().unwrap_or_default();
-    if sentence.chars().count() > SENTENCE_MAX && first.chars().count() > SENTENCE_MAX {
+    }
+    let words = lines.iter().map(|line| line.trim_start_matches("//!").trim());
+    let paragraph = words.take_while(|words| !words.is_empty()).collect::<Vec<_>>().join(" ");
+    let sentence =
+        [". ", "? ", "! "].iter().fold(paragraph.as_str(), |rest, end| rest.split(end).next().unwrap_or(rest));
+    if sentence.chars().count() > SENTENCE_MAX {
         problems.push(format!("{name}: its first sentence is longer than {SENTENCE_MAX} characters"));
     }
     if lines.len() > 14 {

@@ -1,4 +1,4 @@
-//! What one row of the kind table says; routes, discovery, OpenAPI, tables, CLI names, store keys
+//! What one row of the kind table says. Routes, discovery, OpenAPI, tables, CLI names, store keys
 //! and ownership all derive from it.
 //!
 //! Adding a kind is one file in `kinds/` and one line in `KINDS` (docs/adding-a-kind). The hooks

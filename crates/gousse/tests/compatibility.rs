@@ -1,4 +1,4 @@
-//! docs/compatibility.md says what is true: it is generated from the tables (UPDATE_EXPECT=1 writes it).
+//! docs/compatibility.md says what is true: generated from the tables (UPDATE_EXPECT=1 writes it).
 
 use api::kinds::pod::unsupported::{Answer, UNSUPPORTED};
 use expect_test::expect_file;

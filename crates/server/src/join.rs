@@ -1,5 +1,4 @@
-//! How a node joins: a token that names our authority and proves the right to ask, then a
-//! certificate for the node's own key.
+//! How a node joins: a token, then a certificate for the node's own key.
 //!
 //! A token is `FINGERPRINT.ID.SECRET`: the SHA-256 of the authority's certificate, and a bootstrap
 //! token. The agent fetches the authority over an unverified connection, holds it against the

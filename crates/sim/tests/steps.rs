@@ -1,5 +1,5 @@
-//! One small story, broken at every step: the end is the same wherever a part is killed and whichever
-//! commit fails (law 10).
+//! One small story, broken at every step (law 10). The end is the same wherever a part is killed and
+//! whichever commit fails.
 //!
 //! `cargo test` tries every ninth step, `SIM_ALL=1` every one.
 

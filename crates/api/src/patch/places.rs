@@ -1,4 +1,4 @@
-//! Where the items of a list stand, by merge key: looked up along short lists, in an index of long ones.
+//! Where the items of a list stand, by merge key: looked up along short lists, indexed in long ones.
 //!
 //! Lists of a patch and of an object may have tens of thousands of items each; pair by pair they keep
 //! a worker busy for minutes. Most have a handful, for which an index costs more than it saves.

@@ -1,4 +1,4 @@
-//! Pods from Debian's own software: they serve, are restarted, and end cleanly by their own stop signal.
+//! Pods from Debian's own software: they serve, restart, and end cleanly by their own stop signal.
 
 use serde_json::Value;
 

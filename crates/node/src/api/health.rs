@@ -1,4 +1,4 @@
-//! `/healthz` for whoever watches over the process: plain HTTP on this machine's loopback, no questions.
+//! `/healthz` for whoever watches over the process: plain HTTP on the loopback, no questions.
 //!
 //! Upstream's healthzPort and healthzBindAddress (cmd/kubelet/app/server.go); the same path on the
 //! node's HTTPS port asks who comes.

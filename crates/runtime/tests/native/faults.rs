@@ -1,4 +1,4 @@
-//! Parts of the runtime are killed while containers start, run and end: nothing is lost, nothing runs
+//! Parts of the runtime are killed while containers start, run and end. Nothing is lost, nothing runs
 //! twice, and what an agent is told stays true.
 
 use std::path::PathBuf;

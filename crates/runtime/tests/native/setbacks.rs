@@ -1,5 +1,5 @@
-//! What the runtime meets when something else goes wrong: a reboot, a full disk, a group that stays busy,
-//! an agent that does not read. It goes on, kills nobody else's process and leaves nothing behind.
+//! What else goes wrong around the runtime: a reboot, a full disk, a busy group, an agent that does
+//! not read. It goes on, kills nobody else's process and leaves nothing behind.
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
