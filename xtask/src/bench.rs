@@ -83,7 +83,7 @@ pub fn bench(words: &[String]) -> Result<bool> {
         }
     }
     if std::env::var_os(INSIDE).is_none() {
-        let build = Command::new("cargo").args(["build", "--release"]).status()?;
+        let build = crate::cargo::cargo().args(["build", "--release"]).status()?;
         anyhow::ensure!(build.success(), "the release build failed");
         // unshare before any thread starts: the namespaces end with this process tree.
         let inside = Command::new("unshare")

@@ -25,8 +25,9 @@ const TOOLS: [&str; 3] = ["/usr/bin/unshare", "/usr/bin/mount", "/usr/bin/umount
 /// Runs it; true if every test passed. Words are tests to run, all without any.
 pub fn cgroup2(words: &[String]) -> Result<bool> {
     let cache = Cache::open()?;
-    let tests = built(&["test", "--package", "runtime", "--test", "native", "--no-run"], "native")?;
-    let gousse = built(&["build", "--package", "gousse"], "gousse")?;
+    // As `cargo test` selects packages: after it nothing is built once more.
+    let tests = built(&["test", "--no-run"], "native")?;
+    let gousse = built(&["build"], "gousse")?;
     let machine = cache.product("vm", &["4"], machine)?;
     let scratch = tempfile::tempdir()?;
     let initrd = scratch.path().join("initrd");
@@ -65,7 +66,7 @@ pub fn cgroup2(words: &[String]) -> Result<bool> {
 
 /// Builds a program of ours; where it stands.
 fn built(arguments: &[&str], name: &str) -> Result<PathBuf> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    let mut cargo = crate::cargo::cargo();
     cargo.args(arguments).args(["--quiet", "--message-format=json"]);
     let messages = String::from_utf8(run(cargo.stderr(Stdio::inherit()))?)?;
     let mut programs = messages.lines().filter_map(|line| {

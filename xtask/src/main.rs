@@ -2,6 +2,8 @@
 
 /// The figures, held against their limits.
 mod bench;
+/// Cargo, run from within cargo.
+mod cargo;
 /// The native engine under version 2 of the cgroups.
 mod cgroup2;
 /// The official suite as the judge.
@@ -40,7 +42,7 @@ fn main() -> ExitCode {
 
 /// A program of its own: this one is built in a moment, and knows no parser.
 fn fuzz(words: &[String]) -> anyhow::Result<bool> {
-    let mut cargo = std::process::Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    let mut cargo = cargo::cargo();
     cargo.args(["run", "--quiet", "--package", "fuzz", "--"]).args(words);
     Ok(cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).status()?.success())
 }

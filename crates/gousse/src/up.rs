@@ -166,13 +166,17 @@ async fn pod(client: &Client, manifest: &Manifest) -> Result<()> {
     let mut last = String::new();
     let object = crate::verbs::wait::watch_until(client, kind, &namespace, &name, |object| {
         let row = (kind.columns.iter().find(|c| c.name == "Status")).map(|c| (c.cell)(&object.value(), ""));
-        let status = row.and_then(|cell| cell.as_str().map(str::to_string)).unwrap_or_default();
+        let value = object.value();
+        let conditions = value["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let unplaced = conditions.iter().find(|c| c["type"] == "PodScheduled" && c["status"] == "False");
+        let mut status = row.and_then(|cell| cell.as_str().map(str::to_string)).unwrap_or_default();
+        if let Some(why) = unplaced.and_then(|c| c["message"].as_str()) {
+            status += &format!(" ({why})");
+        }
         if status != last {
             println!("pod/{name}: {status}");
             last = status;
         }
-        let value = object.value();
-        let conditions = value["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
         let ready = conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
         let over = matches!(value["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
         ready || over

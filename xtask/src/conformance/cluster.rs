@@ -167,7 +167,7 @@ fn name_of(home: &Path) -> Result<String> {
 
 /// The release build of the workspace's own program.
 pub fn build(workspace: &Path) -> Result<PathBuf> {
-    let mut command = Command::new("cargo");
+    let mut command = crate::cargo::cargo();
     command.args(["build", "--release", "--message-format=json-render-diagnostics"]);
     command.current_dir(workspace).stderr(Stdio::inherit());
     let output = command.output().context("starting cargo")?;
