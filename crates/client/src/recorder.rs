@@ -6,8 +6,7 @@
 //! series. Nothing here blocks; a full queue or a refusing server loses the event, with a log line.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use api::{Clock, Entropy, Kind, Object, Reason, Status};
@@ -28,6 +27,7 @@ const QUEUE: usize = 1000;
 const TRIES: u32 = 12;
 const RETRY: Duration = Duration::from_secs(10);
 /// client-go tools/events: finishTime
+const TOLD_AGAIN: Duration = Duration::from_secs(60);
 const SERIES_END: Duration = Duration::from_secs(6 * 60);
 /// An event lives an hour after its last write (events/event_broadcaster.go refreshTime).
 const SERIES_REFRESH: Duration = Duration::from_secs(30 * 60);
@@ -55,8 +55,8 @@ pub enum Type {
 #[derive(Clone)]
 pub struct Recorder {
     queue: mpsc::Sender<Note>,
-    /// Whether the last event found no place: the first one lost in a row is told.
-    full: Arc<AtomicBool>,
+    /// When it was last said that events are lost.
+    told: Arc<Mutex<Option<Instant>>>,
     clock: Clock,
 }
 
@@ -90,7 +90,7 @@ impl Recorder {
             series: HashMap::new(),
         };
         tokio::spawn(sink.run(notes));
-        Recorder { queue, full: Arc::default(), clock }
+        Recorder { queue, told: Arc::default(), clock }
     }
 
     /// Says what happened; `field_path` names a part of the object (`spec.containers{web}`) or is empty.
@@ -141,8 +141,12 @@ impl Recorder {
     }
 
     fn send(&self, note: Note) {
-        let lost = self.queue.try_send(note).is_err();
-        if lost != self.full.swap(lost, Ordering::Relaxed) && lost {
+        if self.queue.try_send(note).is_ok() {
+            return;
+        }
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|at| at.elapsed() >= TOLD_AGAIN) {
+            *told = Some(Instant::now());
             tracing::warn!("events are lost: {QUEUE} are waiting to be written");
         }
     }
