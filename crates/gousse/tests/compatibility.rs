@@ -27,7 +27,9 @@ const NOT_YET: &str = "\n## Not there yet\n\
 - A store on etcd; the embedded one serves a single API server.\n";
 
 const DIFFERENT: &str = "\n## Different on purpose\n\
-- A container whose pod says nothing about seccomp is held to the runtime's default profile (upstream: Unconfined, unless the kubelet's seccompDefault is on). `seccompProfile: {type: Unconfined}` lifts it; privileged containers have none.\n";
+- A container whose pod says nothing about seccomp is held to the runtime's default profile (upstream: Unconfined, unless the kubelet's seccompDefault is on). `seccompProfile: {type: Unconfined}` lifts it; privileged containers have none.\n\
+- A sidecar that ends while its pod ends is started again until the last regular container has ended (upstream starts nothing then).\n\
+- An ephemeral container that was made and never started before its agent ended is made anew (upstream leaves it).\n";
 
 #[test]
 fn docs_compatibility_is_current() {

@@ -1,4 +1,4 @@
-//! TLS dialling, upgrades, WebSocket, SPDY/3.1, duplex streams. Knows no kinds.
+//! TLS both ways, HTTP connections, URLs, upgrades, WebSocket, SPDY/3.1. Knows no kinds.
 //!
 //! X never knows Y: this crate carries bytes between two ends and knows neither the API nor who they
 //! are. One crypto provider (ring), named explicitly wherever a TLS configuration is made.
