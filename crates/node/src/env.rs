@@ -134,24 +134,14 @@ impl Known<'_> {
         if let Some(reference) = &source.config_map_key_ref {
             let optional = reference.optional.unwrap_or(false);
             let name = &reference.name;
-            let mut data = config_map_data(self.sources, namespace, name, optional).await?;
-            return match data.remove(&reference.key) {
-                None if !optional => {
-                    Err(failed(format!("couldn't find key {} in ConfigMap {namespace}/{name}", reference.key)))
-                }
-                found => Ok(found),
-            };
+            let data = config_map_data(self.sources, namespace, name, optional).await?;
+            return under(data, &reference.key, optional, format_args!("ConfigMap {namespace}/{name}"));
         }
         if let Some(reference) = &source.secret_key_ref {
             let optional = reference.optional.unwrap_or(false);
             let name = &reference.name;
-            let mut data = secret_data(self.sources, namespace, name, optional).await?;
-            return match data.remove(&reference.key) {
-                None if !optional => {
-                    Err(failed(format!("couldn't find key {} in Secret {namespace}/{name}", reference.key)))
-                }
-                found => Ok(found),
-            };
+            let data = secret_data(self.sources, namespace, name, optional).await?;
+            return under(data, &reference.key, optional, format_args!("Secret {namespace}/{name}"));
         }
         if let Some(reference) = &source.file_key_ref {
             return self.in_file(reference);
@@ -184,6 +174,19 @@ impl Known<'_> {
 pub fn named<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
     let spec = pod.spec.as_ref()?;
     spec.containers.iter().chain(spec.init_containers.iter().flatten()).find(|c| c.name == name)
+}
+
+/// A key of an object's data.
+fn under(
+    mut data: BTreeMap<String, String>,
+    key: &str,
+    optional: bool,
+    whose: std::fmt::Arguments<'_>,
+) -> Result<Option<String>, EnvError> {
+    match data.remove(key) {
+        None if !optional => Err(failed(format!("couldn't find key {key} in {whose}"))),
+        found => Ok(found),
+    }
 }
 
 async fn config_map_data(

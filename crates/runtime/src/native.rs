@@ -82,8 +82,8 @@ impl Folders {
     }
 }
 
-/// Runs as keeper, supervisor or a sandbox's init if the command line says so, and returns the exit status then. To be
-/// called before the program starts anything else: both must stay single-threaded.
+/// Runs as keeper, supervisor or a sandbox's init if the command line says so, and returns the exit status
+/// then. To be called before the program starts anything else: all three must stay single-threaded.
 pub fn supervise(args: impl IntoIterator<Item = OsString>) -> Option<i32> {
     let all: Vec<OsString> = args.into_iter().collect();
     let args: Vec<OsString> = all.iter().skip(1).cloned().collect();

@@ -118,7 +118,12 @@ impl Ask<'_> {
 
 /// The containers of a pod of the given lists.
 pub fn containers<'v>(pod: &'v Value, lists: &'v [&'v str]) -> impl Iterator<Item = &'v Value> {
-    lists.iter().flat_map(|list| pod["spec"][*list].as_array().into_iter().flatten())
+    lists.iter().flat_map(|list| each(&pod["spec"][*list]))
+}
+
+/// The items of a list; none if it is absent.
+pub fn each(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
 }
 
 /// A list under a key, made if it is absent.

@@ -113,13 +113,12 @@ struct Renewal {
 impl Renewal {
     async fn run(self, mut texts: Texts) {
         loop {
-            let end = wire::tls::ends(&texts.pair.certificate).unwrap_or_default();
-            let mut wait = end - RENEW_BEFORE - (self.clock)().as_second();
+            let mut wait = self.rest(&texts);
             if wait <= 0 {
                 match self.renewed(&texts).await {
                     Ok(newer) => {
                         texts = newer;
-                        continue;
+                        wait = self.rest(&texts);
                     }
                     Err(error) => {
                         tracing::error!("the node's certificate cannot be renewed: {error}");
@@ -127,9 +126,16 @@ impl Renewal {
                     }
                 }
             }
-            // In steps of a day: a clock that was set wrong is noticed.
+            // In steps of a day: a clock that was set wrong is noticed. Never at once: beside a server whose
+            // clock is far behind, a new certificate is due as soon as it is made.
             tokio::time::sleep(Duration::from_secs(wait.clamp(60, DAY).unsigned_abs())).await;
         }
+    }
+
+    /// Seconds until a certificate is due.
+    fn rest(&self, texts: &Texts) -> i64 {
+        let end = wire::tls::ends(&texts.pair.certificate).unwrap_or_default();
+        end - RENEW_BEFORE - (self.clock)().as_second()
     }
 
     async fn renewed(&self, old: &Texts) -> Result<Texts> {
@@ -209,7 +215,47 @@ impl Kept {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use client::transport::Boxed;
+    use client::{Body, Reply, Transport};
+
     use super::*;
+
+    /// A server that signs what is due already.
+    struct Behind(wire::Pair, Arc<AtomicUsize>);
+
+    impl Transport for Behind {
+        fn call(&self, _: http::Request<Bytes>) -> Boxed<'_, std::result::Result<Reply, api::Status>> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            let body = Body::Bytes(json!({"certificate": self.0.certificate}).to_string().into());
+            let (status, headers) = (http::StatusCode::OK, http::HeaderMap::new());
+            Box::pin(std::future::ready(Ok(Reply { status, headers, body })))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_whose_clock_is_behind_is_not_asked_without_a_pause() {
+        let made = rcgen::generate_simple_self_signed(vec!["n1".into()]).unwrap();
+        let pair = wire::Pair { certificate: made.cert.pem(), key: made.signing_key.serialize_pem() };
+        let end = wire::tls::ends(&pair.certificate).unwrap();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let folder = tempfile::tempdir().unwrap();
+        let config = HttpsConfig { server: "https://localhost".into(), insecure: true, ..HttpsConfig::default() };
+        let renewal = Renewal {
+            kept: Kept { folder: folder.path().into() },
+            https: Arc::new(Https::new(config).unwrap()),
+            client: Client::new(Arc::new(Behind(pair.clone(), asked.clone()))),
+            certificate: Presented::new(&pair).unwrap(),
+            name: "n1".into(),
+            hosts: vec!["n1".into()],
+            clock: Arc::new(move || jiff::Timestamp::from_second(end).unwrap()),
+        };
+        let texts = Texts { authority: String::new(), pair };
+        let ended = tokio::time::timeout(Duration::from_secs(310), renewal.run(texts)).await;
+        assert!(ended.is_err());
+        assert!((1..=10).contains(&asked.load(Ordering::Relaxed)));
+    }
 
     #[test]
     fn only_the_one_certificate_of_the_token_is_believed() {

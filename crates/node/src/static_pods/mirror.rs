@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use api::{Object, Reason};
 use client::{Cache, DeleteOptions};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
@@ -134,10 +134,9 @@ impl Keeper {
         meta["annotations"][CONFIG_MIRROR] = json!(self.hash);
         meta["ownerReferences"] = json!([{"apiVersion": "v1", "kind": "Node", "name": name,
             "uid": owner.meta().uid, "controller": true}]);
-        for (part, field) in [("metadata", "uid"), ("", "status")] {
-            let fields = if part.is_empty() { &mut tree } else { &mut tree[part] };
-            fields.as_object_mut().map(|fields: &mut serde_json::Map<String, Value>| fields.remove(field));
-        }
+        // Both are the server's to give.
+        meta.as_object_mut().map(|meta| meta.remove("uid"));
+        tree.as_object_mut().map(|tree| tree.remove("status"));
         let made = shared.client.create(shared.pods, &self.pod.meta().namespace, &tree).await;
         made.map(drop).map_err(|status| status.message)
     }

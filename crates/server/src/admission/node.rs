@@ -5,7 +5,7 @@
 use api::Status;
 use serde_json::{Value, json};
 
-use super::{Ask, Operation, Outcome, is_mirror, list_mut};
+use super::{Ask, Operation, Outcome, containers, each, is_mirror, list_mut};
 
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 /// Labels that only an administrator sets.
@@ -26,6 +26,8 @@ const OWN: &[&str] = &[
 ];
 /// … and whole domains of them.
 const OWN_DOMAINS: &[&str] = &["kubelet.kubernetes.io", "node.kubernetes.io"];
+/// Volumes that name a Secret for their credentials.
+const WITH_SECRETS: &[&str] = &["cephfs", "cinder", "flexVolume", "iscsi", "rbd", "scaleIO", "storageos"];
 
 /// A new node takes no pods until it says that it is ready.
 pub fn taint(ask: &Ask<'_>, object: &mut Value, _: &mut Outcome) -> Result<(), Status> {
@@ -122,48 +124,43 @@ fn own_mirror(ask: &Ask<'_>, pod: &Value, node: &str) -> Result<(), Status> {
     if expected != got {
         return Err(ask.forbidden(pod, &format!("node {node} UID mismatch: expected {expected} got {got}")));
     }
-    match named_by(&pod["spec"]) {
+    match named_by(pod) {
         Some(what) => refuse(&format!("can not create pods that reference {what}")),
         None => Ok(()),
     }
 }
 
 /// The first kind of object that a pod refers to (pkg/api/pod/util.go HasAPIObjectReference).
-fn named_by(spec: &Value) -> Option<&'static str> {
-    let each = |value: &'_ Value| value.as_array().cloned().unwrap_or_default();
-    if spec["serviceAccountName"].as_str().is_some_and(|name| !name.is_empty()) {
-        return Some("serviceaccounts");
-    }
-    let lists = ["containers", "initContainers", "ephemeralContainers"];
-    let containers: Vec<Value> = lists.iter().flat_map(|list| each(&spec[*list])).collect();
+fn named_by(pod: &Value) -> Option<&'static str> {
+    let spec = &pod["spec"];
     let in_env = |key: &str, from: &str| {
-        containers.iter().any(|container| {
-            each(&container["env"]).iter().any(|one| one["valueFrom"].get(key).is_some())
-                || each(&container["envFrom"]).iter().any(|one| one.get(from).is_some())
+        containers(pod, &["containers", "initContainers", "ephemeralContainers"]).any(|container| {
+            each(&container["env"]).any(|one| one["valueFrom"].get(key).is_some())
+                || each(&container["envFrom"]).any(|one| one.get(from).is_some())
         })
     };
-    let volumes = each(&spec["volumes"]);
-    let volume = |kind: &str| volumes.iter().any(|volume| volume.get(kind).is_some());
+    let volume = |kind: &str| each(&spec["volumes"]).any(|volume| volume.get(kind).is_some());
     let projected = |kind: &str| {
-        volumes.iter().any(|volume| each(&volume["projected"]["sources"]).iter().any(|one| one.get(kind).is_some()))
+        let mut sources = each(&spec["volumes"]).flat_map(|volume| each(&volume["projected"]["sources"]));
+        sources.any(|one| one.get(kind).is_some())
     };
-    let secrets = !each(&spec["imagePullSecrets"]).is_empty() || in_env("secretKeyRef", "secretRef");
+    let secret = |kind: &str| each(&spec["volumes"]).any(|volume| volume[kind].get("secretRef").is_some());
+    let secrets = each(&spec["imagePullSecrets"]).next().is_some()
+        || in_env("secretKeyRef", "secretRef")
+        || volume("secret")
+        || projected("secret");
+    let config_maps = in_env("configMapKeyRef", "configMapRef") || volume("configMap") || projected("configMap");
     let cases = [
-        (secrets || volume("secret") || projected("secret"), "secrets"),
-        (in_env("configMapKeyRef", "configMapRef") || volume("configMap") || projected("configMap"), "configmaps"),
-        (!each(&spec["resourceClaims"]).is_empty(), "resourceclaims"),
+        (spec["serviceAccountName"].as_str().is_some_and(|name| !name.is_empty()), "serviceaccounts"),
+        (secrets, "secrets"),
+        (config_maps, "configmaps"),
+        (each(&spec["resourceClaims"]).next().is_some(), "resourceclaims"),
         (volume("csi"), "csidrivers (via CSI volumes)"),
         (volume("glusterfs"), "endpoints (via glusterFS volumes)"),
         (volume("persistentVolumeClaim"), "persistentvolumeclaims"),
         (volume("ephemeral"), "persistentvolumeclaims (via ephemeral volumes)"),
         (volume("azureFile"), "secrets (via azureFile volumes)"),
-        // These name Secrets for their credentials.
-        (
-            ["cephfs", "cinder", "flexVolume", "iscsi", "rbd", "scaleIO", "storageos"]
-                .iter()
-                .any(|k| volumes.iter().any(|volume| volume[*k].get("secretRef").is_some())),
-            "secrets",
-        ),
+        (WITH_SECRETS.iter().any(|kind| secret(kind)), "secrets"),
         (projected("serviceAccountToken"), "serviceaccounts (via projected volumes)"),
         (projected("clusterTrustBundle"), "clustertrustbundles"),
         (projected("podCertificate"), "podcertificates"),

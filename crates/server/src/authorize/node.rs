@@ -7,7 +7,7 @@
 use serde_json::Value;
 
 use super::{Attributes, Decision, Rule, resources};
-use crate::admission::is_mirror;
+use crate::admission::{each, is_mirror};
 use crate::records::Snapshot;
 
 /// system:node
@@ -117,10 +117,6 @@ fn mentions(spec: &Value, kind: &str, name: &str) -> bool {
             let direct = if kind == "secret" { &v["secret"]["secretName"] } else { &v["configMap"]["name"] };
             direct == name || each(&v["projected"]["sources"]).any(|s| s[kind]["name"] == name)
         })
-}
-
-fn each(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
 }
 
 /// Whether a field selector demands `field=value`.
