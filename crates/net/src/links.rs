@@ -61,7 +61,10 @@ pub(crate) fn connect(
         Ask::change(format!("bringing up {link}"), up(outer)),
         Ask::replace("the host's neighbour", neighbour(outer, address, mac_of(address))),
         Ask::replace(format!("the host's route to {address}"), direct_route(address, outer, Some(gateway))),
-    ])
+    ])?;
+    // The pod's end has its carrier now, but drops what is sent until the kernel's link watch has run, a
+    // moment later. Asking for the link waits for that (rtnl_getlink, since Linux 6.8).
+    inside.link("eth0").map(drop)
 }
 
 /// The node's own address in its pod range, on loopback: there is no dummy link type everywhere.

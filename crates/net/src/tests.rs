@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -116,6 +116,47 @@ fn pods_and_the_host_reach_each_other() {
     });
 }
 
+/// Nothing resends a datagram: a link that only seems to be up loses it.
+#[test]
+fn the_first_packets_of_a_pod_arrive_both_ways() {
+    if !inside_own_namespaces("the_first_packets_of_a_pod_arrive_both_ways") {
+        return;
+    }
+    const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 244, 7, 1));
+    let socket = |at: IpAddr| {
+        let socket = UdpSocket::bind((at, 0)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        socket
+    };
+    let folder = tempfile::tempdir().unwrap();
+    block_on(async {
+        let (net, _running) = Net::open(config(folder.path())).unwrap();
+        let outside = socket(GATEWAY);
+        let to = outside.local_addr().unwrap();
+        for (egress, ingress) in [None, Some(4_000_000)].iter().flat_map(|e| [None, Some(4_000_000)].map(|i| (*e, i))) {
+            for round in 0..25 {
+                let limits = format!("round {round}, egress {egress:?}, ingress {ingress:?}");
+                let pod = net.attach(AttachSpec { egress, ingress, ..spec("p") }).await.unwrap();
+                let address = pod.addresses[0];
+                let from_pod = within(&pod.namespace, move || {
+                    let inside = socket(address);
+                    inside.send_to(b"out", to).unwrap();
+                    inside
+                });
+                let inside = from_pod.join().unwrap();
+                outside.send_to(b"in", inside.local_addr().unwrap()).unwrap();
+                let mut bytes = [0; 8];
+                let (n, from) = outside.recv_from(&mut bytes).unwrap_or_else(|e| panic!("from the pod, {limits}: {e}"));
+                assert_eq!((&bytes[..n], from), (&b"out"[..], inside.local_addr().unwrap()), "{limits}");
+                let n = inside.recv(&mut bytes).unwrap_or_else(|e| panic!("to the pod, {limits}: {e}"));
+                assert_eq!(&bytes[..n], b"in", "{limits}");
+                net.detach("p").await.unwrap();
+            }
+        }
+        net.close().await.unwrap();
+    });
+}
+
 #[test]
 fn a_host_port_leads_to_its_pod_from_everywhere_until_it_is_detached() {
     if !inside_own_namespaces("a_host_port_leads_to_its_pod_from_everywhere_until_it_is_detached") {
@@ -171,7 +212,6 @@ fn a_limit_of_bandwidth_holds_in_its_own_direction() {
             }
         });
         let mut stream = TcpStream::connect(to).unwrap();
-        // The handshake is not what is limited: a first packet that is lost costs it a second.
         let begun = std::time::Instant::now();
         stream.write_all(&vec![1; BYTES]).unwrap();
         stream.read_exact(&mut vec![0; BYTES]).unwrap();
