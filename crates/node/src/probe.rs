@@ -67,36 +67,49 @@ fn static_argv(action: &ExecAction, container: &Container) -> Vec<String> {
     action.command.iter().flatten().map(|word| expand(word, value)).collect()
 }
 
-/// An HTTP hook: any answer is a success.
+/// An HTTP hook: any answer is a success. HTTPS to a server that speaks plain HTTP is asked again so,
+/// without its credentials; the warning says it (kubelet/lifecycle/handlers.go runHTTPHandler).
 pub async fn http_hook(action: &HTTPGetAction, target: &Target<'_>, limit: Duration) -> Outcome {
-    match http_get(action, target, "kube-lifecycle/1.37", limit).await {
+    const AGENT: &str = "kube-lifecycle/1.37";
+    let judged = |outcome| match outcome {
         Outcome::Failure(text) if text.starts_with(http::STATUS_TEXT) => Outcome::Success,
+        Outcome::Warning(_) => Outcome::Success,
         other => other,
+    };
+    let begun = tokio::time::Instant::now();
+    let outcome = judged(http_get(action, target, AGENT, limit).await);
+    if !matches!(&outcome, Outcome::Failure(text) if text.ends_with(http::PLAIN_TEXT)) {
+        return outcome;
+    }
+    let mut plain = HTTPGetAction { scheme: Some("HTTP".into()), ..action.clone() };
+    plain.http_headers.iter_mut().for_each(|headers| headers.retain(|h| !h.name.eq_ignore_ascii_case("authorization")));
+    let left = limit.saturating_sub(begun.elapsed());
+    match (judged(http_get(&plain, target, AGENT, left).await), address(action.host.as_deref(), &action.port, target)) {
+        (Outcome::Success, Ok((host, port))) => Outcome::Warning(format!(
+            "request to HTTPS lifecycle hook {host}:{port} got HTTP response, retry with HTTP succeeded"
+        )),
+        _ => outcome,
     }
 }
 
 async fn http_get(action: &HTTPGetAction, target: &Target<'_>, agent: &str, limit: Duration) -> Outcome {
-    let port = match number_of(&action.port, target.container) {
-        Ok(port) => port,
-        Err(error) => return Outcome::Error(error),
-    };
-    let host = match action.host.as_deref() {
-        None | Some("") => target.pod_ip,
-        Some(host) => host,
-    };
-    http::get(action, host, port, agent, limit).await
+    match address(action.host.as_deref(), &action.port, target) {
+        Ok((host, port)) => http::get(action, host, port, agent, limit).await,
+        Err(error) => Outcome::Error(error),
+    }
 }
 
 async fn tcp_socket(action: &TCPSocketAction, target: &Target<'_>, limit: Duration) -> Outcome {
-    let port = match number_of(&action.port, target.container) {
-        Ok(port) => port,
-        Err(error) => return Outcome::Error(error),
-    };
-    let host = match action.host.as_deref() {
-        None | Some("") => target.pod_ip,
-        Some(host) => host,
-    };
-    tcp::connect(host, port, limit).await
+    match address(action.host.as_deref(), &action.port, target) {
+        Ok((host, port)) => tcp::connect(host, port, limit).await,
+        Err(error) => Outcome::Error(error),
+    }
+}
+
+/// Whom to ask: the host that is named, else the pod.
+fn address<'a>(host: Option<&'a str>, port: &IntOrString, target: &Target<'a>) -> Result<(&'a str, u16), String> {
+    let host = host.filter(|host| !host.is_empty()).unwrap_or(target.pod_ip);
+    number_of(port, target.container).map(|port| (host, port))
 }
 
 async fn grpc_check(action: &GRPCAction, target: &Target<'_>, limit: Duration) -> Outcome {

@@ -3,9 +3,9 @@
 //! The sets are computed by `api::managed` on the object as its writer sent it, defaulted, before
 //! admission adds to it (handlers/create.go, handlers/patch.go). An apply creates what is not there.
 
+use api::Status;
 use api::decode;
 use api::managed::{self, Write};
-use api::{FieldError, Status};
 use http::StatusCode;
 use serde_json::Value;
 
@@ -13,7 +13,8 @@ use crate::answer::{Payload, Reply};
 use crate::rendition::Rendition;
 use crate::verbs::Call;
 use crate::verbs::change::{Change, check_name, reply};
-use crate::verbs::create::{check_kind, insert, place, validation};
+use crate::verbs::create::{check_kind, insert, place};
+use crate::verbs::options::WriteOptions;
 use crate::write;
 
 /// Records the manager of what a write changes. The object is in its stored form.
@@ -26,15 +27,7 @@ pub fn update(object: &mut Value, old: Option<&Value>, manager: &str, call: &Cal
 
 /// An apply patch.
 pub async fn apply(call: Call<'_>, subresource: &str) -> Result<Reply, Status> {
-    let manager = call.query.get("fieldManager");
-    let errors = match manager {
-        "" => vec![FieldError::required("fieldManager", "is required for apply patch")],
-        manager => api::validate::meta::asked_manager(manager),
-    };
-    if !errors.is_empty() {
-        return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &errors));
-    }
-    let (dry_run, validation, force) = (call.dry_run()?, validation(&call)?, call.query.flag("force"));
+    let WriteOptions { manager, dry_run, validation, force } = WriteOptions::of(&call)?;
     let decode::Decoded { value: mut applied, mut warnings } = decode::applied(&call.body, validation)?;
     if !applied.is_object() {
         return Err(Status::bad_request("the body of an apply patch must be an object"));
@@ -43,7 +36,8 @@ pub async fn apply(call: Call<'_>, subresource: &str) -> Result<Reply, Status> {
     place(&call, &mut applied)?;
     check_name(&call, &mut applied)?;
     let (api_version, time) = (call.served.api_version(), call.server.now());
-    let write = Write { schema: call.served.schema(), api_version: &api_version, manager, subresource, time: &time };
+    let write =
+        Write { schema: call.served.schema(), api_version: &api_version, manager: &manager, subresource, time: &time };
     // What the configuration itself gets wrong is told before it is merged.
     warnings.extend(decode::tree(applied.clone(), call.served.schema(), validation)?.warnings);
     let merge = |live: Option<&Value>| -> Result<Value, Status> {

@@ -170,7 +170,6 @@ async fn a_dry_run_answers_and_writes_nothing() {
     assert_eq!((code, c.server.revision()), (201, before));
     assert_eq!(map["metadata"].get("resourceVersion"), None);
     assert_eq!(c.get(&format!("{MAPS}/a")).await.0, 404);
-    assert_eq!(c.post(&format!("{MAPS}?dryRun=Some"), json!({"metadata": {"name": "a"}})).await.0, 400);
 }
 
 #[tokio::test]
@@ -450,6 +449,33 @@ async fn options_of_a_deletion_have_their_types() {
     let options = json!({"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": "other"}});
     assert_eq!(c.delete(&path, options).await.0, 409);
     assert_eq!(c.delete(&path, json!({"kind": "DeleteOptions", "apiVersion": "v1"})).await.0, 200);
+}
+
+#[tokio::test]
+async fn options_of_a_write_are_judged_all_at_once() {
+    let c = cluster().await;
+    let path = format!("{MAPS}/a");
+    let map = || json!({"metadata": {"name": "a"}});
+    let asked = "dryRun=All&dryRun=some&fieldValidation=Maybe";
+    let refused = |kind: &str, first: &str| {
+        format!(
+            "{kind}.meta.k8s.io \"\" is invalid: [{first}dryRun: Unsupported value: [\"All\",\"some\"]: supported values: \
+             \"All\", fieldValidation: Unsupported value: \"Maybe\": supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"]"
+        )
+    };
+    let (code, status) = c.post(&format!("{MAPS}?{asked}"), map()).await;
+    assert_eq!((code, &status["message"]), (422, &json!(refused("CreateOptions", ""))));
+    let long = "x".repeat(129);
+    let (code, status) = c.put(&format!("{path}?{asked}&fieldManager={long}"), map()).await;
+    let first = "fieldManager: Too long: may not be more than 128 bytes, ";
+    assert_eq!((code, &status["message"]), (422, &json!(refused("UpdateOptions", first))));
+    let merge = "application/merge-patch+json";
+    let (code, status) = c.patch(&format!("{path}?{asked}&force=true"), merge, map()).await;
+    let first = "force: Forbidden: may not be specified for non-apply patch, ";
+    assert_eq!((code, &status["message"]), (422, &json!(refused("PatchOptions", first))));
+    let (code, status) = c.delete(&format!("{path}?dryRun=some"), Value::Null).await;
+    assert_eq!((code, &status["details"]["kind"]), (422, &json!("DeleteOptions")), "{status}");
+    assert_eq!(c.get(&path).await.0, 404, "nothing was written");
 }
 
 #[tokio::test]

@@ -28,6 +28,8 @@ pub mod create;
 pub mod delete;
 /// Which objects a list or watch is about.
 pub mod filter;
+/// What a write asks beside its object.
+pub mod options;
 /// GET of one object or a list.
 pub mod read;
 /// GET with `watch`.
@@ -164,25 +166,6 @@ impl Call<'_> {
         }
     }
 
-    /// `dryRun=All`; any other value is refused.
-    pub fn dry_run(&self) -> Result<bool, Status> {
-        dry_run(self.query.all("dryRun"))
-    }
-
-    /// Who writes: `fieldManager`, else the start of the User-Agent (handlers/create.go managerOrUserAgent).
-    pub fn manager(&self) -> Result<String, Status> {
-        let manager = self.query.get("fieldManager");
-        if manager.len() > 128 {
-            return Err(Status::bad_request("metadata.fieldManager: Too long: may not be more than 128 bytes"));
-        }
-        if !manager.is_empty() {
-            return Ok(manager.into());
-        }
-        let agent = self.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or("unknown");
-        let name = agent.split('/').next().unwrap_or_default();
-        Ok(name.chars().filter(|c| c.is_ascii_graphic()).take(128).collect())
-    }
-
     /// The body as a tree of a schema, checked and canonical; and warnings.
     pub fn decode(&self, schema: &str, validation: FieldValidation) -> Result<Decoded, Status> {
         if protobuf::is_meant(self.content_type()) {
@@ -220,18 +203,4 @@ impl Call<'_> {
             object["apiVersion"] = self.kind().api_version().into();
         }
     }
-}
-
-pub fn dry_run<'a>(values: impl Iterator<Item = &'a str>) -> Result<bool, Status> {
-    let mut asked = false;
-    for value in values {
-        match value {
-            "All" => asked = true,
-            other => {
-                let message = format!("dryRun: Unsupported value: {other:?}: supported values: \"All\"");
-                return Err(Status::bad_request(message));
-            }
-        }
-    }
-    Ok(asked)
 }

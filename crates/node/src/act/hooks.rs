@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use api::view::api::core::v1 as core;
+use client::ObjectReference;
 use client::recorder::Type;
 use jiff::Timestamp;
 use runtime::ContainerId;
@@ -23,6 +24,7 @@ struct HookRun {
     shared: std::sync::Arc<Shared>,
     container: core::Container,
     id: String,
+    pod: ObjectReference,
     pod_ip: String,
 }
 
@@ -33,6 +35,7 @@ impl Actor {
             shared: self.shared.clone(),
             container: part.spec.into_owned(),
             id: id.to_owned(),
+            pod: self.reference(),
             pod_ip: self.seen.addresses().first().cloned().unwrap_or_default(),
         })
     }
@@ -74,7 +77,7 @@ impl Actor {
         }
         let Some(run) = self.hook_run(pod, name, id) else { return };
         let limit = Duration::from_secs(u64::try_from(budget).unwrap_or(0));
-        let (reference, path) = (self.reference(), pod::part(pod, name).map(|p| p.field_path()).unwrap_or_default());
+        let path = pod::part(pod, name).map(|p| p.field_path()).unwrap_or_default();
         let id = id.to_owned();
         self.tasks.spawn(async move {
             let handler = run.container.lifecycle.as_ref().and_then(|l| l.pre_stop.clone());
@@ -83,7 +86,7 @@ impl Actor {
             {
                 tracing::info!("a preStop hook failed: {why}");
                 let recorder = &run.shared.recorder;
-                recorder.event(reference, &path, Type::Warning, "FailedPreStopHook", "PreStopHook failed");
+                recorder.event(run.pod, &path, Type::Warning, "FailedPreStopHook", "PreStopHook failed");
             }
             Outcome::PreStop { id }
         });
@@ -167,7 +170,12 @@ impl HookRun {
             probe::Outcome::Error("a handler must be exec, httpGet or sleep".into())
         };
         match outcome {
-            probe::Outcome::Success | probe::Outcome::Warning(_) => Ok(()),
+            probe::Outcome::Success => Ok(()),
+            probe::Outcome::Warning(text) => {
+                let recorder = &self.shared.recorder;
+                recorder.event(self.pod.clone(), "", Type::Warning, "LifecycleHTTPFallback", &text);
+                Ok(())
+            }
             probe::Outcome::Failure(text) | probe::Outcome::Error(text) => Err(text),
         }
     }

@@ -12,13 +12,16 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, InvalidMessage, SignatureScheme};
 
 use super::Outcome;
 use super::tcp::dial;
 
 /// What a failure by status begins with.
 pub(super) const STATUS_TEXT: &str = "HTTP probe failed with statuscode: ";
+
+/// How the text ends when TLS was spoken to a server of plain HTTP; Go's, which clients know.
+pub(super) const PLAIN_TEXT: &str = "http: server gave HTTP response to HTTPS client";
 
 const BODY_MAX: usize = 10 * 1024;
 const REDIRECTS_MAX: usize = 10;
@@ -92,10 +95,19 @@ async fn one(url: &http::Uri, action: &HTTPGetAction, agent: &str) -> Result<(u1
     let request = request.header("Connection", "close").body(Empty::<Bytes>::new()).map_err(|e| e.to_string())?;
     if tls {
         let name = ServerName::try_from(host.to_owned()).map_err(|e| e.to_string())?;
-        let stream = connector().connect(name, stream).await.map_err(|e| e.to_string())?;
+        let stream = connector().connect(name, stream).await.map_err(refusal)?;
         exchange(TokioIo::new(stream), request).await
     } else {
         exchange(TokioIo::new(stream), request).await
+    }
+}
+
+/// Why no TLS came about. Whoever answers with no record of TLS is taken for a server of plain HTTP.
+fn refusal(error: std::io::Error) -> String {
+    let no_record = Error::InvalidMessage(InvalidMessage::InvalidContentType);
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) == Some(&no_record) {
+        true => PLAIN_TEXT.into(),
+        false => error.to_string(),
     }
 }
 

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use api::view::api::core::v1::{Container, HTTPGetAction};
 use api::view::apimachinery::pkg::util::intstr::IntOrString;
+use runtime::ContainerId;
+use runtime::fake::{Fake, FakeConfig};
 use serde_json::json;
 
-use super::{Outcome, http, number_of, static_argv, tcp};
+use super::{Outcome, Target, http, http_hook, number_of, static_argv, tcp};
 
 /// Serves these answers, a connection each; returns the port and what was asked.
 fn server(answers: Vec<String>) -> (u16, std::thread::JoinHandle<Vec<String>>) {
@@ -60,6 +62,37 @@ fn http_is_judged_by_its_status() {
             "{asked}"
         );
     }
+}
+
+/// Two answers: the first to what was meant as TLS.
+#[test]
+fn an_https_hook_falls_back_to_http_and_says_so() {
+    let hook = |answers: Vec<String>, fake: &Fake| {
+        let (port, thread) = server(answers);
+        let headers = json!([{"name": "Authorization", "value": "secret"}, {"name": "X-A", "value": "b"}]);
+        let action = json!({"port": port, "scheme": "HTTPS", "host": "127.0.0.1", "httpHeaders": headers});
+        let (action, container, id) =
+            (serde_json::from_value(action).unwrap(), Container::default(), ContainerId("c".into()));
+        let target = Target { engine: fake, container: &container, id: &id, pod_ip: "" };
+        (block_on(http_hook(&action, &target, Duration::from_secs(5))), port, thread)
+    };
+    let fake = Fake::new(FakeConfig {
+        clock: std::sync::Arc::new(|| 0),
+        preloaded: vec![],
+        pull_time: Duration::ZERO,
+        start_time: Duration::ZERO,
+        fault: None,
+    });
+    let (outcome, port, thread) = hook(vec![answer("400 Bad Request", ""), answer("500 Sad", "")], &fake);
+    let said = format!("request to HTTPS lifecycle hook 127.0.0.1:{port} got HTTP response, retry with HTTP succeeded");
+    assert_eq!(outcome, Outcome::Warning(said));
+    let asked = thread.join().unwrap().remove(1).to_lowercase();
+    assert!(asked.starts_with("get / http/1.1") && asked.contains("x-a: b"), "{asked}");
+    assert!(!asked.contains("authorization"), "{asked}");
+    // Who speaks neither is told as the first attempt was.
+    let (outcome, port, _) = hook(vec!["nothing\r\n".into(), "nothing\r\n".into()], &fake);
+    let said = format!("Get \"https://127.0.0.1:{port}/\": http: server gave HTTP response to HTTPS client");
+    assert_eq!(outcome, Outcome::Failure(said));
 }
 
 #[test]

@@ -10,19 +10,19 @@ use crate::answer::{Payload, Reply};
 use crate::route::Target;
 use crate::verbs::Call;
 use crate::verbs::change::Change;
-use crate::verbs::create::validation;
+use crate::verbs::options::WriteOptions;
 use crate::write;
 
 const SCHEMA: &str = "io.k8s.api.core.v1.Binding";
 
 pub async fn bind(call: Call<'_>) -> Result<Reply, Status> {
-    let decoded = call.decode(SCHEMA, validation(&call)?)?;
+    let decoded = call.decode(SCHEMA, WriteOptions::of(&call)?.validation)?;
     assign(&call, decoded.value).await
 }
 
 /// POST of a Binding to the old `bindings` collection: the pod is the one it names.
 pub async fn bind_collection(call: Call<'_>) -> Result<Reply, Status> {
-    let decoded = call.decode(SCHEMA, validation(&call)?)?;
+    let decoded = call.decode(SCHEMA, WriteOptions::of(&call)?.validation)?;
     let name = write::text(&decoded.value, "name").to_string();
     let target = Target { name, resource: "pods".into(), subresource: "binding".into(), ..call.target.clone() };
     assign(&Call { target: &target, body: call.body.clone(), ..call }, decoded.value).await
@@ -54,7 +54,7 @@ async fn assign(call: &Call<'_>, binding: Value) -> Result<Reply, Status> {
         subresource: "binding",
         manager: None,
         verbatim: true,
-        dry_run: call.dry_run()?,
+        dry_run: WriteOptions::of(call)?.dry_run,
         once: false,
         warnings: Vec::new(),
     };

@@ -11,12 +11,12 @@ use crate::admission::{self, Ask, Operation};
 use crate::answer::{Payload, Reply};
 use crate::verbs::Call;
 use crate::verbs::change::Change;
-use crate::verbs::create::validation;
 use crate::verbs::delete::{self, Options};
+use crate::verbs::options::WriteOptions;
 use crate::write;
 
 pub async fn evict(call: Call<'_>) -> Result<Reply, Status> {
-    let decoded = call.decode("io.k8s.api.policy.v1.Eviction", validation(&call)?)?;
+    let decoded = call.decode("io.k8s.api.policy.v1.Eviction", WriteOptions::of(&call)?.validation)?;
     let eviction = decoded.value;
     let name = call.name();
     if write::text(&eviction, "name") != name {

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use crate::answer::{Payload, Reply};
 use crate::tokens::{Bound, Claims, ISSUER, Named};
 use crate::verbs::Call;
-use crate::verbs::create::validation;
 use crate::verbs::delete::seconds;
+use crate::verbs::options::WriteOptions;
 use crate::write;
 
 const SCHEMA: &str = "io.k8s.api.authentication.v1.TokenRequest";
@@ -22,7 +22,7 @@ const EXTENDED: i64 = 3607;
 const YEAR: i64 = 365 * 24 * 3600;
 
 pub async fn request(call: Call<'_>) -> Result<Reply, Status> {
-    let decoded = call.decode(SCHEMA, validation(&call)?)?;
+    let decoded = call.decode(SCHEMA, WriteOptions::of(&call)?.validation)?;
     let mut request = decoded.value;
     let (namespace, name) = (call.namespace(), call.name());
     let account =

@@ -15,8 +15,9 @@ use crate::admission::{self, Ask, Operation};
 use crate::answer::{Payload, Reply};
 use crate::rendition::Rendition;
 use crate::verbs::Call;
-use crate::verbs::create::{self, check_kind, place, unwritten, validation};
+use crate::verbs::create::{self, check_kind, place, unwritten};
 use crate::verbs::delete::goes_with;
+use crate::verbs::options::WriteOptions;
 use crate::{managed, write};
 
 /// How often a write that names no revision is computed again.
@@ -46,7 +47,8 @@ pub struct Change<'a> {
 
 /// PUT.
 pub async fn update(call: Call<'_>, subresource: &str) -> Result<Reply, Status> {
-    let decoded = call.decode(call.served.schema(), validation(&call)?)?;
+    let WriteOptions { manager, dry_run, validation, .. } = WriteOptions::of(&call)?;
+    let decoded = call.decode(call.served.schema(), validation)?;
     let mut object = decoded.value;
     check_kind(&call, &object)?;
     place(&call, &mut object)?;
@@ -54,7 +56,6 @@ pub async fn update(call: Call<'_>, subresource: &str) -> Result<Reply, Status> 
     call.to_stored(&mut object);
     let revision = write::text(&object, "resourceVersion").to_string();
     let plural = call.kind().plural;
-    let (manager, dry_run) = (call.manager()?, call.dry_run()?);
     let missing = call.server.0.store.get(call.key(call.name()).as_str()).is_none();
     if missing && subresource.is_empty() && CREATED_BY_PUT.contains(&plural) && revision.is_empty() {
         let mut warnings = decoded.warnings;
@@ -87,7 +88,7 @@ pub async fn patch(call: Call<'_>, subresource: &str) -> Result<Reply, Status> {
     if kind == PatchKind::Apply {
         return managed::apply(call, subresource).await;
     }
-    let (manager, dry_run, validation) = (call.manager()?, call.dry_run()?, validation(&call)?);
+    let WriteOptions { manager, dry_run, validation, .. } = WriteOptions::of(&call)?;
     let mut change = Change {
         call: &call,
         name: call.name(),

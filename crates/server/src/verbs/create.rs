@@ -1,7 +1,6 @@
 //! POST of an object: decode, prepare, default, admit, validate, write.
 
 use api::Status;
-use api::decode::FieldValidation;
 use http::StatusCode;
 use serde_json::{Value, json};
 use store::{Entry, Error, Expect, Revision};
@@ -10,6 +9,7 @@ use crate::admission::{self, Ask, Operation};
 use crate::answer::{Payload, Reply};
 use crate::rendition::Rendition;
 use crate::verbs::Call;
+use crate::verbs::options::WriteOptions;
 use crate::{managed, tokens, write};
 
 /// Tries to find a free generated name (registry/generic/registry/store.go).
@@ -17,9 +17,8 @@ const NAME_TRIES: usize = 8;
 const ACCOUNT_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
 pub async fn create(call: Call<'_>) -> Result<Reply, Status> {
-    let dry_run = call.dry_run()?;
-    let manager = call.manager()?;
-    let decoded = call.decode(call.served.schema(), validation(&call)?)?;
+    let WriteOptions { manager, dry_run, validation, .. } = WriteOptions::of(&call)?;
+    let decoded = call.decode(call.served.schema(), validation)?;
     let mut object = decoded.value;
     check_kind(&call, &object)?;
     let mut warnings = decoded.warnings;
@@ -134,15 +133,6 @@ async fn await_account(call: &Call<'_>, object: &Value) {
     if snapshot.entry("serviceaccounts", namespace, "default").is_none() {
         let _ = tokio::time::timeout(ACCOUNT_PATIENCE, watch.next()).await;
     }
-}
-
-/// `fieldValidation` of the query.
-pub fn validation(call: &Call<'_>) -> Result<FieldValidation, Status> {
-    let text = call.query.get("fieldValidation");
-    FieldValidation::parse(text).ok_or_else(|| {
-        let supported = "supported values: \"Ignore\", \"Warn\", \"Strict\"";
-        Status::bad_request(format!("fieldValidation: Unsupported value: {text:?}: {supported}"))
-    })
 }
 
 /// The body must be what the path says (handlers/create.go).

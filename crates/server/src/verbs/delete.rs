@@ -15,7 +15,7 @@ use crate::admission::{self, Ask, Operation};
 use crate::answer::{Page, Payload, Reply};
 use crate::rendition::Rendition;
 use crate::verbs::filter::Filter;
-use crate::verbs::{Call, create, dry_run};
+use crate::verbs::{Call, create, options};
 use crate::{records, write};
 
 /// Kinds that answer a DELETE with the object and not with a Status (ReturnDeletedObject).
@@ -374,7 +374,10 @@ impl Options {
             }
         };
         let listed = body["dryRun"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        let dry_run = dry_run(call.query.all("dryRun").chain(listed))?;
+        let (dry_run, refused) = options::dry_run(call.query.all("dryRun").chain(listed));
+        if let Some(error) = refused {
+            return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &[error]));
+        }
         let text = |field: &str| body["preconditions"][field].as_str().map(String::from);
         Ok(Options { grace, uid: text("uid"), revision: text("resourceVersion"), propagation, dry_run })
     }
