@@ -29,7 +29,7 @@ use crate::volumes::Mounted;
 /// Law 8, asked from outside.
 mod audit;
 
-/// A pod that is only starting tells so after this, unless it runs by then.
+/// A pod that is only starting, or replacing a container, tells so after this, unless it runs by then.
 const QUIET: SignedDuration = SignedDuration::from_millis(50);
 const WRITE_RETRY: SignedDuration = SignedDuration::from_millis(100);
 const WRITE_RETRY_MAX: SignedDuration = SignedDuration::from_secs(10);
@@ -385,7 +385,7 @@ impl Actor {
         let now = self.now();
         let due = match self.write_due {
             Some(due) if self.refused.is_some() => due,
-            _ if is_urgent(pod, &status) => now,
+            _ if is_urgent(pod, &status) && !self.is_replacing() => now,
             Some(due) => due,
             None => now + QUIET,
         };
@@ -394,6 +394,19 @@ impl Actor {
             let (namespace, name) = (target.meta().namespace.clone(), target.meta().name.clone());
             self.write(namespace, name, patch);
         }
+    }
+
+    /// Between the end of a container whose image was changed and the start of the next: one step
+    /// upstream, where nobody sees the pod without it (kuberuntime SyncPod). A pull takes longer and is told.
+    fn is_replacing(&self) -> bool {
+        let begun =
+            |name| self.seen.instances(name).into_iter().map(|i| i.container).find(|c| is_over(c) || is_running(c));
+        let replaced = |c: &runtime::Container| self.memory.stops.get(&c.id.0).is_some_and(|stop| stop.replace);
+        let mut names = self.seen.containers().map(|c| c.spec.name.as_str());
+        self.memory.ending.is_none()
+            && names.any(|name| {
+                !self.memory.waiting.contains_key(name) && begun(name).is_some_and(|c| is_over(c) && replaced(c))
+            })
     }
 
     fn write(&mut self, namespace: String, name: String, patch: Value) {

@@ -76,7 +76,7 @@ impl Node {
         });
         let fake = Arc::new(Fake::new(FakeConfig {
             clock: nanos,
-            preloaded: vec!["toolbox:1".into()],
+            preloaded: vec!["toolbox:1".into(), "toolbox:2".into()],
             pull_time: Duration::from_secs(2),
             start_time: Duration::from_millis(2),
             fault: Some(fault),
@@ -476,6 +476,28 @@ async fn rebooted_machine_runs_the_pod_in_a_new_sandbox() {
     let last = &pod["status"]["containerStatuses"][0]["lastState"]["terminated"];
     assert_eq!((&last["reason"], &last["exitCode"]), (&json!("Unknown"), &json!(255)));
     assert!(node.reasons("p").await.contains(&"SandboxChanged".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn container_replaced_by_a_present_image_is_not_seen_to_be_gone() {
+    let node = Node::start().await;
+    node.pod("p", one("Always", &[]));
+    node.phase("p", "Running").await;
+    let replaced = async |image: &str, count: i64| {
+        let mut pod = node.api.get("pods", "ns", "p").unwrap();
+        pod["spec"]["containers"][0]["image"] = json!(image);
+        node.api.put("pods", pod);
+        let status = |p: &Value| p["status"]["containerStatuses"][0].clone();
+        let next = |p: &Value| status(p)["restartCount"] == count && status(p)["ready"] == true;
+        node.until("p", "replaced", next).await
+    };
+    let gone = |p: &Value| p["status"]["phase"] == "Running" && p["status"]["containerStatuses"][0]["ready"] == false;
+    let pod = replaced("toolbox:2", 1).await;
+    assert_eq!(pod["status"]["containerStatuses"][0]["lastState"]["terminated"]["exitCode"], 143, "{pod}");
+    assert!(!node.api.saw("p", gone));
+    // That a pull lasts is told.
+    replaced("example.com/toolbox:3", 2).await;
+    assert!(node.api.saw("p", gone));
 }
 
 #[tokio::test(start_paused = true)]
