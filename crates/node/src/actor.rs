@@ -399,14 +399,13 @@ impl Actor {
     /// Between the end of a container whose image was changed and the start of the next: one step
     /// upstream, where nobody sees the pod without it (kuberuntime SyncPod). A pull takes longer and is told.
     fn is_replacing(&self) -> bool {
-        let begun =
-            |name| self.seen.instances(name).into_iter().map(|i| i.container).find(|c| is_over(c) || is_running(c));
-        let replaced = |c: &runtime::Container| self.memory.stops.get(&c.id.0).is_some_and(|stop| stop.replace);
-        let mut names = self.seen.containers().map(|c| c.spec.name.as_str());
-        self.memory.ending.is_none()
-            && names.any(|name| {
-                !self.memory.waiting.contains_key(name) && begun(name).is_some_and(|c| is_over(c) && replaced(c))
-            })
+        let is_gap = |id: &str| {
+            let Some(replaced) = self.seen.containers().find(|c| c.id.0 == id) else { return false };
+            let name = &replaced.spec.name;
+            let is_latest = || self.seen.latest_begun(name).is_some_and(|latest| latest.container.id.0 == id);
+            is_over(replaced) && is_latest() && !self.memory.waiting.contains_key(name)
+        };
+        self.memory.ending.is_none() && self.memory.stops.iter().any(|(id, stop)| stop.replace && is_gap(id))
     }
 
     fn write(&mut self, namespace: String, name: String, patch: Value) {

@@ -57,6 +57,11 @@ impl Seen {
         self.instances(name).into_iter().next()
     }
 
+    /// The latest instance that was started, in whatever sandbox.
+    pub fn latest_begun(&self, name: &str) -> Option<Instance<'_>> {
+        self.instances(name).into_iter().find(|i| is_over(i.container) || is_running(i.container))
+    }
+
     /// The latest instance in the living sandbox.
     pub fn latest_here(&self, name: &str) -> Option<&Container> {
         let here = self.current()?;

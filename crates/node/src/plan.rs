@@ -21,7 +21,7 @@ use api::view::api::core::v1 as core;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::memory::{Job, Memory, ProbeKind, Stage, Verdict};
-use crate::observe::{Seen, attempt_of, is_over, is_running};
+use crate::observe::{Seen, attempt_of};
 use crate::pod;
 
 /// Seconds that an evicted pod is left (eviction_manager.go immediateEvictionGracePeriodSeconds).
@@ -231,7 +231,7 @@ fn run(s: &Situation<'_>, out: &mut Plan) {
 
 /// Once: one that has run is not run again, in whatever sandbox that was.
 fn ephemeral(s: &Situation<'_>, out: &mut Plan, part: &pod::Part<'_>) {
-    if s.seen.instances(part.name()).iter().any(|i| is_over(i.container) || is_running(i.container)) {
+    if s.seen.latest_begun(part.name()).is_some() {
         return;
     }
     match s.seen.latest_here(part.name()) {

@@ -70,22 +70,25 @@ fn static_argv(action: &ExecAction, container: &Container) -> Vec<String> {
 /// An HTTP hook: any answer is a success. HTTPS to a server that speaks plain HTTP is asked again so,
 /// without its credentials; the warning says it (kubelet/lifecycle/handlers.go runHTTPHandler).
 pub async fn http_hook(action: &HTTPGetAction, target: &Target<'_>, limit: Duration) -> Outcome {
-    const AGENT: &str = "kube-lifecycle/1.37";
-    let judged = |outcome| match outcome {
-        Outcome::Failure(text) if text.starts_with(http::STATUS_TEXT) => Outcome::Success,
-        Outcome::Warning(_) => Outcome::Success,
-        other => other,
+    let (host, port) = match address(action.host.as_deref(), &action.port, target) {
+        Ok(asked) => asked,
+        Err(error) => return Outcome::Error(error),
     };
+    let ask =
+        async |action: &HTTPGetAction, limit| match http::get(action, host, port, "kube-lifecycle/1.37", limit).await {
+            Outcome::Failure(text) if text.starts_with(http::STATUS_TEXT) => Outcome::Success,
+            Outcome::Warning(_) => Outcome::Success,
+            other => other,
+        };
     let begun = tokio::time::Instant::now();
-    let outcome = judged(http_get(action, target, AGENT, limit).await);
+    let outcome = ask(action, limit).await;
     if !matches!(&outcome, Outcome::Failure(text) if text.ends_with(http::PLAIN_TEXT)) {
         return outcome;
     }
     let mut plain = HTTPGetAction { scheme: Some("HTTP".into()), ..action.clone() };
     plain.http_headers.iter_mut().for_each(|headers| headers.retain(|h| !h.name.eq_ignore_ascii_case("authorization")));
-    let left = limit.saturating_sub(begun.elapsed());
-    match (judged(http_get(&plain, target, AGENT, left).await), address(action.host.as_deref(), &action.port, target)) {
-        (Outcome::Success, Ok((host, port))) => Outcome::Warning(format!(
+    match ask(&plain, limit.saturating_sub(begun.elapsed())).await {
+        Outcome::Success => Outcome::Warning(format!(
             "request to HTTPS lifecycle hook {host}:{port} got HTTP response, retry with HTTP succeeded"
         )),
         _ => outcome,

@@ -14,7 +14,8 @@ use crate::tree;
 const ANNOTATIONS_MAX: usize = 256 * 1024;
 
 /// apimachinery pkg/apis/meta/v1/validation: FieldManagerMaxLength, MaxSubresourceNameLength.
-const MANAGER_MAX: usize = 128;
+/// Bytes of a manager's name (FieldManagerMaxLength).
+pub const MANAGER_MAX: usize = 128;
 const SUBRESOURCE_MAX: usize = 256;
 
 /// A rule for an object's name.

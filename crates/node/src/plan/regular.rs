@@ -132,8 +132,7 @@ struct Former {
 }
 
 fn former(s: &Situation<'_>, part: &Part<'_>) -> Option<Former> {
-    let seen = s.seen.instances(part.name()).into_iter().find(|i| is_over(i.container) || is_running(i.container));
-    if let Some(instance) = seen {
+    if let Some(instance) = s.seen.latest_begun(part.name()) {
         let c = instance.container;
         let seconds = c.spec.annotations.get(NOTE_BACKOFF).and_then(|b| b.parse().ok()).unwrap_or(0);
         // A finished init container that runs again in a new sandbox did not fail.

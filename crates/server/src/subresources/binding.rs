@@ -16,19 +16,21 @@ use crate::write;
 const SCHEMA: &str = "io.k8s.api.core.v1.Binding";
 
 pub async fn bind(call: Call<'_>) -> Result<Reply, Status> {
-    let decoded = call.decode(SCHEMA, WriteOptions::of(&call)?.validation)?;
-    assign(&call, decoded.value).await
+    let WriteOptions { dry_run, validation, .. } = WriteOptions::of(&call)?;
+    let decoded = call.decode(SCHEMA, validation)?;
+    assign(&call, decoded.value, dry_run).await
 }
 
 /// POST of a Binding to the old `bindings` collection: the pod is the one it names.
 pub async fn bind_collection(call: Call<'_>) -> Result<Reply, Status> {
-    let decoded = call.decode(SCHEMA, WriteOptions::of(&call)?.validation)?;
+    let WriteOptions { dry_run, validation, .. } = WriteOptions::of(&call)?;
+    let decoded = call.decode(SCHEMA, validation)?;
     let name = write::text(&decoded.value, "name").to_string();
     let target = Target { name, resource: "pods".into(), subresource: "binding".into(), ..call.target.clone() };
-    assign(&Call { target: &target, body: call.body.clone(), ..call }, decoded.value).await
+    assign(&Call { target: &target, body: call.body.clone(), ..call }, decoded.value, dry_run).await
 }
 
-async fn assign(call: &Call<'_>, binding: Value) -> Result<Reply, Status> {
+async fn assign(call: &Call<'_>, binding: Value, dry_run: bool) -> Result<Reply, Status> {
     let name = call.name();
     let target = &binding["target"];
     let node = target["name"].as_str().unwrap_or("").to_string();
@@ -54,7 +56,7 @@ async fn assign(call: &Call<'_>, binding: Value) -> Result<Reply, Status> {
         subresource: "binding",
         manager: None,
         verbatim: true,
-        dry_run: WriteOptions::of(call)?.dry_run,
+        dry_run,
         once: false,
         warnings: Vec::new(),
     };

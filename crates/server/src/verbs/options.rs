@@ -4,14 +4,12 @@
 
 use api::decode::FieldValidation;
 use api::patch::PatchKind;
-use api::validate::meta::asked_manager;
+use api::validate::meta::{MANAGER_MAX, asked_manager};
 use api::{FieldError, Status};
 use http::{Method, header};
 use serde_json::json;
 
 use crate::verbs::Call;
-
-const MANAGER_MAX: usize = 128;
 
 /// The options of a POST, PUT or PATCH.
 pub struct WriteOptions {
