@@ -65,3 +65,8 @@ pub const DEFAULT_CAPABILITIES: [&str; 14] = [
     "KILL",
     "AUDIT_WRITE",
 ];
+
+/// Whether a list names it, with or without `CAP_`.
+pub fn has(names: &[String], capability: &str) -> bool {
+    names.iter().any(|name| name.strip_prefix("CAP_").unwrap_or(name) == capability)
+}

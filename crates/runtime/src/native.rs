@@ -82,14 +82,18 @@ impl Folders {
     }
 }
 
-/// Runs as keeper, supervisor or a sandbox's init if the command line says so, and returns the exit status
-/// then. To be called before the program starts anything else: all three must stay single-threaded.
+/// Runs as keeper, supervisor, a sandbox's init or a container's set-up if the command line says so, and
+/// returns the exit status then. To be called before the program starts anything else: all of them must
+/// stay single-threaded.
 pub fn supervise(args: impl IntoIterator<Item = OsString>) -> Option<i32> {
     let all: Vec<OsString> = args.into_iter().collect();
     let args: Vec<OsString> = all.iter().skip(1).cloned().collect();
     let role = args.first()?.to_str()?.to_owned();
-    if role == setup::INIT {
-        setup::sandbox_init();
+    if role == setup::beside::INIT {
+        setup::beside::sandbox_init();
+    }
+    if role == setup::beside::SETUP {
+        setup::beside::go_on(args.get(1).and_then(|order| order.to_str()).unwrap_or_default());
     }
     if role != "keeper" && role != "supervisor" {
         return None;

@@ -6,6 +6,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "native/attacker.rs"]
+mod attacker;
+#[path = "native/escapes.rs"]
+mod escapes;
 #[path = "native/faults.rs"]
 mod faults;
 #[path = "native/isolation.rs"]
@@ -30,8 +34,16 @@ mod tracer;
 
 type Test = (&'static str, fn(&stage::Stage));
 
-const TESTS: &[&[Test]] =
-    &[judged::TESTS, lifecycle::TESTS, isolation::TESTS, sessions::TESTS, faults::TESTS, setbacks::TESTS, speed::TESTS];
+const TESTS: &[&[Test]] = &[
+    judged::TESTS,
+    lifecycle::TESTS,
+    isolation::TESTS,
+    escapes::TESTS,
+    sessions::TESTS,
+    faults::TESTS,
+    setbacks::TESTS,
+    speed::TESTS,
+];
 
 fn main() {
     if let Some(code) = runtime::supervise(std::env::args_os()) {

@@ -5,7 +5,10 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
 
 use crate::spec::Resources;
 use crate::state::Usage;
@@ -23,6 +26,7 @@ pub struct Tree {
 }
 
 /// How a process gets into a group.
+#[derive(Serialize, Deserialize)]
 pub struct Join {
     pub now: Vec<PathBuf>,
     /// Only when the set-up is done: it would otherwise run with the share of a pod that may have next to
@@ -39,19 +43,25 @@ impl Tree {
     /// As mounted here.
     pub fn find() -> io::Result<Tree> {
         let mut tree = Tree { unified: None, v1: Vec::new() };
-        for line in std::fs::read_to_string("/proc/self/mounts")?.lines() {
-            let mut fields = line.split(' ').skip(1);
+        // As bytes: a mount point of any user's is any name.
+        for line in std::fs::read("/proc/self/mounts")?.split(|byte| *byte == b'\n') {
+            let mut fields = line.split(|byte| *byte == b' ').skip(1);
             let (Some(target), Some(kind), Some(options)) = (fields.next(), fields.next(), fields.next()) else {
                 continue;
             };
+            let (Ok(kind), Ok(options)) = (std::str::from_utf8(kind), std::str::from_utf8(options)) else { continue };
+            if !kind.starts_with("cgroup") {
+                continue;
+            }
+            let target = unescaped(target);
             if kind == "cgroup2" && tree.unified.is_none() {
-                tree.unified = Some(target.into());
+                tree.unified = Some(target.clone());
             }
             let known = |option: &&str| ALWAYS.contains(option) || ["devices", "cpuset", "hugetlb"].contains(option);
             let controllers: Vec<String> = options.split(',').filter(known).map(str::to_owned).collect();
             let new = tree.v1.iter().all(|(_, other)| *other != controllers);
             if kind == "cgroup" && !controllers.is_empty() && new {
-                tree.v1.push((target.into(), controllers));
+                tree.v1.push((target, controllers));
             }
         }
         if tree.unified.is_none() && tree.v1.is_empty() {
@@ -67,8 +77,9 @@ impl Tree {
 
     /// Puts this process into a group of that name wherever it is in one that is not the root.
     pub fn adopt_self(&self, name: &str) -> io::Result<()> {
-        let own = std::fs::read_to_string("/proc/self/cgroup")?;
-        for line in own.lines() {
+        // A group's path is bytes too; ours or not shows in what comes before it.
+        let own = std::fs::read("/proc/self/cgroup")?;
+        for line in String::from_utf8_lossy(&own).lines() {
             let mut parts = line.splitn(3, ':').skip(1);
             let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
             if path == "/" {
@@ -393,6 +404,18 @@ fn fill_cpuset(root: &Path, path: &str) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// A mount point as the table writes it: blanks, tabs, newlines and backslashes stand as octal.
+fn unescaped(field: &[u8]) -> PathBuf {
+    let (mut out, mut rest) = (Vec::new(), field);
+    while let Some((first, after)) = rest.split_first() {
+        let octal = after.get(..3).filter(|digits| *first == b'\\' && digits.iter().all(|d| (b'0'..b'8').contains(d)));
+        let byte = octal.map(|digits| digits.iter().fold(0u8, |n, digit| n.wrapping_mul(8) + (digit - b'0')));
+        out.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &after[3..] } else { after };
+    }
+    PathBuf::from(std::ffi::OsString::from_vec(out))
 }
 
 fn field(text: &str, name: &str) -> u64 {

@@ -1,22 +1,31 @@
-//! From a fresh clone to the program: what the child of the supervisor does, step by step.
+//! From a fresh clone to the program: what a child of the supervisor does, step by step.
 //!
-//! Runs in the cloned child only, on a copy of the supervisor's memory. Sources of mounts are opened in
-//! the host's mount namespace as detached trees; then the child leaves for a minimal one and builds the
-//! container's root there, so that nothing of the host is reachable while paths of the image are walked.
+//! Runs in a child only. One rule: privileged code never follows a path that a container controls, and
+//! never enters a container's mounts with a descriptor that is not the container's. So the host's side
+//! comes first (`host`, `root::prepare`); then all is closed but what the container gets and what was
+//! opened for it; only then the child enters, and what is inside is reached by descriptor (`inside`).
 
+use std::borrow::Cow;
+use std::convert::Infallible;
 use std::ffi::CString;
 use std::fmt::Display;
-use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
 
 use super::cgroup::Join;
 use super::channel;
 use super::protocol::Layers;
-use super::sys::{self, Cloned};
+use super::sys::{self, Number};
 use crate::spec::{ContainerSpec, SandboxSpec};
 
+/// Where others may look: a set-up that shows them nothing.
+pub mod beside;
+/// What is opened of the host.
+pub mod host;
 /// User, capabilities, limits, filter.
 pub mod identity;
 /// Paths walked inside a root, never out of it.
@@ -25,6 +34,8 @@ pub mod inside;
 pub mod program;
 /// Mounts and devices.
 pub mod root;
+/// Terminals.
+pub mod terminal;
 
 /// Why a start failed, in words for the user.
 pub type Result<T, E = String> = std::result::Result<T, E>;
@@ -36,285 +47,226 @@ pub const GO: &[u8] = b"g";
 pub const MOVED: u8 = b'M';
 pub const TERMINAL: u8 = b'T';
 pub const ERROR: u8 = b'E';
+/// From the init of a shared PID namespace: its /proc comes along.
+pub const PROC: u8 = b'P';
+
+/// All that becomes a process of a container.
+#[derive(Serialize, Deserialize)]
+pub struct Setup<'a> {
+    pub spec: Cow<'a, ContainerSpec>,
+    pub argv: Cow<'a, [String]>,
+    pub place: Place<'a>,
+    /// A process of the PID namespace to live in, if others there may look into a new one's memory.
+    pub beside: Option<Number>,
+    pub join: Join,
+    /// Compiled again where a program begins anew.
+    #[serde(skip)]
+    pub filter: Vec<libc::sock_filter>,
+    pub streams: Streams,
+    pub sync: Number,
+    pub null: Number,
+    /// The limit of open files before the supervisor raised its own.
+    pub files: (u64, u64),
+}
+
+/// Where the program runs.
+#[derive(Serialize, Deserialize)]
+pub enum Place<'a> {
+    New(Box<Birth<'a>>),
+    /// With a process that is there.
+    Running(Number),
+}
+
+/// Of what a new container is made.
+#[derive(Serialize, Deserialize)]
+pub struct Birth<'a> {
+    pub sandbox: Cow<'a, SandboxSpec>,
+    pub layers: Cow<'a, Layers>,
+    /// Holds `upper` and `work`.
+    pub folder: PathBuf,
+    pub template: Number,
+    /// Those that differ from the supervisor's own, with their kinds.
+    pub namespaces: Vec<(Number, i32)>,
+    pub shm: Option<Number>,
+    pub mqueue: Option<Number>,
+    /// Of a PID namespace that is shared.
+    pub proc: Option<Number>,
+    /// Name below /sys/fs/cgroup and source.
+    pub views: Vec<(String, PathBuf)>,
+}
 
 /// Standard streams.
+#[derive(Clone, Serialize, Deserialize)]
 pub enum Streams {
     /// None: /dev/null.
-    Pipes { stdin: Option<OwnedFd>, stdout: Option<OwnedFd>, stderr: Option<OwnedFd> },
+    Pipes { stdin: Option<Number>, stdout: Option<Number>, stderr: Option<Number> },
     /// Made inside the container; its master goes to the supervisor.
     Terminal { size: Option<(u16, u16)> },
 }
 
 impl Streams {
-    fn fds(&self) -> Vec<RawFd> {
-        match self {
-            Streams::Pipes { stdin, stdout, stderr } => {
-                [stdin, stdout, stderr].into_iter().flatten().map(AsRawFd::as_raw_fd).collect()
-            }
-            Streams::Terminal { .. } => Vec::new(),
-        }
+    fn numbers(&self) -> impl Iterator<Item = Number> {
+        let pipes = match self {
+            Streams::Pipes { stdin, stdout, stderr } => [*stdin, *stdout, *stderr],
+            Streams::Terminal { .. } => [None; 3],
+        };
+        pipes.into_iter().flatten()
     }
 }
 
-/// All that the child of a new container needs.
-pub struct Birth<'a> {
-    pub spec: &'a ContainerSpec,
-    pub sandbox: &'a SandboxSpec,
-    pub layers: &'a Layers,
-    /// Holds `upper` and `work`.
-    pub folder: PathBuf,
-    pub template: BorrowedFd<'a>,
-    /// Those that differ from the supervisor's own, with their kinds.
-    pub namespaces: Vec<(BorrowedFd<'a>, i32)>,
-    pub shm: Option<BorrowedFd<'a>>,
-    pub mqueue: Option<BorrowedFd<'a>>,
-    pub join: Join,
-    /// Name below /sys/fs/cgroup and source.
-    pub views: Vec<(String, PathBuf)>,
-    pub filter: Vec<libc::sock_filter>,
-    pub streams: Streams,
-    pub sync: BorrowedFd<'a>,
-    /// The init of the PID namespace to live in, if others live there.
-    pub shared: Option<BorrowedFd<'a>>,
-    /// The limit of open files before the supervisor raised its own.
-    pub files: (u64, u64),
-}
-
-/// A further process in a container.
-pub struct Entry<'a> {
-    pub spec: &'a ContainerSpec,
-    pub argv: &'a [String],
-    /// With a terminal of its own.
-    pub terminal: bool,
-    pub target: BorrowedFd<'a>,
-    /// Not yet in the container's PID namespace: something there may look into other processes.
-    pub outside: bool,
-    pub join: Join,
-    pub filter: Vec<libc::sock_filter>,
-    pub streams: Streams,
-    pub sync: BorrowedFd<'a>,
-    pub files: (u64, u64),
-}
-
-/// Builds the container and becomes its program.
-pub fn born(birth: Birth<'_>) -> ! {
-    let sync = birth.sync;
-    let failed = build(birth).expect_err("success does not return");
+/// Builds or enters the container and becomes its program.
+pub fn become_program(setup: Setup<'_>) -> ! {
+    let sync = setup.sync;
+    let done = if setup.beside.is_some() { beside::begin_anew(&setup) } else { carry_out(setup) };
+    let failed = done.expect_err("success does not return");
     give_up(sync, &failed)
 }
 
-/// Enters the container and becomes the program.
-pub fn entered(entry: Entry<'_>) -> ! {
-    let sync = entry.sync;
-    let failed = enter(entry).expect_err("success does not return");
-    give_up(sync, &failed)
-}
-
-/// All that the init of a shared PID namespace needs.
-pub struct Init<'a> {
-    pub join: Join,
-    pub namespaces: Vec<(BorrowedFd<'a>, i32)>,
-    pub template: BorrowedFd<'a>,
-    pub filter: Vec<libc::sock_filter>,
-    /// Where it says why it failed.
-    pub told: BorrowedFd<'a>,
-}
-
-/// Becomes the init of a shared PID namespace: this program anew, so that nothing of the supervisor's
-/// memory is there, in the minimal mount namespace and without rights. Containers may look into it.
-pub fn init(init: &Init<'_>) -> ! {
-    let failed = become_init(init).expect_err("success does not return");
-    let _ = rustix::io::write(init.told, failed.as_bytes());
-    sys::exit(1)
-}
-
-fn become_init(init: &Init<'_>) -> Result<std::convert::Infallible> {
-    use rustix::fs::{Mode, OFlags};
+fn carry_out(mut setup: Setup<'_>) -> Result<Infallible> {
     begin();
-    for mut file in join(&init.join)? {
-        file.write_all(b"0").or_fail("joining the cgroup")?;
-    }
-    for (fd, kind) in &init.namespaces {
-        sys::setns(*fd, *kind).or_fail("joining the sandbox's namespaces")?;
-    }
-    let program = rustix::fs::open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-    let program = program.or_fail("opening /proc/self/exe")?;
-    silence()?;
-    sys::close_on_exec_from(3);
-    sys::setns(init.template, libc::CLONE_NEWNS).or_fail("entering the private mount namespace")?;
-    identity::renounce(&init.filter)?;
-    let argv = [c"gousse".to_owned(), CString::new(INIT).expect("it is a plain word")];
-    Err(plain(&sys::execve_fd(program.as_fd(), &argv, &[])))
+    let mut host = host::Opened::new(&setup.join, Some(&*setup.spec))?;
+    host::adjust_oom_score(setup.spec.oom_score_adj);
+    host::silence(setup.null.as_fd())?;
+    let needed: Vec<Number> = setup.streams.numbers().chain([setup.sync]).chain(host.numbers()).collect();
+    let inside = match &setup.place {
+        Place::New(birth) => build(&setup, birth, needed)?,
+        Place::Running(target) => enter(&setup, *target, needed)?,
+    };
+    let filter = std::mem::take(&mut setup.filter);
+    finish(&setup, &mut host, inside, &filter)
 }
 
-/// The word on the command line of an init.
-pub const INIT: &str = "sandbox-init";
-
-/// The whole life of the init of a shared PID namespace: reap what is left to it.
-pub fn sandbox_init() -> ! {
-    let _ = sys::prctl(libc::PR_SET_DUMPABLE, 0, 0);
-    let _ = rustix::thread::set_name(c"gousse-init");
-    sys::close_from(0);
-    sys::reap_for_ever()
+/// Inside: the root, and, of a new one, what it was made of.
+struct Inside {
+    root: OwnedFd,
+    made: Option<(OwnedFd, OwnedFd)>,
 }
 
-/// Goes on as a child in a PID namespace where other processes may look at it, without any descriptor but
-/// those that it needs and away from the host's mounts. The one that stays behind says who it is.
-fn step_inside(namespace: BorrowedFd<'_>, sync: BorrowedFd<'_>, mut needed: Vec<RawFd>) -> Result<()> {
-    sys::setns(namespace, libc::CLONE_NEWPID).or_fail("joining the PID namespace")?;
-    needed.extend([0, 1, 2, sync.as_raw_fd()]);
-    sys::close_all_but(needed);
-    match sys::clone3(libc::CLONE_PARENT as u64, None).or_fail("cloning into the PID namespace")? {
-        Cloned::Child => {
-            let _ = rustix::process::setsid();
-            Ok(())
-        }
-        Cloned::Parent { pidfd, .. } => {
-            let _ = channel::send(sync, &[MOVED], &[pidfd.as_fd()]);
-            sys::exit(0)
-        }
-    }
-}
-
-/// The supervisor's own streams are nobody else's business.
-fn silence() -> Result<()> {
-    let null = std::fs::File::options().read(true).write(true).open("/dev/null").or_fail("opening /dev/null")?;
-    (0..3).try_for_each(|number| sys::dup_to(null.as_fd(), number).or_fail("closing the streams"))
-}
-
-fn build(birth: Birth<'_>) -> Result<std::convert::Infallible> {
-    begin();
-    let late = join(&birth.join)?;
-    let spec = birth.spec;
-    identity::adjust_oom_score(spec.oom_score_adj);
-    let prepared = root::prepare(&birth)?;
-    if birth.shared.is_some() {
-        silence()?;
-    }
+fn build(setup: &Setup<'_>, birth: &Birth<'_>, needed: Vec<Number>) -> Result<Inside> {
+    let prepared = root::prepare(&setup.spec, birth)?;
     for (fd, kind) in &birth.namespaces {
-        sys::setns(*fd, *kind).or_fail("joining the sandbox's namespaces")?;
+        sys::setns(fd.as_fd(), *kind).or_fail("joining the sandbox's namespaces")?;
     }
-    sys::setns(birth.template, libc::CLONE_NEWNS).or_fail("entering the private mount namespace")?;
+    if let Some(neighbour) = setup.beside {
+        sys::setns(neighbour.as_fd(), libc::CLONE_NEWPID).or_fail("joining the PID namespace")?;
+    }
+    sys::setns(birth.template.as_fd(), libc::CLONE_NEWNS).or_fail("entering the private mount namespace")?;
+    sys::close_all_but(needed.into_iter().chain(prepared.numbers()));
     sys::unshare(libc::CLONE_NEWNS).or_fail("making a mount namespace")?;
-    if let Some(init) = birth.shared {
-        step_inside(init, birth.sync, [prepared.fds(), birth.streams.fds(), numbers(&late)].concat())?;
-    }
-    root::assemble(&birth, prepared)?;
-    let (argv, terminal) = (&spec.argv, spec.tty);
-    let fresh = Fresh { spec, argv, terminal, late, filter: birth.filter, sync: birth.sync, files: birth.files };
-    fresh.run(birth.streams, true)
+    let root::Inside { root, dev, devpts } = root::assemble(&setup.spec, prepared)?;
+    Ok(Inside { root, made: Some((dev, devpts)) })
 }
 
-fn enter(entry: Entry<'_>) -> Result<std::convert::Infallible> {
-    begin();
-    // Not visible to the processes inside until the program's own execve.
-    let _ = sys::prctl(libc::PR_SET_DUMPABLE, 0, 0);
-    let late = join(&entry.join)?;
-    identity::adjust_oom_score(entry.spec.oom_score_adj);
-    if entry.outside {
-        silence()?;
-    }
+fn enter(setup: &Setup<'_>, target: Number, needed: Vec<Number>) -> Result<Inside> {
+    sys::close_all_but(needed.into_iter().chain([target]).chain(setup.beside));
     let kinds =
         libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWNET | libc::CLONE_NEWCGROUP;
-    sys::setns(entry.target, kinds).or_fail("joining the container's namespaces")?;
-    if entry.outside {
-        step_inside(entry.target, entry.sync, [entry.streams.fds(), numbers(&late)].concat())?;
-    }
-    let Entry { spec, argv, terminal, filter, streams, sync, files, .. } = entry;
-    Fresh { spec, argv, terminal, late, filter, sync, files }.run(streams, false)
+    let of_children = if setup.beside.is_some() { libc::CLONE_NEWPID } else { 0 };
+    sys::setns(target.as_fd(), kinds | of_children).or_fail("joining the container's namespaces")?;
+    sys::close_in_child(target.as_fd());
+    Ok(Inside { root: inside::root().or_fail("opening the root")?, made: None })
 }
 
 /// Inside the root, about to become the program.
-struct Fresh<'a> {
-    spec: &'a ContainerSpec,
-    argv: &'a [String],
-    terminal: bool,
-    /// Cgroups still to join.
-    late: Vec<std::fs::File>,
-    filter: Vec<libc::sock_filter>,
-    sync: BorrowedFd<'a>,
-    files: (u64, u64),
-}
-
-impl Fresh<'_> {
-    fn run(self, streams: Streams, console: bool) -> Result<std::convert::Infallible> {
-        let Fresh { spec, argv, terminal, late, filter, sync, files } = self;
-        connect(streams, spec, sync, console)?;
-        if console && spec.read_only_root {
-            root::make_read_only()?;
-        }
-        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-        sys::new_session_keyring();
-        identity::limit(&spec.rlimits, files)?;
-        let cwd = if spec.cwd.as_os_str().is_empty() { Path::new("/") } else { &spec.cwd };
-        rustix::process::chdir(cwd).or_fail(&format!("chdir to cwd ({:?}) set in config.json failed", spec.cwd))?;
-        wait_for_go(sync);
-        for mut file in late {
-            file.write_all(b"0").or_fail("joining the cgroup")?;
-        }
-        if console && !spec.privileged {
-            sys::unshare(libc::CLONE_NEWCGROUP).or_fail("making a cgroup namespace")?;
-        }
-        let program = program::Program::new(argv, &spec.env, terminal)?;
-        // The supervisor does without huge pages; programs need not.
-        let _ = sys::prctl(libc::PR_SET_THP_DISABLE, 0, 0);
-        sys::close_on_exec_from(3);
-        identity::assume(spec, &filter)?;
-        identity::confine(spec, &filter)?;
-        Err(program.run())
+fn finish(
+    setup: &Setup<'_>,
+    host: &mut host::Opened,
+    inside: Inside,
+    filter: &[libc::sock_filter],
+) -> Result<Infallible> {
+    let (spec, sync) = (&*setup.spec, setup.sync.as_fd());
+    let is_new = inside.made.is_some();
+    let terminal = matches!(setup.streams, Streams::Terminal { .. });
+    connect(setup, &inside)?;
+    let Inside { root, .. } = inside;
+    if is_new && spec.read_only_root {
+        root::make_read_only(root.as_fd())?;
     }
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    sys::new_session_keyring();
+    identity::limit(&spec.rlimits, setup.files)?;
+    let cwd = if spec.cwd.as_os_str().is_empty() { Path::new("/") } else { &spec.cwd };
+    let at_work = inside::change_folder(root.as_fd(), cwd)?;
+    if setup.beside.is_none() {
+        if terminal {
+            take_terminal()?;
+        }
+        wait_for_go(sync);
+    }
+    host.join_late()?;
+    if is_new && !spec.privileged {
+        sys::unshare(libc::CLONE_NEWCGROUP).or_fail("making a cgroup namespace")?;
+    }
+    let program = program::Program::new(&setup.argv, &spec.env, terminal)?;
+    // The supervisor does without huge pages; programs need not.
+    let _ = sys::prctl(libc::PR_SET_THP_DISABLE, 0, 0);
+    sys::close_on_exec_from(3);
+    host.ask_for_profile(spec)?;
+    identity::assume(spec, filter)?;
+    if !at_work && !inside::change_folder(root.as_fd(), cwd)? {
+        return Err(format!("chdir to cwd ({cwd:?}) set in config.json failed: permission denied"));
+    }
+    identity::confine(spec, filter)?;
+    if setup.beside.is_some() {
+        beside::step_inside(sync)?;
+        if terminal {
+            take_terminal()?;
+        }
+        wait_for_go(sync);
+    }
+    Err(program.run())
 }
 
-/// A session of its own, plain signals, no umask: modes are meant as they are written here.
+/// A session of its own, plain signals, no umask: modes are meant as they are written here. Not to be
+/// looked into until the program's own execve.
 fn begin() {
     sys::default_signals();
+    let _ = sys::prctl(libc::PR_SET_DUMPABLE, 0, 0);
     let _ = rustix::process::setsid();
     rustix::process::umask(rustix::fs::Mode::empty());
 }
 
-/// Joins what is to be joined now; opens what comes later, while it can be named.
-fn join(join: &Join) -> Result<Vec<std::fs::File>> {
-    let doing = |file: &Path| format!("joining {}", file.display());
-    join.now.iter().try_for_each(|file| std::fs::write(file, "0").or_fail(&doing(file)))?;
-    join.late.iter().map(|file| std::fs::File::options().write(true).open(file).or_fail(&doing(file))).collect()
-}
-
-/// Puts the streams onto 0, 1 and 2.
-fn connect(streams: Streams, spec: &ContainerSpec, sync: BorrowedFd<'_>, console: bool) -> Result<()> {
-    match streams {
+/// Puts the streams onto 0, 1 and 2, where /dev/null is until then.
+fn connect(setup: &Setup<'_>, inside: &Inside) -> Result<()> {
+    let uid = setup.spec.user.uid;
+    match &setup.streams {
         Streams::Pipes { stdin, stdout, stderr } => {
-            use rustix::fs::{Mode, OFlags};
-            let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
-            let null = null.or_fail("opening /dev/null")?;
             for (number, stream) in [stdin, stdout, stderr].into_iter().enumerate() {
-                if let Some(stream) = &stream {
-                    // As its own user, the program may reopen its streams by name (/dev/stdout).
-                    let owner = rustix::fs::Uid::from_raw(spec.user.uid);
-                    let _ = rustix::fs::fchown(stream, Some(owner), None);
-                }
-                let stream = stream.as_ref().map_or(null.as_fd(), |fd| fd.as_fd());
-                sys::dup_to(stream, number as i32).or_fail("placing the standard streams")?;
+                let Some(stream) = stream else { continue };
+                // As its own user, the program may reopen its streams by name (/dev/stdout).
+                let owner = rustix::fs::Uid::from_raw(uid);
+                let _ = rustix::fs::fchown(stream, Some(owner), None);
+                sys::dup_to(stream.as_fd(), number as i32).or_fail("placing the standard streams")?;
             }
             Ok(())
         }
         Streams::Terminal { size } => {
-            let terminal = root::open_terminal(spec.user.uid, console).or_fail("making a terminal")?;
-            if let Some((columns, rows)) = size {
+            let doing = "making a terminal";
+            let terminal = match &inside.made {
+                Some((dev, devpts)) => {
+                    let made = terminal::open(devpts.as_fd(), uid).or_fail(doing)?;
+                    terminal::show_as_console(&made, dev.as_fd(), devpts.as_fd()).or_fail(doing)?;
+                    made
+                }
+                None => terminal::open(terminal::devpts(inside.root.as_fd())?.as_fd(), uid).or_fail(doing)?,
+            };
+            if let Some((columns, rows)) = *size {
                 let size = rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
                 let _ = rustix::termios::tcsetwinsize(&terminal.slave, size);
             }
             for number in 0..3 {
                 sys::dup_to(terminal.slave.as_fd(), number).or_fail("placing the terminal")?;
             }
-            rustix::process::ioctl_tiocsctty(&terminal.slave).or_fail("taking the terminal")?;
-            channel::send(sync, &[TERMINAL], &[terminal.master.as_fd()]).or_fail("handing over the terminal")?;
+            let sent = channel::send(setup.sync, &[TERMINAL], &[terminal.master.as_fd()]);
+            sent.or_fail("handing over the terminal")?;
             Ok(())
         }
     }
 }
 
-fn numbers(files: &[std::fs::File]) -> Vec<RawFd> {
-    files.iter().map(AsRawFd::as_raw_fd).collect()
+/// Of the session that this process leads.
+fn take_terminal() -> Result<()> {
+    rustix::process::ioctl_tiocsctty(rustix::stdio::stdin()).or_fail("taking the terminal")
 }
 
 fn wait_for_go(sync: BorrowedFd<'_>) {
@@ -329,7 +281,7 @@ fn wait_for_go(sync: BorrowedFd<'_>) {
     }
 }
 
-fn give_up(sync: BorrowedFd<'_>, text: &str) -> ! {
+fn give_up(sync: Number, text: &str) -> ! {
     let mut message = vec![ERROR];
     message.extend_from_slice(&text.as_bytes()[..text.len().min(8 << 10)]);
     let _ = rustix::io::write(sync, &message);

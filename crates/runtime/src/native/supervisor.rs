@@ -16,8 +16,7 @@ use super::journal::{Entry, Journal};
 use super::keeper::{SUPERVISOR_KEEPER_FD, SUPERVISOR_LISTENER_FD};
 use super::protocol::{Answer, FromKeeper, Refusal, Request, ToKeeper, Told};
 use super::pump::Pump;
-use super::sys;
-use super::{Folders, channel};
+use super::{Folders, channel, setup, sys};
 use crate::spec::{ContainerId, SandboxId, Seccomp};
 
 /// Trash and older log files.
@@ -95,6 +94,8 @@ pub struct Supervisor {
     listener: OwnedFd,
     timer: OwnedFd,
     namespaces: Namespaces,
+    /// What programs get that have no stream of their own.
+    null: setup::host::NullDevice,
     /// The limit of open files that containers get.
     files: (u64, u64),
     journal: Journal,

@@ -5,7 +5,34 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use serde::{Deserialize, Serialize};
+
+/// A descriptor by its number, as a child of the supervisor knows it: nothing is closed by forgetting it,
+/// and it can be told to the program that the child goes on as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Number(RawFd);
+
+impl<T: AsFd> From<&T> for Number {
+    fn from(fd: &T) -> Number {
+        Number(fd.as_fd().as_raw_fd())
+    }
+}
+
+impl std::fmt::Display for Number {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl AsFd for Number {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: whoever writes a number down keeps it open for as long as it is used: the supervisor until
+        // it has cloned, the child until it closes it by `close_all_but`.
+        unsafe { BorrowedFd::borrow_raw(self.0) }
+    }
+}
 
 /// The two sides of a clone.
 pub enum Cloned {
@@ -41,6 +68,21 @@ pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> 
 }
 
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// As `clone3`, by the older call, which system-call filters allow.
+pub fn clone_plain(flags: i32) -> io::Result<Cloned> {
+    let mut pidfd: RawFd = -1;
+    let flags = (flags | libc::CLONE_PIDFD) as libc::c_long;
+    // SAFETY: as in `clone3`; a null stack is the caller's own, copied, and the third argument is where the
+    // pidfd goes, on every architecture.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, &raw mut pidfd, 0, 0) };
+    match pid {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Cloned::Child),
+        // SAFETY: the kernel stored a new descriptor that nobody else owns.
+        pid => Ok(Cloned::Parent { pid: pid as u32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } }),
+    }
+}
 
 /// A process that ended, not yet reaped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +164,12 @@ pub fn unique_of(pid: u32, pidfd: BorrowedFd<'_>) -> io::Result<u64> {
 
 pub fn parent_of(pid: u32) -> io::Result<u32> {
     Ok(stat_field(pid, 4)? as u32)
+}
+
+/// Whether it lives in a PID namespace below ours, where it has a further number.
+pub fn is_below(pid: u32) -> bool {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    text.lines().find_map(|line| line.strip_prefix("NSpid:")).is_some_and(|ids| ids.split_whitespace().count() > 1)
 }
 
 /// A field of /proc/<pid>/stat by its number in proc_pid_stat(5), from 4 on.
@@ -289,8 +337,12 @@ pub fn prctl_number(option: i32) -> i32 {
     unsafe { libc::prctl(option, 0u64, 0u64, 0u64, 0u64) }
 }
 
-/// Users, groups: real, effective and saved alike.
+/// Users, groups: real, effective and saved alike. The number that means "as it is" to the kernel names
+/// nobody: it is refused, not obeyed.
 pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
+    if groups.iter().chain([&uid, &gid]).any(|id| *id == NOBODY_AT_ALL) {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
     // SAFETY: the list outlives the call; the raw calls change this only thread.
     unsafe {
         check(libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) as i32)?;
@@ -298,6 +350,9 @@ pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
         check(libc::syscall(libc::SYS_setresuid, uid, uid, uid) as i32)
     }
 }
+
+/// −1 as an id.
+pub const NOBODY_AT_ALL: u32 = u32::MAX;
 
 /// A session keyring of its own, so that containers do not share the keeper's.
 pub fn new_session_keyring() {
@@ -326,11 +381,13 @@ pub fn close_on_exec_from(first: u32) {
     unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
 }
 
-/// Closes every descriptor but these. For a process that owns none of the others any more.
-pub fn close_all_but(mut needed: Vec<RawFd>) {
+/// Closes every descriptor but the standard streams and these. For a process that owns none of the others
+/// any more.
+pub fn close_all_but(needed: impl IntoIterator<Item = Number>) {
+    let mut needed: Vec<Number> = needed.into_iter().collect();
     needed.sort_unstable();
-    let mut first = 0;
-    for number in needed.into_iter().map(|number| number as u32) {
+    let mut first = 3;
+    for number in needed.into_iter().map(|number| number.0 as u32).filter(|number| *number > 2) {
         if number > first {
             // SAFETY: the caller (a child that never returns to Rust owners) holds none of them.
             unsafe { libc::syscall(libc::SYS_close_range, first, number - 1, 0) };
@@ -352,6 +409,12 @@ pub fn close_in_child(fd: BorrowedFd<'_>) {
     unsafe { libc::close(fd.as_raw_fd()) };
 }
 
+/// Lets a program that follows have it.
+pub fn keep_over_exec(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: only a flag of this process's descriptor changes.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, 0) })
+}
+
 /// A descriptor that tokio watches.
 pub fn async_fd(fd: OwnedFd) -> io::Result<tokio::io::unix::AsyncFd<OwnedFd>> {
     // SAFETY: the descriptor is owned by what is returned, open until that is dropped, and never changes.
@@ -369,9 +432,9 @@ pub fn dup_to(from: BorrowedFd<'_>, to: RawFd) -> io::Result<()> {
     }
 }
 
-/// Takes over a descriptor that was inherited under a fixed number.
+/// Takes over a descriptor that was inherited under a known number.
 pub fn inherited(fd: RawFd) -> OwnedFd {
-    // SAFETY: the keeper left this number for this process, and it is taken once, at the start.
+    // SAFETY: whoever started this process left the number for it, and it is taken once, at the start.
     unsafe {
         libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC);
         OwnedFd::from_raw_fd(fd)

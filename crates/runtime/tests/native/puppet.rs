@@ -96,7 +96,7 @@ pub fn play(args: &[String]) -> ! {
             orphan();
             wait()
         }
-        _ => panic!("the puppet does not know {args:?}"),
+        _ => super::attacker::play(&args),
     };
     std::process::exit(code)
 }

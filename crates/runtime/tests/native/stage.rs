@@ -44,9 +44,16 @@ impl Stage {
         let folder = tempfile::Builder::new().prefix("gousse-native-").tempdir().unwrap().keep();
         let cgroup = folder.file_name().unwrap().to_string_lossy().into_owned();
         let images = ImagesStore::open(&folder.join("images")).unwrap();
-        let archive = Box::new(std::io::Cursor::new(archive()));
-        let loaded = tokio.block_on(runtime::engine::Images::load(&*images, archive)).unwrap();
-        Stage { folder, cgroup, tokio, image: loaded[0].id.clone(), images }
+        let mut stage = Stage { folder, cgroup, tokio, image: String::new(), images };
+        stage.image = stage.load("puppet:1", |_| {});
+        stage
+    }
+
+    /// Another image: the usual small one and what is added to its layer.
+    pub fn load(&self, name: &str, add: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> String {
+        let archive = Box::new(std::io::Cursor::new(archive(name, add)));
+        let loaded = self.tokio.block_on(runtime::engine::Images::load(&*self.images, archive)).unwrap();
+        loaded[0].id.clone()
     }
 
     pub fn config(&self) -> Config {
@@ -278,8 +285,18 @@ fn remove_cgroups(name: &str) -> Vec<PathBuf> {
     left
 }
 
+/// Adds a symbolic link to a layer.
+pub fn link(layer: &mut tar::Builder<Vec<u8>>, path: &str, target: &str) {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::Symlink);
+    header.set_size(0);
+    header.set_mode(0o777);
+    plain(&mut header);
+    layer.append_link(&mut header, path, target).unwrap();
+}
+
 /// A docker archive with one small layer.
-fn archive() -> Vec<u8> {
+fn archive(name: &str, add: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> Vec<u8> {
     let folder = |tar: &mut tar::Builder<Vec<u8>>, path: &str| {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(tar::EntryType::Directory);
@@ -299,6 +316,7 @@ fn archive() -> Vec<u8> {
     ["bin/", "etc/", "tmp/", "data/"].iter().for_each(|path| folder(&mut layer, path));
     file(&mut layer, "etc/passwd", b"root:x:0:0::/root:/bin/sh\n");
     file(&mut layer, "bin/not-executable", b"no");
+    add(&mut layer);
     let layer = layer.into_inner().unwrap();
     let digest: String = ring_digest(&layer);
     let config = format!(
@@ -307,7 +325,7 @@ fn archive() -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
     file(&mut archive, "layer.tar", &layer);
     file(&mut archive, "config.json", config.as_bytes());
-    let manifest = r#"[{"Config":"config.json","RepoTags":["puppet:1"],"Layers":["layer.tar"]}]"#;
+    let manifest = format!(r#"[{{"Config":"config.json","RepoTags":["{name}"],"Layers":["layer.tar"]}}]"#);
     file(&mut archive, "manifest.json", manifest.as_bytes());
     archive.into_inner().unwrap()
 }

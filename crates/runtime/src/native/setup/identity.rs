@@ -3,7 +3,7 @@
 use super::{OrFail, Result};
 use crate::capabilities::CAPABILITIES;
 use crate::native::sys;
-use crate::spec::ContainerSpec;
+use crate::spec::{ContainerSpec, User};
 
 const RLIMITS: [(&str, u32); 16] = [
     ("AS", libc::RLIMIT_AS),
@@ -33,9 +33,15 @@ pub fn bits(names: &[String]) -> Result<u64> {
     })
 }
 
-/// Lived with where the machine refuses: lowering needs a capability that the machine may not grant.
-pub fn adjust_oom_score(value: i32) {
-    let _ = std::fs::write("/proc/self/oom_score_adj", value.to_string());
+/// Ids that the kernel would take for "as it is" name nobody: a container that asks for one would keep
+/// the runtime's (as CVE-2024-40635 in containerd).
+pub fn require_ids(user: &User) -> Result<()> {
+    let ids = [("user", user.uid), ("group", user.gid)].into_iter();
+    let mut ids = ids.chain(user.groups.iter().map(|group| ("supplementary group", *group)));
+    match ids.find(|(_, id)| *id == sys::NOBODY_AT_ALL) {
+        Some((what, id)) => Err(format!("{what} {id} cannot be used: the kernel takes that number for none")),
+        None => Ok(()),
+    }
 }
 
 /// The spec's limits; the number of open files as it was before the supervisor raised its own.
@@ -68,12 +74,6 @@ pub fn assume(spec: &ContainerSpec, filter: &[libc::sock_filter]) -> Result<()> 
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
             other => other.or_fail("dropping capabilities")?,
         }
-    }
-    if let Some(profile) = &spec.apparmor {
-        let text = format!("exec {profile}");
-        let attribute = ["/proc/self/attr/apparmor/exec", "/proc/self/attr/exec"];
-        let written = attribute.iter().find(|path| std::fs::write(path, &text).is_ok());
-        written.ok_or_else(|| format!("apparmor profile {profile:?} cannot be applied on this machine"))?;
     }
     sys::prctl(libc::PR_SET_KEEPCAPS, 1, 0).or_fail("keeping capabilities")?;
     let mut groups = spec.user.groups.clone();

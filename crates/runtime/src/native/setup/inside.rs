@@ -1,8 +1,9 @@
 //! Walks a path below a folder without ever leaving it, making what is missing.
 //!
-//! Every component is opened by itself without following links; links are read and walked here, with
-//! the folder as their root. So neither `..`, nor absolute links, nor magic links of /proc, nor a
-//! component that another container swaps meanwhile leads out.
+//! The kernel walks what is there (openat2, with the folder as root and no magic links). Where something
+//! is to be made, every component is opened by itself without following links; links are read and walked
+//! here. So neither `..`, nor absolute links, nor magic links of /proc, nor a component that another
+//! container swaps meanwhile leads out.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -11,8 +12,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+
+use super::{OrFail, Result};
 
 /// What to make where the path ends in nothing.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -29,8 +32,40 @@ const FOLDER: Absent = Absent::BecomesFolder;
 /// Links followed in one walk, as the kernel's own limit.
 const LINKS_MAX: u32 = 40;
 
+/// The root of this process, which is the container's once its mounts are entered.
+pub fn root() -> io::Result<OwnedFd> {
+    Ok(rustix::fs::openat(CWD, "/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
 /// The thing at `path` below `root`, as an `O_PATH` descriptor.
 pub fn open(root: BorrowedFd<'_>, path: &Path, absent: Absent) -> io::Result<OwnedFd> {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    match rustix::fs::openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve) {
+        // Something to make, or something was renamed on the way: step by step.
+        Err(Errno::NOENT) if absent != Absent::Fails => walk(root, path, absent),
+        Err(Errno::AGAIN) => walk(root, path, absent),
+        other => Ok(other?),
+    }
+}
+
+/// Makes the folder the working one of this process, and sees that it lies in the root. False: what is on
+/// the way is not for this user; the program's own may be let in where the file system does not know ours
+/// (as in opencontainers/runc, libcontainer/init_linux.go).
+pub fn change_folder(root: BorrowedFd<'_>, path: &Path) -> Result<bool> {
+    let doing = format!("chdir to cwd ({path:?}) set in config.json failed");
+    let changed = open(root, path, Absent::Fails).and_then(|folder| Ok(rustix::process::fchdir(folder)?));
+    match changed {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(false),
+        other => other.or_fail(&doing)?,
+    }
+    let now = rustix::process::getcwd(Vec::new()).or_fail(&doing)?;
+    match now.to_bytes().starts_with(b"/") {
+        true => Ok(true),
+        false => Err(format!("{doing}: it lies outside the container's root")),
+    }
+}
+
+fn walk(root: BorrowedFd<'_>, path: &Path, absent: Absent) -> io::Result<OwnedFd> {
     let mut above = vec![rustix::io::fcntl_dupfd_cloexec(root, 3)?];
     let mut todo: VecDeque<OsString> = components(path.as_os_str());
     let mut links = 0;

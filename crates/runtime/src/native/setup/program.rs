@@ -47,7 +47,8 @@ impl Program {
         for candidate in &self.candidates {
             let error = sys::execve(candidate, &self.argv, &self.env);
             let text = candidate.to_string_lossy();
-            let exists = std::fs::metadata(text.as_ref());
+            // As the program's own user by now, and only looked at.
+            let exists = rustix::fs::stat(candidate.as_c_str());
             match error.kind() {
                 ErrorKind::NotFound | ErrorKind::NotADirectory if exists.is_err() => {
                     if !searched {
@@ -55,7 +56,7 @@ impl Program {
                     }
                 }
                 ErrorKind::PermissionDenied if searched => denied = true,
-                ErrorKind::PermissionDenied if exists.is_ok_and(|meta| meta.is_dir()) => {
+                ErrorKind::PermissionDenied if exists.is_ok_and(|stat| is_folder(&stat)) => {
                     return format!("exec: {:?}: is a directory: permission denied", self.name);
                 }
                 ErrorKind::PermissionDenied => return format!("exec: {:?}: permission denied", self.name),
@@ -67,4 +68,8 @@ impl Program {
         }
         format!("exec: {:?}: executable file not found in $PATH", self.name)
     }
+}
+
+fn is_folder(stat: &rustix::fs::Stat) -> bool {
+    rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory
 }

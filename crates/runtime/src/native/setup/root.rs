@@ -4,23 +4,25 @@
 //! `assemble` runs in the container's own mount namespace, where nothing of the host can be named.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree, unmount,
+    fsconfig_set_string, fsmount, fsopen, move_mount, open_tree, unmount,
 };
 
 use super::inside::{self, Absent};
-use super::{Birth, OrFail, Result};
-use crate::native::sys;
-use crate::spec::{Mount, MountSource, Propagation, Share};
+use super::{Birth, OrFail, Result, host};
+use crate::native::sys::{self, Number};
+use crate::spec::{ContainerSpec, Mount, MountSource, Propagation, Share};
 
 /// Device nodes, listed from a spec or the host.
 pub mod nodes;
+/// What may be mounted where on /proc.
+mod proc;
 
 /// Everything that had to be opened on the host's side.
 pub struct Prepared {
@@ -29,7 +31,16 @@ pub struct Prepared {
     views: Vec<(OwnedFd, String)>,
     shm: Option<OwnedFd>,
     mqueue: Option<OwnedFd>,
+    /// Of a PID namespace that others live in; None: this process is the first in its own.
+    proc: Option<OwnedFd>,
     nodes: Vec<nodes::Node>,
+}
+
+/// A finished root, and what of it is trusted whatever was mounted over it since.
+pub struct Inside {
+    pub root: OwnedFd,
+    pub dev: OwnedFd,
+    pub devpts: OwnedFd,
 }
 
 const NOSUID: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID;
@@ -39,24 +50,23 @@ const RDONLY: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY;
 
 impl Prepared {
     /// The descriptors that `assemble` needs.
-    pub fn fds(&self) -> Vec<RawFd> {
+    pub fn numbers(&self) -> impl Iterator<Item = Number> {
         let mounts = self.mounts.iter().map(|(fd, _)| fd).chain(self.views.iter().map(|(fd, _)| fd));
-        let all = mounts.chain(&self.shm).chain(&self.mqueue).chain([&self.overlay]);
-        all.map(AsRawFd::as_raw_fd).collect()
+        let all = mounts.chain(&self.shm).chain(&self.mqueue).chain(&self.proc).chain([&self.overlay]);
+        all.map(Number::from)
     }
 }
 
-pub fn prepare(birth: &Birth<'_>) -> Result<Prepared> {
-    let spec = birth.spec;
-    let overlay = overlay(&birth.layers.root, Some(&birth.folder)).or_fail("mounting the root")?;
+pub fn prepare(spec: &ContainerSpec, birth: &Birth<'_>) -> Result<Prepared> {
+    let overlay = host::overlay::mounted(&birth.layers.root, Some(&birth.folder)).or_fail("mounting the root")?;
     let opened = |mount: &Mount| Ok((source(mount, birth)?, mount.target.clone()));
     let mounts = spec.mounts.iter().map(opened).collect::<Result<_>>()?;
-    let view = |(name, path): &(String, PathBuf)| Ok((clone_path(path, false)?, name.clone()));
+    let view = |(name, path): &(String, PathBuf)| Ok((own_clone(host::locate(path)?.as_fd())?, name.clone()));
     let views = birth.views.iter().map(view).collect::<io::Result<_>>().or_fail("opening the cgroups")?;
     let host_ipc = birth.sandbox.ipc == Share::Host;
-    let shared = |kept: Option<BorrowedFd<'_>>, host: &str| match kept {
-        Some(mount) => clone_of(mount, false).map(Some),
-        None if host_ipc => Ok(clone_path(Path::new(host), false).ok()),
+    let shared = |kept: Option<Number>, there: &str| match kept {
+        Some(mount) => own_clone(mount.as_fd()).map(Some),
+        None if host_ipc => Ok(host::locate(Path::new(there)).and_then(|mount| own_clone(mount.as_fd())).ok()),
         None => Ok(None),
     };
     let shm = shared(birth.shm, "/dev/shm").or_fail("opening the sandbox's /dev/shm")?;
@@ -65,76 +75,59 @@ pub fn prepare(birth: &Birth<'_>) -> Result<Prepared> {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => None,
         opened => opened.or_fail("opening the sandbox's /dev/mqueue")?,
     };
+    let proc = birth.proc.map(|mount| own_clone(mount.as_fd())).transpose().or_fail("opening the sandbox's /proc")?;
     let nodes = nodes::wanted(&spec.devices, spec.privileged)?;
-    Ok(Prepared { overlay, mounts, views, shm, mqueue, nodes })
+    Ok(Prepared { overlay, mounts, views, shm, mqueue, proc, nodes })
 }
 
-pub fn assemble(birth: &Birth<'_>, prepared: Prepared) -> Result<()> {
-    let spec = birth.spec;
+pub fn assemble(spec: &ContainerSpec, prepared: Prepared) -> Result<Inside> {
     enter(prepared.overlay).or_fail("entering the root")?;
-    let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    let root = root.or_fail("opening the root")?;
-    let root = root.as_fd();
+    let kept = inside::root().or_fail("opening the root")?;
+    let root = kept.as_fd();
     let at = |target: &str, mount: io::Result<OwnedFd>| {
-        mount.and_then(|mount| attach(&mount, root, Path::new(target))).or_fail(&format!("mounting {target}"))
+        let mount = mount.and_then(|mount| attach(mount.as_fd(), root, Path::new(target)).map(|()| mount));
+        mount.or_fail(&format!("mounting {target}"))
     };
-    at("/proc", fresh("proc", &[], NOSUID | NODEV | NOEXEC))?;
-    let dev = devices(&prepared.nodes).or_fail("making devices")?;
-    at("/dev", Ok(dev))?;
+    proc::require_folders(root)?;
+    let proc = at("/proc", prepared.proc.map_or_else(fresh_proc, Ok))?;
+    let dev = at("/dev", devices(&prepared.nodes, spec.tty))?;
+    // What hides a file: looked up while nobody else can have been there.
+    let null = rustix::fs::openat(&dev, "null", OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
+    let null = null.or_fail("opening /dev/null")?;
     let pts = [("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")];
-    at("/dev/pts", fresh("devpts", &pts, NOSUID | NOEXEC))?;
+    let devpts = at("/dev/pts", fresh("devpts", &pts, NOSUID | NOEXEC))?;
     if let Some(shm) = prepared.shm {
         at("/dev/shm", Ok(shm))?;
     }
-    match prepared.mqueue {
-        Some(mqueue) => at("/dev/mqueue", Ok(mqueue))?,
-        None => at("/dev/mqueue", fresh("mqueue", &[], NOSUID | NODEV | NOEXEC))?,
-    }
+    at("/dev/mqueue", prepared.mqueue.map_or_else(|| fresh("mqueue", &[], NOSUID | NODEV | NOEXEC), Ok))?;
     let locked = if spec.privileged { MountAttrFlags::empty() } else { RDONLY };
     at("/sys", fresh("sysfs", &[], NOSUID | NODEV | NOEXEC | locked))?;
     cgroups(root, prepared.views, locked).or_fail("mounting cgroups")?;
     for (tree, target) in prepared.mounts {
-        attach(&tree, root, &target).or_fail(&format!("mounting {}", target.display()))?;
+        let doing = format!("mounting {}", target.display());
+        let place = place(tree.as_fd(), root, &target).or_fail(&doing)?;
+        proc::require_harmless(proc.as_fd(), tree.as_fd(), place.as_fd(), &target)?;
+        move_onto(tree.as_fd(), place.as_fd()).or_fail(&doing)?;
     }
+    proc::require_in_place(root)?;
     if !spec.privileged {
         spec.read_only_paths.iter().try_for_each(|path| lock(root, path))?;
-        mask(root, &spec.masked_paths)?;
+        mask(root, null.as_fd(), &spec.masked_paths)?;
     }
     if !spec.cwd.as_os_str().is_empty() {
         inside::open(root, &spec.cwd, Absent::BecomesFolder).or_fail(&format!("mkdir {}", spec.cwd.display()))?;
     }
-    Ok(())
+    Ok(Inside { root: kept, dev, devpts })
 }
 
-/// Both ends of a new terminal of the container's own devpts.
-pub struct Terminal {
-    pub master: OwnedFd,
-    pub slave: OwnedFd,
-}
-
-/// Opens one; `console`: also shows it as /dev/console.
-pub fn open_terminal(uid: u32, console: bool) -> io::Result<Terminal> {
-    use rustix::pty::OpenptFlags;
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let master = rustix::fs::open("/dev/pts/ptmx", flags, Mode::empty())?;
-    rustix::pty::unlockpt(&master)?;
-    let peer = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let slave = rustix::pty::ioctl_tiocgptpeer(&master, peer)?;
-    let _ = rustix::fs::fchown(&slave, Some(rustix::fs::Uid::from_raw(uid)), None);
-    if console {
-        let name = rustix::pty::ptsname(&master, Vec::new())?;
-        let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        let tree = open_tree(CWD, name, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?;
-        attach(&tree, root.as_fd(), Path::new("/dev/console"))?;
-    }
-    Ok(Terminal { master, slave })
+/// Of the PID namespace that this process lives in.
+pub fn fresh_proc() -> io::Result<OwnedFd> {
+    fresh("proc", &[], NOSUID | NODEV | NOEXEC)
 }
 
 /// The root itself, after all targets are made.
-pub fn make_read_only() -> Result<()> {
-    let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    let root = root.or_fail("opening the root")?;
-    sys::mount_setattr(root.as_fd(), false, sys::MOUNT_READ_ONLY, 0).or_fail("making the root read-only")
+pub fn make_read_only(root: BorrowedFd<'_>) -> Result<()> {
+    sys::mount_setattr(root, false, sys::MOUNT_READ_ONLY, 0).or_fail("making the root read-only")
 }
 
 /// Whether this kernel clones a mount that hangs nowhere yet (since 6.15).
@@ -162,67 +155,19 @@ fn clone_of(mount: BorrowedFd<'_>, recursive: bool) -> io::Result<OwnedFd> {
     Ok(open_tree(mount, "", flags)?)
 }
 
-fn clone_path(path: &Path, recursive: bool) -> io::Result<OwnedFd> {
-    clone_of(rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?.as_fd(), recursive)
-}
-
-/// Layers, topmost first, below an upper folder. Volatile: a container's root is never mounted twice, so
-/// nothing needs to reach the disk, and its end does not sync the host's file system.
-fn overlay(lower: &[PathBuf], folder: Option<&Path>) -> io::Result<OwnedFd> {
-    let upper = folder.map(|folder| (folder.join("upper"), folder.join("work")));
-    let by_path = || {
-        let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-        lower.iter().try_for_each(|layer| fsconfig_set_string(&context, "lowerdir+", layer.as_path()))?;
-        overlay_above(&context, upper.as_ref().map(|(upper, work)| (upper.as_path(), work.as_path())))
-    };
-    match by_path() {
-        Err(Errno::INVAL) => Ok(overlay_by_number(lower, upper)?),
-        mounted => Ok(mounted?),
-    }
-}
-
-/// For kernels before 6.8, which take all layers as one string, and no string of more than 255 bytes: the
-/// folders are named by the numbers of their descriptors, as seen from /proc/self/fd.
-fn overlay_by_number(lower: &[PathBuf], upper: Option<(PathBuf, PathBuf)>) -> rustix::io::Result<OwnedFd> {
-    let open = |path: &Path| rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    let number = |fd: &OwnedFd| PathBuf::from(std::os::fd::AsRawFd::as_raw_fd(fd).to_string());
-    let lower = lower.iter().map(|path| open(path)).collect::<rustix::io::Result<Vec<_>>>()?;
-    let upper = match &upper {
-        Some((upper, work)) => Some((open(upper)?, open(work)?)),
-        None => None,
-    };
-    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    let before = open(Path::new("."))?;
-    rustix::process::chdir("/proc/self/fd")?;
-    let names: Vec<String> = lower.iter().map(|fd| number(fd).display().to_string()).collect();
-    let mounted = fsconfig_set_string(&context, "lowerdir", names.join(":")).and_then(|()| {
-        let upper = upper.as_ref().map(|(upper, work)| (number(upper), number(work)));
-        overlay_above(&context, upper.as_ref().map(|(upper, work)| (upper.as_path(), work.as_path())))
-    });
-    rustix::process::fchdir(before)?;
-    mounted
-}
-
-/// Adds the upper folder and its work folder, and mounts.
-fn overlay_above(context: &OwnedFd, upper: Option<(&Path, &Path)>) -> rustix::io::Result<OwnedFd> {
-    let mut attributes = MountAttrFlags::empty();
-    match upper {
-        Some((upper, work)) => {
-            fsconfig_set_string(context, "upperdir", upper)?;
-            fsconfig_set_string(context, "workdir", work)?;
-            fsconfig_set_flag(context, "volatile")?;
-        }
-        None => attributes |= RDONLY,
-    }
-    fsconfig_create(context)?;
-    fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+/// Another mount of the same thing, in nobody else's peer group: what a container mounts below it stays
+/// with the container.
+fn own_clone(mount: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let tree = clone_of(mount, false)?;
+    sys::mount_setattr(tree.as_fd(), true, 0, libc::MS_PRIVATE)?;
+    Ok(tree)
 }
 
 /// A mount's source as a detached tree with the wanted propagation and rights.
 fn source(mount: &Mount, birth: &Birth<'_>) -> Result<OwnedFd> {
     let tree = match &mount.source {
         MountSource::Host(path) => {
-            let base = open_source(path).or_fail(&format!("opening {}", path.display()))?;
+            let base = host::source(path).or_fail(&format!("opening {}", path.display()))?;
             let base = match &mount.sub_path {
                 // New folders are as open as the volume: to a pod's own user, or its fsGroup (kubelet,
                 // pkg/volume/util/subpath).
@@ -233,7 +178,7 @@ fn source(mount: &Mount, birth: &Birth<'_>) -> Result<OwnedFd> {
                 None => base,
             };
             if mount.propagation == Propagation::Bidirectional {
-                require_shared(path, &base)?;
+                host::require_shared(path, &base)?;
             }
             clone_of(base.as_fd(), true).or_fail(&format!("binding {}", path.display()))?
         }
@@ -263,20 +208,6 @@ fn source(mount: &Mount, birth: &Birth<'_>) -> Result<OwnedFd> {
     Ok(tree)
 }
 
-/// An absent host path becomes a folder, as container runtimes have always done for hostPath.
-fn open_source(path: &Path) -> io::Result<OwnedFd> {
-    let open = || rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-    match open() {
-        Err(Errno::NOENT) => {
-            let mut builder = std::fs::DirBuilder::new();
-            std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o755);
-            builder.recursive(true).create(path)?;
-            Ok(open()?)
-        }
-        other => Ok(other?),
-    }
-}
-
 fn below(base: BorrowedFd<'_>, sub_path: &Path, absent: Absent) -> Result<OwnedFd> {
     inside::open(base, sub_path, absent).or_fail(&format!("opening sub path {}", sub_path.display()))
 }
@@ -285,55 +216,50 @@ fn below(base: BorrowedFd<'_>, sub_path: &Path, absent: Absent) -> Result<OwnedF
 /// executed (KEP 4639).
 fn image_root(layers: &[PathBuf]) -> io::Result<OwnedFd> {
     let tree = match layers {
-        [only] => clone_path(only, false)?,
-        layers => overlay(layers, None)?,
+        [only] => own_clone(host::locate(only)?.as_fd())?,
+        layers => host::overlay::mounted(layers, None)?,
     };
     sys::mount_setattr(tree.as_fd(), false, sys::MOUNT_DATA_ONLY, 0)?;
     Ok(tree)
 }
 
-/// Bidirectional propagation needs a shared mount on the host
-/// (moby and containerd: "path %q is mounted on %q but it is not a shared mount").
-fn require_shared(path: &Path, source: &OwnedFd) -> Result<()> {
-    use rustix::fs::{AtFlags, StatxFlags};
-    let id = rustix::fs::statx(source, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).or_fail("looking at a mount")?;
-    let id = id.stx_mnt_id.to_string();
-    let table = std::fs::read_to_string("/proc/self/mountinfo").or_fail("reading the mount table")?;
-    let line = table.lines().find(|line| line.split(' ').next() == Some(&id)).unwrap_or_default();
-    if line.split(" - ").next().is_some_and(|fields| fields.contains(" shared:")) {
-        return Ok(());
-    }
-    let on = line.split(' ').nth(4).unwrap_or("?");
-    Err(format!("path {path:?} is mounted on {on:?} but it is not a shared mount"))
-}
-
 /// Makes the tree the root of this mount namespace and lets the old one go.
 fn enter(root: OwnedFd) -> io::Result<()> {
     move_mount(root.as_fd(), "", CWD, "/mnt", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
-    rustix::process::chdir("/mnt")?;
+    rustix::process::fchdir(&root)?;
     rustix::process::pivot_root(".", ".")?;
     unmount(".", UnmountFlags::DETACH)?;
-    rustix::process::chdir("/")?;
+    rustix::process::fchdir(root)?;
     Ok(())
 }
 
 /// Puts a detached tree onto a path of the new root, making the target in its kind.
-fn attach(tree: &OwnedFd, root: BorrowedFd<'_>, target: &Path) -> io::Result<()> {
+pub fn attach(tree: BorrowedFd<'_>, root: BorrowedFd<'_>, target: &Path) -> io::Result<()> {
+    move_onto(tree, place(tree, root, target)?.as_fd())
+}
+
+fn place(tree: BorrowedFd<'_>, root: BorrowedFd<'_>, target: &Path) -> io::Result<OwnedFd> {
     let kind = FileType::from_raw_mode(rustix::fs::fstat(tree)?.st_mode);
     let absent = if kind == FileType::Directory { Absent::BecomesFolder } else { Absent::BecomesFile };
-    let target = inside::open(root, target, absent)?;
+    inside::open(root, target, absent)
+}
+
+fn move_onto(tree: BorrowedFd<'_>, place: BorrowedFd<'_>) -> io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    Ok(move_mount(tree, "", &target, "", flags)?)
+    Ok(move_mount(tree, "", place, "", flags)?)
 }
 
 /// The container's /dev, complete before it is mounted.
-fn devices(nodes: &[nodes::Node]) -> io::Result<OwnedFd> {
+fn devices(nodes: &[nodes::Node], console: bool) -> io::Result<OwnedFd> {
     let dev = fresh("tmpfs", &[("mode", "755"), ("size", "65536k")], NOSUID)?;
     for folder in ["pts", "shm", "mqueue"] {
         rustix::fs::mkdirat(&dev, folder, Mode::from_raw_mode(0o755))?;
     }
     for node in nodes {
         node.make(dev.as_fd())?;
+    }
+    if console {
+        inside::open(dev.as_fd(), Path::new("console"), Absent::BecomesFile)?;
     }
     let links = [
         ("pts/ptmx", "ptmx"),
@@ -361,7 +287,7 @@ fn cgroups(root: BorrowedFd<'_>, views: Vec<(OwnedFd, String)>, locked: MountAtt
             if locked.contains(RDONLY) {
                 sys::mount_setattr(tree.as_fd(), false, sys::MOUNT_READ_ONLY, 0)?;
             }
-            attach(tree, root, folder)?;
+            attach(tree.as_fd(), root, folder)?;
         }
         return Ok(());
     }
@@ -372,12 +298,12 @@ fn cgroups(root: BorrowedFd<'_>, views: Vec<(OwnedFd, String)>, locked: MountAtt
             rustix::fs::symlinkat(name.as_str(), &base, part)?;
         }
     }
-    attach(&base, root, folder)?;
+    attach(base.as_fd(), root, folder)?;
     for (tree, name) in &views {
         if locked.contains(RDONLY) {
             sys::mount_setattr(tree.as_fd(), false, sys::MOUNT_READ_ONLY, 0)?;
         }
-        attach(tree, base.as_fd(), Path::new(name))?;
+        attach(tree.as_fd(), base.as_fd(), Path::new(name))?;
     }
     if locked.contains(RDONLY) {
         sys::mount_setattr(base.as_fd(), false, sys::MOUNT_READ_ONLY, 0)?;
@@ -394,14 +320,11 @@ fn lock(root: BorrowedFd<'_>, path: &Path) -> Result<()> {
     };
     let tree = clone_of(place.as_fd(), true).or_fail(&doing)?;
     sys::mount_setattr(tree.as_fd(), true, sys::MOUNT_READ_ONLY, 0).or_fail(&doing)?;
-    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    move_mount(&tree, "", &place, "", flags).or_fail(&doing)
+    move_onto(tree.as_fd(), place.as_fd()).or_fail(&doing)
 }
 
-/// Folders become empty and read-only, files become /dev/null.
-fn mask(root: BorrowedFd<'_>, paths: &[PathBuf]) -> Result<()> {
-    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    let null = inside::open(root, Path::new("/dev/null"), Absent::Fails).or_fail("opening /dev/null")?;
+/// Folders become empty and read-only, files become that device node.
+fn mask(root: BorrowedFd<'_>, null: BorrowedFd<'_>, paths: &[PathBuf]) -> Result<()> {
     let mut empty: Option<OwnedFd> = None;
     for path in paths {
         let doing = format!("masking {}", path.display());
@@ -413,10 +336,10 @@ fn mask(root: BorrowedFd<'_>, paths: &[PathBuf]) -> Result<()> {
         let tree = match (kind, &empty) {
             (FileType::Directory, Some(mount)) => clone_of(mount.as_fd(), false),
             (FileType::Directory, None) => fresh("tmpfs", &[("size", "0k")], NOSUID | NODEV | NOEXEC | RDONLY),
-            _ => clone_of(null.as_fd(), false),
+            _ => clone_of(null, false),
         };
         let tree = tree.or_fail(&doing)?;
-        move_mount(&tree, "", &place, "", flags).or_fail(&doing)?;
+        move_onto(tree.as_fd(), place.as_fd()).or_fail(&doing)?;
         if kind == FileType::Directory && empty.is_none() {
             empty = Some(tree);
         }

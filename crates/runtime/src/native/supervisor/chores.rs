@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use super::{Child, Supervisor};
-use crate::native::setup::identity;
+use crate::native::setup::host;
 use crate::native::sys::{self, Cloned};
 use crate::native::{Folders, logfile};
 
@@ -83,7 +83,7 @@ impl Supervisor {
             Ok(Cloned::Child) => {
                 let _ = rustix::thread::set_name(c"gousse-chore");
                 sys::close_from(3);
-                identity::adjust_oom_score(0);
+                host::adjust_oom_score(0);
                 let _ = rustix::process::setpriority_process(None, NICE);
                 work();
                 sys::exit(0)

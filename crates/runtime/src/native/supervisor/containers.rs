@@ -1,5 +1,6 @@
 //! Containers: created on the disk, born by a clone, ended by the keeper's word, forgotten on request.
 
+use std::borrow::Cow;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
@@ -19,8 +20,8 @@ use crate::native::channel;
 use crate::native::journal::{ContainerRecord, Entry, Process};
 use crate::native::logfile::LogFile;
 use crate::native::protocol::{Answer, Layers, Refusal, Told};
-use crate::native::setup::{self, Birth, Streams, identity};
-use crate::native::sys::{self, Cloned, Ended};
+use crate::native::setup::{self, Birth, Place, Setup, Streams, identity};
+use crate::native::sys::{self, Cloned, Ended, Number};
 use crate::spec::{ContainerId, ContainerSpec, Resources, SandboxId, Share};
 use crate::state::{Container, Exit, Phase};
 
@@ -49,6 +50,8 @@ pub struct Pending {
     pub sync: OwnedFd,
     pub token: u64,
     pub tickets: Vec<Ticket>,
+    /// It goes on among others who may speak for it: only its failure is still believed.
+    pub moved: bool,
 }
 
 impl Held {
@@ -83,6 +86,7 @@ impl Supervisor {
         }
         self.ready_sandbox(sandbox)?;
         identity::bits(&spec.capabilities).and(identity::bits(&spec.ambient_capabilities)).map_err(Refusal::Failed)?;
+        identity::require_ids(&spec.user).map_err(Refusal::Failed)?;
         self.filter_of(&spec)?;
         let upper = self.container_folder(id).join("upper");
         std::fs::create_dir_all(&upper)?;
@@ -144,7 +148,7 @@ impl Supervisor {
         }
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .map_err(io::Error::from)?;
-        let (streams, pipes) = pipes_for(&spec)?;
+        let Pipes { streams, theirs: given, ours: pipes } = pipes_for(&spec)?;
         let mut names = vec!["sync"];
         let mut fds = vec![ours.as_fd()];
         for (name, fd) in &pipes {
@@ -155,7 +159,7 @@ impl Supervisor {
         self.keep(&key(id), &names, &fds)?;
         let log = spec.log.as_ref().map(LogFile::open).transpose()?;
         let (process, pidfd) = self.clone_container(id, &path, group, streams, [&ours, &theirs])?;
-        drop(theirs);
+        drop((theirs, given));
         self.children.insert(process.pid, Child::Container(id.clone()));
         self.record(&Entry::Born(id.clone(), process))?;
         let shared = self.sandboxes[&self.containers[id].sandbox].record.spec.pid == Share::Sandbox;
@@ -164,7 +168,7 @@ impl Supervisor {
         }
         rustix::io::ioctl_fionbio(&ours, true).map_err(io::Error::from)?;
         let token = self.watch(ours.as_fd(), Source::Birth(id.clone()), EventFlags::IN)?;
-        let birth = Some(Pending { sync: ours, token, tickets: vec![ticket] });
+        let birth = Some(Pending { sync: ours, token, tickets: vec![ticket], moved: false });
         let (outputs, stdin, taps, removing) = (Vec::new(), None, Vec::new(), Vec::new());
         let live = Live { pidfd, process, birth, outputs, stdin, log, taps, removing };
         let held = self.containers.get_mut(id).expect("looked up above");
@@ -188,28 +192,36 @@ impl Supervisor {
         let held = &self.containers[id];
         let sandbox = &self.sandboxes[&held.sandbox];
         let spec = &held.seen.spec;
-        let shared = match sandbox.record.spec.pid {
-            Share::Private | Share::Host => None,
+        let (beside, proc) = match sandbox.record.spec.pid {
+            Share::Private | Share::Host => (None, None),
             Share::Sandbox => {
-                let init = sandbox.kept.init.as_ref();
-                Some(init.ok_or_else(|| Refusal::Failed("the sandbox's init is gone".into()))?.as_fd())
+                let both = sandbox.kept.init.as_ref().zip(sandbox.kept.proc.as_ref());
+                let (init, proc) = both.ok_or_else(|| Refusal::Failed("the sandbox's init is gone".into()))?;
+                (Some(Number::from(init)), Some(Number::from(proc)))
             }
         };
+        let namespaces = sandbox.namespaces();
         let birth = Birth {
-            spec,
-            sandbox: &sandbox.record.spec,
-            layers: &held.layers,
+            sandbox: Cow::Borrowed(&sandbox.record.spec),
+            layers: Cow::Borrowed(&held.layers),
             folder: self.container_folder(id),
-            template: self.namespaces.template.as_fd(),
-            namespaces: sandbox.namespaces(),
-            shm: sandbox.kept.shm.as_ref().map(|fd| fd.as_fd()),
-            mqueue: sandbox.kept.mqueue.as_ref().map(|fd| fd.as_fd()),
-            join: self.tree.join_files(path, &spec.resources),
+            template: Number::from(&self.namespaces.template),
+            namespaces: namespaces.iter().map(|(fd, kind)| (Number::from(fd), *kind)).collect(),
+            shm: sandbox.kept.shm.as_ref().map(Number::from),
+            mqueue: sandbox.kept.mqueue.as_ref().map(Number::from),
+            proc,
             views: self.views(path, spec),
+        };
+        let setup = Setup {
+            spec: Cow::Borrowed(spec),
+            argv: Cow::Borrowed(&spec.argv),
+            place: Place::New(Box::new(birth)),
+            beside,
+            join: self.tree.join_files(path, &spec.resources),
             filter,
             streams,
-            sync: theirs.as_fd(),
-            shared,
+            sync: Number::from(theirs),
+            null: Number::from(&self.null),
             files: self.files,
         };
         let own_pid = if sandbox.record.spec.pid == Share::Private { libc::CLONE_NEWPID } else { 0 };
@@ -217,7 +229,7 @@ impl Supervisor {
         if let Ok(Cloned::Child) = cloned {
             // Else the end of the supervisor would not show on our own end.
             sys::close_in_child(ours.as_fd());
-            setup::born(birth)
+            setup::become_program(setup)
         }
         match cloned? {
             Cloned::Child => unreachable!("the child has become the container"),
@@ -299,10 +311,12 @@ impl Supervisor {
             else {
                 return;
             };
+            let moved = pending.moved;
             let mut bytes = [0; 9 << 10];
             let mut fds = std::collections::VecDeque::new();
             match channel::peek(&pending.sync, &mut bytes, &mut fds) {
                 Ok(0) => return self.born(id),
+                Ok(_) if moved && bytes[0] != setup::ERROR => {}
                 Ok(_) if bytes[0] == setup::MOVED => {
                     if let Err(refusal) = self.moved(id, fds.pop_front()) {
                         return self.failed_start(id, text_of(refusal));
@@ -356,7 +370,7 @@ impl Supervisor {
 
     fn end_birth(&mut self, id: &ContainerId) -> Option<Vec<Ticket>> {
         let live = self.containers.get_mut(id)?.live.as_mut()?;
-        let Pending { sync, token, tickets } = live.birth.take()?;
+        let Pending { sync, token, tickets, .. } = live.birth.take()?;
         self.unwatch(token, sync.as_fd());
         self.unkeep(&key(id), &["sync"]);
         Some(tickets)
@@ -364,6 +378,8 @@ impl Supervisor {
 
     pub(super) fn container_ended(&mut self, id: &ContainerId, ended: Ended, at: i128) -> io::Result<()> {
         self.hear_birth(id);
+        // All that it said is read, though its first half may hold the socket for a moment more.
+        self.born(id);
         let Some(held) = self.containers.get(id).filter(|held| held.is_alive()) else { return Ok(()) };
         let path = self.group_of(id);
         let own_pid = self.sandboxes.get(&held.sandbox).is_some_and(|s| s.record.spec.pid == Share::Private);
@@ -514,24 +530,34 @@ fn fresh_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Our ends of pipes.
-type Named = Vec<(&'static str, OwnedFd)>;
+/// The streams of a new container.
+struct Pipes {
+    streams: Streams,
+    /// What the numbers in it stand for, until the container has them.
+    theirs: Vec<OwnedFd>,
+    /// Our ends, by the names under which the keeper holds them.
+    ours: Vec<(&'static str, OwnedFd)>,
+}
 
-/// The streams of a new container, and our ends by the names under which the keeper holds them.
-fn pipes_for(spec: &ContainerSpec) -> Result<(Streams, Named), Refusal> {
+fn pipes_for(spec: &ContainerSpec) -> Result<Pipes, Refusal> {
+    let mut pipes = Pipes { streams: Streams::Terminal { size: None }, theirs: Vec::new(), ours: Vec::new() };
     if spec.tty {
-        return Ok((Streams::Terminal { size: None }, Vec::new()));
+        return Ok(pipes);
     }
     let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from);
     let ((out_read, out_write), (err_read, err_write)) = (pipe()?, pipe()?);
-    let mut ours = vec![("stdout", out_read), ("stderr", err_read)];
+    let (stdout, stderr) = (Some(Number::from(&out_write)), Some(Number::from(&err_write)));
+    pipes.theirs.extend([out_write, err_write]);
+    pipes.ours.extend([("stdout", out_read), ("stderr", err_read)]);
     let mut stdin = None;
     if spec.stdin {
         let (read, write) = pipe()?;
-        stdin = Some(read);
-        ours.push(("stdin", write));
+        stdin = Some(Number::from(&read));
+        pipes.theirs.push(read);
+        pipes.ours.push(("stdin", write));
     }
-    Ok((Streams::Pipes { stdin, stdout: Some(out_write), stderr: Some(err_write) }, ours))
+    pipes.streams = Streams::Pipes { stdin, stdout, stderr };
+    Ok(pipes)
 }
 
 pub fn exit_from(ended: Ended, finished_at: i128, oom_killed: bool) -> Exit {

@@ -30,7 +30,8 @@ impl Supervisor {
         self.record(&Entry::Born(id.clone(), process))?;
         let held = self.containers.get_mut(id).ok_or_else(gone)?;
         held.seen.pid = Some(process.pid);
-        if let Some(Live { birth: Some(pending), .. }) = &held.live {
+        if let Some(Live { birth: Some(pending), .. }) = &mut held.live {
+            pending.moved = true;
             let _ = rustix::io::write(&pending.sync, setup::GO);
         }
         Ok(())

@@ -39,6 +39,7 @@ pub fn start(folders: Folders, keeper: OwnedFd, listener: OwnedFd) -> io::Result
         epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
         timer: rustix::time::timerfd_create(rustix::time::TimerfdClockId::Monotonic, timer_flags)?,
         namespaces: own_namespaces(&folders)?,
+        null: setup::host::NullDevice::new()?,
         // As container runtimes leave it: as high as the machine allows.
         files: (hard, hard),
         pump: Pump::new(stage)?,
@@ -105,7 +106,7 @@ impl Supervisor {
             self.unkeep(&key, &[]);
         }
         self.trash_unknown_folders();
-        self.take_unknown_shm_down();
+        self.take_unknown_down();
         let ids: Vec<SandboxId> = self.sandboxes.keys().cloned().collect();
         for id in ids {
             let lost = !self.sandboxes[&id].record.ready;
@@ -135,6 +136,7 @@ impl Supervisor {
             net: take("net"),
             shm: take("shm"),
             mqueue: take("mqueue"),
+            proc: take("proc"),
             init: None,
         };
         let spec = &record.spec;
@@ -157,6 +159,8 @@ impl Supervisor {
             record.init = None;
             whole &= spec.pid != crate::spec::Share::Sandbox;
         }
+        // Nor can anything start where the namespace's /proc is not at hand: a sandbox of an older version.
+        whole &= kept.proc.is_some() || spec.pid != crate::spec::Share::Sandbox;
         let ready = record.ready;
         let held = Sandboxed { record, kept, stopping: Vec::new(), removing: Vec::new() };
         self.sandboxes.insert(id.clone(), held);
@@ -210,13 +214,16 @@ impl Supervisor {
         mut lent: BTreeMap<String, OwnedFd>,
     ) -> Result<(), Refusal> {
         self.children.insert(process.pid, Child::Container(id.clone()));
+        let sandbox = self.containers.get(id).and_then(|held| self.sandboxes.get(&held.sandbox));
+        let shared = sandbox.is_some_and(|sandbox| sandbox.record.spec.pid == crate::spec::Share::Sandbox);
+        let has_moved = shared && sys::is_below(process.pid);
         let mut birth = None;
         if let Some(sync) = lent.remove("sync") {
             // The start is on record, so it may go on; a second word to one that went on already is lost.
             let _ = rustix::io::write(&sync, setup::GO);
             rustix::io::ioctl_fionbio(&sync, true).map_err(io::Error::from)?;
             let token = self.watch(sync.as_fd(), Source::Birth(id.clone()), EventFlags::IN)?;
-            birth = Some(Pending { sync, token, tickets: Vec::new() });
+            birth = Some(Pending { sync, token, tickets: Vec::new(), moved: has_moved });
         }
         let held = self.containers.get_mut(id).expect("inserted above");
         held.seen.pid = Some(process.pid);

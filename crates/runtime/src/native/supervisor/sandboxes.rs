@@ -5,11 +5,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::{Answered, Child, Supervisor, Ticket};
+use crate::native::channel;
 use crate::native::journal::{Entry, Process, SandboxRecord};
 use crate::native::protocol::{Answer, Refusal, Told};
+use crate::native::setup::beside::{self, Init};
 use crate::native::setup::{self, root};
 use crate::native::sys::{self, Cloned};
 use crate::spec::{ContainerId, ContainerSpec, Network, Resources, SandboxId, SandboxSpec, Share};
@@ -31,9 +33,22 @@ pub struct Kept {
     pub net: Option<OwnedFd>,
     pub shm: Option<OwnedFd>,
     pub mqueue: Option<OwnedFd>,
+    /// Of the PID namespace, where it is shared.
+    pub proc: Option<OwnedFd>,
     /// Of the init, where the PID namespace is shared.
     pub init: Option<OwnedFd>,
 }
+
+/// The init of a shared PID namespace.
+struct Begun {
+    process: Process,
+    pidfd: OwnedFd,
+    proc: OwnedFd,
+}
+
+/// Mounts of a sandbox, by the name that keeper and run folder know them under.
+const SHM: &str = "shm";
+const PROC: &str = "proc";
 
 /// Cgroups that go, and who is forgotten when they are gone.
 pub struct Doomed {
@@ -112,10 +127,15 @@ impl Supervisor {
         self.tree.make_pod(&spec.cgroup, &spec.resources)?;
         held.kept = self.make_namespaces(spec)?;
         self.keep_sandbox(id, &held.kept)?;
-        self.hang_shm(id, &held.kept)?;
+        if let Some(shm) = &held.kept.shm {
+            self.hang(id, SHM, shm)?;
+        }
         self.record(&Entry::Sandbox(id.clone(), Box::new(held.record.clone())))?;
         if held.record.spec.pid == Share::Sandbox {
-            let (process, pidfd) = self.start_init(id, held)?;
+            let Begun { process, pidfd, proc } = self.start_init(id, held)?;
+            self.hang(id, PROC, &proc)?;
+            self.keep(&key(id), &[PROC], &[proc.as_fd()])?;
+            held.kept.proc = Some(proc);
             (held.record.init, held.kept.init) = (Some(process), Some(pidfd));
             self.record(&Entry::Sandbox(id.clone(), Box::new(held.record.clone())))?;
         }
@@ -130,7 +150,7 @@ impl Supervisor {
         // Its end is not that of the next attempt's.
         self.children.retain(|_, child| !matches!(child, Child::Init(other) if other == id));
         self.unkeep(&key(id), &[]);
-        self.take_shm_down(id);
+        self.take_all_down(id);
         self.record_always(&Entry::SandboxGone(id.clone()));
         let path = &held.record.spec.cgroup;
         let paths = vec![format!("{path}/{}", id.0), path.clone()];
@@ -194,76 +214,86 @@ impl Supervisor {
 
     fn keep_sandbox(&self, id: &SandboxId, kept: &Kept) -> Result<(), Refusal> {
         let all =
-            [("ipc", &kept.ipc), ("uts", &kept.uts), ("net", &kept.net), ("shm", &kept.shm), ("mqueue", &kept.mqueue)];
+            [("ipc", &kept.ipc), ("uts", &kept.uts), ("net", &kept.net), (SHM, &kept.shm), ("mqueue", &kept.mqueue)];
         let some: Vec<_> = all.iter().filter_map(|(name, fd)| Some((*name, fd.as_ref()?.as_fd()))).collect();
         let (names, fds): (Vec<_>, Vec<_>) = some.into_iter().unzip();
         Ok(self.keep(&key(id), &names, &fds)?)
     }
 
-    /// Kernels before 6.15 clone no mount that hangs nowhere: there the sandbox's /dev/shm gets a place of
-    /// its own until the sandbox is lost.
-    fn hang_shm(&self, id: &SandboxId, kept: &Kept) -> io::Result<()> {
-        let Some(shm) = &kept.shm else { return Ok(()) };
-        if root::can_clone(shm.as_fd()) {
+    /// Kernels before 6.15 clone no mount that hangs nowhere: there the sandbox's /dev/shm and its shared
+    /// /proc get a place of their own until the sandbox is lost.
+    fn hang(&self, id: &SandboxId, what: &str, mount: &OwnedFd) -> io::Result<()> {
+        if root::can_clone(mount.as_fd()) {
             return Ok(());
         }
         // A supervisor that was killed before it recorded the sandbox has hung one there already.
-        self.take_shm_down(id);
-        let place = self.shm_place(id);
+        self.take_down(id, what);
+        let place = self.place_of(id, what);
         std::fs::create_dir_all(&place)?;
         let flags = rustix::mount::MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-        Ok(rustix::mount::move_mount(shm, "", rustix::fs::CWD, &place, flags)?)
+        Ok(rustix::mount::move_mount(mount, "", rustix::fs::CWD, &place, flags)?)
     }
 
-    fn shm_place(&self, id: &SandboxId) -> PathBuf {
-        self.shm_places().join(&id.0)
+    fn place_of(&self, id: &SandboxId, what: &str) -> PathBuf {
+        self.folders.run.join(what).join(&id.0)
     }
 
-    fn shm_places(&self) -> PathBuf {
-        self.folders.run.join("shm")
-    }
-
-    fn take_shm_down(&self, id: &SandboxId) {
-        let place = self.shm_place(id);
+    fn take_down(&self, id: &SandboxId, what: &str) {
+        let place = self.place_of(id, what);
         if place.exists() {
             while rustix::mount::unmount(&place, rustix::mount::UnmountFlags::DETACH).is_ok() {}
             let _ = std::fs::remove_dir(&place);
         }
     }
 
+    fn take_all_down(&self, id: &SandboxId) {
+        [SHM, PROC].iter().for_each(|what| self.take_down(id, what));
+    }
+
     /// What hangs there for a sandbox that is not on record.
-    pub(super) fn take_unknown_shm_down(&self) {
-        for entry in std::fs::read_dir(self.shm_places()).into_iter().flatten().flatten() {
-            let id = SandboxId(entry.file_name().to_string_lossy().into_owned());
-            if !self.sandboxes.contains_key(&id) {
-                self.take_shm_down(&id);
+    pub(super) fn take_unknown_down(&self) {
+        for what in [SHM, PROC] {
+            for entry in std::fs::read_dir(self.folders.run.join(what)).into_iter().flatten().flatten() {
+                let id = SandboxId(entry.file_name().to_string_lossy().into_owned());
+                if !self.sandboxes.contains_key(&id) {
+                    self.take_down(&id, what);
+                }
             }
         }
     }
 
-    fn start_init(&mut self, id: &SandboxId, held: &Sandboxed) -> Result<(Process, OwnedFd), Refusal> {
+    fn start_init(&mut self, id: &SandboxId, held: &Sandboxed) -> Result<Begun, Refusal> {
         let path = format!("{}/{}", held.record.spec.cgroup, id.0);
         let none = Resources::default();
         self.tree.make_container(&path, &none)?;
         let group = self.tree.open(&path)?;
         let join = self.tree.join_files(&path, &none);
         let filter = self.filter_of(&ContainerSpec::default())?;
-        let (told, tell) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
+        let (told, tell) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(io::Error::from)?;
         let (namespaces, template) = (held.namespaces(), self.namespaces.template.as_fd());
-        let init = setup::Init { join, namespaces, template, filter, told: tell.as_fd() };
+        let init = Init { join, namespaces, template, null: self.null.as_fd(), filter, told: tell.as_fd() };
         let flags = (libc::CLONE_PARENT | libc::CLONE_NEWPID) as u64;
         match sys::clone3(flags, group.as_ref().map(|g| g.as_fd()))? {
-            Cloned::Child => setup::init(&init),
+            Cloned::Child => beside::init(&init),
             Cloned::Parent { pid, pidfd } => {
                 self.children.insert(pid, Child::Init(id.clone()));
                 drop(tell);
-                // Before anybody else lives there it has laid down its rights.
-                let failed = io::read_to_string(std::fs::File::from(told))?;
-                if !failed.is_empty() {
-                    return Err(Refusal::Failed(format!("the sandbox's init: {failed}")));
+                let mut proc = None;
+                let mut failed = String::new();
+                // To its end: before anybody else lives there it has laid down its rights.
+                loop {
+                    let (mut bytes, mut fds) = ([0; 1 << 10], std::collections::VecDeque::new());
+                    match channel::receive(&told, &mut bytes, &mut fds)? {
+                        0 => break,
+                        _ if bytes[0] == setup::PROC => proc = fds.pop_front(),
+                        got => failed.push_str(&String::from_utf8_lossy(&bytes[..got])),
+                    }
                 }
+                let ended = || Refusal::Failed(format!("the sandbox's init: {failed}"));
+                let proc = proc.filter(|_| failed.is_empty()).ok_or_else(ended)?;
                 let unique = sys::unique_of(pid, pidfd.as_fd())?;
-                Ok((Process { pid, unique }, pidfd))
+                Ok(Begun { process: Process { pid, unique }, pidfd, proc })
             }
         }
     }
@@ -283,7 +313,7 @@ impl Supervisor {
     /// Its namespaces are gone: the containers end with them, the sandbox is not ready any more.
     pub(super) fn lose_sandbox(&mut self, id: &SandboxId) {
         self.unkeep(&key(id), &[]);
-        self.take_shm_down(id);
+        self.take_all_down(id);
         let Some(held) = self.sandboxes.get_mut(id) else { return };
         held.kept = Kept { init: held.kept.init.take(), ..Kept::default() };
         if std::mem::take(&mut held.record.ready) {
@@ -421,7 +451,7 @@ impl Supervisor {
 
     /// Sockets made in the sandbox's network; the agent dials with them.
     pub(super) fn sockets(&mut self, id: &SandboxId, ticket: Ticket) -> Result<Option<Answer>, Refusal> {
-        use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+        use rustix::net::socket_with;
         let held = self.sandboxes.get(id).ok_or_else(|| Refusal::NotFound(format!("sandbox {}", id.0)))?;
         if !held.record.ready {
             return Err(Refusal::NotRunning(format!("sandbox {} is not ready", id.0)));

@@ -1,5 +1,6 @@
 //! Exec and attach: streams go straight to the agent, only ends and failures pass through here.
 
+use std::borrow::Cow;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -11,11 +12,12 @@ use rustix::process::{Pid, Signal};
 use super::containers::{Held, Pending, exit_from, key, not_found};
 use super::streams::{Tap, TapEnd};
 use super::{Answered, Child, Source, Supervisor, Ticket};
+use crate::capabilities;
 use crate::native::channel;
 use crate::native::journal::Process;
 use crate::native::protocol::{Answer, Refusal, Told};
-use crate::native::setup::{self, Entry, Streams};
-use crate::native::sys::{self, Cloned, Ended};
+use crate::native::setup::{self, Place, Setup, Streams};
+use crate::native::sys::{self, Cloned, Ended, Number};
 use crate::spec::{ContainerId, ContainerSpec, ExecSpec, Share};
 
 pub struct Session {
@@ -43,41 +45,41 @@ impl Supervisor {
         let live = held.running()?;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .map_err(io::Error::from)?;
-        let (streams, fds) = exec_streams(&spec)?;
+        let (streams, given, fds) = exec_streams(&spec)?;
         let group = self.tree.open(&path)?;
-        let outside = self.has_onlookers(held);
-        let entry = Entry {
-            spec: &held.seen.spec,
-            argv: &spec.argv,
-            terminal: spec.tty,
-            target: live.pidfd.as_fd(),
-            outside,
+        let beside = self.has_onlookers(held).then(|| Number::from(&live.pidfd));
+        let setup = Setup {
+            spec: Cow::Borrowed(&held.seen.spec),
+            argv: Cow::Borrowed(&spec.argv),
+            place: Place::Running(Number::from(&live.pidfd)),
+            beside,
             join: self.tree.join_files(&path, &held.seen.spec.resources),
             filter,
             streams,
-            sync: theirs.as_fd(),
+            sync: Number::from(&theirs),
+            null: Number::from(&self.null),
             files: self.files,
         };
-        if !outside {
+        if beside.is_none() {
             sys::setns(live.pidfd.as_fd(), libc::CLONE_NEWPID)?;
         }
         let cloned = sys::clone3(libc::CLONE_PARENT as u64, group.as_ref().map(|g| g.as_fd()));
         if let Ok(Cloned::Child) = cloned {
             sys::close_in_child(ours.as_fd());
-            setup::entered(entry)
+            setup::become_program(setup)
         }
         let own = self.namespaces.pid.as_fd();
         sys::setns(own, libc::CLONE_NEWPID).expect("a process may return to the namespaces it started in");
         let Cloned::Parent { pid, .. } = cloned? else { unreachable!("the child has become the program") };
-        drop(theirs);
-        if !outside {
+        drop((theirs, given));
+        if beside.is_none() {
             let _ = rustix::io::write(&ours, setup::GO);
         }
         rustix::io::ioctl_fionbio(&ours, true).map_err(io::Error::from)?;
         let session = self.next + 1;
         let token = self.watch(ours.as_fd(), Source::Entry(session), EventFlags::IN)?;
         self.children.insert(pid, Child::Exec(session));
-        let pending = Some(Pending { sync: ours, token, tickets: vec![ticket] });
+        let pending = Some(Pending { sync: ours, token, tickets: vec![ticket], moved: false });
         let (peer, container) = (Some(ticket.peer), id.clone());
         let session_held = Session { peer, container, pid, attach: false, feeds_once: false, pending, fds };
         self.sessions.insert(session, session_held);
@@ -87,7 +89,7 @@ impl Supervisor {
     /// Whether something in the container's PID namespace may look into processes that have more rights
     /// than itself: at a new one, while that is still the host's root. What is privileged may anyway.
     fn has_onlookers(&self, held: &Held) -> bool {
-        let traces = |spec: &ContainerSpec| !spec.privileged && spec.capabilities.iter().any(|c| c == "SYS_PTRACE");
+        let traces = |spec: &ContainerSpec| !spec.privileged && capabilities::has(&spec.capabilities, "SYS_PTRACE");
         match self.sandboxes.get(&held.sandbox).map(|sandbox| sandbox.record.spec.pid) {
             Some(Share::Sandbox) => true,
             Some(Share::Host) => false,
@@ -103,6 +105,7 @@ impl Supervisor {
             let mut bytes = [0; 9 << 10];
             let mut fds = std::collections::VecDeque::new();
             match channel::receive(&pending.sync, &mut bytes, &mut fds) {
+                Ok(got) if got > 0 && pending.moved && bytes[0] != setup::ERROR => {}
                 Ok(got) if got > 0 && bytes[0] == setup::TERMINAL => ready.extend(fds),
                 Ok(got) if got > 0 && bytes[0] == setup::MOVED => {
                     let process = fds.pop_front().and_then(|pidfd| self.child_behind(&pidfd));
@@ -133,7 +136,8 @@ impl Supervisor {
         self.children.remove(&session.pid);
         self.children.insert(process.pid, Child::Exec(number));
         session.pid = process.pid;
-        if let Some(pending) = &session.pending {
+        if let Some(pending) = &mut session.pending {
+            pending.moved = true;
             let _ = rustix::io::write(&pending.sync, setup::GO);
         }
         true
@@ -141,7 +145,7 @@ impl Supervisor {
 
     fn settle(&mut self, number: u64, answer: Answered) {
         let Some(session) = self.sessions.get_mut(&number) else { return };
-        let Some(Pending { sync, token, tickets }) = session.pending.take() else { return };
+        let Some(Pending { sync, token, tickets, .. }) = session.pending.take() else { return };
         let fds = std::mem::take(&mut session.fds);
         self.unwatch(token, sync.as_fd());
         if let Some(ticket) = tickets.first() {
@@ -156,6 +160,8 @@ impl Supervisor {
         if self.sessions.get(&number).is_some_and(|session| session.pid != ended.pid) {
             return;
         }
+        // All that it said is read, though its first half may hold the socket for a moment more.
+        self.settle(number, Ok(Answer::Session { session: number }));
         let Some(session) = self.sessions.remove(&number) else { return };
         if let Some(peer) = session.peer {
             let code = exit_from(ended, 0, false).code;
@@ -255,13 +261,14 @@ impl Supervisor {
     }
 }
 
-/// The program's ends, and the agent's in the order stdin, stdout, stderr.
-fn exec_streams(spec: &ExecSpec) -> io::Result<(Streams, Vec<OwnedFd>)> {
+/// The program's streams, what their numbers stand for, and the agent's ends in the order stdin, stdout,
+/// stderr.
+fn exec_streams(spec: &ExecSpec) -> io::Result<(Streams, Vec<OwnedFd>, Vec<OwnedFd>)> {
+    let (mut given, mut fds) = (Vec::new(), Vec::new());
     if spec.tty {
-        return Ok((Streams::Terminal { size: spec.size }, Vec::new()));
+        return Ok((Streams::Terminal { size: spec.size }, given, fds));
     }
-    let mut fds = Vec::new();
-    let mut pipe = |wanted: bool, ours_writes: bool| -> io::Result<Option<OwnedFd>> {
+    let mut pipe = |wanted: bool, ours_writes: bool| -> io::Result<Option<Number>> {
         if !wanted {
             return Ok(None);
         }
@@ -269,8 +276,10 @@ fn exec_streams(spec: &ExecSpec) -> io::Result<(Streams, Vec<OwnedFd>)> {
         let (ours, theirs) = if ours_writes { (write, read) } else { (read, write) };
         rustix::io::ioctl_fionbio(&ours, true)?;
         fds.push(ours);
-        Ok(Some(theirs))
+        let number = Number::from(&theirs);
+        given.push(theirs);
+        Ok(Some(number))
     };
     let (stdin, stdout, stderr) = (pipe(spec.stdin, true)?, pipe(spec.stdout, false)?, pipe(spec.stderr, false)?);
-    Ok((Streams::Pipes { stdin, stdout, stderr }, fds))
+    Ok((Streams::Pipes { stdin, stdout, stderr }, given, fds))
 }

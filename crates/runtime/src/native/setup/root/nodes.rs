@@ -9,7 +9,7 @@ use rustix::fs::{FileType, Gid, Mode, Uid};
 use rustix::io::Errno;
 
 use crate::native::setup::inside::{self, Absent};
-use crate::native::setup::{OrFail, Result};
+use crate::native::setup::{OrFail, Result, host};
 use crate::spec::Device;
 
 /// A node to make, relative to /dev.
@@ -41,7 +41,7 @@ pub fn wanted(devices: &[Device], privileged: bool) -> Result<Vec<Node>> {
         })
         .collect();
     for device in devices {
-        let meta = std::fs::metadata(&device.host).or_fail(&format!("opening {}", device.host.display()))?;
+        let meta = host::device(&device.host).or_fail(&format!("opening {}", device.host.display()))?;
         let path = device
             .container
             .strip_prefix("/dev")
@@ -49,7 +49,9 @@ pub fn wanted(devices: &[Device], privileged: bool) -> Result<Vec<Node>> {
         nodes.push(node_of(path.to_owned(), &meta));
     }
     if privileged {
-        collect(Path::new("/dev"), Path::new(""), &mut nodes);
+        let own = |path: &Path| path.iter().next().is_some_and(|first| OWN.iter().any(|own| *own == first));
+        let others = host::devices().into_iter().filter(|(path, _)| !own(path));
+        nodes.extend(others.map(|(path, meta)| node_of(path, &meta)));
     }
     Ok(nodes)
 }
@@ -73,36 +75,19 @@ impl Node {
         }
         if self.owner != (0, 0) {
             let (uid, gid) = (Uid::from_raw(self.owner.0), Gid::from_raw(self.owner.1));
-            let flags = rustix::fs::AtFlags::empty();
+            let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
             rustix::fs::chownat(dev, self.path.as_path(), Some(uid), Some(gid), flags)?;
         }
         Ok(())
     }
 }
 
-fn node_of(path: PathBuf, meta: &std::fs::Metadata) -> Node {
+fn node_of(path: PathBuf, meta: &host::Metadata) -> Node {
     Node {
         path,
         block: meta.file_type().is_block_device(),
         mode: meta.mode(),
         number: meta.rdev(),
         owner: (meta.uid(), meta.gid()),
-    }
-}
-
-fn collect(folder: &Path, below: &Path, nodes: &mut Vec<Node>) {
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let Ok(meta) = entry.path().symlink_metadata() else { continue };
-        if below.as_os_str().is_empty() && OWN.iter().any(|own| *own == name) {
-            continue;
-        }
-        let kind = meta.file_type();
-        if kind.is_dir() {
-            collect(&entry.path(), &below.join(name), nodes);
-        } else if kind.is_char_device() || kind.is_block_device() {
-            nodes.push(node_of(below.join(name), &meta));
-        }
     }
 }

@@ -1,0 +1,387 @@
+//! The suite `escapes`: every known way out of a container, tried against the real engine.
+//!
+//! Each test is an attack that worked somewhere once: here before it was mended, or in another runtime
+//! (docs/security.md has the table, with what is tried elsewhere). None may end in anything but a clear
+//! error or a harmless success.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use runtime::engine::Engine;
+use runtime::native::NativeEngine;
+use runtime::*;
+
+use super::Test;
+use super::stage::{self, Stage, exec};
+
+pub const TESTS: &[Test] = &[
+    ("escapes_exec_whose_working_folder_became_a_descriptor_is_refused", exec_folder),
+    ("escapes_working_folder_through_a_descriptor_is_refused", folder),
+    ("escapes_command_through_a_descriptor_runs_nothing_of_the_host", command),
+    ("escapes_stdin_is_dev_null_whatever_the_container_put_there", null),
+    ("escapes_masks_hold_whatever_dev_null_is", mask_source),
+    ("escapes_proc_of_an_image_that_is_a_link_is_refused", proc_link),
+    ("escapes_nothing_is_mounted_over_proc_but_what_lxcfs_shows", over_proc),
+    ("escapes_terminal_comes_from_a_real_devpts_or_not_at_all", terminals),
+    ("escapes_console_covers_no_file_of_a_volume", console),
+    ("escapes_mounts_of_a_container_reach_no_peer_on_the_host", peers),
+    ("escapes_ids_that_mean_as_it_is_are_refused", ids),
+    ("escapes_set_ups_show_neighbours_no_rights_and_no_secret", stalked),
+    ("escapes_old_socket_call_does_not_go_round_the_filter", old_sockets),
+    ("escapes_no_abstract_socket_of_the_runtime_is_there", abstract_sockets),
+    ("plain_working_folders_and_links_go_on_working", plain_folders),
+    ("terminals_work_in_a_shared_pid_namespace", shared_terminals),
+];
+
+/// Numbers that a descriptor of the runtime could have.
+const NUMBERS: std::ops::Range<u32> = 0..48;
+
+fn started(
+    stage: &Stage,
+    engine: &NativeEngine,
+    name: &str,
+    argv: &[&str],
+    change: impl FnOnce(&mut SandboxSpec, &mut ContainerSpec),
+) -> ContainerId {
+    let (sandbox, mut sandbox_spec) = stage.sandbox(name);
+    let (id, mut spec) = stage.container(name, argv);
+    change(&mut sandbox_spec, &mut spec);
+    stage.block_on(async {
+        engine.run_sandbox(&sandbox, sandbox_spec).await.unwrap();
+        engine.create_container(&sandbox, &id, spec).await.unwrap();
+        engine.start_container(&id).await.unwrap();
+    });
+    id
+}
+
+/// The start error of a container that is to have one, or what it put out.
+fn outcome(
+    stage: &Stage,
+    name: &str,
+    argv: &[&str],
+    change: impl FnOnce(&mut ContainerSpec),
+) -> Result<String, String> {
+    let engine = stage.engine();
+    let (_, mut spec) = stage.container(name, argv);
+    change(&mut spec);
+    let exit = stage.run(&engine, name, spec);
+    match exit.start_error.is_empty() {
+        true => Ok(stage.logged(name, "stdout") + &stage.logged(name, "stderr")),
+        false => Err(exit.start_error),
+    }
+}
+
+/// Runs a container in a sandbox that others ran in before, and forgets it: all find the same numbers.
+fn attempt(stage: &Stage, engine: &NativeEngine, sandbox: &SandboxId, spec: ContainerSpec) -> Exit {
+    let (id, _) = stage.container("attempt", &[]);
+    stage.block_on(async {
+        engine.create_container(sandbox, &id, spec).await.unwrap();
+        let _ = engine.start_container(&id).await;
+        let exit = stage::wait_for_exit(engine, &id).await;
+        engine.remove_container(&id).await.unwrap();
+        exit
+    })
+}
+
+fn volume(stage: &Stage, name: &str, target: &str) -> (PathBuf, Mount) {
+    let folder = stage.folder.join("volumes").join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    (folder.clone(), Mount { source: MountSource::Host(folder), target: target.into(), ..Mount::default() })
+}
+
+/// As a container would, which owns the volume.
+fn relink(link: &Path, target: &str) {
+    let _ = std::fs::remove_file(link);
+    let _ = std::fs::remove_dir(link);
+    symlink(target, link).unwrap();
+}
+
+fn exec_folder(stage: &Stage) {
+    let engine = stage.engine();
+    let (there, work) = volume(stage, "work", "/volume");
+    std::fs::create_dir(there.join("work")).unwrap();
+    let id = started(stage, &engine, "cwd", &["wait"], |_, spec| {
+        spec.cwd = "/volume/work".into();
+        spec.no_new_privileges = true;
+        spec.capabilities.clear();
+        spec.mounts.push(work);
+    });
+    let spec = |argv: &[&str]| ExecSpec {
+        argv: [&[stage::puppet_name()], argv].concat().into_iter().map(str::to_owned).collect(),
+        stdout: true,
+        stderr: true,
+        ..ExecSpec::default()
+    };
+    for number in NUMBERS {
+        relink(&there.join("work"), &format!("/proc/self/fd/{number}"));
+        let refused = stage.block_on(engine.exec(&id, spec(&["ls", "."]))).err();
+        let text = refused.unwrap_or_else(|| panic!("descriptor {number} became a working folder")).to_string();
+        assert!(text.starts_with("chdir to cwd (\"/volume/work\") set in config.json failed: "), "{text}");
+    }
+    for link in ["/proc/self/cwd", "/proc/1/root/..", "/proc/thread-self/fd/5", "/nowhere"] {
+        relink(&there.join("work"), link);
+        assert!(stage.block_on(engine.exec(&id, spec(&["ls", "."]))).is_err(), "{link}");
+    }
+    relink(&there.join("work"), "/tmp");
+    assert_eq!(stage.block_on(exec(&engine, &id, &["ls", "."])).0, "\n", "an ordinary link is followed");
+}
+
+fn folder(stage: &Stage) {
+    let engine = stage.engine();
+    let (sandbox, sandbox_spec) = stage.sandbox("folder");
+    stage.block_on(engine.run_sandbox(&sandbox, sandbox_spec)).unwrap();
+    for number in NUMBERS {
+        let (_, sys) = volume(stage, &format!("sys{number}"), "/sys");
+        let (_, mut spec) = stage.container("attempt", &["ls", "."]);
+        spec.cwd = format!("/proc/self/fd/{number}").into();
+        spec.mounts.push(sys);
+        let refused = attempt(stage, &engine, &sandbox, spec).start_error;
+        let known = ["mkdir /proc/self/fd", "chdir to cwd (\"/proc/self/fd"];
+        assert!(known.iter().any(|text| refused.starts_with(text)), "descriptor {number}: {refused:?}");
+    }
+}
+
+fn command(stage: &Stage) {
+    let engine = stage.engine();
+    // A program of the host, at a place that no image has; static, and with this argument it just ends.
+    let program = std::env::current_exe().unwrap();
+    let program = program.strip_prefix("/").unwrap().display();
+    let up = "../".repeat(16);
+    let argv = |number: u32| vec![format!("/proc/self/fd/{number}/{up}{program}"), "--list".to_owned()];
+    let id = started(stage, &engine, "command", &["wait"], |_, _| {});
+    let (sandbox, _) = stage.sandbox("command");
+    for number in NUMBERS {
+        let (_, spec) = stage.container("attempt", &[]);
+        let exit = attempt(stage, &engine, &sandbox, ContainerSpec { argv: argv(number), ..spec });
+        assert_ne!(exit.start_error, "", "descriptor {number} led to a program of the host: {exit:?}");
+        let spec = ExecSpec { argv: argv(number), stdout: true, ..ExecSpec::default() };
+        assert!(stage.block_on(engine.exec(&id, spec)).is_err(), "descriptor {number} led to a program of the host");
+    }
+}
+
+fn null(stage: &Stage) {
+    let engine = stage.engine();
+    let id = started(stage, &engine, "null", &["wait"], |_, _| {});
+    let other = started(stage, &engine, "other", &["wait"], |_, spec| spec.user.uid = 1000);
+    let links = NUMBERS.map(|number| format!("/proc/self/fd/{number}"));
+    let links = links.chain(["/proc/kmsg", "/proc/timer_list", "/proc/1/mem", "/nowhere"].map(str::to_owned));
+    stage.block_on(async {
+        assert_eq!(exec(&engine, &id, &["stdin"]).await.0, "true true /dev/null\n");
+        for link in links {
+            assert_eq!(exec(&engine, &id, &["replace", "/dev/null", &link]).await.0, "replaced\n");
+            assert_eq!(exec(&engine, &id, &["stdin"]).await.0, "true true /dev/null\n", "{link}");
+        }
+        exec(&engine, &id, &["replace-by-fifo", "/dev/null"]).await;
+        assert_eq!(exec(&engine, &id, &["stdin"]).await.0, "true true /dev/null\n");
+        // Nor is it changed for others.
+        assert!(exec(&engine, &id, &["lock-stdin"]).await.0.contains("Read-only file system"));
+        assert_eq!(exec(&engine, &other, &["stdin"]).await.0, "true true /dev/null\n");
+    });
+}
+
+fn mask_source(stage: &Stage) {
+    for (name, target) in [("timers", "/proc/timer_list"), ("keys", "/proc/keys"), ("absent", "/nowhere")] {
+        let (there, dev) = volume(stage, name, "/dev");
+        symlink(target, there.join("null")).unwrap();
+        let seen = outcome(stage, name, &["cat", "/proc/timer_list", "/proc/keys"], |spec| {
+            spec.masked_paths.push("/proc/timer_list".into());
+            spec.mounts.push(dev);
+        });
+        assert_eq!(seen.as_deref(), Ok(""), "{name}");
+    }
+}
+
+fn proc_link(stage: &Stage) {
+    for name in ["proc", "sys"] {
+        let image = stage.load(&format!("linked-{name}:1"), |layer| stage::link(layer, name, "/data/l"));
+        let (there, data) = volume(stage, name, "/data");
+        symlink("/tmp", there.join("l")).unwrap();
+        let seen = outcome(stage, name, &["write", &format!("/{name}/x"), "x"], |spec| {
+            spec.image = image;
+            spec.mounts.push(data);
+        });
+        assert_eq!(seen, Err(format!("mounting /{name}: it is not a folder in the image")));
+    }
+}
+
+fn over_proc(stage: &Stage) {
+    let linked = stage.load("links-to-proc:1", |layer| stage::link(layer, "way", "/proc/sys"));
+    for (number, target) in
+        ["/proc", "/proc/", "/proc/self", "/proc/sys", "/proc/1/attr", "/way/kernel", "/tmp/../proc/net"]
+            .into_iter()
+            .enumerate()
+    {
+        let (_, data) = volume(stage, "data", target);
+        let refused = outcome(stage, &format!("n{number}"), &["exit", "0"], |spec| {
+            spec.image = linked.clone();
+            spec.mounts.push(data);
+        });
+        let text = refused.expect_err(target);
+        assert!(
+            text.contains("only another /proc can be mounted on /proc") || text.contains("it is inside /proc"),
+            "{text}"
+        );
+    }
+    let meminfo = stage.folder.join("meminfo");
+    std::fs::write(&meminfo, "lxcfs").unwrap();
+    let shown = Mount { source: MountSource::Host(meminfo), target: "/proc/meminfo".into(), ..Mount::default() };
+    assert_eq!(
+        outcome(stage, "lxcfs", &["cat", "/proc/meminfo"], |spec| spec.mounts.push(shown)).as_deref(),
+        Ok("lxcfs")
+    );
+    let hosts = Mount { source: MountSource::Host("/proc".into()), target: "/proc".into(), ..Mount::default() };
+    let seen = outcome(stage, "hosts", &["cat", "/proc/keys"], |spec| spec.mounts.push(hosts));
+    assert_eq!(seen.as_deref(), Ok(""), "the host's own /proc, masked");
+}
+
+fn terminals(stage: &Stage) {
+    let engine = stage.engine();
+    let exec = |id: &ContainerId| {
+        let argv = vec![stage::puppet_name().to_owned(), "exit".into(), "0".into()];
+        stage.block_on(engine.exec(id, ExecSpec { argv, tty: true, stdin: true, stdout: true, ..ExecSpec::default() }))
+    };
+    for (name, target) in [("link", "/proc/1/fd/1"), ("nowhere", "/nowhere"), ("host", "/proc/self/fd/5")] {
+        let (there, pts) = volume(stage, name, "/dev/pts");
+        symlink(target, there.join("ptmx")).unwrap();
+        let id = started(stage, &engine, name, &["wait"], |_, spec| spec.mounts.push(pts));
+        let refused = exec(&id).err().unwrap().to_string();
+        assert_eq!(refused, "the container's /dev/pts has no terminals: something else is mounted there");
+    }
+    let (there, dev) = volume(stage, "dev", "/dev");
+    symlink("/proc/self/fd/4", there.join("pts")).unwrap();
+    let id = started(stage, &engine, "dev", &["wait"], |_, spec| spec.mounts.push(dev));
+    assert!(exec(&id).is_err());
+}
+
+fn console(stage: &Stage) {
+    let (there, dev) = volume(stage, "dev", "/dev");
+    std::fs::write(there.join("mark"), "mark").unwrap();
+    symlink("/dev/mark", there.join("console")).unwrap();
+    let seen = outcome(stage, "console", &["cat", "/dev/mark"], |spec| {
+        spec.tty = true;
+        spec.mounts.push(dev);
+    });
+    assert_eq!(seen.as_deref(), Ok("mark"), "nothing was mounted over it");
+}
+
+fn peers(stage: &Stage) {
+    let run = |args: &[&str]| assert!(std::process::Command::new("mount").args(args).status().unwrap().success());
+    // As systemd leaves it on a host; a namespace of a test begins private.
+    run(&["--make-rshared", "/"]);
+    for (name, privileged) in [("plain", false), ("privileged", true)] {
+        let seen = outcome(stage, name, &["mounts-of-peers"], |spec| {
+            spec.privileged = privileged;
+            let image = spec.image.clone();
+            spec.mounts.push(Mount { source: MountSource::Image(image), target: "/image".into(), ..Mount::default() });
+        });
+        assert_eq!(seen.as_deref(), Ok(""), "{name}");
+    }
+    let engine = stage.engine();
+    let (id, mut spec) = stage.container("ipc", &["mounts-of-peers"]);
+    spec.privileged = true;
+    let (sandbox, sandbox_spec) = stage.sandbox("ipc");
+    stage.run_in(&engine, &sandbox, SandboxSpec { ipc: Share::Host, ..sandbox_spec }, "ipc", spec);
+    assert_eq!(stage.logged("ipc", "stdout"), "", "{id:?}");
+    run(&["--make-rprivate", "/"]);
+}
+
+fn ids(stage: &Stage) {
+    let engine = stage.engine();
+    let none = u32::MAX;
+    let users = [
+        ("user", User { uid: none, gid: 1, groups: vec![] }),
+        ("group", User { uid: 1, gid: none, groups: vec![] }),
+        ("supplementary group", User { uid: 1, gid: 1, groups: vec![2, none] }),
+    ];
+    let (sandbox, spec) = stage.sandbox("ids");
+    stage.block_on(engine.run_sandbox(&sandbox, spec)).unwrap();
+    for (what, user) in users {
+        let (id, spec) = stage.container("ids", &["cat", "/proc/self/status"]);
+        let refused = stage.block_on(engine.create_container(&sandbox, &id, ContainerSpec { user, ..spec }));
+        let text = format!("{what} {none} cannot be used: the kernel takes that number for none");
+        assert_eq!(refused.unwrap_err().to_string(), text);
+    }
+}
+
+fn stalked(stage: &Stage) {
+    let engine = stage.engine();
+    started(stage, &engine, "victim", &["wait"], |_, spec| {
+        spec.env.push(("TOKEN".into(), "a-secret-of-another-pod".into()));
+    });
+    for pid in [Share::Sandbox, Share::Private] {
+        let shared = pid == Share::Sandbox;
+        let id = started(stage, &engine, "stalker", &["stalk", "a-secret"], |sandbox, spec| {
+            sandbox.pid = pid;
+            spec.capabilities.push(if shared { "SYS_PTRACE" } else { "CAP_SYS_PTRACE" }.into());
+        });
+        stage::eventually("it looks", || stage.logged("stalker", "stdout").starts_with("looking\n"));
+        let (sandbox, _) = stage.sandbox("stalker");
+        stage.block_on(async {
+            for _ in 0..40 {
+                assert_eq!(exec(&engine, &id, &["exit", "4"]).await.2, 4);
+            }
+            for number in 0..if shared { 15 } else { 0 } {
+                let (other, spec) = stage.container(&format!("beside{number}"), &["exit", "5"]);
+                let spec = ContainerSpec { no_new_privileges: number % 2 == 0, ..spec };
+                engine.create_container(&sandbox, &other, spec).await.unwrap();
+                engine.start_container(&other).await.unwrap();
+                assert_eq!(stage::wait_for_exit(&engine, &other).await.code, 5);
+            }
+            engine.remove_sandbox(&sandbox).await.unwrap();
+        });
+        assert_eq!(stage.logged("stalker", "stdout"), "looking\n", "shared: {shared}");
+        std::fs::remove_file(stage.log_path("stalker")).unwrap();
+    }
+}
+
+fn old_sockets(stage: &Stage) {
+    for family in [libc::AF_VSOCK, libc::AF_ALG, libc::AF_INET] {
+        let seen = outcome(stage, &format!("family{family}"), &["socketcall", &family.to_string()], |_| {});
+        assert_eq!(seen, Ok(format!("{}\n", -libc::ENOSYS)), "family {family}");
+    }
+}
+
+fn abstract_sockets(stage: &Stage) {
+    let engine = stage.engine();
+    let spec = SandboxSpec { cgroup: format!("{}/pod-host", stage.cgroup), ..SandboxSpec::default() };
+    let (id, container) = stage.container("host", &["cat", "/proc/net/unix"]);
+    let exit = stage.run_in(&engine, &SandboxId(id.0.clone()), spec, "host", container);
+    assert_eq!(exit.code, 0);
+    let seen = stage.logged("host", "stdout");
+    assert!(seen.contains("supervisor.sock"), "it sees the network of the host: {seen}");
+    assert!(!seen.contains(" @"), "{seen}");
+}
+
+fn plain_folders(stage: &Stage) {
+    let cwd = |name: &str, cwd: &str| {
+        let seen = outcome(stage, name, &["env"], |spec| spec.cwd = cwd.into()).unwrap();
+        seen.lines().find_map(|line| line.strip_prefix("cwd=").map(str::to_owned)).unwrap()
+    };
+    assert_eq!(cwd("plain", "/tmp"), "/tmp");
+    assert_eq!(cwd("made", "/made/now"), "/made/now");
+    assert_eq!(cwd("dots", "/tmp/../etc/./"), "/etc");
+    assert_eq!(cwd("proc", "/proc/self/../sys"), "/proc/sys");
+    let image = stage.load("linked-folder:1", |layer| stage::link(layer, "srv", "/data"));
+    let seen = outcome(stage, "link", &["env"], |spec| (spec.image, spec.cwd) = (image, "/srv/x".into())).unwrap();
+    assert!(seen.contains("cwd=/data/x\n"), "{seen}");
+}
+
+fn shared_terminals(stage: &Stage) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let engine = stage.engine();
+    let id = started(stage, &engine, "shared", &["terminal"], |sandbox, spec| {
+        sandbox.pid = Share::Sandbox;
+        (spec.tty, spec.stdin) = (true, true);
+    });
+    stage::eventually("it has a terminal", || stage.logged("shared", "stdout").contains("terminal true"));
+    let argv = vec![stage::puppet_name().to_owned(), "terminal".into()];
+    let spec = ExecSpec { argv, tty: true, stdin: true, stdout: true, size: Some((81, 25)), ..ExecSpec::default() };
+    stage.block_on(async {
+        let mut session = engine.exec(&id, spec).await.unwrap();
+        session.stdin.as_mut().unwrap().write_all(b"7\n").await.unwrap();
+        let mut seen = String::new();
+        session.stdout.unwrap().read_to_string(&mut seen).await.unwrap();
+        assert!(seen.contains("terminal true 81x25"), "{seen}");
+        assert_eq!(session.exit.await.unwrap().unwrap(), 7);
+    });
+}
