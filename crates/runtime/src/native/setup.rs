@@ -183,7 +183,7 @@ fn finish(
         root::make_read_only(root.as_fd())?;
     }
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    sys::new_session_keyring();
+    sys::new_session_keyring().or_fail("making a session keyring")?;
     identity::limit(&spec.rlimits, setup.files)?;
     let cwd = if spec.cwd.as_os_str().is_empty() { Path::new("/") } else { &spec.cwd };
     let at_work = inside::change_folder(root.as_fd(), cwd)?;

@@ -354,10 +354,15 @@ pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
 /// −1 as an id.
 pub const NOBODY_AT_ALL: u32 = u32::MAX;
 
-/// A session keyring of its own, so that containers do not share the keeper's.
-pub fn new_session_keyring() {
+/// A session keyring of its own, so that containers do not share the keeper's. Kernels without keyrings, and
+/// machines that grant none, have nothing to share.
+pub fn new_session_keyring() -> io::Result<()> {
     // KEYCTL_JOIN_SESSION_KEYRING, anonymous. SAFETY: a null name is allowed.
-    unsafe { libc::syscall(libc::SYS_keyctl, 1, std::ptr::null::<u8>()) };
+    let joined = unsafe { libc::syscall(libc::SYS_keyctl, 1, std::ptr::null::<u8>()) };
+    match check(joined as i32) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => Ok(()),
+        other => other,
+    }
 }
 
 /// Sets one limit; `u64::MAX` is infinity.

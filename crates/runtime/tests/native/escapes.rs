@@ -29,6 +29,11 @@ pub const TESTS: &[Test] = &[
     ("escapes_set_ups_show_neighbours_no_rights_and_no_secret", stalked),
     ("escapes_old_socket_call_does_not_go_round_the_filter", old_sockets),
     ("escapes_no_abstract_socket_of_the_runtime_is_there", abstract_sockets),
+    ("escapes_links_of_an_image_lead_nowhere_but_into_it", image_links),
+    ("escapes_folders_swapped_while_they_are_mounted_lead_nowhere", swapped),
+    ("escapes_exec_is_who_the_container_is", same_identity),
+    ("escapes_primary_group_is_not_shed_by_a_program_that_sets_its_own", groups),
+    ("escapes_no_namespace_is_made_without_the_right_to", namespaces),
     ("plain_working_folders_and_links_go_on_working", plain_folders),
     ("terminals_work_in_a_shared_pid_namespace", shared_terminals),
 ];
@@ -350,6 +355,115 @@ fn abstract_sockets(stage: &Stage) {
     let seen = stage.logged("host", "stdout");
     assert!(seen.contains("supervisor.sock"), "it sees the network of the host: {seen}");
     assert!(!seen.contains(" @"), "{seen}");
+}
+
+/// Names that the set-up itself makes or fills, as links of an image to a folder of the host.
+fn image_links(stage: &Stage) {
+    let host = stage.folder.join("hosts-own");
+    std::fs::create_dir(&host).unwrap();
+    let up = format!("/../../../../../../..{}", host.display());
+    for (number, name) in ["dev", "etc", "run", "tmp", "dev/pts", "dev/shm", "var"].iter().enumerate() {
+        for (kind, target) in
+            [("absolute", host.display().to_string()), ("dots", up.clone()), ("root", "/proc/1/root".into())]
+        {
+            let image = stage.load(&format!("links:{number}-{kind}"), |layer| {
+                stage::link(layer, &format!("x/{name}"), &target);
+                if !["dev/pts", "dev/shm", "etc", "tmp"].contains(name) {
+                    stage::link(layer, name, &target);
+                }
+            });
+            let file = stage.folder.join("file");
+            std::fs::write(&file, "").unwrap();
+            let given = |target: &str| Mount {
+                source: MountSource::Host(file.clone()),
+                target: target.into(),
+                ..Mount::default()
+            };
+            // Works or not, as the link may have it; what counts is the host.
+            let _ = outcome(stage, &format!("{kind}{number}"), &["exit", "0"], |spec| {
+                spec.image = image;
+                spec.cwd = format!("/x/{name}/work").into();
+                spec.tty = number % 2 == 0;
+                spec.mounts.extend([given(&format!("/{name}/a/file")), given(&format!("/x/{name}/file"))]);
+            });
+            let left: Vec<_> = std::fs::read_dir(&host).unwrap().flatten().map(|entry| entry.file_name()).collect();
+            assert!(left.is_empty(), "{name} {kind}: {left:?} on the host");
+        }
+    }
+}
+
+/// Another container that shares the volume exchanges a folder with a link while mounts are made in it
+/// (CVE-2021-30465, CVE-2021-25741, CVE-2024-45310).
+fn swapped(stage: &Stage) {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let host = stage.folder.join("hosts-own");
+    std::fs::create_dir(&host).unwrap();
+    std::fs::write(host.join("mark"), "the host's").unwrap();
+    let (there, shared) = volume(stage, "shared", "/shared");
+    std::fs::create_dir_all(there.join("a/sub")).unwrap();
+    std::fs::write(there.join("a/sub/mark"), "the volume's").unwrap();
+    symlink(&host, there.join("b")).unwrap();
+    let engine = stage.engine();
+    let (sandbox, sandbox_spec) = stage.sandbox("swapped");
+    stage.block_on(engine.run_sandbox(&sandbox, sandbox_spec)).unwrap();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let _ = renameat_with(CWD, there.join("a"), CWD, there.join("b"), RenameFlags::EXCHANGE);
+            }
+        });
+        for round in 0..60 {
+            let sub_path = Some(if round % 2 == 0 { "a/sub".into() } else { "a".into() });
+            let sub = Mount { sub_path, target: "/sub".into(), ..shared.clone() };
+            let (_, inner) = volume(stage, "inner", "/shared/a/made/inside");
+            let (_, mut spec) = stage.container("attempt", &["cat", "/sub/mark", "/shared/a/mark"]);
+            spec.mounts.extend([shared.clone(), sub, inner]);
+            spec.cwd = "/shared/a".into();
+            attempt(stage, &engine, &sandbox, spec);
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    let seen = std::fs::read_to_string(stage.log_path("attempt")).unwrap_or_default();
+    assert!(seen.contains("the volume's") && !seen.contains("the host's"), "{seen}");
+    let left: Vec<_> = std::fs::read_dir(&host).unwrap().flatten().map(|entry| entry.file_name()).collect();
+    assert_eq!(left, ["mark"]);
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains("hosts-own") && !mounts.contains("/volumes/"), "{mounts}");
+}
+
+fn same_identity(stage: &Stage) {
+    let engine = stage.engine();
+    for (name, pid) in [("own", Share::Private), ("shared", Share::Sandbox)] {
+        let id = started(stage, &engine, name, &["status-and-wait"], |sandbox, spec| {
+            sandbox.pid = pid;
+            spec.user = User { uid: 1001, gid: 3003, groups: vec![7, 8] };
+            spec.no_new_privileges = true;
+            spec.ambient_capabilities = vec!["NET_BIND_SERVICE".into()];
+        });
+        stage::eventually("it has told", || stage.logged(name, "stdout").contains("Seccomp:"));
+        let told = |text: &str| {
+            let of_it = ["Uid:", "Gid:", "Groups:", "Cap", "NoNewPrivs:", "Seccomp:"];
+            let lines = text.lines().filter(|line| of_it.iter().any(|start| line.starts_with(start)));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let first = told(&stage.logged(name, "stdout"));
+        assert!(first.len() > 9 && first.iter().any(|line| line.ends_with("7 8 3003 ")), "{first:?}");
+        assert_eq!(told(&stage.block_on(exec(&engine, &id, &["cat", "/proc/self/status"])).0), first, "{name}");
+    }
+}
+
+fn groups(stage: &Stage) {
+    let seen = outcome(stage, "groups", &["cat", "/proc/self/status"], |spec| {
+        spec.user = User { uid: 1001, gid: 3003, groups: vec![] };
+    });
+    assert!(seen.unwrap().contains("Groups:\t3003 \n"));
+}
+
+fn namespaces(stage: &Stage) {
+    let seen = outcome(stage, "namespaces", &["namespaces"], |_| {});
+    assert_eq!(seen.as_deref(), Ok("[-1, -1, -1] Operation not permitted (os error 1)\n"));
 }
 
 fn plain_folders(stage: &Stage) {

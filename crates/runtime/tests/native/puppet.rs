@@ -30,6 +30,11 @@ pub fn play(args: &[String]) -> ! {
             0
         }
         ["wait"] => wait(),
+        ["status-and-wait"] => {
+            cat("/proc/self/status");
+            std::io::stdout().flush().unwrap();
+            wait()
+        }
         ["wait-for-term", code] => {
             ignore_term();
             println!("ready");

@@ -76,7 +76,10 @@ pub fn assume(spec: &ContainerSpec, filter: &[libc::sock_filter]) -> Result<()> 
         }
     }
     sys::prctl(libc::PR_SET_KEEPCAPS, 1, 0).or_fail("keeping capabilities")?;
+    // The primary group too: else a program that sets its group would shed it, and with it what that group
+    // may not (CVE-2022-2995, CVE-2022-36109, CVE-2023-25173).
     let mut groups = spec.user.groups.clone();
+    groups.push(spec.user.gid);
     groups.sort_unstable();
     groups.dedup();
     sys::become_user(spec.user.uid, spec.user.gid, &groups).or_fail("becoming the container's user")?;
