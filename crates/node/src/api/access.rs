@@ -56,7 +56,7 @@ impl Access {
         if caller.groups.iter().any(|group| group == MASTERS) {
             return Ok(());
         }
-        let verb = verb_of(request.method());
+        let verb = verb_of(request.method(), request.uri().path());
         let subresources = subresources_of(request.uri().path());
         for subresource in subresources {
             if self.allowed(&caller, verb, subresource).await? {
@@ -133,7 +133,13 @@ impl Access {
     }
 }
 
-fn verb_of(method: &Method) -> &'static str {
+/// A WebSocket begins with a GET: what runs or reaches something in a pod is no reading, whatever the method.
+/// (A kubelet lets `get nodes/proxy` suffice there.)
+fn verb_of(method: &Method, path: &str) -> &'static str {
+    let first = path.trim_matches('/').split('/').next().unwrap_or_default();
+    if ["exec", "attach", "run", "portForward"].contains(&first) {
+        return "create";
+    }
     match *method {
         Method::POST => "create",
         Method::GET | Method::HEAD => "get",
@@ -177,4 +183,22 @@ fn remember<T>(memory: &Remembered<T>, key: String, value: T, age: Duration) {
 
 fn lock<T>(memory: &Mutex<T>) -> MutexGuard<'_, T> {
     memory.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_runs_in_a_pod_needs_create_by_every_method() {
+        for path in ["/exec/ns/p/c", "//exec/ns/p/c", "/attach/ns/p/c", "/run/ns/p/c", "/portForward/ns/p"] {
+            for method in [Method::GET, Method::POST, Method::HEAD, Method::CONNECT] {
+                assert_eq!(verb_of(&method, path), "create", "{method} {path}");
+            }
+        }
+        let plain = [("/pods", "get"), ("/containerLogs/ns/p/c", "get"), ("/stats/exec", "get"), ("/execute", "get")];
+        for (path, verb) in plain {
+            assert_eq!(verb_of(&Method::GET, path), verb, "{path}");
+        }
+    }
 }
