@@ -44,16 +44,22 @@ pub struct Rule {
     pub paths: &'static [&'static str],
 }
 
-/// Whom a policy binds: a group or a user by name.
-pub static POLICIES: &[(&str, &[Rule])] = &[
-    (MASTERS, &[ALL, resources(&["*"], &["*"], &["*"])]),
-    (CONTROLLERS, &[ALL, resources(&["*"], &["*"], &["*"])]),
-    (SCHEDULER, SCHEDULING),
-    (NODES, node::RULES),
-    (AUTHENTICATED, USER),
-    (UNAUTHENTICATED, PUBLIC),
-    (SERVICE_ACCOUNTS, &[paths(&["get"], &["/.well-known/openid-configuration", "/openid/v1/jwks"])]),
-    (BOOTSTRAPPERS, &[paths(&["post"], &[crate::join::PATH])]),
+/// Whom a policy binds. A user who bears a group's name is not in that group, nor the other way round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whom {
+    User(&'static str),
+    Group(&'static str),
+}
+
+pub static POLICIES: &[(Whom, &[Rule])] = &[
+    (Whom::Group(MASTERS), &[ALL, resources(&["*"], &["*"], &["*"])]),
+    (Whom::User(CONTROLLERS), &[ALL, resources(&["*"], &["*"], &["*"])]),
+    (Whom::User(SCHEDULER), SCHEDULING),
+    (Whom::Group(NODES), node::RULES),
+    (Whom::Group(AUTHENTICATED), USER),
+    (Whom::Group(UNAUTHENTICATED), PUBLIC),
+    (Whom::Group(SERVICE_ACCOUNTS), &[paths(&["get"], &["/.well-known/openid-configuration", "/openid/v1/jwks"])]),
+    (Whom::Group(BOOTSTRAPPERS), &[paths(&["post"], &[crate::join::PATH])]),
 ];
 
 const ALL: Rule = paths(&["*"], &["*"]);
@@ -84,11 +90,10 @@ const PUBLIC: &[Rule] =
 /// Decides. Pure over the snapshot.
 pub fn authorize(identity: &Identity, asked: &Attributes, snapshot: &Snapshot) -> Decision {
     for (whom, rules) in POLICIES {
-        let bound = identity.name() == *whom || identity.is_in(whom);
-        if !bound || !rules.iter().any(|rule| rule.covers(asked)) {
+        if !whom.binds(identity) || !rules.iter().any(|rule| rule.covers(asked)) {
             continue;
         }
-        if *whom != NODES {
+        if *whom != Whom::Group(NODES) {
             return Decision::Allow;
         }
         if let Some(node) = identity.node() {
@@ -103,7 +108,7 @@ pub fn authorize(identity: &Identity, asked: &Attributes, snapshot: &Snapshot) -
 
 /// The rules that bind an identity, for SelfSubjectRulesReview.
 pub fn rules_of(identity: &Identity) -> impl Iterator<Item = &'static Rule> {
-    let bound = POLICIES.iter().filter(|(whom, _)| identity.name() == *whom || identity.is_in(whom));
+    let bound = POLICIES.iter().filter(|(whom, _)| whom.binds(identity));
     bound.flat_map(|(_, rules)| rules.iter())
 }
 
@@ -137,6 +142,15 @@ pub const fn resources(
 
 pub const fn paths(verbs: &'static [&'static str], paths: &'static [&'static str]) -> Rule {
     Rule { verbs, groups: &[], resources: &[], paths }
+}
+
+impl Whom {
+    fn binds(self, identity: &Identity) -> bool {
+        match self {
+            Whom::User(name) => identity.name() == name,
+            Whom::Group(name) => identity.is_in(name),
+        }
+    }
 }
 
 impl Attributes {

@@ -110,7 +110,8 @@ impl Identity {
 
     /// The node whose agent this is (name `system:node:…` in group `system:nodes`).
     pub fn node(&self) -> Option<&str> {
-        let node = self.name.strip_prefix(NODE_PREFIX)?;
+        // Without a name it is no node's (auth/nodeidentifier/default.go).
+        let node = self.name.strip_prefix(NODE_PREFIX).filter(|node| !node.is_empty())?;
         self.is_in(NODES).then_some(node)
     }
 

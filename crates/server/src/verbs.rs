@@ -3,8 +3,11 @@
 //! `perform` finds the row, the verb and the subresource, asks `authorize`, and calls one function
 //! per verb. Nothing here knows a kind by name; what is special to one stands in `subresources`.
 
+use std::borrow::Cow;
+
 use api::decode::{self, Decoded, FieldValidation};
 use api::kind::Context;
+use api::selector::Fields;
 use api::{Kind, Reason, Status};
 use bytes::Bytes;
 use http::{HeaderMap, Method, header};
@@ -137,20 +140,23 @@ impl Call<'_> {
             resource: self.target.resource.clone(),
             subresource: self.target.subresource.clone(),
             namespace: self.target.namespace.clone(),
-            name: self.named().into(),
+            name: self.named(verb).into_owned(),
             path: String::new(),
             fields: self.query.get("fieldSelector").into(),
         }
     }
 
-    /// The name that a request is about, be it by a field selector (requestinfo.go).
-    fn named(&self) -> &str {
-        if !self.target.name.is_empty() {
-            return &self.target.name;
-        }
+    /// The name that a request is about: of a list or watch also by a field selector (requestinfo.go).
+    fn named(&self, verb: &str) -> Cow<'_, str> {
         let fields = self.query.get("fieldSelector");
-        let name = fields.strip_prefix("metadata.name=").map(|n| n.trim_start_matches('='));
-        name.filter(|n| !n.contains([',', '='])).unwrap_or("")
+        if !self.target.name.is_empty() || fields.is_empty() || !matches!(verb, "list" | "watch") {
+            return Cow::Borrowed(&self.target.name);
+        }
+        let fields = Fields::parse(fields).unwrap_or_default();
+        // What cannot be a segment of a path names nothing (api/validation/path IsValidPathSegmentName).
+        let name =
+            fields.exact("metadata.name").filter(|name| !matches!(*name, "." | "..") && !name.contains(['/', '%']));
+        Cow::Owned(name.unwrap_or_default().to_string())
     }
 
     pub fn authorize(&self, verb: &str) -> Result<(), Status> {

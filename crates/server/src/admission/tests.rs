@@ -145,3 +145,52 @@ async fn an_eviction_marks_only_the_pod_it_may_evict() {
     let revision = made["metadata"]["resourceVersion"].clone();
     assert_eq!(c.post(path, eviction(json!({"resourceVersion": revision}))).await.0, 201);
 }
+
+/// A field selector over all namespaces read every secret of a name that one of the node's pods names.
+#[tokio::test]
+async fn a_node_lists_no_object_of_a_namespace_that_it_has_no_pod_in() {
+    let c = cluster().await;
+    c.account("default").await;
+    c.post("/api/v1/namespaces", json!({"metadata": {"name": "other"}})).await;
+    for namespace in ["default", "other"] {
+        for kind in ["secrets", "configmaps"] {
+            c.post(&format!("/api/v1/namespaces/{namespace}/{kind}"), json!({"metadata": {"name": "x"}})).await;
+        }
+    }
+    let volumes = json!([{"name": "a", "secret": {"secretName": "x"}}, {"name": "b", "configMap": {"name": "x"}}]);
+    let pod = |node: &str, name: &str| {
+        json!({"metadata": {"name": name}, "spec": {"nodeName": node, "volumes": volumes,
+            "containers": [{"name": "c", "image": "i"}]}})
+    };
+    for (node, name) in [("n1", "mine"), ("n2", "theirs")] {
+        assert_eq!(c.post("/api/v1/namespaces/default/pods", pod(node, name)).await.0, 201);
+    }
+    let agent = c.server.internal(Component::Node("n1".into()));
+    let get = async |path: &str| c.call_as(&agent, Method::GET, path, String::new()).await.0;
+    for selector in ["metadata.name=x", "metadata.name%3D%3Dx", "metadata.name=x,metadata.namespace!=y"] {
+        for kind in ["secrets", "configmaps"] {
+            for watch in ["", "&watch=true"] {
+                let query = format!("fieldSelector={selector}{watch}");
+                assert_eq!(get(&format!("/api/v1/{kind}?{query}")).await, 403, "{kind} {query}");
+                assert_eq!(get(&format!("/api/v1/namespaces/other/{kind}?{query}")).await, 403, "{kind} {query}");
+                assert_eq!(get(&format!("/api/v1/namespaces/default/{kind}?{query}")).await, 200, "{kind} {query}");
+            }
+        }
+    }
+    for (path, code) in [
+        ("/api/v1/pods?fieldSelector=metadata.name%3Dtheirs", 403),
+        ("/api/v1/pods?fieldSelector=metadata.name%3Dmine", 403),
+        ("/api/v1/namespaces/default/pods?fieldSelector=metadata.name%3Dtheirs", 403),
+        ("/api/v1/namespaces/default/pods?fieldSelector=metadata.name%3Dmine", 200),
+        ("/api/v1/namespaces/default/pods/theirs", 403),
+        ("/api/v1/namespaces/default/pods/mine", 200),
+        ("/api/v1/watch/namespaces/default/pods/theirs", 403),
+        ("/api/v1/pods?fieldSelector=spec.nodeName%3Dn1", 200),
+        ("/api/v1/pods?fieldSelector=spec.nodeName%3Dn2", 403),
+    ] {
+        assert_eq!(get(path).await, code, "{path}");
+    }
+    // A selector names what is read, never what is written.
+    let collection = "/api/v1/namespaces/default/pods?fieldSelector=metadata.name%3Dmine";
+    assert_eq!(c.call_as(&agent, Method::DELETE, collection, String::new()).await.0, 403);
+}

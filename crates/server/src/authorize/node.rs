@@ -4,6 +4,7 @@
 //! that node refers to them, pods and leases only its own. What it may write into them is admission's
 //! business (`admission::node`).
 
+use api::selector::Fields;
 use serde_json::Value;
 
 use super::{Attributes, Decision, Rule, resources};
@@ -14,7 +15,7 @@ use crate::records::Snapshot;
 pub const RULES: &[Rule] = &[
     resources(&["create"], &["authentication.k8s.io"], &["tokenreviews"]),
     resources(&["create"], &["authorization.k8s.io"], &["subjectaccessreviews", "localsubjectaccessreviews"]),
-    resources(&["get", "list", "watch"], &[""], &["services", "namespaces", "endpoints"]),
+    resources(&["get", "list", "watch"], &[""], &["services"]),
     resources(&["create", "get", "list", "watch"], &[""], &["nodes"]),
     resources(&["update", "patch"], &[""], &["nodes/status"]),
     resources(&["update", "patch"], &[""], &["nodes"]),
@@ -33,29 +34,35 @@ pub const RULES: &[Rule] = &[
 /// The lease of a node lies here.
 const LEASES: &str = "kube-node-lease";
 
-/// Narrows the rules to one node.
+/// Narrows the rules to one node (node_authorizer.go Authorize).
 pub fn authorize(node: &str, asked: &Attributes, snapshot: &Snapshot) -> Decision {
     let deny = |why: String| Decision::Deny(why);
     match (asked.group.as_str(), asked.resource.as_str(), asked.subresource.as_str()) {
-        ("", "secrets" | "configmaps", _) => {
-            if asked.name.is_empty() {
-                return deny("No Object name found".into());
+        // authorizeReadNamespacedObject: one object, by namespace and name. Over all namespaces one name
+        // would be that of many objects.
+        ("", "secrets" | "configmaps", _) => match (asked.namespace.as_str(), asked.name.as_str()) {
+            ("", _) => deny("can only read namespaced object of this type".into()),
+            (_, "") => deny("No Object name found".into()),
+            _ => related(node, asked, snapshot),
+        },
+        ("", "serviceaccounts", sub) => match (asked.namespace.as_str(), asked.name.as_str()) {
+            ("", _) | (_, "") if sub == "token" => {
+                deny("can only create tokens for individual service accounts".into())
             }
-            related(node, asked, snapshot)
-        }
-        ("", "serviceaccounts", _) => related(node, asked, snapshot),
+            ("", _) | (_, "") => deny("can only get individual service accounts".into()),
+            _ => related(node, asked, snapshot),
+        },
+        // authorizePod
         ("", "pods", "") => match asked.verb.as_str() {
-            "list" | "watch" if asked.name.is_empty() => match selects(&asked.fields, "spec.nodeName", node) {
-                true => Decision::Allow,
-                false => deny("can only list/watch pods with spec.nodeName field selector".into()),
-            },
+            "list" | "watch" if of_node(&asked.fields, node) => Decision::Allow,
+            "list" | "watch" if asked.name.is_empty() => {
+                deny("can only list/watch pods with spec.nodeName field selector".into())
+            }
             "create" => Decision::Allow,
-            _ => match snapshot.value("pods", &asked.namespace, &asked.name) {
-                Some(pod) if pod["spec"]["nodeName"] != node => {
-                    deny(format!("no relationship found between node '{node}' and this object"))
-                }
-                _ => Decision::Allow,
-            },
+            // What is gone may be deleted once more; what it may delete is admission's business, too.
+            "delete" if snapshot.entry("pods", &asked.namespace, &asked.name).is_none() => Decision::Allow,
+            _ if runs(node, asked, snapshot) => Decision::Allow,
+            _ => deny(unrelated(node)),
         },
         // What it writes is admission's business.
         ("", "nodes", "") if ["get", "list", "watch"].contains(&asked.verb.as_str()) => match asked.name.as_str() {
@@ -71,6 +78,22 @@ pub fn authorize(node: &str, asked: &Attributes, snapshot: &Snapshot) -> Decisio
         },
         _ => Decision::Allow,
     }
+}
+
+fn unrelated(node: &str) -> String {
+    format!("no relationship found between node '{node}' and this object")
+}
+
+/// Whether the pod is there and on the node: one pod, by namespace and name.
+fn runs(node: &str, asked: &Attributes, snapshot: &Snapshot) -> bool {
+    let named = !asked.namespace.is_empty() && !asked.name.is_empty();
+    let pod = if named { snapshot.value("pods", &asked.namespace, &asked.name) } else { None };
+    pod.is_some_and(|pod| pod["spec"]["nodeName"] == node)
+}
+
+/// Whether a field selector, read as the list itself will read it, leaves only the pods of the node.
+fn of_node(selector: &str, node: &str) -> bool {
+    Fields::parse(selector).is_ok_and(|fields| fields.exact("spec.nodeName") == Some(node))
 }
 
 /// Whether a pod on the node refers to the object (graph.go).
@@ -90,7 +113,7 @@ fn related(node: &str, asked: &Attributes, snapshot: &Snapshot) -> Decision {
             return Decision::Allow;
         }
     }
-    Decision::Deny(format!("no relationship found between node '{node}' and this object"))
+    Decision::Deny(unrelated(node))
 }
 
 /// Whether a pod's spec names a Secret, ConfigMap or account.
@@ -117,12 +140,4 @@ fn mentions(spec: &Value, kind: &str, name: &str) -> bool {
             let direct = if kind == "secret" { &v["secret"]["secretName"] } else { &v["configMap"]["name"] };
             direct == name || each(&v["projected"]["sources"]).any(|s| s[kind]["name"] == name)
         })
-}
-
-/// Whether a field selector demands `field=value`.
-fn selects(selector: &str, field: &str, value: &str) -> bool {
-    selector.split(',').any(|term| {
-        let term = term.replace("==", "=");
-        term.split_once('=').is_some_and(|(f, v)| f.trim() == field && v.trim() == value)
-    })
 }

@@ -61,8 +61,69 @@ async fn a_node_reaches_only_what_its_own_pods_refer_to() {
     assert!(!may("n1", &asked("list", "pods", "", "")));
     let own = Attributes { fields: "spec.nodeName=n1".into(), ..asked("list", "pods", "", "") };
     assert!(may("n1", &own) && !may("n2", &own));
+    // Two conditions both hold; one that only looks like the own node's does not.
+    for fields in ["spec.nodeName=n2", "spec.nodeName!=n1", "status.phase!=x\\,spec.nodeName=n1", "spec.nodeName="] {
+        let asked = Attributes { fields: fields.into(), ..asked("list", "pods", "", "") };
+        assert!(!may("n1", &asked), "{fields}");
+    }
     // What it writes into another's Node is admission's to refuse.
     assert!(!may("n1", &asked("get", "nodes", "", "n2")) && !may("n1", &asked("list", "nodes", "", "")));
+}
+
+/// One name over all namespaces is that of many objects, and a name alone is no relation.
+#[tokio::test]
+async fn a_node_reaches_nothing_by_name_alone() {
+    let snapshot = snapshot().await;
+    let node = Identity::component(Component::Node("n1".into()));
+    let denied = |asked: Attributes| match authorize(&node, &asked, &snapshot) {
+        Decision::Allow => panic!("allowed: {asked:?}"),
+        Decision::Deny(why) => why,
+    };
+    for verb in ["list", "watch"] {
+        for (resource, name) in [("secrets", "s"), ("configmaps", "kube-root-ca.crt")] {
+            assert_eq!(denied(asked(verb, resource, "", name)), "can only read namespaced object of this type");
+            assert_eq!(denied(asked(verb, resource, "a", "")), "No Object name found");
+        }
+        for pod in [asked(verb, "pods", "", "p"), asked(verb, "pods", "b", "p"), asked(verb, "pods", "a", "q")] {
+            assert_eq!(denied(pod), "no relationship found between node 'n1' and this object");
+        }
+    }
+    assert_eq!(denied(asked("get", "pods", "a", "gone")), "no relationship found between node 'n1' and this object");
+    let token = denied(asked("create", "serviceaccounts/token", "", "sa"));
+    assert_eq!(token, "can only create tokens for individual service accounts");
+    for (verb, resource) in [
+        ("update", "secrets"),
+        ("list", "serviceaccounts"),
+        ("get", "namespaces"),
+        ("list", "endpoints"),
+        ("deletecollection", "pods"),
+        ("delete", "nodes"),
+        ("create", "pods/exec"),
+        ("get", "nodes/proxy"),
+        ("list", "leases"),
+    ] {
+        denied(asked(verb, resource, "a", "s"));
+    }
+    // Without a name it is nobody's agent.
+    let nameless = Identity::authenticated("system:node:", "", vec![NODES.into()]);
+    for asked in [
+        asked("list", "nodes", "", ""),
+        Attributes { fields: "spec.nodeName=".into(), ..asked("list", "pods", "", "") },
+    ] {
+        assert_ne!(authorize(&nameless, &asked, &snapshot), Decision::Allow, "{asked:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_user_of_a_groups_name_is_not_in_the_group() {
+    let snapshot = snapshot().await;
+    let ask = asked("get", "secrets", "a", "s");
+    for identity in [
+        Identity::authenticated(MASTERS, "", vec![]),
+        Identity::authenticated("x", "", vec![CONTROLLERS.into(), SCHEDULER.into()]),
+    ] {
+        assert_ne!(authorize(&identity, &ask, &snapshot), Decision::Allow, "{identity:?}");
+    }
 }
 
 #[tokio::test]
