@@ -1,7 +1,7 @@
 //! Requests to a node's own HTTPS API: where it listens, how it is verified, what comes back.
 //!
-//! The address and port are those of the Node's status; the certificate must be of our authority
-//! and name that address. The server shows its own client certificate.
+//! The address and port are those of the Node's status; the certificate must be of our authority, name
+//! that address and be that node's. The server shows its own client certificate.
 
 use std::collections::HashMap;
 use std::io;
@@ -19,6 +19,7 @@ use wire::upgrade::{self, Answer};
 
 use crate::Server;
 use crate::answer::{Body, Response};
+use crate::identity::{NODE_PREFIX, NODES};
 
 /// Addresses of a node in the order in which they are tried.
 const PREFERRED: &[&str] = &["InternalIP", "ExternalIP", "Hostname", "InternalDNS", "ExternalDNS"];
@@ -66,25 +67,34 @@ pub async fn send(server: &Server, node: &str, outgoing: Outgoing<'_>, upgrades:
     let outgoing = Outgoing { path, query: Vec::new(), headers, ..outgoing };
     let authority = format!("{host}:{port}");
     let tls = if outgoing.unverified { &server.0.any_node_tls } else { &server.0.node_tls };
-    let fresh = || wire::dial(&host, port, Some(tls.clone()));
+    let unverified = outgoing.unverified;
+    let fresh = async || {
+        let connection = wire::dial(&host, port, Some(tls.clone())).await.map_err(|e| unreachable(&e))?;
+        if !unverified {
+            check(node, &connection)?;
+        }
+        Ok::<_, Status>(connection)
+    };
     if upgrades || outgoing.unverified || outgoing.method != Method::GET {
-        let connection = fresh().await.map_err(|e| unreachable(&e))?;
+        let connection = fresh().await?;
         return exchange(connection.stream, &authority, outgoing, upgrades).await;
     }
+    // A node may say that it lives where another does.
+    let waiting = format!("{node}@{authority}");
     let request = prepared(outgoing, &authority, false)?;
     // One that waits may have been closed meanwhile: reading twice does no harm.
-    while let Some(mut sender) = server.0.idle.take(&authority) {
+    while let Some(mut sender) = server.0.idle.take(&waiting) {
         if let Ok(response) = sender.send_request(request.clone()).await {
-            server.0.idle.keep(&authority, sender);
+            server.0.idle.keep(&waiting, sender);
             return Ok(ordinary(response));
         }
     }
-    let connection = fresh().await.map_err(|e| unreachable(&e))?;
+    let connection = fresh().await?;
     let shaken = hyper::client::conn::http1::handshake(TokioIo::new(connection.stream)).await;
     let (mut sender, connection) = shaken.map_err(|e| unreachable(&io::Error::other(e)))?;
     tokio::spawn(connection);
     let response = sender.send_request(request).await.map_err(|e| unreachable(&io::Error::other(e)))?;
-    server.0.idle.keep(&authority, sender);
+    server.0.idle.keep(&waiting, sender);
     Ok(ordinary(response))
 }
 
@@ -95,18 +105,18 @@ type Sender = hyper::client::conn::http1::SendRequest<Full<Bytes>>;
 pub struct Idle(Mutex<HashMap<String, Vec<Sender>>>);
 
 impl Idle {
-    fn take(&self, authority: &str) -> Option<Sender> {
+    fn take(&self, whose: &str) -> Option<Sender> {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let senders = idle.get_mut(authority)?;
+        let senders = idle.get_mut(whose)?;
         senders.retain(|sender| !sender.is_closed());
         // Not ready: the answer before is still being read.
         let ready = senders.iter().position(Sender::is_ready);
         ready.map(|at| senders.swap_remove(at))
     }
 
-    fn keep(&self, authority: &str, sender: Sender) {
+    fn keep(&self, whose: &str, sender: Sender) {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let senders = idle.entry(authority.into()).or_default();
+        let senders = idle.entry(whose.into()).or_default();
         senders.retain(|sender| !sender.is_closed());
         if senders.len() < KEPT {
             senders.push(sender);
@@ -198,6 +208,22 @@ fn endpoint(node: &Value) -> Option<(String, u16)> {
     let of = |kind: &&str| addresses.iter().find(|a| a["type"] == **kind).and_then(|a| a["address"].as_str());
     let host = PREFERRED.iter().find_map(of)?;
     Some((host.into(), u16::try_from(port).ok()?))
+}
+
+/// Who answers is that node's agent. An address alone proves nothing: a node writes its own, and with that of
+/// another node, or of this server, it would send there what the server shows its own certificate with.
+fn check(node: &str, connection: &wire::Connection) -> Result<(), Status> {
+    let subject = connection.certificate.as_ref().and_then(wire::tls::subject);
+    match subject {
+        Some((name, groups)) if name.strip_prefix(NODE_PREFIX) == Some(node) && groups.iter().any(|g| g == NODES) => {
+            Ok(())
+        }
+        subject => {
+            let found = subject.map_or("nobody".into(), |(name, _)| format!("{name:?}"));
+            let why = format!("at the address of node {node:?} answers {found}");
+            Err(unreachable(&io::Error::other(why)))
+        }
+    }
 }
 
 fn unreachable(error: &io::Error) -> Status {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
-use rustls_pki_types::ServerName;
+use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -27,6 +27,8 @@ pub struct Connection {
     /// The peer agreed on HTTP/2 (ALPN).
     pub http2: bool,
     pub peer: SocketAddr,
+    /// What the peer proved to be, over TLS.
+    pub certificate: Option<CertificateDer<'static>>,
 }
 
 /// How long a TCP connect or a TLS handshake may take.
@@ -83,13 +85,15 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 async fn finish(stream: TcpStream, host: &str, tls: Option<Arc<ClientConfig>>) -> io::Result<Connection> {
     let peer = stream.peer_addr()?;
     let Some(config) = tls else {
-        return Ok(Connection { stream: Box::new(stream), http2: false, peer });
+        return Ok(Connection { stream: Box::new(stream), http2: false, peer, certificate: None });
     };
     let bare = host.trim_start_matches('[').trim_end_matches(']').to_string();
     let name = ServerName::try_from(bare).map_err(io::Error::other)?;
     let stream = timeout(TlsConnector::from(config).connect(name, stream)).await?;
-    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    Ok(Connection { stream: Box::new(stream), http2, peer })
+    let session = stream.get_ref().1;
+    let http2 = session.alpn_protocol() == Some(b"h2");
+    let certificate = session.peer_certificates().and_then(|chain| chain.first()).map(|one| one.clone().into_owned());
+    Ok(Connection { stream: Box::new(stream), http2, peer, certificate })
 }
 
 async fn timeout<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
