@@ -12,7 +12,7 @@ use crate::identity::Identity;
 use crate::records::Snapshot;
 use crate::verbs::Call;
 
-pub use node::evict;
+pub use node::{evict, token};
 
 mod namespace;
 mod node;

@@ -5,6 +5,9 @@
 use api::Status;
 use serde_json::{Value, json};
 
+use crate::authorize::Attributes;
+use crate::verbs::Call;
+
 use super::{Ask, Operation, Outcome, containers, each, is_mirror, list_mut};
 
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
@@ -68,6 +71,44 @@ pub fn evict(ask: &Ask<'_>, pod: &Value) -> Result<(), Status> {
         true => Ok(()),
         false => Err(ask.forbidden(pod, &format!("node {node} can only evict pods with spec.nodeName set to itself"))),
     }
+}
+
+/// For whom a node gets a token: an account of a pod that runs on it, for an audience that the pod names
+/// (admitServiceAccount, validateNodeServiceAccountAudience: on by default since 1.33).
+pub fn token(call: &Call<'_>, pod: Option<&Value>, audiences: &[String]) -> Result<(), Status> {
+    let Some(node) = call.identity.node() else { return Ok(()) };
+    let refuse = |why: &str| Err(Status::forbidden("", "serviceaccounts", call.name(), why));
+    let Some(pod) = pod else { return refuse("node requested token not bound to a pod") };
+    if pod["spec"]["nodeName"] != node {
+        return refuse("node requested token bound to a pod scheduled on a different node");
+    }
+    let audience = match audiences {
+        [] => "",
+        [one] => one,
+        _ => return refuse("node may only request 0 or 1 audiences"),
+    };
+    let mut sources = each(&pod["spec"]["volumes"]).flat_map(|volume| each(&volume["projected"]["sources"]));
+    let named =
+        |one: &Value| one.get("serviceAccountToken").is_some_and(|t| t["audience"].as_str().unwrap_or("") == audience);
+    if sources.any(named) {
+        return Ok(());
+    }
+    // The way for image credential providers: a grant whose resource is the audience.
+    let asked = Attributes {
+        verb: "request-serviceaccounts-token-audience".into(),
+        version: "v1".into(),
+        resource: audience.into(),
+        namespace: call.namespace().into(),
+        name: call.name().into(),
+        ..Attributes::default()
+    };
+    let why = || {
+        let user = call.identity.name();
+        format!(
+            "audience {audience:?} not found in pod spec volume, {user} is not authorized to request tokens for this audience"
+        )
+    };
+    call.server.authorize(call.identity, &asked).or_else(|_| refuse(&why()))
 }
 
 fn pod(ask: &Ask<'_>, object: &Value, node: &str) -> Result<(), Status> {

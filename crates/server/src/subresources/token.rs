@@ -5,6 +5,7 @@ use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use crate::admission;
 use crate::answer::{Payload, Reply};
 use crate::tokens::{Bound, Claims, ISSUER, Named};
 use crate::verbs::Call;
@@ -31,9 +32,6 @@ pub async fn request(call: Call<'_>) -> Result<Reply, Status> {
     if !spec.is_object() {
         *spec = json!({});
     }
-    if spec["audiences"].as_array().is_none_or(Vec::is_empty) {
-        spec["audiences"] = json!([ISSUER]);
-    }
     let expires = spec["expirationSeconds"].as_i64().unwrap_or(DEFAULT);
     spec["expirationSeconds"] = json!(expires);
     if let Some(error) = out_of_range(expires) {
@@ -44,12 +42,18 @@ pub async fn request(call: Call<'_>) -> Result<Reply, Status> {
         serviceaccount: Named { name: name.into(), uid: account.meta().uid.clone() },
         ..Bound::default()
     };
-    bind(&call, &spec["boundObjectRef"], &mut bound)?;
-    restrict(&call, &bound)?;
+    let bound_pod = bind(&call, &spec["boundObjectRef"], &mut bound)?;
+    let audiences = |spec: &Value| -> Vec<String> {
+        spec["audiences"].as_array().into_iter().flatten().filter_map(|a| a.as_str().map(String::from)).collect()
+    };
+    admission::token(&call, bound_pod.as_ref(), &audiences(spec))?;
+    let mut audiences = audiences(spec);
+    if audiences.is_empty() {
+        audiences.push(ISSUER.into());
+        spec["audiences"] = json!(audiences);
+    }
     let now = (call.server.0.config.clock)();
     let (issued, mut lifetime) = (now.as_second(), expires);
-    let audiences: Vec<String> =
-        spec["audiences"].as_array().into_iter().flatten().filter_map(|a| a.as_str().map(String::from)).collect();
     if expires == EXTENDED && audiences.iter().any(|a| a == ISSUER) && bound.pod.is_some() {
         bound.warnafter = Some(issued + expires);
         lifetime = YEAR;
@@ -90,10 +94,10 @@ fn out_of_range(expires: i64) -> Option<FieldError> {
     }
 }
 
-/// Looks up what the token is to end with.
-fn bind(call: &Call<'_>, reference: &Value, bound: &mut Bound) -> Result<(), Status> {
+/// Looks up what the token is to end with; the pod, if it is one.
+fn bind(call: &Call<'_>, reference: &Value, bound: &mut Bound) -> Result<Option<Value>, Status> {
     if !reference.is_object() {
-        return Ok(());
+        return Ok(None);
     }
     let text = |field: &str| reference[field].as_str().unwrap_or("");
     let (name, uid) = (text("name").to_string(), text("uid"));
@@ -146,20 +150,10 @@ fn bind(call: &Call<'_>, reference: &Value, bound: &mut Bound) -> Result<(), Sta
                 bound.node = Some(Named { name: node.into(), uid });
             }
             bound.pod = Some(named);
+            return Ok(Some(pod));
         }
         "secrets" => bound.secret = Some(named),
         _ => bound.node = Some(named),
     }
-    Ok(())
-}
-
-/// A node's agent gets tokens for pods on its node only (noderestriction admitServiceAccount).
-fn restrict(call: &Call<'_>, bound: &Bound) -> Result<(), Status> {
-    let Some(node) = call.identity.node() else { return Ok(()) };
-    let forbidden = |why: String| Err(Status::forbidden("", "serviceaccounts", call.name(), &why));
-    match (&bound.pod, &bound.node) {
-        (None, _) => forbidden("node requested token not bound to a pod".into()),
-        (Some(_), Some(at)) if at.name == node => Ok(()),
-        (Some(_), _) => forbidden("node requested token bound to a pod scheduled on a different node".into()),
-    }
+    Ok(None)
 }
