@@ -58,6 +58,7 @@ async fn cluster() -> Cluster {
         names: vec![],
         service_cidr: "10.96.0.0/16".into(),
         allow_privileged: true,
+        limits: server::Limits::default(),
         clock: clock.clone(),
         entropy: entropy.clone(),
     })

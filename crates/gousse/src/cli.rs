@@ -96,6 +96,34 @@ pub struct ServerFlags {
     /// Whether pods may ask to be privileged
     #[arg(long, default_value_t = true, action = ArgAction::Set)]
     pub allow_privileged: bool,
+    /// Requests from outside that may read at once, but those that last; 0: no bound
+    #[arg(long, default_value_t = server::Limits::default().reads, value_name = "NUMBER")]
+    pub max_requests_inflight: usize,
+    /// Requests from outside that may write at once; 0: no bound
+    #[arg(long, default_value_t = server::Limits::default().writes, value_name = "NUMBER")]
+    pub max_mutating_requests_inflight: usize,
+    /// Bytes that the bodies of requests under way may take; 0: no bound
+    #[arg(long, default_value_t = server::Limits::default().body_bytes, value_name = "BYTES")]
+    pub max_body_bytes_inflight: usize,
+    /// What one user, or of the connections one address, may take of each, in percent
+    #[arg(long, default_value_t = server::Limits::default().share, value_name = "PERCENT")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=100).map(|percent| percent as usize))]
+    pub max_user_share: usize,
+    /// Connections from outside; 0: no bound
+    #[arg(long, default_value_t = server::Limits::default().connections, value_name = "NUMBER")]
+    pub max_connections: usize,
+}
+
+impl ServerFlags {
+    pub fn limits(&self) -> server::Limits {
+        server::Limits {
+            reads: self.max_requests_inflight,
+            writes: self.max_mutating_requests_inflight,
+            body_bytes: self.max_body_bytes_inflight,
+            share: self.max_user_share,
+            connections: self.max_connections,
+        }
+    }
 }
 
 /// What a node needs to know.

@@ -30,6 +30,7 @@ async fn main() -> std::io::Result<()> {
         names: vec![],
         service_cidr: "10.96.0.0/16".into(),
         allow_privileged: true,
+        limits: server::Limits::default(),
         clock: clock.clone(),
         entropy: entropy.clone(),
     })

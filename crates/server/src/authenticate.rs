@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use api::{Reason, Status};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use serde_json::Value;
 
 use crate::identity::{BOOTSTRAPPERS, Identity, SERVICE_ACCOUNTS};
@@ -27,7 +27,7 @@ pub fn authenticate(
     if let Some(identity) = certificate {
         return Ok(identity.clone());
     }
-    match bearer(headers) {
+    match bearer(headers).map_err(|_| unauthorized())? {
         Some(token) => by_token(&token, &[ISSUER.to_string()], tokens, snapshot, now)
             .map(|(identity, _)| identity)
             .map_err(|_| unauthorized()),
@@ -56,7 +56,7 @@ pub fn by_token(
     if common.is_empty() {
         return Err(format!("token audiences {:?} is invalid for the target audiences {:?}", claims.aud, audiences));
     }
-    still_bound(&claims, snapshot)?;
+    still_bound(&claims, snapshot, now)?;
     let bound = &claims.bound;
     let namespace = &bound.namespace;
     let groups = vec![SERVICE_ACCOUNTS.into(), format!("{SERVICE_ACCOUNTS}:{namespace}")];
@@ -74,23 +74,55 @@ pub fn by_token(
     Ok((Identity::authenticated(name, &bound.serviceaccount.uid, groups).with_extra(extra), common))
 }
 
+/// What a protocol begins with that is a bearer token (request/websocket/protocol.go).
+const BEARER_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
+
 /// A bearer token, from its header or from the websocket subprotocol that browsers must use.
-fn bearer(headers: &HeaderMap) -> Option<String> {
+fn bearer(headers: &HeaderMap) -> Result<Option<String>, &'static str> {
     if let Some(value) = headers.get(header::AUTHORIZATION) {
-        let (scheme, token) = value.to_str().ok()?.trim().split_once(' ')?;
-        return scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_string());
+        let words = value.to_str().ok().and_then(|value| value.trim().split_once(' '));
+        let token = words.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        return Ok(token.map(|(_, token)| token.trim().to_string()));
     }
-    // apiserver pkg/authentication/request/websocket/protocol.go
-    let protocols = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|v| v.to_str().ok());
-    let encoded = protocols
-        .flat_map(|v| v.split(','))
-        .find_map(|p| p.trim().strip_prefix("base64url.bearer.authorization.k8s.io."))?;
-    let token = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(encoded).ok()?;
-    String::from_utf8(token).ok()
+    if !headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL) || !wire::websocket::is_asked(headers) {
+        return Ok(None);
+    }
+    let (tokens, others): (Vec<&str>, Vec<&str>) = protocols(headers).partition(|p| p.starts_with(BEARER_PROTOCOL));
+    match (&tokens[..], &others[..]) {
+        ([], _) => Ok(None),
+        ([_], []) => Err("missing additional subprotocol"),
+        ([one], _) => {
+            let encoded = one.strip_prefix(BEARER_PROTOCOL).unwrap_or_default();
+            let token = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(encoded).ok();
+            let token = token.and_then(|token| String::from_utf8(token).ok());
+            token.map(Some).ok_or("invalid base64.bearer.authorization token encoding")
+        }
+        _ => Err("multiple base64.bearer.authorization tokens specified"),
+    }
 }
 
+fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let all = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|v| v.to_str().ok());
+    all.flat_map(|v| v.split(',')).map(str::trim)
+}
+
+/// Takes a token out of the websocket's protocols: nobody that the request is passed on to shall have it.
+pub fn forget_protocol(headers: &mut HeaderMap) {
+    if !protocols(headers).any(|p| p.starts_with(BEARER_PROTOCOL)) {
+        return;
+    }
+    let others: Vec<&str> = protocols(headers).filter(|p| !p.starts_with(BEARER_PROTOCOL)).collect();
+    match HeaderValue::from_str(&others.join(",")) {
+        Ok(rest) if !rest.is_empty() => drop(headers.insert(header::SEC_WEBSOCKET_PROTOCOL, rest)),
+        _ => drop(headers.remove(header::SEC_WEBSOCKET_PROTOCOL)),
+    }
+}
+
+/// What was deleted longer ago than this is gone, whoever holds it still (go-jose jwt.DefaultLeeway).
+const LEEWAY: i64 = 60;
+
 /// What the token is bound to exists, and is the same as then (serviceaccount/claims.go).
-fn still_bound(claims: &Claims, snapshot: &Snapshot) -> Result<(), String> {
+fn still_bound(claims: &Claims, snapshot: &Snapshot, now: i64) -> Result<(), String> {
     let bound = &claims.bound;
     let checks = [
         ("serviceaccounts", Some(&bound.serviceaccount)),
@@ -102,35 +134,67 @@ fn still_bound(claims: &Claims, snapshot: &Snapshot) -> Result<(), String> {
         let Some(named) = named else { continue };
         let namespace = if resource == "nodes" { "" } else { &bound.namespace };
         let object = snapshot.object(resource, namespace, &named.name);
-        if object.is_none_or(|o| o.meta().uid != named.uid) {
+        let same = object.is_some_and(|object| {
+            let meta = object.meta();
+            // A pod's time of deletion is the end of its grace.
+            let deleted = meta.deletion_timestamp.as_ref().is_some_and(|at| is_over(at, now - LEEWAY - 1));
+            meta.uid == named.uid && !deleted
+        });
+        if !same {
             return Err("service account token has been invalidated".into());
         }
     }
     Ok(())
 }
 
-/// `id.secret`, held against the Secret `bootstrap-token-id` in kube-system.
+/// `id.secret`, held against the Secret `bootstrap-token-id` in kube-system (token/bootstrap/bootstrap.go).
 fn bootstrap(token: &str, snapshot: &Snapshot, now: i64) -> Option<Identity> {
     let (id, secret) = token.split_once('.')?;
-    if id.len() != 6 || secret.len() != 16 {
+    let plain = |text: &str| text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    if id.len() != 6 || secret.len() != 16 || !plain(id) || !plain(secret) {
         return None;
     }
     let stored = snapshot.value("secrets", "kube-system", &format!("bootstrap-token-{id}"))?;
     if stored["type"] != "bootstrap.kubernetes.io/token" || stored["metadata"].get("deletionTimestamp").is_some() {
         return None;
     }
-    let field = |name: &str| decoded(&stored["data"][name]).unwrap_or_default();
-    let alive = match field("expiration").as_str() {
-        "" => true,
-        text => text.parse::<jiff::Timestamp>().is_ok_and(|end| end.as_second() > now),
+    // What is there and cannot be read is no good, and not as if it were not there.
+    let field = |name: &str| match &stored["data"][name] {
+        Value::Null => Some(String::new()),
+        value => decoded(value),
     };
-    let matches = field("token-id") == id && same(field("token-secret").as_bytes(), secret.as_bytes());
-    if !(matches && alive && field("usage-bootstrap-authentication") == "true") {
+    let matches = field("token-id")? == id && same(field("token-secret")?.as_bytes(), secret.as_bytes());
+    let ended = match field("expiration")?.as_str() {
+        "" => false,
+        end => is_over(end, now),
+    };
+    if !matches || ended || field("usage-bootstrap-authentication")? != "true" {
         return None;
     }
     let mut groups = vec![BOOTSTRAPPERS.to_string()];
-    groups.extend(field("auth-extra-groups").split(',').filter(|g| !g.is_empty()).map(String::from));
+    let extra = field("auth-extra-groups")?;
+    if !extra.is_empty() {
+        // One that is no bootstrappers' group, and the token is none (cluster-bootstrap GetGroups).
+        let extra = extra.split(',').map(|group| is_bootstrappers(group).then(|| group.to_string()));
+        groups.extend(extra.collect::<Option<Vec<_>>>()?);
+        groups.sort();
+        groups.dedup();
+    }
     Some(Identity::authenticated(format!("system:bootstrap:{id}"), "", groups))
+}
+
+/// `system:bootstrappers:[a-z0-9:-]{0,255}[a-z0-9]` (cluster-bootstrap token/api BootstrapGroupPattern).
+fn is_bootstrappers(group: &str) -> bool {
+    let Some(rest) = group.strip_prefix("system:bootstrappers:") else { return false };
+    let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    (1..=256).contains(&rest.len())
+        && rest.bytes().all(|b| alphanumeric(b) || matches!(b, b':' | b'-'))
+        && rest.bytes().last().is_some_and(alphanumeric)
+}
+
+/// Whether a time is past; what is no time is.
+fn is_over(time: &str, now: i64) -> bool {
+    time.parse::<jiff::Timestamp>().map_or(true, |time| time.as_second() <= now)
 }
 
 /// Takes as long for a wrong first byte as for a wrong last one.
@@ -141,3 +205,6 @@ fn same(a: &[u8], b: &[u8]) -> bool {
 fn decoded(value: &Value) -> Option<String> {
     String::from_utf8(STANDARD.decode(value.as_str()?).ok()?).ok()
 }
+
+#[cfg(test)]
+mod tests;

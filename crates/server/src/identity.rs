@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use api::validate::names::{dns_label, dns_subdomain};
+
 /// An authenticated user, as upstream's user.Info.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Identity {
@@ -64,26 +66,12 @@ impl Identity {
         self
     }
 
-    /// What `Impersonate-*` headers ask for; the caller has authorized it.
-    pub(crate) fn impersonated(
-        name: String,
-        uid: String,
-        groups: Vec<String>,
-        extra: BTreeMap<String, Vec<String>>,
-    ) -> Identity {
-        let mut groups = groups;
-        if let Some((namespace, _)) = service_account(&name)
-            && groups.is_empty()
-        {
-            groups = vec![SERVICE_ACCOUNTS.into(), format!("{SERVICE_ACCOUNTS}:{namespace}")];
-        }
-        if name == ANONYMOUS {
-            return Identity { name, uid, groups: vec![UNAUTHENTICATED.into()], extra };
-        }
-        Identity::authenticated(name, uid, groups).with_extra(extra)
+    pub(crate) fn with_uid(mut self, uid: String) -> Identity {
+        self.uid = uid;
+        self
     }
 
-    /// Exactly this user in exactly these groups: what a review asks about.
+    /// Exactly this user in exactly these groups: what a review, or who impersonates, asks for.
     pub(crate) fn as_given(name: String, groups: Vec<String>) -> Identity {
         Identity { name, uid: String::new(), groups, extra: BTreeMap::new() }
     }
@@ -128,7 +116,14 @@ impl Identity {
     }
 }
 
-/// Namespace and name of `system:serviceaccount:%ns:%name`.
+/// Namespace and name of `system:serviceaccount:NAMESPACE:NAME` (authentication/serviceaccount/util.go
+/// SplitUsername): what has any other form is a user like others.
 pub(crate) fn service_account(user: &str) -> Option<(&str, &str)> {
-    user.strip_prefix("system:serviceaccount:")?.split_once(':')
+    let (namespace, name) = user.strip_prefix("system:serviceaccount:")?.split_once(':')?;
+    (dns_label(namespace).is_empty() && dns_subdomain(name).is_empty()).then_some((namespace, name))
+}
+
+/// The groups of an account (MakeGroupNames).
+pub(crate) fn account_groups(namespace: &str) -> Vec<String> {
+    vec![SERVICE_ACCOUNTS.into(), format!("{SERVICE_ACCOUNTS}:{namespace}")]
 }

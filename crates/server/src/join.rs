@@ -11,7 +11,6 @@ use std::net::IpAddr;
 use api::Status;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use http::StatusCode;
 use http::request::Parts;
 use serde_json::{Value, json};
@@ -31,16 +30,14 @@ pub const AUTHORITY_PATH: &str = "/gousse/v1/authority";
 #[derive(Clone, Copy)]
 pub struct Peer(pub IpAddr);
 
-/// Serves the two paths; None if it is neither.
-pub fn perform(server: &Server, identity: &Identity, head: &Parts, body: &Bytes) -> Option<Result<Reply, Status>> {
-    match head.uri.path() {
-        AUTHORITY_PATH => {
-            let text = server.authority().to_string();
-            Some(Ok(Reply::ready(Response::bytes(StatusCode::OK, "application/x-pem-file", text))))
-        }
-        PATH => Some(sign(server, identity, head.extensions.get().copied(), body)),
-        _ => None,
-    }
+/// The authority's certificate.
+pub fn authority(server: &Server) -> Reply {
+    Reply::ready(Response::bytes(StatusCode::OK, "application/x-pem-file", server.authority().to_string()))
+}
+
+/// A certificate for a node.
+pub async fn perform(server: &Server, identity: &Identity, head: &Parts, body: &[u8]) -> Result<Reply, Status> {
+    sign(server, identity, head.extensions.get().copied(), body)
 }
 
 /// The token that `agent --token` takes; the same after a restart.

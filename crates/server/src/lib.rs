@@ -35,10 +35,14 @@ mod certificates;
 mod discovery;
 /// From a tree to the bytes that are stored.
 mod encode;
+/// How much may be under way from outside.
+mod flow;
 /// Paths outside the API: health, version, metrics.
 mod health;
 /// Who asks.
 mod identity;
+/// Whom `Impersonate-*` headers ask to be.
+mod impersonate;
 /// How a node joins.
 mod join;
 /// Connections, TLS and HTTP.
@@ -61,6 +65,8 @@ mod records;
 mod render;
 /// One version of one object in every form that was asked for.
 mod rendition;
+/// The way of a request.
+mod request;
 /// Kinds that are only asked, never stored.
 mod reviews;
 /// A path of the API, taken apart.
@@ -77,6 +83,7 @@ mod verbs;
 mod write;
 
 pub use answer::{Body, Response};
+pub use flow::Limits;
 pub use identity::{Component, Identity};
 pub use join::{AUTHORITY_PATH, PATH as JOIN_PATH};
 pub use store::Backend;
@@ -100,6 +107,8 @@ pub struct Config {
     /// The range of Service addresses; its first is the API's own.
     pub service_cidr: String,
     pub allow_privileged: bool,
+    /// How much may be under way from outside at once.
+    pub limits: Limits,
     pub clock: Clock,
     pub entropy: Entropy,
 }
@@ -127,6 +136,7 @@ pub(crate) struct Inner {
     /// Connections to nodes that wait for the next request.
     pub idle: nodes::Idle,
     pub metrics: metrics::Metrics,
+    pub flow: Arc<flow::Flow>,
     pub discovery: discovery::Documents,
     /// True once the server ends: watches end, readiness fails.
     pub stopped: tokio::sync::watch::Sender<bool>,
@@ -162,6 +172,7 @@ impl Server {
             any_tls: wire::tls::client(wire::Trust::Anybody, None, &[])?,
             idle: nodes::Idle::default(),
             metrics: metrics::Metrics::default(),
+            flow: flow::Flow::new(config.limits),
             discovery: discovery::Documents::new(config.advertise),
             stopped: tokio::sync::watch::Sender::new(false),
             config,
@@ -185,8 +196,8 @@ impl Server {
     /// Serves one request inside the process. Lists and watches are handed over as Objects, unless
     /// the request asks for another form (a Table, YAML).
     pub async fn handle(&self, identity: &Identity, request: http::Request<bytes::Bytes>) -> Response {
-        let (head, body) = request.into_parts();
-        let outcome = render::Outcome::of(self, identity, &head, body).await;
+        let (mut head, body) = request.into_parts();
+        let outcome = request::from_inside(self, identity, &mut head, body).await;
         outcome.local(self).await
     }
 

@@ -1,8 +1,8 @@
 //! Connections, TLS and HTTP: what a request is before it is served, and its answer on the wire.
 //!
-//! HTTP/1.1 and 2 over TLS 1.2 and 1.3. Everything has a bound: handshakes and heads a time
-//! (`wire::serve`), bodies a time and a size; a panic costs one request. Certificates are renewed while
-//! connections go on.
+//! HTTP/1.1 and 2 over TLS 1.2 and 1.3. Everything has a bound: connections a number, handshakes and heads
+//! a time (`wire::serve`), bodies a time and a size (`request`); a panic costs one request. Certificates
+//! are renewed while connections go on.
 
 use std::io;
 use std::panic::AssertUnwindSafe;
@@ -12,12 +12,11 @@ use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use api::{Reason, Status};
+use api::Status;
 use bytes::Bytes;
 use futures::{FutureExt, Stream};
 use http::{Method, Request, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
@@ -26,21 +25,15 @@ use wire::serve;
 
 use crate::Server;
 use crate::answer::{Body, Response};
-use crate::authenticate::authenticate;
-use crate::identity::{Identity, UNAUTHENTICATED};
-use crate::join;
+use crate::flow::{Connected, Permit};
+use crate::identity::Identity;
 use crate::patience::Patient;
-use crate::render::Outcome;
 use crate::rendition::Served;
+use crate::{join, request, route, verbs};
 use wire::query::Query;
 
-use crate::route;
-use crate::verbs;
-
-/// The largest request body (config.go MaxRequestBodyBytes).
-const BODY_MAX: usize = 3 << 20;
-/// For a request's body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// An answer goes out in pieces of this size, the last when the client has taken those before.
+const PIECE: usize = 128 << 10;
 /// How long a client may take nothing of what it asked for.
 const WRITE_PATIENCE: Duration = Duration::from_secs(60);
 /// Seconds.
@@ -60,10 +53,15 @@ pub async fn listen(server: &Server, listener: TcpListener, shutdown: impl Futur
             () = &mut shutdown => break,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
+                // Whoever opens too many is cut off before anything is spent on it.
+                let Some(connected) = server.0.flow.connect(peer.ip()) else {
+                    tracing::debug!(%peer, "too many connections (--max-connections, --max-user-share)");
+                    continue;
+                };
                 let (server, acceptor) = (server.clone(), acceptor.clone());
                 tokio::spawn(async move {
-                    if let Err(error) = connection(server, acceptor, stream).await {
+                    if let Err(error) = connection(server, acceptor, stream, connected).await {
                         tracing::debug!(%error, "a connection ended");
                     }
                 });
@@ -108,7 +106,7 @@ async fn renew(server: Server) {
     }
 }
 
-async fn connection(server: Server, acceptor: TlsAcceptor, stream: TcpStream) -> io::Result<()> {
+async fn connection(server: Server, acceptor: TlsAcceptor, stream: TcpStream, _connected: Connected) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let peer = stream.peer_addr()?.ip();
     let stream = serve::shake(&acceptor, Patient::new(stream, WRITE_PATIENCE)).await?;
@@ -132,53 +130,34 @@ async fn guarded(
     let _under_way = server.0.metrics.under_way();
     let (verb, resource) = labels(&request);
     let served = AssertUnwindSafe(respond(&server, certificate.as_deref(), request)).catch_unwind().await;
-    let response = served.unwrap_or_else(|_| {
+    let (response, permit) = served.unwrap_or_else(|_| {
         tracing::error!(verb, resource, "a request panicked");
-        Response::refused(&Status::internal("the server panicked while it served this request"))
+        (Response::refused(&Status::internal("the server panicked while it served this request")), None)
     });
     server.0.metrics.count(verb, resource, response.status.as_u16());
-    on_the_wire(response)
+    on_the_wire(response, permit)
 }
 
-async fn respond(server: &Server, certificate: Option<&Identity>, request: Request<Incoming>) -> Response {
-    let now = (server.0.config.clock)().as_second();
-    let identity = authenticate(request.headers(), certificate, &server.0.tokens, &server.0.snapshot, now);
-    let identity = match identity {
-        Ok(identity) => identity,
-        Err(status) => return Response::refused(&status),
-    };
+async fn respond(
+    server: &Server,
+    certificate: Option<&Identity>,
+    request: Request<Incoming>,
+) -> (Response, Option<Permit>) {
     let (mut head, body) = request.into_parts();
     let upgrade = match wire::upgrade::is_asked(&head.headers) {
         true => head.extensions.remove::<hyper::upgrade::OnUpgrade>(),
         false => None,
     };
-    let body = match body.is_end_stream() {
-        true => Bytes::new(),
-        // Whom nobody knows may only read, and shall not fill the memory.
-        false if identity.is_in(UNAUTHENTICATED) => Bytes::new(),
-        false => match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_MAX).collect()).await {
-            Err(_) => {
-                let message = format!("the request's body was not there after {} seconds", BODY_TIMEOUT.as_secs());
-                return Response::refused(&Status::new(Reason::Timeout, message));
-            }
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-                let message = format!("Request entity too large: limit is {BODY_MAX}");
-                return Response::refused(&Status::new(Reason::RequestEntityTooLarge, message));
-            }
-            Ok(Err(error)) => return Response::refused(&Status::bad_request(error.to_string())),
-        },
-    };
-    let outcome = Outcome::of(server, &identity, &head, body).await;
+    let (outcome, permit) = request::from_outside(server, certificate, &mut head, body).await;
     let mut response = outcome.over_http(server);
     if response.status == StatusCode::SWITCHING_PROTOCOLS
         && let Body::Upgrade(_) = response.body
     {
         let Body::Upgrade(backend) = std::mem::replace(&mut response.body, Body::Bytes(Bytes::new())) else {
-            return response;
+            return (response, permit);
         };
         let Some(upgrade) = upgrade else {
-            return Response::refused(&Status::bad_request("this connection cannot be upgraded"));
+            return (Response::refused(&Status::bad_request("this connection cannot be upgraded")), permit);
         };
         tokio::spawn(async move {
             match upgrade.await {
@@ -189,7 +168,7 @@ async fn respond(server: &Server, certificate: Option<&Identity>, request: Reque
             }
         });
     }
-    response
+    (response, permit)
 }
 
 /// Verb and resource, from fixed words only.
@@ -204,23 +183,29 @@ fn labels<B>(request: &Request<B>) -> (&'static str, &'static str) {
     (verb, "")
 }
 
-fn on_the_wire(response: Response) -> http::Response<Outgoing> {
-    let body = match response.body {
-        Body::Bytes(bytes) => Outgoing::Whole(Some(bytes)),
-        Body::Stream(stream) => Outgoing::Stream(stream),
+fn on_the_wire(response: Response, permit: Option<Permit>) -> http::Response<Outgoing> {
+    let content = match response.body {
+        Body::Bytes(bytes) => Content::Whole(bytes),
+        Body::Stream(stream) => Content::Stream(stream),
         // Inside the process only.
-        Body::List { .. } | Body::Events(_) | Body::Upgrade(_) => Outgoing::Whole(None),
+        Body::List { .. } | Body::Events(_) | Body::Upgrade(_) => Content::Whole(Bytes::new()),
     };
-    let mut answer = http::Response::new(body);
+    let mut answer = http::Response::new(Outgoing { content, _permit: permit });
     *answer.status_mut() = response.status;
     *answer.headers_mut() = response.headers;
     answer.headers_mut().entry(header::CACHE_CONTROL).or_insert(http::HeaderValue::from_static("no-cache, private"));
     answer
 }
 
-/// The body of an answer on the wire.
-pub enum Outgoing {
-    Whole(Option<Bytes>),
+/// The body of an answer on the wire. The request is under way until it is taken.
+pub struct Outgoing {
+    content: Content,
+    _permit: Option<Permit>,
+}
+
+enum Content {
+    /// What is left of it.
+    Whole(Bytes),
     Stream(Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>),
 }
 
@@ -229,23 +214,27 @@ impl HttpBody for Outgoing {
     type Error = io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        match &mut *self {
-            Outgoing::Whole(bytes) => Poll::Ready(bytes.take().filter(|b| !b.is_empty()).map(|b| Ok(Frame::data(b)))),
-            Outgoing::Stream(stream) => stream.as_mut().poll_next(cx).map(|next| next.map(|b| b.map(Frame::data))),
+        match &mut self.content {
+            Content::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Content::Whole(bytes) => {
+                let piece = bytes.split_to(bytes.len().min(PIECE));
+                Poll::Ready(Some(Ok(Frame::data(piece))))
+            }
+            Content::Stream(stream) => stream.as_mut().poll_next(cx).map(|next| next.map(|b| b.map(Frame::data))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Outgoing::Whole(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
-            Outgoing::Stream(_) => false,
+        match &self.content {
+            Content::Whole(bytes) => bytes.is_empty(),
+            Content::Stream(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Outgoing::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
-            Outgoing::Stream(_) => SizeHint::default(),
+        match &self.content {
+            Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Stream(_) => SizeHint::default(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! From a request to an answer, and the answer's form: bytes for HTTPS, Objects inside the process.
+//! The form of an answer: bytes for HTTPS, Objects inside the process.
 //!
 //! A LIST is a concatenation of stored bytes, streamed in blocks so that memory stays constant; a
 //! watch event is encoded once for all watchers. Tables and metadata are made from the same objects.
@@ -12,20 +12,14 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures::{FutureExt, Stream, StreamExt, stream};
-use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::accept::{self, Accept, Encoding, Form};
 use crate::answer::{Body, Page, Payload, Reply, Response};
-use crate::identity::Identity;
 use crate::rendition::{Happened, Rendition, Served};
-use wire::query::Query;
-
-use crate::route;
 use crate::verbs::watch::{Told, Watching};
-use crate::verbs::{self, Call};
-use crate::{Server, discovery, health, join, openapi, protobuf, reviews};
+use crate::{Server, protobuf};
 
 /// Answers below this are not worth compressing (responsewriters/writers.go).
 const GZIP_FROM: usize = 128 << 10;
@@ -36,30 +30,16 @@ const BLOCK: usize = 64 << 10;
 
 /// A served request, before its answer has a form.
 pub struct Outcome {
-    accept: Accept,
-    include: Include,
-    gzip: bool,
-    reply: Result<Reply, Status>,
+    pub accept: Accept,
+    pub include: Include,
+    pub gzip: bool,
+    pub reply: Result<Reply, Status>,
 }
 
 impl Outcome {
-    /// Serves a request.
-    pub async fn of(server: &Server, identity: &Identity, head: &Parts, body: Bytes) -> Outcome {
-        let text = |name: header::HeaderName| head.headers.get(name).and_then(|v| v.to_str().ok());
-        let gzip = text(header::ACCEPT_ENCODING).is_some_and(|v| v.split(',').any(|e| e.trim().starts_with("gzip")));
-        let query = Query::parse(head.uri.query().unwrap_or(""));
-        let include = Include::parse(query.get("includeObject")).unwrap_or_default();
-        let mut outcome = Outcome { accept: accept::PLAIN, include, gzip, reply: Err(verbs::no_such_resource()) };
-        let accepted = accept::negotiate(text(header::ACCEPT));
-        outcome.reply = match impersonated(server, identity, &head.headers) {
-            Ok(None) => reply(server, identity, head, &query, body, &accepted).await,
-            Ok(Some(other)) => reply(server, &other, head, &query, body, &accepted).await,
-            Err(refused) => Err(refused),
-        };
-        if let Ok(accept) = accepted {
-            outcome.accept = accept;
-        }
-        outcome
+    /// An answer as JSON, whatever was asked for.
+    pub fn plain(reply: Result<Reply, Status>) -> Outcome {
+        Outcome { accept: accept::PLAIN, include: Include::default(), gzip: false, reply }
     }
 
     /// The answer as bytes.
@@ -114,84 +94,6 @@ impl Outcome {
         };
         Response { status: reply.code, headers, body }
     }
-}
-
-/// Routes a request: the API's resources, then everything else by its path.
-async fn reply(
-    server: &Server,
-    identity: &Identity,
-    head: &Parts,
-    query: &Query,
-    body: Bytes,
-    accept: &Result<Accept, Status>,
-) -> Result<Reply, Status> {
-    let path = head.uri.path();
-    let Some(target) = route::parse(path) else {
-        return other(server, identity, head, query, body).await;
-    };
-    if let Some(reply) = reviews::perform(server, identity, head, query, &target, &body).await {
-        return reply;
-    }
-    let served = Served::find(&target.group, &target.version, &target.resource);
-    let served = served.ok_or_else(verbs::no_such_resource)?;
-    let streams = !target.subresource.is_empty();
-    if !streams && let Err(refused) = accept {
-        return Err(refused.clone());
-    }
-    let (method, headers, uri) = (&head.method, &head.headers, &head.uri);
-    verbs::perform(Call { server, identity, served, target: &target, method, query, headers, body, uri }).await
-}
-
-/// Paths outside the API's resources.
-async fn other(
-    server: &Server,
-    identity: &Identity,
-    head: &Parts,
-    query: &Query,
-    body: Bytes,
-) -> Result<Reply, Status> {
-    let path = head.uri.path();
-    let asked = crate::authorize::Attributes {
-        verb: head.method.as_str().to_ascii_lowercase(),
-        path: path.into(),
-        ..Default::default()
-    };
-    server.authorize(identity, &asked)?;
-    if let Some(response) = health::perform(server, path, query) {
-        return Ok(Reply::ready(response));
-    }
-    if let Some(reply) = join::perform(server, identity, head, &body) {
-        return reply;
-    }
-    if let Some(response) = openapi::perform(path, query, &head.headers) {
-        return response.map(Reply::ready);
-    }
-    if let Some(response) = discovery::perform(server, path, &head.headers) {
-        return Ok(Reply::ready(response));
-    }
-    Err(verbs::no_such_resource())
-}
-
-/// Whom `Impersonate-*` headers ask to be, if the caller may (endpoints/filters/impersonation).
-fn impersonated(server: &Server, identity: &Identity, headers: &HeaderMap) -> Result<Option<Identity>, Status> {
-    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(String::from);
-    let Some(user) = text("impersonate-user") else { return Ok(None) };
-    let asked = crate::authorize::Attributes {
-        verb: "impersonate".into(),
-        resource: "users".into(),
-        name: user.clone(),
-        ..Default::default()
-    };
-    server.authorize(identity, &asked)?;
-    let groups = headers.get_all("impersonate-group").iter().filter_map(|v| v.to_str().ok().map(String::from));
-    let mut extra = std::collections::BTreeMap::<String, Vec<String>>::new();
-    for (name, value) in headers {
-        if let (Some(key), Ok(value)) = (name.as_str().strip_prefix("impersonate-extra-"), value.to_str()) {
-            extra.entry(wire::query::decoded(key).into_owned()).or_default().push(value.into());
-        }
-    }
-    let uid = text("impersonate-uid").unwrap_or_default();
-    Ok(Some(Identity::impersonated(user, uid, groups.collect(), extra)))
 }
 
 /// A tree in the encoding asked for.

@@ -5,7 +5,6 @@
 
 use api::decode;
 use api::{FieldError, Status};
-use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, StatusCode, header};
 use serde_json::{Value, json};
@@ -20,6 +19,7 @@ use crate::protobuf;
 use crate::rendition::Served;
 use wire::query::Query;
 
+use crate::request::Coming;
 use crate::route::Target;
 use crate::tokens::ISSUER;
 use crate::verbs::{self, Call};
@@ -119,29 +119,20 @@ pub static REVIEWS: &[Review] = &[
     },
 ];
 
-/// Serves a review; None if the path names none.
-pub async fn perform(
-    server: &Server,
-    identity: &Identity,
-    head: &Parts,
-    query: &Query,
-    target: &Target,
-    body: &Bytes,
-) -> Option<Result<Reply, Status>> {
-    let review = REVIEWS
-        .iter()
-        .find(|r| r.plural == target.resource && r.group == target.group && r.version == target.version)?;
-    Some(answer(review, server, identity, head, query, target, body).await)
+/// The review that a path names, if it names one.
+pub fn find(target: &Target) -> Option<&'static Review> {
+    REVIEWS.iter().find(|r| r.plural == target.resource && r.group == target.group && r.version == target.version)
 }
 
-async fn answer(
+/// Serves a review: its body is read once its head is allowed.
+pub async fn answer(
     review: &'static Review,
     server: &Server,
     identity: &Identity,
     head: &Parts,
     query: &Query,
     target: &Target,
-    body: &Bytes,
+    coming: Coming<'_>,
 ) -> Result<Reply, Status> {
     if head.method != Method::POST || !target.name.is_empty() {
         return Err(verbs::method_not_allowed());
@@ -156,18 +147,18 @@ async fn answer(
     };
     server.authorize(identity, &asked)?;
     accept::whole(head.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()))?;
+    let body = coming.read().await?;
     if review.plural == "bindings" {
         let served = Served::find("", "v1", "pods").ok_or_else(verbs::no_such_resource)?;
         let (method, headers, uri) = (&head.method, &head.headers, &head.uri);
-        let body = body.clone();
         let call = Call { server, identity, served, target, method, query, headers, body, uri };
         return crate::subresources::bind_collection(call).await;
     }
     let media = head.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("application/json");
     let validation = decode::FieldValidation::parse(query.get("fieldValidation")).unwrap_or_default();
     let decoded = match protobuf::is_meant(media) {
-        true => decode::tree(protobuf::decode(body, review.schema)?, review.schema, validation)?,
-        false => decode::decode(body, media, review.schema, validation)?,
+        true => decode::tree(protobuf::decode(&body, review.schema)?, review.schema, validation)?,
+        false => decode::decode(&body, media, review.schema, validation)?,
     };
     let mut object = decoded.value;
     let of = Asked { server, identity, namespace: &target.namespace };

@@ -27,6 +27,7 @@ pub async fn cluster() -> Cluster {
         names: vec![],
         service_cidr: "10.96.0.0/16".into(),
         allow_privileged: true,
+        limits: Limits::default(),
         clock: Arc::new(move || jiff::Timestamp::from_second(time.load(Ordering::SeqCst)).unwrap()),
         entropy: Arc::new(move |bytes| {
             // A fixed mixing of a counter: different every time, the same in every run.

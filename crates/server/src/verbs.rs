@@ -3,8 +3,6 @@
 //! `perform` finds the row, the verb and the subresource, asks `authorize`, and calls one function
 //! per verb. Nothing here knows a kind by name; what is special to one stands in `subresources`.
 
-use std::borrow::Cow;
-
 use api::decode::{self, Decoded, FieldValidation};
 use api::kind::Context;
 use api::selector::Fields;
@@ -21,6 +19,7 @@ use crate::protobuf;
 use crate::rendition::Served;
 use wire::query::Query;
 
+use crate::request::Coming;
 use crate::route::Target;
 
 /// PUT and PATCH: the next version of an object.
@@ -52,8 +51,8 @@ pub struct Call<'a> {
     pub uri: &'a http::Uri,
 }
 
-/// Serves a request about a resource.
-pub async fn perform(call: Call<'_>) -> Result<Reply, Status> {
+/// Serves a request about a resource: its body is read once its head is allowed.
+pub async fn perform(mut call: Call<'_>, coming: Coming<'_>) -> Result<Reply, Status> {
     let verb = verb_of(call.method, call.target, call.query);
     let subresource = match call.target.subresource.as_str() {
         "" => None,
@@ -74,6 +73,7 @@ pub async fn perform(call: Call<'_>) -> Result<Reply, Status> {
         return Err(method_not_allowed());
     }
     call.authorize(verb)?;
+    call.body = coming.read().await?;
     match subresource {
         Some(subresource) => crate::subresources::perform(call, verb, subresource).await,
         None => match verb {
@@ -106,6 +106,33 @@ pub fn verb_of(method: &Method, target: &Target, query: &Query) -> &'static str 
     }
 }
 
+/// What is asked of a resource.
+pub fn attributes(target: &Target, query: &Query, verb: &str) -> Attributes {
+    Attributes {
+        verb: verb.into(),
+        group: target.group.clone(),
+        version: target.version.clone(),
+        resource: target.resource.clone(),
+        subresource: target.subresource.clone(),
+        namespace: target.namespace.clone(),
+        name: named(target, query, verb),
+        path: String::new(),
+        fields: query.get("fieldSelector").into(),
+    }
+}
+
+/// The name that a request is about: of a list or watch also by a field selector (requestinfo.go).
+fn named(target: &Target, query: &Query, verb: &str) -> String {
+    let fields = query.get("fieldSelector");
+    if !target.name.is_empty() || fields.is_empty() || !matches!(verb, "list" | "watch") {
+        return target.name.clone();
+    }
+    let fields = Fields::parse(fields).unwrap_or_default();
+    // What cannot be a segment of a path names nothing (api/validation/path IsValidPathSegmentName).
+    let name = fields.exact("metadata.name").filter(|name| !matches!(*name, "." | "..") && !name.contains(['/', '%']));
+    name.unwrap_or_default().to_string()
+}
+
 pub fn no_such_resource() -> Status {
     Status::new(Reason::NotFound, "the server could not find the requested resource")
 }
@@ -132,35 +159,8 @@ impl Call<'_> {
         crate::records::key(self.kind(), self.namespace(), name)
     }
 
-    pub fn attributes(&self, verb: &str) -> Attributes {
-        Attributes {
-            verb: verb.into(),
-            group: self.target.group.clone(),
-            version: self.target.version.clone(),
-            resource: self.target.resource.clone(),
-            subresource: self.target.subresource.clone(),
-            namespace: self.target.namespace.clone(),
-            name: self.named(verb).into_owned(),
-            path: String::new(),
-            fields: self.query.get("fieldSelector").into(),
-        }
-    }
-
-    /// The name that a request is about: of a list or watch also by a field selector (requestinfo.go).
-    fn named(&self, verb: &str) -> Cow<'_, str> {
-        let fields = self.query.get("fieldSelector");
-        if !self.target.name.is_empty() || fields.is_empty() || !matches!(verb, "list" | "watch") {
-            return Cow::Borrowed(&self.target.name);
-        }
-        let fields = Fields::parse(fields).unwrap_or_default();
-        // What cannot be a segment of a path names nothing (api/validation/path IsValidPathSegmentName).
-        let name =
-            fields.exact("metadata.name").filter(|name| !matches!(*name, "." | "..") && !name.contains(['/', '%']));
-        Cow::Owned(name.unwrap_or_default().to_string())
-    }
-
     pub fn authorize(&self, verb: &str) -> Result<(), Status> {
-        self.server.authorize(self.identity, &self.attributes(verb))
+        self.server.authorize(self.identity, &attributes(self.target, self.query, verb))
     }
 
     pub fn context(&self, subresource: &str) -> Context {

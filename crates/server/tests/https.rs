@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
-use server::{Backend, Component, Config, Server};
+use server::{Backend, Component, Config, Limits, Server};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use wire::upgrade::{Answer, send};
@@ -20,10 +20,14 @@ struct Running {
     server: Server,
     port: u16,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 async fn running() -> Running {
+    running_with(Limits::default()).await
+}
+
+async fn running_with(limits: Limits) -> Running {
     let dir = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let advertise = listener.local_addr().unwrap();
@@ -37,6 +41,7 @@ async fn running() -> Running {
         names: vec![],
         service_cidr: "10.96.0.0/16".into(),
         allow_privileged: true,
+        limits,
         clock,
         entropy: Arc::new(move |bytes| ring::rand::SecureRandom::fill(&random, bytes).unwrap()),
     })
@@ -50,7 +55,7 @@ async fn running() -> Running {
         };
         serving.serve(listener, ended).await.unwrap();
     });
-    Running { server, port: advertise.port(), stop: Some(stop), _dir: dir }
+    Running { server, port: advertise.port(), stop: Some(stop), dir }
 }
 
 impl Running {
@@ -62,6 +67,12 @@ impl Running {
             String::from_utf8(base64::engine::general_purpose::STANDARD.decode(line.trim()).unwrap()).unwrap()
         };
         Pair { certificate: pem("client-certificate-data:"), key: pem("client-key-data:") }
+    }
+
+    fn node_pair(&self, node: &str) -> Pair {
+        self.server.node_certificate(node, vec![node.to_string()]).unwrap();
+        let read = |end: &str| std::fs::read_to_string(self.dir.path().join(format!("pki/node-{node}.{end}"))).unwrap();
+        Pair { certificate: read("crt"), key: read("key") }
     }
 
     async fn send(&self, who: Option<&Pair>, request: http::request::Builder, body: Vec<u8>) -> Answer {
@@ -109,6 +120,46 @@ async fn a_body_beyond_the_limit_is_refused() {
     let (code, body) = r.ask(Some(&r.admin()), request, vec![b' '; (3 << 20) + 1]).await;
     let status: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!((code.as_u16(), &status["reason"]), (413, &json!("RequestEntityTooLarge")));
+}
+
+/// Requests that are under way are bounded, and who waits is told for how long.
+#[tokio::test]
+async fn too_many_requests_are_refused_with_a_time_to_come_back() {
+    let r = running_with(Limits { writes: 2, ..Limits::default() }).await;
+    let pair = r.node_pair("n1");
+    let tls = || {
+        let who = Some(wire::tls::Presented::new(&pair).unwrap());
+        wire::tls::client(Trust::Authorities(r.server.authority()), who, &[]).unwrap()
+    };
+    // One under way: its body does not come.
+    let head = "POST /api/v1/namespaces/default/events HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 9\r\n\r\n";
+    let mut slow = wire::dial("localhost", r.port, Some(tls())).await.unwrap().stream;
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    slow.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 100");
+    let events = || Request::post("/api/v1/namespaces/default/events");
+    let Answer::Ordinary(refused) = r.send(Some(&pair), events(), b"{}".to_vec()).await else { panic!() };
+    assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (429, &"1".parse().unwrap()));
+    let status: Value = serde_json::from_slice(&refused.into_body().collect().await.unwrap().to_bytes()).unwrap();
+    assert_eq!((&status["reason"], &status["details"]["retryAfterSeconds"]), (&json!("TooManyRequests"), &json!(1)));
+    // Reading goes on, others go on, and with the first one's end so does the node.
+    let (code, _) = r.ask(Some(&pair), Request::get("/api/v1/nodes/n1"), vec![]).await;
+    assert_eq!(code, 404);
+    let other = r.node_pair("n2");
+    assert_ne!(r.ask(Some(&other), events(), b"{}".to_vec()).await.0, 429);
+    slow.write_all(b"{       }").await.unwrap();
+    slow.read_exact(&mut [0; 64]).await.unwrap();
+    assert_ne!(r.ask(Some(&pair), events(), b"{}".to_vec()).await.0, 429);
+}
+
+#[tokio::test]
+async fn one_address_gets_its_share_of_the_connections() {
+    let r = running_with(Limits { connections: 4, ..Limits::default() }).await;
+    let open = || async { tokio::net::TcpStream::connect(("127.0.0.1", r.port)).await.unwrap() };
+    let _held = [open().await, open().await];
+    // Those two are accepted before the third, which is closed at once.
+    assert_eq!(open().await.read(&mut [0; 1]).await.unwrap_or(0), 0);
 }
 
 #[tokio::test]
@@ -266,11 +317,43 @@ async fn a_nodes_refusal_reaches_the_client_in_the_apis_words() {
     node.abort();
 }
 
-#[tokio::test]
-async fn a_pod_is_reached_through_its_proxy_with_redirects_that_stay_inside() {
-    let r = running().await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+const POD: &str = "192.0.2.9";
+
+/// Runs the named test again in a network namespace of its own, in which a pod's address is one of this
+/// machine's. Without root it says so on the raw stderr, and fails under CI.
+fn inside_own_network(test: &str) -> bool {
+    use std::io::Write;
+    use std::process::Command;
+    const INSIDE: &str = "GOUSSE_TEST_INSIDE";
+    if std::env::var_os(INSIDE).is_some() {
+        for words in ["link set lo up", &format!("addr add {POD}/32 dev lo")] {
+            assert!(Command::new("ip").args(words.split(' ')).status().unwrap().success(), "ip {words}");
+        }
+        return true;
+    }
+    let text = std::fs::read_to_string("/proc/self/status").unwrap();
+    if !text.lines().any(|line| line.starts_with("Uid:\t0\t")) {
+        let mut stderr = std::fs::File::options().write(true).open("/dev/stderr").unwrap();
+        let _ = writeln!(stderr, "SKIPPED {test}: needs root");
+        assert!(std::env::var_os("CI").is_none(), "{test} needs root under CI");
+        return false;
+    }
+    let mut command = Command::new("unshare");
+    command.args(["--net", "--mount", "--propagation", "private", "--"]).arg(std::env::current_exe().unwrap());
+    let done = command.args(["--exact", test, "--nocapture"]).env(INSIDE, "1").status().unwrap();
+    assert!(done.success(), "{test} failed inside its network");
+    false
+}
+
+fn block_on(work: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(work);
+}
+
+/// A pod whose status names an address, and what answers there: what it was asked.
+async fn pod(r: &Running, address: &str, answer: String) -> (u16, tokio::task::JoinHandle<String>) {
+    let listener = TcpListener::bind((address, 0)).await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let answer = answer.replace("HERE", &at.to_string());
     let web = tokio::spawn(async move {
         let (stream, _) = listener.accept().await.unwrap();
         let mut stream = BufReader::new(stream);
@@ -278,27 +361,96 @@ async fn a_pod_is_reached_through_its_proxy_with_redirects_that_stay_inside() {
         while !head.ends_with("\r\n\r\n") {
             assert_ne!(stream.read_line(&mut head).await.unwrap(), 0);
         }
-        let answer = format!("HTTP/1.1 302 Found\r\nlocation: http://{address}/there\r\ncontent-length: 2\r\n\r\nhi");
         stream.write_all(answer.as_bytes()).await.unwrap();
         stream.flush().await.unwrap();
-        head
+        head.to_ascii_lowercase()
     });
     r.create("/api/v1/namespaces/default/serviceaccounts", json!({"metadata": {"name": "default"}})).await;
     let spec = json!({"nodeName": "n1", "containers": [{"name": "c", "image": "i"}]});
     r.create("/api/v1/namespaces/default/pods", json!({"metadata": {"name": "p"}, "spec": spec})).await;
-    let status = json!({"status": {"phase": "Running", "podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}]}});
+    let status = json!({"status": {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]}});
     let patch = Request::patch("/api/v1/namespaces/default/pods/p/status")
         .header("content-type", "application/merge-patch+json");
     let (code, body) = r.ask(Some(&r.admin()), patch, status.to_string().into_bytes()).await;
     assert_eq!(code, 200, "{body:?}");
-    let base = format!("/api/v1/namespaces/default/pods/p:{}/proxy", address.port());
+    (at.port(), web)
+}
+
+/// Whoever writes a pod's status would else reach what listens on the server's own loopback.
+#[tokio::test]
+async fn no_proxy_leads_to_the_servers_own_addresses() {
+    let r = running().await;
+    let (port, web) = pod(&r, "127.0.0.1", "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".into()).await;
+    let path = format!("/api/v1/namespaces/default/pods/p:{port}/proxy/x");
+    let (code, body) = r.ask(Some(&r.admin()), Request::get(path), vec![]).await;
+    let status: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!((code.as_u16(), &status["message"]), (400, &json!("address not allowed")));
+    web.abort();
+}
+
+#[test]
+fn a_proxied_pod_learns_nothing_of_who_asks() {
+    if !inside_own_network("a_proxied_pod_learns_nothing_of_who_asks") {
+        return;
+    }
+    block_on(async {
+        let r = running().await;
+        let answer = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n";
+        let (port, web) = pod(&r, POD, answer.into()).await;
+        let request = Request::get(format!("/api/v1/namespaces/default/pods/p:{port}/proxy/x"))
+            .header("connection", "Upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-protocol", "base64url.bearer.authorization.k8s.io.c2VjcmV0, chat")
+            .header("authorization", "Bearer secret")
+            .header("impersonate-user", "kubernetes-admin")
+            .header("impersonate-group", "system:masters")
+            .header("x-remote-user", "root")
+            .header("cookie", "a=b");
+        let Answer::Switched(..) = r.send(Some(&r.admin()), request, vec![]).await else { panic!("refused") };
+        let head = web.await.unwrap();
+        for secret in ["bearer", "c2vjcmv0", "secret", "authorization", "impersonate", "x-remote"] {
+            assert!(!head.contains(secret), "{secret} in {head}");
+        }
+        assert!(head.contains("sec-websocket-protocol: chat\r\n") && head.contains("cookie: a=b"), "{head}");
+    });
+}
+
+/// A node writes its own address. With that of the server it had the server ask itself, as an administrator.
+#[tokio::test]
+async fn only_the_node_itself_answers_for_it() {
+    let r = running().await;
+    let addresses = json!([{"type": "InternalIP", "address": "127.0.0.1"}]);
+    let status = json!({"addresses": addresses, "daemonEndpoints": {"kubeletEndpoint": {"Port": r.port}}});
+    r.create("/api/v1/nodes", json!({"metadata": {"name": "n1"}, "status": status})).await;
+    for path in ["api/v1/secrets", "metrics"] {
+        let (code, body) =
+            r.ask(Some(&r.admin()), Request::get(format!("/api/v1/nodes/n1/proxy/{path}")), vec![]).await;
+        let body = String::from_utf8_lossy(&body).into_owned();
+        assert_eq!(code, 500, "{body}");
+        assert!(body.contains("at the address of node \\\"n1\\\" answers \\\"kube-apiserver\\\""), "{body}");
+    }
+}
+
+#[test]
+fn a_pod_is_reached_through_its_proxy_with_redirects_that_stay_inside() {
+    if !inside_own_network("a_pod_is_reached_through_its_proxy_with_redirects_that_stay_inside") {
+        return;
+    }
+    block_on(a_pod_is_reached());
+}
+
+async fn a_pod_is_reached() {
+    let r = running().await;
+    let answer = "HTTP/1.1 302 Found\r\nlocation: http://HERE/there\r\ncontent-length: 2\r\n\r\nhi";
+    let (port, web) = pod(&r, POD, answer.into()).await;
+    let base = format!("/api/v1/namespaces/default/pods/p:{port}/proxy");
     let Answer::Ordinary(response) = r.send(Some(&r.admin()), Request::get(format!("{base}/a%20b?c=d")), vec![]).await
     else {
         panic!("switched")
     };
     assert_eq!(response.headers()["location"], format!("{base}/there").as_str());
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "hi");
-    let head = web.await.unwrap().to_ascii_lowercase();
+    let head = web.await.unwrap();
     assert!(
         head.starts_with("get /a%20b?c=d http/1.1")
             && head.contains("x-forwarded-uri: /api/v1/namespaces/default/pods"),

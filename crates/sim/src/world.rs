@@ -109,6 +109,7 @@ impl World {
             names: vec![],
             service_cidr: "10.96.0.0/16".into(),
             allow_privileged: true,
+            limits: server::Limits::default(),
             clock: self.clock.clone(),
             entropy: self.entropy("server"),
         };

@@ -33,6 +33,7 @@ pub async fn start(instance: &Instance, flags: &ServerFlags, seams: &Seams, alar
         names: Vec::new(),
         service_cidr: flags.service_cidr.to_string(),
         allow_privileged: flags.allow_privileged,
+        limits: limits(flags),
         clock: seams.clock.clone(),
         entropy: seams.entropy.clone(),
     })
@@ -79,6 +80,22 @@ impl Serving {
 /// Ends when `stopped` turns true, or its sender is gone.
 pub async fn until(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// What may come from outside. Connections leave descriptors to the store and to the node beside: as many
+/// as the machine allows are asked for, as Go's runtime does, and a quarter is kept.
+fn limits(flags: &ServerFlags) -> server::Limits {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let mut limits = flags.limits();
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return limits };
+    let files = if setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft };
+    let most = usize::try_from(files / 4 * 3).unwrap_or(usize::MAX).max(1);
+    if limits.connections == 0 || limits.connections > most {
+        let asked = limits.connections;
+        tracing::warn!("--max-connections is {most}, not {asked}: this process may open {files} files (ulimit -n)");
+        limits.connections = most;
+    }
+    limits
 }
 
 /// The address that others reach us by.

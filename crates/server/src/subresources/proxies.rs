@@ -31,7 +31,6 @@ pub async fn forward(call: Call<'_>) -> Result<Reply, Status> {
     let tail_or_root = if tail.is_empty() { "/" } else { tail };
     let path = format!("{tail_or_root}{query}");
     let mut headers = call.headers.clone();
-    headers.remove(header::AUTHORIZATION);
     let host = call.headers.get(header::HOST).cloned().unwrap_or(HeaderValue::from_static("localhost"));
     let uri = HeaderValue::from_str(call.uri.path()).unwrap_or(HeaderValue::from_static("/"));
     headers.insert("x-forwarded-uri", uri);
@@ -97,8 +96,7 @@ fn redirect(call: &Call<'_>, authority: &str, response: &mut Response) {
 fn pod(call: &Call<'_>) -> Result<Goal, Status> {
     let (scheme, name, port) = split(call.name());
     let pod = call.server.0.snapshot.value("pods", call.namespace(), name).ok_or_else(|| call.not_found(name))?;
-    let host = pod["status"]["podIP"].as_str().filter(|ip| !ip.is_empty());
-    let host = host.ok_or_else(|| Status::bad_request("address not allowed"))?.to_string();
+    let host = proxyable(pod["status"]["podIP"].as_str().unwrap_or(""))?;
     let ports = || {
         pod["spec"]["containers"]
             .as_array()
@@ -151,7 +149,23 @@ fn service(call: &Call<'_>) -> Result<Goal, Status> {
     (call.server.0.config.entropy)(&mut random);
     let pick = usize::from_ne_bytes(random).checked_rem(goals.len()).ok_or_else(none)?;
     let (host, number) = goals.swap_remove(pick);
+    let host = proxyable(&host)?;
     Ok(Goal { https: scheme == "https", host, port: u16::try_from(number).map_err(|_| none())? })
+}
+
+/// An address that the server connects to for a client: none that is its own, or next to it, whatever
+/// somebody wrote into a status or into endpoints (pkg/proxy/util IsProxyableIP).
+fn proxyable(address: &str) -> Result<String, Status> {
+    let own = |address: IpAddr| match address {
+        IpAddr::V4(a) => {
+            a.is_loopback() || a.is_link_local() || a.is_unspecified() || a.is_multicast() || a.is_broadcast()
+        }
+        IpAddr::V6(a) => a.is_loopback() || a.is_unicast_link_local() || a.is_unspecified() || a.is_multicast(),
+    };
+    match address.parse::<IpAddr>() {
+        Ok(parsed) if !own(parsed.to_canonical()) => Ok(address.to_string()),
+        _ => Err(Status::bad_request("address not allowed")),
+    }
 }
 
 /// Scheme, name and port of `[scheme:]name[:port]` (apimachinery util/net port_split.go).
@@ -162,5 +176,35 @@ fn split(name: &str) -> (&str, &str, &str) {
         [scheme @ ("http" | "https"), name] => (scheme, name, ""),
         [name, port] => ("", name, port),
         _ => ("", name, ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_servers_own_addresses_are_no_goal() {
+        for own in [
+            "",
+            "web",
+            "127.0.0.1",
+            "127.9.9.9",
+            "::1",
+            "::ffff:127.0.0.1",
+            "169.254.169.254",
+            "fe80::1",
+            "224.0.0.1",
+            "ff02::1",
+            "0.0.0.0",
+            "::",
+            "255.255.255.255",
+            "10.0.0.1%lo",
+        ] {
+            let refused = proxyable(own).unwrap_err();
+            assert_eq!((refused.code, refused.message.as_str()), (400, "address not allowed"), "{own}");
+        }
+        assert_eq!(proxyable("10.244.0.7"), Ok("10.244.0.7".into()));
+        assert_eq!(proxyable("fd00::7"), Ok("fd00::7".into()));
     }
 }

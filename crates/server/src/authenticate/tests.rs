@@ -1,0 +1,147 @@
+use http::Method;
+use serde_json::json;
+
+use super::*;
+use crate::identity::Component;
+use crate::tests::{Cluster, cluster};
+
+const TOKEN: &str = "abcdef.0123456789abcdef";
+
+async fn made(c: &Cluster, with: Value) -> Option<Identity> {
+    let mut data = json!({"token-id": "abcdef", "token-secret": "0123456789abcdef",
+        "usage-bootstrap-authentication": "true"});
+    let mut kind = "bootstrap.kubernetes.io/token".to_string();
+    for (key, value) in with.as_object().unwrap() {
+        match (key.as_str(), value) {
+            ("type", value) => kind = value.as_str().unwrap().into(),
+            (key, Value::Null) => drop(data.as_object_mut().unwrap().remove(key)),
+            (key, value) => data[key] = value.clone(),
+        }
+    }
+    let encoded: serde_json::Map<String, Value> = data
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(k, v)| (k.clone(), STANDARD.encode(v.as_str().unwrap()).into()))
+        .collect();
+    let secrets = "/api/v1/namespaces/kube-system/secrets";
+    let secret = json!({"metadata": {"name": "bootstrap-token-abcdef"}, "type": kind, "data": encoded});
+    let (code, answer) = c.post(secrets, secret).await;
+    assert_eq!(code, 201, "{answer}");
+    let found = bootstrap(TOKEN, &c.server.0.snapshot, (c.server.0.config.clock)().as_second());
+    c.delete(&format!("{secrets}/bootstrap-token-abcdef"), Value::Null).await;
+    found
+}
+
+#[tokio::test]
+async fn a_bootstrap_token_is_in_bootstrappers_groups_or_none() {
+    let c = cluster().await;
+    let extra = "system:bootstrappers:x:y-9,system:bootstrappers:a";
+    let found = made(&c, json!({"auth-extra-groups": extra})).await.unwrap();
+    assert_eq!(found.name(), "system:bootstrap:abcdef");
+    let groups =
+        ["system:bootstrappers", "system:bootstrappers:a", "system:bootstrappers:x:y-9", "system:authenticated"];
+    assert_eq!(found.groups(), groups);
+    let long = format!("system:bootstrappers:{}", "a".repeat(257));
+    for refused in [
+        "system:masters",
+        "system:nodes",
+        "system:bootstrappers:a,system:masters",
+        "system:bootstrappers:a, system:bootstrappers:b",
+        "system:bootstrappers:",
+        "system:bootstrappers:a-",
+        "system:bootstrappers:A",
+        "system:bootstrappers:a\nsystem:masters",
+        "system:bootstrappers:a,",
+        &long,
+    ] {
+        assert_eq!(made(&c, json!({"auth-extra-groups": refused})).await, None, "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_bootstrap_token_that_is_over_or_of_another_use_is_none() {
+    let c = cluster().await;
+    assert!(made(&c, json!({})).await.is_some());
+    assert!(made(&c, json!({"expiration": "2026-09-21T14:13:21Z"})).await.is_some());
+    for refused in [
+        json!({"expiration": "2026-09-21T14:13:20Z"}),
+        json!({"expiration": "tomorrow"}),
+        json!({"usage-bootstrap-authentication": "yes"}),
+        json!({"usage-bootstrap-authentication": null}),
+        json!({"token-id": "abcdeg"}),
+        json!({"token-secret": "0123456789abcdeg"}),
+        json!({"token-secret": "0123456789abcde"}),
+        json!({"type": "Opaque"}),
+    ] {
+        assert_eq!(made(&c, refused.clone()).await, None, "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_ends_with_a_pod_that_a_finalizer_still_holds() {
+    let c = cluster().await;
+    c.account("default").await;
+    let spec = json!({"nodeName": "n1", "containers": [{"name": "c", "image": "i"}]});
+    let pod = json!({"metadata": {"name": "p", "finalizers": ["x/y"]}, "spec": spec});
+    let (_, pod) = c.post("/api/v1/namespaces/default/pods", pod).await;
+    let reference = json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": pod["metadata"]["uid"]});
+    let ask = json!({"spec": {"boundObjectRef": reference, "expirationSeconds": 86400}});
+    let (code, answer) = c.post("/api/v1/namespaces/default/serviceaccounts/default/token", ask).await;
+    assert_eq!(code, 201, "{answer}");
+    let token = answer["status"]["token"].as_str().unwrap();
+    let holds = || {
+        let now = (c.server.0.config.clock)().as_second();
+        by_token(token, &[ISSUER.into()], &c.server.0.tokens, &c.server.0.snapshot, now).is_ok()
+    };
+    assert!(holds());
+    let (code, _) = c.delete("/api/v1/namespaces/default/pods/p", json!({"gracePeriodSeconds": 30})).await;
+    assert_eq!(code, 200);
+    // Through its grace, and a minute more.
+    let pass = |seconds: i64| c.clock.fetch_add(seconds, std::sync::atomic::Ordering::SeqCst);
+    pass(90);
+    assert!(holds());
+    pass(1);
+    assert!(!holds());
+    assert_eq!(c.get("/api/v1/namespaces/default/pods/p").await.0, 200);
+}
+
+/// The audience must be one that a pod of the node asks for: else a node could speak for its pods to
+/// whomever it likes.
+#[tokio::test]
+async fn a_node_asks_for_a_token_of_an_audience_that_its_pod_names() {
+    let c = cluster().await;
+    c.account("default").await;
+    let sources = json!([{"serviceAccountToken": {"audience": "vault", "path": "t"}}]);
+    let volumes = json!([{"name": "t", "projected": {"sources": sources}}]);
+    let spec = json!({"nodeName": "n1", "automountServiceAccountToken": false, "volumes": volumes,
+        "containers": [{"name": "c", "image": "i"}]});
+    let (code, pod) = c.post("/api/v1/namespaces/default/pods", json!({"metadata": {"name": "p"}, "spec": spec})).await;
+    assert_eq!(code, 201, "{pod}");
+    let reference = json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": pod["metadata"]["uid"]});
+    let agent = c.server.internal(Component::Node("n1".into()));
+    let ask = async |audiences: Value| {
+        let body = json!({"spec": {"boundObjectRef": reference, "audiences": audiences}}).to_string();
+        c.call_as(&agent, Method::POST, "/api/v1/namespaces/default/serviceaccounts/default/token", body).await
+    };
+    assert_eq!(ask(json!(["vault"])).await.0, 201);
+    for (audiences, why) in [
+        (
+            json!(["bank"]),
+            "audience \"bank\" not found in pod spec volume, system:node:n1 is not authorized to request tokens for this audience",
+        ),
+        // This pod has no token for the API server either.
+        (
+            json!([]),
+            "audience \"\" not found in pod spec volume, system:node:n1 is not authorized to request tokens for this audience",
+        ),
+        (json!(["vault", "bank"]), "node may only request 0 or 1 audiences"),
+    ] {
+        let (code, status) = ask(audiences).await;
+        let text = format!("serviceaccounts \"default\" is forbidden: {why}");
+        assert_eq!((code, status["message"].as_str().unwrap()), (403, text.as_str()));
+    }
+    // Whoever administers may.
+    let body = json!({"spec": {"boundObjectRef": reference, "audiences": ["bank"]}});
+    assert_eq!(c.post("/api/v1/namespaces/default/serviceaccounts/default/token", body).await.0, 201);
+}
