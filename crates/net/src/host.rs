@@ -30,10 +30,16 @@ pub(crate) fn forget_forwarding(config: &Config) -> Result<(), Error> {
     nft::precede("filter", "FORWARD", &config.table(), &[]).map(|_| ())
 }
 
-/// Lets processes of the host reach this link's pod from 127.0.0.1.
-pub(crate) fn allow_loopback(link: &str) {
-    let path = format!("net/ipv4/conf/{link}/route_localnet");
-    set_sysctl(&path, "1", "its host ports cannot be reached from 127.0.0.1");
+/// Turns IPv6 off on the host's end of a link: else it would take routes and addresses from its pod's router
+/// advertisements. Where the kernel has no IPv6 there is nothing to turn off.
+pub(crate) fn no_ipv6(link: &str) {
+    let path = format!("/proc/sys/net/ipv6/conf/{link}/disable_ipv6");
+    match fs::write(&path, "1") {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(%error, "cannot set {path} to 1: only the rules keep its pod's IPv6 from this machine");
+        }
+        _ => {}
+    }
 }
 
 fn set_sysctl(name: &str, value: &str, consequence: &str) {

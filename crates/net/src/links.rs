@@ -19,6 +19,7 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 
+use crate::host;
 use crate::route::{Ask, Route};
 use crate::shape;
 use crate::spec::{Attachment, Error, failed, hash};
@@ -58,13 +59,55 @@ pub(crate) fn connect(
         Ask::replace("the pod's default route", default_route(inner)),
     ])?;
     host.send(vec![
-        Ask::change(format!("bringing up {link}"), up(outer)),
+        shut(link, outer, !spec.host_ports.is_empty()),
+        Ask::change(format!("bringing up {link}"), up_without_arp(outer)),
         Ask::replace("the host's neighbour", neighbour(outer, address, mac_of(address))),
         Ask::replace(format!("the host's route to {address}"), direct_route(address, outer, Some(gateway))),
     ])?;
     // The pod's end has its carrier now, but drops what is sent until the kernel's link watch has run, a
     // moment later. Asking for the link waits for that (rtnl_getlink, since Linux 6.8).
     inside.link("eth0").map(drop)
+}
+
+/// Makes the host's end take nothing from its pod but packets: no router advertisement, no redirect, no
+/// route within a packet, no IPv6 at all. Before the link is up, or for one that an earlier version made.
+pub(crate) fn shut(link: &str, index: u32, to_loopback: bool) -> Ask {
+    host::no_ipv6(link);
+    let loopback = if to_loopback { Some((ROUTE_LOCALNET, 1)) } else { None };
+    let settings = SETTINGS.iter().copied().chain(loopback);
+    let mut conf = Vec::new();
+    for (setting, value) in settings {
+        attribute(&mut conf, setting, &u32::to_ne_bytes(value));
+    }
+    let (mut inet, mut families) = (Vec::new(), Vec::new());
+    attribute(&mut inet, IFLA_INET_CONF, &conf);
+    attribute(&mut families, libc::AF_INET as u16, &inet);
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.attributes = vec![LinkAttribute::AfSpecUnknown(families)];
+    Ask::change(format!("telling {link} what to refuse"), Message::SetLink(message))
+}
+
+// linux/if_link.h, linux/ip.h
+const IFLA_INET_CONF: u16 = 1;
+const ACCEPT_REDIRECTS: u16 = 4;
+const SECURE_REDIRECTS: u16 = 5;
+const SEND_REDIRECTS: u16 = 6;
+const RP_FILTER: u16 = 8;
+const ACCEPT_SOURCE_ROUTE: u16 = 9;
+/// Processes of the host reach the pod's host ports at 127.0.0.1.
+const ROUTE_LOCALNET: u16 = 26;
+
+/// Strict reverse paths are a second lock behind the rules: many machines make them loose for all links.
+const SETTINGS: &[(u16, u32)] =
+    &[(ACCEPT_REDIRECTS, 0), (SECURE_REDIRECTS, 0), (SEND_REDIRECTS, 0), (RP_FILTER, 1), (ACCEPT_SOURCE_ROUTE, 0)];
+
+/// A netlink attribute.
+fn attribute(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    bytes.extend((value.len() as u16 + 4).to_ne_bytes());
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(value);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
 }
 
 /// The node's own address in its pod range, on loopback: there is no dummy link type everywhere.
@@ -119,6 +162,15 @@ fn mac_of(address: Ipv4Addr) -> [u8; 6] {
 fn up(index: u32) -> Message {
     let mut message = LinkMessage::default();
     message.header = LinkHeader { index, flags: LinkFlags::Up, change_mask: LinkFlags::Up, ..LinkHeader::default() };
+    Message::SetLink(message)
+}
+
+/// Both ends know each other's MAC for good: whoever asks or tells would only fill the host's table of
+/// neighbours, which all pods share.
+fn up_without_arp(index: u32) -> Message {
+    let flags = LinkFlags::Up | LinkFlags::Noarp;
+    let mut message = LinkMessage::default();
+    message.header = LinkHeader { index, flags, change_mask: flags, ..LinkHeader::default() };
     Message::SetLink(message)
 }
 

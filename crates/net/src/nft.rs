@@ -4,10 +4,12 @@
 //! most of what we send (nat, masq, fib, ct) has no typed form in the netlink crates. A chain runs
 //! on eight 4-byte registers from `R0` on; each step below says which it uses.
 
+use std::cell::RefCell;
+
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
 
-use crate::rules::{Chain, Field, Hook, RuleSet, Set, Step};
+use crate::rules::{Chain, Family, Field, Hook, RuleSet, Set, Step};
 use crate::spec::{Error, failed};
 
 const SUBSYSTEM: u16 = 10 << 8;
@@ -20,6 +22,7 @@ const GET_RULE: u16 = SUBSYSTEM | 7;
 const DEL_RULE: u16 = SUBSYSTEM | 8;
 const NEW_SET: u16 = SUBSYSTEM | 9;
 const NEW_ELEMENTS: u16 = SUBSYSTEM | 12;
+const DEL_ELEMENTS: u16 = SUBSYSTEM | 14;
 const BATCH_BEGIN: u16 = 16;
 const BATCH_END: u16 = 17;
 
@@ -28,32 +31,75 @@ const ACK: u16 = 4;
 const DUMP: u16 = 0x300;
 const CREATE: u16 = 0x400;
 const IPV4: u8 = 2;
+const IPV6: u8 = 10;
 const R0: u32 = 8;
 
-/// Replaces the table by this rule set, all or nothing.
-pub(crate) fn apply(rules: &RuleSet) -> Result<(), Error> {
-    let mut batch = Batch::begin();
-    batch.table(NEW_TABLE, &rules.table);
-    batch.table(DEL_TABLE, &rules.table);
-    batch.table(NEW_TABLE, &rules.table);
-    for (number, set) in rules.sets.iter().enumerate() {
-        batch.set(&rules.table, set, number as u32 + 1);
+/// A connection to netfilter that stays: closing one after something was removed waits for every processor
+/// to have seen it (nft_rcv_nl_event), some ten milliseconds. It belongs to the network namespace that it
+/// was opened in.
+pub(crate) struct Netfilter(RefCell<Socket>);
+
+impl Netfilter {
+    pub fn open() -> Result<Netfilter, Error> {
+        open().map(RefCell::new).map(Netfilter)
     }
-    for chain in &rules.chains {
-        batch.chain(&rules.table, chain);
-        for rule in &chain.rules {
-            batch.message(NEW_RULE, CREATE | 0x800, |body| rule_attributes(body, &rules.table, chain.name, rule, b""));
+
+    /// Replaces the table by this rule set, all or nothing.
+    pub fn apply(&self, rules: &RuleSet) -> Result<(), Error> {
+        let mut batch = Batch::begin(rules.family);
+        batch.table(NEW_TABLE, &rules.table);
+        batch.table(DEL_TABLE, &rules.table);
+        batch.table(NEW_TABLE, &rules.table);
+        for (number, set) in rules.sets.iter().enumerate() {
+            batch.set(&rules.table, set, number as u32 + 1);
         }
+        for chain in &rules.chains {
+            batch.chain(&rules.table, chain);
+            for rule in &chain.rules {
+                let fill = |body: &mut Body| rule_attributes(body, &rules.table, chain.name, rule, b"");
+                batch.message(NEW_RULE, CREATE | 0x800, fill);
+            }
+        }
+        self.commit(batch, &format!("putting the rules of table {} in force", rules.table))
     }
-    batch.commit(&format!("putting the rules of table {} in force", rules.table))
+
+    /// Adds one element to a set, in a transaction of its own; nothing happens if it is there.
+    pub fn add(&self, table: &str, set: &str, key: &[u8]) -> Result<(), Error> {
+        self.commit(element(NEW_ELEMENTS, CREATE, table, set, key), &format!("adding to set {set} of table {table}"))
+    }
+
+    /// Takes one element out of a set. An error if it is not there.
+    pub fn take(&self, table: &str, set: &str, key: &[u8]) -> Result<(), Error> {
+        self.commit(element(DEL_ELEMENTS, 0, table, set, key), &format!("taking from set {set} of table {table}"))
+    }
+
+    /// Removes the table; nothing happens if there is none.
+    pub fn remove(&self, family: Family, table: &str) -> Result<(), Error> {
+        let mut batch = Batch::begin(family);
+        batch.table(NEW_TABLE, table);
+        batch.table(DEL_TABLE, table);
+        self.commit(batch, &format!("removing table {table}"))
+    }
+
+    fn commit(&self, batch: Batch, doing: &str) -> Result<(), Error> {
+        let mut socket = self.0.borrow_mut();
+        let done = batch.commit(&socket, doing);
+        if done.is_err() {
+            // What else it was told of that transaction is nobody's any more.
+            *socket = open()?;
+        }
+        done
+    }
 }
 
-/// Removes the table; nothing happens if there is none.
-pub(crate) fn remove(table: &str) -> Result<(), Error> {
-    let mut batch = Batch::begin();
-    batch.table(NEW_TABLE, table);
-    batch.table(DEL_TABLE, table);
-    batch.commit(&format!("removing table {table}"))
+fn element(kind: u16, flags: u16, table: &str, set: &str, key: &[u8]) -> Batch {
+    let mut batch = Batch::begin(Family::V4);
+    batch.message(kind, flags, |body| {
+        body.text(1, table);
+        body.text(2, set);
+        body.nested(3, |list| list.nested(1, |element| element.nested(1, |value| value.bytes(1, key))));
+    });
+    batch
 }
 
 /// Puts rules at the head of a chain that another program owns, in place of those that bear the same mark.
@@ -77,7 +123,7 @@ pub(crate) fn precede(table: &str, chain: &str, mark: &str, rules: &[Vec<Step>])
     if handles.is_empty() && rules.is_empty() {
         return Ok(true);
     }
-    let mut batch = Batch::begin();
+    let mut batch = Batch::begin(Family::V4);
     for handle in handles {
         batch.message(DEL_RULE, 0, |body| {
             body.text(1, table);
@@ -88,7 +134,7 @@ pub(crate) fn precede(table: &str, chain: &str, mark: &str, rules: &[Vec<Step>])
     for rule in rules {
         batch.message(NEW_RULE, CREATE, |body| rule_attributes(body, table, chain, rule, mark.as_bytes()));
     }
-    batch.commit(&format!("changing our rules in {table} {chain}"))?;
+    batch.commit(&socket, &format!("changing our rules in {table} {chain}"))?;
     Ok(true)
 }
 
@@ -109,6 +155,7 @@ pub(crate) fn marked(table: &str, chain: &str, mark: &str) -> Result<Vec<Vec<u8>
 
 /// Netlink messages between a begin and an end: the kernel takes them all or none.
 struct Batch {
+    family: u8,
     bytes: Vec<u8>,
     count: u32,
 }
@@ -117,15 +164,16 @@ struct Batch {
 struct Body<'a>(&'a mut Vec<u8>);
 
 impl Batch {
-    fn begin() -> Batch {
-        let mut batch = Batch { bytes: Vec::new(), count: 0 };
+    fn begin(family: Family) -> Batch {
+        let family = if family == Family::V4 { IPV4 } else { IPV6 };
+        let mut batch = Batch { family, bytes: Vec::new(), count: 0 };
         push_message(&mut batch.bytes, BATCH_BEGIN, REQUEST, 0, (0, 10), |_| {});
         batch
     }
 
     fn message(&mut self, kind: u16, flags: u16, fill: impl FnOnce(&mut Body)) {
         self.count += 1;
-        push_message(&mut self.bytes, kind, flags | REQUEST | ACK, self.count, (IPV4, 0), fill);
+        push_message(&mut self.bytes, kind, flags | REQUEST | ACK, self.count, (self.family, 0), fill);
     }
 
     fn table(&mut self, kind: u16, name: &str) {
@@ -138,10 +186,10 @@ impl Batch {
             body.text(2, set.name);
             body.number(3, if set.data.is_empty() { 0 } else { 8 });
             body.number(4, type_of(&set.key));
-            body.number(5, 4 * set.key.len() as u32);
+            body.number(5, length_of(&set.key));
             if !set.data.is_empty() {
                 body.number(6, type_of(&set.data));
-                body.number(7, 4 * set.data.len() as u32);
+                body.number(7, length_of(&set.data));
             }
             body.number(10, id);
         });
@@ -182,9 +230,8 @@ impl Batch {
         });
     }
 
-    fn commit(mut self, doing: &str) -> Result<(), Error> {
+    fn commit(mut self, socket: &Socket, doing: &str) -> Result<(), Error> {
         push_message(&mut self.bytes, BATCH_END, REQUEST, self.count + 1, (0, 10), |_| {});
-        let socket = open()?;
         socket.send(&self.bytes, 0).map_err(failed(doing))?;
         let mut left = self.count;
         while left > 0 {
@@ -288,6 +335,20 @@ impl Body<'_> {
                 padded.resize(16, 0);
                 self.compare(R0, false, &padded);
             }
+            Step::FromLinks(start) => {
+                self.meta(R0, 6);
+                self.compare(R0, true, start.as_bytes());
+            }
+            Step::SourceNotIn(set) => {
+                // A name fills four registers.
+                self.meta(R0, 6);
+                self.payload(R0 + 4, 1, 12, 4);
+                self.expression("lookup", |e| {
+                    e.text(1, set);
+                    e.number(2, R0);
+                    e.number(5, 1);
+                });
+            }
             Step::DestinationIsLocal => {
                 self.expression("fib", |e| {
                     e.number(1, R0);
@@ -359,11 +420,16 @@ fn rule_attributes(body: &mut Body, table: &str, chain: &str, rule: &[Step], mar
     }
 }
 
+fn length_of(fields: &[Field]) -> u32 {
+    fields.iter().map(|field| if *field == Field::Link { 16 } else { 4 }).sum()
+}
+
 /// nft's numbering of types, six bits for each part of a concatenation: what `nft list` prints by.
 fn type_of(fields: &[Field]) -> u32 {
     fields.iter().fold(0, |all, field| {
         all << 6
             | match field {
+                Field::Link => 41,
                 Field::Address => 7,
                 Field::Protocol => 12,
                 Field::Port => 13,

@@ -1,20 +1,31 @@
-//! The rule set of a node as a pure value: what leaves is masqueraded, host ports lead to pods.
+//! The rule set of a node as a pure value: sources are true, what leaves is masqueraded, host ports lead
+//! to pods.
 //!
-//! One table per instance, replaced as a whole. Ports stand in maps, not in a rule each, so a
-//! packet costs the same with one pod and with a thousand.
+//! One table per instance and family, replaced as a whole; a pod's source alone comes and goes by itself.
+//! Ports and sources stand in maps and sets, not in a rule each, so a packet costs the same with one pod
+//! and with a thousand.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
 
 use crate::addresses::v4;
+use crate::links;
 use crate::spec::{Attachment, Config};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RuleSet {
+    pub family: Family,
     pub table: String,
     pub sets: Vec<Set>,
     pub chains: Vec<Chain>,
+}
+
+/// Which packets a table sees.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Family {
+    V4,
+    V6,
 }
 
 /// A set, or a map where its elements have data.
@@ -27,9 +38,10 @@ pub(crate) struct Set {
     pub elements: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// What one part of a concatenated key is; each takes four bytes.
+/// What one part of a concatenated key is; each takes four bytes, a link's name sixteen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Field {
+    Link,
     Address,
     Protocol,
     Port,
@@ -58,6 +70,10 @@ pub(crate) enum Step {
     Destination(Ipv4Net),
     NotDestination(Ipv4Net),
     NotFromLink(&'static str),
+    /// It came over a link whose name begins so.
+    FromLinks(String),
+    /// Link and source are not in the set.
+    SourceNotIn(&'static str),
     /// The destination is one of the host's addresses.
     DestinationIsLocal,
     /// This connection's destination was rewritten.
@@ -77,12 +93,33 @@ pub(crate) enum Step {
 const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
 const MULTICAST: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 4);
 
+/// The set of the sources that each link may send from.
+pub(crate) const SOURCES: &str = "sources";
+
+/// No IPv6 comes from a pod, which has no such address: no router advertisement, no forged source, nothing
+/// to the link-local addresses of the host. That holds beside what each link is told (`links`).
+pub(crate) fn plan_v6(config: &Config) -> RuleSet {
+    let rules = vec![vec![Step::FromLinks(config.link_prefix()), Step::Drop]];
+    let guard = Chain { name: "guard", kind: "filter", hook: Hook::Prerouting, priority: -300, rules };
+    RuleSet { family: Family::V6, table: config.table(), sets: Vec::new(), chains: vec![guard] }
+}
+
+/// What an attachment's link may send from: its name and its address.
+pub(crate) fn source(config: &Config, attachment: &Attachment) -> Option<Vec<u8>> {
+    let mut key = links::name(&config.link_prefix(), &attachment.spec.id).into_bytes();
+    key.resize(16, 0);
+    key.extend(v4(attachment).next()?.octets());
+    Some(key)
+}
+
 /// The whole table for these attachments.
 pub(crate) fn plan<'a>(config: &Config, attachments: impl Iterator<Item = &'a Attachment>) -> RuleSet {
     let mut anywhere = Vec::new();
     let mut at_address = Vec::new();
     let mut hairpin = Vec::new();
+    let mut sources = Vec::new();
     for attachment in attachments {
+        sources.extend(source(config, attachment).map(|key| (key, Vec::new())));
         let Some(pod) = v4(attachment).next() else { continue };
         for port in &attachment.spec.host_ports {
             let Some(protocol) = protocol_number(&port.protocol) else { continue };
@@ -109,9 +146,10 @@ pub(crate) fn plan<'a>(config: &Config, attachments: impl Iterator<Item = &'a At
             data: target,
             elements: at_address,
         },
+        Set { name: SOURCES, key: vec![Field::Link, Field::Address], data: vec![], elements: sources },
         Set { name: "hairpin", key: vec![Field::Address, Field::Address], data: vec![], elements: hairpin },
     ];
-    RuleSet { table: config.table(), sets, chains: chains(config) }
+    RuleSet { family: Family::V4, table: config.table(), sets, chains: chains(config) }
 }
 
 fn chains(config: &Config) -> Vec<Chain> {
@@ -123,13 +161,18 @@ fn chains(config: &Config) -> Vec<Chain> {
     };
     vec![
         // Pods with host ports are reachable from 127.0.0.1 (route_localnet), so nobody else may
-        // send to the loopback range over a link.
+        // send to the loopback range over a link. And a link is held to its pod's address: a source that
+        // could be chosen would be another pod, the host itself, its loopback. Whatever is not listed is
+        // dropped, so that a link is shut until its pod is known.
         Chain {
             name: "guard",
             kind: "filter",
             hook: Hook::Prerouting,
             priority: -300,
-            rules: vec![vec![Step::Destination(LOOPBACK), Step::NotFromLink("lo"), Step::Drop]],
+            rules: vec![
+                vec![Step::Destination(LOOPBACK), Step::NotFromLink("lo"), Step::Drop],
+                vec![Step::FromLinks(config.link_prefix()), Step::SourceNotIn(SOURCES), Step::Drop],
+            ],
         },
         Chain { name: "prerouting", kind: "nat", hook: Hook::Prerouting, priority: -100, rules: translate() },
         Chain { name: "output", kind: "nat", hook: Hook::Output, priority: -100, rules: translate() },

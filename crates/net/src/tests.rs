@@ -285,10 +285,13 @@ fn instances_leave_each_others_forwarding_alone() {
     if !inside_own_namespaces("instances_leave_each_others_forwarding_alone") {
         return;
     }
-    use crate::rules::{Chain, Hook, RuleSet};
+    use crate::rules::{Chain, Family, Hook, RuleSet};
     // As Docker has it, for the names that matter.
     let chain = Chain { name: "FORWARD", kind: "filter", hook: Hook::Output, priority: 0, rules: Vec::new() };
-    crate::nft::apply(&RuleSet { table: "filter".into(), sets: Vec::new(), chains: vec![chain] }).unwrap();
+    crate::nft::Netfilter::open()
+        .unwrap()
+        .apply(&RuleSet { family: Family::V4, table: "filter".into(), sets: Vec::new(), chains: vec![chain] })
+        .unwrap();
     let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let configs = [("one", "10.244.7.0/29"), ("two", "10.245.7.0/29")];
     let [one, two] = std::array::from_fn(|at| {
@@ -304,5 +307,171 @@ fn instances_leave_each_others_forwarding_alone() {
         assert_eq!([&one, &two].map(rules), [2, 0]);
         first.close().await.unwrap();
         assert_eq!([&one, &two].map(rules), [0, 0]);
+    });
+}
+
+/// Sends one packet, header and all, from the namespace.
+fn send_raw(namespace: &Path, packet: Vec<u8>) {
+    use nix::sys::socket::{
+        AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6, sendto, socket,
+    };
+    let sent = within(namespace, move || {
+        let raw = |family| socket(family, SockType::Raw, SockFlag::empty(), SockProtocol::Raw).unwrap();
+        if packet[0] >> 4 == 4 {
+            let to: [u8; 4] = packet[16..20].try_into().unwrap();
+            let to = SockaddrIn::new(to[0], to[1], to[2], to[3], 0);
+            let socket = raw(AddressFamily::Inet);
+            return sendto(std::os::fd::AsRawFd::as_raw_fd(&socket), &packet, &to, MsgFlags::empty());
+        }
+        let to = std::net::Ipv6Addr::from(<[u8; 16]>::try_from(&packet[24..40]).unwrap());
+        let link = nix::net::if_::if_nametoindex("eth0").unwrap();
+        let to = SockaddrIn6::from(std::net::SocketAddrV6::new(to, 0, 0, link));
+        sendto(std::os::fd::AsRawFd::as_raw_fd(&raw(AddressFamily::Inet6)), &packet, &to, MsgFlags::empty())
+    });
+    sent.join().unwrap().unwrap();
+}
+
+fn checksum(words: &[u8]) -> [u8; 2] {
+    let word = |pair: &[u8]| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
+    let mut sum: u32 = words.chunks(2).map(word).sum();
+    while sum >> 16 != 0 {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    (!(sum as u16)).to_be_bytes()
+}
+
+/// A datagram with any source.
+fn datagram(from: Ipv4Addr, to: (Ipv4Addr, u16), text: &str) -> Vec<u8> {
+    let length = 28 + text.len() as u16;
+    let mut packet = vec![0x45, 0];
+    packet.extend(length.to_be_bytes());
+    packet.extend([0, 0, 0, 0, 64, 17, 0, 0]);
+    packet.extend(from.octets());
+    packet.extend(to.0.octets());
+    let sum = checksum(&packet);
+    packet[10..12].copy_from_slice(&sum);
+    packet.extend(9u16.to_be_bytes());
+    packet.extend(to.1.to_be_bytes());
+    // No checksum of its own.
+    packet.extend((length - 20).to_be_bytes());
+    packet.extend([0, 0]);
+    packet.extend(text.as_bytes());
+    packet
+}
+
+/// A router that is one for half an hour, and the prefix that it hands out.
+fn router_advertisement() -> Vec<u8> {
+    let (from, to): (std::net::Ipv6Addr, std::net::Ipv6Addr) =
+        ("fe80::bad".parse().unwrap(), "ff02::1".parse().unwrap());
+    let mut message = vec![134, 0, 0, 0, 64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0];
+    // Prefix information: on the link, for autonomous addresses, for an hour.
+    message.extend([3, 4, 64, 0xc0, 0, 0, 14, 16, 0, 0, 14, 16, 0, 0, 0, 0]);
+    message.extend("2001:db8::".parse::<std::net::Ipv6Addr>().unwrap().octets());
+    let pseudo = [&from.octets()[..], &to.octets(), &[0, 0, 0, message.len() as u8, 0, 0, 0, 58], &message].concat();
+    let sum = checksum(&pseudo);
+    message[2..4].copy_from_slice(&sum);
+    [&[0x60, 0, 0, 0, 0, message.len() as u8, 58, 255], &from.octets()[..], &to.octets(), &message].concat()
+}
+
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 244, 7, 1);
+
+/// A socket of the host that says what has come when a last datagram did.
+fn inbox() -> UdpSocket {
+    let inbox = UdpSocket::bind((GATEWAY, 0)).unwrap();
+    inbox.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    inbox
+}
+
+fn arrived(inbox: &UdpSocket) -> Vec<String> {
+    let mut texts = Vec::new();
+    while texts.last().is_none_or(|last| last != "last") {
+        let mut bytes = [0; 64];
+        let (length, _) = inbox.recv_from(&mut bytes).unwrap();
+        texts.push(String::from_utf8_lossy(&bytes[..length]).into_owned());
+    }
+    texts
+}
+
+/// One packet made a pod the host's router: NET_RAW is all that it takes, and every container has it.
+#[test]
+fn a_pod_is_not_the_hosts_router() {
+    if !inside_own_namespaces("a_pod_is_not_the_hosts_router") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    block_on(async {
+        let (net, _running) = Net::open(config(folder.path())).unwrap();
+        let inbox = inbox();
+        let port = inbox.local_addr().unwrap().port();
+        let host_port = HostPort { protocol: "TCP".into(), host_ip: None, host_port: 8080, container_port: 80 };
+        for host_ports in [vec![], vec![host_port]] {
+            let pod = net.attach(AttachSpec { host_ports, ..spec("p") }).await.unwrap();
+            let IpAddr::V4(address) = pod.addresses[0] else { panic!() };
+            // Asking for a link waits until the kernel has noticed that it is up (rtnl_getlink).
+            let own = config(folder.path()).link_prefix();
+            let link = crate::links::name(&own, "p");
+            let shown = Command::new("ip").args(["-o", "link", "show", "dev", &link]).output().unwrap().stdout;
+            let shown = String::from_utf8_lossy(&shown).into_owned();
+            // No waiting for the pod's own address to be found free.
+            let words = ["-6", "addr", "add", "fe80::bad/64", "dev", "eth0", "nodad"];
+            let added = within(&pod.namespace, move || Command::new("ip").args(words).status().unwrap());
+            assert!(added.join().unwrap().success());
+            send_raw(&pod.namespace, router_advertisement());
+            // What is sent later arrives later.
+            send_raw(&pod.namespace, datagram(address, (GATEWAY, port), "last"));
+            assert_eq!(arrived(&inbox), ["last"]);
+            let proc = |file: &str| std::fs::read_to_string(format!("/proc/thread-self/net/{file}")).unwrap();
+            let (addresses, routes) = (proc("if_inet6"), proc("ipv6_route"));
+            assert!(!addresses.contains(&own), "the host has an address towards its pod:\n{addresses}");
+            assert!(!addresses.contains("20010db8"), "{addresses}");
+            assert!(!routes.lines().any(|route| route.contains(&own)), "the host routes over its pod:\n{routes}");
+            assert!(shown.contains("NOARP"), "{shown}");
+            net.detach("p").await.unwrap();
+        }
+        net.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_pod_speaks_with_its_own_address_only() {
+    if !inside_own_namespaces("a_pod_speaks_with_its_own_address_only") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    block_on(async {
+        let (net, _running) = Net::open(config(folder.path())).unwrap();
+        assert!(Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap().success());
+        let inbox = inbox();
+        let port = inbox.local_addr().unwrap().port();
+        let other = net.attach(spec("other")).await.unwrap();
+        let IpAddr::V4(others) = other.addresses[0] else { panic!() };
+        let host_port = HostPort { protocol: "UDP".into(), host_ip: None, host_port: 8080, container_port: 80 };
+        let limit = Some(4_000_000);
+        for (host_ports, egress) in [(vec![], None), (vec![host_port.clone()], None), (vec![host_port], limit)] {
+            let pod = net.attach(AttachSpec { host_ports, egress, ingress: egress, ..spec("p") }).await.unwrap();
+            let IpAddr::V4(address) = pod.addresses[0] else { panic!() };
+            let inside = within(&other.namespace, move || UdpSocket::bind((others, 0)).unwrap()).join().unwrap();
+            inside.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            let inside_port = inside.local_addr().unwrap().port();
+            let forged = ["127.0.0.2", "127.0.0.1", "10.244.7.1", "192.0.2.1", "10.244.7.6"];
+            for from in forged.iter().map(|from| from.parse().unwrap()).chain([others]) {
+                for to in [(GATEWAY, port), (others, inside_port), (Ipv4Addr::LOCALHOST, port)] {
+                    send_raw(&pod.namespace, datagram(from, to, &format!("forged {from}")));
+                }
+            }
+            for to in [(GATEWAY, port), (others, inside_port)] {
+                send_raw(&pod.namespace, datagram(address, to, "last"));
+            }
+            assert_eq!(arrived(&inbox), ["last"]);
+            assert_eq!(arrived(&inside), ["last"]);
+            net.detach("p").await.unwrap();
+        }
+        // Links that are taken over are held to their addresses, too.
+        drop(net);
+        let (net, _running) = Net::open(config(folder.path())).unwrap();
+        send_raw(&other.namespace, datagram([192, 0, 2, 1].into(), (GATEWAY, port), "forged"));
+        send_raw(&other.namespace, datagram(others, (GATEWAY, port), "last"));
+        assert_eq!(arrived(&inbox), ["last"]);
+        net.close().await.unwrap();
     });
 }

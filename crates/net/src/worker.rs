@@ -9,10 +9,11 @@ use tokio::sync::oneshot;
 
 use crate::addresses::{Addresses, v4};
 use crate::namespaces::Namespaces;
+use crate::nft::Netfilter;
 use crate::route::Route;
-use crate::rules::protocol_number;
+use crate::rules::{Family, protocol_number};
 use crate::spec::{AttachSpec, Attachment, Config, Error};
-use crate::{host, links, nft, rules};
+use crate::{host, links, rules};
 
 pub(crate) enum Request {
     Attach(AttachSpec, oneshot::Sender<Result<Attachment, Error>>),
@@ -26,6 +27,7 @@ pub(crate) struct Worker {
     addresses: Addresses,
     namespaces: Namespaces,
     host: Route,
+    netfilter: Netfilter,
 }
 
 impl Worker {
@@ -33,12 +35,14 @@ impl Worker {
         let addresses = Addresses::open(config.pod_cidr, &config.run_dir)?;
         let namespaces = Namespaces::open(&config.run_dir)?;
         config.leave()?;
-        let host = Route::open()?;
-        let worker = Worker { config, addresses, namespaces, host };
+        let (host, netfilter) = (Route::open()?, Netfilter::open()?);
+        let worker = Worker { config, addresses, namespaces, host, netfilter };
         worker.host.send(vec![links::own_address(worker.config.gateway())])?;
         host::allow_forwarding(&worker.config)?;
         worker.remove_unclaimed()?;
         worker.apply_rules()?;
+        worker.guard_v6();
+        worker.shut_links()?;
         Ok(worker)
     }
 
@@ -85,10 +89,12 @@ impl Worker {
         let inside = self.namespaces.make(id)?;
         links::connect(&self.host, &inside, attachment, &link, address, self.config.gateway())?;
         if !attachment.spec.host_ports.is_empty() {
-            host::allow_loopback(&link);
-            self.apply_rules()?;
+            return self.apply_rules();
         }
-        Ok(())
+        match rules::source(&self.config, attachment) {
+            Some(key) => self.netfilter.add(&self.config.table(), rules::SOURCES, &key),
+            None => Ok(()),
+        }
     }
 
     /// Both ends of its link are there.
@@ -106,14 +112,34 @@ impl Worker {
         self.host.send(v4(&attachment).map(links::remove_route).collect())?;
         self.namespaces.remove(id)?;
         self.addresses.release(id)?;
-        if !attachment.spec.host_ports.is_empty() {
-            self.apply_rules()?;
+        let source = rules::source(&self.config, &attachment).filter(|_| attachment.spec.host_ports.is_empty());
+        // Where the element is not there, somebody changed the table: it is made anew as a whole.
+        match source {
+            Some(key) if self.netfilter.take(&self.config.table(), rules::SOURCES, &key).is_ok() => Ok(()),
+            _ => self.apply_rules(),
         }
-        Ok(())
+    }
+
+    /// A kernel without IPv6, or without its rules: the links themselves have it turned off.
+    fn guard_v6(&self) {
+        if let Err(error) = self.netfilter.apply(&rules::plan_v6(&self.config)) {
+            tracing::debug!(%error, "no rules for IPv6");
+        }
+    }
+
+    /// What an earlier version made is told what links are told now.
+    fn shut_links(&self) -> Result<(), Error> {
+        let prefix = self.config.link_prefix();
+        let links: std::collections::HashMap<String, u32> = self.host.links()?.into_iter().collect();
+        let shut = self.addresses.all().filter_map(|attachment| {
+            let link = links::name(&prefix, &attachment.spec.id);
+            links.get(&link).map(|index| links::shut(&link, *index, !attachment.spec.host_ports.is_empty()))
+        });
+        self.host.send(shut.collect())
     }
 
     fn apply_rules(&self) -> Result<(), Error> {
-        nft::apply(&rules::plan(&self.config, self.addresses.all()))
+        self.netfilter.apply(&rules::plan(&self.config, self.addresses.all()))
     }
 
     /// Pins and links of this instance without a claim: left by a crash between two steps.
@@ -137,7 +163,10 @@ impl Worker {
             self.detach(id)?;
         }
         self.remove_unclaimed()?;
-        nft::remove(&self.config.table())?;
+        self.netfilter.remove(Family::V4, &self.config.table())?;
+        if let Err(error) = self.netfilter.remove(Family::V6, &self.config.table()) {
+            tracing::debug!(%error, "no rules for IPv6");
+        }
         host::forget_forwarding(&self.config)?;
         self.host.send(vec![links::remove_own_address(self.config.gateway())])
     }
