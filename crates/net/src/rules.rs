@@ -1,5 +1,4 @@
-//! The rule set of a node as a pure value: sources are true, what leaves is masqueraded, host ports lead
-//! to pods.
+//! The rule set of a node as a pure value: true sources, masquerading, host ports.
 //!
 //! One table per instance and family, replaced as a whole; a pod's source alone comes and goes by itself.
 //! Ports and sources stand in maps and sets, not in a rule each, so a packet costs the same with one pod
