@@ -165,6 +165,9 @@ pub enum Command {
     Server(Server),
     /// Run a node only
     Agent(Agent),
+    /// Make tokens that nodes join with
+    #[command(subcommand)]
+    Token(Token),
     /// Print the path of the admin kubeconfig
     Kubeconfig(Kubeconfig),
     /// Load, pull, list and remove images of this machine's node
@@ -208,8 +211,12 @@ pub struct Server {
 
 #[derive(Args, Clone, Debug)]
 pub struct Agent {
-    /// Bootstrap token, as the server's `<data-dir>/token` holds it
-    #[arg(long, requires = "server")]
+    /// File with the join token, as `gousse server` and `gousse token create` make it; `-`: standard input
+    /// [default: $GOUSSE_TOKEN]
+    #[arg(long, requires = "server", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Refused: it would stand where every user of the machine reads it.
+    #[arg(long, hide = true)]
     pub token: Option<String>,
     #[command(flatten)]
     pub place: Place,
@@ -218,6 +225,16 @@ pub struct Agent {
     /// Whether pods may ask to be privileged
     #[arg(long, default_value_t = true, action = ArgAction::Set)]
     pub allow_privileged: bool,
+}
+
+#[derive(Subcommand, Clone, Debug)]
+pub enum Token {
+    /// Make one and print it; whoever has it may join a node under a new name until it ends
+    Create {
+        /// How long it holds
+        #[arg(long, default_value = "24h", value_name = "DURATION")]
+        ttl: jiff::SignedDuration,
+    },
 }
 
 #[derive(Args, Clone, Debug)]
@@ -297,5 +314,7 @@ mod tests {
         assert_eq!(flags.asked.container.as_deref(), Some("a"));
         assert!(parsed("gousse get pods --watch=perhaps").is_err_and(|error| error.contains("true or false")));
         assert!(parsed("gousse agent --ca-hash 00").is_err());
+        assert!(parsed("gousse token create --ttl forever").is_err());
+        assert!(parsed("gousse up --max-user-share 0").is_err());
     }
 }

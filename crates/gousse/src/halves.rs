@@ -2,8 +2,9 @@
 
 use crate::cli;
 use crate::failure::{Context, Result, failure};
-use crate::instance::Instance;
+use crate::instance::{Instance, write_private};
 use crate::parts::{Alarm, Ended, Seams, broken, serve};
+use crate::token;
 
 /// Runs the API server, scheduler and controllers until a signal.
 pub async fn server(flags: cli::Server) -> Result<()> {
@@ -12,10 +13,13 @@ pub async fn server(flags: cli::Server) -> Result<()> {
     let _held = instance.hold()?;
     let (alarm, mut parts) = Alarm::new();
     let serving = serve::start(&instance, &flags.flags, &Seams::real(), &alarm).await?;
-    let token = serving.server.join_token().context("making the join token")?;
+    let token = serving.server.join_token(server::TOKEN_LIFETIME).await.context("making the join token")?;
+    let file = instance.data_dir.join("token");
+    write_private(&file, token.text.as_bytes())?;
     println!("gousse server is ready: https://{}", serving.address);
     println!("  kubeconfig: {}", instance.kubeconfig().display());
-    println!("  nodes join with: gousse agent --server https://{} --token {token}", serving.address);
+    println!("  nodes join with: gousse agent --server https://{} --token-file {}", serving.address, file.display());
+    println!("  that token holds until {}; gousse token create makes another", token.ends);
     let ended = ended(&mut parts).await;
     serving.stop().await;
     ended
@@ -23,16 +27,18 @@ pub async fn server(flags: cli::Server) -> Result<()> {
 
 /// Runs a node until a signal; its pods go on.
 pub async fn agent(connection: cli::Connection, flags: cli::Agent) -> Result<()> {
+    token::refuse(flags.token.as_deref())?;
     crate::log("warn");
     let instance = Instance::of(&flags.place)?;
     let _held = instance.hold()?;
     let Some(server) = connection.server else {
         return Err(failure("--server URL is needed: the server that `gousse server` printed"));
     };
+    let token = || token::given(flags.token_file.as_deref());
     let (seams, (alarm, mut parts)) = (Seams::real(), Alarm::new());
     let machine = crate::parts::node::open(&instance, &flags.node).await?;
     let credentials =
-        crate::parts::join::credentials(&instance, &server, flags.token.as_deref(), &machine, &seams.clock).await?;
+        crate::parts::join::credentials(&instance, &server, token, &machine, &flags.node, &seams.clock).await?;
     let running = crate::parts::node::start(
         &instance,
         &flags.node,

@@ -24,6 +24,8 @@ mod made;
 mod manifest;
 /// The parts of a running instance, put together.
 mod parts;
+/// Tokens that nodes join with.
+mod token;
 /// `up`: server and node in one process.
 mod up;
 /// kubectl's verbs.
@@ -73,6 +75,7 @@ fn run() -> Result<(), Failure> {
             Command::Down(flags) => down::run(flags).await,
             Command::Server(flags) => halves::server(flags).await,
             Command::Agent(flags) => halves::agent(cli.connection, flags).await,
+            Command::Token(command) => token::run(&cli.connection, command).await,
             Command::Kubeconfig(flags) => kubeconfig::run(&flags),
             Command::Image(command) => images::run(command).await,
             Command::Verb(verb) => verbs::run(&cli.connection, verb).await,

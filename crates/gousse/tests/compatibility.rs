@@ -29,7 +29,12 @@ const NOT_YET: &str = "\n## Not there yet\n\
 const DIFFERENT: &str = "\n## Different on purpose\n\
 - A container whose pod says nothing about seccomp is held to the runtime's default profile (upstream: Unconfined, unless the kubelet's seccompDefault is on). `seccompProfile: {type: Unconfined}` lifts it; privileged containers have none.\n\
 - A sidecar that ends while its pod ends is started again until the last regular container has ended (upstream starts nothing then).\n\
-- An ephemeral container that was made and never started before its agent ended is made anew (upstream leaves it).\n";
+- An ephemeral container that was made and never started before its agent ended is made anew (upstream leaves it).\n\
+- A pod's link carries IPv4 packets from the pod's own address, and nothing else: no IPv6, no ARP. What a container sends with another source (raw sockets, a VPN or containers within it without address translation) is dropped; pods in the host's network are not held to this.\n\
+- Requests from outside have bounds as upstream's (--max-requests-inflight, --max-mutating-requests-inflight), and so have the bytes of their bodies (--max-body-bytes-inflight) and connections (--max-connections). One user, or one address, gets half of each (--max-user-share); nodes have a pool of their own; system:masters is not bounded but in connections. The refusal is a 429 Status with a Retry-After. Priority and fairness (APF) is not there.\n\
+- A join token (`gousse token create`, DATA/token of `gousse server`) holds for 24 hours and certifies new node names only: joining makes the Node object, and a name whose Node exists is refused (409) until an administrator deletes it. A token on the command line is refused.\n\
+- `pods/proxy` and `services/proxy` refuse multicast, broadcast and unspecified addresses too (upstream: loopback and link-local ones). What answers at a node's address must show that node's certificate, or logs, exec and `nodes/proxy` fail.\n\
+- A request with Impersonate-Group, -Uid or -Extra-* and no user is refused in other words than upstream's, which prints a structure of Go.\n";
 
 #[test]
 fn docs_compatibility_is_current() {

@@ -164,11 +164,7 @@ fn bootstrap(token: &str, snapshot: &Snapshot, now: i64) -> Option<Identity> {
         value => decoded(value),
     };
     let matches = field("token-id")? == id && same(field("token-secret")?.as_bytes(), secret.as_bytes());
-    let ended = match field("expiration")?.as_str() {
-        "" => false,
-        end => is_over(end, now),
-    };
-    if !matches || ended || field("usage-bootstrap-authentication")? != "true" {
+    if !matches || has_ended(&stored, now) || field("usage-bootstrap-authentication")? != "true" {
         return None;
     }
     let mut groups = vec![BOOTSTRAPPERS.to_string()];
@@ -181,6 +177,12 @@ fn bootstrap(token: &str, snapshot: &Snapshot, now: i64) -> Option<Identity> {
         groups.dedup();
     }
     Some(Identity::authenticated(format!("system:bootstrap:{id}"), "", groups))
+}
+
+/// Whether a bootstrap token's Secret is over.
+pub fn has_ended(secret: &Value, now: i64) -> bool {
+    let end = &secret["data"]["expiration"];
+    !end.is_null() && decoded(end).is_none_or(|end| !end.is_empty() && is_over(&end, now))
 }
 
 /// `system:bootstrappers:[a-z0-9:-]{0,255}[a-z0-9]` (cluster-bootstrap token/api BootstrapGroupPattern).

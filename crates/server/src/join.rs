@@ -1,27 +1,33 @@
 //! How a node joins: a token, then a certificate for the node's own key.
 //!
 //! A token is `FINGERPRINT.ID.SECRET`: the SHA-256 of the authority's certificate, and a bootstrap
-//! token. The agent fetches the authority over an unverified connection, holds it against the
-//! fingerprint, and from then on verifies. Also the kubeconfig, which is made of the same parts.
+//! token, which ends. The agent fetches the authority over an unverified connection, holds it against the
+//! fingerprint, and from then on verifies. A token certifies names that nobody has; a node renews with its
+//! own certificate. Also the kubeconfig, which is made of the same parts.
 
-use std::fs;
 use std::io;
 use std::net::IpAddr;
+use std::sync::PoisonError;
 
-use api::Status;
+use api::{Reason, Status};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::StatusCode;
+use bytes::Bytes;
 use http::request::Parts;
+use http::{Method, StatusCode};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::answer::{Reply, Response};
-use crate::certificates::{Subject, write_private};
-use crate::identity::{Identity, NODE_PREFIX, NODES};
-use crate::{Config, Server, addresses, write};
+use crate::certificates::Subject;
+use crate::identity::{Component, Identity, MASTERS, NODE_PREFIX, NODES};
+use crate::rendition::Served;
+use crate::route::Target;
+use crate::verbs::{self, Call};
+use crate::{Config, Server, addresses, authenticate, seed, write};
 
-/// POST `{"name", "hosts", "request"}` (a PEM signing request) answers `{"certificate", "authority"}`.
+/// POST `{"name", "hosts", "request", "podCIDR"}` (`request`: a PEM signing request) answers `{"certificate", "authority"}`.
 pub const PATH: &str = "/gousse/v1/nodes";
 /// GET answers the authority's certificate, PEM, to anybody.
 pub const AUTHORITY_PATH: &str = "/gousse/v1/authority";
@@ -37,23 +43,64 @@ pub fn authority(server: &Server) -> Reply {
 
 /// A certificate for a node.
 pub async fn perform(server: &Server, identity: &Identity, head: &Parts, body: &[u8]) -> Result<Reply, Status> {
-    sign(server, identity, head.extensions.get().copied(), body)
+    sign(server, identity, head.extensions.get().copied(), body).await
 }
 
-/// The token that `agent --token` takes; the same after a restart.
-pub fn token(server: &Server) -> io::Result<String> {
-    let path = server.0.config.data_dir.join("pki").join("token");
-    let secret = match fs::read_to_string(&path) {
-        Ok(text) => text.trim().to_string(),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            let entropy = &server.0.config.entropy;
-            let text = format!("{}.{}", write::suffix(6, entropy), write::suffix(16, entropy));
-            write_private(&path, &text)?;
-            text
+/// How long a token holds unless somebody says otherwise (kubeadm token create --ttl).
+pub const TOKEN_LIFETIME: SignedDuration = SignedDuration::from_hours(24);
+/// What the names of their Secrets begin with, in kube-system.
+const TOKEN_PREFIX: &str = "bootstrap-token-";
+
+/// A token that nodes join with.
+pub struct JoinToken {
+    /// `FINGERPRINT.ID.SECRET`
+    pub text: String,
+    /// RFC 3339.
+    pub ends: String,
+}
+
+/// Makes a new one.
+pub async fn token(server: &Server, lifetime: SignedDuration) -> Result<JoinToken, Status> {
+    let entropy = &server.0.config.entropy;
+    let (id, secret) = (write::suffix(6, entropy), write::suffix(16, entropy));
+    let ends = crate::verbs::delete::seconds((server.0.config.clock)() + lifetime);
+    let secrets = "/api/v1/namespaces/kube-system/secrets";
+    seed::call(server, Method::POST, secrets, token_secret(&id, &secret, &ends)).await?;
+    let fingerprint = fingerprint(server.authority()).map_err(|e| Status::internal(e.to_string()))?;
+    Ok(JoinToken { text: format!("{fingerprint}.{id}.{secret}"), ends })
+}
+
+/// The Secret behind a token, as kubeadm would make it.
+pub fn token_secret(id: &str, secret: &str, ends: &str) -> Value {
+    let field = |text: &str| STANDARD.encode(text);
+    json!({"apiVersion": "v1", "kind": "Secret", "type": "bootstrap.kubernetes.io/token",
+        "metadata": {"name": format!("{TOKEN_PREFIX}{id}"), "namespace": "kube-system"},
+        "data": {"token-id": field(id), "token-secret": field(secret), "usage-bootstrap-authentication": field("true"),
+            "expiration": field(ends), "description": field("How nodes join this cluster (gousse agent --token-file).")}})
+}
+
+/// Removes tokens that are over, and the one that earlier versions made, which never ended. Nobody is
+/// believed for them anyway; this keeps them from piling up (controller/bootstrap/tokencleaner.go).
+pub async fn forget_tokens(server: &Server) -> Result<(), Status> {
+    let endless = server.0.config.data_dir.join("pki").join("token");
+    let left = std::fs::read_to_string(&endless).ok();
+    let left = left.as_deref().and_then(|text| text.trim().split_once('.')).map(|(id, _)| id.to_string());
+    let now = (server.0.config.clock)().as_second();
+    for entry in server.0.snapshot.all("secrets", "kube-system") {
+        let Ok(secret) = serde_json::from_slice::<Value>(&entry.bytes) else { continue };
+        let name = secret["metadata"]["name"].as_str().unwrap_or_default();
+        let Some(id) = name.strip_prefix(TOKEN_PREFIX) else { continue };
+        if left.as_deref() == Some(id) || authenticate::has_ended(&secret, now) {
+            let path = format!("/api/v1/namespaces/kube-system/secrets/{name}");
+            seed::call(server, Method::DELETE, &path, Value::Null).await?;
         }
-        Err(e) => return Err(e),
-    };
-    Ok(format!("{}.{secret}", fingerprint(server.authority())?))
+    }
+    match std::fs::remove_file(&endless) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Status::internal(format!("removing {}: {error}", endless.display())))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The SHA-256 of a certificate, in lower-case hexadecimal digits.
@@ -62,19 +109,7 @@ fn fingerprint(pem: &str) -> io::Result<String> {
     Ok(Sha256::digest(der).iter().map(|b| format!("{b:02x}")).collect())
 }
 
-/// The Secret behind the token, as kubeadm would make it.
-pub fn secret(server: &Server) -> io::Result<Value> {
-    let token = token(server)?;
-    let mut parts = token.split('.').skip(1);
-    let (id, secret) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let field = |text: &str| STANDARD.encode(text);
-    Ok(json!({"apiVersion": "v1", "kind": "Secret", "type": "bootstrap.kubernetes.io/token",
-        "metadata": {"name": format!("bootstrap-token-{id}"), "namespace": "kube-system"},
-        "data": {"token-id": field(id), "token-secret": field(secret), "usage-bootstrap-authentication": field("true"),
-            "description": field("How nodes join this cluster (gousse agent --token).")}}))
-}
-
-fn sign(server: &Server, identity: &Identity, peer: Option<Peer>, body: &[u8]) -> Result<Reply, Status> {
+async fn sign(server: &Server, identity: &Identity, peer: Option<Peer>, body: &[u8]) -> Result<Reply, Status> {
     let body: Value = serde_json::from_slice(body).map_err(|e| Status::bad_request(e.to_string()))?;
     let name = body["name"].as_str().unwrap_or("");
     if !api::validate::names::dns_subdomain(name).is_empty() {
@@ -95,7 +130,51 @@ fn sign(server: &Server, identity: &Identity, peer: Option<Peer>, body: &[u8]) -
     let request = body["request"].as_str().unwrap_or("");
     let certificate = server.0.authority.sign(request, &subject);
     let certificate = certificate.map_err(|e| Status::bad_request(format!("request: {e}")))?;
+    // A node renews its own; an administrator may do anything; a token is for new names only.
+    if identity.node().is_none() && !identity.is_in(MASTERS) {
+        claim(server, name, body["podCIDR"].as_str().unwrap_or("")).await?;
+    }
     Ok(Reply::ok(json!({"certificate": certificate, "authority": server.authority()})))
+}
+
+/// Takes a name: the Node object is made here, in one write that fails where there is one. Of two that ask for
+/// a name one gets it, the administrator sees what was taken, and deleting the Node gives the name free.
+async fn claim(server: &Server, name: &str, range: &str) -> Result<(), Status> {
+    let taken = || {
+        let mut status = Status::already_exists("", "nodes", name);
+        status.message += ": a join token is for new names only. If this machine is to join anew, delete the Node first \
+                           (gousse delete node NAME); if not, choose another name (--node-name)";
+        status
+    };
+    // The node of this process may not be registered yet.
+    let own = format!("node-{name}");
+    if server.0.kept.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|kept| kept.file == own) {
+        return Err(taken());
+    }
+    let mut node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}});
+    if !range.is_empty() {
+        node["spec"] = json!({"podCIDR": range, "podCIDRs": [range]});
+    }
+    let identity = Identity::component(Component::Admin);
+    let served = Served::find("", "v1", "nodes").ok_or_else(verbs::no_such_resource)?;
+    let target = Target { version: "v1".into(), resource: "nodes".into(), ..Target::default() };
+    let (query, headers, uri) = Default::default();
+    let call = Call {
+        server,
+        identity: &identity,
+        served,
+        target: &target,
+        method: &Method::POST,
+        query: &query,
+        headers: &headers,
+        body: Bytes::new(),
+        uri: &uri,
+    };
+    match verbs::create::insert(&call, node, Some("kube-apiserver"), false, &mut Vec::new()).await {
+        Ok(_) => Ok(()),
+        Err(status) if status.reason == Reason::AlreadyExists => Err(taken()),
+        Err(status) => Err(status),
+    }
 }
 
 /// Whether a node's certificate may name a host: itself, its loopback, its addresses; never what the server

@@ -85,7 +85,7 @@ mod write;
 pub use answer::{Body, Response};
 pub use flow::Limits;
 pub use identity::{Component, Identity};
-pub use join::{AUTHORITY_PATH, PATH as JOIN_PATH};
+pub use join::{AUTHORITY_PATH, JoinToken, PATH as JOIN_PATH, TOKEN_LIFETIME, token_secret};
 pub use store::Backend;
 
 use certificates::{Authority, Kept, Subject};
@@ -228,9 +228,10 @@ impl Server {
         Ok(shown)
     }
 
-    /// What `agent --token` takes: the authority's fingerprint and a bootstrap token.
-    pub fn join_token(&self) -> io::Result<String> {
-        join::token(self)
+    /// A new token that nodes join with (`agent --token-file`): the authority's fingerprint and a bootstrap
+    /// token, which ends after `lifetime`.
+    pub async fn join_token(&self, lifetime: jiff::SignedDuration) -> Result<JoinToken, Status> {
+        join::token(self, lifetime).await
     }
 
     /// The newest revision of the store.

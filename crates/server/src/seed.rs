@@ -1,7 +1,7 @@
 //! Objects that every cluster has from the start, written when they are missing.
 //!
-//! Namespaces, the two system PriorityClasses, the `kubernetes` Service with its endpoint, and the
-//! Secret behind the join token. They take the path of any other write, under the server's own name.
+//! Namespaces, the two system PriorityClasses, the `kubernetes` Service with its endpoint. They take the
+//! path of any other write, under the server's own name.
 
 use api::Status;
 use http::{Method, Request};
@@ -31,12 +31,10 @@ pub async fn seed(server: &Server) -> Result<(), Status> {
             "value": value, "description": description});
         create(server, "/apis/scheduling.k8s.io/v1/priorityclasses", name, object)
     });
-    let secret = join::secret(server).map_err(|e| Status::internal(e.to_string()))?;
-    let name = secret["metadata"]["name"].as_str().unwrap_or_default().to_string();
-    let secret = create(server, "/api/v1/namespaces/kube-system/secrets", &name, secret);
     let service = create(server, "/api/v1/namespaces/default/services", "kubernetes", service(server));
-    let (classes, secret, service, endpoints) = futures::join!(all(classes), secret, service, endpoints(server));
-    classes.and(secret).and(service).and(endpoints)
+    let tokens = join::forget_tokens(server);
+    let (classes, tokens, service, endpoints) = futures::join!(all(classes), tokens, service, endpoints(server));
+    classes.and(tokens).and(service).and(endpoints)
 }
 
 fn service(server: &Server) -> Value {
@@ -83,9 +81,11 @@ async fn create(server: &Server, path: &str, name: &str, object: Value) -> Resul
     call(server, Method::POST, path, object).await
 }
 
-async fn call(server: &Server, method: Method, path: &str, object: Value) -> Result<(), Status> {
+/// A write under the server's own name.
+pub async fn call(server: &Server, method: Method, path: &str, object: Value) -> Result<(), Status> {
     let request = Request::builder().method(method).uri(path).header("user-agent", "kube-apiserver/1.37");
-    let request = request.body(object.to_string().into()).map_err(|e| Status::internal(e.to_string()))?;
+    let body = if object.is_null() { String::new() } else { object.to_string() };
+    let request = request.body(body.into()).map_err(|e| Status::internal(e.to_string()))?;
     let response = server.handle(&identity(), request).await;
     if response.status.is_success() {
         return Ok(());

@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use wire::tls::Presented;
 
 use super::node::{Credentials, Machine};
+use crate::cli::NodeFlags;
 use crate::failure::{Context, Result, failure};
 use crate::instance::{Instance, write_private};
 
@@ -28,8 +29,9 @@ const HOUR: i64 = 3600;
 pub async fn credentials(
     instance: &Instance,
     server: &str,
-    token: Option<&str>,
+    token: impl FnOnce() -> Result<Option<String>>,
     machine: &Machine,
+    flags: &NodeFlags,
     clock: &api::Clock,
 ) -> Result<Credentials> {
     let kept = Kept::of(instance);
@@ -37,11 +39,17 @@ pub async fn credentials(
     let texts = match kept.read()? {
         Some(texts) if wire::tls::ends(&texts.pair.certificate).is_ok_and(|end| now < end) => texts,
         found => {
-            let Some(token) = token else {
-                let why = if found.is_some() { "again: the node's certificate has ended" } else { "the first time" };
-                return Err(failure(format!("--token is needed {why}; `gousse server` prints it")));
+            let Some(token) = token()? else {
+                let why = if found.is_some() {
+                    "again: the node's certificate has ended (and its Node must be deleted first)"
+                } else {
+                    "the first time"
+                };
+                return Err(failure(format!(
+                    "--token-file is needed {why}; `gousse server` writes DATA/token, `gousse token create` makes another"
+                )));
             };
-            let texts = joined(server, token, machine).await?;
+            let texts = joined(server, &token, machine, &flags.pod_cidr.to_string()).await?;
             kept.write(&texts)?;
             texts
         }
@@ -70,11 +78,13 @@ pub async fn credentials(
 }
 
 /// A first certificate, for a token.
-async fn joined(server: &str, token: &str, machine: &Machine) -> Result<Texts> {
+async fn joined(server: &str, token: &str, machine: &Machine, range: &str) -> Result<Texts> {
     let (fingerprint, bearer) = token
         .split_once('.')
         .filter(|(fingerprint, bearer)| fingerprint.len() == 64 && bearer.contains('.'))
-        .ok_or_else(|| failure("--token has the form FINGERPRINT.ID.SECRET, as `gousse server` prints it"))?;
+        .ok_or_else(|| {
+            failure("a token has the form FINGERPRINT.ID.SECRET; this one has not (--token-file, $GOUSSE_TOKEN)")
+        })?;
     let authority = authority(server, fingerprint).await?;
     let config = HttpsConfig {
         server: server.to_string(),
@@ -83,16 +93,16 @@ async fn joined(server: &str, token: &str, machine: &Machine) -> Result<Texts> {
         ..HttpsConfig::default()
     };
     let client = Client::new(Arc::new(Https::new(config).context(format_args!("connecting to {server}"))?));
-    Ok(Texts { authority, pair: certified(&client, &machine.name, &machine.hosts()).await? })
+    Ok(Texts { authority, pair: certified(&client, &machine.name, &machine.hosts(), range).await? })
 }
 
 /// A key of our own and the server's certificate for it.
-async fn certified(client: &Client, name: &str, hosts: &[String]) -> Result<wire::Pair> {
+async fn certified(client: &Client, name: &str, hosts: &[String], range: &str) -> Result<wire::Pair> {
     let key = rcgen::KeyPair::generate().context("making a key")?;
     let request = rcgen::CertificateParams::new(hosts).context("making a request for a certificate")?;
     let request = request.serialize_request(&key).context("making a request for a certificate")?;
     let request = request.pem().context("making a request for a certificate")?;
-    let body = json!({"name": name, "hosts": hosts, "request": request});
+    let body = json!({"name": name, "hosts": hosts, "request": request, "podCIDR": range});
     let reply = client.call(Method::POST, server::JOIN_PATH, &[], Some(("application/json", &body))).await?;
     let answer: Value = serde_json::from_slice(&reply.bytes().await?).context("reading the server's answer")?;
     let certificate = answer["certificate"].as_str().ok_or_else(|| failure("the server sent no certificate"))?;
@@ -139,7 +149,7 @@ impl Renewal {
     }
 
     async fn renewed(&self, old: &Texts) -> Result<Texts> {
-        let pair = certified(&self.client, &self.name, &self.hosts).await?;
+        let pair = certified(&self.client, &self.name, &self.hosts, "").await?;
         let texts = Texts { authority: old.authority.clone(), pair };
         self.kept.write(&texts)?;
         self.https.present(&texts.pair).context("showing the new certificate")?;
