@@ -12,6 +12,29 @@ use sha2::{Digest, Sha256};
 use crate::stage::{GUARD, Output, Stage, play};
 
 #[test]
+fn join_tokens_end_and_stay_out_of_sight() {
+    play(|stage: &Stage| {
+        let own = stage.instance("own");
+        let up = own.up(&[]);
+        let token = own.must("token create --ttl 90m");
+        let parts: Vec<&str> = token.trim().split('.').collect();
+        assert_eq!(parts.iter().map(|part| part.len()).collect::<Vec<_>>(), [64, 6, 16], "{token}");
+        let path = format!("get secret -n kube-system bootstrap-token-{} -o jsonpath={{.data.expiration}}", parts[1]);
+        assert!(!own.must(&path).is_empty());
+        // Nobody may join who does not ask for it: `up` alone makes none.
+        let names = own.must("get secrets -n kube-system -o name");
+        assert_eq!(names.matches("bootstrap-token-").count(), 1, "{names}");
+        let shown = own.gousse(&format!("agent --server https://127.0.0.1:1 --token {}", token.trim()));
+        assert!(!shown.ok && shown.err.contains("--token-file FILE"), "{shown:?}");
+        assert!(!shown.err.contains(parts[2]) && !shown.out.contains(parts[2]), "{shown:?}");
+        let endless = own.gousse("token create --ttl 0s");
+        assert!(!endless.ok && endless.err.contains("--ttl is not positive"), "{endless:?}");
+        own.down(true);
+        assert!(up.end().ok);
+    });
+}
+
+#[test]
 fn bad_requests_are_refused_clearly_and_the_rest_goes_on() {
     play(|stage: &Stage| {
         let own = stage.instance("own");
