@@ -9,10 +9,15 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use api::{Reason, Status};
+use tokio::time::Instant;
 
 use crate::identity::{CONTROLLERS, Identity, MASTERS, SCHEDULER};
+
+/// The log is not filled by those who open connections.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// How much may be under way at once; 0 is no bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +83,8 @@ struct Taken {
 struct Connections {
     all: usize,
     from: HashMap<IpAddr, usize>,
+    /// When the log was last told that there are too many.
+    told: Option<Instant>,
 }
 
 /// A request's place; given back when it is dropped.
@@ -144,11 +151,15 @@ impl Flow {
         let from = from.to_canonical();
         let limit = self.limits.connections;
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        let Connections { all, from: addresses } = &mut *connections;
+        let Connections { all, from: addresses, told } = &mut *connections;
         let own = addresses.entry(from).or_default();
         if *all >= bound(limit) || *own >= bound(self.limits.one(limit)) {
             if *own == 0 {
                 addresses.remove(&from);
+            }
+            if told.is_none_or(|told| told.elapsed() >= TOLD_EVERY) {
+                *told = Some(Instant::now());
+                tracing::warn!(%from, "too many connections: closed (--max-connections {limit}, --max-user-share)");
             }
             return None;
         }
@@ -198,7 +209,7 @@ impl Drop for Permit {
 impl Drop for Connected {
     fn drop(&mut self) {
         let mut connections = self.flow.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        let Connections { all, from } = &mut *connections;
+        let Connections { all, from, .. } = &mut *connections;
         *all -= 1;
         if let Some(own) = from.get_mut(&self.from) {
             *own -= 1;

@@ -55,10 +55,7 @@ pub async fn listen(server: &Server, listener: TcpListener, shutdown: impl Futur
         match accepted {
             Ok((stream, peer)) => {
                 // Whoever opens too many is cut off before anything is spent on it.
-                let Some(connected) = server.0.flow.connect(peer.ip()) else {
-                    tracing::debug!(%peer, "too many connections (--max-connections, --max-user-share)");
-                    continue;
-                };
+                let Some(connected) = server.0.flow.connect(peer.ip()) else { continue };
                 let (server, acceptor) = (server.clone(), acceptor.clone());
                 tokio::spawn(async move {
                     if let Err(error) = connection(server, acceptor, stream, connected).await {

@@ -203,28 +203,28 @@ impl Coming<'_> {
     /// # Errors
     /// 413 for one too large, 429 where there is no room, 504 for one that does not come.
     pub async fn read(self) -> Result<Bytes, Status> {
-        let body = match std::mem::replace(self.body, Inflow::Spent) {
+        let mut body = match std::mem::replace(self.body, Inflow::Spent) {
             Inflow::Here(bytes) => return Ok(bytes),
             Inflow::Spent => return Ok(Bytes::new()),
             Inflow::Wire(body) if body.is_end_stream() => return Ok(Bytes::new()),
             Inflow::Wire(body) => body,
         };
-        if body.size_hint().lower() > BODY_MAX as u64 {
-            // Put back: what comes of it is not wanted.
-            *self.body = Inflow::Wire(body);
-            return Err(too_large());
-        }
-        match tokio::time::timeout(BODY_TIMEOUT, collect(body, self.permit.as_mut())).await {
-            Ok(read) => read,
-            Err(_) => {
-                let message = format!("the request's body was not there after {} seconds", BODY_TIMEOUT.as_secs());
-                Err(Status::new(Reason::Timeout, message))
-            }
-        }
+        let read = match body.size_hint().lower() > BODY_MAX as u64 {
+            true => Err(too_large()),
+            false => match tokio::time::timeout(BODY_TIMEOUT, collect(&mut body, self.permit.as_mut())).await {
+                Ok(read) => read,
+                Err(_) => {
+                    let message = format!("the request's body was not there after {} seconds", BODY_TIMEOUT.as_secs());
+                    return Err(Status::new(Reason::Timeout, message));
+                }
+            },
+        };
+        // Put back: what still comes of it is not wanted.
+        read.inspect_err(|_| *self.body = Inflow::Wire(body))
     }
 }
 
-async fn collect(mut body: Incoming, mut permit: Option<&mut Permit>) -> Result<Bytes, Status> {
+async fn collect(body: &mut Incoming, mut permit: Option<&mut Permit>) -> Result<Bytes, Status> {
     let (mut first, mut all) = (Bytes::new(), BytesMut::new());
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Status::bad_request(error.to_string()))?;

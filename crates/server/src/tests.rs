@@ -500,3 +500,30 @@ async fn a_review_asks_about_the_groups_it_names_and_no_others() {
     assert_eq!(allowed(json!(["team"])).await, false);
     assert_eq!(allowed(json!(["system:authenticated"])).await, true);
 }
+
+#[tokio::test]
+async fn a_request_is_somebody_elses_as_a_whole_or_not_at_all() {
+    let c = cluster().await;
+    let ask = async |who: &Identity, headers: &[(&str, &str)]| {
+        let mut request = Request::post("/apis/authentication.k8s.io/v1/selfsubjectreviews");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        read(c.server.handle(who, request.body("{}".into()).unwrap()).await)
+    };
+    let bob = [("impersonate-user", "bob"), ("impersonate-group", "g"), ("impersonate-extra-a%2Fb", "c")];
+    let (code, review) = ask(&c.admin, &bob).await;
+    let user = json!({"username": "bob", "groups": ["g", "system:authenticated"], "extra": {"a/b": ["c"]}});
+    assert_eq!((code, &review["status"]["userInfo"]), (201, &user));
+    // Not the administrator, for want of a name.
+    for alone in &bob[1..] {
+        assert_eq!(ask(&c.admin, &[*alone]).await.0, 400, "{alone:?}");
+    }
+    let node = c.server.internal(Component::Node("n1".into()));
+    for user in ["bob", "system:node:n1", "system:node:n2", "system:serviceaccount:default:default"] {
+        assert_eq!(ask(&node, &[("impersonate-user", user)]).await.0, 403, "{user}");
+    }
+    // Whom an administrator speaks for gets no more than is theirs.
+    let request = Request::get("/api/v1/secrets").header("impersonate-user", "bob").body("".into()).unwrap();
+    assert_eq!(read(c.server.handle(&c.admin, request).await).0, 403);
+}
