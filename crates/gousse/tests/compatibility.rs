@@ -28,6 +28,7 @@ const NOT_YET: &str = "\n## Not there yet\n\
 
 const DIFFERENT: &str = "\n## Different on purpose\n\
 - A container whose pod says nothing about seccomp is held to the runtime's default profile (upstream: Unconfined, unless the kubelet's seccompDefault is on). `seccompProfile: {type: Unconfined}` lifts it; privileged containers have none.\n\
+- That profile is stricter than both Docker's and containerd's in four calls ([seccomp.md](seccomp.md) compares them all). Programs notice one: `socketcall`, the way to sockets of 32-bit x86 programs (Debian's i386 libraries, so SteamCMD and Wine; GOARCH=386), is ENOSYS, since no filter can see its family. examples/seccomp-i386.json as a `Localhost` profile allows it.\n\
 - A sidecar that ends while its pod ends is started again until the last regular container has ended (upstream starts nothing then).\n\
 - An ephemeral container that was made and never started before its agent ended is made anew (upstream leaves it).\n\
 - A pod's link carries IPv4 packets from the pod's own address, and nothing else: no IPv6, no ARP. What a container sends with another source (raw sockets, a VPN or containers within it without address translation) is dropped; pods in the host's network are not held to this.\n\

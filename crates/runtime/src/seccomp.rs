@@ -15,6 +15,11 @@ mod profile;
 /// The numbers (generated).
 mod syscalls;
 
+/// What a program answers, and the page that says so.
+#[cfg(test)]
+mod answers;
+#[cfg(test)]
+mod document;
 #[cfg(test)]
 mod tests;
 

@@ -1,47 +1,12 @@
 use std::os::fd::AsRawFd;
 
 use super::*;
-use crate::seccomp::profile::{ALLOW, KILL_THREAD, errno};
-
-/// What the kernel looks at.
-struct Call {
-    audit: u32,
-    number: u32,
-    arguments: [u64; 6],
-}
-
-const X86_64: u32 = 0xc000_003e;
-const X86: u32 = 0x4000_0003;
+use crate::seccomp::answers::{ABIS, Call, X86, X86_64, emitted, number, run};
+use crate::seccomp::profile::{ALLOW, Arch, KILL_THREAD, errno};
 
 fn native(number: libc::c_long, arguments: [u64; 6]) -> Call {
     let audit = if cfg!(target_arch = "aarch64") { 0xc000_00b7 } else { X86_64 };
     Call { audit, number: number as u32, arguments }
-}
-
-/// The kernel's interpreter in short: what a program answers, and after how many steps.
-fn run(program: &[libc::sock_filter], call: &Call) -> u32 {
-    let mut bytes = Vec::new();
-    bytes.extend(call.number.to_le_bytes());
-    bytes.extend(call.audit.to_le_bytes());
-    bytes.extend([0; 8]);
-    call.arguments.iter().for_each(|a| bytes.extend(a.to_le_bytes()));
-    let (mut at, mut a) = (0, 0u32);
-    for _ in 0..200 {
-        let i = &program[at];
-        at += 1;
-        let jump = |taken: bool| usize::from(if taken { i.jt } else { i.jf });
-        match i.code {
-            0x20 => a = u32::from_le_bytes(bytes[i.k as usize..i.k as usize + 4].try_into().unwrap()),
-            0x54 => a &= i.k,
-            0x06 => return i.k,
-            0x05 => at += i.k as usize,
-            0x15 => at += jump(a == i.k),
-            0x25 => at += jump(a > i.k),
-            0x35 => at += jump(a >= i.k),
-            other => panic!("instruction {other:#x}"),
-        }
-    }
-    panic!("a search takes a few steps, not 200");
 }
 
 fn default_program(capabilities: &[&str]) -> Vec<libc::sock_filter> {
@@ -83,6 +48,48 @@ fn the_default_allows_and_refuses_as_dockers_does() {
     check(libc::SYS_personality, first(0xffff_ffff), ALLOW, ALLOW);
     check(libc::SYS_personality, first(0x0040_0000), errno(EPERM), errno(EPERM));
     check(9_999, NONE, errno(ENOSYS), errno(ENOSYS));
+}
+
+/// Both halves of the register are the caller's; the kernel takes the lower one.
+#[test]
+fn ints_are_judged_by_their_lower_half_on_every_abi() {
+    let program = emitted(default::profile(&[]));
+    type Values = &'static [u32];
+    let table: [(&str, usize, Values, Values); 4] = [
+        ("socket", 0, &[0, 1, 2, 10, 11, 16, 17, 29, 30, 43, 44, 45], &[12, 21, 33, 34, 37, 38, 40, 46, u32::MAX]),
+        ("socketpair", 0, &[1, 30], &[0, 2, 10, 16, 29, 31, 38, 40, u32::MAX]),
+        ("ioctl", 1, &[0, 0x5401, 0x5411, 0x5413, 0x541b, 0x541d, 0x8912, u32::MAX], &[0x5412, 0x541c]),
+        ("personality", 0, &[0, 8, 0x2_0000, 0x2_0008, u32::MAX], &[1, 0x2_0001, 0x0040_0000]),
+    ];
+    for (name, index, allowed, refused) in table {
+        for (arch, audit) in ABIS {
+            let number = number(name, arch).unwrap();
+            let answer = |value: u32, upper: u64, others: u64| {
+                let mut arguments = [others; 6];
+                arguments[index] = upper << 32 | u64::from(value);
+                run(&program, &Call { audit, number, arguments })
+            };
+            for (values, expected) in [(allowed, ALLOW), (refused, errno(EPERM))] {
+                for (value, upper) in
+                    values.iter().flat_map(|value| [0, 1, 0x8000_0000, 0xffff_ffff].map(|u| (*value, u)))
+                {
+                    let answers = [0, 2, 0x5412, u64::MAX].map(|others| answer(value, upper, others));
+                    assert_eq!(answers, [expected; 4], "{name} {value:#x} under {upper:#x} on {arch:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_reads_its_family_from_memory_is_not_there() {
+    let program = emitted(default::profile(&["SYS_ADMIN".to_string()]));
+    let arches: Vec<Arch> =
+        ABIS.map(|(arch, _)| arch).into_iter().filter(|a| number("socketcall", *a).is_some()).collect();
+    assert_eq!(arches, [Arch::X86]);
+    for what in 0..=20 {
+        assert_eq!(run(&program, &Call { audit: X86, number: 102, arguments: first(what) }), errno(ENOSYS), "{what}");
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -174,10 +181,16 @@ fn a_filtered_child_is_refused_by_the_kernel_itself() {
                 attempt(libc::syscall(libc::SYS_personality, 0xffff_ffffu64)),
                 attempt(libc::syscall(libc::SYS_personality, 0x0800_0000u64)),
                 attempt(libc::syscall(9_999)),
+                attempt(libc::syscall(libc::SYS_ioctl, -1, 0x5413u64, 0)),
+                attempt(libc::syscall(libc::SYS_ioctl, -1, 0x5412u64, 0)),
+                attempt(libc::syscall(libc::SYS_ioctl, -1, 0x5412u64 | 1 << 40, 0)),
+                // The kernel itself says EOPNOTSUPP.
+                attempt(libc::syscall(libc::SYS_socketpair, libc::AF_INET, libc::SOCK_DGRAM, 0, 0)),
             ]
         }
     });
-    assert_eq!(answers, [0, EPERM, ENOSYS, EPERM, 0, 0, EPERM, ENOSYS]);
+    let expected = [0, EPERM, ENOSYS, EPERM, 0, 0, EPERM, ENOSYS, libc::EBADF, EPERM, EPERM, EPERM];
+    assert_eq!(answers, expected);
 }
 
 fn errno_now() -> i32 {

@@ -344,6 +344,15 @@ fn old_sockets(stage: &Stage) {
         let seen = outcome(stage, &format!("family{family}"), &["socketcall", &family.to_string()], |_| {});
         assert_eq!(seen, Ok(format!("{}\n", -libc::ENOSYS)), "family {family}");
     }
+    // The way back that docs/seccomp.md names.
+    #[cfg(target_arch = "x86_64")]
+    {
+        let profile = include_str!("../../../../examples/seccomp-i386.json");
+        let seen = outcome(stage, "i386", &["socketcall", &libc::AF_UNIX.to_string()], |spec| {
+            spec.seccomp = Seccomp::Profile(profile.into());
+        });
+        assert!(seen.as_ref().is_ok_and(|seen| !seen.starts_with('-')), "a descriptor: {seen:?}");
+    }
 }
 
 fn abstract_sockets(stage: &Stage) {
