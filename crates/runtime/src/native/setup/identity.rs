@@ -84,6 +84,8 @@ pub fn assume(spec: &ContainerSpec, filter: &[libc::sock_filter]) -> Result<()> 
     groups.dedup();
     sys::become_user(spec.user.uid, spec.user.gid, &groups).or_fail("becoming the container's user")?;
     sys::prctl(libc::PR_SET_KEEPCAPS, 0, 0).or_fail("keeping capabilities")?;
+    // A change of ids resets it to fs.suid_dumpable, and until the execve this is a copy of the supervisor.
+    sys::prctl(libc::PR_SET_DUMPABLE, 0, 0).or_fail("closing the memory")?;
     sys::set_capabilities(all, all, wanted & inheritable(ambient)).or_fail("raising capabilities")?;
     if spec.no_new_privileges {
         sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).or_fail("setting no_new_privs")?;

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
@@ -223,9 +223,9 @@ fn image_root(layers: &[PathBuf]) -> io::Result<OwnedFd> {
     Ok(tree)
 }
 
-/// Makes the tree the root of this mount namespace and lets the old one go.
+/// Makes the tree the root of this mount namespace, which has one folder for it, and lets the old one go.
 fn enter(root: OwnedFd) -> io::Result<()> {
-    move_mount(root.as_fd(), "", CWD, "/mnt", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    attach(root.as_fd(), inside::root()?.as_fd(), Path::new("/mnt"))?;
     rustix::process::fchdir(&root)?;
     rustix::process::pivot_root(".", ".")?;
     unmount(".", UnmountFlags::DETACH)?;

@@ -14,9 +14,9 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use super::chores::trash;
 use super::sandboxes::{Doomed, Whose};
 use super::streams::{Output, Tap};
+use super::words::{self, Word};
 use super::{Answered, Child, Source, Supervisor, Ticket};
 use crate::native::cgroup::devices;
-use crate::native::channel;
 use crate::native::journal::{ContainerRecord, Entry, Process};
 use crate::native::logfile::LogFile;
 use crate::native::protocol::{Answer, Layers, Refusal, Told};
@@ -130,7 +130,7 @@ impl Supervisor {
 
     fn ready_sandbox(&self, id: &SandboxId) -> Result<&super::Sandboxed, Refusal> {
         let held = self.sandboxes.get(id).ok_or_else(|| Refusal::NotFound(format!("sandbox {}", id.0)))?;
-        if !held.record.ready || held.is_ending() {
+        if !held.record.ready || held.is_ending() || held.beginning.is_some() {
             return Err(Refusal::NotRunning(format!("sandbox {} is not ready", id.0)));
         }
         Ok(held)
@@ -148,6 +148,7 @@ impl Supervisor {
         }
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .map_err(io::Error::from)?;
+        words::know_senders(&ours)?;
         let Pipes { streams, theirs: given, ours: pipes } = pipes_for(&spec)?;
         let mut names = vec!["sync"];
         let mut fds = vec![ours.as_fd()];
@@ -302,45 +303,31 @@ impl Supervisor {
         }
     }
 
-    /// Reads what a set-up says: a terminal, that it goes on as another process, why it failed, or (by
-    /// closing) that the program runs. A message stays where it is until what it brought is safe: whoever
-    /// comes after a supervisor that is killed here hears it again.
+    /// Hears a set-up (see `words`). A word stays where it is until what it brought is safe: whoever comes
+    /// after a supervisor that is killed here hears it again.
     pub(super) fn hear_birth(&mut self, id: &ContainerId) {
         loop {
-            let Some(Live { birth: Some(pending), .. }) = self.containers.get(id).and_then(|held| held.live.as_ref())
-            else {
-                return;
-            };
-            let moved = pending.moved;
-            let mut bytes = [0; 9 << 10];
-            let mut fds = std::collections::VecDeque::new();
-            match channel::peek(&pending.sync, &mut bytes, &mut fds) {
-                Ok(0) => return self.born(id),
-                Ok(_) if moved && bytes[0] != setup::ERROR => {}
-                Ok(_) if bytes[0] == setup::MOVED => {
-                    if let Err(refusal) = self.moved(id, fds.pop_front()) {
+            let Some(held) = self.containers.get(id) else { return };
+            let Some(Live { birth: Some(pending), process, .. }) = &held.live else { return };
+            match words::next(&pending.sync, process.pid, pending.moved, true) {
+                Word::Nothing => return,
+                Word::Over => return self.born(id),
+                Word::Moved(pidfd) => {
+                    if let Err(refusal) = self.moved(id, pidfd) {
                         return self.failed_start(id, text_of(refusal));
                     }
                 }
-                Ok(_) if bytes[0] == setup::TERMINAL => {
+                Word::Terminal(fd) if held.seen.spec.tty => {
                     let known = self.live(id).is_some_and(|live| live.outputs.iter().any(|output| output.terminal));
-                    if let Some(fd) = fds.pop_front().filter(|_| !known)
-                        && let Err(refusal) = self.add_terminal(id, fd)
-                    {
+                    if !known && let Err(refusal) = self.add_terminal(id, fd) {
                         eprintln!("supervisor: the terminal of {}: {refusal:?}", id.0);
                     }
                 }
-                Ok(got) => {
-                    let text = String::from_utf8_lossy(&bytes[1..got]).into_owned();
-                    return self.failed_start(id, text);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // It ended without having read our go; what it said before is still to be read.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => continue,
-                Err(_) => return self.born(id),
+                Word::Failed(why) => return self.failed_start(id, why),
+                Word::Terminal(_) | Word::Forged => return self.failed_start(id, words::FORGED.into()),
             }
             if let Some(Live { birth: Some(pending), .. }) = self.live(id) {
-                let _ = rustix::net::recv(&pending.sync, &mut [0; 1], rustix::net::RecvFlags::empty());
+                words::taken(&pending.sync);
             }
         }
     }
@@ -358,7 +345,9 @@ impl Supervisor {
         let exit =
             Exit { code: 128, signal: None, finished_at: sys::now(), oom_killed: false, start_error: text.clone() };
         let path = self.group_of(id);
-        self.tree.kill(&path);
+        if !self.tree.kill(&path) {
+            self.tree.kill_each(&path);
+        }
         self.set_phase(id, Phase::Exited { started_at: None, exit });
         let tickets = self.end_birth(id).unwrap_or_default();
         let removing = self.let_go(id);

@@ -14,13 +14,14 @@ use crate::spec::ContainerId;
 
 impl Supervisor {
     /// The set-up goes on inside its PID namespace; only now it may run the program.
-    pub(super) fn moved(&mut self, id: &ContainerId, pidfd: Option<OwnedFd>) -> Result<(), Refusal> {
+    pub(super) fn moved(&mut self, id: &ContainerId, pidfd: OwnedFd) -> Result<(), Refusal> {
         let gone = || Refusal::Failed("the set-up ended before the program ran".into());
-        let pidfd = pidfd.ok_or_else(gone)?;
         let process = self.child_behind(&pidfd).ok_or_else(gone)?;
         // Known already, if a supervisor that ended has heard it too.
-        if !matches!(self.children.get(&process.pid), None | Some(Child::Container(_))) {
-            return Err(gone());
+        match self.children.get(&process.pid) {
+            None => {}
+            Some(Child::Container(known)) if known == id => {}
+            Some(_) => return Err(gone()),
         }
         let live = self.live(id).ok_or_else(gone)?;
         let before = std::mem::replace(&mut live.process, process);

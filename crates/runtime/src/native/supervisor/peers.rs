@@ -43,7 +43,12 @@ impl Supervisor {
 
     /// All that is known, as an agent lists it.
     pub(super) fn everything(&self) -> Vec<Sandbox> {
-        let mut sandboxes: Vec<Sandbox> = self.sandboxes.iter().map(|(id, held)| held.seen(id)).collect();
+        let mut sandboxes: Vec<Sandbox> = self
+            .sandboxes
+            .iter()
+            .filter(|(_, held)| held.beginning.is_none())
+            .map(|(id, held)| held.seen(id))
+            .collect();
         for held in self.containers.values() {
             if let Ok(at) = sandboxes.binary_search_by(|sandbox| sandbox.id.cmp(&held.sandbox)) {
                 sandboxes[at].containers.push(held.seen.clone());

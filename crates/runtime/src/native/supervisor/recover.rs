@@ -10,6 +10,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::containers::{Held, Live, Pending, key};
 use super::sandboxes::{Kept, Sandboxed};
+use super::words::{self, Word};
 use super::{Child, Namespaces, Source, Supervisor, sandboxes};
 use crate::native::cgroup::Tree;
 use crate::native::journal::{ContainerRecord, Entry, Journal, Process, Records};
@@ -162,7 +163,7 @@ impl Supervisor {
         // Nor can anything start where the namespace's /proc is not at hand: a sandbox of an older version.
         whole &= kept.proc.is_some() || spec.pid != crate::spec::Share::Sandbox;
         let ready = record.ready;
-        let held = Sandboxed { record, kept, stopping: Vec::new(), removing: Vec::new() };
+        let held = Sandboxed::of(record, kept);
         self.sandboxes.insert(id.clone(), held);
         if ready && !whole {
             self.lose_sandbox(id);
@@ -194,8 +195,10 @@ impl Supervisor {
             return Ok(());
         };
         // A set-up that went on as another process, which was not recorded.
-        let moved = lent.as_ref().and_then(|lent| channel::moved(lent.get("sync")?));
-        let process = moved.and_then(|pidfd| self.child_behind(&pidfd)).unwrap_or(process);
+        let said = lent.as_ref().and_then(|lent| lent.get("sync"));
+        let said = said.map(|sync| words::next(sync, process.pid, sys::is_below(process.pid), true));
+        let moved = if let Some(Word::Moved(pidfd)) = said { self.child_behind(&pidfd) } else { None };
+        let process = moved.unwrap_or(process);
         // Another boot's number is some other process here, whatever its pidfd says.
         match (lent, same_boot.then(|| find(process)).flatten()) {
             (Some(lent), Some(pidfd)) if is_keepers(process) => self.adopt_process(id, process, pidfd, lent),
@@ -221,6 +224,7 @@ impl Supervisor {
         if let Some(sync) = lent.remove("sync") {
             // The start is on record, so it may go on; a second word to one that went on already is lost.
             let _ = rustix::io::write(&sync, setup::GO);
+            words::know_senders(&sync)?;
             rustix::io::ioctl_fionbio(&sync, true).map_err(io::Error::from)?;
             let token = self.watch(sync.as_fd(), Source::Birth(id.clone()), EventFlags::IN)?;
             birth = Some(Pending { sync, token, tickets: Vec::new(), moved: has_moved });

@@ -5,22 +5,21 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-
+use super::inits::Beginning;
 use super::{Answered, Child, Supervisor, Ticket};
-use crate::native::channel;
-use crate::native::journal::{Entry, Process, SandboxRecord};
+use crate::native::journal::{Entry, SandboxRecord};
 use crate::native::protocol::{Answer, Refusal, Told};
-use crate::native::setup::beside::{self, Init};
-use crate::native::setup::{self, root};
-use crate::native::sys::{self, Cloned};
-use crate::spec::{ContainerId, ContainerSpec, Network, Resources, SandboxId, SandboxSpec, Share};
+use crate::native::setup::root;
+use crate::native::sys;
+use crate::spec::{ContainerId, Network, Resources, SandboxId, SandboxSpec, Share};
 use crate::state::Sandbox;
 
 pub struct Sandboxed {
     pub record: SandboxRecord,
     /// What the keeper holds too; all None where nothing is shared, or once stopped.
     pub kept: Kept,
+    /// Until the init of its PID namespace has begun.
+    pub beginning: Option<Beginning>,
     /// Who waits for its end.
     pub stopping: Vec<Ticket>,
     pub removing: Vec<Ticket>,
@@ -39,16 +38,9 @@ pub struct Kept {
     pub init: Option<OwnedFd>,
 }
 
-/// The init of a shared PID namespace.
-struct Begun {
-    process: Process,
-    pidfd: OwnedFd,
-    proc: OwnedFd,
-}
-
 /// Mounts of a sandbox, by the name that keeper and run folder know them under.
 const SHM: &str = "shm";
-const PROC: &str = "proc";
+pub const PROC: &str = "proc";
 
 /// Cgroups that go, and who is forgotten when they are gone.
 pub struct Doomed {
@@ -65,6 +57,10 @@ pub enum Whose {
 }
 
 impl Sandboxed {
+    pub fn of(record: SandboxRecord, kept: Kept) -> Sandboxed {
+        Sandboxed { record, kept, beginning: None, stopping: Vec::new(), removing: Vec::new() }
+    }
+
     /// As an agent lists it, without its containers.
     pub fn seen(&self, id: &SandboxId) -> Sandbox {
         let SandboxRecord { spec, created_at, ready, .. } = self.record.clone();
@@ -91,11 +87,20 @@ pub fn key(id: &SandboxId) -> String {
 }
 
 impl Supervisor {
-    pub(super) fn run_sandbox(&mut self, id: &SandboxId, spec: SandboxSpec) -> Answered {
-        if let Some(held) = self.sandboxes.get(id) {
-            return match held.record.ready && !held.is_ending() {
-                true => Ok(Answer::Done),
-                false => Err(Refusal::Failed(format!("sandbox {} has been stopped", id.0))),
+    pub(super) fn run_sandbox(
+        &mut self,
+        id: &SandboxId,
+        spec: SandboxSpec,
+        ticket: Ticket,
+    ) -> Result<Option<Answer>, Refusal> {
+        if let Some(held) = self.sandboxes.get_mut(id) {
+            return match (held.record.ready && !held.is_ending(), &mut held.beginning) {
+                (true, Some(beginning)) => {
+                    beginning.tickets.push(ticket);
+                    Ok(None)
+                }
+                (true, None) => Ok(Some(Answer::Done)),
+                (false, _) => Err(Refusal::Failed(format!("sandbox {} has been stopped", id.0))),
             };
         }
         if spec.user_namespace.is_some() {
@@ -112,17 +117,20 @@ impl Supervisor {
         // What an attempt before this one left is used again.
         self.doomed.retain(|doomed| doomed.whose != Whose::Sandbox(id.clone()) || !doomed.tickets.is_empty());
         let record = SandboxRecord { spec, created_at: sys::now(), ready: true, init: None };
-        let mut held = Sandboxed { record, kept: Kept::default(), stopping: Vec::new(), removing: Vec::new() };
-        if let Err(refusal) = self.make_sandbox(id, &mut held) {
-            self.unmake_sandbox(id, &held);
+        let mut held = Sandboxed::of(record, Kept::default());
+        if let Err(refusal) = self.make_sandbox(id, &mut held, ticket) {
+            self.unmake_sandbox(id, held);
             return Err(refusal);
         }
-        self.publish(Told::Sandbox { sandbox: Box::new(held.seen(id)) });
+        let answer = if held.beginning.is_none() { Some(Answer::Done) } else { None };
+        if answer.is_some() {
+            self.publish(Told::Sandbox { sandbox: Box::new(held.seen(id)) });
+        }
         self.sandboxes.insert(id.clone(), held);
-        Ok(Answer::Done)
+        Ok(answer)
     }
 
-    fn make_sandbox(&mut self, id: &SandboxId, held: &mut Sandboxed) -> Result<(), Refusal> {
+    fn make_sandbox(&mut self, id: &SandboxId, held: &mut Sandboxed, ticket: Ticket) -> Result<(), Refusal> {
         let spec = &held.record.spec;
         self.tree.make_pod(&spec.cgroup, &spec.resources)?;
         held.kept = self.make_namespaces(spec)?;
@@ -132,18 +140,13 @@ impl Supervisor {
         }
         self.record(&Entry::Sandbox(id.clone(), Box::new(held.record.clone())))?;
         if held.record.spec.pid == Share::Sandbox {
-            let Begun { process, pidfd, proc } = self.start_init(id, held)?;
-            self.hang(id, PROC, &proc)?;
-            self.keep(&key(id), &[PROC], &[proc.as_fd()])?;
-            held.kept.proc = Some(proc);
-            (held.record.init, held.kept.init) = (Some(process), Some(pidfd));
-            self.record(&Entry::Sandbox(id.clone(), Box::new(held.record.clone())))?;
+            self.begin_init(id, held, ticket)?;
         }
         Ok(())
     }
 
     /// Takes back as much as was made.
-    fn unmake_sandbox(&mut self, id: &SandboxId, held: &Sandboxed) {
+    pub(super) fn unmake_sandbox(&mut self, id: &SandboxId, held: Sandboxed) {
         if let Some(init) = &held.kept.init {
             let _ = sys::pidfd_signal(init.as_fd(), libc::SIGKILL);
         }
@@ -154,7 +157,9 @@ impl Supervisor {
         self.record_always(&Entry::SandboxGone(id.clone()));
         let path = &held.record.spec.cgroup;
         let paths = vec![format!("{path}/{}", id.0), path.clone()];
-        self.remove_groups(Doomed { whose: Whose::Sandbox(id.clone()), paths, tickets: Vec::new(), tries: 0 });
+        let Sandboxed { stopping, removing: tickets, .. } = held;
+        stopping.into_iter().for_each(|ticket| self.answer(ticket, Ok(Answer::Done), Vec::new()));
+        self.remove_groups(Doomed { whose: Whose::Sandbox(id.clone()), paths, tickets, tries: 0 });
     }
 
     /// Makes them in this very process and comes back: no fork, no pause process.
@@ -222,7 +227,7 @@ impl Supervisor {
 
     /// Kernels before 6.15 clone no mount that hangs nowhere: there the sandbox's /dev/shm and its shared
     /// /proc get a place of their own until the sandbox is lost.
-    fn hang(&self, id: &SandboxId, what: &str, mount: &OwnedFd) -> io::Result<()> {
+    pub(super) fn hang(&self, id: &SandboxId, what: &str, mount: &OwnedFd) -> io::Result<()> {
         if root::can_clone(mount.as_fd()) {
             return Ok(());
         }
@@ -260,54 +265,6 @@ impl Supervisor {
                 }
             }
         }
-    }
-
-    fn start_init(&mut self, id: &SandboxId, held: &Sandboxed) -> Result<Begun, Refusal> {
-        let path = format!("{}/{}", held.record.spec.cgroup, id.0);
-        let none = Resources::default();
-        self.tree.make_container(&path, &none)?;
-        let group = self.tree.open(&path)?;
-        let join = self.tree.join_files(&path, &none);
-        let filter = self.filter_of(&ContainerSpec::default())?;
-        let (told, tell) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-            .map_err(io::Error::from)?;
-        let (namespaces, template) = (held.namespaces(), self.namespaces.template.as_fd());
-        let init = Init { join, namespaces, template, null: self.null.as_fd(), filter, told: tell.as_fd() };
-        let flags = (libc::CLONE_PARENT | libc::CLONE_NEWPID) as u64;
-        match sys::clone3(flags, group.as_ref().map(|g| g.as_fd()))? {
-            Cloned::Child => beside::init(&init),
-            Cloned::Parent { pid, pidfd } => {
-                self.children.insert(pid, Child::Init(id.clone()));
-                drop(tell);
-                let mut proc = None;
-                let mut failed = String::new();
-                // To its end: before anybody else lives there it has laid down its rights.
-                loop {
-                    let (mut bytes, mut fds) = ([0; 1 << 10], std::collections::VecDeque::new());
-                    match channel::receive(&told, &mut bytes, &mut fds)? {
-                        0 => break,
-                        _ if bytes[0] == setup::PROC => proc = fds.pop_front(),
-                        got => failed.push_str(&String::from_utf8_lossy(&bytes[..got])),
-                    }
-                }
-                let ended = || Refusal::Failed(format!("the sandbox's init: {failed}"));
-                let proc = proc.filter(|_| failed.is_empty()).ok_or_else(ended)?;
-                let unique = sys::unique_of(pid, pidfd.as_fd())?;
-                Ok(Begun { process: Process { pid, unique }, pidfd, proc })
-            }
-        }
-    }
-
-    pub(super) fn init_ended(&mut self, id: &SandboxId) -> io::Result<()> {
-        if let Some(held) = self.sandboxes.get_mut(id) {
-            held.kept.init = None;
-            held.record.init = None;
-            if !held.is_ending() {
-                self.lose_sandbox(id);
-            }
-            self.look_for_end(id);
-        }
-        Ok(())
     }
 
     /// Its namespaces are gone: the containers end with them, the sandbox is not ready any more.
@@ -451,7 +408,7 @@ impl Supervisor {
 
     /// Sockets made in the sandbox's network; the agent dials with them.
     pub(super) fn sockets(&mut self, id: &SandboxId, ticket: Ticket) -> Result<Option<Answer>, Refusal> {
-        use rustix::net::socket_with;
+        use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
         let held = self.sandboxes.get(id).ok_or_else(|| Refusal::NotFound(format!("sandbox {}", id.0)))?;
         if !held.record.ready {
             return Err(Refusal::NotRunning(format!("sandbox {} is not ready", id.0)));

@@ -11,9 +11,9 @@ use rustix::process::{Pid, Signal};
 
 use super::containers::{Held, Pending, exit_from, key, not_found};
 use super::streams::{Tap, TapEnd};
+use super::words::{self, Word};
 use super::{Answered, Child, Source, Supervisor, Ticket};
 use crate::capabilities;
-use crate::native::channel;
 use crate::native::journal::Process;
 use crate::native::protocol::{Answer, Refusal, Told};
 use crate::native::setup::{self, Place, Setup, Streams};
@@ -27,6 +27,8 @@ pub struct Session {
     /// Of an exec.
     pid: u32,
     attach: bool,
+    /// Of an exec with a terminal of its own.
+    tty: bool,
     /// An attach that feeds a container which reads its input once.
     feeds_once: bool,
     /// Of an exec: until the program runs.
@@ -45,6 +47,7 @@ impl Supervisor {
         let live = held.running()?;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .map_err(io::Error::from)?;
+        words::know_senders(&ours)?;
         let (streams, given, fds) = exec_streams(&spec)?;
         let group = self.tree.open(&path)?;
         let beside = self.has_onlookers(held).then(|| Number::from(&live.pidfd));
@@ -81,7 +84,8 @@ impl Supervisor {
         self.children.insert(pid, Child::Exec(session));
         let pending = Some(Pending { sync: ours, token, tickets: vec![ticket], moved: false });
         let (peer, container) = (Some(ticket.peer), id.clone());
-        let session_held = Session { peer, container, pid, attach: false, feeds_once: false, pending, fds };
+        let (attach, feeds_once, tty) = (false, false, spec.tty);
+        let session_held = Session { peer, container, pid, attach, tty, feeds_once, pending, fds };
         self.sessions.insert(session, session_held);
         Ok(None)
     }
@@ -99,34 +103,30 @@ impl Supervisor {
 
     pub(super) fn hear_entry(&mut self, number: u64) {
         loop {
-            let Some(Session { pending: Some(pending), fds: ready, .. }) = self.sessions.get_mut(&number) else {
-                return;
-            };
-            let mut bytes = [0; 9 << 10];
-            let mut fds = std::collections::VecDeque::new();
-            match channel::receive(&pending.sync, &mut bytes, &mut fds) {
-                Ok(got) if got > 0 && pending.moved && bytes[0] != setup::ERROR => {}
-                Ok(got) if got > 0 && bytes[0] == setup::TERMINAL => ready.extend(fds),
-                Ok(got) if got > 0 && bytes[0] == setup::MOVED => {
-                    let process = fds.pop_front().and_then(|pidfd| self.child_behind(&pidfd));
+            let Some(session) = self.sessions.get_mut(&number) else { return };
+            let Some(pending) = &session.pending else { return };
+            match words::next(&pending.sync, session.pid, pending.moved, false) {
+                Word::Nothing => return,
+                Word::Over => return self.settle(number, Ok(Answer::Session { session: number })),
+                Word::Terminal(fd) if session.tty && session.fds.is_empty() => session.fds.push(fd),
+                Word::Moved(pidfd) => {
+                    let process = self.child_behind(&pidfd);
                     if !self.entry_moved(number, process) {
-                        let text = "the set-up ended before the program ran".into();
-                        self.settle(number, Err(Refusal::Start(text)));
-                        self.sessions.remove(&number);
-                        return;
+                        return self.fail_entry(number, "the set-up ended before the program ran".into());
                     }
                 }
-                Ok(got) if got > 0 => {
-                    let text = String::from_utf8_lossy(&bytes[1..got]).into_owned();
-                    self.settle(number, Err(Refusal::Start(text)));
-                    self.sessions.remove(&number);
-                    return;
+                Word::Failed(why) => return self.fail_entry(number, why),
+                Word::Terminal(_) | Word::Forged => {
+                    self.kill_session(number);
+                    return self.fail_entry(number, words::FORGED.into());
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
-                Ok(_) | Err(_) => return self.settle(number, Ok(Answer::Session { session: number })),
             }
         }
+    }
+
+    fn fail_entry(&mut self, number: u64, why: String) {
+        self.settle(number, Err(Refusal::Start(why)));
+        self.sessions.remove(&number);
     }
 
     /// The set-up goes on inside its PID namespace; only now it may run the program.
@@ -216,7 +216,8 @@ impl Supervisor {
             live.taps.push(tap);
         }
         let (peer, container) = (Some(ticket.peer), id.clone());
-        let held = Session { peer, container, pid: 0, attach: true, feeds_once, pending: None, fds: Vec::new() };
+        let held =
+            Session { peer, container, pid: 0, attach: true, tty: false, feeds_once, pending: None, fds: Vec::new() };
         self.sessions.insert(session, held);
         self.answer(ticket, Ok(Answer::Session { session }), fds);
         Ok(None)
