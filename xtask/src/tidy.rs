@@ -167,13 +167,20 @@ fn file(name: &str, text: &str, problems: &mut Vec<String>) {
         }
     }
     let owner = name.split('/').nth(1).unwrap_or_default();
-    let mut expects_safety = false;
+    let (mut expects_safety, mut in_tests) = (false, false);
     for (number, line) in text.lines().enumerate() {
         let code = line.split("//").next().unwrap_or_default();
+        in_tests |= code.trim_end() == concat!("#[cfg", "(test)]");
         let at = || format!("{name}:{}", number + 1);
         // The marker is put together so that this line is not one itself.
         if code.contains(concat!("#[", "ignore")) {
             problems.push(format!("{}: a test that does not run is no test", at()));
+        }
+        // Nothing that ships deletes by path: it would go through what somebody mounted (runtime::removal). The
+        // toolbox deletes what its user says.
+        let ships = name.contains("/src/") && name.starts_with("crates/") && owner != "toolbox";
+        if ships && !is_test && !in_tests && code.contains(concat!("remove_dir", "_all")) {
+            problems.push(format!("{}: trees are removed by runtime::removal", at()));
         }
         let unsafe_here = code.contains(concat!("unsafe", " {")) || code.contains(concat!("unsafe", " impl"));
         if unsafe_here && !MAY_BE_UNSAFE.contains(&owner) {

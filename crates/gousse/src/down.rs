@@ -38,7 +38,7 @@ pub async fn run(flags: Down) -> Result<()> {
     let _held = instance.hold()?;
     end_runtime(&instance).await?;
     end_network(&instance).await?;
-    crate::parts::node::unmount_below(&[&instance.run_dir, &instance.data_dir])?;
+    crate::parts::node::unmount(&instance)?;
     remove_folder(&instance.run_dir)?;
     if flags.purge {
         remove_folder(&instance.data_dir)?;
@@ -56,7 +56,7 @@ pub async fn clean_if_empty(instance: &Instance, machine: &Machine) -> Result<()
     }
     end_engine(&machine.engine, instance).await?;
     machine.net.close().await.context("closing the network")?;
-    crate::parts::node::unmount_below(&[&instance.run_dir, &instance.data_dir])
+    crate::parts::node::unmount(instance)
 }
 
 async fn end_pods(instance: &Instance) -> Result<()> {

@@ -9,6 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
+use runtime::removal::{self, Mounts};
 
 use crate::cli::Place;
 use crate::failure::{Context, Result, failure};
@@ -112,12 +113,12 @@ impl Instance {
     }
 }
 
-/// Removes a folder with all that is in it; nothing happens if there is none. One that is a mount
-/// itself stays, empty.
+/// Removes a folder with all that is in it; nothing happens if there is none. What is mounted below it is
+/// unmounted and keeps its contents; a folder that is a mount itself stays, empty.
 pub fn remove_folder(path: &Path) -> Result<()> {
-    let is_empty = || fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy && is_empty() => Ok(()),
+    removal::empty(path, Mounts::Detached).map_err(|error| failure(error.to_string()))?;
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => Ok(()),
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).context(format_args!("removing {}", path.display()))
         }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use api::view::api::core::v1::{Pod, Volume};
 use runtime::MountSource;
+use runtime::removal::{self, Mounts};
 
 use crate::downward::Facts;
 use crate::sources::Sources;
@@ -21,7 +22,7 @@ mod atomic;
 mod empty_dir;
 /// Files and folders of the host.
 mod host_path;
-/// Mounts below a folder, found and ended.
+/// File systems in memory.
 mod mounts;
 /// Groups that may write to a volume.
 mod ownership;
@@ -111,7 +112,8 @@ impl Volumes {
     /// Ends every mount and removes every file of the pod's volumes.
     pub fn teardown(&self, uid: &str) -> std::io::Result<()> {
         for folder in [self.memory.join(uid), self.disk.join(uid)] {
-            mounts::remove_tree(&folder)?;
+            // Containers may have spread mounts of theirs into it (mountPropagation: Bidirectional).
+            removal::remove(&folder, Mounts::Detached)?;
         }
         Ok(())
     }

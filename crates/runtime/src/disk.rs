@@ -1,20 +1,21 @@
 //! How much of a disk a folder takes: blocks and inodes, as `du -x` counts them.
 //!
-//! Containers write below these folders while they are counted, so nothing here trusts a path: folders
-//! are opened from their parent without following a link, what another file system holds is left out,
-//! and a file with several names counts once. What vanishes meanwhile is not counted.
+//! Containers write below these folders while they are counted, so nothing here trusts a path (see
+//! `walk`): no link is followed, what is mounted is left out, and a file with several names counts once.
+//! What vanishes meanwhile is not counted.
 
 use std::collections::HashSet;
-use std::ffi::CString;
+use std::ffi::CStr;
 use std::ops::AddAssign;
-use std::os::fd::OwnedFd;
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, open, openat, statat};
+use rustix::fs::{AtFlags, CWD, FileType, Statx, StatxAttributes, StatxFlags, statx};
 
-/// Each level of a tree holds a descriptor; nobody nests folders so deep to work with them.
-const DEPTH_MAX: usize = 300;
-/// `st_blocks` counts these, whatever the file system's own block size.
+use crate::walk;
+
+/// `stx_blocks` counts these, whatever the file system's own block size.
 const BLOCK: u64 = 512;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,65 +33,53 @@ impl AddAssign for DiskUse {
 
 /// The folder itself and all below it; nothing where it does not exist. Blocks the thread.
 pub fn used_below(folder: &Path) -> DiskUse {
-    let Ok(root) = open(folder, flags(), Mode::empty()) else { return DiskUse::default() };
-    let Ok(stat) = fstat(&root) else { return DiskUse::default() };
-    let mut walk = Walk { device: stat.st_dev, named: HashSet::new(), used: DiskUse::default() };
-    walk.count(stat.st_blocks);
-    walk.enter(root, 0);
-    walk.used
+    let mut count = Count::default();
+    let Ok(root) = walk::open_folder(folder) else { return DiskUse::default() };
+    let Ok(seen) = statx(&root, "", AtFlags::EMPTY_PATH, WANTED) else { return DiskUse::default() };
+    count.add(&seen);
+    let walked = walk::each_below(root, |parent, name, _| count.entry(parent, name));
+    if let Err(why) = walked {
+        tracing::debug!("{} is not counted: {why}", folder.display());
+    }
+    count.used
 }
 
-struct Walk {
-    device: u64,
+/// One file, or the link that stands there; nothing where it does not exist.
+pub fn used_by(file: &Path) -> DiskUse {
+    let mut count = Count::default();
+    if let Ok(name) = std::ffi::CString::new(file.as_os_str().as_bytes()) {
+        count.entry(CWD, &name);
+    }
+    count.used
+}
+
+const WANTED: StatxFlags = StatxFlags::BASIC_STATS;
+
+#[derive(Default)]
+struct Count {
     /// Files with several names that were counted.
     named: HashSet<u64>,
     used: DiskUse,
 }
 
-impl Walk {
-    fn count(&mut self, blocks: i64) {
-        self.used += DiskUse { bytes: blocks.unsigned_abs() * BLOCK, inodes: 1 };
-    }
-
-    fn enter(&mut self, folder: OwnedFd, depth: usize) {
-        for name in self.list(&folder).unwrap_or_default() {
-            if depth == DEPTH_MAX {
-                tracing::warn!("a tree is nested deeper than {DEPTH_MAX} folders; what lies deeper is not counted");
-                return;
-            }
-            if let Ok(below) = openat(&folder, &name, flags(), Mode::empty()) {
-                self.enter(below, depth + 1);
-            }
+impl Count {
+    /// Counts one name; true: a folder.
+    fn entry(&mut self, parent: BorrowedFd<'_>, name: &CStr) -> bool {
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+        let Ok(seen) = statx(parent, name, flags, WANTED) else { return false };
+        if seen.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+            return false;
         }
-    }
-
-    /// Counts what stands in a folder; returns the folders among it.
-    fn list(&mut self, folder: &OwnedFd) -> rustix::io::Result<Vec<CString>> {
-        let mut below = Vec::new();
-        for entry in Dir::read_from(folder)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
-                continue;
-            }
-            let Ok(stat) = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
-            if stat.st_dev != self.device {
-                continue;
-            }
-            let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-            if is_folder {
-                below.push(name.to_owned());
-            } else if stat.st_nlink > 1 && !self.named.insert(stat.st_ino) {
-                continue;
-            }
-            self.count(stat.st_blocks);
+        let is_folder = FileType::from_raw_mode(seen.stx_mode.into()) == FileType::Directory;
+        if is_folder || seen.stx_nlink <= 1 || self.named.insert(seen.stx_ino) {
+            self.add(&seen);
         }
-        Ok(below)
+        is_folder
     }
-}
 
-fn flags() -> OFlags {
-    OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC
+    fn add(&mut self, seen: &Statx) {
+        self.used += DiskUse { bytes: seen.stx_blocks * BLOCK, inodes: 1 };
+    }
 }
 
 #[cfg(test)]

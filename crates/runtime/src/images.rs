@@ -17,6 +17,8 @@ pub mod builtin;
 pub mod credentials;
 /// HTTP connections: names, TLS, reuse.
 mod dial;
+/// Folders on their way.
+mod draft;
 /// The index on the disk.
 mod index;
 /// One layer's archive into one folder.
@@ -47,11 +49,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::engine::{Boxed, Credential, Error, Images, Progress, Reader, Result};
+use crate::images::draft::Draft;
 use crate::images::index::{Index, LayerRecord, Row};
 use crate::images::manifest::ImageConfig;
 pub use crate::images::reference::Reference;
 use crate::images::reference::{hex_of, is_digest, is_hex};
 use crate::images::registries::Registries;
+use crate::removal::{self, Mounts};
 use crate::state::{Image, ImageUser};
 
 /// Where a store looks outside its own folder.
@@ -113,9 +117,7 @@ impl ImagesStore {
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| Error::Failed(format!("image store {} is in use by another process", dir.display())))?;
         // What a crash left half done.
-        if dir.join("tmp").exists() {
-            fs::remove_dir_all(dir.join("tmp")).map_err(context)?;
-        }
+        removal::remove(&dir.join("tmp"), Mounts::Refused).map_err(context)?;
         fs::create_dir_all(dir.join("tmp")).map_err(context)?;
         let index = Index::read(dir)?;
         let mut images = BTreeMap::new();
@@ -294,13 +296,12 @@ impl ImagesStore {
     }
 
     /// Puts an unpacked layer in place; another one that came first is as good.
-    fn place_layer(&self, key: &str, folder: tempfile::TempDir, record: &LayerRecord) -> Result<()> {
+    fn place_layer(&self, key: &str, folder: Draft, record: &LayerRecord) -> Result<()> {
         let context = |e: io::Error| Error::Failed(format!("layer {key}: {e}"));
         record.write(folder.path())?;
         match fs::rename(folder.path(), self.dir.join("layers").join(key)) {
             Ok(()) => {
-                // Moved: there is nothing left to remove.
-                let _ = folder.keep();
+                folder.moved();
                 index::sync_folder(&self.dir.join("layers")).map_err(context)
             }
             Err(e) if matches!(e.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => Ok(()),
@@ -363,10 +364,8 @@ impl ImagesStore {
         self.dir.join("layers").join(key).join("fs")
     }
 
-    fn temporary(&self, what: &str) -> Result<tempfile::TempDir> {
-        tempfile::Builder::new()
-            .prefix(what)
-            .tempdir_in(self.dir.join("tmp"))
+    fn temporary(&self, what: &str) -> Result<Draft> {
+        Draft::make(&self.dir.join("tmp"), what)
             .map_err(|e| Error::Failed(format!("image store {}: {e}", self.dir.display())))
     }
 

@@ -18,12 +18,16 @@ pub mod fake;
 pub mod images;
 /// Our own engine.
 pub mod native;
+/// Deleting what others wrote into.
+pub mod removal;
 /// System-call filters.
 pub mod seccomp;
 /// What the engines are asked for.
 pub mod spec;
 /// What they answer.
 pub mod state;
+/// Trees that others change, seen whole.
+mod walk;
 
 pub use engine::{Engine, Error};
 pub use native::{NativeEngine, supervise};

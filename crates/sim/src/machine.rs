@@ -117,6 +117,6 @@ impl Machine {
         self.network = Arc::new(Imagined::new(self.range));
         self.config.machine.boot_id = format!("boot-{}", self.boots);
         // What lies in the run directory is gone after a reboot; it may not have been made yet.
-        let _ = std::fs::remove_dir_all(&self.config.run_dir);
+        let _ = runtime::removal::remove(&self.config.run_dir, runtime::removal::Mounts::Refused);
     }
 }

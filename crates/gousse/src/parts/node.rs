@@ -10,6 +10,7 @@ use runtime::Engine;
 use runtime::images::registries::Registries;
 use runtime::images::{Config as ImagesConfig, ImagesStore};
 use runtime::native::{Config as EngineConfig, NativeEngine};
+use runtime::removal;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -192,38 +193,16 @@ fn hostname() -> Result<String> {
     Ok(name)
 }
 
-/// Unmounts what lies below the folders, deepest first; a folder that is a mount itself is its owner's.
-pub fn unmount_below(folders: &[&std::path::Path]) -> Result<()> {
-    let table = std::fs::read_to_string("/proc/self/mountinfo").context("reading the mount table")?;
-    for point in mounted_below(&table, folders) {
-        nix::mount::umount2(&point, nix::mount::MntFlags::MNT_DETACH)
-            .context(format_args!("unmounting {}", point.display()))?;
+/// Unmounts what a node mounts below its folders, and what containers spread into their volumes.
+pub fn unmount(instance: &Instance) -> Result<()> {
+    for folder in [instance.run_dir.clone(), instance.data_dir.join("pods")] {
+        removal::detach_below(&folder).map_err(|error| failure(error.to_string()))?;
     }
     Ok(())
 }
 
-fn mounted_below(table: &str, folders: &[&std::path::Path]) -> Vec<PathBuf> {
-    // Blanks, tabs, newlines and backslashes stand as octal.
-    let plain =
-        |point: &str| point.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\");
-    let points = table.lines().filter_map(|line| line.split(' ').nth(4)).map(|point| PathBuf::from(plain(point)));
-    let is_below = |point: &PathBuf| folders.iter().any(|folder| point.starts_with(folder) && point != folder);
-    let mut below: Vec<PathBuf> = points.filter(is_below).collect();
-    below.sort_by_key(|point| std::cmp::Reverse(point.as_os_str().len()));
-    below
-}
-
 #[cfg(test)]
 mod tests {
-    #[test]
-    fn only_what_lies_below_a_folder_is_unmounted() {
-        let table = "1 0 8:1 / /var/lib/gousse rw - ext4 d rw\n2 1 0:1 / /var/lib/gousse/a\\040b rw - tmpfs t rw\n\
-                     3 2 0:1 / /var/lib/gousse/a\\040b/c rw - tmpfs t rw\n4 1 0:1 / /var/lib/gousse2 rw - tmpfs t rw\n";
-        let below = super::mounted_below(table, &["/var/lib/gousse".as_ref()]);
-        let texts: Vec<_> = below.iter().map(|point| point.to_str().unwrap()).collect();
-        assert_eq!(texts, ["/var/lib/gousse/a b/c", "/var/lib/gousse/a b"]);
-    }
-
     #[test]
     fn the_built_in_image_has_a_link_for_every_applet() {
         let table = include_str!("../../../toolbox/src/main.rs");

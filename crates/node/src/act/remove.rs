@@ -11,6 +11,7 @@ use api::Reason;
 use api::view::api::core::v1 as core;
 use client::DeleteOptions;
 use runtime::SandboxId;
+use runtime::removal::{self, Mounts};
 
 use crate::act::{Outcome, sandbox};
 use crate::actor::{Actor, Origin};
@@ -91,7 +92,7 @@ async fn delete_object(shared: &Shared, namespace: &str, name: &str, uid: &str) 
 /// The logs of a pod, and the links to them.
 fn forget_logs(folder: &Path, log_dir: &Path, ids: &[String]) {
     // What cannot be removed is left to whoever cleans /var/log.
-    let _ = fs::remove_dir_all(folder);
+    let _ = removal::remove(folder, Mounts::Refused);
     for id in ids {
         unlink(log_dir, id);
     }

@@ -9,6 +9,8 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 
+use runtime::removal::{self, Mounts};
+
 use super::ownership;
 
 /// One file of a volume, by its path relative to the volume.
@@ -90,7 +92,7 @@ fn remove_others(folder: &Path, current: &str) -> io::Result<()> {
         let file = file?;
         let name = file.file_name();
         if name.to_string_lossy().starts_with("..") && file.file_type()?.is_dir() && *name != *current {
-            fs::remove_dir_all(file.path())?;
+            removal::remove(&file.path(), Mounts::Refused)?;
         }
     }
     Ok(())

@@ -50,7 +50,7 @@ fn on_disk(folder: &Path, group: Option<u32>) -> io::Result<()> {
 
 fn mounted(folder: &Path, kind: &str, options: impl FnOnce() -> String) -> io::Result<()> {
     fs::create_dir_all(folder)?;
-    if mounts::is_mount_point(folder)? { Ok(()) } else { mounts::mounted(folder, kind, &options()) }
+    if runtime::removal::is_mount(folder)? { Ok(()) } else { mounts::mounted(folder, kind, &options()) }
 }
 
 /// What `ownership` makes of a folder, from the mount on.

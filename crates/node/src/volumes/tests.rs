@@ -145,3 +145,114 @@ fn a_write_that_crashed_half_way_is_completed_by_the_next() {
     assert_eq!(fs::read_to_string(at.join("k")).unwrap(), "new");
     assert_eq!(fs::read_dir(at).unwrap().count(), 3, "the name, ..data and one folder");
 }
+
+/// Runs in a mount namespace of its own thread's, on a tmpfs; says so where it may not.
+fn in_a_mount_namespace(name: &str, test: impl FnOnce(&Path) + Send + 'static) {
+    use nix::mount::{MntFlags, MsFlags, mount, umount2};
+    let ran = std::thread::spawn(move || {
+        if nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).is_err() {
+            return false;
+        }
+        let none = None::<&str>;
+        mount(none, "/", none, MsFlags::MS_PRIVATE | MsFlags::MS_REC, none).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        mount(Some("tmpfs"), folder.path(), Some("tmpfs"), MsFlags::empty(), Some("size=64m")).unwrap();
+        test(folder.path());
+        umount2(folder.path(), MntFlags::MNT_DETACH).unwrap();
+        true
+    });
+    if !ran.join().unwrap() {
+        eprintln!("{name}: SKIPPED, it needs root");
+        assert!(std::env::var_os("CI").is_none(), "{name} needs root");
+    }
+}
+
+fn bind(from: &Path, to: &Path) {
+    let none = None::<&str>;
+    nix::mount::mount(Some(from), to, none, nix::mount::MsFlags::MS_BIND, none).unwrap();
+}
+
+/// A folder of the host's, as far as these tests go, reached by the data folder's other name.
+fn precious_and_a_data_folder_by_a_link(root: &Path) -> (std::path::PathBuf, std::path::PathBuf) {
+    let (precious, data) = (root.join("precious"), root.join("data"));
+    fs::create_dir(&precious).unwrap();
+    fs::write(precious.join("kept"), "kept").unwrap();
+    fs::create_dir(root.join("real")).unwrap();
+    std::os::unix::fs::symlink(root.join("real"), &data).unwrap();
+    (precious, data)
+}
+
+#[test]
+fn what_a_container_mounted_into_its_volume_outlives_the_pod_where_the_data_folder_is_a_link() {
+    in_a_mount_namespace("volumes", |root| {
+        let (precious, data) = precious_and_a_data_folder_by_a_link(root);
+        let volumes = open(&data, Fixed::default());
+        let pod = pod(json!([{"name": "shared", "emptyDir": {}}]));
+        let mounted = block_on(volumes.prepare(&pod, &Facts::default())).unwrap();
+        let MountSource::Host(at) = &mounted["shared"].source else { panic!("{mounted:?}") };
+        // As mountPropagation: Bidirectional spreads it to the host.
+        for name in ["deep/er", "twice"] {
+            fs::create_dir_all(at.join(name)).unwrap();
+            bind(&precious, &at.join(name));
+        }
+        bind(&precious, &at.join("twice"));
+        fs::write(at.join("file"), "").unwrap();
+        bind(&precious.join("kept"), &at.join("file"));
+        volumes.teardown("u1").unwrap();
+        assert_eq!(fs::read_to_string(precious.join("kept")).unwrap(), "kept");
+        assert_eq!(volumes.left().unwrap(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn memory_is_given_back_where_the_data_folder_is_a_link() {
+    in_a_mount_namespace("volumes", |root| {
+        let (_, data) = precious_and_a_data_folder_by_a_link(root);
+        let volumes = open(&data, Fixed::default());
+        let pod = pod(json!([{"name": "fast", "emptyDir": {"medium": "Memory"}}]));
+        let mounted = block_on(volumes.prepare(&pod, &Facts::default())).unwrap();
+        let MountSource::Host(at) = &mounted["fast"].source else { panic!("{mounted:?}") };
+        fs::write(at.join("kept"), "x").unwrap();
+        // A restarted agent finds it mounted, and does not mount another one over it.
+        block_on(volumes.prepare(&pod, &Facts::default())).unwrap();
+        assert!(at.join("kept").exists());
+        volumes.teardown("u1").unwrap();
+        assert_eq!(volumes.left().unwrap(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_mount_point_that_is_no_text_keeps_no_pod_from_its_volumes() {
+    use std::os::unix::ffi::OsStrExt;
+    in_a_mount_namespace("volumes", |root| {
+        // Any local user makes one with fusermount.
+        let odd = root.join(std::ffi::OsStr::from_bytes(b"odd \xff\xfe"));
+        fs::create_dir(&odd).unwrap();
+        let flags = nix::mount::MsFlags::empty();
+        nix::mount::mount(Some("tmpfs"), &odd, Some("tmpfs"), flags, Some("size=64k")).unwrap();
+        // The table that a thread of another namespace must read is its own.
+        let volumes = open(root, Fixed::default());
+        let pod = pod(json!([{"name": "fast", "emptyDir": {"medium": "Memory"}}]));
+        block_on(volumes.prepare(&pod, &Facts::default())).unwrap();
+        volumes.teardown("u1").unwrap();
+        assert_eq!(volumes.left().unwrap(), Vec::<String>::new());
+        assert!(odd.exists());
+    });
+}
+
+#[test]
+fn a_link_swapped_in_for_a_volume_is_removed_and_not_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (precious, _) = precious_and_a_data_folder_by_a_link(folder.path());
+    let volumes = open(&folder.path().join("data"), Fixed::default());
+    let pod = pod(json!([{"name": "a", "emptyDir": {}}]));
+    let mounted = block_on(volumes.prepare(&pod, &Facts::default())).unwrap();
+    let MountSource::Host(at) = &mounted["a"].source else { panic!("{mounted:?}") };
+    fs::create_dir(at.join("x")).unwrap();
+    std::os::unix::fs::symlink(&precious, at.join("x/link")).unwrap();
+    fs::rename(at, at.with_file_name("b")).unwrap();
+    std::os::unix::fs::symlink(&precious, at).unwrap();
+    volumes.teardown("u1").unwrap();
+    assert_eq!(fs::read_to_string(precious.join("kept")).unwrap(), "kept");
+    assert_eq!(volumes.left().unwrap(), Vec::<String>::new());
+}

@@ -30,13 +30,20 @@ fn blocks_count_and_links_lead_nowhere() {
 }
 
 #[test]
-fn a_tree_that_is_too_deep_ends_the_count_and_not_the_process() {
+fn a_tree_is_counted_however_deep_it_is() {
     let folder = tempfile::tempdir().unwrap();
-    let mut here = folder.path().to_path_buf();
-    for _ in 0..DEPTH_MAX + 50 {
-        here.push("d");
-        fs::create_dir(&here).unwrap();
-    }
+    crate::removal::tests::nest(folder.path(), 3000);
     let counted = used_below(folder.path()).inodes;
-    assert_eq!(counted, DEPTH_MAX as u64 + 2);
+    crate::removal::remove(folder.path(), crate::removal::Mounts::Refused).unwrap();
+    assert_eq!(counted, 3001);
+}
+
+#[test]
+fn one_file_counts_and_a_link_leads_nowhere() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("file"), vec![1; MEBIBYTE]).unwrap();
+    symlink(folder.path().join("file"), folder.path().join("link")).unwrap();
+    assert!(used_by(&folder.path().join("file")).bytes >= MEBIBYTE as u64);
+    assert!(used_by(&folder.path().join("link")).bytes < MEBIBYTE as u64);
+    assert_eq!(used_by(&folder.path().join("none")), DiskUse::default());
 }

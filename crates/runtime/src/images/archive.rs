@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::engine::{Error, Reader, Result};
 use crate::images::bounds::{Bounded, named};
+use crate::images::draft::Draft;
 use crate::images::manifest::{DOCUMENT_SIZE_MAX, Descriptor, INDEX_DEPTH_MAX, ImageConfig, Manifest, Platform};
 use crate::images::reference::{hex_of, is_hex};
 use crate::images::tree::inside;
@@ -34,7 +35,7 @@ pub struct Tar {
     file: fs::File,
     members: HashMap<PathBuf, Member>,
     /// Holds the file.
-    _folder: tempfile::TempDir,
+    _folder: Draft,
 }
 
 enum Member {

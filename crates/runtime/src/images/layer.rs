@@ -4,14 +4,14 @@
 //! with openat2. Whiteouts become overlayfs's. A parent that the archive does not name takes the
 //! looks of the layers below (containerd unpacks onto the mounted layers, to the same end).
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
@@ -19,6 +19,7 @@ use crate::engine::{Error, Result};
 use crate::images::attributes::{self, Attributes};
 use crate::images::bounds::{Bounded, named};
 use crate::images::tree::{self, Tree, inside, is, is_whiteout, open_beneath, stat_in};
+use crate::removal::{self, Mounts};
 
 const WHITEOUT: &[u8] = b".wh.";
 const WHITEOUT_OPAQUE: &[u8] = b".wh..wh..opq";
@@ -331,7 +332,7 @@ impl Unpacker {
         }
         self.last_parent = None;
         if was_folder {
-            remove_tree(parent, name)?
+            removal::remove_at(parent, name, Path::new(name), Mounts::Refused)?
         } else {
             rustix::fs::unlinkat(parent, name, AtFlags::empty())?
         }
@@ -519,25 +520,6 @@ enum Step {
 
 fn set_opaque(folder: impl AsFd) -> io::Result<()> {
     Ok(rustix::fs::fsetxattr(folder, tree::OPAQUE, b"y", rustix::fs::XattrFlags::empty())?)
-}
-
-/// Removes a folder and all below it, following nothing.
-fn remove_tree(parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let folder = rustix::fs::openat(parent, name, flags, Mode::empty())?;
-    let names: Vec<OsString> = rustix::fs::Dir::read_from(&folder)?
-        .filter_map(|entry| entry.ok().map(|e| OsStr::from_bytes(e.file_name().to_bytes()).to_os_string()))
-        .filter(|name| name != "." && name != "..")
-        .collect();
-    for name in names {
-        let stat: Option<Stat> = stat_in(&folder, &name)?;
-        match stat {
-            Some(stat) if is(&stat, FileType::Directory) => remove_tree(&folder, &name)?,
-            Some(_) => rustix::fs::unlinkat(&folder, &name, AtFlags::empty())?,
-            None => {}
-        }
-    }
-    Ok(rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?)
 }
 
 fn unreadable(e: io::Error) -> Error {

@@ -11,6 +11,7 @@ use super::{Child, Supervisor};
 use crate::native::setup::host;
 use crate::native::sys::{self, Cloned};
 use crate::native::{Folders, logfile};
+use crate::removal::{self, Mounts};
 
 #[derive(Default)]
 pub struct Chores {
@@ -40,7 +41,9 @@ impl Supervisor {
         if std::fs::read_dir(&trash).is_ok_and(|mut entries| entries.next().is_some()) {
             self.chores.sweeper = self.begin_chore(Child::Sweeper, || {
                 for entry in std::fs::read_dir(&trash).into_iter().flatten().flatten() {
-                    let _ = std::fs::remove_dir_all(entry.path());
+                    if let Err(why) = removal::remove(&entry.path(), Mounts::Refused) {
+                        eprintln!("supervisor: the trash: {why}");
+                    }
                 }
             });
         }

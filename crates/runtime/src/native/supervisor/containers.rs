@@ -22,6 +22,7 @@ use crate::native::logfile::LogFile;
 use crate::native::protocol::{Answer, Layers, Refusal, Told};
 use crate::native::setup::{self, Birth, Place, Setup, Streams, identity};
 use crate::native::sys::{self, Cloned, Ended, Number};
+use crate::removal::{self, Mounts};
 use crate::spec::{ContainerId, ContainerSpec, Resources, SandboxId, Share};
 use crate::state::{Container, Exit, Phase};
 
@@ -512,7 +513,7 @@ impl Held {
 fn fresh_folder(folder: &Path) -> io::Result<()> {
     match std::fs::create_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            std::fs::remove_dir_all(folder)?;
+            removal::remove(folder, Mounts::Refused)?;
             std::fs::create_dir(folder)
         }
         other => other,
