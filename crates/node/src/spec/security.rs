@@ -59,6 +59,7 @@ pub fn user(pod: &core::Pod, part: &Part<'_>, image_user: &str, found: &ImageUse
             Some(_) => {}
             None if !found.numeric && !image_user.is_empty() => {
                 let name = image_user.split(':').next().unwrap_or("");
+                let name = &name[..name.floor_char_boundary(64)];
                 let message = format!(
                     "container has runAsNonRoot and image has non-numeric user ({name}), cannot verify user is non-root {whose}"
                 );
@@ -71,7 +72,11 @@ pub fn user(pod: &core::Pod, part: &Part<'_>, image_user: &str, found: &ImageUse
             None => {}
         }
     }
-    let number = |n: i64| u32::try_from(n).map_err(|_| SpecError::config(format!("{n} is no user or group id")));
+    // The API's own range (validation.IsValidUserID); the last u32 means "unchanged" to setresuid(2).
+    let number = |n: i64| match i32::try_from(n).ok().and_then(|n| u32::try_from(n).ok()) {
+        Some(id) => Ok(id),
+        None => Err(SpecError::config(format!("{n} is no user or group id: must be between 0 and {}", i32::MAX))),
+    };
     let gid = own.and_then(|c| c.run_as_group).or(podwide.and_then(|c| c.run_as_group));
     let gid = gid.map_or(Ok(found.gid), number)?;
     let strict = podwide.and_then(|c| c.supplemental_groups_policy.as_deref()) == Some("Strict");

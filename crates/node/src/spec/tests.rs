@@ -117,6 +117,25 @@ fn root_is_refused_where_the_pod_forbids_it() {
     assert_eq!(check(json!({"runAsNonRoot": true, "runAsUser": 7}), "www-data", named).unwrap(), 7);
 }
 
+/// A static pod is nobody's to validate but the node's; 4294967295 changes nothing, and root stays root.
+#[test]
+fn ids_beyond_the_apis_range_are_refused() {
+    for id in [-1_i64, 2_147_483_648, 4_294_967_295, 4_294_967_296, i64::MIN, i64::MAX] {
+        for (own, podwide) in [
+            (json!({"runAsUser": id}), json!({})),
+            (json!({"runAsGroup": id}), json!({})),
+            (json!({}), json!({"runAsUser": id})),
+            (json!({}), json!({"fsGroup": id})),
+            (json!({}), json!({"supplementalGroups": [1, id]})),
+        ] {
+            let spec = json!({"securityContext": podwide, "containers": [{"name": "c", "securityContext": own}]});
+            let refusal = spec_of(&pod(spec.clone()), &image(), &root()).map(|s| panic!("{spec}: {:?}", s.user));
+            let refusal = refusal.unwrap_err();
+            assert_eq!(refusal.message, format!("{id} is no user or group id: must be between 0 and 2147483647"));
+        }
+    }
+}
+
 #[test]
 fn groups_are_the_images_and_the_pods() {
     let mut pod = pod(json!({
