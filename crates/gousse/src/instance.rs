@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -13,6 +13,10 @@ use runtime::removal::{self, Mounts};
 
 use crate::cli::Place;
 use crate::failure::{Context, Result, failure};
+use crate::instance::folders::{Trusted, canonical};
+
+/// What they must be like.
+mod folders;
 
 /// The folders of one instance.
 #[derive(Clone, Debug)]
@@ -42,7 +46,7 @@ impl Instance {
         };
         let folder = |given: &Option<PathBuf>, root: &str| -> Result<PathBuf> {
             let path = given.clone().unwrap_or_else(|| PathBuf::from(format!("{root}/gousse{suffix}")));
-            std::path::absolute(&path).context(format_args!("finding {}", path.display()))
+            canonical(&path)
         };
         Ok(Instance {
             name: place.name.clone(),
@@ -51,15 +55,18 @@ impl Instance {
         })
     }
 
-    /// Makes the folders (0700) and takes the lock; an error says who has it.
+    /// Makes the folders, or takes them over where nobody else could write or can replace them: 0700.
+    pub fn take_folders(&self) -> Result<()> {
+        let trusted = Trusted::now();
+        folders::take(&self.data_dir, "--data-dir", &trusted)?;
+        folders::take(&self.run_dir, "--run-dir", &trusted)
+    }
+
+    /// Takes the folders and the lock; an error says who has it.
     pub fn hold(&self) -> Result<Held> {
-        for folder in [&self.data_dir, &self.run_dir] {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(folder)
-                .context(format_args!("making {}", folder.display()))?;
-        }
+        // Containers read some of what is made, and nobody writes to it: not for the caller's shell to say.
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+        self.take_folders()?;
         let path = self.lock_file();
         let file = File::options()
             .read(true)

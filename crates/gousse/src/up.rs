@@ -5,7 +5,6 @@
 
 use std::io::Write;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -260,8 +259,7 @@ async fn detach(instance: &Instance) -> Result<()> {
     if let Some(pid) = instance.process() {
         return Err(failure(format!("instance {:?} runs already (process {pid})", instance.name)));
     }
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&instance.data_dir);
-    made.context(format_args!("making {}", instance.data_dir.display()))?;
+    instance.take_folders()?;
     let path = instance.log();
     let log = std::fs::File::options().create(true).append(true).open(&path);
     let log = log.context(format_args!("opening {}", path.display()))?;

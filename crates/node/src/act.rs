@@ -194,7 +194,8 @@ impl Actor {
         }
     }
 
-    /// Starts under way that merely wait for a pull end; those to come are not concerned.
+    /// Starts under way that merely wait for a pull end, and a refresh that waits for a source; those to come
+    /// are not concerned.
     fn give_up_starts(&mut self) {
         std::mem::replace(&mut self.cancel, watch::Sender::new(false)).send_replace(true);
     }
@@ -246,7 +247,15 @@ impl Actor {
                 self.memory.busy.insert(Job::Refresh);
                 let (shared, pod) = (self.shared.clone(), pod.clone());
                 let facts = shared.downward(self.seen.addresses());
-                self.tasks.spawn(async move { Outcome::Refreshed(shared.volumes.refresh(&pod, &facts).await) });
+                let mut ending = self.cancel.subscribe();
+                self.tasks.spawn(async move {
+                    // A pod's end waits for whoever writes, and nobody who writes waits for a server.
+                    Outcome::Refreshed(tokio::select! {
+                        biased;
+                        _ = ending.wait_for(|ending| *ending) => Ok(false),
+                        refreshed = shared.volumes.refresh(&pod, &facts) => refreshed,
+                    })
+                });
             }
             // Whoever makes them reads what is there then.
             Stage::New => {}

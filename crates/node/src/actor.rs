@@ -127,7 +127,7 @@ pub struct Actor {
     pub(crate) volumes: Arc<BTreeMap<String, Mounted>>,
     pub(crate) volume_failures: u32,
     pub(crate) tasks: JoinSet<Outcome>,
-    /// True once the starts that hold it should give up if they merely wait for a pull.
+    /// True once who holds it should give up if it merely waits: a start for a pull, a refresh for a source.
     pub(crate) cancel: watch::Sender<bool>,
     /// Its volumes' files are to be brought up to date.
     pub(crate) refresh: bool,

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -69,6 +70,10 @@ impl Volumes {
         fs::create_dir_all(&disk)?;
         fs::create_dir_all(&memory)?;
         mounts::ensure_in_memory(&memory)?;
+        // Secrets are root's to read, whatever the folders above allow.
+        for folder in [&disk, &memory] {
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
+        }
         Ok(Volumes { disk, memory, sources, clock })
     }
 

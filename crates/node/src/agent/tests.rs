@@ -872,6 +872,24 @@ async fn a_change_that_comes_while_files_are_being_written_is_written_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_token_that_comes_after_its_pods_end_is_not_written() {
+    let node = Node::start().await;
+    let folder = with_token(&node).await;
+    node.api.hold_tokens(true);
+    tokio::time::sleep(Duration::from_secs(500)).await;
+    assert_eq!(tokens_made(&node), 2, "the files wait for their second token");
+    // The end is not told for a while: the pod is still there when the token comes.
+    node.api.refuse("PATCH pods/p/status", 3);
+    node.api.delete_gracefully("ns", "p", 1, node.now());
+    while folder.exists() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    node.api.hold_tokens(false);
+    node.gone("p").await;
+    assert!(!folder.exists(), "a dead pod's token is on the machine");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_change_that_is_written_does_not_put_off_the_renewal_of_a_token() {
     let node = Node::start().await;
     let folder = with_token(&node).await;

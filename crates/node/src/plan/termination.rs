@@ -30,7 +30,9 @@ pub fn end(s: &Situation<'_>, out: &mut Plan, end: End) {
         stop_one(s, out, &parts, part, c, ending);
     }
     sidecars(s, out, &parts, running);
-    if running || s.memory.busy.iter().any(|j| matches!(j, Job::Start(_) | Job::Sandbox | Job::Volumes)) {
+    // Whoever still writes would make anew what the teardown removes.
+    let writes = |j: &Job| matches!(j, Job::Start(_) | Job::Sandbox | Job::Volumes | Job::Refresh);
+    if running || s.memory.busy.iter().any(writes) {
         return;
     }
     take_down(s, out);

@@ -1,0 +1,116 @@
+//! The folders of an instance: canonical, its own, and closed to everybody else before it trusts them.
+//!
+//! Secrets of pods and the administrator's credentials stand in them, and whatever stands in them is
+//! believed. Who may replace a folder on the way to them owns the machine: it is refused.
+
+use std::fs;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::failure::{Context, Result, failure};
+
+const WRITABLE_BY_OTHERS: u32 = 0o002;
+const WRITABLE_BY_GROUP: u32 = 0o020;
+const STICKY: u32 = 0o1000;
+
+/// Whose folders are trusted besides root's own: this process's user, and who called sudo, who asked for it.
+#[derive(Clone, Debug)]
+pub struct Trusted {
+    users: Vec<u32>,
+    groups: Vec<u32>,
+}
+
+impl Trusted {
+    pub fn now() -> Trusted {
+        let of_sudo = |name: &str| std::env::var(name).ok().and_then(|id| id.parse().ok());
+        let own = rustix::process::geteuid().as_raw();
+        let sudo = |name| of_sudo(name).filter(|_| own == 0);
+        Trusted {
+            users: [Some(0), Some(own), sudo("SUDO_UID")].into_iter().flatten().collect(),
+            groups: [Some(0), sudo("SUDO_GID")].into_iter().flatten().collect(),
+        }
+    }
+
+    /// Whether nobody else may put another thing under a name in this folder.
+    fn keeps_names(&self, folder: &fs::Metadata) -> bool {
+        let sticky = folder.mode() & STICKY != 0;
+        self.users.contains(&folder.uid()) && (sticky || !self.is_writable_by_others(folder))
+    }
+
+    fn is_writable_by_others(&self, folder: &fs::Metadata) -> bool {
+        let by_group = folder.mode() & WRITABLE_BY_GROUP != 0 && !self.groups.contains(&folder.gid());
+        by_group || folder.mode() & WRITABLE_BY_OTHERS != 0
+    }
+}
+
+/// A path with every link in it followed, as far as it exists: mounts and sockets have one name only.
+pub fn canonical(path: &Path) -> Result<PathBuf> {
+    let path = std::path::absolute(path).context(format_args!("finding {}", path.display()))?;
+    let mut rest = Vec::new();
+    let mut there = path.as_path();
+    loop {
+        match fs::canonicalize(there) {
+            Ok(found) => return Ok(rest.into_iter().rev().fold(found, |path: PathBuf, name| path.join(name))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failure(format!("finding {}: {error}", path.display()))),
+        }
+        let (Some(name), Some(parent)) = (there.file_name(), there.parent()) else { return Ok(path) };
+        // It is absent, or a link to what is absent: that is not made through the link.
+        if there.is_symlink() {
+            return Err(failure(format!("{} is a link that leads nowhere", there.display())));
+        }
+        rest.push(name);
+        there = parent;
+    }
+}
+
+/// Makes a folder, or takes one over: 0700 from here on. `flag` names it in errors.
+pub fn take(folder: &Path, flag: &str, trusted: &Trusted) -> Result<()> {
+    let refused = |why: String| failure(format!("{flag} {}: {why}", folder.display()));
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.context(format_args!("making {}", folder.display()))?;
+    for above in folder.ancestors().skip(1) {
+        let seen = fs::symlink_metadata(above).context(format_args!("looking at {}", above.display()))?;
+        if !trusted.keeps_names(&seen) {
+            return Err(refused(format!(
+                "the way to it leads through {} (user {}, group {}, mode {:04o}), where other users could replace it; \
+                 choose another folder, or take their right to write away",
+                above.display(),
+                seen.uid(),
+                seen.gid(),
+                seen.mode() & 0o7777
+            )));
+        }
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(folder, flags, Mode::empty());
+    let opened = fs::File::from(opened.context(format_args!("opening {}", folder.display()))?);
+    let seen = opened.metadata().context(format_args!("looking at {}", folder.display()))?;
+    let own = rustix::process::geteuid().as_raw();
+    if seen.uid() != own {
+        return Err(refused(format!(
+            "it belongs to user {}, not to user {own}; choose another folder, or chown it if nobody else wrote into it",
+            seen.uid()
+        )));
+    }
+    let is_empty = || fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
+    if trusted.is_writable_by_others(&seen) && !is_empty() {
+        return Err(refused(format!(
+            "other users may write to it (mode {:04o}), so that nothing in it can be trusted; empty it or choose another \
+             folder, or chmod it to 0700 if you know what is in it",
+            seen.mode() & 0o7777
+        )));
+    }
+    if seen.mode() & 0o7777 != 0o700 {
+        tracing::info!("{} is closed to other users: its mode becomes 0700", folder.display());
+        let closed = rustix::fs::fchmod(opened.as_fd(), Mode::from_raw_mode(0o700));
+        closed.context(format_args!("closing {} to other users", folder.display()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,82 @@
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+
+use super::*;
+
+fn with_mode(path: &Path, mode: u32) {
+    fs::create_dir_all(path).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().mode() & 0o7777
+}
+
+fn refusal(path: &Path) -> String {
+    let trusted = Trusted { users: vec![0, rustix::process::geteuid().as_raw()], groups: vec![0] };
+    take(path, "--run-dir", &trusted).map_or_else(|error| error.message, |()| String::new())
+}
+
+#[test]
+fn folders_that_exist_are_closed_to_others() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("run");
+    with_mode(&folder, 0o755);
+    fs::write(folder.join("lock"), "").unwrap();
+    assert_eq!((refusal(&folder), mode(&folder)), (String::new(), 0o700));
+    // Nobody has written into an empty one yet.
+    let open = root.path().join("open");
+    with_mode(&open, 0o1777);
+    assert_eq!((refusal(&open), mode(&open)), (String::new(), 0o700));
+    let fresh = root.path().join("a/b");
+    assert_eq!((refusal(&fresh), mode(&fresh), mode(&root.path().join("a"))), (String::new(), 0o700, 0o700));
+}
+
+#[test]
+fn what_others_may_have_written_or_may_replace_is_refused_by_name() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("run");
+    with_mode(&folder, 0o777);
+    symlink("/etc", folder.join("volumes")).unwrap();
+    let why = refusal(&folder);
+    assert!(why.starts_with(&format!("--run-dir {}: other users may write", folder.display())), "{why}");
+    assert_eq!(mode(&folder), 0o777, "a refusal changes nothing");
+
+    let (loose, sticky) = (root.path().join("loose"), root.path().join("sticky"));
+    with_mode(&loose, 0o777);
+    with_mode(&sticky, 0o1777);
+    let why = refusal(&loose.join("a/run"));
+    assert!(why.contains(&format!("leads through {} (", loose.display())) && why.contains("0777"), "{why}");
+    assert_eq!(refusal(&sticky.join("run")), "");
+
+    if rustix::process::geteuid().as_raw() != 0 {
+        return;
+    }
+    let theirs = root.path().join("theirs");
+    with_mode(&theirs, 0o700);
+    chown(&theirs, Some(65534), None).unwrap();
+    assert!(refusal(&theirs).contains("belongs to user 65534, not to user 0"), "{}", refusal(&theirs));
+    assert!(refusal(&theirs.join("mine")).contains("leads through"), "its owner can replace what is in it");
+    // As /tmp/x that somebody else was there first with.
+    let planted = sticky.join("planted");
+    with_mode(&planted, 0o755);
+    chown(&planted, Some(65534), None).unwrap();
+    assert!(refusal(&planted).contains("belongs to user 65534"), "{}", refusal(&planted));
+    let group = root.path().join("group");
+    with_mode(&group, 0o775);
+    chown(&group, None, Some(50)).unwrap();
+    assert!(refusal(&group.join("run")).contains("group 50"), "{}", refusal(&group.join("run")));
+}
+
+#[test]
+fn every_link_is_followed_once_and_for_all() {
+    let root = tempfile::tempdir().unwrap();
+    let root = fs::canonicalize(root.path()).unwrap();
+    fs::create_dir(root.join("real")).unwrap();
+    symlink(root.join("real"), root.join("link")).unwrap();
+    symlink(root.join("absent"), root.join("dangling")).unwrap();
+    assert_eq!(canonical(&root.join("link")).unwrap(), root.join("real"));
+    assert_eq!(canonical(&root.join("link/not/yet")).unwrap(), root.join("real/not/yet"));
+    assert_eq!(canonical(&root.join("link/../real/.")).unwrap(), root.join("real"));
+    let why = canonical(&root.join("dangling")).unwrap_err().message;
+    assert!(why.ends_with("dangling is a link that leads nowhere"), "{why}");
+}
