@@ -9,6 +9,9 @@
 /// Bad input gets clear errors, and the rest goes on.
 #[path = "cluster/bad_input.rs"]
 mod bad_input;
+/// What climbs out of a pod, or into one.
+#[path = "cluster/climbs.rs"]
+mod climbs;
 /// Pods from Debian's own software: a web server, and a database with a site in front.
 #[path = "cluster/debian.rs"]
 mod debian;

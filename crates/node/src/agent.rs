@@ -107,7 +107,8 @@ impl Agent {
         let pods = Cache::start(client.clone(), kind("Pod"), Scope { field_selector, ..Scope::default() });
         let (clock, entropy) = (config.clock.clone(), config.entropy.clone());
         let recorder = Recorder::new(client.clone(), "kubelet", &config.node_name, clock, entropy);
-        let manifests = config.manifest_dir.as_ref().map(|dir| Manifests::watch(dir, &config.node_name));
+        let manifests = config.manifest_dir.as_ref();
+        let manifests = manifests.map(|dir| Manifests::watch(dir, &config.node_name, config.allow_privileged));
         let shared = Arc::new(Shared {
             settings: settings(&config),
             facts: facts(&config, &*engine),
@@ -209,6 +210,14 @@ impl Agent {
         let Some(object) = change.new else { return };
         if mirror(&object) {
             return self.mirror_changed(&change.key.namespace, &change.key.name, Some(object));
+        }
+        // A manifest that names the UID of a pod of the server's got there first: they share nothing.
+        if self.actors().get(&new).is_some_and(|entry| entry.origin == Origin::Static) {
+            let meta = object.meta();
+            return tracing::error!("pod {}/{} is not run: a static pod has its uid {new}", meta.namespace, meta.name);
+        }
+        if !pod::is_plain_uid(&new) {
+            return tracing::error!("a pod of uid {new:?} is not run: {}", pod::PLAIN_UID);
         }
         let told = self.tell(&new, |entry| {
             entry.object = object.clone();
@@ -340,7 +349,10 @@ impl Agent {
         self.sources.leave(&uid);
         let key = (entry.namespace, entry.name);
         if let Some(next) = self.successors.remove(&key) {
-            let again = next.uid == uid;
+            let again = next.uid == uid && next.key() == key;
+            if next.key() != key {
+                self.delete_mirror(key);
+            }
             self.begin_static(next, again);
         } else if entry.origin == Origin::Static {
             self.delete_mirror(key);
@@ -371,8 +383,10 @@ impl Agent {
                 continue;
             }
             let key = pod.key();
-            if known.iter().any(|(_, e)| (e.namespace.clone(), e.name.clone()) == key) {
-                self.successors.insert(key, pod);
+            // After the one of its name, or of its UID under another name.
+            let former = known.iter().find(|(_, e)| (e.namespace.clone(), e.name.clone()) == key);
+            if let Some((_, former)) = former.or(known.iter().find(|(uid, _)| *uid == pod.uid)) {
+                self.successors.insert((former.namespace.clone(), former.name.clone()), pod);
             } else {
                 self.begin_static(pod, false);
             }
@@ -382,6 +396,13 @@ impl Agent {
     /// `again`: it has just ended, so that the mirror tells of that life.
     fn begin_static(&mut self, pod: StaticPod, again: bool) {
         let (namespace, name) = pod.key();
+        if let Some(other) = self.actors().get(&pod.uid) {
+            let other = format!("{}/{}", other.namespace, other.name);
+            return tracing::error!(
+                "static pod {namespace}/{name} is not run: its manifest's metadata.uid {:?} is that of {other}; take it out",
+                pod.uid
+            );
+        }
         let inbox = self.spawn(Origin::Static, pod.uid.clone(), pod.object.clone());
         let mirror = self.pods.get(&namespace, &name);
         let former = mirror.as_ref().filter(|_| again).map(|m| m.meta().uid.clone()).unwrap_or_default();

@@ -159,6 +159,16 @@ pub fn namespace(pod: &core::Pod) -> &str {
     pod.metadata.namespace.as_deref().unwrap_or("")
 }
 
+/// What `is_plain_uid` asks for.
+pub const PLAIN_UID: &str =
+    "a uid consists of 1 to 64 letters, digits, '-', '_' and '.', and begins with a letter or a digit";
+
+/// Whether a UID can name folders and cgroups: the server's own are UUIDs, a manifest may say anything.
+pub fn is_plain_uid(uid: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    uid.len() <= 64 && uid.bytes().all(plain) && uid.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
+}
+
 pub fn uid(pod: &core::Pod) -> &str {
     pod.metadata.uid.as_deref().unwrap_or("")
 }

@@ -4,8 +4,10 @@
 //! changed file is another pod. Upstream: kubelet/config/{file,common}.go.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use api::Object;
@@ -15,11 +17,13 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::io::unix::AsyncFd;
 
-use crate::pod::{CONFIG_HASH, CONFIG_SOURCE};
+use crate::pod::{self, CONFIG_HASH, CONFIG_SOURCE};
 
 /// The object at the server that shows a static pod.
 pub mod mirror;
 
+/// As kubelet/config/file.go (maxConfigLength).
+const SIZE_MAX: u64 = 10 << 20;
 const SCHEMA: &str = "io.k8s.api.core.v1.Pod";
 
 /// One pod of a manifest.
@@ -40,6 +44,7 @@ impl StaticPod {
 pub struct Manifests {
     folder: PathBuf,
     node: String,
+    allow_privileged: bool,
     notices: Option<AsyncFd<OwnedFd>>,
     /// The first answer is what is there.
     first: bool,
@@ -47,12 +52,13 @@ pub struct Manifests {
 
 impl Manifests {
     /// Begins to follow a folder; one that does not exist is made.
-    pub fn watch(folder: &Path, node: &str) -> Manifests {
+    pub fn watch(folder: &Path, node: &str, allow_privileged: bool) -> Manifests {
         let notices = follow(folder);
         if let Err(why) = &notices {
             tracing::error!("{} is read once and not followed: {why}", folder.display());
         }
-        Manifests { folder: folder.to_owned(), node: node.to_owned(), notices: notices.ok(), first: true }
+        let (folder, node) = (folder.to_owned(), node.to_owned());
+        Manifests { folder, node, allow_privileged, notices: notices.ok(), first: true }
     }
 
     /// All static pods, after each change; the first time at once.
@@ -69,7 +75,7 @@ impl Manifests {
                 None => std::future::pending().await,
             }
         }
-        Some(read_all(&self.folder, &self.node))
+        Some(read_all(&self.folder, &self.node, self.allow_privileged))
     }
 }
 
@@ -87,7 +93,7 @@ fn follow(folder: &Path) -> std::io::Result<AsyncFd<OwnedFd>> {
 }
 
 /// Every readable manifest of a folder; the others are logged. Names beginning with a dot are not read.
-pub fn read_all(folder: &Path, node: &str) -> Vec<StaticPod> {
+pub fn read_all(folder: &Path, node: &str, allow_privileged: bool) -> Vec<StaticPod> {
     let mut found: BTreeMap<(String, String), StaticPod> = BTreeMap::new();
     let mut files: Vec<PathBuf> = fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path()).collect();
     files.sort();
@@ -96,10 +102,13 @@ pub fn read_all(folder: &Path, node: &str) -> Vec<StaticPod> {
         if hidden || !path.is_file() {
             continue;
         }
-        let read = fs::read_to_string(&path).map_err(|e| e.to_string());
-        match read.and_then(|text| parse(&text, &path, node)) {
+        match read(&path).and_then(|text| parse(&text, &path, node, allow_privileged)) {
             Ok(pod) if found.contains_key(&pod.key()) => {
                 tracing::error!("{}: another manifest has a pod of this name", path.display());
+            }
+            // They would share their folders and their cgroup.
+            Ok(pod) if found.values().any(|other| other.uid == pod.uid) => {
+                tracing::error!("{}: metadata.uid: another manifest has a pod of uid {}", path.display(), pod.uid);
             }
             Ok(pod) => {
                 found.insert(pod.key(), pod);
@@ -110,22 +119,41 @@ pub fn read_all(folder: &Path, node: &str) -> Vec<StaticPod> {
     found.into_values().collect()
 }
 
+/// A file's text, if it is a plain file of sensible size.
+fn read(path: &Path) -> Result<String, String> {
+    let text = |e: std::io::Error| e.to_string();
+    let file =
+        File::options().read(true).custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits()).open(path).map_err(text)?;
+    if !file.metadata().map_err(text)?.is_file() {
+        return Err("it is no file".into());
+    }
+    let mut read = Vec::new();
+    file.take(SIZE_MAX + 1).read_to_end(&mut read).map_err(text)?;
+    if read.len() as u64 > SIZE_MAX {
+        return Err(format!("it is larger than {SIZE_MAX} bytes"));
+    }
+    String::from_utf8(read).map_err(|e| e.to_string())
+}
+
 /// A manifest as a pod of this node, in YAML or JSON.
-fn parse(text: &str, path: &Path, node: &str) -> Result<StaticPod, String> {
+fn parse(text: &str, path: &Path, node: &str, allow_privileged: bool) -> Result<StaticPod, String> {
     let decoded = decode(text.as_bytes(), "application/yaml", SCHEMA, FieldValidation::Strict);
-    let mut pod = decoded.map_err(|status| status.message)?.value;
-    if pod["kind"] != "Pod" || pod["apiVersion"] != "v1" {
+    let mut tree = decoded.map_err(|status| status.message)?.value;
+    if tree["kind"] != "Pod" || tree["apiVersion"] != "v1" {
         return Err("only v1 Pods can be static".into());
     }
-    let name = pod["metadata"]["name"].as_str().filter(|n| !n.is_empty()).ok_or("metadata.name: Required value")?;
+    let name = tree["metadata"]["name"].as_str().filter(|n| !n.is_empty()).ok_or("metadata.name: Required value")?;
     let name = format!("{name}-{}", node.to_lowercase());
-    refuse_references(&pod["spec"])?;
-    let uid = match pod["metadata"]["uid"].as_str() {
-        Some(uid) if !uid.is_empty() => uid.to_owned(),
+    refuse_references(&tree["spec"])?;
+    let uid = match tree["metadata"]["uid"].as_str() {
+        Some(uid) if pod::is_plain_uid(uid) => uid.to_owned(),
+        Some(uid) if !uid.is_empty() => {
+            return Err(format!("metadata.uid: Invalid value: {uid:?}: {}", pod::PLAIN_UID));
+        }
         _ => hash(&[node, &path.to_string_lossy(), text]),
     };
     let content = hash(&[text]);
-    let meta = &mut pod["metadata"];
+    let meta = &mut tree["metadata"];
     meta["name"] = json!(name);
     meta["uid"] = json!(uid);
     if meta["namespace"].as_str().is_none_or(str::is_empty) {
@@ -133,17 +161,26 @@ fn parse(text: &str, path: &Path, node: &str) -> Result<StaticPod, String> {
     }
     meta["annotations"][CONFIG_SOURCE] = json!("file");
     meta["annotations"][CONFIG_HASH] = json!(if uid.len() == 32 { uid.clone() } else { content });
-    let spec = &mut pod["spec"];
+    let spec = &mut tree["spec"];
     spec["nodeName"] = json!(node);
     let mut tolerations = spec["tolerations"].as_array().cloned().unwrap_or_default();
     tolerations.push(json!({"operator": "Exists", "effect": "NoExecute"}));
     spec["tolerations"] = Value::Array(tolerations);
-    api::schema::default(SCHEMA, &mut pod);
+    api::schema::default(SCHEMA, &mut tree);
     if let Some(row) = api::kind::by_kind("v1", "Pod") {
-        (row.hooks.default)(&mut pod);
+        (row.hooks.default)(&mut tree);
     }
-    pod["status"] = json!({"phase": "Pending"});
-    let object = Object::from_value(&pod).map_err(|e| e.to_string())?;
+    // Nobody else does: it never goes through the API (kubelet/config/common.go tryDecodeSinglePod).
+    if let Some(row) = api::kind::by_kind("v1", "Pod") {
+        let context = api::kind::Context { allow_privileged, ..api::kind::Context::default() };
+        let wrong = (row.hooks.validate)(&tree, None, &context);
+        if !wrong.is_empty() {
+            let wrong: Vec<String> = wrong.iter().map(ToString::to_string).collect();
+            return Err(format!("invalid pod: {}", wrong.join("; ")));
+        }
+    }
+    tree["status"] = json!({"phase": "Pending"});
+    let object = Object::from_value(&tree).map_err(|e| e.to_string())?;
     object.view::<api::view::api::core::v1::Pod>().map_err(|e| e.to_string())?;
     Ok(StaticPod { uid, object })
 }

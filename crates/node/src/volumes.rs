@@ -15,6 +15,7 @@ use runtime::MountSource;
 use runtime::removal::{self, Mounts};
 
 use crate::downward::Facts;
+use crate::pod;
 use crate::sources::Sources;
 
 /// Files that change as one: `..data` and its timestamped folders.
@@ -96,6 +97,7 @@ impl Volumes {
     /// Makes every volume of the pod; by volume name. The first that fails is reported.
     pub async fn prepare(&self, pod: &Pod, facts: &Facts) -> Result<BTreeMap<String, Mounted>, VolumeError> {
         let mut ready = BTreeMap::new();
+        debug_assert!(pod::is_plain_uid(pod::uid(pod)), "agents and manifests refuse others");
         for volume in volumes_of(pod) {
             let failed = |message: String| VolumeError { volume: volume.name.clone(), message };
             ready.insert(volume.name.clone(), self.set_up(pod, volume, facts).await.map_err(failed)?);
@@ -116,6 +118,10 @@ impl Volumes {
 
     /// Ends every mount and removes every file of the pod's volumes.
     pub fn teardown(&self, uid: &str) -> std::io::Result<()> {
+        // Whoever named it: no more than a pod's own folders go.
+        if !pod::is_plain_uid(uid) {
+            return Err(std::io::Error::other(format!("{uid:?}: {}", pod::PLAIN_UID)));
+        }
         for folder in [self.memory.join(uid), self.disk.join(uid)] {
             // Containers may have spread mounts of theirs into it (mountPropagation: Bidirectional).
             removal::remove(&folder, Mounts::Detached)?;

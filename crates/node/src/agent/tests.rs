@@ -1049,3 +1049,29 @@ async fn an_image_volume_that_cannot_be_pulled_holds_those_who_mount_it_only() {
     assert_eq!(of("Failed", "Error: ErrImagePull"), "spec.containers{mounting}");
     assert_eq!(of("Failed", "Error: ImagePullBackOff"), "spec.containers{mounting}");
 }
+
+/// Folders and cgroups are by UID: two pods of one UID would share them.
+#[tokio::test(start_paused = true)]
+async fn a_static_pod_with_the_uid_of_another_pod_is_not_run() {
+    let manifests = tempfile::tempdir().unwrap();
+    let folder = manifests.path().to_path_buf();
+    let node = Node::with(move |config| config.manifest_dir = Some(folder)).await;
+    node.pod("p", json!({"containers": [puppet(&[])]}));
+    let pod = node.phase("p", "Running").await;
+    let uid = pod["metadata"]["uid"].as_str().unwrap().to_owned();
+    let manifest = |name: &str, uid: &str| {
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "ns", "uid": uid},
+            "spec": {"containers": [{"name": "c", "image": "toolbox:1"}]}})
+        .to_string()
+    };
+    std::fs::write(manifests.path().join("thief.yaml"), manifest("thief", &uid)).unwrap();
+    std::fs::write(manifests.path().join("good.yaml"), manifest("good", "own")).unwrap();
+    node.phase("good-n", "Running").await;
+    assert!(node.api.get("pods", "ns", "thief-n").is_none());
+    // Its manifest gone, nothing of the other pod is.
+    std::fs::remove_file(manifests.path().join("thief.yaml")).unwrap();
+    std::fs::remove_file(manifests.path().join("good.yaml")).unwrap();
+    node.gone("good-n").await;
+    assert_eq!(node.api.get("pods", "ns", "p").unwrap()["status"]["phase"], "Running");
+    assert!(node.config.data_dir.join("pods").join(&uid).exists());
+}

@@ -256,3 +256,14 @@ fn a_link_swapped_in_for_a_volume_is_removed_and_not_followed() {
     assert_eq!(fs::read_to_string(precious.join("kept")).unwrap(), "kept");
     assert_eq!(volumes.left().unwrap(), Vec::<String>::new());
 }
+
+#[test]
+fn teardown_of_no_plain_uid_removes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (precious, _) = precious_and_a_data_folder_by_a_link(folder.path());
+    let volumes = open(folder.path(), Fixed::default());
+    for uid in ["..", ".", "", "../precious", "/", precious.to_str().unwrap()] {
+        assert!(volumes.teardown(uid).is_err(), "{uid:?}");
+        assert_eq!(fs::read_to_string(precious.join("kept")).unwrap(), "kept", "{uid:?}");
+    }
+}

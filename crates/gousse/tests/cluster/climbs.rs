@@ -1,0 +1,167 @@
+//! What climbs out of a pod, or into one, on its way through the node: folders, images, manifests.
+//!
+//! Host folders under attack are the test's own. What a privileged container mounts into its volume with
+//! `mountPropagation: Bidirectional` is mounted here from outside, which comes to the same on the host.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::stage::{Instance, Output, Stage, play};
+
+const POD: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: web}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: c
+    image: toolbox
+    command: [sleep, inf]
+    volumeMounts: [{name: shared, mountPath: /shared}, {name: fast, mountPath: /fast}]
+  volumes:
+  - {name: shared, emptyDir: {}}
+  - {name: fast, emptyDir: {medium: Memory}}
+";
+
+/// Data and run folder of an instance behind symlinks; a folder that must stay as it is.
+fn behind_links(stage: &Stage, own: &Instance) -> PathBuf {
+    for (link, name) in [(&own.data, "real-data"), (&own.run, "real-run")] {
+        let real = own.folder.join(name);
+        fs::create_dir(&real).unwrap();
+        fs::set_permissions(&real, fs::Permissions::from_mode(0o755)).unwrap();
+        symlink(real, link).unwrap();
+    }
+    let precious = stage.folder.join("precious");
+    fs::create_dir(&precious).unwrap();
+    fs::write(precious.join("kept"), "kept").unwrap();
+    precious
+}
+
+fn bind(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    let done = Command::new("mount").arg("--bind").args([from, to]).output_now();
+    assert!(done.ok, "{done:?}");
+}
+
+fn is_kept(precious: &Path) {
+    assert_eq!(fs::read_to_string(precious.join("kept")).unwrap(), "kept");
+}
+
+#[test]
+fn folders_behind_links_are_emptied_up_to_what_is_mounted_in_them() {
+    play(|stage: &Stage| {
+        let own = stage.instance("own");
+        let precious = behind_links(stage, &own);
+        let up = own.up(&[]);
+        for folder in [&own.data, &own.run] {
+            assert_eq!(fs::metadata(folder).unwrap().permissions().mode() & 0o7777, 0o700);
+        }
+        assert!(own.apply(POD).ok);
+        own.must("wait --for=condition=Ready pod/web --timeout=60s");
+        let uid = own.json("get pod web")["metadata"]["uid"].as_str().unwrap().to_owned();
+        let folder = own.data.join("pods").join(&uid);
+        bind(&precious, &folder.join("volumes/kubernetes.io~empty-dir/shared/host"));
+        own.must("delete pod web --timeout=60s");
+        is_kept(&precious);
+        assert!(!folder.exists(), "{} is left", folder.display());
+
+        bind(&precious, &own.data.join("pods/left/volumes/kubernetes.io~empty-dir/shared/host"));
+        bind(&precious, &own.run.join("volumes/left/host"));
+        own.down(true);
+        is_kept(&precious);
+        assert!(up.end().ok);
+        assert_eq!(fs::read_dir(&own.folder).unwrap().flatten().filter(|e| e.path().is_dir()).count(), 0);
+        assert_eq!(stage.left(), Vec::<String>::new());
+    });
+}
+
+/// A folder that somebody else made first, or may write into, is none of ours.
+#[test]
+fn folders_of_others_are_refused_before_anything_is_believed() {
+    play(|stage: &Stage| {
+        let own = stage.instance("own");
+        fs::create_dir(&own.run).unwrap();
+        fs::set_permissions(&own.run, fs::Permissions::from_mode(0o777)).unwrap();
+        symlink("/etc", own.run.join("volumes")).unwrap();
+        let done = own.command("up").args(["--node-port", "0", "--listen", "127.0.0.1:0"]).output_now();
+        assert!(!done.ok && done.err.contains("--run-dir") && done.err.contains("other users may write"), "{done:?}");
+        fs::remove_file(own.run.join("volumes")).unwrap();
+        std::os::unix::fs::chown(&own.run, Some(65534), None).unwrap();
+        let done = own.command("up").args(["--node-port", "0", "--listen", "127.0.0.1:0"]).output_now();
+        assert!(!done.ok && done.err.contains("belongs to user 65534"), "{done:?}");
+    });
+}
+
+#[test]
+fn an_image_whose_user_is_minus_one_is_refused_and_its_pod_goes() {
+    play(|stage: &Stage| {
+        let own = stage.instance("own");
+        let up = own.up(&[]);
+        let folder = stage.folder.join("image");
+        fs::create_dir_all(folder.join("bin")).unwrap();
+        tar(&folder, &["-cf", "layer.tar", "bin"]);
+        let layer = fs::read(folder.join("layer.tar")).unwrap();
+        let digest: String = Sha256::digest(&layer).iter().map(|byte| format!("{byte:02x}")).collect();
+        for (name, user) in [("minus", "4294967295"), ("two31", "2147483648"), ("group", "7:4294967295")] {
+            let config = json!({"architecture": "amd64", "os": "linux", "config": {"User": user, "Cmd": ["/bin/x"]},
+                "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{digest}")]}});
+            fs::write(folder.join("config.json"), config.to_string()).unwrap();
+            let manifest =
+                json!([{"Config": "config.json", "RepoTags": [format!("{name}:1")], "Layers": ["layer.tar"]}]);
+            fs::write(folder.join("manifest.json"), manifest.to_string()).unwrap();
+            tar(&folder, &["-cf", "image.tar", "manifest.json", "config.json", "layer.tar"]);
+            let done = own.command("image load").arg(folder.join("image.tar")).output_now();
+            assert!(done.ok, "{done:?}");
+            let yaml = format!(
+                "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}, spec: {{securityContext: {{runAsNonRoot: true}}, \
+                 containers: [{{name: c, image: '{name}:1'}}]}}}}"
+            );
+            assert!(own.apply(&yaml).ok);
+            let reason = "{.status.containerStatuses[0].state.waiting.reason}";
+            own.must(&format!("wait --for=jsonpath={reason}=CreateContainerError pod/{name} --timeout=60s"));
+            let waiting = own.json(&format!("get pod {name}"))["status"]["containerStatuses"][0]["state"].to_string();
+            assert!(waiting.contains("uids and gids must be in range 0-2147483647"), "{waiting}");
+            own.must(&format!("delete pod {name} --timeout=60s"));
+        }
+        own.down(true);
+        assert!(up.end().ok);
+    });
+}
+
+#[test]
+fn a_manifest_that_names_a_folder_above_its_own_is_refused_and_removes_nothing() {
+    play(|stage: &Stage| {
+        let own = stage.instance("own");
+        let manifests = stage.folder.join("manifests");
+        fs::create_dir(&manifests).unwrap();
+        let manifest = |uid: &str| {
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "thief", "uid": uid},
+                "spec": {"containers": [{"name": "c", "image": "toolbox", "command": ["sleep", "inf"]}]}})
+            .to_string()
+        };
+        fs::write(manifests.join("a.yaml"), manifest("..")).unwrap();
+        fs::write(manifests.join("b.yaml"), manifest("good").replace("thief", "good")).unwrap();
+        let up = own.up(&["--node-name", "n", "--manifests", manifests.to_str().unwrap()]);
+        own.must("wait --for=create pod/good-n --timeout=60s");
+        own.must("wait --for=jsonpath={.status.phase}=Running pod/good-n --timeout=60s");
+        fs::remove_file(manifests.join("a.yaml")).unwrap();
+        fs::remove_file(manifests.join("b.yaml")).unwrap();
+        own.down(false);
+        assert!(up.end().ok);
+        assert!(own.data.join("store").exists() && own.data.join("images").exists());
+        let log = own.logged();
+        assert!(log.contains("a.yaml") && log.contains("metadata.uid"), "{log}");
+        own.down(true);
+    });
+}
+
+fn tar(folder: &Path, arguments: &[&str]) {
+    let done = Command::new("tar").current_dir(folder).args(arguments).output_now();
+    assert!(done.ok, "{done:?}");
+}
