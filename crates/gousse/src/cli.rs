@@ -147,6 +147,12 @@ pub struct NodeFlags {
     /// What is kept free for the node itself, by evicting pods; empty: nothing
     #[arg(long, value_name = "SIGNAL<AMOUNT,…", default_value = node::pressure::DEFAULT)]
     pub eviction_hard: node::pressure::Thresholds,
+    /// Bytes that one image may unpack to
+    #[arg(long, default_value = "64Gi", value_name = "QUANTITY", value_parser = crate::images::bytes)]
+    pub image_size_max: u64,
+    /// Files and folders that one image may have
+    #[arg(long, default_value_t = runtime::images::bounds::Bounds::default().files)]
+    pub image_files_max: u64,
     /// Port of the node's HTTPS API; 0: any free one
     #[arg(long, default_value_t = 10250)]
     pub node_port: u16,

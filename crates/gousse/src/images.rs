@@ -33,6 +33,12 @@ use crate::verbs::table;
 /// After an accept that failed.
 const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
 
+/// `--image-size-max`: a quantity of bytes, `64Gi`.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    let bytes = api::quantity::Quantity::parse(text).ok().and_then(|quantity| u64::try_from(quantity.value()).ok());
+    bytes.filter(|bytes| *bytes > 0).ok_or_else(|| format!("{text:?} is no amount of bytes, as 64Gi is"))
+}
+
 /// Answers commands until the task is dropped.
 pub async fn serve(socket: &Path, images: Arc<dyn Images>) -> Result<()> {
     match std::fs::remove_file(socket) {

@@ -9,8 +9,8 @@
 mod archive;
 /// Owner, mode, times and extended attributes.
 mod attributes;
-/// What an archive may make this process keep in memory.
-mod bounds;
+/// What an image may take of the machine.
+pub mod bounds;
 /// The image that the binary itself carries.
 pub mod builtin;
 /// Registry credentials: matching, and ~/.docker/config.json.
@@ -49,6 +49,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::engine::{Boxed, Credential, Error, Images, Progress, Reader, Result};
+use crate::images::bounds::{Bounds, Left};
 use crate::images::draft::Draft;
 use crate::images::index::{Index, LayerRecord, Row};
 use crate::images::manifest::ImageConfig;
@@ -64,6 +65,8 @@ pub struct Config {
     pub registries: Registries,
     /// `~/.docker/config.json`; None: no credentials but those given with a pull.
     pub docker_config: Option<PathBuf>,
+    /// What one image may unpack to.
+    pub bounds: Bounds,
 }
 
 /// Ids (`sha256:…`) of images that containers use.
@@ -77,6 +80,7 @@ pub struct ImagesStore {
     /// One lock per layer that somebody downloads or unpacks.
     layer_locks: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
     registry: registry::Client,
+    bounds: Bounds,
     in_use: Mutex<Option<InUse>>,
     /// Held for the store's life: two processes never share a folder.
     _lock: fs::File,
@@ -131,6 +135,7 @@ impl ImagesStore {
             state: Mutex::new(State { index, images, pins: HashMap::new() }),
             layer_locks: Mutex::default(),
             registry,
+            bounds: config.bounds,
             in_use: Mutex::new(None),
             _lock: lock,
         }))
@@ -179,7 +184,11 @@ impl ImagesStore {
     /// Loads an OCI layout from a folder.
     pub async fn load_folder(&self, folder: &Path) -> Result<Vec<Image>> {
         let (store, folder) = (self.shared(), folder.to_path_buf());
-        blocking(move || archive::load(&store, archive::Source::Folder(folder))).await
+        blocking(move || {
+            let opened = tree::open_root(&folder).map_err(|e| Error::Failed(format!("{}: {e}", folder.display())))?;
+            archive::load(&store, archive::Source::Folder(opened))
+        })
+        .await
     }
 
     fn look_up(&self, name: &str) -> Result<Option<Image>> {
@@ -332,11 +341,12 @@ impl ImagesStore {
         diff_id: &str,
         chain_id: &str,
         lowers: &[PathBuf],
+        left: &Left,
     ) -> Result<String> {
         let folder = self.temporary("layer")?;
         let root = folder.path().join("fs");
         fs::create_dir(&root).map_err(|e| Error::Failed(format!("layer {diff_id}: {e}")))?;
-        let unpacked = layer::unpack(archive, &root, lowers)?;
+        let unpacked = layer::unpack(archive, &root, lowers, left)?;
         if unpacked.diff_id != diff_id {
             return Err(Error::Failed(format!(
                 "layer {diff_id}: its content has the digest {}, not the one that the image's configuration names",
@@ -345,15 +355,22 @@ impl ImagesStore {
         }
         let implied = unpacked.implied.iter().map(|path| path.to_string_lossy().into_owned()).collect();
         let key = if unpacked.depends { format!("c-{}", hex_of(chain_id)) } else { hex_of(diff_id).to_string() };
-        self.place_layer(&key, folder, &LayerRecord { size: unpacked.size, implied })?;
+        self.place_layer(&key, folder, &LayerRecord { size: unpacked.size, files: unpacked.files, implied })?;
         Ok(key)
+    }
+
+    /// Takes a layer that is in place off what its image may have.
+    fn count_layer(&self, key: &str, left: &mut Left) -> Result<()> {
+        let record = LayerRecord::read(&self.dir.join("layers").join(key))?;
+        left.take(record.size, record.files).map_err(Error::Failed)
     }
 
     fn write_blob(&self, digest: &str, bytes: &[u8]) -> Result<()> {
         if self.blob(digest).exists() {
             return Ok(());
         }
-        index::write_durably(&self.blob(digest), bytes).map_err(|e| Error::Failed(format!("blob {digest}: {e}")))
+        let written = index::write_by_way_of(&self.dir.join("tmp"), &self.blob(digest), bytes);
+        written.map_err(|e| Error::Failed(format!("blob {digest}: {e}")))
     }
 
     fn blob(&self, digest: &str) -> PathBuf {

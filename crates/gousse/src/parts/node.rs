@@ -7,6 +7,7 @@ use std::sync::Arc;
 use client::Client;
 use flate2::read::ZlibDecoder;
 use runtime::Engine;
+use runtime::images::bounds::Bounds;
 use runtime::images::registries::Registries;
 use runtime::images::{Config as ImagesConfig, ImagesStore};
 use runtime::native::{Config as EngineConfig, NativeEngine};
@@ -59,8 +60,9 @@ pub async fn open(instance: &Instance, flags: &NodeFlags) -> Result<Machine> {
     // docs/registries.md
     let registries = Registries::read(&instance.data_dir.join("registries.yaml")).context("reading registries.yaml")?;
     let docker_config = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker/config.json"));
-    let images = ImagesStore::open_with(&instance.data_dir.join("images"), ImagesConfig { registries, docker_config })
-        .context("opening the images")?;
+    let bounds = Bounds { size: flags.image_size_max, files: flags.image_files_max };
+    let config = ImagesConfig { registries, docker_config, bounds };
+    let images = ImagesStore::open_with(&instance.data_dir.join("images"), config).context("opening the images")?;
     images.load_builtin(ZlibDecoder::new(TOOLBOX)).await.context("loading the built-in image")?;
     let config = engine_config(instance);
     let engine = NativeEngine::open(config, images.clone()).context("opening the runtime")?;

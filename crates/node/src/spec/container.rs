@@ -1,6 +1,6 @@
 //! A container's spec, from its pod and all that was resolved for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Component, Path, PathBuf};
 
 use api::view::api::core::v1 as core;
@@ -153,9 +153,14 @@ fn image_name(asked: &str, image: &Image) -> String {
 /// HOSTNAME, the image's variables, then the pod's, each replacing its namesake.
 fn environment(part: &Part<'_>, resolved: &Resolved<'_>) -> Vec<(String, String)> {
     let mut env: Vec<(String, String)> = Vec::new();
-    let mut set = |name: &str, value: &str| match env.iter_mut().find(|(n, _)| n == name) {
-        Some(old) => old.1 = value.to_owned(),
-        None => env.push((name.to_owned(), value.to_owned())),
+    // An image may bring a million of them.
+    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut set = |name: &str, value: &str| match places.get(name) {
+        Some(place) => env[*place].1 = value.to_owned(),
+        None => {
+            places.insert(name.to_owned(), env.len());
+            env.push((name.to_owned(), value.to_owned()));
+        }
     };
     set("PATH", DEFAULT_PATH);
     set("HOSTNAME", resolved.hostname);

@@ -6,15 +6,17 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::engine::{Error, Reader, Result};
-use crate::images::bounds::{Bounded, named};
+use crate::images::bounds::{self, Bounded, Bounds, Left, named};
 use crate::images::draft::Draft;
 use crate::images::manifest::{DOCUMENT_SIZE_MAX, Descriptor, INDEX_DEPTH_MAX, ImageConfig, Manifest, Platform};
 use crate::images::reference::{hex_of, is_hex};
@@ -27,7 +29,7 @@ const MEMBERS_MAX: usize = 1 << 16;
 
 /// Where members are read from.
 pub enum Source {
-    Folder(PathBuf),
+    Folder(OwnedFd),
     Tar(Tar),
 }
 
@@ -65,8 +67,9 @@ pub async fn spool(store: &Arc<ImagesStore>, mut archive: Reader) -> Result<Sour
     tokio::io::copy(&mut archive, &mut file).await.map_err(context)?;
     tokio::io::AsyncWriteExt::shutdown(&mut file).await.map_err(context)?;
     drop(file);
+    let bounds = store.bounds;
     blocking(move || {
-        let file = uncompressed(&path).map_err(context)?;
+        let file = uncompressed(&path, bounds).map_err(context)?;
         let members = members(&file).map_err(context)?;
         Ok(Source::Tar(Tar { file, members, _folder: folder }))
     })
@@ -151,24 +154,21 @@ fn docker(store: &Arc<ImagesStore>, source: &Source) -> Result<Loaded> {
 fn add(store: &Arc<ImagesStore>, source: &Source, config: Vec<u8>, names: &[String]) -> Result<(NewImage, Pins)> {
     let id = digest_of(&config);
     let parsed = ImageConfig::parse(&config)?;
-    let diff_ids = &parsed.rootfs.diff_ids;
-    if diff_ids.len() != names.len() {
-        return Err(Error::Failed(format!(
-            "image {id}: {} layers, but its configuration names {}",
-            names.len(),
-            diff_ids.len()
-        )));
-    }
+    let diff_ids = parsed.layers(names.len()).map_err(|why| Error::Failed(format!("image {id}: {why}")))?;
     let chain = chain_ids(diff_ids);
     let pins = store.pin(pinned(&id, diff_ids, &chain));
     let (mut layers, mut lowers) = (Vec::new(), Vec::new());
+    let mut left = Left::of(store.bounds);
     for ((diff_id, chain_id), name) in diff_ids.iter().zip(&chain).zip(names) {
         let lock = store.layer_lock(diff_id);
         let _held = lock.blocking_lock();
         let key = match store.present_layer(diff_id, chain_id, &lowers)? {
             Some(key) => key,
-            None => store.unpack_layer(source.open(name)?, diff_id, chain_id, &lowers)?,
+            None => store
+                .unpack_layer(source.open(name)?, diff_id, chain_id, &lowers, &left)
+                .map_err(|why| Error::Failed(format!("image {id}: {why}")))?,
         };
+        store.count_layer(&key, &mut left).map_err(|why| Error::Failed(format!("image {id}: {why}")))?;
         lowers.insert(0, store.layer_root(&key));
         layers.push(key);
     }
@@ -230,7 +230,7 @@ fn checked(bytes: Vec<u8>, digest: &str) -> Result<Vec<u8>> {
 impl Source {
     fn has(&self, name: &str) -> bool {
         match self {
-            Source::Folder(folder) => inside(name.as_bytes()).is_some_and(|name| folder.join(name).is_file()),
+            Source::Folder(folder) => open_member(folder, name).is_ok(),
             Source::Tar(tar) => tar.find(name).is_some(),
         }
     }
@@ -250,8 +250,9 @@ impl Source {
         let absent = || Error::Failed(format!("the archive lacks {name}"));
         match self {
             Source::Folder(folder) => {
-                let path = folder.join(inside(name.as_bytes()).ok_or_else(absent)?);
-                Ok(Box::new(fs::File::open(path).map_err(|e| Error::Failed(format!("{name} in the folder: {e}")))?))
+                let file =
+                    open_member(folder, name).map_err(|e| Error::Failed(format!("{name} in the folder: {e}")))?;
+                Ok(Box::new(file))
             }
             Source::Tar(tar) => {
                 let (offset, size) = tar.find(name).ok_or_else(absent)?;
@@ -259,6 +260,15 @@ impl Source {
             }
         }
     }
+}
+
+/// A plain file of a layout's folder; links are followed inside it only.
+fn open_member(folder: &OwnedFd, name: &str) -> io::Result<fs::File> {
+    let name = inside(name.as_bytes()).ok_or(io::ErrorKind::NotFound)?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let file = fs::File::from(rustix::fs::openat2(folder, name, flags, Mode::empty(), resolve)?);
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no file")) }
 }
 
 impl Tar {
@@ -290,7 +300,7 @@ impl Read for Slice<'_> {
     }
 }
 
-fn uncompressed(path: &Path) -> io::Result<fs::File> {
+fn uncompressed(path: &Path, bounds: Bounds) -> io::Result<fs::File> {
     let mut head = [0u8; 4];
     let packed = fs::File::open(path)?;
     let compressed = packed.read_at(&mut head, 0)? == 4 && layer::is_compressed(&head);
@@ -298,7 +308,10 @@ fn uncompressed(path: &Path) -> io::Result<fs::File> {
         return Ok(packed);
     }
     let plain = path.with_extension("tar");
-    io::copy(&mut layer::decompressed(packed)?, &mut fs::File::create(&plain)?)?;
+    let mut content = layer::decompressed(packed)?.take(bounds.size.saturating_add(1));
+    if io::copy(&mut content, &mut fs::File::create(&plain)?)? > bounds.size {
+        return Err(io::Error::other(bounds::too_large(bounds.size)));
+    }
     fs::remove_file(path)?;
     fs::File::open(plain)
 }

@@ -26,7 +26,11 @@ pub struct Attributes {
 impl Attributes {
     pub fn of(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Attributes> {
         let header = entry.header();
-        let id = |id: u64| u32::try_from(id).map_err(|_| io::Error::other(format!("{id} is no user or group number")));
+        // The last one means "unchanged" to chown(2): what is set-user-id would be root's.
+        let id = |id: u64| match u32::try_from(id) {
+            Ok(id) if id != u32::MAX => Ok(id),
+            _ => Err(io::Error::other(format!("{id} is no user or group number"))),
+        };
         let mut attributes = Attributes {
             uid: id(header.uid()?)?,
             gid: id(header.gid()?)?,
@@ -42,11 +46,10 @@ impl Attributes {
                 attributes.mtime = seconds(extension.value().unwrap_or("0"));
             } else if key.starts_with(b"GNU.sparse.") {
                 return Err(io::Error::other("sparse files in the pax form are not read"));
-            } else if let Some(name) = XATTR_KEYS.iter().find_map(|prefix| key.strip_prefix(*prefix)) {
-                // An archive may not speak to overlayfs itself (redirects, opaque marks).
-                if !name.starts_with(b"trusted.overlay.") && !name.starts_with(b"user.overlay.") {
-                    attributes.xattrs.push((name.to_vec(), value.to_vec()));
-                }
+            } else if let Some(name) = XATTR_KEYS.iter().find_map(|prefix| key.strip_prefix(*prefix))
+                && is_the_images(name)
+            {
+                attributes.xattrs.push((name.to_vec(), value.to_vec()));
             }
         }
         Ok(attributes)
@@ -106,6 +109,13 @@ impl Attributes {
     }
 }
 
+/// What programs use. Neither overlayfs (redirects, opaque marks) nor the host's security modules (labels,
+/// measurements) are an archive's to speak to.
+fn is_the_images(name: &[u8]) -> bool {
+    let of_users = name.starts_with(b"user.") && !name.starts_with(b"user.overlay.");
+    of_users || name == b"security.capability" || name.starts_with(b"system.posix_acl_")
+}
+
 pub fn set_open_times(file: &impl AsFd, mtime: (i64, u32)) -> io::Result<()> {
     Ok(rustix::fs::futimens(file, &times(mtime))?)
 }
@@ -156,7 +166,7 @@ fn seconds(text: &str) -> (i64, u32) {
     let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
     match digits.parse::<u32>().unwrap_or(0) {
         0 => (whole, 0),
-        nanoseconds if negative => (whole - 1, 1_000_000_000 - nanoseconds),
+        nanoseconds if negative => (whole.saturating_sub(1), 1_000_000_000 - nanoseconds),
         nanoseconds => (whole, nanoseconds),
     }
 }

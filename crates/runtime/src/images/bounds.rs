@@ -1,4 +1,7 @@
-//! What an archive may make this process keep in memory, whatever its headers say.
+//! What an image may take of a disk, and its archives of this process's memory.
+//!
+//! All that an image unpacks to is bounded by bytes and by files, each with a setting: a few kilobytes of
+//! zstd are a terabyte of zeros.
 //!
 //! The tar crate reads what stands before an entry's content whole: long names, extended attributes,
 //! the map of a sparse file. Go's archive/tar takes 1 MiB of each (maxSpecialFileSize); here all of one
@@ -9,6 +12,68 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::rc::Rc;
 
 use rustix::io::Errno;
+
+/// What one image may unpack to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Bytes, of its files as of its archives.
+    pub size: u64,
+    /// Files, folders and links.
+    pub files: u64,
+}
+
+impl Default for Bounds {
+    /// Several times the largest images in use.
+    fn default() -> Bounds {
+        Bounds { size: 64 << 30, files: 4_000_000 }
+    }
+}
+
+/// What is left to an image after its layers so far.
+#[derive(Clone, Copy, Debug)]
+pub struct Left {
+    bounds: Bounds,
+    size: u64,
+    files: u64,
+}
+
+/// Of headers and padding in an archive, per file.
+const FRAME: u64 = 4096;
+
+impl Left {
+    pub fn of(bounds: Bounds) -> Left {
+        Left { bounds, size: bounds.size, files: bounds.files }
+    }
+
+    /// Takes a whole layer off.
+    pub fn take(&mut self, size: u64, files: u64) -> Result<(), String> {
+        self.check(size, files)?;
+        self.size -= size;
+        self.files -= files;
+        Ok(())
+    }
+
+    /// Whether so much of the next layer still fits.
+    pub fn check(&self, size: u64, files: u64) -> Result<(), String> {
+        if size > self.size {
+            return Err(too_large(self.bounds.size));
+        }
+        match files > self.files {
+            true => Err(format!("the image has more than {} files and folders (--image-files-max)", self.bounds.files)),
+            false => Ok(()),
+        }
+    }
+
+    /// The same of an archive as it is read, whatever it comes to.
+    pub fn check_archive(&self, read: u64) -> Result<(), String> {
+        let max = self.size.saturating_add(self.files.saturating_mul(FRAME));
+        if read <= max { Ok(()) } else { Err(too_large(self.bounds.size)) }
+    }
+}
+
+pub fn too_large(max: u64) -> String {
+    format!("the image unpacks to more than {max} bytes (--image-size-max)")
+}
 
 const HEADERS_SIZE_MAX: u64 = 4 << 20;
 /// As the kernel's, its NUL included.

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::engine::{Error, Result};
 use crate::images::archive::pinned;
+use crate::images::bounds::{Bounds, Left};
 use crate::images::manifest::Platform;
 use crate::images::{ImagesStore, NewImage, blocking, chain_ids};
 use crate::state::Image;
@@ -96,7 +97,7 @@ impl ImagesStore {
             let pins = store.pin(pinned(&id, std::slice::from_ref(&diff_id), &chain));
             let key = match store.present_layer(&diff_id, &chain[0], &[])? {
                 Some(key) => key,
-                None => store.unpack_layer(layer.as_slice(), &diff_id, &chain[0], &[])?,
+                None => store.unpack_layer(layer.as_slice(), &diff_id, &chain[0], &[], &Left::of(Bounds::default()))?,
             };
             let image = store.commit(NewImage {
                 digests: vec![format!("{REPOSITORY}@{}", digest(&manifest(&config, &layer)))],

@@ -11,7 +11,7 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Makes one of a name that begins so, for root only.
+    /// Makes one of a name that begins so.
     pub fn make(parent: &Path, prefix: &str) -> io::Result<Draft> {
         let path = tempfile::Builder::new().prefix(prefix).tempdir_in(parent)?.keep();
         Ok(Draft { path: Some(path) })

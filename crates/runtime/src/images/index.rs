@@ -32,6 +32,9 @@ pub struct Row {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LayerRecord {
     pub size: u64,
+    /// Entries of its archive; records of earlier versions do not say.
+    #[serde(default)]
+    pub files: u64,
     /// Parents that its archive did not name, so that they may look otherwise above other layers.
     pub implied: Vec<String>,
 }
@@ -77,8 +80,13 @@ impl LayerRecord {
 
 /// Either the old content or the new one is there after a crash, and the new one once this returned.
 pub fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_by_way_of(path.parent().unwrap_or(Path::new(".")), path, bytes)
+}
+
+/// The same, written aside in another folder of that file system: where others sweep what they do not know.
+pub fn write_by_way_of(aside: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    let mut file = tempfile::NamedTempFile::new_in(aside)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|e| e.error)?;

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use crate::engine::{Error, Result};
 use crate::images::attributes::{self, Attributes};
-use crate::images::bounds::{Bounded, named};
+use crate::images::bounds::{Bounded, Left, named};
 use crate::images::tree::{self, Tree, inside, is, is_whiteout, open_beneath, stat_in};
 use crate::removal::{self, Mounts};
 
@@ -36,6 +36,8 @@ pub struct Unpacked {
     pub diff_id: String,
     /// Bytes of its files.
     pub size: u64,
+    /// What it made: files, folders, links.
+    pub files: u64,
     /// Parents that the archive used without naming them.
     pub implied: Vec<PathBuf>,
     /// Whether the outcome took anything from the layers below.
@@ -44,9 +46,12 @@ pub struct Unpacked {
 
 /// Unpacks an archive (plain, gzip or zstd) into the empty folder `into`; `lowers` are the layers
 /// below, topmost first. On an error the caller removes the folder.
-pub fn unpack(archive: impl Read, into: &Path, lowers: &[PathBuf]) -> Result<Unpacked> {
-    let mut plain = Hashed { inner: decompressed(archive).map_err(unreadable)?, hash: Sha256::new() };
-    let mut unpacker = Unpacker::new(into, lowers).map_err(|e| Error::Failed(format!("unpacking a layer: {e}")))?;
+/// No more than what is `left` to the image is written, or read.
+pub fn unpack(archive: impl Read, into: &Path, lowers: &[PathBuf], left: &Left) -> Result<Unpacked> {
+    let inner = decompressed(archive).map_err(unreadable)?;
+    let mut plain = Hashed { inner, hash: Sha256::new(), read: 0, left: *left };
+    let mut unpacker =
+        Unpacker::new(into, lowers, *left).map_err(|e| Error::Failed(format!("unpacking a layer: {e}")))?;
     let (source, allowance) = Bounded::over(&mut plain);
     let mut tar = tar::Archive::new(source);
     let mut entries = tar.entries().map_err(unreadable)?;
@@ -65,8 +70,9 @@ pub fn unpack(archive: impl Read, into: &Path, lowers: &[PathBuf]) -> Result<Unp
     // What follows the archive's end mark belongs to the digest too.
     io::copy(&mut plain, &mut io::sink()).map_err(unreadable)?;
     let diff_id = format!("sha256:{:x}", plain.hash.finalize());
+    let files = unpacker.made;
     let (size, implied, depends) = unpacker.finish().map_err(|e| Error::Failed(format!("unpacking a layer: {e}")))?;
-    Ok(Unpacked { diff_id, size, implied, depends })
+    Ok(Unpacked { diff_id, size, files, implied, depends })
 }
 
 /// Reads through gzip or zstd where the first bytes say so.
@@ -121,12 +127,16 @@ fn shown(entry: &tar::Entry<'_, impl Read>) -> String {
 struct Hashed<R> {
     inner: R,
     hash: Sha256,
+    read: u64,
+    left: Left,
 }
 
 impl<R: Read> Read for Hashed<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(buf)?;
         self.hash.update(&buf[..n]);
+        self.read += n as u64;
+        self.left.check_archive(self.read).map_err(io::Error::other)?;
         Ok(n)
     }
 }
@@ -142,6 +152,9 @@ struct Unpacker {
     root_named: bool,
     files: Vec<PathBuf>,
     file_count: usize,
+    left: Left,
+    /// Entries, and folders that no entry names.
+    made: u64,
     size: u64,
     implied: Vec<PathBuf>,
     /// Bytes of the paths in `folder_times` and `implied`.
@@ -151,7 +164,7 @@ struct Unpacker {
 }
 
 impl Unpacker {
-    fn new(into: &Path, lowers: &[PathBuf]) -> io::Result<Unpacker> {
+    fn new(into: &Path, lowers: &[PathBuf], left: Left) -> io::Result<Unpacker> {
         let root = tree::open_root(into)?;
         rustix::fs::fchmod(&root, Mode::from_raw_mode(0o755))?;
         Ok(Unpacker {
@@ -162,6 +175,8 @@ impl Unpacker {
             root_named: false,
             files: Vec::new(),
             file_count: 0,
+            left,
+            made: 0,
             size: 0,
             implied: Vec::new(),
             paths_size: 0,
@@ -171,6 +186,7 @@ impl Unpacker {
     }
 
     fn entry(&mut self, entry: &mut tar::Entry<'_, impl Read>) -> io::Result<()> {
+        self.count(1)?;
         let kind = entry.header().entry_type();
         if kind.is_pax_global_extensions() {
             return Ok(());
@@ -282,6 +298,7 @@ impl Unpacker {
                     return Err(io::Error::other(format!("its parent /{} is no folder", here.display())));
                 }
                 found => {
+                    self.count(1)?;
                     self.imply(here.clone())?;
                     let attributes = match found {
                         Some(place) if !attributes::is_plain_folder(&self.below, &place, &here)? => {
@@ -366,8 +383,10 @@ impl Unpacker {
             if n == 0 {
                 break;
             }
-            file.write_all(&self.buffer[..n])?;
+            // Before it is written: a hole of a sparse file has no end.
             self.size += n as u64;
+            self.left.check(self.size, self.made).map_err(io::Error::other)?;
+            file.write_all(&self.buffer[..n])?;
         }
         attributes.set_open(&file)?;
         attributes.set_times(&file)
@@ -440,6 +459,11 @@ impl Unpacker {
             Err(e) => Err(e.into()),
             Ok(()) => attributes.set_node(parent, name),
         }
+    }
+
+    fn count(&mut self, more: u64) -> io::Result<()> {
+        self.made += more;
+        self.left.check(self.size, self.made).map_err(io::Error::other)
     }
 
     fn imply(&mut self, path: PathBuf) -> io::Result<()> {

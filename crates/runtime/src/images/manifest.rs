@@ -20,6 +20,9 @@ pub const DOCUMENT_SIZE_MAX: u64 = 8 << 20;
 /// Depth of indexes within indexes.
 pub const INDEX_DEPTH_MAX: usize = 4;
 
+/// Lower folders that overlayfs takes (fs/overlayfs OVL_MAX_STACK).
+pub const LAYERS_MAX: usize = 500;
+
 /// A manifest (config and layers) or an index (manifests); which one, its fields tell.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -148,6 +151,18 @@ impl ImageConfig {
             return Err(Error::Failed(format!("the image's configuration names {bad:?}, which is no sha256 digest")));
         }
         Ok(config)
+    }
+
+    /// The digests of its layers, if an image of so many has a root and the other document has as many.
+    pub fn layers(&self, listed: usize) -> Result<&[String], String> {
+        let diff_ids = &self.rootfs.diff_ids;
+        if diff_ids.len() != listed {
+            return Err(format!("{listed} layers, but its configuration names {}", diff_ids.len()));
+        }
+        match listed > LAYERS_MAX {
+            true => Err(format!("it has {listed} layers; no overlay takes more than {LAYERS_MAX}")),
+            false => Ok(diff_ids),
+        }
     }
 
     /// What the rest of the node needs of it; names, size and origin are the index's to fill in.

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::engine::{Credential, Error, Progress, Result};
 use crate::images::archive::pinned;
+use crate::images::bounds::{self, Left};
 use crate::images::manifest::{Descriptor, INDEX_DEPTH_MAX, ImageConfig, Manifest};
 use crate::images::reference::hex_of;
 use crate::images::registry::{Conversation, Source};
@@ -80,16 +81,14 @@ async fn attempt(
     let id = config.digest;
     let bytes = talk.document(&source, &id).await?;
     let parsed = ImageConfig::parse(&bytes)?;
-    let diff_ids = parsed.rootfs.diff_ids;
-    if diff_ids.len() != manifest.layers.len() {
-        return Err(Error::Failed(format!(
-            "{reference}: {} layers, but its configuration names {}",
-            manifest.layers.len(),
-            diff_ids.len()
-        )));
+    let refused = |why: String| Error::Failed(format!("{reference}: {why}"));
+    let diff_ids = parsed.layers(manifest.layers.len()).map_err(refused)?;
+    let compressed = manifest.layers.iter().fold(0u64, |sum, layer| sum.saturating_add(layer.size));
+    if compressed > store.bounds.size {
+        return Err(refused(bounds::too_large(store.bounds.size)));
     }
-    let chain = chain_ids(&diff_ids);
-    let mut needed = pinned(&id, &diff_ids, &chain);
+    let chain = chain_ids(diff_ids);
+    let mut needed = pinned(&id, diff_ids, &chain);
     needed.extend(manifest.layers.iter().map(|layer| hex_of(&layer.digest).to_string()));
     let pins = store.pin(needed);
 
@@ -97,7 +96,7 @@ async fn attempt(
     let mut downloads = JoinSet::new();
     let mut arrivals = Vec::new();
     let slots = Arc::new(Semaphore::new(PARALLEL));
-    for (index, (layer, diff_id)) in manifest.layers.iter().zip(&diff_ids).enumerate() {
+    for (index, (layer, diff_id)) in manifest.layers.iter().zip(diff_ids).enumerate() {
         let (arrived, arrival) = oneshot::channel();
         arrivals.push(arrival);
         let work = Layer {
@@ -117,6 +116,7 @@ async fn attempt(
         });
     }
     let (mut layers, mut lowers) = (Vec::new(), Vec::new());
+    let mut left = Left::of(store.bounds);
     for (index, arrival) in arrivals.into_iter().enumerate() {
         arrival.await.map_err(|_| Error::Failed(format!("{reference}: a download ended without an answer")))??;
         let work = Layer {
@@ -128,7 +128,8 @@ async fn attempt(
             sum: sum.clone(),
             index,
         };
-        let key = work.unpack(&chain[index], &lowers).await?;
+        let key = work.unpack(&chain[index], &lowers, left).await?;
+        store.count_layer(&key, &mut left).map_err(|why| refused(why.to_string()))?;
         lowers.insert(0, store.layer_root(&key));
         layers.push(key);
     }
@@ -162,7 +163,7 @@ struct Sum {
 impl Sum {
     fn new(layers: &[Descriptor], tell: Progress) -> Sum {
         let done = Arc::new(layers.iter().map(|_| AtomicU64::new(0)).collect());
-        Sum { done, total: layers.iter().map(|layer| layer.size).sum(), tell }
+        Sum { done, total: layers.iter().fold(0, |sum, layer| sum.saturating_add(layer.size)), tell }
     }
 
     fn set(&self, index: usize, done: u64) {
@@ -197,7 +198,7 @@ impl Layer {
         Ok(())
     }
 
-    async fn unpack(&self, chain_id: &str, lowers: &[PathBuf]) -> Result<String> {
+    async fn unpack(&self, chain_id: &str, lowers: &[PathBuf], left: Left) -> Result<String> {
         let held = Arc::new(self.store.layer_lock(&self.diff_id).lock_owned().await);
         if let Some(key) = self.store.present_layer(&self.diff_id, chain_id, lowers)? {
             return Ok(key);
@@ -206,10 +207,10 @@ impl Layer {
         if fresh {
             self.download(held.clone()).await?;
         }
-        match self.unpack_blob(held.clone(), chain_id, lowers).await {
+        match self.unpack_blob(held.clone(), chain_id, lowers, left).await {
             Err(_) if !fresh && self.discard_damaged().await? => {
                 self.download(held.clone()).await?;
-                self.unpack_blob(held, chain_id, lowers).await
+                self.unpack_blob(held, chain_id, lowers, left).await
             }
             unpacked => unpacked,
         }
@@ -220,13 +221,16 @@ impl Layer {
         held: Arc<tokio::sync::OwnedMutexGuard<()>>,
         chain_id: &str,
         lowers: &[PathBuf],
+        left: Left,
     ) -> Result<String> {
         let (store, digest, diff_id) = (self.store.clone(), self.layer.digest.clone(), self.diff_id.clone());
+        let reference = self.talk.reference.to_string();
         let (chain_id, lowers) = (chain_id.to_string(), lowers.to_vec());
         blocking(move || {
             let _held = held;
             let archive = fs::File::open(store.blob(&digest)).map_err(|e| Error::Failed(format!("{digest}: {e}")))?;
-            store.unpack_layer(archive, &diff_id, &chain_id, &lowers)
+            let unpacked = store.unpack_layer(archive, &diff_id, &chain_id, &lowers, &left);
+            unpacked.map_err(|why| Error::Failed(format!("{reference}: {why}")))
         })
         .await
     }

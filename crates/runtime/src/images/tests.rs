@@ -4,6 +4,7 @@ use super::*;
 use crate::images::registries::Registries;
 
 pub mod fixtures;
+mod hostile;
 mod peer;
 mod real;
 

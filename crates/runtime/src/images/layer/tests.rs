@@ -3,15 +3,19 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use super::*;
 use crate::images::tests::fixtures::{Archive, is_root_or_skip};
 
+fn left() -> Left {
+    Left::of(crate::images::bounds::Bounds::default())
+}
+
 fn unpacked(archive: Archive, lowers: &[PathBuf]) -> (tempfile::TempDir, Unpacked) {
     let into = tempfile::tempdir().unwrap();
-    let unpacked = unpack(archive.bytes().as_slice(), into.path(), lowers).unwrap();
+    let unpacked = unpack(archive.bytes().as_slice(), into.path(), lowers, &left()).unwrap();
     (into, unpacked)
 }
 
 fn refusal(archive: Archive) -> String {
     let into = tempfile::tempdir().unwrap();
-    unpack(archive.bytes().as_slice(), into.path(), &[]).unwrap_err().to_string()
+    unpack(archive.bytes().as_slice(), into.path(), &[], &left()).unwrap_err().to_string()
 }
 
 #[test]
@@ -163,10 +167,10 @@ fn digests_are_of_the_plain_archive_whatever_its_compression() {
     let expected = format!("sha256:{:x}", Sha256::digest(&plain));
     for bytes in [plain, gzip.finish().unwrap(), zstd] {
         let into = tempfile::tempdir().unwrap();
-        assert_eq!(unpack(bytes.as_slice(), into.path(), &[]).unwrap().diff_id, expected);
+        assert_eq!(unpack(bytes.as_slice(), into.path(), &[], &left()).unwrap().diff_id, expected);
     }
     let into = tempfile::tempdir().unwrap();
-    assert!(unpack(&b"BZh9...."[..], into.path(), &[]).unwrap_err().to_string().contains("bzip2"));
+    assert!(unpack(&b"BZh9...."[..], into.path(), &[], &left()).unwrap_err().to_string().contains("bzip2"));
     let truncated = &zstd::encode_all(&[1u8; 4096][..], 1).unwrap()[..8];
-    assert!(unpack(truncated, into.path(), &[]).is_err());
+    assert!(unpack(truncated, into.path(), &[], &left()).is_err());
 }
