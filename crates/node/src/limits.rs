@@ -21,6 +21,8 @@ pub struct Used {
     pub volumes: BTreeMap<String, DiskUse>,
     /// Contents of ConfigMaps.
     pub contents: DiskUse,
+    /// What every container of the pod may write: /etc/hosts, /etc/resolv.conf.
+    pub files: DiskUse,
     pub containers: Vec<ContainerUsed>,
 }
 
@@ -34,6 +36,8 @@ pub struct ContainerUsed {
     /// Written below its root.
     pub layer: DiskUse,
     pub logs: DiskUse,
+    /// Its termination messages, of which only the beginning is ever read.
+    pub messages: DiskUse,
 }
 
 impl Used {
@@ -43,6 +47,8 @@ impl Used {
 
     pub fn storage(&self) -> DiskUse {
         let mut all = self.contents;
+        // As calcEphemeralStorage counts /etc/hosts; the resolver's file can be written to as well.
+        all += self.files;
         for volume in self.volumes.values() {
             all += *volume;
         }
@@ -59,9 +65,10 @@ impl Used {
 
 impl ContainerUsed {
     pub fn storage(&self) -> DiskUse {
-        let mut both = self.layer;
-        both += self.logs;
-        both
+        let mut all = self.layer;
+        all += self.logs;
+        all += self.messages;
+        all
     }
 }
 

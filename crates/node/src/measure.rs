@@ -1,4 +1,4 @@
-//! Measuring what one pod uses: its volumes and logs on the disk, its containers' layers and memory.
+//! Measuring what one pod uses: all that it can write on the disk, its containers' memory.
 //!
 //! Nothing announces these, so `sampler` asks in turn; walking the trees is blocking work and stands
 //! beside the runtime's threads.
@@ -6,13 +6,14 @@
 use std::path::PathBuf;
 
 use api::view::api::core::v1 as core;
-use runtime::disk::used_below;
+use runtime::disk::{used_below, used_by};
 
 use crate::limits::{ContainerUsed, Used};
 use crate::observe::{Seen, is_running};
 use crate::pod;
 use crate::shared::Shared;
 use crate::spec::container::log_folder;
+use crate::volumes::{HOSTS_FILE, RESOLV_FILE, messages_folder};
 
 /// A container that ends meanwhile is left out, as it is upstream.
 pub async fn measure(shared: &Shared, pod: &core::Pod, seen: &Seen) -> Used {
@@ -32,12 +33,17 @@ pub async fn measure(shared: &Shared, pod: &core::Pod, seen: &Seen) -> Used {
     let logs = log_folder(pod, &shared.settings);
     let volumes: Vec<(String, PathBuf)> =
         shared.volumes.on_disk(pod).map(|(name, folder)| (name.to_owned(), folder)).collect();
+    let folder = shared.volumes.pod_folder(pod::uid(pod));
     let contents = shared.volumes.config_maps(pod::uid(pod));
     let walked = tokio::task::spawn_blocking(move || {
         used.contents = used_below(&contents);
+        for file in [HOSTS_FILE, RESOLV_FILE] {
+            used.files += used_by(&folder.join(file));
+        }
         used.volumes = volumes.into_iter().map(|(name, folder)| (name, used_below(&folder))).collect();
         for container in &mut used.containers {
             container.logs = used_below(&logs.join(&container.name));
+            container.messages = used_below(&messages_folder(&folder, &container.name));
         }
         used
     });

@@ -34,6 +34,15 @@ mod payload;
 const EMPTY_DIR: &str = "kubernetes.io~empty-dir";
 const CONFIG_MAP: &str = "kubernetes.io~configmap";
 
+/// In the pod's own folder; mounted into every container, which may write to them.
+pub const HOSTS_FILE: &str = "etc-hosts";
+pub const RESOLV_FILE: &str = "resolv.conf";
+
+/// Where a container's termination messages are, below the pod's own folder.
+pub fn messages_folder(pod_folder: &Path, container: &str) -> PathBuf {
+    pod_folder.join("containers").join(container)
+}
+
 /// Why a pod's volumes are not there yet; it is tried again. Event FailedMount.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("MountVolume.SetUp failed for volume \"{volume}\" : {message}")]

@@ -161,6 +161,42 @@ fn a_manifest_that_names_a_folder_above_its_own_is_refused_and_removes_nothing()
     });
 }
 
+/// What a container writes to is what its limits see.
+#[test]
+fn storage_outside_of_layers_and_shallow_folders_counts_towards_the_limits() {
+    play(|stage: &Stage| {
+        let own = stage.instance("own");
+        let up = own.up(&[]);
+        for (name, command) in [
+            ("hosts", "seq 1 1000000 > /etc/hosts; sleep 1000"),
+            ("resolver", "seq 1 1000000 > /etc/resolv.conf; sleep 1000"),
+            ("words", "seq 1 1000000 > /dev/termination-log; sleep 1000"),
+            ("deep", "sleep 1000"),
+        ] {
+            let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {
+                "terminationGracePeriodSeconds": 1, "volumes": [{"name": "v", "emptyDir": {}}],
+                "containers": [{"name": "c", "image": "toolbox", "command": ["sh", "-c", command],
+                    "volumeMounts": [{"name": "v", "mountPath": "/v"}],
+                    "resources": {"limits": {"ephemeral-storage": "2Mi"}}}]}});
+            assert!(own.apply(&pod.to_string()).ok);
+        }
+        own.must("wait --for=condition=Ready pod/deep --timeout=60s");
+        let uid = own.json("get pod deep")["metadata"]["uid"].as_str().unwrap().to_owned();
+        let volume = own.data.join("pods").join(uid).join("volumes/kubernetes.io~empty-dir/v");
+        let deep = volume.join("d/".repeat(700));
+        fs::create_dir_all(&deep).unwrap();
+        fs::write(deep.join("f"), vec![1; 4 << 20]).unwrap();
+        for name in ["hosts", "resolver", "words", "deep"] {
+            own.must(&format!("wait --for=jsonpath={{.status.phase}}=Failed pod/{name} --timeout=60s"));
+            let status = &own.json(&format!("get pod {name}"))["status"];
+            let message = "Pod ephemeral local storage usage exceeds the total limit of containers 2Mi. ";
+            assert_eq!((status["reason"].as_str(), status["message"].as_str()), (Some("Evicted"), Some(message)));
+        }
+        own.down(true);
+        assert!(up.end().ok);
+    });
+}
+
 fn tar(folder: &Path, arguments: &[&str]) {
     let done = Command::new("tar").current_dir(folder).args(arguments).output_now();
     assert!(done.ok, "{done:?}");

@@ -14,6 +14,7 @@ use crate::memory::Job;
 use crate::pod;
 use crate::shared::Shared;
 use crate::spec::{names, sandbox};
+use crate::volumes::{HOSTS_FILE, RESOLV_FILE};
 
 const INGRESS: &str = "kubernetes.io/ingress-bandwidth";
 const EGRESS: &str = "kubernetes.io/egress-bandwidth";
@@ -94,8 +95,8 @@ async fn attach_and_run(
             .and_then(|()| fs::write(folder.join(name), text))
             .map_err(|e| format!("writing {name} of the pod: {e}"))
     };
-    write("etc-hosts", &hosts)?;
-    write("resolv.conf", resolv)?;
+    write(HOSTS_FILE, &hosts)?;
+    write(RESOLV_FILE, resolv)?;
     let spec = sandbox::sandbox_spec(pod, &shared.settings, attempt, network, &addresses)?;
     shared.engine.run_sandbox(&SandboxId(id.into()), spec).await.map_err(|e| e.to_string())
 }

@@ -23,7 +23,7 @@ use crate::pod::{self, Part};
 use crate::shared::Shared;
 use crate::spec::container::{Resolved, container_spec, log_path};
 use crate::spec::{SpecError, cgroup, names, security};
-use crate::volumes::Mounted;
+use crate::volumes::{HOSTS_FILE, Mounted, RESOLV_FILE, messages_folder};
 
 /// A start under way.
 pub(super) struct Starting {
@@ -146,8 +146,8 @@ impl Starting {
             env: variables.variables,
             volumes: &volumes,
             hostname: &hostname,
-            hosts_file: Some(folder.join("etc-hosts")),
-            resolv_file: Some(folder.join("resolv.conf")),
+            hosts_file: Some(folder.join(HOSTS_FILE)),
+            resolv_file: Some(folder.join(RESOLV_FILE)),
             message_file: Some(message_file),
             profile,
             attempt: self.attempt,
@@ -191,7 +191,7 @@ impl Starting {
 
     /// An empty file that the container may write its last words to.
     fn message_file(&self, folder: &Path) -> Result<PathBuf, String> {
-        let path = folder.join("containers").join(&self.name).join(&self.id[..8]);
+        let path = messages_folder(folder, &self.name).join(&self.id[..8]);
         let made = fs::create_dir_all(path.parent().unwrap_or(folder))
             .and_then(|()| fs::write(&path, ""))
             .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o666)));

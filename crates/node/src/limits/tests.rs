@@ -75,3 +75,14 @@ fn a_pod_without_limits_is_not_measured() {
     assert!(measured(json!({"containers": [limited("c", "1Gi")]})));
     assert!(measured(json!({"containers": [], "initContainers": [limited("c", "1Gi")]})));
 }
+
+#[test]
+fn what_is_mounted_into_containers_counts_where_it_is_written() {
+    let spec = json!({"containers": [limited("a", "10Mi"), limited("b", "10Mi")]});
+    let files = Used { files: mebibytes(21), ..Used::default() };
+    let told = expect![[r#"Some("Pod ephemeral local storage usage exceeds the total limit of containers 20Mi. ")"#]];
+    check(spec.clone(), files, told);
+    let words =
+        Used { containers: vec![ContainerUsed { messages: mebibytes(11), ..container("b", 0, 0) }], ..Used::default() };
+    check(spec, words, expect![[r#"Some("Container b exceeded its local ephemeral storage limit \"10Mi\". ")"#]]);
+}
