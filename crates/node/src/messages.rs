@@ -47,7 +47,7 @@ fn head(path: &Path, limit: usize) -> String {
 
 /// More than enough of the log's end for `LOG_BYTES` of text.
 fn tail(path: &Path) -> String {
-    let Ok(mut file) = File::open(path) else { return String::new() };
+    let Ok(mut file) = runtime::native::open_log(path) else { return String::new() };
     let size = file.metadata().map_or(0, |m| m.len());
     let window = LOG_BYTES * 40;
     let start = size.saturating_sub(window);

@@ -28,6 +28,8 @@ mod journal;
 mod keeper;
 /// A container's log file.
 mod logfile;
+/// Where they lie.
+mod logfolder;
 /// What the processes say to each other.
 mod protocol;
 /// From a container's output to its log.
@@ -45,6 +47,7 @@ mod trouble;
 
 use client::Client;
 pub use logfile::rotations as log_rotations;
+pub use logfolder::open_log;
 use protocol::{Layers, Request};
 
 /// Where the engine lives.

@@ -117,7 +117,7 @@ pub async fn summary(api: &Api, cpu_and_memory_only: bool) -> Result<Value, Stri
             }
             if !cpu_and_memory_only {
                 told["rootfs"] = json!({"time": at, "usedBytes": usage.writable_layer});
-                let log = container.spec.log.as_ref().and_then(|log| std::fs::metadata(&log.path).ok());
+                let log = container.spec.log.as_ref().and_then(|log| std::fs::symlink_metadata(&log.path).ok());
                 told["logs"] = json!({"time": at, "usedBytes": log.map_or(0, |log| log.len())});
             }
             told

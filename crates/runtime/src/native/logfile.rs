@@ -5,13 +5,17 @@
 //! does it (kubelet/logs/container_log_manager.go).
 
 use std::ffi::OsStr;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::sys;
+use rustix::fs::{AtFlags, Dir, OFlags, renameat, statat, unlinkat};
+use rustix::io::Errno;
+
 use super::trouble::Trouble;
+use super::{logfolder, sys};
 use crate::spec;
 
 /// Longest text of one record.
@@ -80,29 +84,34 @@ impl LogFile {
 
     fn rotate(&mut self) -> io::Result<()> {
         let path = self.spec.path.clone();
+        let folder = match logfolder::open_folder(&path, false) {
+            // Somebody took it away.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return self.reopen(),
+            opened => opened?,
+        };
+        let is_there = |name: &OsStr| statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
         let mut at = sys::now();
         let rotated = loop {
             let rotated = with_suffix(&path, &time_stamp(at));
-            if !rotated.exists() && !with_suffix(&rotated, "gz").exists() {
+            if !is_there(name_of(&rotated)) && !is_there(name_of(&with_suffix(&rotated, "gz"))) {
                 break rotated;
             }
             at += 1_000_000_000;
         };
         let older = rotations(&path);
-        match std::fs::rename(&path, &rotated) {
-            // Somebody took it away.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return self.reopen(),
+        match renameat(&folder, name_of(&path), &folder, name_of(&rotated)) {
+            Err(Errno::NOENT) => return self.reopen(),
             renamed => renamed?,
         }
         if let Err(error) = self.reopen() {
             // A full disk: the next try finds everything as it was.
-            let _ = std::fs::rename(&rotated, &path);
+            let _ = renameat(&folder, name_of(&rotated), &folder, name_of(&path));
             return Err(error);
         }
         // Kept in all: the current file, the one just renamed, and older ones.
         let keep = (self.spec.files_max.max(2) - 2) as usize;
         let excess = older.len().saturating_sub(keep);
-        older[..excess].iter().for_each(|path| drop(std::fs::remove_file(path)));
+        older[..excess].iter().for_each(|path| remove(&folder, path));
         self.rotated |= older[excess..].iter().any(|path| is_plain(path));
         Ok(())
     }
@@ -133,14 +142,18 @@ fn record(out: &mut Vec<u8>, head: &str, tag: &[u8], text: &[u8]) {
 }
 
 fn append(path: &Path) -> io::Result<File> {
-    let open = || OpenOptions::new().create(true).append(true).mode(0o640).custom_flags(libc::O_NOFOLLOW).open(path);
-    match open() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            std::fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
-            open()
-        }
-        other => other,
-    }
+    let folder = logfolder::open_folder(path, true)?;
+    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE;
+    logfolder::open_file(folder, Path::new(name_of(path)), flags)
+}
+
+/// One that does not go is one too many, no more.
+fn remove(folder: &OwnedFd, path: &Path) {
+    let _ = unlinkat(folder, name_of(path), AtFlags::empty());
+}
+
+fn name_of(path: &Path) -> &OsStr {
+    path.file_name().unwrap_or_default()
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -167,12 +180,15 @@ fn left_partial(path: &Path) -> Vec<PathBuf> {
 
 /// Files whose names begin with this one's, by what those end in.
 fn beside(path: &Path, wanted: impl Fn(&OsStr) -> bool) -> Vec<PathBuf> {
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Vec::new() };
-    let prefix = format!("{}.", name.to_string_lossy());
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut found: Vec<PathBuf> = entries
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
-        .map(|entry| entry.path())
+    let (Some(above), Some(name)) = (path.parent(), path.file_name()) else { return Vec::new() };
+    let prefix = [name.as_bytes(), b"."].concat();
+    let Ok(folder) = logfolder::open_folder(path, false).and_then(|folder| Ok(Dir::new(folder)?)) else {
+        return Vec::new();
+    };
+    let names = folder.flatten().map(|entry| OsStr::from_bytes(entry.file_name().to_bytes()).to_owned());
+    let mut found: Vec<PathBuf> = names
+        .filter(|name| name.as_bytes().starts_with(&prefix))
+        .map(|name| above.join(name))
         .filter(|path| wanted(path.extension().unwrap_or_default()))
         .collect();
     found.sort();
@@ -181,15 +197,16 @@ fn beside(path: &Path, wanted: impl Fn(&OsStr) -> bool) -> Vec<PathBuf> {
 
 /// Compresses all older files but the latest. Takes a while.
 pub fn pack(path: &Path) {
+    let Ok(folder) = logfolder::open_folder(path, false) else { return };
     let mut plain: Vec<PathBuf> = rotations(path).into_iter().filter(|path| is_plain(path)).collect();
     plain.pop();
     // Left by one that was killed.
-    left_partial(path).into_iter().for_each(|path| drop(std::fs::remove_file(path)));
+    left_partial(path).iter().for_each(|path| remove(&folder, path));
     for path in plain {
         // Its own name: one that a supervisor before this one began may still run.
         let partial = with_suffix(&path, &format!("{}.tmp", std::process::id()));
-        if compress(&path, &partial).is_err() {
-            let _ = std::fs::remove_file(partial);
+        if compress(&folder, &path, &partial).is_err() {
+            remove(&folder, &partial);
         }
     }
 }
@@ -198,14 +215,18 @@ fn is_plain(path: &Path) -> bool {
     path.extension().is_none_or(|extension| extension != "gz")
 }
 
-fn compress(path: &Path, partial: &Path) -> io::Result<()> {
-    let mut packed = flate2::write::GzEncoder::new(File::create(partial)?, flate2::Compression::default());
-    io::copy(&mut File::open(path)?, &mut packed)?;
+fn compress(folder: &OwnedFd, path: &Path, partial: &Path) -> io::Result<()> {
+    let mut whole = logfolder::open_file(folder, Path::new(name_of(path)), OFlags::RDONLY)?;
+    // New: what somebody else put there is not written to.
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+    let packed = logfolder::open_file(folder, Path::new(name_of(partial)), flags)?;
+    let mut packed = flate2::write::GzEncoder::new(packed, flate2::Compression::default());
+    io::copy(&mut whole, &mut packed)?;
     packed.finish()?;
     // Removed meanwhile, as one too many: then so is this.
-    std::fs::metadata(path)?;
-    std::fs::rename(partial, with_suffix(path, "gz"))?;
-    std::fs::remove_file(path)
+    statat(folder, name_of(path), AtFlags::SYMLINK_NOFOLLOW)?;
+    renameat(folder, name_of(partial), folder, name_of(&with_suffix(path, "gz")))?;
+    Ok(unlinkat(folder, name_of(path), AtFlags::empty())?)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use runtime::native::log_rotations;
+use runtime::native::{log_rotations, open_log};
 
 use super::record::{self, Format};
 
@@ -19,6 +19,8 @@ use super::record::{self, Format};
 const CHUNK: usize = 64 << 10;
 /// A longer record is no record.
 const RECORD_MAX: usize = 1 << 20;
+/// Looked through for the last lines, of one file: no log that we wrote is so long.
+const TAIL_MAX: u64 = 64 << 20;
 
 pub struct Log {
     path: PathBuf,
@@ -61,7 +63,7 @@ pub enum Begun {
 impl Log {
     /// With `tail` the last lines only. A log that is not there yet is empty.
     pub fn open(path: PathBuf, tail: Option<usize>, format: Format) -> io::Result<Log> {
-        let mut held = present(File::open(&path))?;
+        let mut held = present(open_log(&path))?;
         let older = before(&path, held.as_ref())?;
         let known = older.iter().map(|path| plain(path)).collect();
         let waiting = match tail {
@@ -148,7 +150,7 @@ impl Log {
             return Ok(true);
         }
         let Some(Open::Current(current)) = &mut self.open else { return self.open_current() };
-        match present(std::fs::metadata(&self.path))? {
+        match present(std::fs::symlink_metadata(&self.path))? {
             Some(there) if there.ino() != current.metadata()?.ino() => {}
             _ => return Ok(false),
         }
@@ -168,7 +170,7 @@ impl Log {
     fn open_current(&mut self) -> io::Result<bool> {
         let current = match self.held.take() {
             Some(held) => Some(held),
-            None => present(File::open(&self.path))?,
+            None => present(open_log(&self.path))?,
         };
         self.rest.clear();
         self.open = current.map(Open::Current);
@@ -195,7 +197,8 @@ fn last(
             break;
         }
         let mut all = Vec::new();
-        if open_older(path).and_then(|mut file| file.read_to_end(&mut all)).is_err() {
+        let read = open_older(path).and_then(|file| file.take(TAIL_MAX + 1).read_to_end(&mut all));
+        if read.is_err() || all.len() as u64 > TAIL_MAX {
             break;
         }
         let (start, found) = lines_back(&all, missing, format, false);
@@ -224,7 +227,10 @@ fn last_of_file(file: &mut File, lines: usize, format: &Format) -> io::Result<(u
         if from == 0 || start > 0 {
             return Ok((from + (skip + start) as u64, found));
         }
-        window *= 8;
+        if window >= TAIL_MAX {
+            return Ok((from + skip as u64, found));
+        }
+        window = (window * 8).min(TAIL_MAX);
     }
 }
 
@@ -257,7 +263,7 @@ fn lines_back(bytes: &[u8], lines: usize, format: &Format, open: bool) -> (usize
 fn before(path: &Path, current: Option<&File>) -> io::Result<Vec<PathBuf>> {
     let ours = current.map(File::metadata).transpose()?.map(|m| m.ino());
     let mut older = rotated(path);
-    older.retain(|path| ours.is_none() || std::fs::metadata(path).ok().map(|m| m.ino()) != ours);
+    older.retain(|path| ours.is_none() || std::fs::symlink_metadata(path).ok().map(|m| m.ino()) != ours);
     Ok(older)
 }
 
@@ -269,7 +275,7 @@ fn rotated(path: &Path) -> Vec<PathBuf> {
 }
 
 fn open_older(path: &Path) -> io::Result<Box<dyn io::Read + Send>> {
-    let file = File::open(path)?;
+    let file = open_log(path)?;
     Ok(match path.extension().is_some_and(|e| e == "gz") {
         true => Box::new(flate2::read::GzDecoder::new(io::BufReader::new(file))),
         false => Box::new(file),
@@ -289,7 +295,7 @@ fn packed(path: &Path) -> PathBuf {
 /// Nothing in it is as young as the client wants it.
 fn is_too_old(path: &Path, format: &Format) -> bool {
     let Some(since) = format.since else { return false };
-    std::fs::metadata(path).is_ok_and(|m| m.mtime() < since.as_second())
+    std::fs::symlink_metadata(path).is_ok_and(|m| m.mtime() < since.as_second())
 }
 
 fn present<T>(result: io::Result<T>) -> io::Result<Option<T>> {

@@ -19,3 +19,55 @@ fn long_lines_are_cut_at_sixteen_kibibytes() {
     let tags: Vec<_> = records.lines().map(|line| line.split(' ').nth(2).unwrap()).collect();
     assert_eq!(tags, ["P", "F"]);
 }
+
+const LINE: &[u8] = b"2026-01-01T00:00:01.000000000Z stdout F of a log, and long enough to be rotated\n";
+
+/// Pods that collect logs may write below /var/log: links there lead to what is not theirs.
+#[test]
+fn links_in_a_logs_place_are_neither_read_nor_written_through() {
+    let root = tempfile::tempdir().unwrap();
+    let secret = root.path().join("secret");
+    std::fs::write(&secret, "secret").unwrap();
+    let log = |name: &str| root.path().join("log/pods/ns_p_u").join(name).join("0.log");
+    let spec = |path: PathBuf| spec::LogFile { path, size_max: 100, files_max: 3 };
+    let kept = || assert_eq!(std::fs::read_to_string(&secret).unwrap(), "secret");
+
+    // The log itself; a folder on the way; a pipe.
+    LogFile::open(&spec(log("a"))).unwrap();
+    std::fs::remove_file(log("a")).unwrap();
+    std::os::unix::fs::symlink(&secret, log("a")).unwrap();
+    assert!(LogFile::open(&spec(log("a"))).is_err());
+    assert!(logfolder::open_log(&log("a")).is_err());
+    std::fs::create_dir(root.path().join("away")).unwrap();
+    std::fs::write(root.path().join("away/0.log"), "theirs").unwrap();
+    std::os::unix::fs::symlink(root.path().join("away"), log("b").parent().unwrap()).unwrap();
+    assert!(LogFile::open(&spec(log("b"))).is_err());
+    assert!(logfolder::open_log(&log("b")).is_err() && rotations(&log("b")).is_empty());
+    std::fs::create_dir(log("c").parent().unwrap()).unwrap();
+    let mode = rustix::fs::Mode::from_raw_mode(0o666);
+    rustix::fs::mknodat(rustix::fs::CWD, log("c"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    assert!(LogFile::open(&spec(log("c"))).is_err(), "it would wait for a reader");
+    assert!(logfolder::open_log(&log("c")).is_err(), "it would wait for a writer");
+
+    // What is to be compressed, and where it is compressed to.
+    let mut file = LogFile::open(&spec(log("d"))).unwrap();
+    let older = |name: &str| log("d").with_file_name(name);
+    std::os::unix::fs::symlink(&secret, older("0.log.20200101-000000")).unwrap();
+    std::fs::write(older("0.log.20200101-000001"), LINE).unwrap();
+    std::fs::write(older("0.log.20200101-000002"), LINE).unwrap();
+    let partial = format!("0.log.20200101-000001.{}.tmp", std::process::id());
+    std::os::unix::fs::symlink(&secret, older(&partial)).unwrap();
+    pack(&log("d"));
+    kept();
+    assert!(!older("0.log.20200101-000000.gz").exists(), "the secret was packed for everybody to read");
+    assert!(logfolder::open_log(&older("0.log.20200101-000000")).is_err());
+    assert!(older("0.log.20200101-000001.gz").exists());
+    // It goes on rotating, and removes links as what they are.
+    for _ in 0..8 {
+        file.make_room(LINE.len()).unwrap();
+        file.write(LINE).unwrap();
+    }
+    kept();
+    assert!(older("0.log.20200101-000000").symlink_metadata().is_err());
+    assert_eq!(std::fs::read_to_string(root.path().join("away/0.log")).unwrap(), "theirs");
+}

@@ -123,3 +123,26 @@ fn the_last_lines_of_a_long_log_are_found_from_its_end() {
     assert_eq!(folder.shows(Some(2000), Format::default()).lines().count(), 2000);
     assert_eq!(folder.shows(None, Format::default()).lines().count(), 5000);
 }
+
+/// A pod that may write to /var/log plants what a reader would choke on, or be shown.
+#[test]
+fn planted_files_are_neither_shown_nor_waited_for_nor_kept_in_memory() {
+    let folder = Folder::new();
+    let secret = folder.0.path().join("secret");
+    std::fs::write(&secret, "2026-01-01T00:00:01.000000000Z stdout F secret\n").unwrap();
+    std::os::unix::fs::symlink(&secret, folder.path()).unwrap();
+    assert!(Log::open(folder.path(), None, Format::default()).is_err());
+    std::fs::remove_file(folder.path()).unwrap();
+    folder.append(FIRST);
+    std::os::unix::fs::symlink(&secret, folder.0.path().join("0.log.20200101-000000")).unwrap();
+    let mode = nix::sys::stat::Mode::from_bits_truncate(0o666);
+    nix::unistd::mkfifo(&folder.0.path().join("0.log.20200101-000001"), mode).unwrap();
+    for tail in [None, Some(100)] {
+        let mut log = Log::open(folder.path(), tail, Format::default()).unwrap();
+        let Begun::Whole(text) = log.begin().unwrap() else { panic!("it is short") };
+        assert!(!String::from_utf8_lossy(&text).contains("secret") && text.starts_with(b"one"), "{text:?}");
+    }
+    // Sparse, without a line in it.
+    File::options().write(true).open(folder.path()).unwrap().set_len(1 << 40).unwrap();
+    assert!(Log::open(folder.path(), Some(1), Format::default()).is_ok());
+}
