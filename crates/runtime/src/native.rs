@@ -46,7 +46,7 @@ mod sys;
 mod trouble;
 
 use client::Client;
-pub use logfile::rotations as log_rotations;
+pub use logfile::{remove_log, rotations as log_rotations};
 pub use logfolder::open_log;
 use protocol::{Layers, Request};
 

@@ -3,7 +3,8 @@
 //! The object goes last, with grace 0 and its UID as precondition: once it is gone, nothing of the
 //! pod is left here.
 
-use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use api::view::api::core::v1 as core;
 use client::DeleteOptions;
 use runtime::SandboxId;
 use runtime::removal::{self, Mounts};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, unlinkat};
 
 use crate::act::{Outcome, sandbox};
 use crate::actor::{Actor, Origin};
@@ -100,20 +102,22 @@ fn forget_logs(folder: &Path, log_dir: &Path, ids: &[String]) {
 
 /// The files of one instance: the current one, rotated ones, the link.
 pub(super) fn forget_log(path: &Path, log_dir: &Path, id: &str) {
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else { return };
-    for file in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if file.file_name().to_string_lossy().starts_with(name) {
-            let _ = fs::remove_file(file.path());
-        }
-    }
+    runtime::native::remove_log(path);
     unlink(log_dir, id);
+}
+
+/// `/var/log/containers`, unless somebody has put a link in its place.
+pub(super) fn links_folder(log_dir: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(log_dir.join("containers"), flags, Mode::empty())?)
 }
 
 fn unlink(log_dir: &Path, id: &str) {
     let ending = format!("-{id}.log");
-    for link in fs::read_dir(log_dir.join("containers")).into_iter().flatten().flatten() {
-        if link.file_name().to_string_lossy().ends_with(&ending) {
-            let _ = fs::remove_file(link.path());
+    let Ok(folder) = links_folder(log_dir) else { return };
+    for link in Dir::read_from(&folder).into_iter().flatten().flatten() {
+        if link.file_name().to_bytes().ends_with(ending.as_bytes()) {
+            let _ = unlinkat(&folder, link.file_name(), AtFlags::empty());
         }
     }
 }

@@ -15,6 +15,7 @@ use runtime::{ContainerId, ContainerSpec, MountSource, Resources, SandboxId};
 use tokio::sync::watch;
 
 use crate::act::pull::For;
+use crate::act::remove;
 use crate::act::{Failure, Outcome, Started};
 use crate::actor::Actor;
 use crate::env;
@@ -203,10 +204,13 @@ impl Starting {
         let log = log_path(&self.pod, &self.name, self.attempt, &self.shared.settings);
         let folder = self.shared.config.log_dir.join("containers");
         let (pod, namespace) = (pod::name(&self.pod), pod::namespace(&self.pod));
-        let link = folder.join(format!("{pod}_{namespace}_{}-{}.log", self.name, self.id));
-        let made = fs::create_dir_all(&folder).and_then(|()| std::os::unix::fs::symlink(log, &link));
+        let link = format!("{pod}_{namespace}_{}-{}.log", self.name, self.id);
+        // Others may write to the host's log folder: a link in this one's place is not followed.
+        let _ = fs::create_dir_all(&folder);
+        let made = remove::links_folder(&self.shared.config.log_dir)
+            .and_then(|folder| Ok(rustix::fs::symlinkat(&log, &folder, &*link)?));
         if let Err(why) = made {
-            tracing::debug!("{} was not made: {why}", link.display());
+            tracing::debug!("{link} was not made in {}: {why}", folder.display());
         }
     }
 

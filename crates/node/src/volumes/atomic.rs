@@ -32,6 +32,9 @@ pub(super) fn write(
     group: Option<u32>,
     now: jiff::Timestamp,
 ) -> io::Result<bool> {
+    if let Some(path) = files.keys().find(|path| !is_inside(path)) {
+        return Err(io::Error::other(format!("{path:?} is no path of a file in a volume")));
+    }
     let old = fs::read_link(folder.join(DATA)).ok();
     if let Some(old) = &old
         && holds_just(&folder.join(old), files)?
@@ -65,6 +68,12 @@ pub(super) fn write(
     link_names(folder, files)?;
     remove_others(folder, &name)?;
     Ok(true)
+}
+
+/// Whoever named it, key or path: it stays in the volume and leaves our own names alone (validatePath).
+fn is_inside(path: &str) -> bool {
+    let plain = |part: &str| !part.is_empty() && part != "." && part != ".." && part.len() <= 255;
+    path.len() <= 4096 && !path.starts_with("..") && !path.contains('\0') && path.split('/').all(plain)
 }
 
 /// Links for what is there, no links for what is gone.

@@ -267,3 +267,19 @@ fn teardown_of_no_plain_uid_removes_nothing() {
         assert_eq!(fs::read_to_string(precious.join("kept")).unwrap(), "kept", "{uid:?}");
     }
 }
+
+#[test]
+fn keys_and_paths_stay_inside_their_volume() {
+    let folder = tempfile::tempdir().unwrap();
+    let volume = folder.path().join("volume");
+    fs::create_dir(&volume).unwrap();
+    let long = "x".repeat(256);
+    for path in
+        ["..", "../x", "a/../../x", "/x", "a//b", "a/./b", "..data", "..data/x", "", "a/", "a\0b", long.as_str()]
+    {
+        let files = [(path.to_owned(), Contents { data: b"x".to_vec(), mode: 0o644, user: None })].into();
+        assert!(atomic::write(&volume, &files, None, now(0)).is_err(), "{path:?}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(&volume).unwrap().count(), 0);
+}

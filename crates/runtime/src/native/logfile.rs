@@ -195,6 +195,13 @@ fn beside(path: &Path, wanted: impl Fn(&OsStr) -> bool) -> Vec<PathBuf> {
     found
 }
 
+/// Removes a log with all its older files; what does not go is left to whoever cleans /var/log.
+pub fn remove_log(path: &Path) {
+    let Ok(folder) = logfolder::open_folder(path, false) else { return };
+    let older = rotations(path).into_iter().chain(left_partial(path));
+    older.chain([path.to_owned()]).for_each(|path| remove(&folder, &path));
+}
+
 /// Compresses all older files but the latest. Takes a while.
 pub fn pack(path: &Path) {
     let Ok(folder) = logfolder::open_folder(path, false) else { return };

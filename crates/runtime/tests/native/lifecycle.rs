@@ -307,7 +307,8 @@ fn held_output(stage: &Stage) {
     let engine = stage.engine();
     let (sandbox, sandbox_spec) = stage.sandbox("held");
     let (one, mut one_spec) = stage.container("one", &["wait"]);
-    one_spec.log = Some(LogFile { path: "/dev/null".into(), size_max: 0, files_max: 2 });
+    // Flooded: it is not to fill the disk.
+    one_spec.log = Some(LogFile { path: stage.log_path("one"), size_max: 1 << 20, files_max: 2 });
     let (two, mut two_spec) = stage.container("two", &["flood-outputs-of-others"]);
     two_spec.capabilities.push("SYS_PTRACE".into());
     stage.block_on(async {
