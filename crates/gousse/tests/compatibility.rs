@@ -35,7 +35,14 @@ const DIFFERENT: &str = "\n## Different on purpose\n\
 - Requests from outside have bounds as upstream's (--max-requests-inflight, --max-mutating-requests-inflight), and so have the bytes of their bodies (--max-body-bytes-inflight) and connections (--max-connections). One user, or one address, gets half of each (--max-user-share); nodes have a pool of their own; system:masters is not bounded but in connections. The refusal is a 429 Status with a Retry-After. Priority and fairness (APF) is not there.\n\
 - A join token (`gousse token create`, DATA/token of `gousse server`) holds for 24 hours and certifies new node names only: joining makes the Node object, and a name whose Node exists is refused (409) until an administrator deletes it. A token on the command line is refused.\n\
 - `pods/proxy` and `services/proxy` refuse multicast, broadcast and unspecified addresses too (upstream: loopback and link-local ones). What answers at a node's address must show that node's certificate, or logs, exec and `nodes/proxy` fail.\n\
-- A request with Impersonate-Group, -Uid or -Extra-* and no user is refused in other words than upstream's, which prints a structure of Go.\n";
+- A request with Impersonate-Group, -Uid or -Extra-* and no user is refused in other words than upstream's, which prints a structure of Go.\n\
+- The UID that a static pod's manifest names must be a plain name (1 to 64 letters, digits, `-`, `_`, `.`) and no other pod's of its node: folders and cgroups are named after it (upstream takes any).\n\
+- An image may unpack to 64Gi and four million files (`--image-size-max`, `--image-files-max`) and have 500 layers; its USER may not be above 2147483647, in numbers nor by its own /etc/passwd (containerd refuses the number and takes the passwd's).\n\
+- Extended attributes of an image's files are kept where programs use them: `security.capability`, `user.*`, `system.posix_acl_*`; others are left out.\n\
+- Limits of ephemeral-storage also see /etc/resolv.conf and termination messages (upstream: /etc/hosts alone), and folders however deep.\n\
+- Logs are neither read nor written through a link below /var/log/pods.\n\
+- Exec, attach, run and port-forward at a node's own API need `create` on nodes/proxy, whatever the HTTP verb (a kubelet lets `get` suffice for a WebSocket).\n\
+- A volume on /proc or below is refused when the container starts, but over the files that lxcfs shows (as runc refuses it).\n";
 
 #[test]
 fn docs_compatibility_is_current() {
