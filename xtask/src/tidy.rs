@@ -76,6 +76,9 @@ const OF_THE_HOST: [&str; 9] = [
 ];
 const MAY_NAME: [&str; 3] = ["/setup/host", "/setup/inside.rs", "/setup/program.rs"];
 
+/// Tables of mounts, which are no text.
+const OF_MOUNTS: [&str; 3] = ["/mountinfo", "/proc/self/mounts", "/proc/mounts"];
+
 const LINES_MAX: usize = 600;
 const SENTENCE_MAX: usize = 100;
 
@@ -172,6 +175,9 @@ fn file(name: &str, text: &str, problems: &mut Vec<String>) {
         let code = line.split("//").next().unwrap_or_default();
         in_tests |= code.trim_end() == concat!("#[cfg", "(test)]");
         let at = || format!("{name}:{}", number + 1);
+        if code.contains("read_to_string") && OF_MOUNTS.iter().any(|table| code.contains(table)) && !is_test {
+            problems.push(format!("{}: mount points are bytes: any user of the host names some", at()));
+        }
         // The marker is put together so that this line is not one itself.
         if code.contains(concat!("#[", "ignore")) {
             problems.push(format!("{}: a test that does not run is no test", at()));
@@ -234,11 +240,30 @@ fn documents(root: &Path, problems: &mut Vec<String>) {
             problems.push(format!("ARCHITECTURE.md: does not say what crate `{name}` is"));
         }
     }
+    security(root, problems);
     for file in fs::read_dir(root.join("docs/decisions")).into_iter().flatten().flatten() {
         let lines = fs::read_to_string(file.path()).unwrap_or_default().lines().count();
         if lines > 40 {
             problems
                 .push(format!("docs/decisions/{}: {lines} lines; a decision fits in 40", file.file_name().display()));
+        }
+    }
+}
+
+/// Every test and place that docs/security.md relies on is there.
+fn security(root: &Path, problems: &mut Vec<String>) {
+    let text = fs::read_to_string(root.join("docs/security.md")).unwrap_or_default();
+    let tests = root.join("crates/runtime/tests/native");
+    let tests = fs::read_dir(tests).into_iter().flatten().flatten().map(|file| file.path());
+    let tests: String = tests.filter_map(|path| fs::read_to_string(path).ok()).collect();
+    for word in text.split('`').skip(1).step_by(2) {
+        let is_place = word.starts_with("crates/") || word.starts_with("examples/");
+        if is_place && !root.join(word).exists() {
+            problems.push(format!("docs/security.md: {word} is not there"));
+        }
+        let is_test = word.matches('_').count() > 3 && word.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+        if is_test && !tests.contains(&format!("(\"{word}\"")) {
+            problems.push(format!("docs/security.md: no test {word} in crates/runtime/tests/native"));
         }
     }
 }

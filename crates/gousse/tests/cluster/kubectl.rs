@@ -187,7 +187,7 @@ fn a_stock_kubectl_makes_shows_changes_and_deletes_a_pod() {
                 $ logs once --tail=1
                 err
                 $ logs web -c nobody
-                error: container nobody is not valid for pod web out of: web
+                error: container nobody is not valid for pod web
                 [failed]
                 $ exec web -- cat /page/index.html
                 hello
@@ -357,8 +357,11 @@ fn normal(text: &str, host: &str) -> String {
                 plain(word, host)
             }
         });
-        // The words of kubectl before 1.34 lack the namespace.
-        lines.push_str(words.collect::<Vec<String>>().join(" ").trim_end_matches(" from default namespace"));
+        let words = words.collect::<Vec<String>>().join(" ");
+        // The words of kubectl before 1.34 lack the namespace, and some the containers to choose from.
+        let told = words.trim_end_matches(" from default namespace");
+        let told = told.split_once(" out of: ").filter(|(what, _)| what.contains("is not valid for pod"));
+        lines.push_str(told.map_or(words.trim_end_matches(" from default namespace"), |(what, _)| what));
         lines.push('\n');
     }
     lines
