@@ -30,6 +30,7 @@ pub const TESTS: &[Test] = &[
     ("escapes_words_of_a_set_up_that_a_neighbour_speaks_hold_nobody_up", forged),
     ("escapes_old_socket_call_does_not_go_round_the_filter", old_sockets),
     ("escapes_no_abstract_socket_of_the_runtime_is_there", abstract_sockets),
+    ("escapes_mount_points_that_are_no_text_keep_nothing_from_starting", odd_mounts),
     ("escapes_links_of_an_image_lead_nowhere_but_into_it", image_links),
     ("escapes_folders_swapped_while_they_are_mounted_lead_nowhere", swapped),
     ("escapes_exec_is_who_the_container_is", same_identity),
@@ -406,6 +407,27 @@ fn abstract_sockets(stage: &Stage) {
     let seen = stage.logged("host", "stdout");
     assert!(seen.contains("supervisor.sock"), "it sees the network of the host: {seen}");
     assert!(!seen.contains(" @"), "{seen}");
+}
+
+/// Any user of the host can make one, with fusermount.
+fn odd_mounts(stage: &Stage) {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let odd = stage.folder.join(OsStr::from_bytes(b"odd \xff\xfe\\040\n"));
+    let (there, shared) = volume(stage, "shared", "/shared");
+    std::fs::create_dir(&odd).unwrap();
+    for folder in [&odd, &there] {
+        let args = ["-t", "tmpfs", "--make-shared", "odd"].map(OsStr::new);
+        assert!(std::process::Command::new("mount").args(args).arg(folder).status().unwrap().success());
+    }
+    let seen = outcome(stage, "odd", &["write", "/shared/x", "x"], |spec| {
+        spec.privileged = true;
+        spec.mounts.push(Mount { propagation: Propagation::Bidirectional, ..shared });
+    });
+    for folder in [&odd, &there] {
+        assert!(std::process::Command::new("umount").arg(folder).status().unwrap().success());
+    }
+    assert_eq!(seen.as_deref(), Ok("done\n"));
 }
 
 /// Names that the set-up itself makes or fills, as links of an image to a folder of the host.

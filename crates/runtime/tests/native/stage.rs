@@ -178,7 +178,8 @@ impl Stage {
                 let _ = std::process::Command::new("umount").arg(entry.path()).status();
             }
         }
-        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        let mounts = std::fs::read("/proc/self/mounts").unwrap();
+        let mounts = String::from_utf8_lossy(&mounts);
         let left: Vec<_> = mounts.lines().filter(|line| line.contains(&self.cgroup)).collect();
         let processes = processes();
         let log = self.runtime_log();
