@@ -15,6 +15,7 @@ pub const TESTS: &[Test] = &[
     ("killed_supervisor_loses_no_container_exit_or_line", killed_supervisor),
     ("supervisor_killed_at_any_moment_under_load_loses_nothing", killed_under_load),
     ("supervisor_killed_at_each_step_of_taking_over_a_terminal_keeps_it", killed_with_terminal),
+    ("supervisor_killed_while_a_set_up_moves_among_others_loses_nothing", killed_while_moving),
     ("supervisor_killed_at_each_step_of_hearing_why_a_start_failed_tells_it", killed_with_failure),
     ("supervisor_that_becomes_another_program_under_load_loses_nothing", upgraded_under_load),
     ("mount_of_a_sandbox_never_recorded_goes", mount_never_recorded),
@@ -116,6 +117,32 @@ fn killed_with_terminal(stage: &Stage) {
             assert_eq!(wait_for_exit(&engine, &id).await.code, 9, "step {step}");
         });
         assert_eq!(stage.logged(&name, "stdout"), "before\nafter\n", "step {step}");
+    }
+}
+
+fn killed_while_moving(stage: &Stage) {
+    let engine = stage.engine();
+    for step in 0..12 {
+        for tty in [false, true] {
+            let name = format!("moving{step}{tty}");
+            let (sandbox, sandbox_spec) = stage.sandbox(&name);
+            let (id, mut spec) = stage.container(&name, &["say-and-copy", "before"]);
+            spec.tty = tty;
+            stage.block_on(async {
+                engine.run_sandbox(&sandbox, SandboxSpec { pid: Share::Sandbox, ..sandbox_spec }).await.unwrap();
+                engine.create_container(&sandbox, &id, spec).await.unwrap();
+            });
+            let hit = tracer::kill_after_message(named(SUPERVISOR)[0], b'M', step);
+            stage.block_on(engine.start_container(&id)).unwrap();
+            hit.done(|| drop(stage.block_on(engine.signal(&id, libc::SIGCONT))));
+            stage::eventually("it has spoken", || stage.logged(&name, "stdout") == "before\n");
+            stage.block_on(async {
+                engine.signal(&id, libc::SIGTERM).await.unwrap();
+                assert_eq!(wait_for_exit(&engine, &id).await.code, 9, "step {step}");
+                engine.remove_sandbox(&sandbox).await.unwrap();
+            });
+            assert_eq!(stage.logged(&name, "stdout"), "before\nafter\n", "step {step}");
+        }
     }
 }
 

@@ -51,9 +51,9 @@ impl Supervisor {
         self.children.insert(pid, Child::Init(id.clone()));
         let unique = sys::unique_of(pid, pidfd.as_fd());
         held.kept.init = Some(pidfd);
+        let process = Process { pid, unique: unique? };
         rustix::io::ioctl_fionbio(&told, true).map_err(io::Error::from)?;
         let token = self.watch(told.as_fd(), Source::Init(id.clone()), EventFlags::IN)?;
-        let process = Process { pid, unique: unique? };
         held.beginning = Some(Beginning { process, told, token, proc: None, tickets: vec![ticket] });
         Ok(())
     }
@@ -75,7 +75,10 @@ impl Supervisor {
                     break;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => failed = error.to_string(),
+                Err(error) => {
+                    failed = error.to_string();
+                    break;
+                }
             }
         }
         self.init_begun(id, failed);

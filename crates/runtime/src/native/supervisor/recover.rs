@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::containers::{Held, Live, Pending, key};
 use super::sandboxes::{Kept, Sandboxed};
-use super::words::{self, Word};
+use super::words;
 use super::{Child, Namespaces, Source, Supervisor, sandboxes};
 use crate::native::cgroup::Tree;
 use crate::native::journal::{ContainerRecord, Entry, Journal, Process, Records};
@@ -194,18 +194,38 @@ impl Supervisor {
             }
             return Ok(());
         };
-        // A set-up that went on as another process, which was not recorded.
-        let said = lent.as_ref().and_then(|lent| lent.get("sync"));
-        let said = said.map(|sync| words::next(sync, process.pid, sys::is_below(process.pid), true));
-        let moved = if let Some(Word::Moved(pidfd)) = said { self.child_behind(&pidfd) } else { None };
-        let process = moved.unwrap_or(process);
+        let process = match lent.as_ref().and_then(|lent| lent.get("sync")) {
+            Some(sync) => self.moved_meanwhile(id, sync, process),
+            None => process,
+        };
         // Another boot's number is some other process here, whatever its pidfd says.
         match (lent, same_boot.then(|| find(process)).flatten()) {
-            (Some(lent), Some(pidfd)) if is_keepers(process) => self.adopt_process(id, process, pidfd, lent),
+            (Some(lent), Some(pidfd)) if is_keepers(process) => {
+                let adopted = self.adopt_process(id, process, pidfd, lent);
+                // Known to run and not to be reached is worse than gone.
+                if adopted.is_err() && self.live(id).is_none() {
+                    self.lost(id, &phase, find(process), same_boot);
+                }
+                adopted
+            }
             (_, found) => {
                 self.lost(id, &phase, found, same_boot);
                 Ok(())
             }
+        }
+    }
+
+    /// A set-up that went on as another process: its word may still lie there, on record already or not.
+    fn moved_meanwhile(&mut self, id: &ContainerId, sync: &OwnedFd, recorded: Process) -> Process {
+        let Some((pidfd, sender)) = words::moved(sync) else { return recorded };
+        match self.child_behind(&pidfd) {
+            Some(process) if process.pid == recorded.pid || sender == Some(recorded.pid) => {
+                self.record_always(&Entry::Born(id.clone(), process));
+                words::taken(sync);
+                process
+            }
+            // Not its own word: heard, and refused, as any other.
+            _ => recorded,
         }
     }
 
@@ -231,7 +251,10 @@ impl Supervisor {
         }
         let held = self.containers.get_mut(id).expect("inserted above");
         held.seen.pid = Some(process.pid);
-        let log = held.seen.spec.log.as_ref().map(LogFile::open).transpose()?;
+        // A place that takes no log now is no reason to let the container go: it is tried again with each line.
+        let log = held.seen.spec.log.as_ref().and_then(|log| {
+            LogFile::open(log).inspect_err(|error| eprintln!("supervisor: the log of {}: {error}", id.0)).ok()
+        });
         let (outputs, taps, removing) = (Vec::new(), Vec::new(), Vec::new());
         held.live = Some(Live { pidfd, process, birth, outputs, stdin: None, log, taps, removing });
         for (name, fd) in lent {

@@ -8,6 +8,7 @@ use rustix::event::epoll::EventFlags;
 
 use super::containers::{Live, key, not_found};
 use super::{Answered, Source, Supervisor};
+use crate::native::logfile::LogFile;
 use crate::native::protocol::{Answer, Refusal};
 use crate::native::pump::{self, Left};
 use crate::native::trouble::Trouble;
@@ -85,8 +86,12 @@ impl Supervisor {
 
     /// What is left then, and how many bytes were taken.
     pub(super) fn pump_output(&mut self, id: &ContainerId, number: usize, eager: bool) -> Option<(Left, usize)> {
-        let live = self.containers.get_mut(id)?.live.as_mut()?;
+        let held = self.containers.get_mut(id)?;
+        let (spec, live) = (&held.seen.spec, held.live.as_mut()?);
         let Live { outputs, log, taps, .. } = live;
+        if log.is_none() {
+            *log = spec.log.as_ref().and_then(|log| LogFile::open(log).ok());
+        }
         let output = outputs.get_mut(number).filter(|output| output.token.is_some())?;
         let source = pump::Source { fd: output.fd.as_fd(), terminal: output.terminal, stream: output.stream };
         let mut slow = Vec::new();

@@ -40,7 +40,8 @@ pub fn next(sync: impl AsFd, speaker: u32, moved: bool, left_there: bool) -> Wor
     let mut fds = Vec::new();
     let (got, sender) = loop {
         match channel::receive_from(&sync, &mut bytes, &mut fds, flags) {
-            Ok((0, _)) => return Word::Over,
+            // An empty packet is no end: at that nobody is named.
+            Ok((0, None)) => return Word::Over,
             Ok(heard) => break heard,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Word::Nothing,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -58,6 +59,14 @@ pub fn next(sync: impl AsFd, speaker: u32, moved: bool, left_there: bool) -> Wor
         (setup::MOVED, Some(pidfd)) if !moved && fds.is_empty() => Word::Moved(pidfd),
         _ => Word::Forged,
     }
+}
+
+/// Whether the word that lies there says that the set-up moved; and who says so.
+pub fn moved(sync: &OwnedFd) -> Option<(OwnedFd, Option<u32>)> {
+    let (mut byte, mut fds) = ([0; 1], Vec::new());
+    let heard = channel::receive_from(sync, &mut byte, &mut fds, RecvFlags::PEEK | RecvFlags::DONTWAIT);
+    let (_, sender) = heard.ok().filter(|(got, _)| *got == 1 && byte[0] == setup::MOVED)?;
+    Some((fds.pop().filter(|_| fds.is_empty())?, sender))
 }
 
 /// What was left there goes.

@@ -37,6 +37,8 @@ fn only_the_process_on_record_is_believed_and_after_its_move_only_its_failure() 
         (b"M", 1, own + 1, false, "forged"),
         (b"M", 0, own, false, "forged"),
         (b"x", 0, own, true, "forged"),
+        (b"", 0, own, false, "forged"),
+        (b"", 0, own + 1, true, "forged"),
     ];
     for (bytes, count, speaker, moved, wanted) in cases {
         let (ours, theirs) = pair();
