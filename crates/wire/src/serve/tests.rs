@@ -1,45 +1,100 @@
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Either, Empty, StreamBody};
+use hyper::client::conn::http2::{SendRequest, handshake};
 use tokio::io::AsyncReadExt;
+use tokio::task::JoinHandle;
 
 use super::*;
 use crate::tls::{Pair, Presented, Trust};
 
-/// A connection on which nothing was sent, and how it ended.
-async fn silent(alpn: &str) -> io::Error {
+/// A second more than any connection may idle.
+const TOO_LONG: Duration = Duration::from_secs(91);
+
+fn pair() -> Pair {
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(vec!["gousse".into()]).unwrap().self_signed(&key).unwrap();
-    let pair = Pair { certificate: certificate.pem(), key: key.serialize_pem() };
-    let tls = crate::tls::server(Presented::new(&pair).unwrap(), None, &["h2", "http/1.1"]).unwrap();
+    Pair { certificate: certificate.pem(), key: key.serialize_pem() }
+}
+
+type Near = tokio_rustls::client::TlsStream<tokio::io::DuplexStream>;
+
+/// A client's end, and how the server's ends. What answers `/wait` has no end.
+async fn connected(alpn: &str, certificate: bool) -> (Near, JoinHandle<io::Result<()>>) {
+    let pair = pair();
+    let presented = Presented::new(&pair).unwrap();
+    let tls = crate::tls::server(presented.clone(), Some(&pair.certificate), &["h2", "http/1.1"]).unwrap();
     let (ours, theirs) = tokio::io::duplex(64 << 10);
     let server = tokio::spawn(async move {
         let stream = shake(&TlsAcceptor::from(tls), ours).await?;
-        let answer = |_| async { Response::new(Full::new(Bytes::new())) };
+        let answer = |request: Request<Incoming>| async move {
+            let endless = StreamBody::new(futures::stream::pending::<Result<Frame<Bytes>, Infallible>>());
+            let waits = request.uri().path() == "/wait";
+            Response::new(if waits { Either::Left(endless) } else { Either::Right(Empty::new()) })
+        };
         http(stream, answer, std::future::pending()).await
     });
-    let tls = crate::tls::client(Trust::Anybody, None, &[alpn]).unwrap();
+    let tls = crate::tls::client(Trust::Anybody, certificate.then_some(presented), &[alpn]).unwrap();
     let name = rustls_pki_types::ServerName::try_from("gousse").unwrap();
-    let mut stream = tokio_rustls::TlsConnector::from(tls).connect(name, theirs).await.unwrap();
-    // What the server says first, until it hangs up.
-    let _ = stream.read_to_end(&mut Vec::new()).await;
-    server.await.unwrap().unwrap_err()
+    (tokio_rustls::TlsConnector::from(tls).connect(name, theirs).await.unwrap(), server)
+}
+
+/// The same over HTTP/2, by a client that answers every ping.
+async fn over_http2(certificate: bool) -> (SendRequest<Empty<Bytes>>, JoinHandle<io::Result<()>>) {
+    let (stream, server) = connected("h2", certificate).await;
+    let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    (sender, server)
+}
+
+async fn ask(sender: &mut SendRequest<Empty<Bytes>>, path: &str) -> Response<Incoming> {
+    sender.send_request(Request::get(format!("https://gousse{path}")).body(Empty::new()).unwrap()).await.unwrap()
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_without_a_request_is_given_up() {
-    for alpn in ["h2", "http/1.1"] {
-        let begun = tokio::time::Instant::now();
-        silent(alpn).await;
-        assert!(begun.elapsed() <= HEADER_TIMEOUT + Duration::from_secs(1), "{alpn}");
+    for (alpn, certificate) in [("h2", false), ("h2", true), ("http/1.1", false), ("http/1.1", true)] {
+        let begun = Instant::now();
+        let (mut stream, server) = connected(alpn, certificate).await;
+        // What the server says first, until it hangs up.
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+        server.await.unwrap().unwrap_err();
+        assert!(begun.elapsed() <= TOO_LONG + FAREWELL, "{alpn}");
     }
+}
+
+/// One request, and then pings were answered for ever: so many connections of nobody in particular that
+/// there was none left for others.
+#[tokio::test(start_paused = true)]
+async fn who_shows_no_certificate_does_not_idle_for_ever() {
+    let (mut sender, server) = over_http2(false).await;
+    for _ in 0..3 {
+        ask(&mut sender, "/version").await.into_body().collect().await.unwrap();
+        tokio::time::sleep(Duration::from_secs(80)).await;
+    }
+    assert!(!server.is_finished(), "each request gives it its time anew");
+    let ended = tokio::time::timeout(Duration::from_secs(11), server).await.unwrap().unwrap();
+    assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    assert!(sender.ready().await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_stream_or_a_certificate_keeps_a_connection() {
+    let (mut sender, server) = over_http2(false).await;
+    let waits = ask(&mut sender, "/wait").await;
+    tokio::time::sleep(TOO_LONG * 20).await;
+    assert!(!server.is_finished());
+    drop(waits);
+    tokio::time::timeout(TOO_LONG, server).await.unwrap().unwrap().unwrap_err();
+    let (mut sender, server) = over_http2(true).await;
+    ask(&mut sender, "/version").await;
+    tokio::time::sleep(TOO_LONG * 20).await;
+    assert!(!server.is_finished());
+    ask(&mut sender, "/version").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_handshake_that_never_begins_is_given_up() {
-    let key = rcgen::KeyPair::generate().unwrap();
-    let certificate = rcgen::CertificateParams::new(vec!["gousse".into()]).unwrap().self_signed(&key).unwrap();
-    let pair = Pair { certificate: certificate.pem(), key: key.serialize_pem() };
-    let tls = crate::tls::server(Presented::new(&pair).unwrap(), None, &[]).unwrap();
+    let tls = crate::tls::server(Presented::new(&pair()).unwrap(), None, &[]).unwrap();
     let (ours, _theirs) = tokio::io::duplex(64);
     let error = shake(&TlsAcceptor::from(tls), ours).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
