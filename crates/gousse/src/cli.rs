@@ -105,11 +105,11 @@ pub struct ServerFlags {
     /// Bytes that the bodies of requests under way may take; 0: no bound
     #[arg(long, default_value_t = server::Limits::default().body_bytes, value_name = "BYTES")]
     pub max_body_bytes_inflight: usize,
-    /// What one user, or of the connections one address, may take of each, in percent
+    /// What one user may take of each of these, and of the connections, in percent
     #[arg(long, default_value_t = server::Limits::default().share, value_name = "PERCENT")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=100).map(|percent| percent as usize))]
     pub max_user_share: usize,
-    /// Connections from outside; 0: no bound
+    /// Connections from outside, half of them for certificates, a quarter for tokens; 0: no bound
     #[arg(long, default_value_t = server::Limits::default().connections, value_name = "NUMBER")]
     pub max_connections: usize,
 }

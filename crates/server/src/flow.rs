@@ -1,23 +1,28 @@
 //! Flow control: how many requests, bytes of bodies and connections may be under way from outside.
 //!
 //! Upstream's --max-requests-inflight (apiserver pkg/server/filters/maxinflight.go) with three things
-//! added: one user gets a share only, nodes have a pool of their own, bodies are counted by what has
-//! arrived. Administrators and the parts inside the process are never held up. Every step is O(1).
+//! added: one user gets a share only, of which a part is theirs however full it is, nodes have a pool of
+//! their own, bodies are counted by what has arrived. Administrators and the parts inside the process are
+//! never held up. Every step is O(1).
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use api::{Reason, Status};
-use tokio::time::Instant;
+use bytes::Bytes;
 
 use crate::identity::{CONTROLLERS, Identity, MASTERS, SCHEDULER};
 
-/// The log is not filled by those who open connections.
-const TOLD_EVERY: Duration = Duration::from_secs(60);
+/// Places for connections.
+mod connections;
+
+pub use connections::Connected;
+use connections::Connections;
+
+/// What every user may take however many others there are, in percent: nobody fills a pool for all.
+const RESERVED: usize = 5;
 
 /// How much may be under way at once; 0 is no bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,22 +33,27 @@ pub struct Limits {
     pub writes: usize,
     /// Bytes of requests' bodies.
     pub body_bytes: usize,
-    /// What one user may take of each of these, and one address of the connections, in percent.
+    /// What one user may take of each of these and of the connections, in percent.
     pub share: usize,
-    /// Connections.
+    /// Connections: half for certificates, a quarter for tokens, a quarter for peers who are not known yet.
     pub connections: usize,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { reads: 400, writes: 200, body_bytes: 32 << 20, share: 50, connections: 8192 }
+        Limits { reads: 400, writes: 200, body_bytes: 32 << 20, share: 10, connections: 8192 }
     }
 }
 
 impl Limits {
     /// What one of many may take; 0 is no bound.
     fn one(&self, all: usize) -> usize {
-        if all == 0 { 0 } else { (all * self.share.min(100) / 100).max(1) }
+        part(all, self.share.min(100))
+    }
+
+    /// What one of many may take even where the others have taken all.
+    fn reserved(&self, all: usize) -> usize {
+        part(all, RESERVED).min(self.one(all))
     }
 }
 
@@ -79,14 +89,6 @@ struct Taken {
     bytes: usize,
 }
 
-#[derive(Default)]
-struct Connections {
-    all: usize,
-    from: HashMap<IpAddr, usize>,
-    /// When the log was last told that there are too many.
-    told: Option<Instant>,
-}
-
 /// A request's place; given back when it is dropped.
 pub struct Permit {
     flow: Arc<Flow>,
@@ -96,10 +98,12 @@ pub struct Permit {
     bytes: usize,
 }
 
-/// A connection's place.
-pub struct Connected {
+/// The room of a body, which it has as long as somebody holds its bytes.
+struct Room {
     flow: Arc<Flow>,
-    from: IpAddr,
+    pool: usize,
+    user: u64,
+    bytes: Bytes,
 }
 
 impl Flow {
@@ -124,12 +128,13 @@ impl Flow {
             Cost::Write => (self.limits.writes, "--max-mutating-requests-inflight", "writing"),
             Cost::Lasting => (0, "", ""),
         };
-        let mut held = self.pools[pool].lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.pool(pool);
         let Pool { all, users } = &mut *held;
         let own = users.entry(user).or_default();
         let share = self.limits.one(limit);
         let (of_all, of_own) = (all.requests[cost as usize], own.requests[cost as usize]);
-        let who = match (of_all >= bound(limit), of_own >= bound(share)) {
+        let full = of_all >= bound(limit) && of_own >= self.limits.reserved(limit);
+        let who = match (full, of_own >= bound(share)) {
             (true, _) => Some(format!("all users together have {limit}")),
             (_, true) => Some(format!("user {:?} has {share}", identity.name())),
             _ => None,
@@ -146,26 +151,20 @@ impl Flow {
         Ok(Some(Permit { flow: self.clone(), pool, user, cost, bytes: 0 }))
     }
 
-    /// A place for a connection; None when there is none left.
-    pub fn connect(self: &Arc<Flow>, from: IpAddr) -> Option<Connected> {
-        let from = from.to_canonical();
-        let limit = self.limits.connections;
-        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        let Connections { all, from: addresses, told } = &mut *connections;
-        let own = addresses.entry(from).or_default();
-        if *all >= bound(limit) || *own >= bound(self.limits.one(limit)) {
-            if *own == 0 {
-                addresses.remove(&from);
-            }
-            if told.is_none_or(|told| told.elapsed() >= TOLD_EVERY) {
-                *told = Some(Instant::now());
-                tracing::warn!(%from, "too many connections: closed (--max-connections {limit}, --max-user-share)");
-            }
-            return None;
+    fn pool(&self, pool: usize) -> MutexGuard<'_, Pool> {
+        self.pools[pool].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes so much off what a user has under way.
+    fn give_back(&self, pool: usize, user: u64, give: impl Fn(&mut Taken)) {
+        let mut held = self.pool(pool);
+        let Pool { all, users } = &mut *held;
+        let own = users.entry(user).or_default();
+        give(all);
+        give(own);
+        if *own == Taken::default() {
+            users.remove(&user);
         }
-        *all += 1;
-        *own += 1;
-        Some(Connected { flow: self.clone(), from })
     }
 }
 
@@ -176,10 +175,13 @@ impl Permit {
     /// 429 when there is none left.
     pub fn take(&mut self, bytes: usize) -> Result<(), Status> {
         let limit = self.flow.limits.body_bytes;
-        let mut held = self.flow.pools[self.pool].lock().unwrap_or_else(PoisonError::into_inner);
+        let limits = &self.flow.limits;
+        let mut held = self.flow.pool(self.pool);
         let Pool { all, users } = &mut *held;
         let own = users.entry(self.user).or_default();
-        if own.bytes + bytes > bound(self.flow.limits.one(limit)) || all.bytes + bytes > bound(limit) {
+        let (of_all, of_own) = (all.bytes.saturating_add(bytes), own.bytes.saturating_add(bytes));
+        let full = of_all > bound(limit) && of_own > limits.reserved(limit);
+        if full || of_own > bound(limits.one(limit)) {
             return Err(too_many(
                 "the bodies of requests under way fill their room (--max-body-bytes-inflight, --max-user-share)",
             ));
@@ -189,35 +191,44 @@ impl Permit {
         self.bytes += bytes;
         Ok(())
     }
+
+    /// The body that this room was taken for. Of a request that lasts it gives the room back when it is
+    /// handed on, and not hours later with the request; others end soon, and what is made of a body is
+    /// larger than itself.
+    pub fn hold(&mut self, body: Bytes) -> Bytes {
+        if self.cost != Cost::Lasting || self.bytes == 0 {
+            return body;
+        }
+        debug_assert_eq!(self.bytes, body.len(), "each piece of it was taken room for");
+        self.bytes -= body.len();
+        Bytes::from_owner(Room { flow: self.flow.clone(), pool: self.pool, user: self.user, bytes: body })
+    }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut held = self.flow.pools[self.pool].lock().unwrap_or_else(PoisonError::into_inner);
-        let Pool { all, users } = &mut *held;
-        let own = users.entry(self.user).or_default();
-        for taken in [all, &mut *own] {
+        self.flow.give_back(self.pool, self.user, |taken| {
             taken.bytes -= self.bytes;
             taken.requests[self.cost as usize] -= 1;
-        }
-        if *own == Taken::default() {
-            users.remove(&self.user);
-        }
+        });
     }
 }
 
-impl Drop for Connected {
-    fn drop(&mut self) {
-        let mut connections = self.flow.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        let Connections { all, from, .. } = &mut *connections;
-        *all -= 1;
-        if let Some(own) = from.get_mut(&self.from) {
-            *own -= 1;
-            if *own == 0 {
-                from.remove(&self.from);
-            }
-        }
+impl AsRef<[u8]> for Room {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.flow.give_back(self.pool, self.user, |taken| taken.bytes -= self.bytes.len());
+    }
+}
+
+/// So many percent of it, at least one; of no bound none.
+fn part(all: usize, percent: usize) -> usize {
+    if all == 0 { 0 } else { (all / 100 * percent + all % 100 * percent / 100).max(1) }
 }
 
 /// 0 is no bound.

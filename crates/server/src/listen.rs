@@ -5,6 +5,7 @@
 //! are renewed while connections go on.
 
 use std::io;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering;
@@ -54,8 +55,7 @@ pub async fn listen(server: &Server, listener: TcpListener, shutdown: impl Futur
         };
         match accepted {
             Ok((stream, peer)) => {
-                // Whoever opens too many is cut off before anything is spent on it.
-                let Some(connected) = server.0.flow.connect(peer.ip()) else { continue };
+                let connected = Arc::new(server.0.flow.connect(peer.ip()));
                 let (server, acceptor) = (server.clone(), acceptor.clone());
                 tokio::spawn(async move {
                     if let Err(error) = connection(server, acceptor, stream, connected).await {
@@ -103,17 +103,40 @@ async fn renew(server: Server) {
     }
 }
 
-async fn connection(server: Server, acceptor: TlsAcceptor, stream: TcpStream, _connected: Connected) -> io::Result<()> {
+async fn connection(
+    server: Server,
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    connected: Arc<Connected>,
+) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let peer = stream.peer_addr()?.ip();
-    let stream = serve::shake(&acceptor, Patient::new(stream, WRITE_PATIENCE)).await?;
+    let stream = Patient::new(stream, WRITE_PATIENCE);
+    tokio::select! {
+        served = serve(server, acceptor, stream, peer, &connected) => served,
+        () = connected.closed() => Err(io::Error::other("closed for others: too many peers are not known")),
+    }
+}
+
+async fn serve(
+    server: Server,
+    acceptor: TlsAcceptor,
+    stream: Patient<TcpStream>,
+    peer: IpAddr,
+    connected: &Arc<Connected>,
+) -> io::Result<()> {
+    let stream = serve::shake(&acceptor, stream).await?;
     let identity = serve::caller(&stream).map(|(name, groups)| Arc::new(Identity::authenticated(name, "", groups)));
+    if let Some(identity) = &identity {
+        connected.known(identity, true);
+    }
     let mut stopped = server.0.stopped.subscribe();
+    let connected = connected.clone();
     let answer = move |mut request: Request<Incoming>| {
         if request.uri().path() == join::PATH {
             request.extensions_mut().insert(join::Peer(peer));
         }
-        guarded(server.clone(), identity.clone(), request)
+        guarded(server.clone(), connected.clone(), identity.clone(), request)
     };
     serve::http(stream, answer, async { drop(stopped.wait_for(|stopped| *stopped).await) }).await
 }
@@ -121,12 +144,13 @@ async fn connection(server: Server, acceptor: TlsAcceptor, stream: TcpStream, _c
 /// A request that panics is answered with 500; the connection and the server go on.
 async fn guarded(
     server: Server,
+    connected: Arc<Connected>,
     certificate: Option<Arc<Identity>>,
     request: Request<Incoming>,
 ) -> http::Response<Outgoing> {
     let _under_way = server.0.metrics.under_way();
     let (verb, resource) = labels(&request);
-    let served = AssertUnwindSafe(respond(&server, certificate.as_deref(), request)).catch_unwind().await;
+    let served = AssertUnwindSafe(respond(&server, &connected, certificate.as_deref(), request)).catch_unwind().await;
     let (response, permit) = served.unwrap_or_else(|_| {
         tracing::error!(verb, resource, "a request panicked");
         (Response::refused(&Status::internal("the server panicked while it served this request")), None)
@@ -137,6 +161,7 @@ async fn guarded(
 
 async fn respond(
     server: &Server,
+    connected: &Arc<Connected>,
     certificate: Option<&Identity>,
     request: Request<Incoming>,
 ) -> (Response, Option<Permit>) {
@@ -145,7 +170,7 @@ async fn respond(
         true => head.extensions.remove::<hyper::upgrade::OnUpgrade>(),
         false => None,
     };
-    let (outcome, permit) = request::from_outside(server, certificate, &mut head, body).await;
+    let (outcome, permit) = request::from_outside(server, connected, certificate, &mut head, body).await;
     let mut response = outcome.over_http(server);
     if response.status == StatusCode::SWITCHING_PROTOCOLS
         && let Body::Upgrade(_) = response.body
@@ -156,11 +181,14 @@ async fn respond(
         let Some(upgrade) = upgrade else {
             return (Response::refused(&Status::bad_request("this connection cannot be upgraded")), permit);
         };
+        // The connection goes on as another thing, and has its place until then.
+        let connected = connected.clone();
         tokio::spawn(async move {
             match upgrade.await {
-                Ok(client) => {
-                    let _ = wire::upgrade::splice(Box::new(TokioIo::new(client)), backend).await;
-                }
+                Ok(client) => tokio::select! {
+                    _ = wire::upgrade::splice(Box::new(TokioIo::new(client)), backend) => {}
+                    () = connected.closed() => {}
+                },
                 Err(error) => tracing::debug!(%error, "an upgrade was given up"),
             }
         });

@@ -20,8 +20,8 @@ use wire::query::Query;
 use crate::answer::Reply;
 use crate::authenticate::authenticate;
 use crate::authorize::{self, Attributes};
-use crate::flow::{Cost, Flow, Permit};
-use crate::identity::Identity;
+use crate::flow::{Connected, Cost, Flow, Permit};
+use crate::identity::{ANONYMOUS, Identity};
 use crate::render::Outcome;
 use crate::rendition::Served;
 use crate::route::{self, Target};
@@ -50,6 +50,7 @@ pub enum Inflow {
 /// A request from the network: its answer, and its place among those under way.
 pub async fn from_outside(
     server: &Server,
+    connected: &Connected,
     certificate: Option<&Identity>,
     head: &mut Parts,
     body: Incoming,
@@ -58,7 +59,12 @@ pub async fn from_outside(
     let now = (inner.config.clock)().as_second();
     let (mut body, mut permit) = (Inflow::Wire(body), None);
     let outcome = match authenticate(&head.headers, certificate, &inner.tokens, &inner.snapshot, now) {
-        Ok(identity) => serve(server, &identity, head, &mut body, Some(&inner.flow), &mut permit).await,
+        Ok(identity) => {
+            if identity.name() != ANONYMOUS {
+                connected.known(&identity, certificate.is_some());
+            }
+            serve(server, &identity, head, &mut body, Some(&inner.flow), &mut permit).await
+        }
         Err(status) => Outcome::plain(Err(status)),
     };
     body.discard(&head.headers);
@@ -246,7 +252,11 @@ async fn collect(body: &mut Incoming, mut permit: Option<&mut Permit>) -> Result
             _ => all.extend_from_slice(&piece),
         }
     }
-    Ok(if all.is_empty() { first } else { all.freeze() })
+    let body = if all.is_empty() { first } else { all.freeze() };
+    Ok(match permit {
+        Some(permit) => permit.hold(body),
+        None => body,
+    })
 }
 
 fn too_large() -> Status {

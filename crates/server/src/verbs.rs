@@ -73,7 +73,10 @@ pub async fn perform(mut call: Call<'_>, coming: Coming<'_>) -> Result<Reply, St
         return Err(method_not_allowed());
     }
     call.authorize(verb)?;
-    call.body = coming.read().await?;
+    // Nobody looks at the body of what only reads (nor does upstream); a proxy passes it on.
+    if !call.method.is_safe() || call.target.subresource == "proxy" {
+        call.body = coming.read().await?;
+    }
     match subresource {
         Some(subresource) => crate::subresources::perform(call, verb, subresource).await,
         None => match verb {

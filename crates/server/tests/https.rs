@@ -125,7 +125,7 @@ async fn a_body_beyond_the_limit_is_refused() {
 /// Requests that are under way are bounded, and who waits is told for how long.
 #[tokio::test]
 async fn too_many_requests_are_refused_with_a_time_to_come_back() {
-    let r = running_with(Limits { writes: 2, ..Limits::default() }).await;
+    let r = running_with(Limits { writes: 2, share: 50, ..Limits::default() }).await;
     let pair = r.node_pair("n1");
     let tls = || {
         let who = Some(wire::tls::Presented::new(&pair).unwrap());
@@ -153,13 +153,55 @@ async fn too_many_requests_are_refused_with_a_time_to_come_back() {
     assert_ne!(r.ask(Some(&pair), events(), b"{}".to_vec()).await.0, 429);
 }
 
+/// A connection that is kept, and the start of the answer to a request on it.
+async fn kept(r: &Running, who: Option<&Pair>, head: &str) -> (wire::Duplex, String) {
+    let who = who.map(|pair| wire::tls::Presented::new(pair).unwrap());
+    let tls = wire::tls::client(Trust::Authorities(r.server.authority()), who, &[]).unwrap();
+    let mut stream = wire::dial("localhost", r.port, Some(tls)).await.unwrap().stream;
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    (stream, String::from_utf8_lossy(&answer).into())
+}
+
+/// Two pods, no credentials, and nobody else got a connection any more.
 #[tokio::test]
-async fn one_address_gets_its_share_of_the_connections() {
-    let r = running_with(Limits { connections: 4, ..Limits::default() }).await;
-    let open = || async { tokio::net::TcpStream::connect(("127.0.0.1", r.port)).await.unwrap() };
-    let _held = [open().await, open().await];
-    // Those two are accepted before the third, which is closed at once.
-    assert_eq!(open().await.read(&mut [0; 1]).await.unwrap_or(0), 0);
+async fn who_has_no_credentials_keeps_nobody_out() {
+    let r = running_with(Limits { connections: 8, ..Limits::default() }).await;
+    let watch = "GET /api/v1/namespaces?watch=true HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let (mut watches, answer) = kept(&r, Some(&r.admin()), watch).await;
+    assert_eq!(answer, "HTTP/1.1 200");
+    let version = "GET /version HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let (mut first, answer) = kept(&r, None, version).await;
+    assert_eq!(answer, "HTTP/1.1 200");
+    let mut held = Vec::new();
+    for _ in 0..10 {
+        held.push(kept(&r, None, version).await);
+    }
+    // Only those of their like lose their places, the oldest first.
+    let mut rest = Vec::new();
+    while first.read_buf(&mut rest).await.is_ok_and(|n| n > 0) {}
+    for _ in 0..10 {
+        assert_eq!(r.ask(Some(&r.admin()), Request::get("/api/v1/pods"), vec![]).await.0, 200);
+    }
+    r.create("/api/v1/namespaces", json!({"metadata": {"name": "seen"}})).await;
+    let mut text = String::new();
+    while !text.contains("\"seen\"") {
+        let mut piece = [0; 4096];
+        let n = watches.read(&mut piece).await.unwrap();
+        assert_ne!(n, 0, "{text}");
+        text += &String::from_utf8_lossy(&piece[..n]);
+    }
+}
+
+/// They held their bytes as long as the watch went on.
+#[tokio::test]
+async fn nobody_waits_for_the_body_of_what_only_reads() {
+    let r = running().await;
+    for path in ["/api/v1/namespaces?watch=true", "/api/v1/namespaces", "/api/v1/namespaces/default"] {
+        let head = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n");
+        assert_eq!(kept(&r, Some(&r.admin()), &head).await.1, "HTTP/1.1 200", "{path}");
+    }
 }
 
 #[tokio::test]

@@ -22,7 +22,10 @@ fn one_user_gets_a_share_and_all_together_no_more_than_there_is() {
          (--max-requests-inflight, --max-user-share)"
     );
     let _b = [take("b").unwrap(), take("b").unwrap()];
+    // What is reserved for each is there all the same.
+    let c = take("c").unwrap();
     assert!(take("c").err().unwrap().message.contains("all users together have 4 reading"));
+    drop(c);
     // Writes are counted apart, and what lasts is not.
     let _write = flow.admit(&user("a"), Cost::Write).unwrap();
     assert!(flow.admit(&user("a"), Cost::Write).err().unwrap().message.contains("--max-mutating-requests-inflight"));
@@ -41,6 +44,7 @@ fn nodes_have_a_pool_of_their_own_and_administrators_none() {
     let admin = Identity::authenticated("x", "", vec![MASTERS.into()]);
     assert!(flow.admit(&admin, Cost::Read).unwrap().is_none());
     // Who only calls itself a node stands with everybody else.
+    let _reserved = flow.admit(&user("system:node:n"), Cost::Read).unwrap();
     assert!(flow.admit(&user("system:node:n"), Cost::Read).is_err());
 }
 
@@ -58,8 +62,51 @@ fn bytes_come_back_with_their_request_and_nothing_is_left_of_a_user() {
     drop(a);
     lasting.take(50).unwrap();
     drop((lasting, b));
+    is_empty(&flow);
+}
+
+fn is_empty(flow: &Flow) {
     assert!(flow.pools.iter().all(|pool| pool.lock().unwrap().users.is_empty()));
     assert!(flow.pools.iter().all(|pool| pool.lock().unwrap().all == Taken::default()));
+}
+
+/// Two nodes with half of a pool each had left nothing of it to the others.
+#[test]
+fn a_node_is_not_refused_because_others_fill_the_pool() {
+    let node = |n: usize| Identity::authenticated(format!("system:node:{n}"), "", vec![NODES.into()]);
+    for cost in [Cost::Read, Cost::Write] {
+        let flow = Flow::new(Limits::default());
+        let mut bad = Vec::new();
+        for n in 0..20 {
+            let mut permits: Vec<_> = std::iter::from_fn(|| flow.admit(&node(n), cost).ok()).flatten().collect();
+            while permits[0].take(1 << 10).is_ok() {}
+            bad.push(permits);
+        }
+        assert!(bad[0].len() <= 40, "{}", bad[0].len());
+        let mut good: Vec<_> = (0..10).map(|_| flow.admit(&node(20), cost).unwrap().unwrap()).collect();
+        good.iter_mut().for_each(|permit| permit.take(100 << 10).unwrap());
+    }
+}
+
+/// An exec or a proxied request may last for hours.
+#[test]
+fn the_body_of_what_lasts_has_its_room_until_it_is_handed_on() {
+    let flow = Flow::new(limits());
+    let mut lasting = flow.admit(&user("a"), Cost::Lasting).unwrap().unwrap();
+    lasting.take(50).unwrap();
+    let body = lasting.hold(Bytes::from(vec![7; 50]));
+    let handed_on = body.clone();
+    drop(body);
+    assert!(lasting.take(1).is_err());
+    assert_eq!(handed_on, [7; 50][..]);
+    drop(handed_on);
+    lasting.take(50).unwrap();
+    let mut write = flow.admit(&user("b"), Cost::Write).unwrap().unwrap();
+    write.take(50).unwrap();
+    drop(write.hold(Bytes::from(vec![0; 50])));
+    assert!(write.take(1).is_err(), "what was made of it is there still");
+    drop((lasting, write));
+    is_empty(&flow);
 }
 
 #[test]
@@ -67,17 +114,15 @@ fn zero_is_no_bound() {
     let flow = Flow::new(Limits { reads: 0, writes: 0, body_bytes: 0, share: 1, connections: 0 });
     let mut many: Vec<_> = (0..2000).map(|_| flow.admit(&user("a"), Cost::Read).unwrap().unwrap()).collect();
     many[0].take(1 << 40).unwrap();
-    let _all: Vec<_> = (0..2000).map(|_| flow.connect([192, 0, 2, 1].into()).unwrap()).collect();
 }
 
 #[test]
-fn one_address_cannot_take_every_connection() {
-    let flow = Flow::new(limits());
-    let (a, b) = ([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
-    let held = [flow.connect(a).unwrap(), flow.connect("::ffff:192.0.2.1".parse().unwrap()).unwrap()];
-    assert!(flow.connect(a).is_none());
-    let _b = [flow.connect(b).unwrap(), flow.connect(b).unwrap()];
-    drop(held);
-    assert!(flow.connect(a).is_some());
-    assert_eq!(flow.connections.lock().unwrap().from.len(), 1);
+fn no_setting_is_too_large() {
+    let most = Limits { reads: usize::MAX, writes: 1, body_bytes: usize::MAX, share: 100, connections: usize::MAX };
+    assert_eq!((most.one(usize::MAX), most.one(usize::MAX - 1)), (usize::MAX, usize::MAX - 1));
+    assert_eq!(Limits { share: 50, ..most }.one(usize::MAX), usize::MAX / 2);
+    assert_eq!([0, 1, 5, 199].map(|all| Limits { share: 10, ..most }.one(all)), [0, 1, 1, 19]);
+    let flow = Flow::new(most);
+    let mut permit = flow.admit(&user("a"), Cost::Read).unwrap().unwrap();
+    permit.take(usize::MAX).unwrap();
 }
