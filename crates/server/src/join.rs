@@ -180,16 +180,32 @@ async fn claim(server: &Server, name: &str, range: &str) -> Result<(), Status> {
 /// Whether a node's certificate may name a host: itself, its loopback, its addresses; never what the server
 /// is known by, or the node could pass for it. A node on the server's own machine shares its addresses.
 fn may_bear(config: &Config, node: &str, host: &str, here: bool) -> bool {
-    let address = host.parse::<IpAddr>();
-    let own = address.is_ok() || host == node;
-    match address {
-        _ if host == "localhost" => true,
-        Ok(address) if address.is_loopback() => true,
-        _ => {
-            own && !crate::names_of_service(config).iter().any(|name| name == host)
-                && (here || !crate::hosts(config).iter().any(|name| name == host))
-        }
+    let known_by = |names: Vec<String>| names.iter().any(|name| covers(name, host));
+    match address(host) {
+        Some(address) if address.is_loopback() => true,
+        None if host == "localhost" => true,
+        None if host != node => false,
+        Some(address) if address.is_unspecified() || address.is_multicast() => false,
+        _ => !known_by(crate::names_of_service(config)) && (here || !known_by(crate::hosts(config))),
     }
+}
+
+/// Whether who is known by `name` is known by `host`, however the two are written.
+fn covers(name: &str, host: &str) -> bool {
+    if let (Some(name), Some(host)) = (address(name), address(host)) {
+        return name == host;
+    }
+    let plain = |name: &str| name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    let (name, host) = (plain(name), plain(host));
+    match name.strip_prefix("*.") {
+        Some(domain) => name == host || host.split_once('.').is_some_and(|(_, rest)| rest == domain),
+        None => name == host,
+    }
+}
+
+/// ::ffff:10.0.0.1 is 10.0.0.1 to whoever verifies a certificate.
+fn address(text: &str) -> Option<IpAddr> {
+    text.parse::<IpAddr>().ok().map(|address| address.to_canonical())
 }
 
 /// A kubeconfig with one context.
@@ -202,3 +218,6 @@ pub fn kubeconfig(url: &str, context: &str, authority: &str, pair: &wire::Pair) 
          context:\n    cluster: {context}\n    user: {context}\n"
     )
 }
+
+#[cfg(test)]
+mod tests;
