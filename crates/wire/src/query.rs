@@ -38,6 +38,11 @@ pub fn decoded(text: &str) -> Cow<'_, str> {
     percent_decode_str(text).decode_utf8().unwrap_or(Cow::Borrowed(text))
 }
 
+/// The same, with a mark in place of what is not UTF-8: for judging, not for use.
+pub fn decoded_lossy(text: &str) -> Cow<'_, str> {
+    percent_decode_str(text).decode_utf8_lossy()
+}
+
 /// A text as a value of a query or a part of a path.
 pub fn encoded(text: &str) -> String {
     utf8_percent_encode(text, RESERVED).to_string()
