@@ -36,6 +36,17 @@ pub fn first_of(cidr: &str) -> Option<IpAddr> {
     }
 }
 
+/// Whether the server connects to an address for a client: to none that is its own loopback, or next to it
+/// (pkg/proxy/util IsProxyableIP), nor to what is no single machine's.
+pub fn is_far(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(a) => {
+            !(a.is_loopback() || a.is_link_local() || a.is_unspecified() || a.is_multicast() || a.is_broadcast())
+        }
+        IpAddr::V6(a) => !(a.is_loopback() || a.is_unicast_link_local() || a.is_unspecified() || a.is_multicast()),
+    }
+}
+
 /// In the trie a leaf's address stands on one line, its scope and type on the next.
 fn fourth(trie: &str) -> Vec<Ipv4Addr> {
     let mut found = Vec::new();

@@ -7,7 +7,6 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::sync::PoisonError;
 
 use api::{Reason, Status};
 use base64::Engine;
@@ -147,8 +146,7 @@ async fn claim(server: &Server, name: &str, range: &str) -> Result<(), Status> {
         status
     };
     // The node of this process may not be registered yet.
-    let own = format!("node-{name}");
-    if server.0.kept.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|kept| kept.file == own) {
+    if server.is_node_of_this_process(name) {
         return Err(taken());
     }
     let mut node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}});

@@ -221,11 +221,17 @@ impl Server {
     /// node). Kept under `data_dir/pki`, and made anew before its end while the server serves.
     pub fn node_certificate(&self, node: &str, hosts: Vec<String>) -> io::Result<Arc<Presented>> {
         let subject = Subject::new(&format!("{}{node}", identity::NODE_PREFIX), &[identity::NODES], hosts);
-        let file = format!("node-{node}");
+        let file = file_of(node);
         let shown = Presented::new(&self.0.authority.keep(&file, &subject)?)?;
         let kept = Kept { file, subject, shown: shown.clone() };
         self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).push(kept);
         Ok(shown)
+    }
+
+    /// Whether the node is a part of this process, as those are whose certificates are kept here.
+    pub(crate) fn is_node_of_this_process(&self, node: &str) -> bool {
+        let file = file_of(node);
+        self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|kept| kept.file == file)
     }
 
     /// A new token that nodes join with (`agent --token-file`): the authority's fingerprint and a bootstrap
@@ -250,6 +256,11 @@ impl Server {
             authorize::Decision::Deny(why) => Err(authorize::refusal(identity, asked, &why)),
         }
     }
+}
+
+/// Where the certificate of a node of this process is kept.
+fn file_of(node: &str) -> String {
+    format!("node-{node}")
 }
 
 /// Whom the administrator's certificate names.

@@ -1,11 +1,12 @@
 //! Requests to a node's own HTTPS API: where it listens, how it is verified, what comes back.
 //!
-//! The address and port are those of the Node's status; the certificate must be of our authority, name
-//! that address and be that node's. The server shows its own client certificate.
+//! The address and port are those of the Node's status: what a node wrote there. It must not be the server's
+//! own, unless the node is part of this process; the certificate must be of our authority, name that
+//! address and be that node's. The server shows its own client certificate.
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use api::{Reason, Status};
 use bytes::Bytes;
@@ -14,12 +15,13 @@ use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::{BodyStream, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
 use serde_json::Value;
 use wire::upgrade::{self, Answer};
 
-use crate::Server;
 use crate::answer::{Body, Response};
 use crate::identity::{NODE_PREFIX, NODES};
+use crate::{Server, addresses};
 
 /// Addresses of a node in the order in which they are tried.
 const PREFERRED: &[&str] = &["InternalIP", "ExternalIP", "Hostname", "InternalDNS", "ExternalDNS"];
@@ -69,7 +71,8 @@ pub async fn send(server: &Server, node: &str, outgoing: Outgoing<'_>, upgrades:
     let tls = if outgoing.unverified { &server.0.any_node_tls } else { &server.0.node_tls };
     let unverified = outgoing.unverified;
     let fresh = async || {
-        let connection = wire::dial(&host, port, Some(tls.clone())).await.map_err(|e| unreachable(&e))?;
+        let here = server.is_node_of_this_process(node);
+        let connection = dial(&host, port, tls, here).await.map_err(|e| unreachable(&e))?;
         if !unverified {
             check(node, &connection)?;
         }
@@ -96,6 +99,21 @@ pub async fn send(server: &Server, node: &str, outgoing: Outgoing<'_>, upgrades:
     let response = sender.send_request(request).await.map_err(|e| unreachable(&io::Error::other(e)))?;
     server.0.idle.keep(&waiting, sender);
     Ok(ordinary(response))
+}
+
+/// Connects to a node, under whichever name it wrote into its status: only to addresses that may be one's.
+async fn dial(host: &str, port: u16, tls: &Arc<ClientConfig>, here: bool) -> io::Result<wire::Connection> {
+    let mut last = io::Error::new(io::ErrorKind::PermissionDenied, format!("{host}: address not allowed"));
+    for address in wire::resolve(host).await? {
+        if !here && !addresses::is_far(address) {
+            continue;
+        }
+        match wire::dial_as(&address.to_string(), port, host, Some(tls.clone())).await {
+            Ok(connection) => return Ok(connection),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 type Sender = hyper::client::conn::http1::SendRequest<Full<Bytes>>;

@@ -505,19 +505,51 @@ fn a_proxied_pod_learns_nothing_of_who_asks() {
     });
 }
 
+/// A Node that says that it lives there.
+async fn claims(r: &Running, address: &str, port: u16) {
+    let addresses = json!([{"type": "InternalIP", "address": address}]);
+    let status = json!({"addresses": addresses, "daemonEndpoints": {"kubeletEndpoint": {"Port": port}}});
+    r.create("/api/v1/nodes", json!({"metadata": {"name": "n1"}, "status": status})).await;
+}
+
 /// A node writes its own address. With that of the server it had the server ask itself, as an administrator.
 #[tokio::test]
 async fn only_the_node_itself_answers_for_it() {
     let r = running().await;
-    let addresses = json!([{"type": "InternalIP", "address": "127.0.0.1"}]);
-    let status = json!({"addresses": addresses, "daemonEndpoints": {"kubeletEndpoint": {"Port": r.port}}});
-    r.create("/api/v1/nodes", json!({"metadata": {"name": "n1"}, "status": status})).await;
+    // A node of this process, which may live on its loopback.
+    let _certificate = r.node_pair("n1");
+    claims(&r, "127.0.0.1", r.port).await;
     for path in ["api/v1/secrets", "metrics"] {
         let (code, body) =
             r.ask(Some(&r.admin()), Request::get(format!("/api/v1/nodes/n1/proxy/{path}")), vec![]).await;
         let body = String::from_utf8_lossy(&body).into_owned();
         assert_eq!(code, 500, "{body}");
         assert!(body.contains("at the address of node \\\"n1\\\" answers \\\"kube-apiserver\\\""), "{body}");
+    }
+}
+
+/// It was dialled, shown the server's certificate, and only then held against the node's name; of a log
+/// whose client asked for no check not even that.
+#[tokio::test]
+async fn a_node_does_not_live_on_the_servers_loopback() {
+    for address in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "localhost", "169.254.169.254", "0.0.0.0"] {
+        let r = running().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        claims(&r, address, listener.local_addr().unwrap().port()).await;
+        r.create("/api/v1/namespaces/default/serviceaccounts", json!({"metadata": {"name": "default"}})).await;
+        let spec = json!({"nodeName": "n1", "containers": [{"name": "c", "image": "i"}]});
+        r.create("/api/v1/namespaces/default/pods", json!({"metadata": {"name": "p"}, "spec": spec})).await;
+        let log = "/api/v1/namespaces/default/pods/p/log?insecureSkipTLSVerifyBackend=";
+        for path in ["/api/v1/nodes/n1/proxy/pods", &format!("{log}true"), &format!("{log}false")] {
+            let (code, body) = r.ask(Some(&r.admin()), Request::get(path), vec![]).await;
+            let body = String::from_utf8_lossy(&body).into_owned();
+            assert!(code == 500 && body.contains("address not allowed"), "{address} {path}: {code} {body}");
+        }
+        tokio::select! {
+            biased;
+            _ = listener.accept() => panic!("{address} was dialled"),
+            () = std::future::ready(()) => {}
+        }
     }
 }
 

@@ -22,5 +22,5 @@ pub mod upgrade;
 /// WebSocket handshakes, sockets and tunnels.
 pub mod websocket;
 
-pub use dial::{Connection, Duplex, dial, dial_as};
+pub use dial::{Connection, Duplex, dial, dial_as, resolve};
 pub use tls::{Pair, Trust};

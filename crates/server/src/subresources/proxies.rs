@@ -10,6 +10,7 @@ use api::{Reason, Status};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::Value;
 
+use crate::addresses;
 use crate::answer::{Reply, Response};
 use crate::nodes::{self, Outgoing};
 use crate::verbs::Call;
@@ -179,14 +180,8 @@ fn service(call: &Call<'_>) -> Result<Goal, Status> {
 /// An address that the server connects to for a client: none that is its own, or next to it, whatever
 /// somebody wrote into a status or into endpoints (pkg/proxy/util IsProxyableIP).
 fn proxyable(address: &str) -> Result<String, Status> {
-    let own = |address: IpAddr| match address {
-        IpAddr::V4(a) => {
-            a.is_loopback() || a.is_link_local() || a.is_unspecified() || a.is_multicast() || a.is_broadcast()
-        }
-        IpAddr::V6(a) => a.is_loopback() || a.is_unicast_link_local() || a.is_unspecified() || a.is_multicast(),
-    };
     match address.parse::<IpAddr>() {
-        Ok(parsed) if !own(parsed.to_canonical()) => Ok(address.to_string()),
+        Ok(parsed) if addresses::is_far(parsed) => Ok(address.to_string()),
         _ => Err(Status::bad_request("address not allowed")),
     }
 }
