@@ -14,6 +14,8 @@ pub struct Identity {
     uid: String,
     groups: Vec<String>,
     extra: BTreeMap<String, Vec<String>>,
+    /// Of a node's certificate, the hash of its key (`node_keys`).
+    key: Option<String>,
 }
 
 /// The parts of Gousse that speak to the server inside its process.
@@ -45,7 +47,7 @@ impl Identity {
         if !groups.iter().any(|g| g == AUTHENTICATED) {
             groups.push(AUTHENTICATED.into());
         }
-        Identity { name: name.into(), uid: uid.into(), groups, extra: BTreeMap::new() }
+        Identity { name: name.into(), uid: uid.into(), groups, ..Identity::default() }
     }
 
     pub(crate) fn anonymous() -> Identity {
@@ -71,9 +73,18 @@ impl Identity {
         self
     }
 
+    pub(crate) fn with_key(mut self, key: String) -> Identity {
+        self.key = Some(key);
+        self
+    }
+
+    pub(crate) fn key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
     /// Exactly this user in exactly these groups: what a review, or who impersonates, asks for.
     pub(crate) fn as_given(name: String, groups: Vec<String>) -> Identity {
-        Identity { name, uid: String::new(), groups, extra: BTreeMap::new() }
+        Identity { name, groups, ..Identity::default() }
     }
 
     pub fn name(&self) -> &str {

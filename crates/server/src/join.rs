@@ -24,7 +24,7 @@ use crate::identity::{Component, Identity, MASTERS, NODE_PREFIX, NODES};
 use crate::rendition::Served;
 use crate::route::Target;
 use crate::verbs::{self, Call};
-use crate::{Config, Server, addresses, authenticate, seed, write};
+use crate::{Config, Server, addresses, authenticate, node_keys, seed, write};
 
 /// POST `{"name", "hosts", "request", "podCIDR"}` (`request`: a PEM signing request) answers `{"certificate", "authority"}`.
 pub const PATH: &str = "/gousse/v1/nodes";
@@ -129,16 +129,20 @@ async fn sign(server: &Server, identity: &Identity, peer: Option<Peer>, body: &[
     let request = body["request"].as_str().unwrap_or("");
     let certificate = server.0.authority.sign(request, &subject);
     let certificate = certificate.map_err(|e| Status::bad_request(format!("request: {e}")))?;
+    let key = wire::tls::chain(&certificate).ok().and_then(|chain| node_keys::of(&chain[0]));
+    let key = key.ok_or_else(|| Status::internal("what was signed cannot be read"))?;
     // A node renews its own; an administrator may do anything; a token is for new names only.
-    if identity.node().is_none() && !identity.is_in(MASTERS) {
-        claim(server, name, body["podCIDR"].as_str().unwrap_or("")).await?;
+    match identity.node().is_some() || identity.is_in(MASTERS) {
+        true => node_keys::renew(server, identity, name, &key).await?,
+        false => claim(server, name, body["podCIDR"].as_str().unwrap_or(""), &key).await?,
     }
     Ok(Reply::ok(json!({"certificate": certificate, "authority": server.authority()})))
 }
 
 /// Takes a name: the Node object is made here, in one write that fails where there is one. Of two that ask for
-/// a name one gets it, the administrator sees what was taken, and deleting the Node gives the name free.
-async fn claim(server: &Server, name: &str, range: &str) -> Result<(), Status> {
+/// a name one gets it, the administrator sees what was taken, and deleting the Node gives the name free. Who
+/// has the key that it was taken with may ask again: the answer, or the agent, may have been lost.
+async fn claim(server: &Server, name: &str, range: &str, key: &str) -> Result<(), Status> {
     let taken = || {
         let mut status = Status::already_exists("", "nodes", name);
         status.message += ": a join token is for new names only. If this machine is to join anew, delete the Node first \
@@ -149,7 +153,8 @@ async fn claim(server: &Server, name: &str, range: &str) -> Result<(), Status> {
     if server.is_node_of_this_process(name) {
         return Err(taken());
     }
-    let mut node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}});
+    let annotations = json!({node_keys::ANNOTATION: key});
+    let mut node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "annotations": annotations}});
     if !range.is_empty() {
         node["spec"] = json!({"podCIDR": range, "podCIDRs": [range]});
     }
@@ -170,7 +175,12 @@ async fn claim(server: &Server, name: &str, range: &str) -> Result<(), Status> {
     };
     match verbs::create::insert(&call, node, Some("kube-apiserver"), false, &mut Vec::new()).await {
         Ok(_) => Ok(()),
-        Err(status) if status.reason == Reason::AlreadyExists => Err(taken()),
+        Err(status) if status.reason == Reason::AlreadyExists => {
+            let there = server.0.snapshot.value("nodes", "", name);
+            let own =
+                there.as_ref().and_then(node_keys::recorded).is_some_and(|keys| node_keys::allows(Some(keys), key));
+            if own { Ok(()) } else { Err(taken()) }
+        }
         Err(status) => Err(status),
     }
 }

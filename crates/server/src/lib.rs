@@ -51,6 +51,8 @@ mod listen;
 mod managed;
 /// Counters.
 mod metrics;
+/// Which keys speak for a node.
+mod node_keys;
 /// Requests to a node's own API.
 mod nodes;
 /// The documents that describe the API's types.

@@ -27,7 +27,7 @@ use wire::serve;
 use crate::Server;
 use crate::answer::{Body, Response};
 use crate::flow::{Connected, Permit};
-use crate::identity::Identity;
+use crate::node_keys::Certificate;
 use crate::patience::Patient;
 use crate::rendition::Served;
 use crate::{join, request, route, verbs};
@@ -126,9 +126,12 @@ async fn serve(
     connected: &Arc<Connected>,
 ) -> io::Result<()> {
     let stream = serve::shake(&acceptor, stream).await?;
-    let identity = serve::caller(&stream).map(|(name, groups)| Arc::new(Identity::authenticated(name, "", groups)));
-    if let Some(identity) = &identity {
-        connected.known(identity, true);
+    let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    let certificate =
+        shown.zip(serve::caller(&stream)).map(|(der, (name, groups))| Certificate::new(der, name, groups));
+    let certificate = certificate.map(Arc::new);
+    if let Some(certificate) = &certificate {
+        connected.known(&certificate.identity, true);
     }
     let mut stopped = server.0.stopped.subscribe();
     let connected = connected.clone();
@@ -136,7 +139,7 @@ async fn serve(
         if request.uri().path() == join::PATH {
             request.extensions_mut().insert(join::Peer(peer));
         }
-        guarded(server.clone(), connected.clone(), identity.clone(), request)
+        guarded(server.clone(), connected.clone(), certificate.clone(), request)
     };
     serve::http(stream, answer, async { drop(stopped.wait_for(|stopped| *stopped).await) }).await
 }
@@ -145,7 +148,7 @@ async fn serve(
 async fn guarded(
     server: Server,
     connected: Arc<Connected>,
-    certificate: Option<Arc<Identity>>,
+    certificate: Option<Arc<Certificate>>,
     request: Request<Incoming>,
 ) -> http::Response<Outgoing> {
     let _under_way = server.0.metrics.under_way();
@@ -162,7 +165,7 @@ async fn guarded(
 async fn respond(
     server: &Server,
     connected: &Arc<Connected>,
-    certificate: Option<&Identity>,
+    certificate: Option<&Certificate>,
     request: Request<Incoming>,
 ) -> (Response, Option<Permit>) {
     let (mut head, body) = request.into_parts();

@@ -21,7 +21,7 @@ use wire::upgrade::{self, Answer};
 
 use crate::answer::{Body, Response};
 use crate::identity::{NODE_PREFIX, NODES};
-use crate::{Server, addresses};
+use crate::{Server, addresses, node_keys};
 
 /// Addresses of a node in the order in which they are tried.
 const PREFERRED: &[&str] = &["InternalIP", "ExternalIP", "Hostname", "InternalDNS", "ExternalDNS"];
@@ -74,7 +74,7 @@ pub async fn send(server: &Server, node: &str, outgoing: Outgoing<'_>, upgrades:
         let here = server.is_node_of_this_process(node);
         let connection = dial(&host, port, tls, here).await.map_err(|e| unreachable(&e))?;
         if !unverified {
-            check(node, &connection)?;
+            check(node, if here { None } else { node_keys::recorded(&node_value) }, &connection)?;
         }
         Ok::<_, Status>(connection)
     };
@@ -230,11 +230,16 @@ fn endpoint(node: &Value) -> Option<(String, u16)> {
 
 /// Who answers is that node's agent. An address alone proves nothing: a node writes its own, and with that of
 /// another node, or of this server, it would send there what the server shows its own certificate with.
-fn check(node: &str, connection: &wire::Connection) -> Result<(), Status> {
+/// Nor does a certificate whose name has changed hands.
+fn check(node: &str, keys: Option<&str>, connection: &wire::Connection) -> Result<(), Status> {
     let subject = connection.certificate.as_ref().and_then(wire::tls::subject);
+    let key = connection.certificate.as_ref().and_then(|der| node_keys::of(der)).unwrap_or_default();
     match subject {
         Some((name, groups)) if name.strip_prefix(NODE_PREFIX) == Some(node) && groups.iter().any(|g| g == NODES) => {
-            Ok(())
+            match node_keys::allows(keys, &key) {
+                true => Ok(()),
+                false => Err(unreachable(&io::Error::other(format!("node {node:?} has another key by now")))),
+            }
         }
         subject => {
             let found = subject.map_or("nobody".into(), |(name, _)| format!("{name:?}"));

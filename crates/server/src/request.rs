@@ -18,10 +18,11 @@ use hyper::body::Incoming;
 use wire::query::Query;
 
 use crate::answer::Reply;
-use crate::authenticate::authenticate;
+use crate::authenticate::{authenticate, unauthorized};
 use crate::authorize::{self, Attributes};
 use crate::flow::{Connected, Cost, Flow, Permit};
 use crate::identity::{ANONYMOUS, Identity};
+use crate::node_keys::Certificate;
 use crate::render::Outcome;
 use crate::rendition::Served;
 use crate::route::{self, Target};
@@ -51,14 +52,21 @@ pub enum Inflow {
 pub async fn from_outside(
     server: &Server,
     connected: &Connected,
-    certificate: Option<&Identity>,
+    certificate: Option<&Certificate>,
     head: &mut Parts,
     body: Incoming,
 ) -> (Outcome, Option<Permit>) {
     let inner = &server.0;
     let now = (inner.config.clock)().as_second();
     let (mut body, mut permit) = (Inflow::Wire(body), None);
-    let outcome = match authenticate(&head.headers, certificate, &inner.tokens, &inner.snapshot, now) {
+    let proved = match certificate {
+        Some(certificate) if !certificate.holds(&inner.snapshot) => Err(unauthorized()),
+        certificate => {
+            let identity = certificate.map(|certificate| &certificate.identity);
+            authenticate(&head.headers, identity, &inner.tokens, &inner.snapshot, now)
+        }
+    };
+    let outcome = match proved {
         Ok(identity) => {
             if identity.name() != ANONYMOUS {
                 connected.known(&identity, certificate.is_some());

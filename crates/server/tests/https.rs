@@ -16,6 +16,10 @@ use tokio::net::TcpListener;
 use wire::upgrade::{Answer, send};
 use wire::{Pair, Trust};
 
+/// Nodes that join.
+#[path = "https/joins.rs"]
+mod joins;
+
 struct Running {
     server: Server,
     port: u16,
@@ -202,89 +206,6 @@ async fn nobody_waits_for_the_body_of_what_only_reads() {
         let head = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n");
         assert_eq!(kept(&r, Some(&r.admin()), &head).await.1, "HTTP/1.1 200", "{path}");
     }
-}
-
-#[tokio::test]
-async fn a_node_joins_with_a_token_and_a_key_of_its_own() {
-    let r = running().await;
-    let token = r.server.join_token(server::TOKEN_LIFETIME).await.unwrap().text;
-    let (_, bearer) = token.split_once('.').unwrap();
-    let key = rcgen::KeyPair::generate().unwrap();
-    let request = rcgen::CertificateParams::default().serialize_request(&key).unwrap().pem().unwrap();
-    let body = json!({"name": "n7", "hosts": ["127.0.0.1"], "request": request, "podCIDR": "10.244.3.0/24"});
-    let body = body.to_string().into_bytes();
-    let ask = || Request::post(server::JOIN_PATH).header("authorization", format!("Bearer {bearer}"));
-    let (code, answer) = r.ask(None, ask(), body.clone()).await;
-    let answer: Value = serde_json::from_slice(&answer).unwrap();
-    assert_eq!(code, 200, "{answer}");
-    let pair = Pair { certificate: answer["certificate"].as_str().unwrap().into(), key: key.serialize_pem() };
-    // The name is taken: the Node is there, and its agent reads and changes it.
-    let (code, node) = r.ask(Some(&pair), Request::get("/api/v1/nodes/n7"), vec![]).await;
-    assert_eq!(code, 200);
-    assert_eq!(serde_json::from_slice::<Value>(&node).unwrap()["spec"]["podCIDR"], "10.244.3.0/24");
-    let (code, _) = r.ask(Some(&pair), Request::get("/api/v1/namespaces/kube-system/secrets/x"), vec![]).await;
-    assert_eq!(code, 403);
-    let (code, _) = r.ask(None, Request::post(server::JOIN_PATH), body).await;
-    assert_eq!(code, 403);
-    // Renewed with its own certificate, for itself only, and never for what the server is known by.
-    let again = |name: &str, host: &str| {
-        let body = json!({"name": name, "hosts": [host], "request": request}).to_string().into_bytes();
-        r.ask(Some(&pair), Request::post(server::JOIN_PATH), body)
-    };
-    for host in ["n7", "localhost", "192.0.2.7", "127.0.0.1"] {
-        assert_eq!(again("n7", host).await.0, 200, "{host}");
-    }
-    assert_eq!(again("n8", "n8").await.0, 403);
-    for host in ["kubernetes.default.svc", "kubernetes", "10.96.0.1", "example.org", "n8"] {
-        let (code, body) = again("n7", host).await;
-        assert_eq!(code, 403, "{host}: {}", String::from_utf8_lossy(&body));
-    }
-}
-
-/// A token certified any name: with that of a node in use its bearer read what that node's pods may.
-#[tokio::test]
-async fn a_join_token_certifies_new_names_only_and_ends() {
-    let r = running().await;
-    let key = rcgen::KeyPair::generate().unwrap();
-    let request = rcgen::CertificateParams::default().serialize_request(&key).unwrap().pem().unwrap();
-    let join = async |token: &str, name: &str| {
-        let (_, bearer) = token.split_once('.').unwrap();
-        let body = json!({"name": name, "hosts": [], "request": request}).to_string().into_bytes();
-        let ask = Request::post(server::JOIN_PATH).header("authorization", format!("Bearer {bearer}"));
-        let (code, body) = r.ask(None, ask, body).await;
-        (code.as_u16(), String::from_utf8_lossy(&body).into_owned())
-    };
-    let token = r.server.join_token(server::TOKEN_LIFETIME).await.unwrap().text;
-    r.create("/api/v1/nodes", json!({"metadata": {"name": "used"}})).await;
-    let _starting = r.node_pair("starting");
-    for taken in ["used", "starting"] {
-        let (code, text) = join(&token, taken).await;
-        assert_eq!(code, 409, "{taken}: {text}");
-        assert!(text.contains("delete the Node first"), "{text}");
-    }
-    // Of two that ask at once one gets the name.
-    let (one, two) = futures::join!(join(&token, "new"), join(&token, "new"));
-    let mut codes = [one.0, two.0];
-    codes.sort_unstable();
-    assert_eq!(codes, [200, 409]);
-    // Once its Node is gone the name is free again.
-    let gone = Request::delete("/api/v1/nodes/used");
-    assert_eq!(r.ask(Some(&r.admin()), gone, vec![]).await.0, 200);
-    assert_eq!(join(&token, "used").await.0, 200);
-    for odd in ["", "a/b", "..", "N1", "a b", "system:node:x", "a\n"] {
-        assert_eq!(join(&token, odd).await.0, 400, "{odd:?}");
-    }
-    // What cannot be signed takes no name.
-    let (_, bearer) = token.split_once('.').unwrap();
-    let ask = Request::post(server::JOIN_PATH).header("authorization", format!("Bearer {bearer}"));
-    let body = json!({"name": "later", "hosts": [], "request": "nothing"}).to_string().into_bytes();
-    assert_eq!(r.ask(None, ask, body).await.0, 400);
-    assert_eq!(join(&token, "later").await.0, 200);
-    // An administrator may certify a name that is taken.
-    let body = json!({"name": "used", "hosts": [], "request": request}).to_string().into_bytes();
-    assert_eq!(r.ask(Some(&r.admin()), Request::post(server::JOIN_PATH), body).await.0, 200);
-    let over = r.server.join_token(jiff::SignedDuration::ZERO).await.unwrap();
-    assert_eq!(join(&over.text, "fresh").await.0, 401);
 }
 
 #[tokio::test]

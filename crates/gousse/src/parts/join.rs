@@ -1,7 +1,8 @@
 //! How an agent far away gets its credentials: a token once, then a certificate that it keeps.
 //!
 //! The token carries the fingerprint of the server's authority, so the first answer can be held
-//! against it before anything is believed.
+//! against it before anything is believed. The key is made before anything is asked, and stays: the
+//! server knows the node by it, and lets it ask again whatever was lost on the way.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,16 +41,12 @@ pub async fn credentials(
         Some(texts) if wire::tls::ends(&texts.pair.certificate).is_ok_and(|end| now < end) => texts,
         found => {
             let Some(token) = token()? else {
-                let why = if found.is_some() {
-                    "again: the node's certificate has ended (and its Node must be deleted first)"
-                } else {
-                    "the first time"
-                };
+                let why = if found.is_some() { "again: the node's certificate has ended" } else { "the first time" };
                 return Err(failure(format!(
                     "--token-file is needed {why}; `gousse server` writes DATA/token, `gousse token create` makes another"
                 )));
             };
-            let texts = joined(server, &token, machine, &flags.pod_cidr.to_string()).await?;
+            let texts = joined(server, &token, machine, &flags.pod_cidr.to_string(), &kept.key()?).await?;
             kept.write(&texts)?;
             texts
         }
@@ -78,7 +75,7 @@ pub async fn credentials(
 }
 
 /// A first certificate, for a token.
-async fn joined(server: &str, token: &str, machine: &Machine, range: &str) -> Result<Texts> {
+async fn joined(server: &str, token: &str, machine: &Machine, range: &str, key: &str) -> Result<Texts> {
     let (fingerprint, bearer) = token
         .split_once('.')
         .filter(|(fingerprint, bearer)| fingerprint.len() == 64 && bearer.contains('.'))
@@ -93,12 +90,12 @@ async fn joined(server: &str, token: &str, machine: &Machine, range: &str) -> Re
         ..HttpsConfig::default()
     };
     let client = Client::new(Arc::new(Https::new(config).context(format_args!("connecting to {server}"))?));
-    Ok(Texts { authority, pair: certified(&client, &machine.name, &machine.hosts(), range).await? })
+    Ok(Texts { authority, pair: certified(&client, &machine.name, &machine.hosts(), range, key).await? })
 }
 
-/// A key of our own and the server's certificate for it.
-async fn certified(client: &Client, name: &str, hosts: &[String], range: &str) -> Result<wire::Pair> {
-    let key = rcgen::KeyPair::generate().context("making a key")?;
+/// The server's certificate for our key.
+async fn certified(client: &Client, name: &str, hosts: &[String], range: &str, key: &str) -> Result<wire::Pair> {
+    let key = rcgen::KeyPair::from_pem(key).context("reading the node's key")?;
     let request = rcgen::CertificateParams::new(hosts).context("making a request for a certificate")?;
     let request = request.serialize_request(&key).context("making a request for a certificate")?;
     let request = request.pem().context("making a request for a certificate")?;
@@ -149,7 +146,7 @@ impl Renewal {
     }
 
     async fn renewed(&self, old: &Texts) -> Result<Texts> {
-        let pair = certified(&self.client, &self.name, &self.hosts, "").await?;
+        let pair = certified(&self.client, &self.name, &self.hosts, "", &old.pair.key).await?;
         let texts = Texts { authority: old.authority.clone(), pair };
         self.kept.write(&texts)?;
         self.https.present(&texts.pair).context("showing the new certificate")?;
@@ -211,12 +208,22 @@ impl Kept {
         })
     }
 
-    fn write(&self, texts: &Texts) -> Result<()> {
+    /// The node's key, made if there is none yet; on the disk when this returns.
+    fn key(&self) -> Result<String> {
+        let path = self.folder.join("key.pem");
+        match std::fs::read_to_string(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            read => return read.context(format_args!("reading {}", path.display())),
+        }
+        let key = rcgen::KeyPair::generate().context("making a key")?.serialize_pem();
         std::fs::create_dir_all(&self.folder).context(format_args!("making {}", self.folder.display()))?;
-        let Texts { authority, pair } = texts;
-        for (name, text) in
-            [("key.pem", &pair.key), ("authority.pem", authority), ("certificate.pem", &pair.certificate)]
-        {
+        write_private(&path, key.as_bytes())?;
+        Ok(key)
+    }
+
+    /// The certificate last: with it there is everything.
+    fn write(&self, texts: &Texts) -> Result<()> {
+        for (name, text) in [("authority.pem", &texts.authority), ("certificate.pem", &texts.pair.certificate)] {
             write_private(&self.folder.join(name), text.as_bytes())?;
         }
         Ok(())
@@ -278,5 +285,21 @@ mod tests {
             assert_eq!(pinned(both, &fingerprint), Err("its authority is 2 certificates, not one".into()));
         }
         assert!(pinned("nothing".into(), &fingerprint).is_err());
+    }
+
+    /// Its name would else be locked: the server has the key of the first time, and this agent another one.
+    #[test]
+    fn an_agent_that_ends_while_it_joins_asks_again_with_the_same_key() {
+        use std::os::unix::fs::PermissionsExt;
+        let data = tempfile::tempdir().unwrap();
+        let kept = || Kept { folder: data.path().join("agent") };
+        let first = kept().key().unwrap();
+        let mode = std::fs::metadata(data.path().join("agent/key.pem")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert!(kept().read().unwrap().is_none(), "a key alone is no credential");
+        assert_eq!(kept().key().unwrap(), first);
+        let texts = Texts { authority: "a".into(), pair: wire::Pair { certificate: "c".into(), key: first.clone() } };
+        kept().write(&texts).unwrap();
+        assert_eq!(kept().read().unwrap().unwrap().pair.key, first);
     }
 }

@@ -6,6 +6,7 @@ use api::Status;
 use serde_json::{Value, json};
 
 use crate::authorize::Attributes;
+use crate::node_keys;
 use crate::verbs::Call;
 
 use super::{Ask, Operation, Outcome, containers, each, is_mirror, list_mut};
@@ -209,7 +210,12 @@ fn named_by(pod: &Value) -> Option<&'static str> {
     cases.iter().find(|(is, _)| *is).map(|(_, what)| *what)
 }
 
-fn own_node(ask: &Ask<'_>, object: &Value, node: &str) -> Result<(), Status> {
+fn own_node(ask: &Ask<'_>, object: &mut Value, node: &str) -> Result<(), Status> {
+    if let (Operation::Create, Some(key)) = (ask.operation, ask.identity().key()) {
+        // A Node that was deleted belongs to the first who makes it again.
+        object["metadata"]["annotations"][node_keys::ANNOTATION] = key.into();
+    }
+    let object = &*object;
     let refuse = |why: String| Err(ask.forbidden(object, &why));
     let name = ask.name(object);
     if name != node {
@@ -226,6 +232,12 @@ fn own_node(ask: &Ask<'_>, object: &Value, node: &str) -> Result<(), Status> {
             }
             if object["metadata"]["ownerReferences"] != old["metadata"]["ownerReferences"] {
                 return refuse(format!("node {node:?} is not allowed to modify ownerReferences"));
+            }
+            if node_keys::recorded(object) != node_keys::recorded(old) {
+                return refuse(format!(
+                    "node {node:?} is not allowed to modify annotation {:?}",
+                    node_keys::ANNOTATION
+                ));
             }
             match forbidden_labels(&object["metadata"]["labels"], &old["metadata"]["labels"]) {
                 labels if labels.is_empty() => Ok(()),

@@ -1,4 +1,4 @@
-//! Places for connections: half for peers with a certificate, a quarter for tokens, a quarter for nobody yet.
+//! Places for connections: half for certificates, a quarter for tokens, a quarter for nobody known yet.
 //!
 //! A connection begins among those whose peers are not known, with its first authenticated request it is
 //! known. Nobody is turned away: where too many are unknown, the oldest of the address with the most of
