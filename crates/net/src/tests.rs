@@ -192,6 +192,46 @@ fn a_host_port_leads_to_its_pod_from_everywhere_until_it_is_detached() {
     });
 }
 
+/// `nft flush ruleset`, by whom it may be: no pod could be attached any more, and those that were stayed mute.
+#[test]
+fn what_somebody_takes_off_the_rules_comes_back() {
+    if !inside_own_namespaces("what_somebody_takes_off_the_rules_comes_back") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    block_on(async {
+        let (net, _running) = Net::open(config(folder.path())).unwrap();
+        assert!(Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap().success());
+        let port = HostPort { protocol: "TCP".into(), host_ip: None, host_port: 8080, container_port: 80 };
+        let web = net.attach(AttachSpec { host_ports: vec![port], ..spec("web") }).await.unwrap();
+        let old = net.attach(spec("old")).await.unwrap();
+        let table = config(folder.path()).table();
+        let flush = || crate::nft::Netfilter::open().unwrap().remove(crate::rules::Family::V4, &table).unwrap();
+        let speaks = |pod: &crate::Attachment| {
+            let server = answer_once(&pod.namespace, 80);
+            assert_eq!(fetch((pod.addresses[0], 80).into()), "hello");
+            server.join().unwrap();
+        };
+        // A new pod, one that is there, and one whose link is made anew: each brings all of it back.
+        for case in ["new", "old", "broken"] {
+            flush();
+            if case == "broken" {
+                let link = crate::links::name(&config(folder.path()).link_prefix(), "old");
+                assert!(Command::new("ip").args(["link", "delete", &link]).status().unwrap().success());
+            }
+            let pod = net.attach(spec(if case == "new" { "new" } else { "old" })).await.unwrap();
+            for pod in [&pod, &web] {
+                speaks(pod);
+            }
+            let server = answer_once(&web.namespace, 80);
+            assert_eq!(fetch((Ipv4Addr::LOCALHOST, 8080).into()), "hello", "{case}");
+            server.join().unwrap();
+        }
+        speaks(&old);
+        net.close().await.unwrap();
+    });
+}
+
 #[test]
 fn a_limit_of_bandwidth_holds_in_its_own_direction() {
     if !inside_own_namespaces("a_limit_of_bandwidth_holds_in_its_own_direction") {

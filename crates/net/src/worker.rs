@@ -61,6 +61,7 @@ impl Worker {
         if let Some(known) = self.addresses.get(&spec.id) {
             let known = known.clone();
             if self.is_connected(&known)? {
+                self.let_speak(&known)?;
                 return Ok(known);
             }
             self.connect(&known)?;
@@ -91,10 +92,18 @@ impl Worker {
         if !attachment.spec.host_ports.is_empty() {
             return self.apply_rules();
         }
-        match rules::source(&self.config, attachment) {
-            Some(key) => self.netfilter.add(&self.config.table(), rules::SOURCES, &key),
-            None => Ok(()),
-        }
+        self.let_speak(attachment)
+    }
+
+    /// What it sends from its address passes. Where there is nothing to add it to, somebody took our table
+    /// away (`nft flush ruleset`): all of it is made anew.
+    fn let_speak(&self, attachment: &Attachment) -> Result<(), Error> {
+        let Some(key) = rules::source(&self.config, attachment) else { return Ok(()) };
+        self.netfilter.add(&self.config.table(), rules::SOURCES, &key).or_else(|error| {
+            tracing::warn!(%error, "the rules of the network are not as they were: they are made anew");
+            self.guard_v6();
+            self.apply_rules()
+        })
     }
 
     /// Both ends of its link are there.
