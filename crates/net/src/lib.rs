@@ -26,6 +26,8 @@ mod rules;
 mod shape;
 /// What is asked for and what comes back.
 mod spec;
+/// What others do to the rules.
+mod watch;
 /// The one thread that changes the network.
 mod worker;
 
@@ -52,16 +54,30 @@ impl Net {
     /// Takes over what an earlier run left in `run_dir`, removes what is not claimed, puts the rules
     /// in force. Must be called in the network namespace of the host.
     pub fn open(config: Config) -> Result<(Net, Running), Error> {
+        let (watch, watching) = watch::Watch::open()?;
+        let table = config.table();
         let mut worker = Worker::open(config)?;
         let (requests, mut inbox) = mpsc::unbounded_channel();
+        let told = mpsc::UnboundedSender::downgrade(&requests);
+        let no_thread = |e| Error::Failed(format!("no thread for the network: {e}"));
+        std::thread::Builder::new()
+            .name("net-watch".into())
+            .spawn(move || {
+                while watch.lost(&table) {
+                    let Some(requests) = told.upgrade() else { break };
+                    let _ = requests.send(Request::Restore);
+                }
+            })
+            .map_err(no_thread)?;
         let thread = std::thread::Builder::new()
             .name("net".into())
             .spawn(move || {
+                let _watching = watching;
                 while let Some(request) = inbox.blocking_recv() {
                     worker.answer(request);
                 }
             })
-            .map_err(|e| Error::Failed(format!("no thread for the network: {e}")))?;
+            .map_err(no_thread)?;
         Ok((Net { requests }, Running { thread }))
     }
 

@@ -14,6 +14,7 @@ use crate::spec::{Error, failed};
 
 const SUBSYSTEM: u16 = 10 << 8;
 const NEW_TABLE: u16 = SUBSYSTEM;
+const GET_TABLE: u16 = SUBSYSTEM | 1;
 const DEL_TABLE: u16 = SUBSYSTEM | 2;
 const NEW_CHAIN: u16 = SUBSYSTEM | 3;
 const GET_CHAIN: u16 = SUBSYSTEM | 4;
@@ -81,6 +82,13 @@ impl Netfilter {
         self.commit(batch, &format!("removing table {table}"))
     }
 
+    /// Whether there is such a table.
+    pub fn has(&self, family: Family, table: &str) -> Result<bool, Error> {
+        let mut there = false;
+        ask(&self.0.borrow(), family, GET_TABLE, ACK, |body| body.text(1, table), |_| there = true)?;
+        Ok(there)
+    }
+
     fn commit(&self, batch: Batch, doing: &str) -> Result<(), Error> {
         let mut socket = self.0.borrow_mut();
         let done = batch.commit(&socket, doing);
@@ -109,6 +117,7 @@ pub(crate) fn precede(table: &str, chain: &str, mark: &str, rules: &[Vec<Step>])
     let mut exists = false;
     ask(
         &socket,
+        Family::V4,
         GET_CHAIN,
         DUMP,
         |_| {},
@@ -145,12 +154,19 @@ pub(crate) fn marked(table: &str, chain: &str, mark: &str) -> Result<Vec<Vec<u8>
         body.text(1, table);
         body.text(2, chain);
     };
-    ask(&open()?, GET_RULE, DUMP, named, |body| {
+    ask(&open()?, Family::V4, GET_RULE, DUMP, named, |body| {
         if find(body, 7) == Some(mark.as_bytes()) {
             handles.extend(find(body, 3).map(<[u8]>::to_vec));
         }
     })?;
     Ok(handles)
+}
+
+/// Whether a notice says that a table of that name was taken away.
+pub(crate) fn takes_away(notice: &[u8], table: &str) -> bool {
+    let mut messages = messages(notice);
+    messages
+        .any(|message| message.kind() == DEL_TABLE && text(message.0.get(20..).unwrap_or_default(), 1) == Some(table))
 }
 
 /// Netlink messages between a begin and an end: the kernel takes them all or none.
@@ -165,8 +181,7 @@ struct Body<'a>(&'a mut Vec<u8>);
 
 impl Batch {
     fn begin(family: Family) -> Batch {
-        let family = if family == Family::V4 { IPV4 } else { IPV6 };
-        let mut batch = Batch { family, bytes: Vec::new(), count: 0 };
+        let mut batch = Batch { family: number_of(family), bytes: Vec::new(), count: 0 };
         push_message(&mut batch.bytes, BATCH_BEGIN, REQUEST, 0, (0, 10), |_| {});
         batch
     }
@@ -420,6 +435,10 @@ fn rule_attributes(body: &mut Body, table: &str, chain: &str, rule: &[Step], mar
     }
 }
 
+fn number_of(family: Family) -> u8 {
+    if family == Family::V4 { IPV4 } else { IPV6 }
+}
+
 fn length_of(fields: &[Field]) -> u32 {
     fields.iter().map(|field| if *field == Field::Link { 16 } else { 4 }).sum()
 }
@@ -447,13 +466,14 @@ fn open() -> Result<Socket, Error> {
 /// Asks and hands over the attributes of every answer.
 fn ask(
     socket: &Socket,
+    family: Family,
     kind: u16,
     flags: u16,
     fill: impl FnOnce(&mut Body),
     mut each: impl FnMut(&[u8]),
 ) -> Result<(), Error> {
     let mut bytes = Vec::new();
-    push_message(&mut bytes, kind, flags | REQUEST, 1, (IPV4, 0), fill);
+    push_message(&mut bytes, kind, flags | REQUEST, 1, (number_of(family), 0), fill);
     socket.send(&bytes, 0).map_err(failed("asking netfilter"))?;
     loop {
         let (datagram, _) = socket.recv_from_full().map_err(failed("reading from netfilter"))?;

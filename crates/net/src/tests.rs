@@ -212,6 +212,20 @@ fn what_somebody_takes_off_the_rules_comes_back() {
             assert_eq!(fetch((pod.addresses[0], 80).into()), "hello");
             server.join().unwrap();
         };
+        // Nobody asks for anything, and they come back.
+        let (watch, _watching) = crate::watch::Watch::open().unwrap();
+        let there = || crate::nft::Netfilter::open().unwrap().has(crate::rules::Family::V4, &table).unwrap();
+        flush();
+        // The removal itself, then the one with which the worker begins what it makes anew.
+        for _ in 0..2 {
+            assert!(watch.lost(&table));
+        }
+        assert!(there());
+        assert_eq!(net.list().await.unwrap().len(), 2);
+        speaks(&old);
+        let server = answer_once(&web.namespace, 80);
+        assert_eq!(fetch((Ipv4Addr::LOCALHOST, 8080).into()), "hello");
+        server.join().unwrap();
         // A new pod, one that is there, and one whose link is made anew: each brings all of it back.
         for case in ["new", "old", "broken"] {
             flush();
@@ -229,6 +243,8 @@ fn what_somebody_takes_off_the_rules_comes_back() {
         }
         speaks(&old);
         net.close().await.unwrap();
+        net.list().await.unwrap();
+        assert!(!there());
     });
 }
 

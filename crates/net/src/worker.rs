@@ -18,6 +18,8 @@ use crate::{host, links, rules};
 pub(crate) enum Request {
     Attach(AttachSpec, oneshot::Sender<Result<Attachment, Error>>),
     Detach(String, oneshot::Sender<Result<(), Error>>),
+    /// A table may have been taken away.
+    Restore,
     List(oneshot::Sender<Result<Vec<Attachment>, Error>>),
     Close(oneshot::Sender<Result<(), Error>>),
 }
@@ -28,6 +30,8 @@ pub(crate) struct Worker {
     namespaces: Namespaces,
     host: Route,
     netfilter: Netfilter,
+    /// There is nothing to restore any more.
+    closed: bool,
 }
 
 impl Worker {
@@ -36,7 +40,7 @@ impl Worker {
         let namespaces = Namespaces::open(&config.run_dir)?;
         config.leave()?;
         let (host, netfilter) = (Route::open()?, Netfilter::open()?);
-        let worker = Worker { config, addresses, namespaces, host, netfilter };
+        let worker = Worker { config, addresses, namespaces, host, netfilter, closed: false };
         worker.host.send(vec![links::own_address(worker.config.gateway())])?;
         host::allow_forwarding(&worker.config)?;
         worker.remove_unclaimed()?;
@@ -51,6 +55,7 @@ impl Worker {
         match request {
             Request::Attach(spec, reply) => drop(reply.send(self.attach(spec))),
             Request::Detach(id, reply) => drop(reply.send(self.detach(&id))),
+            Request::Restore => self.restore(),
             Request::List(reply) => drop(reply.send(Ok(self.addresses.all().cloned().collect()))),
             Request::Close(reply) => drop(reply.send(self.close())),
         }
@@ -166,7 +171,25 @@ impl Worker {
         self.host.send(stale.map(|(name, index)| links::remove_link(&name, index)).collect())
     }
 
+    /// Makes anew what of the tables is not there: with none a pod sends what it likes, and nothing is masked.
+    fn restore(&self) {
+        let missing = |family| matches!(self.netfilter.has(family, &self.config.table()), Ok(false));
+        if self.closed {
+            return;
+        }
+        if missing(Family::V6) {
+            self.guard_v6();
+        }
+        if missing(Family::V4) {
+            tracing::warn!("somebody took the rules of the network away: they are made anew");
+            if let Err(error) = self.apply_rules() {
+                tracing::error!(%error, "the rules of the network cannot be made anew");
+            }
+        }
+    }
+
     fn close(&mut self) -> Result<(), Error> {
+        self.closed = true;
         let ids: Vec<String> = self.addresses.all().map(|a| a.spec.id.clone()).collect();
         for id in &ids {
             self.detach(id)?;
