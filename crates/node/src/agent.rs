@@ -100,6 +100,15 @@ impl Agent {
         let sources = Arc::new(Live::new(client.clone(), config.clock.clone()));
         let volumes = Volumes::open(&config.data_dir, &config.run_dir, sources.clone(), config.clock.clone());
         let volumes = volumes.map_err(Error::Volumes)?;
+        // Before pods run that may write beside them: where they are now, behind links or not, they stay.
+        for folder in ["pods", "containers"].map(|name| config.log_dir.join(name)) {
+            if let Err(why) = runtime::native::open_log_root(&folder, true) {
+                tracing::warn!(
+                    "{} cannot be used, so logs or the links to them will be missing: {why}",
+                    folder.display()
+                );
+            }
+        }
         let looker = Looker::start(engine.clone());
         sweep(&*network, &looker).await?;
         let kind = |name: &str| api::kind::by_kind("v1", name).expect("the kind table has the core kinds");

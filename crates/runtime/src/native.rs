@@ -47,7 +47,7 @@ mod trouble;
 
 use client::Client;
 pub use logfile::{remove_log, rotations as log_rotations};
-pub use logfolder::open_log;
+pub use logfolder::{open_folder as open_log_folder, open_log, open_root as open_log_root};
 use protocol::{Layers, Request};
 
 /// Where the engine lives.

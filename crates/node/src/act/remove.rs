@@ -13,7 +13,7 @@ use api::view::api::core::v1 as core;
 use client::DeleteOptions;
 use runtime::SandboxId;
 use runtime::removal::{self, Mounts};
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, unlinkat};
+use rustix::fs::{AtFlags, Dir, unlinkat};
 
 use crate::act::{Outcome, sandbox};
 use crate::actor::{Actor, Origin};
@@ -94,7 +94,11 @@ async fn delete_object(shared: &Shared, namespace: &str, name: &str, uid: &str) 
 /// The logs of a pod, and the links to them.
 fn forget_logs(folder: &Path, log_dir: &Path, ids: &[String]) {
     // What cannot be removed is left to whoever cleans /var/log.
-    let _ = removal::remove(folder, Mounts::Refused);
+    if let (Some(root), Some(name)) = (folder.parent(), folder.file_name())
+        && let Ok(root) = runtime::native::open_log_root(root, false)
+    {
+        let _ = removal::remove_at(root, name, folder, Mounts::Refused);
+    }
     for id in ids {
         unlink(log_dir, id);
     }
@@ -106,15 +110,14 @@ pub(super) fn forget_log(path: &Path, log_dir: &Path, id: &str) {
     unlink(log_dir, id);
 }
 
-/// `/var/log/containers`, unless somebody has put a link in its place.
-pub(super) fn links_folder(log_dir: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(log_dir.join("containers"), flags, Mode::empty())?)
+/// `/var/log/containers`, where it was when the agent began.
+pub(super) fn links_folder(log_dir: &Path, make: bool) -> io::Result<OwnedFd> {
+    runtime::native::open_log_root(&log_dir.join("containers"), make)
 }
 
 fn unlink(log_dir: &Path, id: &str) {
     let ending = format!("-{id}.log");
-    let Ok(folder) = links_folder(log_dir) else { return };
+    let Ok(folder) = links_folder(log_dir, false) else { return };
     for link in Dir::read_from(&folder).into_iter().flatten().flatten() {
         if link.file_name().to_bytes().ends_with(ending.as_bytes()) {
             let _ = unlinkat(&folder, link.file_name(), AtFlags::empty());

@@ -202,15 +202,12 @@ impl Starting {
     /// `/var/log/containers/<pod>_<namespace>_<container>-<id>.log`, which log collectors follow.
     fn link_log(&self) {
         let log = log_path(&self.pod, &self.name, self.attempt, &self.shared.settings);
-        let folder = self.shared.config.log_dir.join("containers");
         let (pod, namespace) = (pod::name(&self.pod), pod::namespace(&self.pod));
         let link = format!("{pod}_{namespace}_{}-{}.log", self.name, self.id);
-        // Others may write to the host's log folder: a link in this one's place is not followed.
-        let _ = fs::create_dir_all(&folder);
-        let made = remove::links_folder(&self.shared.config.log_dir)
+        let made = remove::links_folder(&self.shared.config.log_dir, true)
             .and_then(|folder| Ok(rustix::fs::symlinkat(&log, &folder, &*link)?));
         if let Err(why) = made {
-            tracing::debug!("{link} was not made in {}: {why}", folder.display());
+            tracing::debug!("{link} was not made among the links to logs: {why}");
         }
     }
 

@@ -1075,3 +1075,33 @@ async fn a_static_pod_with_the_uid_of_another_pod_is_not_run() {
     assert_eq!(node.api.get("pods", "ns", "p").unwrap()["status"]["phase"], "Running");
     assert!(node.config.data_dir.join("pods").join(&uid).exists());
 }
+
+/// An administrator may have moved them to another disk.
+#[tokio::test(start_paused = true)]
+async fn links_to_logs_are_made_and_removed_where_their_folder_is_a_link() {
+    let disk = tempfile::tempdir().unwrap();
+    let at = disk.path().to_owned();
+    let node = Node::with(move |config| {
+        std::fs::create_dir(&config.log_dir.parent().unwrap()).ok();
+        std::fs::create_dir(&config.log_dir).unwrap();
+        std::os::unix::fs::symlink(at, config.log_dir.join("containers")).unwrap();
+    })
+    .await;
+    node.pod("p", one("Always", &[]));
+    node.phase("p", "Running").await;
+    let links = || std::fs::read_dir(disk.path()).unwrap().count();
+    assert_eq!(links(), 1);
+    // Whoever puts another link there meanwhile moves nothing.
+    let away = tempfile::tempdir().unwrap();
+    std::fs::remove_file(node.config.log_dir.join("containers")).unwrap();
+    std::os::unix::fs::symlink(away.path(), node.config.log_dir.join("containers")).unwrap();
+    node.pod("q", one("Always", &[]));
+    node.phase("q", "Running").await;
+    assert_eq!((links(), std::fs::read_dir(away.path()).unwrap().count()), (2, 0));
+    for name in ["p", "q"] {
+        node.api.delete("pods", "ns", name);
+    }
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    node.nothing_left().await;
+    assert_eq!(links(), 0);
+}

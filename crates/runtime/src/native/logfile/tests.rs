@@ -46,7 +46,9 @@ fn links_in_a_logs_place_are_neither_read_nor_written_through() {
     std::fs::create_dir(log("c").parent().unwrap()).unwrap();
     let mode = rustix::fs::Mode::from_raw_mode(0o666);
     rustix::fs::mknodat(rustix::fs::CWD, log("c"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
-    assert!(LogFile::open(&spec(log("c"))).is_err(), "it would wait for a reader");
+    // Not even opened: to open some devices does something.
+    let why = LogFile::open(&spec(log("c"))).err().unwrap().to_string();
+    assert!(why.contains("no plain file"), "{why}");
     assert!(logfolder::open_log(&log("c")).is_err(), "it would wait for a writer");
 
     // What is to be compressed, and where it is compressed to.
@@ -70,4 +72,39 @@ fn links_in_a_logs_place_are_neither_read_nor_written_through() {
     kept();
     assert!(older("0.log.20200101-000000").symlink_metadata().is_err());
     assert_eq!(std::fs::read_to_string(root.path().join("away/0.log")).unwrap(), "theirs");
+}
+
+/// An administrator may have moved all logs to another disk; a pod that writes to /var/log may not.
+#[test]
+fn the_root_of_all_logs_may_be_a_link_when_it_is_first_seen_and_becomes_none_later() {
+    let root = tempfile::tempdir().unwrap();
+    let log = root.path().join("log/pods/ns_p_u/c/0.log");
+    let spec = spec::LogFile { path: log.clone(), size_max: 0, files_max: 2 };
+    std::fs::create_dir_all(root.path().join("disk/logs")).unwrap();
+    std::fs::create_dir_all(root.path().join("away/ns_p_u/c")).unwrap();
+    std::fs::create_dir(root.path().join("log")).unwrap();
+    let pods = root.path().join("log/pods");
+    std::os::unix::fs::symlink(root.path().join("disk/logs"), &pods).unwrap();
+    LogFile::open(&spec).unwrap().write(LINE).unwrap();
+    assert_eq!(std::fs::read(root.path().join("disk/logs/ns_p_u/c/0.log")).unwrap(), LINE);
+    // Whoever swaps the link moves nothing.
+    std::fs::remove_file(&pods).unwrap();
+    std::os::unix::fs::symlink(root.path().join("away"), &pods).unwrap();
+    LogFile::open(&spec).unwrap().write(LINE).unwrap();
+    remove_log(&log);
+    assert_eq!(std::fs::read_dir(root.path().join("away/ns_p_u/c")).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(root.path().join("disk/logs/ns_p_u/c")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_root_of_logs_that_becomes_a_link_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let spec = spec::LogFile { path: root.path().join("log/pods/ns_p_u/c/0.log"), size_max: 0, files_max: 2 };
+    LogFile::open(&spec).unwrap();
+    let pods = root.path().join("log/pods");
+    std::fs::rename(&pods, root.path().join("log/was")).unwrap();
+    std::fs::create_dir(root.path().join("away")).unwrap();
+    std::os::unix::fs::symlink(root.path().join("away"), &pods).unwrap();
+    assert!(LogFile::open(&spec).is_err());
+    assert_eq!(std::fs::read_dir(root.path().join("away")).unwrap().count(), 0);
 }
