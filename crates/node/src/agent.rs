@@ -53,8 +53,8 @@ pub struct Agent {
     actors: Arc<Mutex<BTreeMap<String, Entry>>>,
     running: JoinSet<String>,
     ids: HashMap<Id, String>,
-    /// Static pods that wait for their predecessor's end, by full name.
-    successors: HashMap<(String, String), StaticPod>,
+    /// Static pods that wait for the end of whoever has their name or their UID, by full name.
+    successors: BTreeMap<(String, String), StaticPod>,
     /// By full name of their static pods.
     mirrors: HashMap<(String, String), Mirror>,
     manifests: Option<Manifests>,
@@ -73,6 +73,13 @@ pub struct Entry {
     pub(crate) inbox: Arc<Inbox>,
     /// Its use of the disk has to be measured.
     pub(crate) limited: bool,
+}
+
+impl Entry {
+    /// Namespace and name.
+    fn key(&self) -> (String, String) {
+        (self.namespace.clone(), self.name.clone())
+    }
 }
 
 /// Runs a node until `shutdown`; its pods go on.
@@ -146,7 +153,7 @@ impl Agent {
             actors: Arc::default(),
             running: JoinSet::new(),
             ids: HashMap::new(),
-            successors: HashMap::new(),
+            successors: BTreeMap::new(),
             mirrors: HashMap::new(),
             manifests,
         })
@@ -357,15 +364,10 @@ impl Agent {
         self.shared.release(&uid);
         self.sources.leave(&uid);
         let key = (entry.namespace, entry.name);
-        if let Some(next) = self.successors.remove(&key) {
-            let again = next.uid == uid && next.key() == key;
-            if next.key() != key {
-                self.delete_mirror(key);
-            }
-            self.begin_static(next, again);
-        } else if entry.origin == Origin::Static {
-            self.delete_mirror(key);
+        if entry.origin == Origin::Static && !self.successors.contains_key(&key) {
+            self.delete_mirror(key.clone());
         }
+        self.begin_successors(Some((uid, key)));
     }
 
     /// The manifests as they stand: what is gone or changed ends, what is new begins after it.
@@ -376,42 +378,55 @@ impl Agent {
         };
         self.successors.clear();
         for (uid, entry) in &known {
-            if !current.iter().any(|s| s.uid == *uid) {
+            if !current.iter().any(|s| s.uid == *uid && s.key() == entry.key()) {
                 self.tell(uid, |entry| {
                     entry.ending = true;
                     entry.inbox.unwanted();
                 });
-                if let Some(mirror) = self.mirrors.get(&(entry.namespace.clone(), entry.name.clone())) {
+                if let Some(mirror) = self.mirrors.get(&entry.key()) {
                     mirror.leave();
                 }
             }
         }
         for pod in current {
+            let key = pod.key();
             // One that is ending already does not come back to life: it begins again after its end.
-            if known.iter().any(|(uid, entry)| *uid == pod.uid && !entry.ending) {
+            if known.iter().any(|(uid, entry)| *uid == pod.uid && entry.key() == key && !entry.ending) {
                 continue;
             }
-            let key = pod.key();
-            // After the one of its name, or of its UID under another name.
-            let former = known.iter().find(|(_, e)| (e.namespace.clone(), e.name.clone()) == key);
-            if let Some((_, former)) = former.or(known.iter().find(|(uid, _)| *uid == pod.uid)) {
-                self.successors.insert((former.namespace.clone(), former.name.clone()), pod);
-            } else {
-                self.begin_static(pod, false);
+            if let Some(other) = self.actors().get(&pod.uid).filter(|other| other.origin == Origin::Api) {
+                let (namespace, name) = &key;
+                tracing::error!(
+                    "static pod {namespace}/{name} is not run while {}/{} is there: its manifest's metadata.uid {:?} is \
+                     that one's; take it out",
+                    other.namespace,
+                    other.name,
+                    pod.uid
+                );
             }
+            self.successors.insert(key, pod);
+        }
+        self.begin_successors(None);
+    }
+
+    /// Static pods whose name and UID nobody has (any more) begin; `ended` had them until now.
+    fn begin_successors(&mut self, ended: Option<(String, (String, String))>) {
+        let free = |(key, pod): &(&(String, String), &StaticPod)| {
+            let actors = self.actors();
+            let is_namesake = |entry: &Entry| entry.origin == Origin::Static && entry.key() == **key;
+            !actors.contains_key(&pod.uid) && !actors.values().any(is_namesake)
+        };
+        let ready: Vec<(String, String)> = self.successors.iter().filter(free).map(|(key, _)| key.clone()).collect();
+        for key in ready {
+            let Some(pod) = self.successors.remove(&key) else { continue };
+            let again = ended.as_ref().is_some_and(|(uid, of)| *uid == pod.uid && *of == key);
+            self.begin_static(pod, again);
         }
     }
 
     /// `again`: it has just ended, so that the mirror tells of that life.
     fn begin_static(&mut self, pod: StaticPod, again: bool) {
         let (namespace, name) = pod.key();
-        if let Some(other) = self.actors().get(&pod.uid) {
-            let other = format!("{}/{}", other.namespace, other.name);
-            return tracing::error!(
-                "static pod {namespace}/{name} is not run: its manifest's metadata.uid {:?} is that of {other}; take it out",
-                pod.uid
-            );
-        }
         let inbox = self.spawn(Origin::Static, pod.uid.clone(), pod.object.clone());
         let mirror = self.pods.get(&namespace, &name);
         let former = mirror.as_ref().filter(|_| again).map(|m| m.meta().uid.clone()).unwrap_or_default();

@@ -1076,6 +1076,60 @@ async fn a_static_pod_with_the_uid_of_another_pod_is_not_run() {
     assert!(node.config.data_dir.join("pods").join(&uid).exists());
 }
 
+#[tokio::test(start_paused = true)]
+async fn manifest_that_comes_back_while_its_orphan_ends_begins_a_new_life() {
+    let manifests = tempfile::tempdir().unwrap();
+    let (file, aside) = (manifests.path().join("web.yaml"), manifests.path().join(".web.yaml"));
+    let text = "apiVersion: v1\nkind: Pod\nmetadata: {name: web, namespace: ns}\nspec: {containers: [{name: c, image: 'toolbox:1', command: [puppet, --term-after, '20']}]}\n";
+    std::fs::write(&file, text).unwrap();
+    let folder = manifests.path().to_owned();
+    let mut node = Node::with(move |config| config.manifest_dir = Some(folder)).await;
+    let before = node.phase("web-n", "Running").await;
+    node.stop_agent().await;
+    std::fs::rename(&file, &aside).unwrap();
+    node.start_agent().await;
+    node.gone("web-n").await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(node.engine.list().await.unwrap().len(), 1, "it takes its time to end");
+    std::fs::rename(&aside, &file).unwrap();
+    let other = |p: &Value| p["metadata"]["uid"] != before["metadata"]["uid"] && p["status"]["phase"] == "Running";
+    let after = node.until("web-n", "another", other).await;
+    assert_eq!(after["status"]["containerStatuses"][0]["restartCount"], 0);
+    assert_eq!(node.engine.list().await.unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn manifests_that_swap_their_uids_both_run() {
+    let manifests = tempfile::tempdir().unwrap();
+    let folder = manifests.path().to_owned();
+    let write = |one: &str, other: &str| {
+        for (name, uid) in [("one", one), ("other", other)] {
+            let manifest = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "ns", "uid": uid},
+                "spec": {"containers": [{"name": "c", "image": "toolbox:1", "command": ["puppet", "--term-after", "3"]}]}});
+            let draft = folder.join(format!(".{name}"));
+            std::fs::write(&draft, manifest.to_string()).unwrap();
+            std::fs::rename(draft, folder.join(format!("{name}.yaml"))).unwrap();
+        }
+    };
+    write("u1", "u2");
+    let dir = folder.clone();
+    let node = Node::with(move |config| config.manifest_dir = Some(dir)).await;
+    let (one, other) = (node.phase("one-n", "Running").await, node.phase("other-n", "Running").await);
+    write("u2", "u1");
+    for before in [one, other] {
+        let swapped =
+            |p: &Value| p["metadata"]["uid"] != before["metadata"]["uid"] && p["status"]["phase"] == "Running";
+        node.until(before["metadata"]["name"].as_str().unwrap(), "swapped", swapped).await;
+    }
+    let found = node.engine.list().await.unwrap();
+    let mut found: Vec<(&str, &str)> = found
+        .iter()
+        .map(|s| (s.spec.labels[LABEL_POD_NAME].as_str(), s.spec.labels[pod::LABEL_POD_UID].as_str()))
+        .collect();
+    found.sort_unstable();
+    assert_eq!(found, [("one-n", "u2"), ("other-n", "u1")]);
+}
+
 /// An administrator may have moved them to another disk.
 #[tokio::test(start_paused = true)]
 async fn links_to_logs_are_made_and_removed_where_their_folder_is_a_link() {
