@@ -70,6 +70,13 @@ pub(super) fn write(
     Ok(true)
 }
 
+/// As filepath.Clean upstream, but for what leads up or begins at the root: that is refused when written.
+pub(super) fn clean(path: &str) -> String {
+    let parts: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+    let root = if path.starts_with('/') { "/" } else { "" };
+    format!("{root}{}", parts.join("/"))
+}
+
 /// Whoever named it, key or path: it stays in the volume and leaves our own names alone (validatePath).
 fn is_inside(path: &str) -> bool {
     let plain = |part: &str| !part.is_empty() && part != "." && part != ".." && part.len() <= 255;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use api::view::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Pod, ServiceAccountTokenProjection, Volume};
 
-use super::atomic::Contents;
+use super::atomic::{Contents, clean};
 use super::ownership;
 use crate::downward::{self, Facts};
 use crate::env;
@@ -85,7 +85,7 @@ impl<'a> Choice<'a> {
             match data.remove(&item.key) {
                 Some(contents) => {
                     let mode = item.mode.map_or(self.mode, |m| m as u32);
-                    files.insert(item.path.clone(), Contents { data: contents.clone(), mode, user: None });
+                    files.insert(clean(&item.path), Contents { data: contents.clone(), mode, user: None });
                     data.insert(item.key.clone(), contents);
                 }
                 None if self.optional => {}
@@ -135,7 +135,7 @@ impl Collector<'_> {
                 (None, None) => return Err(format!("item {} names neither a field nor a resource", item.path)),
             };
             let mode = item.mode.map_or(mode, |m| m as u32);
-            files.insert(item.path.clone(), Contents { data: text.into_bytes(), mode, user: None });
+            files.insert(clean(&item.path), Contents { data: text.into_bytes(), mode, user: None });
         }
         Ok(())
     }
@@ -160,7 +160,7 @@ impl Collector<'_> {
         let user = ownership::user_of(self.pod);
         // Whoever may read it is its owner or its group, and nobody else.
         let mode = if user.is_some() || ownership::group_of(self.pod).is_some() { 0o600 } else { mode };
-        files.insert(projection.path.clone(), Contents { data: token.token.into_bytes(), mode, user });
+        files.insert(clean(&projection.path), Contents { data: token.token.into_bytes(), mode, user });
         Ok(())
     }
 }

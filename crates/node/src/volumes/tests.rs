@@ -283,3 +283,19 @@ fn keys_and_paths_stay_inside_their_volume() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     assert_eq!(fs::read_dir(&volume).unwrap().count(), 0);
 }
+
+/// As upstream's filepath.Clean; the API lets them pass.
+#[test]
+fn paths_that_only_need_tidying_are_tidied() {
+    let root = tempfile::tempdir().unwrap();
+    let volumes = open(root.path(), sources("red"));
+    let item = |path: &str| json!({"key": "color", "path": path});
+    let items = ["./a", "b//c", "b/./d", "e/", "a"].map(item);
+    let pod = pod(json!([{"name": "v", "configMap": {"name": "config", "items": items}}]));
+    let mounted = block_on(volumes.prepare(&pod, &Facts::default())).unwrap();
+    let MountSource::Host(at) = &mounted["v"].source else { panic!("{mounted:?}") };
+    for path in ["a", "b/c", "b/d", "e"] {
+        assert_eq!(fs::read_to_string(at.join(path)).unwrap(), "red");
+    }
+    assert!(!block_on(volumes.refresh(&pod, &Facts::default())).unwrap(), "nothing changed");
+}
