@@ -354,7 +354,7 @@ impl Actor {
         let log = self.seen.containers().find(|c| c.id.0 == id).and_then(|c| c.spec.log.clone());
         let gone = self.shared.engine.remove_container(&ContainerId(id.to_owned())).await;
         if let Some(log) = log.filter(|_| gone.is_ok()) {
-            remove::forget_log(&log.path, &self.shared.config.log_dir, id);
+            remove::forget_log(log.path, self.shared.config.log_dir.clone(), id.to_owned()).await;
         }
         self.look_again(gone.map_err(|why| format!("a container was not removed: {why}")))
     }

@@ -7,6 +7,7 @@
 
 use std::ffi::{CStr, CString, OsStr};
 use std::fmt::Display;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -22,6 +23,8 @@ use crate::walk;
 const LEVELS_MAX: usize = 64;
 /// Looks at one name, or at one folder that does not become empty, while somebody else changes it.
 const TRIES_MAX: usize = 100;
+/// Folders moved up by one removal: somebody who goes on making them must not keep it going on.
+const LIFTS_MAX: u64 = 1_000_000;
 /// Mounts on one place, one on the other.
 const STACKED_MAX: usize = 10_000;
 /// Of names in errors.
@@ -52,7 +55,7 @@ pub fn remove(path: &Path, mounts: Mounts) -> io::Result<()> {
 pub fn remove_at(parent: impl AsFd, name: &OsStr, shown: &Path, mounts: Mounts) -> io::Result<()> {
     let parent = parent.as_fd();
     let name = CString::new(name.as_bytes()).map_err(|error| told(shown.display(), error))?;
-    let mut removal = Removal { shown, mounts, moved: 0 };
+    let mut removal = Removal::of(shown, mounts);
     for _ in 0..TRIES_MAX {
         let Some(folder) = removal.unlink(parent, &name, FileType::Unknown, &[])? else { return Ok(()) };
         removal.empty(folder)?;
@@ -70,7 +73,7 @@ pub fn remove_at(parent: impl AsFd, name: &OsStr, shown: &Path, mounts: Mounts) 
 /// Removes all that is in a folder; the folder stays. Nothing happens if there is none.
 pub fn empty(folder: &Path, mounts: Mounts) -> io::Result<()> {
     match walk::open_folder(folder) {
-        Ok(opened) => Removal { shown: folder, mounts, moved: 0 }.empty(opened),
+        Ok(opened) => Removal::of(folder, mounts).empty(opened),
         Err(Errno::NOENT) => Ok(()),
         Err(error) => Err(told(folder.display(), error)),
     }
@@ -105,8 +108,10 @@ pub fn is_mount(path: &Path) -> io::Result<bool> {
 struct Removal<'a> {
     shown: &'a Path,
     mounts: Mounts,
-    /// Folders that were too deep, by the number in their new names.
+    /// In the new names of folders that were too deep: nobody has put something there before.
+    lot: u64,
     moved: u64,
+    moved_max: u64,
 }
 
 /// A folder that is being emptied, by its name in the one above.
@@ -116,7 +121,12 @@ struct Open {
     again: usize,
 }
 
-impl Removal<'_> {
+impl<'a> Removal<'a> {
+    fn of(shown: &'a Path, mounts: Mounts) -> Removal<'a> {
+        let lot = RandomState::new().build_hasher().finish();
+        Removal { shown, mounts, lot, moved: 0, moved_max: LIFTS_MAX }
+    }
+
     fn empty(&mut self, root: OwnedFd) -> io::Result<()> {
         let mut root = Dir::new(root).map_err(|error| told(self.shown.display(), error))?;
         for _ in 0..TRIES_MAX {
@@ -249,8 +259,11 @@ impl Removal<'_> {
     fn lift(&mut self, parent: BorrowedFd<'_>, name: &CStr, root: BorrowedFd<'_>, open: &[Open]) -> io::Result<()> {
         let mut thawed = false;
         loop {
+            if self.moved == self.moved_max {
+                return Err(told(self.shown.display(), "it is still being written to"));
+            }
             self.moved += 1;
-            let place = format!(".gousse-removes-{}", self.moved);
+            let place = format!(".gousse-removes-{:016x}-{}", self.lot, self.moved);
             match rustix::fs::renameat(parent, name, root, &*place) {
                 Ok(()) | Err(Errno::NOENT) => return Ok(()),
                 // Something of that name is there: a file of a container's, or what an earlier removal left.

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use api::Reason;
@@ -54,7 +54,8 @@ impl Actor {
                 pause = (pause * 2).min(RETRY_MAX);
             }
             if let Some(folder) = logs {
-                forget_logs(&folder, &shared.config.log_dir, &ids);
+                let log_dir = shared.config.log_dir.clone();
+                blocking(move || forget_logs(&folder, &log_dir, &ids)).await;
             }
             if delete {
                 delete_object(&shared, &meta.namespace, &meta.name, &meta.uid).await;
@@ -105,9 +106,19 @@ fn forget_logs(folder: &Path, log_dir: &Path, ids: &[String]) {
 }
 
 /// The files of one instance: the current one, rotated ones, the link.
-pub(super) fn forget_log(path: &Path, log_dir: &Path, id: &str) {
-    runtime::native::remove_log(path);
-    unlink(log_dir, id);
+pub(super) async fn forget_log(path: PathBuf, log_dir: PathBuf, id: String) {
+    blocking(move || {
+        runtime::native::remove_log(&path);
+        unlink(&log_dir, &id);
+    })
+    .await;
+}
+
+/// As many files as others care to put there: not on a thread that everybody waits for.
+async fn blocking(work: impl FnOnce() + Send + 'static) {
+    if let Err(why) = tokio::task::spawn_blocking(work).await {
+        tracing::error!("removing logs broke off: {why}");
+    }
 }
 
 /// `/var/log/containers`, where it was when the agent began.

@@ -218,3 +218,21 @@ fn immutable_files_of_a_privileged_container_go_and_those_of_others_stay() {
     is_kept(&precious);
     assert_eq!(fs::metadata(precious.join("sub/kept")).unwrap().nlink(), 1);
 }
+
+/// Each lift is of a folder that somebody may be making anew.
+#[test]
+fn folders_are_moved_up_so_often_and_no_oftener() {
+    let root = tempfile::tempdir().unwrap();
+    let doomed = root.path().join("doomed");
+    fs::create_dir(&doomed).unwrap();
+    nest(&doomed, 20 * LEVELS_MAX);
+    fs::write(doomed.join(".gousse-removes-0000000000000007-1"), "").unwrap();
+    let bounded = |moved_max: u64| {
+        let mut removal = Removal { moved_max, lot: 7, ..Removal::of(&doomed, Mounts::Refused) };
+        removal.empty(walk::open_folder(&doomed).unwrap())
+    };
+    let why = bounded(5).unwrap_err().to_string();
+    assert!(why.ends_with("doomed: it is still being written to"), "{why}");
+    bounded(30).unwrap();
+    assert_eq!(fs::read_dir(&doomed).unwrap().count(), 0);
+}
