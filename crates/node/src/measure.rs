@@ -3,10 +3,10 @@
 //! Nothing announces these, so `sampler` asks in turn; walking the trees is blocking work and stands
 //! beside the runtime's threads.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use api::view::api::core::v1 as core;
-use runtime::disk::{used_below, used_by};
+use runtime::disk::{DiskUse, used_below, used_by, used_in};
 
 use crate::limits::{ContainerUsed, Used};
 use crate::observe::{Seen, is_running};
@@ -20,7 +20,7 @@ pub async fn measure(shared: &Shared, pod: &core::Pod, seen: &Seen) -> Used {
     let mut used = Used::default();
     for container in seen.containers().filter(|c| is_running(c)) {
         let Ok(usage) = shared.engine.usage(&container.id).await else { continue };
-        let layer = runtime::disk::DiskUse { bytes: usage.writable_layer, inodes: usage.writable_inodes };
+        let layer = DiskUse { bytes: usage.writable_layer, inodes: usage.writable_inodes };
         let name = container.spec.name.clone();
         used.containers.push(ContainerUsed {
             name,
@@ -42,7 +42,7 @@ pub async fn measure(shared: &Shared, pod: &core::Pod, seen: &Seen) -> Used {
         }
         used.volumes = volumes.into_iter().map(|(name, folder)| (name, used_below(&folder))).collect();
         for container in &mut used.containers {
-            container.logs = used_below(&logs.join(&container.name));
+            container.logs = logs_of(&logs, &container.name);
             container.messages = used_below(&messages_folder(&folder, &container.name));
         }
         used
@@ -52,3 +52,13 @@ pub async fn measure(shared: &Shared, pod: &core::Pod, seen: &Seen) -> Used {
         Used::default()
     })
 }
+
+/// The logs of one container.
+fn logs_of(folder: &Path, container: &str) -> DiskUse {
+    // The folder of whatever its logs are called.
+    let folder = runtime::native::open_log_folder(&folder.join(container).join("0.log"), false);
+    folder.map(used_in).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::ffi::CStr;
 use std::ops::AddAssign;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -33,13 +33,16 @@ impl AddAssign for DiskUse {
 
 /// The folder itself and all below it; nothing where it does not exist. Blocks the thread.
 pub fn used_below(folder: &Path) -> DiskUse {
+    walk::open_folder(folder).map(used_in).unwrap_or_default()
+}
+
+/// The same of an open folder, where the way to it is not trusted.
+pub fn used_in(folder: OwnedFd) -> DiskUse {
     let mut count = Count::default();
-    let Ok(root) = walk::open_folder(folder) else { return DiskUse::default() };
-    let Ok(seen) = statx(&root, "", AtFlags::EMPTY_PATH, WANTED) else { return DiskUse::default() };
+    let Ok(seen) = statx(&folder, "", AtFlags::EMPTY_PATH, WANTED) else { return DiskUse::default() };
     count.add(&seen);
-    let walked = walk::each_below(root, |parent, name, _| count.entry(parent, name));
-    if let Err(why) = walked {
-        tracing::debug!("{} is not counted: {why}", folder.display());
+    if let Err(why) = walk::each_below(folder, |parent, name, _| count.entry(parent, name)) {
+        tracing::debug!("a folder is not counted: {why}");
     }
     count.used
 }
