@@ -16,7 +16,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::engine::{Error, Reader, Result};
-use crate::images::bounds::{self, Bounded, Bounds, Left, named};
+use crate::images::bounds::{Bounded, Bounds, Left, named};
 use crate::images::draft::Draft;
 use crate::images::manifest::{DOCUMENT_SIZE_MAX, Descriptor, INDEX_DEPTH_MAX, ImageConfig, Manifest, Platform};
 use crate::images::reference::{hex_of, is_hex};
@@ -310,7 +310,11 @@ fn uncompressed(path: &Path, bounds: Bounds) -> io::Result<fs::File> {
     let plain = path.with_extension("tar");
     let mut content = layer::decompressed(packed)?.take(bounds.size.saturating_add(1));
     if io::copy(&mut content, &mut fs::File::create(&plain)?)? > bounds.size {
-        return Err(io::Error::other(bounds::too_large(bounds.size)));
+        return Err(io::Error::other(format!(
+            "decompressed, the archive is larger than {} bytes (--image-size-max bounds it as a whole; save its images \
+             one by one, or uncompressed)",
+            bounds.size
+        )));
     }
     fs::remove_file(path)?;
     fs::File::open(plain)
