@@ -35,7 +35,7 @@ pub async fn run(flags: Down) -> Result<()> {
         }
         end_process(pid).await?;
     }
-    let _held = instance.hold()?;
+    let _held = instance.hold_to_end()?;
     end_runtime(&instance).await?;
     end_network(&instance).await?;
     crate::parts::node::unmount(&instance)?;

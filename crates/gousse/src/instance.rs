@@ -64,9 +64,21 @@ impl Instance {
 
     /// Takes the folders and the lock; an error says who has it.
     pub fn hold(&self) -> Result<Held> {
+        self.take_folders()?;
+        self.lock()
+    }
+
+    /// The same to end it: folders that an earlier version took and this one would not are warned about.
+    pub fn hold_to_end(&self) -> Result<Held> {
+        let trusted = Trusted::now();
+        folders::take_to_end(&self.data_dir, "--data-dir", &trusted)?;
+        folders::take_to_end(&self.run_dir, "--run-dir", &trusted)?;
+        self.lock()
+    }
+
+    fn lock(&self) -> Result<Held> {
         // Containers read some of what is made, and nobody writes to it: not for the caller's shell to say.
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-        self.take_folders()?;
         let path = self.lock_file();
         let file = File::options()
             .read(true)

@@ -80,3 +80,78 @@ fn every_link_is_followed_once_and_for_all() {
     let why = canonical(&root.join("dangling")).unwrap_err().message;
     assert!(why.ends_with("dangling is a link that leads nowhere"), "{why}");
 }
+
+/// `--data-dir /srv`, `--run-dir /run`: others would be locked out of them.
+#[test]
+fn a_folder_of_somebody_elses_things_is_not_closed() {
+    let root = tempfile::tempdir().unwrap();
+    let srv = root.path().join("srv");
+    with_mode(&srv, 0o755);
+    // As /run has it.
+    fs::create_dir_all(srv.join("lock")).unwrap();
+    fs::create_dir_all(srv.join("images")).unwrap();
+    fs::create_dir_all(srv.join("www")).unwrap();
+    assert!(refusal(&srv).contains("give it a folder of its own"), "{}", refusal(&srv));
+    assert_eq!(mode(&srv), 0o755);
+    // What an administrator puts there before the first start, and what a new disk has.
+    let prepared = root.path().join("prepared");
+    with_mode(&prepared, 0o755);
+    for name in ["manifests", "seccomp", "lost+found"] {
+        fs::create_dir(prepared.join(name)).unwrap();
+    }
+    fs::write(prepared.join("registries.yaml"), "").unwrap();
+    assert_eq!((refusal(&prepared), mode(&prepared)), (String::new(), 0o700));
+}
+
+/// `mkdir d && sudo gousse up --data-dir d`
+#[test]
+fn an_empty_folder_of_who_called_sudo_becomes_ours() {
+    if rustix::process::geteuid().as_raw() != 0 {
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let trusted = Trusted { users: vec![0, 65533], groups: vec![0, 65533] };
+    let take = |path: &Path| take(path, "--data-dir", &trusted).map_or_else(|error| error.message, |()| String::new());
+    let (theirs, old, full, open) =
+        (root.path().join("theirs"), root.path().join("old"), root.path().join("full"), root.path().join("open"));
+    for folder in [&theirs, &old, &full, &open] {
+        with_mode(folder, 0o775);
+    }
+    fs::write(old.join("admin.kubeconfig"), "").unwrap();
+    fs::write(full.join("thesis"), "").unwrap();
+    fs::write(open.join("lock"), "").unwrap();
+    with_mode(&open, 0o777);
+    for folder in [&theirs, &old, &full, &open] {
+        chown(folder, Some(65533), Some(65533)).unwrap();
+    }
+    let owner = |path: &Path| (fs::metadata(path).unwrap().uid(), fs::metadata(path).unwrap().gid());
+    assert_eq!((take(&theirs), owner(&theirs), mode(&theirs)), (String::new(), (0, 0), 0o700));
+    assert_eq!((take(&old), owner(&old), mode(&old)), (String::new(), (0, 0), 0o700));
+    assert!(take(&full).contains("belongs to user 65533"));
+    assert!(take(&open).contains("other users may write"));
+    assert_eq!((owner(&full), owner(&open)), ((65533, 65533), (65533, 65533)), "a refusal changes nothing");
+}
+
+/// What the version before began where this one would not.
+#[test]
+fn down_ends_an_instance_in_a_folder_that_up_would_refuse_unless_others_may_write() {
+    if rustix::process::geteuid().as_raw() != 0 {
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let trusted = Trusted { users: vec![0], groups: vec![0] };
+    let end = |path: &Path| take_to_end(path, "--run-dir", &trusted).map_err(|error| error.message);
+    let folder = root.path().join("theirs/run");
+    fs::create_dir_all(&folder).unwrap();
+    chown(root.path().join("theirs"), Some(65533), None).unwrap();
+    chown(&folder, Some(65533), None).unwrap();
+    assert!(end(&folder).unwrap_err().contains("leads through"), "no instance lives there");
+    fs::write(folder.join("lock"), "1").unwrap();
+    assert!(refusal(&folder).contains("leads through"));
+    end(&folder).unwrap();
+    with_mode(&root.path().join("theirs"), 0o777);
+    assert!(end(&folder).unwrap_err().contains("leads through"));
+    with_mode(&root.path().join("theirs"), 0o755);
+    with_mode(&folder, 0o777);
+    assert!(end(&folder).is_err());
+}
