@@ -120,12 +120,12 @@ pub fn take(folder: &Path, flag: &str, trusted: &Trusted) -> Result<()> {
         ));
     }
     if seen.uid() != own.as_raw() {
-        tracing::warn!("{flag} {}: it belongs to user {} from here on", folder.display(), own.as_raw());
+        eprintln!("warning: {flag} {}: it belongs to user {} from here on", folder.display(), own.as_raw());
         let given = rustix::fs::fchown(&opened, Some(own), Some(rustix::process::getegid()));
         given.context(format_args!("taking {} over", folder.display()))?;
     }
     if !is_closed {
-        tracing::warn!("{flag} {}: it is closed to other users: its mode becomes 0700", folder.display());
+        eprintln!("warning: {flag} {}: it is closed to other users: its mode becomes 0700", folder.display());
         let closed = rustix::fs::fchmod(opened.as_fd(), Mode::from_raw_mode(0o700));
         closed.context(format_args!("closing {} to other users", folder.display()))?;
     }

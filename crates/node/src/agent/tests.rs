@@ -1136,7 +1136,7 @@ async fn links_to_logs_are_made_and_removed_where_their_folder_is_a_link() {
     let disk = tempfile::tempdir().unwrap();
     let at = disk.path().to_owned();
     let node = Node::with(move |config| {
-        std::fs::create_dir(&config.log_dir.parent().unwrap()).ok();
+        std::fs::create_dir(config.log_dir.parent().unwrap()).ok();
         std::fs::create_dir(&config.log_dir).unwrap();
         std::os::unix::fs::symlink(at, config.log_dir.join("containers")).unwrap();
     })
