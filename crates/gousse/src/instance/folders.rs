@@ -16,6 +16,8 @@ use crate::failure::{Context, Result, failure};
 const WRITABLE_BY_OTHERS: u32 = 0o002;
 const WRITABLE_BY_GROUP: u32 = 0o020;
 const STICKY: u32 = 0o1000;
+/// Links in one path, as the kernel's own limit.
+const LINKS_MAX: u32 = 40;
 
 /// What an administrator may put into a data folder before its first start, and what a new disk has.
 const PREPARED: &[&str] = &["manifests", "seccomp", "registries.yaml", "lost+found"];
@@ -53,6 +55,7 @@ impl Trusted {
 /// A path with every link in it followed, as far as it exists: mounts and sockets have one name only.
 pub fn canonical(path: &Path) -> Result<PathBuf> {
     let path = std::path::absolute(path).context(format_args!("finding {}", path.display()))?;
+    require_own_links(&path, &Trusted::now(), LINKS_MAX)?;
     let mut rest = Vec::new();
     let mut there = path.as_path();
     loop {
@@ -69,6 +72,33 @@ pub fn canonical(path: &Path) -> Result<PathBuf> {
         rest.push(name);
         there = parent;
     }
+}
+
+/// A link of another user's leads where that user wants: what lies there would be closed, filled and, one
+/// day, removed.
+fn require_own_links(path: &Path, trusted: &Trusted, left: u32) -> Result<()> {
+    let mut so_far = PathBuf::new();
+    for part in path.components() {
+        so_far.push(part);
+        let Ok(seen) = fs::symlink_metadata(&so_far) else { return Ok(()) };
+        if !seen.file_type().is_symlink() {
+            continue;
+        }
+        if !trusted.users.contains(&seen.uid()) {
+            return Err(failure(format!(
+                "{}: {} is a link that belongs to user {}, who could let it lead anywhere; name the folder itself",
+                path.display(),
+                so_far.display(),
+                seen.uid()
+            )));
+        }
+        let target = fs::read_link(&so_far).context(format_args!("reading the link {}", so_far.display()))?;
+        let target = so_far.parent().unwrap_or(Path::new("/")).join(target);
+        let left = left.checked_sub(1).ok_or_else(|| failure(format!("{}: too many links", path.display())))?;
+        require_own_links(&target, trusted, left)?;
+        so_far = fs::canonicalize(&so_far).unwrap_or(target);
+    }
+    Ok(())
 }
 
 /// Makes a folder, or takes one over: 0700 from here on. `flag` names it in errors.

@@ -81,6 +81,24 @@ fn every_link_is_followed_once_and_for_all() {
     assert!(why.ends_with("dangling is a link that leads nowhere"), "{why}");
 }
 
+/// In /tmp, say: the folder would be closed to its owner, filled, and removed by `down --purge`.
+#[test]
+fn a_link_of_another_users_is_not_followed() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let root = fs::canonicalize(root.path()).unwrap();
+    fs::create_dir(root.join("real")).unwrap();
+    symlink(root.join("real"), root.join("theirs")).unwrap();
+    std::os::unix::fs::lchown(root.join("theirs"), Some(65534), Some(65534)).unwrap();
+    symlink(root.join("theirs/data"), root.join("ours")).unwrap();
+    for path in ["theirs", "theirs/data", "ours", "ours/x", "real/../theirs"] {
+        let why = canonical(&root.join(path)).unwrap_err().message;
+        assert!(why.contains("is a link that belongs to user 65534"), "{path}: {why}");
+    }
+}
+
 /// `--data-dir /srv`, `--run-dir /run`: others would be locked out of them.
 #[test]
 fn a_folder_of_somebody_elses_things_is_not_closed() {
