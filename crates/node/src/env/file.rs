@@ -4,9 +4,10 @@
 //! the volume is a container's: links are followed inside it only, nothing but a plain file is read.
 
 use std::io::{self, Read};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, openat2};
 
 /// More is no file of variables.
 const SIZE_MAX: u64 = 1 << 20;
@@ -20,13 +21,14 @@ pub(super) fn value(root: &Path, path: &str, key: &str) -> Result<String, String
 fn read(root: &Path, path: &str) -> io::Result<String> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let root = rustix::fs::open(root, flags | OFlags::DIRECTORY, Mode::empty())?;
-    // A pipe would be waited for.
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let file = openat2(&root, path, flags | OFlags::NONBLOCK, Mode::empty(), resolve)?;
-    let mut file = std::fs::File::from(file);
-    if !file.metadata()?.is_file() {
+    // Looked at before it is opened: a pipe would be waited for, and a device may do something when it is opened.
+    let seen = openat2(&root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?;
+    if FileType::from_raw_mode(rustix::fs::fstat(&seen)?.st_mode) != FileType::RegularFile {
         return Err(io::Error::other("not a plain file"));
     }
+    let opened = format!("/proc/self/fd/{}", seen.as_raw_fd());
+    let mut file = std::fs::File::from(rustix::fs::open(opened, flags | OFlags::NONBLOCK, Mode::empty())?);
     let mut bytes = Vec::new();
     if (&mut file).take(SIZE_MAX + 1).read_to_end(&mut bytes)? as u64 > SIZE_MAX {
         return Err(io::Error::other(format!("more than {SIZE_MAX} bytes")));

@@ -37,4 +37,7 @@ fn nothing_outside_the_volume_is_read() {
     for path in ["absolute", "relative", "../secret", "pipe", ".", "large", "absent"] {
         value(&volume, path, "K").unwrap_err();
     }
+    // Opened, it would say so itself; a device would do worse.
+    let _socket = std::os::unix::net::UnixListener::bind(volume.join("socket")).unwrap();
+    assert!(value(&volume, "socket", "K").unwrap_err().ends_with("not a plain file"));
 }
