@@ -62,11 +62,43 @@ pub fn fork() -> io::Result<i32> {
 
 /// Waits for one child, or with −1 for any: its pid and exit status as a shell sees it (128 + signal).
 pub fn wait(pid: i32) -> io::Result<(i32, i32)> {
+    wait_for(pid, 0)
+}
+
+fn wait_for(pid: i32, options: i32) -> io::Result<(i32, i32)> {
     let mut status = 0;
     // SAFETY: the pointer is to a live int.
-    let pid = check(unsafe { libc::waitpid(pid, &mut status, 0) })?;
+    let pid = check(unsafe { libc::waitpid(pid, &mut status, options) })?;
     let code = if libc::WIFSIGNALED(status) { 128 + libc::WTERMSIG(status) } else { libc::WEXITSTATUS(status) };
     Ok((pid, code))
+}
+
+/// What `wait_unless` saw first.
+pub enum Woken {
+    /// Its pid and exit status, as `wait` has them.
+    Ended(i32, i32),
+    Signal(i32),
+}
+
+/// Waits for any child, or until one of these noted signals arrives; one that arrived already counts.
+/// The signals stay blocked from the look to the wait, so that none is lost between the two.
+pub fn wait_unless(signals: &[i32]) -> io::Result<Woken> {
+    let watched = [signals, &[libc::SIGCHLD]].concat();
+    block(&watched);
+    let woken = loop {
+        if let Some(signal) = waiting() {
+            break Ok(Woken::Signal(signal));
+        }
+        match wait_for(-1, libc::WNOHANG) {
+            Ok((0, _)) => {}
+            ended => break ended.map(|(pid, status)| Woken::Ended(pid, status)),
+        }
+        if let Some(signal) = next_signal(&watched, None).filter(|signal| *signal != libc::SIGCHLD) {
+            ARRIVED.fetch_or(1 << (signal & 63), Ordering::SeqCst);
+        }
+    };
+    unblock(&watched);
+    woken
 }
 
 /// Ends a forked child without the parent's exit hooks.

@@ -4,7 +4,7 @@ use crate::arguments;
 use crate::sh::in_path;
 use crate::sh::parse::parse;
 use crate::sh::run::{Flow, Ran, Shell, complain};
-use crate::sys::{self, Disposition};
+use crate::sys::{self, Disposition, Woken};
 
 /// What runs in the shell itself.
 pub const BUILTINS: &[&str] = &[
@@ -219,20 +219,18 @@ impl Shell {
     /// Unlike a command in the foreground, it ends when a trapped signal arrives.
     fn wait(&mut self, rest: &[String]) -> i32 {
         let pids: Vec<i32> = rest.iter().filter_map(|word| word.parse().ok()).collect();
+        let trapped = self.traps.iter().filter(|(signal, action)| **signal != 0 && !action.is_empty());
+        let trapped: Vec<i32> = trapped.map(|(signal, _)| *signal).collect();
         let mut status = 0;
         loop {
             if !pids.is_empty() && pids.iter().all(|pid| self.ended.contains_key(pid)) {
                 pids.iter().for_each(|pid| status = self.ended.remove(pid).unwrap_or(status));
                 return status;
             }
-            match sys::wait(-1) {
-                Ok((pid, code)) => drop(self.ended.insert(pid, code)),
+            match sys::wait_unless(&trapped) {
+                Ok(Woken::Ended(pid, code)) => drop(self.ended.insert(pid, code)),
                 // The trap itself runs after the command.
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {
-                    if let Some(signal) = sys::waiting() {
-                        return 128 + signal;
-                    }
-                }
+                Ok(Woken::Signal(signal)) => return 128 + signal,
                 Err(_) if pids.is_empty() => {
                     self.ended.clear();
                     return 0;

@@ -19,6 +19,8 @@ pub struct Shell {
     pub traps: BTreeMap<i32, String>,
     pub positional: Vec<String>,
     pub name: String,
+    /// `$$`: the shell's own, in what it forks too.
+    pid: u32,
     pub status: i32,
     pub interactive: bool,
     pub unset_is_error: bool,
@@ -53,6 +55,7 @@ impl Shell {
             traps: BTreeMap::new(),
             positional: Vec::new(),
             name: "sh".into(),
+            pid: std::process::id(),
             status: 0,
             interactive: false,
             unset_is_error: false,
@@ -109,7 +112,7 @@ impl Shell {
     pub fn get(&self, name: &str) -> Option<String> {
         match name {
             "?" => Some(self.status.to_string()),
-            "$" => Some(std::process::id().to_string()),
+            "$" => Some(self.pid.to_string()),
             "!" => self.background.map(|pid| pid.to_string()),
             "#" => Some(self.positional.len().to_string()),
             "-" => Some(if self.exit_on_error { "e" } else { "" }.to_string()),
