@@ -83,6 +83,7 @@ pub fn bench(words: &[String]) -> Result<bool> {
         }
     }
     if std::env::var_os(INSIDE).is_none() {
+        crate::needs::check(&[crate::needs::NAMESPACES])?;
         let build = crate::cargo::cargo().args(["build", "--release"]).status()?;
         anyhow::ensure!(build.success(), "the release build failed");
         // unshare before any thread starts: the namespaces end with this process tree.
@@ -92,12 +93,11 @@ pub fn bench(words: &[String]) -> Result<bool> {
             .arg("bench")
             .args(words)
             .env(INSIDE, "1")
-            .status()
-            .context("unshare (util-linux) makes the namespaces")?;
+            .status()?;
         return Ok(inside.success());
     }
     // A new network namespace begins with its loopback down.
-    let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().context("ip (iproute2)")?;
+    let up = Command::new("ip").args(["link", "set", "lo", "up"]).status()?;
     anyhow::ensure!(up.success(), "ip link set lo up failed");
     let steal = Steal::now()?;
     let begun = Instant::now();

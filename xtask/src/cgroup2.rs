@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::conformance::cache::{Cache, Product, run};
 use crate::conformance::roots::unpack;
+use crate::needs::{self, Need};
 
 /// An emulated machine needs about a minute and a half; many times that beside other work.
 const SECONDS_MAX: &str = "900";
@@ -22,8 +23,18 @@ const SECONDS_MAX: &str = "900";
 /// What busybox does differently from the programs that the tests call.
 const TOOLS: [&str; 3] = ["/usr/bin/unshare", "/usr/bin/mount", "/usr/bin/umount"];
 
+const NEEDS: &[Need] = &[
+    ("qemu-system-x86_64", "qemu-system-x86", "emulates the machine"),
+    ("apt-cache", "apt", "names the kernel's package"),
+    ("ldd", "libc-bin", "names the libraries of what goes in"),
+    ("strip", "binutils", "makes what goes in small"),
+    ("find", "findutils", "lists what goes in"),
+    ("timeout", "coreutils", "ends a machine that hangs"),
+];
+
 /// Runs it; true if every test passed. Words are tests to run, all without any.
 pub fn cgroup2(words: &[String]) -> Result<bool> {
+    needs::check(&[NEEDS, needs::PACKAGES])?;
     let cache = Cache::open()?;
     // As `cargo test` selects packages: after it nothing is built once more.
     let tests = built(&["test", "--no-run"], "native")?;
@@ -78,8 +89,6 @@ fn built(arguments: &[&str], name: &str) -> Result<PathBuf> {
 
 /// Kernel and the modules that pods need, busybox, and this machine's tools with their libraries.
 fn machine(out: &Path) -> Result<()> {
-    run(Command::new("qemu-system-x86_64").arg("--version"))
-        .context("a virtual machine needs qemu (apt-get install qemu-system-x86)")?;
     let depends = String::from_utf8(run(Command::new("apt-cache").args(["depends", "linux-image-cloud-amd64"]))?)?;
     let mut words = depends.split_whitespace().skip(1);
     let kernel = words.find(|word| word.starts_with("linux-image-"));

@@ -32,6 +32,7 @@ mod tests;
 /// Lines, counts and docs/conformance.md.
 mod verdict;
 
+use crate::needs::{self, Need};
 use anyhow::{Context, Result, bail};
 use options::{Options, USAGE};
 use std::collections::BTreeMap;
@@ -42,6 +43,14 @@ use suite::{Outcome, Suite};
 /// A whole run took upstream's own programs 40 minutes on two cores.
 const LIMIT: Duration = Duration::from_secs(100 * 60);
 const LIMIT_QUICK: Duration = Duration::from_secs(10 * 60);
+
+/// What builds the suite and its images.
+const NEEDS: &[Need] = &[
+    ("go", "golang-go", "builds the official suite (Go 1.26 or later; https://go.dev/dl where Debian's is older)"),
+    ("cc", "gcc", "builds static programs of images"),
+    ("debootstrap", "debootstrap", "makes the images' Debian root"),
+    ("tar", "tar", "packs images"),
+];
 
 /// What a quick run takes of the tests that passed.
 const QUICK_SECONDS: f64 = 5.0;
@@ -62,6 +71,8 @@ pub fn conformance(words: &[String]) -> Result<bool> {
             bail!("{} calls no test passed yet: run without --quick first", document.display());
         }
     }
+    let own_cluster: &[Need] = if options.kubeconfig.is_none() { needs::NAMESPACES } else { &[] };
+    needs::check(&[NEEDS, needs::PACKAGES, own_cluster])?;
     // Inside, everything was built by the same command outside; the cache is only read.
     let cache = cache::Cache::open()?;
     let programs = programs::build(&cache, &workspace.join("conformance"))?;

@@ -8,6 +8,8 @@ mod cargo;
 mod cgroup2;
 /// The official suite as the judge.
 mod conformance;
+/// What a command runs.
+mod needs;
 /// The schema table of the api crate.
 mod schema;
 /// Edges, headers, names and sizes.

@@ -5,7 +5,7 @@
 //! Law: sources come from the module cache as they were released; what is built is only ever kept in the build cache.
 
 use super::cache::{Cache, Product, remove, run};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -53,12 +53,7 @@ impl Programs {
 
 /// Builds what is missing: about ten minutes the first time on two cores, nothing the second time.
 pub fn build(cache: &Cache, module: &Path) -> Result<Programs> {
-    let Ok(version) = run(Command::new("go").arg("version")) else {
-        bail!(
-            "the official suite is a Go program, and there is no `go` here: install Go 1.26 or later (https://go.dev/dl)"
-        );
-    };
-    let version = String::from_utf8_lossy(&version).into_owned();
+    let version = String::from_utf8_lossy(&run(Command::new("go").arg("version"))?).into_owned();
     let sums = fs::read_to_string(module.join("go.sum"))?;
     let requirements = fs::read_to_string(module.join("go.mod"))?;
     let suite = fs::read_to_string(module.join("e2e_test.go"))?;

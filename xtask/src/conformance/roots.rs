@@ -93,8 +93,7 @@ fn tar(tree: &Path, out: &Path) -> Result<()> {
 
 fn debian(tree: &Path) -> Result<()> {
     let include = format!("--include={TOOLS}");
-    run(Command::new("debootstrap").args(["--variant=minbase", &include, SUITE]).arg(tree).arg(MIRROR))
-        .context("debootstrap makes the images' Debian root (apt-get install debootstrap)")?;
+    run(Command::new("debootstrap").args(["--variant=minbase", &include, SUITE]).arg(tree).arg(MIRROR))?;
     slim(tree)?;
     // A name server of this machine has no meaning in a pod: the runtime mounts a file of its own over this one.
     fs::write(tree.join("etc/resolv.conf"), "")?;
