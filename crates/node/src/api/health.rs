@@ -1,7 +1,7 @@
 //! `/healthz` for whoever watches over the process: plain HTTP on the loopback, no questions.
 //!
-//! Upstream's healthzPort and healthzBindAddress (cmd/kubelet/app/server.go); the same path on the
-//! node's HTTPS port asks who comes.
+//! Upstream's healthzPort and healthzBindAddress (cmd/kubelet/app/server.go): `/healthz` and its one check,
+//! `/healthz/ping`, which say `ok` and nothing else. The same paths on the node's HTTPS port ask who comes.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -58,6 +58,10 @@ mod tests {
         assert_eq!(status(Method::GET, "/healthz"), StatusCode::OK);
         assert_eq!(status(Method::HEAD, "/healthz/ping"), StatusCode::OK);
         assert_eq!(status(Method::POST, "/healthz"), StatusCode::NOT_FOUND);
-        assert_eq!(status(Method::GET, "/pods"), StatusCode::NOT_FOUND);
+        for path in
+            ["/pods", "/", "/healthz/", "/healthz/log", "/healthz/syncloop", "/metrics", "/debug/pprof", "/logs"]
+        {
+            assert_eq!(status(Method::GET, path), StatusCode::NOT_FOUND, "{path}");
+        }
     }
 }
