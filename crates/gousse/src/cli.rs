@@ -105,6 +105,9 @@ pub struct ServerFlags {
     /// Bytes that the bodies of requests under way may take; 0: no bound
     #[arg(long, default_value_t = server::Limits::default().body_bytes, value_name = "BYTES")]
     pub max_body_bytes_inflight: usize,
+    /// Most bytes of answers that are not taken yet, but for lists; 0: no bound.
+    #[arg(long, default_value_t = server::Limits::default().answer_bytes, value_name = "BYTES")]
+    pub max_answer_bytes_inflight: usize,
     /// What one user may take of each of these, and of the connections, in percent
     #[arg(long, default_value_t = server::Limits::default().share, value_name = "PERCENT")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=100).map(|percent| percent as usize))]
@@ -120,6 +123,7 @@ impl ServerFlags {
             reads: self.max_requests_inflight,
             writes: self.max_mutating_requests_inflight,
             body_bytes: self.max_body_bytes_inflight,
+            answer_bytes: self.max_answer_bytes_inflight,
             share: self.max_user_share,
             connections: self.max_connections,
         }

@@ -2,7 +2,8 @@
 //!
 //! Paths, words and codes match upstream's pkg/kubelet/server (server.go, auth.go), since API servers,
 //! metrics collectors and tests speak to it. HTTP/1.1 and 2 over TLS; a client shows a certificate of
-//! the cluster's authority or a bearer token. Everything asks `Control`; nothing is decided here.
+//! the cluster's authority or a bearer token; who shows neither keeps nobody out (`wire::places`).
+//! Everything asks `Control`; nothing is decided here.
 
 use std::io;
 use std::panic::AssertUnwindSafe;
@@ -42,7 +43,13 @@ mod stats;
 use access::{Access, Caller};
 use answer::Response;
 use notices::Notices;
+use wire::places::{Place, Places, Proof};
 use wire::query::Query;
+
+/// Connections, and answers that are not taken. The server and a few collectors of metrics ask a node.
+const CONNECTIONS_MAX: usize = 1024;
+/// Of these for one of them, in percent.
+const SHARE: usize = 25;
 
 /// What the API needs.
 pub struct ApiConfig {
@@ -68,14 +75,15 @@ pub async fn serve(listener: TcpListener, config: ApiConfig) -> io::Result<()> {
     let access = Access::new(config.control.client().clone(), &config.control.config().node_name);
     let api =
         Arc::new(Api { control: config.control, access, notices: Notices::open()?, before: stats::Before::default() });
+    let places = Places::new(CONNECTIONS_MAX, SHARE);
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    let (api, acceptor) = (api.clone(), acceptor.clone());
+                Ok((stream, peer)) => {
+                    let (api, acceptor, place) = (api.clone(), acceptor.clone(), places.enter(peer.ip()));
                     connections.spawn(async move {
-                        if let Err(error) = connection(api, acceptor, stream).await {
+                        if let Err(error) = connection(api, acceptor, stream, place).await {
                             tracing::debug!(%error, "a connection ended");
                         }
                     });
@@ -91,30 +99,48 @@ pub async fn serve(listener: TcpListener, config: ApiConfig) -> io::Result<()> {
     }
 }
 
-async fn connection(api: Arc<Api>, acceptor: TlsAcceptor, stream: TcpStream) -> io::Result<()> {
+async fn connection(api: Arc<Api>, acceptor: TlsAcceptor, stream: TcpStream, place: Arc<Place>) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let stream = wire::serve::shake(&acceptor, stream).await?;
-    let caller = wire::serve::caller(&stream);
-    let caller = caller.map(|(name, groups)| Arc::new(Caller { name, groups, ..Caller::default() }));
-    let answer = move |request| {
-        let (api, caller) = (api.clone(), caller.clone());
-        async move { guarded(&api, caller, request).await }
+    let served = async {
+        let stream = wire::serve::shake(&acceptor, stream).await?;
+        let caller = wire::serve::caller(&stream);
+        let caller = caller.map(|(name, groups)| Arc::new(Caller { name, groups, ..Caller::default() }));
+        if let Some(caller) = &caller {
+            place.known(&caller.name, Proof::Certificate, caller.is_master());
+        }
+        let known = place.clone();
+        let answer = move |request| {
+            let (api, caller, place) = (api.clone(), caller.clone(), known.clone());
+            async move { answer::until_taken(guarded(&api, caller, &place, request).await, &place) }
+        };
+        wire::serve::http(stream, answer, std::future::pending()).await
     };
-    wire::serve::http(stream, answer, std::future::pending()).await
+    tokio::select! {
+        served = served => served,
+        () = place.closed() => Err(io::Error::other("closed: there is no room for it, or for the answers that it does not take")),
+    }
 }
 
 /// A request that panics costs nobody else anything.
-async fn guarded(api: &Api, caller: Option<Arc<Caller>>, request: Request<Incoming>) -> Response {
+async fn guarded(api: &Api, caller: Option<Arc<Caller>>, place: &Place, request: Request<Incoming>) -> Response {
     let path = request.uri().path().to_owned();
-    let served = AssertUnwindSafe(respond(api, caller, request)).catch_unwind().await;
+    let served = AssertUnwindSafe(respond(api, caller, place, request)).catch_unwind().await;
     served.unwrap_or_else(|_| {
         tracing::error!(path, "a request panicked");
         answer::text(StatusCode::INTERNAL_SERVER_ERROR, "the node panicked while it served this request")
     })
 }
 
-async fn respond(api: &Api, certificate: Option<Arc<Caller>>, request: Request<Incoming>) -> Response {
-    if let Err(refused) = api.access.check(certificate, &request).await {
+async fn respond(api: &Api, certificate: Option<Arc<Caller>>, place: &Place, request: Request<Incoming>) -> Response {
+    let by_token = certificate.is_none();
+    let caller = match api.access.caller(certificate, request.headers()).await {
+        Ok(caller) => caller,
+        Err(refused) => return refused,
+    };
+    if by_token {
+        place.known(&caller.name, Proof::Token, caller.is_master());
+    }
+    if let Err(refused) = api.access.check(&caller, &request).await {
         return refused;
     }
     let path = request.uri().path().to_owned();

@@ -36,6 +36,19 @@ pub fn first_of(cidr: &str) -> Option<IpAddr> {
     }
 }
 
+/// Whether an address lies in a range.
+pub fn is_in(cidr: &str, address: IpAddr) -> bool {
+    let Some((first, bits)) = cidr.split_once('/') else { return false };
+    let (Ok(first), Ok(bits)) = (first.parse::<IpAddr>(), bits.parse::<u32>()) else { return false };
+    // Of all bits, from the left, so that both families are one case; a shift by all of them is nothing left.
+    let same = |a: u128, b: u128, rest: u32| (a ^ b).checked_shr(rest).unwrap_or(0) == 0;
+    match (first.to_canonical(), address.to_canonical()) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => same(a.to_bits().into(), b.to_bits().into(), 32u32.saturating_sub(bits)),
+        (IpAddr::V6(a), IpAddr::V6(b)) => same(a.to_bits(), b.to_bits(), 128u32.saturating_sub(bits)),
+        _ => false,
+    }
+}
+
 /// Whether the server connects to an address for a client: to none that is its own loopback, or next to it
 /// (pkg/proxy/util IsProxyableIP), nor to what is no single machine's.
 pub fn is_far(address: IpAddr) -> bool {
@@ -79,5 +92,19 @@ mod tests {
         let trie = "  |-- 10.0.0.0\n   /24 link UNICAST\n  |-- 10.0.0.7\n   /32 host LOCAL\n  |-- 127.0.0.1\n   /32 host LOCAL\n  |-- 10.0.0.7\n   /32 host LOCAL\n";
         assert_eq!(fourth(trie), ["10.0.0.7".parse::<Ipv4Addr>().unwrap()]);
         assert_eq!(first_of("10.96.0.0/16"), Some("10.96.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_range_has_its_addresses_and_no_others() {
+        let has = |cidr: &str, address: &str| is_in(cidr, address.parse().unwrap());
+        for address in ["10.96.0.0", "10.96.255.255", "::ffff:10.96.3.4"] {
+            assert!(has("10.96.0.0/16", address), "{address}");
+        }
+        for address in ["10.97.0.0", "10.95.255.255", "a60::"] {
+            assert!(!has("10.96.0.0/16", address), "{address}");
+        }
+        assert!(has("0.0.0.0/0", "192.0.2.1") && has("::/0", "2001:db8::1") && has("192.0.2.1/32", "192.0.2.1"));
+        assert!(has("2001:db8:96::/112", "2001:db8:96::fffe") && !has("2001:db8:96::/112", "2001:db8:96::1:0"));
+        assert!(!has("", "192.0.2.1") && !has("192.0.2.0", "192.0.2.0") && !has("x/8", "10.0.0.0"));
     }
 }

@@ -44,8 +44,10 @@ pub struct Subject {
     pub name: String,
     /// Organizations: the user's groups.
     pub groups: Vec<&'static str>,
-    /// DNS names and addresses; with any the certificate also serves.
+    /// DNS names and addresses.
     pub hosts: Vec<String>,
+    /// Whether the certificate also serves: one that names a host does.
+    pub serves: bool,
 }
 
 /// A certificate in use, and how it is made anew.
@@ -58,7 +60,7 @@ pub struct Kept {
 
 impl Subject {
     pub fn new(name: &str, groups: &[&'static str], hosts: Vec<String>) -> Subject {
-        Subject { name: name.into(), groups: groups.to_vec(), hosts }
+        Subject { name: name.into(), groups: groups.to_vec(), serves: !hosts.is_empty(), hosts }
     }
 }
 
@@ -138,7 +140,7 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, subject.name.as_str());
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        if !subject.hosts.is_empty() {
+        if subject.serves {
             params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
         }
         params.use_authority_key_identifier_extension = true;

@@ -1,9 +1,10 @@
-//! Flow control: how many requests, bytes of bodies and connections may be under way from outside.
+//! Flow control: how many requests, and bytes of bodies and answers, may be under way from outside.
 //!
 //! Upstream's --max-requests-inflight (apiserver pkg/server/filters/maxinflight.go) with three things
 //! added: one user gets a share only, of which a part is theirs however full it is, nodes have a pool of
-//! their own, bodies are counted by what has arrived. Administrators and the parts inside the process are
-//! never held up. Every step is O(1).
+//! their own, bodies are counted by what has arrived, answers until they are taken. Administrators and the
+//! parts inside the process are never held up. Every step is O(1). Connections have places of their own
+//! (`wire::places`).
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -13,13 +14,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use api::{Reason, Status};
 use bytes::Bytes;
 
+use wire::places::{bound, part};
+
 use crate::identity::{CONTROLLERS, Identity, MASTERS, SCHEDULER};
-
-/// Places for connections.
-mod connections;
-
-pub use connections::Connected;
-use connections::Connections;
 
 /// What every user may take however many others there are, in percent: nobody fills a pool for all.
 const RESERVED: usize = 5;
@@ -33,22 +30,26 @@ pub struct Limits {
     pub writes: usize,
     /// Bytes of requests' bodies.
     pub body_bytes: usize,
+    /// Bytes of answers that are not taken yet, but for lists and others that are made as they are taken. One
+    /// that is alone may have any size.
+    pub answer_bytes: usize,
     /// What one user may take of each of these and of the connections, in percent.
     pub share: usize,
-    /// Connections: half for certificates, a quarter for tokens, a quarter for peers who are not known yet.
+    /// Connections, and answers that are not taken: half for certificates, a quarter for tokens, a quarter for
+    /// peers who are not known yet.
     pub connections: usize,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { reads: 400, writes: 200, body_bytes: 32 << 20, share: 10, connections: 8192 }
+        Limits { reads: 400, writes: 200, body_bytes: 32 << 20, answer_bytes: 256 << 20, share: 10, connections: 8192 }
     }
 }
 
 impl Limits {
     /// What one of many may take; 0 is no bound.
     fn one(&self, all: usize) -> usize {
-        part(all, self.share.min(100))
+        part(all, self.share)
     }
 
     /// What one of many may take even where the others have taken all.
@@ -71,7 +72,6 @@ pub struct Flow {
     limits: Limits,
     /// Nodes and what they are like; everybody else.
     pools: [Mutex<Pool>; 2],
-    connections: Mutex<Connections>,
     hasher: RandomState,
 }
 
@@ -87,6 +87,8 @@ struct Taken {
     /// By cost.
     requests: [usize; 3],
     bytes: usize,
+    /// Of answers.
+    answers: usize,
 }
 
 /// A request's place; given back when it is dropped.
@@ -96,6 +98,7 @@ pub struct Permit {
     user: u64,
     cost: Cost,
     bytes: usize,
+    answer: usize,
 }
 
 /// The room of a body, which it has as long as somebody holds its bytes.
@@ -108,8 +111,8 @@ struct Room {
 
 impl Flow {
     pub fn new(limits: Limits) -> Arc<Flow> {
-        let (pools, connections, hasher) = Default::default();
-        Arc::new(Flow { limits, pools, connections, hasher })
+        let (pools, hasher) = Default::default();
+        Arc::new(Flow { limits, pools, hasher })
     }
 
     /// A place for a request. None: this user is not bounded.
@@ -148,7 +151,7 @@ impl Flow {
         for taken in [all, own] {
             taken.requests[cost as usize] += 1;
         }
-        Ok(Some(Permit { flow: self.clone(), pool, user, cost, bytes: 0 }))
+        Ok(Some(Permit { flow: self.clone(), pool, user, cost, bytes: 0, answer: 0 }))
     }
 
     fn pool(&self, pool: usize) -> MutexGuard<'_, Pool> {
@@ -192,6 +195,28 @@ impl Permit {
         Ok(())
     }
 
+    /// Takes room for the bytes of the answer, until the permit is gone.
+    ///
+    /// # Errors
+    /// 429 when there is none left, and the user has other answers.
+    pub fn answer(&mut self, bytes: usize) -> Result<(), Status> {
+        let (limits, limit) = (&self.flow.limits, self.flow.limits.answer_bytes);
+        let mut held = self.flow.pool(self.pool);
+        let Pool { all, users } = &mut *held;
+        let own = users.entry(self.user).or_default();
+        let (of_all, of_own) = (all.answers.saturating_add(bytes), own.answers.saturating_add(bytes));
+        let full = of_all > bound(limit) && of_own > limits.reserved(limit);
+        if own.answers > 0 && (full || of_own > bound(limits.one(limit))) {
+            return Err(too_many(
+                "answers that are not taken yet fill their room (--max-answer-bytes-inflight, --max-user-share)",
+            ));
+        }
+        all.answers += bytes;
+        own.answers += bytes;
+        self.answer += bytes;
+        Ok(())
+    }
+
     /// The body that this room was taken for. Of a request that lasts it gives the room back when it is
     /// handed on, and not hours later with the request; others end soon, and what is made of a body is
     /// larger than itself.
@@ -209,6 +234,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         self.flow.give_back(self.pool, self.user, |taken| {
             taken.bytes -= self.bytes;
+            taken.answers -= self.answer;
             taken.requests[self.cost as usize] -= 1;
         });
     }
@@ -224,16 +250,6 @@ impl Drop for Room {
     fn drop(&mut self) {
         self.flow.give_back(self.pool, self.user, |taken| taken.bytes -= self.bytes.len());
     }
-}
-
-/// So many percent of it, at least one; of no bound none.
-fn part(all: usize, percent: usize) -> usize {
-    if all == 0 { 0 } else { (all / 100 * percent + all % 100 * percent / 100).max(1) }
-}
-
-/// 0 is no bound.
-fn bound(limit: usize) -> usize {
-    if limit == 0 { usize::MAX } else { limit }
 }
 
 /// 429 (maxinflight.go tooManyRequests, with a reason).

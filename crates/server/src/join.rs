@@ -12,7 +12,6 @@ use api::{Reason, Status};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::request::Parts;
 use http::{Method, StatusCode};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -24,25 +23,17 @@ use crate::identity::{Component, Identity, MASTERS, NODE_PREFIX, NODES};
 use crate::rendition::Served;
 use crate::route::Target;
 use crate::verbs::{self, Call};
-use crate::{Config, Server, addresses, authenticate, node_keys, seed, write};
+use crate::{Server, addresses, authenticate, node_keys, seed, write};
 
 /// POST `{"name", "hosts", "request", "podCIDR"}` (`request`: a PEM signing request) answers `{"certificate", "authority"}`.
+/// The certificate names the node, and of the `hosts` the addresses that may be its own.
 pub const PATH: &str = "/gousse/v1/nodes";
 /// GET answers the authority's certificate, PEM, to anybody.
 pub const AUTHORITY_PATH: &str = "/gousse/v1/authority";
 
-/// Where a request to join comes from.
-#[derive(Clone, Copy)]
-pub struct Peer(pub IpAddr);
-
 /// The authority's certificate.
 pub fn authority(server: &Server) -> Reply {
     Reply::ready(Response::bytes(StatusCode::OK, "application/x-pem-file", server.authority().to_string()))
-}
-
-/// A certificate for a node.
-pub async fn perform(server: &Server, identity: &Identity, head: &Parts, body: &[u8]) -> Result<Reply, Status> {
-    sign(server, identity, head.extensions.get().copied(), body).await
 }
 
 /// How long a token holds unless somebody says otherwise (kubeadm token create --ttl).
@@ -108,7 +99,8 @@ fn fingerprint(pem: &str) -> io::Result<String> {
     Ok(Sha256::digest(der).iter().map(|b| format!("{b:02x}")).collect())
 }
 
-async fn sign(server: &Server, identity: &Identity, peer: Option<Peer>, body: &[u8]) -> Result<Reply, Status> {
+/// A certificate for a node.
+pub async fn perform(server: &Server, identity: &Identity, body: &[u8]) -> Result<Reply, Status> {
     let body: Value = serde_json::from_slice(body).map_err(|e| Status::bad_request(e.to_string()))?;
     let name = body["name"].as_str().unwrap_or("");
     if !api::validate::names::dns_subdomain(name).is_empty() {
@@ -117,15 +109,15 @@ async fn sign(server: &Server, identity: &Identity, peer: Option<Peer>, body: &[
     if identity.node().is_some_and(|node| node != name) {
         return Err(Status::forbidden("", "nodes", name, "a node gets a certificate for itself only"));
     }
-    let hosts: Vec<String> =
-        body["hosts"].as_array().into_iter().flatten().filter_map(|h| h.as_str().map(String::from)).collect();
-    let here = peer.is_some_and(|peer| addresses::local().contains(&peer.0.to_canonical()));
-    if let Some(host) = hosts.iter().find(|host| !may_bear(&server.0.config, name, host, here)) {
-        let why = format!("a certificate for {host:?} is not this node's");
-        return Err(Status::forbidden("", "nodes", name, &why));
-    }
+    let asked = body["hosts"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let mut hosts: Vec<String> = [name].into_iter().chain(asked).map(String::from).collect();
+    let server_is = crate::hosts(&server.0.config);
+    hosts.retain(|host| may_bear(&server.0.config.service_cidr, &server_is, name, host));
+    hosts.sort();
+    hosts.dedup();
     let user = format!("{NODE_PREFIX}{name}");
-    let subject = Subject::new(&user, &[NODES], hosts);
+    // It serves whatever it names: the server knows its nodes by their own names.
+    let subject = Subject { serves: true, ..Subject::new(&user, &[NODES], hosts) };
     let request = body["request"].as_str().unwrap_or("");
     let certificate = server.0.authority.sign(request, &subject);
     let certificate = certificate.map_err(|e| Status::bad_request(format!("request: {e}")))?;
@@ -185,17 +177,16 @@ async fn claim(server: &Server, name: &str, range: &str, key: &str) -> Result<()
     }
 }
 
-/// Whether a node's certificate may name a host: itself, its loopback, its addresses; never what the server
-/// is known by, or the node could pass for it. A node on the server's own machine shares its addresses.
-fn may_bear(config: &Config, node: &str, host: &str, here: bool) -> bool {
-    let known_by = |names: Vec<String>| names.iter().any(|name| covers(name, host));
-    match address(host) {
-        Some(address) if address.is_loopback() => true,
-        None if host == "localhost" => true,
-        None if host != node => false,
-        Some(address) if address.is_unspecified() || address.is_multicast() => false,
-        _ => !known_by(crate::names_of_service(config)) && (here || !known_by(crate::hosts(config))),
-    }
+/// Whether a node's certificate may name a host: itself, and an address that is no loopback, no Service's and
+/// not the server's, whose node runs in its own process. Else the node could pass for what it is not. (A
+/// kubelet-serving request is approved by whoever looks at it: upstream's signer takes any names,
+/// pkg/apis/certificates/helpers.go.)
+fn may_bear(service_cidr: &str, server_is: &[String], node: &str, host: &str) -> bool {
+    let own = match address(host) {
+        Some(address) => addresses::is_far(address) && !addresses::is_in(service_cidr, address),
+        None => host == node,
+    };
+    own && !server_is.iter().any(|name| covers(name, host))
 }
 
 /// Whether who is known by `name` is known by `host`, however the two are written.

@@ -57,8 +57,6 @@ mod node_keys;
 mod nodes;
 /// The documents that describe the API's types.
 mod openapi;
-/// A connection that gives up on a peer who takes nothing.
-mod patience;
 /// Bodies and answers in protobuf.
 mod protobuf;
 /// Where objects lie in the store.
@@ -129,7 +127,7 @@ pub(crate) struct Inner {
     pub serving: Arc<Presented>,
     /// Certificates that are made anew while the server runs.
     pub kept: Mutex<Vec<Kept>>,
-    /// For connections to nodes: our authority, our certificate.
+    /// For connections to nodes: our authority, our certificate; `nodes` looks at whose theirs is.
     pub node_tls: Arc<rustls::ClientConfig>,
     /// The same without a look at theirs.
     pub any_node_tls: Arc<rustls::ClientConfig>,
@@ -139,6 +137,7 @@ pub(crate) struct Inner {
     pub idle: nodes::Idle,
     pub metrics: metrics::Metrics,
     pub flow: Arc<flow::Flow>,
+    pub places: Arc<wire::places::Places>,
     pub discovery: discovery::Documents,
     /// True once the server ends: watches end, readiness fails.
     pub stopped: tokio::sync::watch::Sender<bool>,
@@ -166,7 +165,7 @@ impl Server {
         let kept = [("server", own, &serving), ("kubelet-client", to_nodes, &at_nodes)];
         let kept = kept.map(|(file, subject, shown)| Kept { file: file.into(), subject, shown: shown.clone() });
         let at_nodes = |trust| wire::tls::client(trust, Some(at_nodes.clone()), &[]);
-        let node_tls = at_nodes(wire::Trust::Authorities(authority.certificate()))?;
+        let node_tls = at_nodes(wire::Trust::Holders(authority.certificate()))?;
         let any_node_tls = at_nodes(wire::Trust::Anybody)?;
         let server = Server(Arc::new(Inner {
             snapshot: Snapshot::new(store.clone()),
@@ -175,6 +174,7 @@ impl Server {
             idle: nodes::Idle::default(),
             metrics: metrics::Metrics::default(),
             flow: flow::Flow::new(config.limits),
+            places: wire::places::Places::new(config.limits.connections, config.limits.share),
             discovery: discovery::Documents::new(config.advertise),
             stopped: tokio::sync::watch::Sender::new(false),
             config,

@@ -1,11 +1,10 @@
 //! Connections, TLS and HTTP: what a request is before it is served, and its answer on the wire.
 //!
-//! HTTP/1.1 and 2 over TLS 1.2 and 1.3. Everything has a bound: connections a number, handshakes and heads
-//! a time (`wire::serve`), bodies a time and a size (`request`); a panic costs one request. Certificates
-//! are renewed while connections go on.
+//! HTTP/1.1 and 2 over TLS 1.2 and 1.3. Everything has a bound: connections and answers that wait a number
+//! (`wire::places`), handshakes, heads and the taking of answers a time (`wire::serve`), bodies a time and a
+//! size (`request`); a panic costs one request. Certificates are renewed while connections go on.
 
 use std::io;
-use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering;
@@ -22,21 +21,20 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
+use wire::places::{Place, Proof, Untaken};
 use wire::serve;
 
 use crate::Server;
 use crate::answer::{Body, Response};
-use crate::flow::{Connected, Permit};
+use crate::flow::Permit;
+use crate::identity::MASTERS;
 use crate::node_keys::Certificate;
-use crate::patience::Patient;
 use crate::rendition::Served;
-use crate::{join, request, route, verbs};
+use crate::{request, route, verbs};
 use wire::query::Query;
 
 /// An answer goes out in pieces of this size, the last when the client has taken those before.
 const PIECE: usize = 128 << 10;
-/// How long a client may take nothing of what it asked for.
-const WRITE_PATIENCE: Duration = Duration::from_secs(60);
 /// Seconds.
 const DAY: i64 = 24 * 3600;
 /// How long requests may take to finish once the server ends.
@@ -55,10 +53,10 @@ pub async fn listen(server: &Server, listener: TcpListener, shutdown: impl Futur
         };
         match accepted {
             Ok((stream, peer)) => {
-                let connected = Arc::new(server.0.flow.connect(peer.ip()));
+                let place = server.0.places.enter(peer.ip());
                 let (server, acceptor) = (server.clone(), acceptor.clone());
                 tokio::spawn(async move {
-                    if let Err(error) = connection(server, acceptor, stream, connected).await {
+                    if let Err(error) = connection(server, acceptor, stream, place).await {
                         tracing::debug!(%error, "a connection ended");
                     }
                 });
@@ -103,100 +101,98 @@ async fn renew(server: Server) {
     }
 }
 
-async fn connection(
-    server: Server,
-    acceptor: TlsAcceptor,
-    stream: TcpStream,
-    connected: Arc<Connected>,
-) -> io::Result<()> {
+async fn connection(server: Server, acceptor: TlsAcceptor, stream: TcpStream, place: Arc<Place>) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let peer = stream.peer_addr()?.ip();
-    let stream = Patient::new(stream, WRITE_PATIENCE);
     tokio::select! {
-        served = serve(server, acceptor, stream, peer, &connected) => served,
-        () = connected.closed() => Err(io::Error::other("closed for others: too many peers are not known")),
+        served = serve(server, acceptor, stream, &place) => served,
+        () = place.closed() => Err(io::Error::other("closed: there is no room for it, or for the answers that it does not take")),
     }
 }
 
-async fn serve(
-    server: Server,
-    acceptor: TlsAcceptor,
-    stream: Patient<TcpStream>,
-    peer: IpAddr,
-    connected: &Arc<Connected>,
-) -> io::Result<()> {
+async fn serve(server: Server, acceptor: TlsAcceptor, stream: TcpStream, place: &Arc<Place>) -> io::Result<()> {
     let stream = serve::shake(&acceptor, stream).await?;
     let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let certificate =
         shown.zip(serve::caller(&stream)).map(|(der, (name, groups))| Certificate::new(der, name, groups));
     let certificate = certificate.map(Arc::new);
-    if let Some(certificate) = &certificate {
-        connected.known(&certificate.identity, true);
+    if let Some(certificate) = certificate.as_ref().filter(|certificate| certificate.holds(&server.0.snapshot)) {
+        let identity = &certificate.identity;
+        place.known(identity.name(), Proof::Certificate, identity.is_in(MASTERS));
     }
     let mut stopped = server.0.stopped.subscribe();
-    let connected = connected.clone();
-    let answer = move |mut request: Request<Incoming>| {
-        if request.uri().path() == join::PATH {
-            request.extensions_mut().insert(join::Peer(peer));
-        }
-        guarded(server.clone(), connected.clone(), certificate.clone(), request)
-    };
+    let place = place.clone();
+    let answer = move |request: Request<Incoming>| guarded(server.clone(), place.clone(), certificate.clone(), request);
     serve::http(stream, answer, async { drop(stopped.wait_for(|stopped| *stopped).await) }).await
 }
 
 /// A request that panics is answered with 500; the connection and the server go on.
 async fn guarded(
     server: Server,
-    connected: Arc<Connected>,
+    place: Arc<Place>,
     certificate: Option<Arc<Certificate>>,
     request: Request<Incoming>,
 ) -> http::Response<Outgoing> {
     let _under_way = server.0.metrics.under_way();
     let (verb, resource) = labels(&request);
-    let served = AssertUnwindSafe(respond(&server, &connected, certificate.as_deref(), request)).catch_unwind().await;
-    let (response, permit) = served.unwrap_or_else(|_| {
+    let served = AssertUnwindSafe(respond(&server, &place, certificate.as_deref(), request)).catch_unwind().await;
+    let answer = served.unwrap_or_else(|_| {
         tracing::error!(verb, resource, "a request panicked");
-        (Response::refused(&Status::internal("the server panicked while it served this request")), None)
+        let why = Status::internal("the server panicked while it served this request");
+        Answer { response: Response::refused(&why), permit: None, lasts: false }
     });
-    server.0.metrics.count(verb, resource, response.status.as_u16());
-    on_the_wire(response, permit)
+    server.0.metrics.count(verb, resource, answer.response.status.as_u16());
+    answer.on_the_wire(&place)
+}
+
+/// What goes out.
+struct Answer {
+    response: Response,
+    permit: Option<Permit>,
+    lasts: bool,
 }
 
 async fn respond(
     server: &Server,
-    connected: &Arc<Connected>,
+    place: &Arc<Place>,
     certificate: Option<&Certificate>,
     request: Request<Incoming>,
-) -> (Response, Option<Permit>) {
+) -> Answer {
     let (mut head, body) = request.into_parts();
     let upgrade = match wire::upgrade::is_asked(&head.headers) {
         true => head.extensions.remove::<hyper::upgrade::OnUpgrade>(),
         false => None,
     };
-    let (outcome, permit) = request::from_outside(server, connected, certificate, &mut head, body).await;
+    let (outcome, mut permit) = request::from_outside(server, place, certificate, &mut head, body).await;
+    let lasts = outcome.lasts();
     let mut response = outcome.over_http(server);
+    if let (Some(permit), Body::Bytes(bytes)) = (&mut permit, &response.body)
+        && let Err(refused) = permit.answer(bytes.len())
+    {
+        response = Response::refused(&refused);
+    }
     if response.status == StatusCode::SWITCHING_PROTOCOLS
         && let Body::Upgrade(_) = response.body
     {
         let Body::Upgrade(backend) = std::mem::replace(&mut response.body, Body::Bytes(Bytes::new())) else {
-            return (response, permit);
+            return Answer { response, permit, lasts };
         };
         let Some(upgrade) = upgrade else {
-            return (Response::refused(&Status::bad_request("this connection cannot be upgraded")), permit);
+            let response = Response::refused(&Status::bad_request("this connection cannot be upgraded"));
+            return Answer { response, permit, lasts };
         };
         // The connection goes on as another thing, and has its place until then.
-        let connected = connected.clone();
+        let place = place.clone();
         tokio::spawn(async move {
             match upgrade.await {
                 Ok(client) => tokio::select! {
                     _ = wire::upgrade::splice(Box::new(TokioIo::new(client)), backend) => {}
-                    () = connected.closed() => {}
+                    () = place.closed() => {}
                 },
                 Err(error) => tracing::debug!(%error, "an upgrade was given up"),
             }
         });
     }
-    (response, permit)
+    Answer { response, permit, lasts }
 }
 
 /// Verb and resource, from fixed words only.
@@ -211,30 +207,58 @@ fn labels<B>(request: &Request<B>) -> (&'static str, &'static str) {
     (verb, "")
 }
 
-fn on_the_wire(response: Response, permit: Option<Permit>) -> http::Response<Outgoing> {
-    let content = match response.body {
-        Body::Bytes(bytes) => Content::Whole(bytes),
-        Body::Stream(stream) => Content::Stream(stream),
-        // Inside the process only.
-        Body::List { .. } | Body::Events(_) | Body::Upgrade(_) => Content::Whole(Bytes::new()),
-    };
-    let mut answer = http::Response::new(Outgoing { content, _permit: permit });
-    *answer.status_mut() = response.status;
-    *answer.headers_mut() = response.headers;
-    answer.headers_mut().entry(header::CACHE_CONTROL).or_insert(http::HeaderValue::from_static("no-cache, private"));
-    answer
+impl Answer {
+    fn on_the_wire(self, place: &Arc<Place>) -> http::Response<Outgoing> {
+        let Answer { response, permit, lasts } = self;
+        let held = Held { _permit: permit, _untaken: (!lasts).then(|| place.answered()) };
+        let content = match response.body {
+            Body::Bytes(bytes) => Content::Whole(Bytes::from_owner(Whole { bytes, _held: held })),
+            Body::Stream(stream) => Content::Stream { stream, _held: held },
+            // Inside the process only.
+            Body::List { .. } | Body::Events(_) | Body::Upgrade(_) => Content::Whole(Bytes::new()),
+        };
+        let mut answer = http::Response::new(Outgoing(content));
+        *answer.status_mut() = response.status;
+        *answer.headers_mut() = response.headers;
+        answer
+            .headers_mut()
+            .entry(header::CACHE_CONTROL)
+            .or_insert(http::HeaderValue::from_static("no-cache, private"));
+        if lasts {
+            answer.extensions_mut().insert(serve::Lasting);
+        }
+        answer
+    }
 }
 
 /// The body of an answer on the wire. The request is under way until it is taken.
-pub struct Outgoing {
-    content: Content,
-    _permit: Option<Permit>,
-}
+pub struct Outgoing(Content);
 
 enum Content {
     /// What is left of it.
     Whole(Bytes),
-    Stream(Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>),
+    Stream {
+        stream: Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>,
+        _held: Held,
+    },
+}
+
+/// What an answer has until it is taken.
+struct Held {
+    _permit: Option<Permit>,
+    _untaken: Option<Untaken>,
+}
+
+/// Bytes that have it until the last of them has gone out, from wherever they wait for that.
+struct Whole {
+    bytes: Bytes,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for Whole {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl HttpBody for Outgoing {
@@ -242,27 +266,29 @@ impl HttpBody for Outgoing {
     type Error = io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        match &mut self.content {
+        match &mut self.0 {
             Content::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Content::Whole(bytes) => {
                 let piece = bytes.split_to(bytes.len().min(PIECE));
                 Poll::Ready(Some(Ok(Frame::data(piece))))
             }
-            Content::Stream(stream) => stream.as_mut().poll_next(cx).map(|next| next.map(|b| b.map(Frame::data))),
+            Content::Stream { stream, .. } => {
+                stream.as_mut().poll_next(cx).map(|next| next.map(|b| b.map(Frame::data)))
+            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.content {
+        match &self.0 {
             Content::Whole(bytes) => bytes.is_empty(),
-            Content::Stream(_) => false,
+            Content::Stream { .. } => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.content {
+        match &self.0 {
             Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Content::Stream(_) => SizeHint::default(),
+            Content::Stream { .. } => SizeHint::default(),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Requests to a node's own HTTPS API: where it listens, how it is verified, what comes back.
 //!
 //! The address and port are those of the Node's status: what a node wrote there. It must not be the server's
-//! own, unless the node is part of this process; the certificate must be of our authority, name that
-//! address and be that node's. The server shows its own client certificate.
+//! own, unless the node is part of this process; the certificate must be of our authority and be that
+//! node's, whatever address it names. The server shows its own client certificate.
 
 use std::collections::HashMap;
 use std::io;

@@ -42,6 +42,16 @@ impl Outcome {
         Outcome { accept: accept::PLAIN, include: Include::default(), gzip: false, reply }
     }
 
+    /// Whether the answer comes as things happen, and its reader may take their time.
+    pub fn lasts(&self) -> bool {
+        match self.reply.as_ref().map(|reply| &reply.payload) {
+            Ok(Payload::Watch(_)) => true,
+            // A log, or what is passed on.
+            Ok(Payload::Ready(response)) => matches!(response.body, Body::Stream(_)),
+            _ => false,
+        }
+    }
+
     /// The answer as bytes.
     pub fn over_http(self, server: &Server) -> Response {
         let (accept, include, gzip) = (self.accept, self.include, self.gzip);

@@ -15,13 +15,14 @@ use http::{HeaderMap, header};
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use wire::places::{Place, Proof};
 use wire::query::Query;
 
 use crate::answer::Reply;
 use crate::authenticate::{authenticate, unauthorized};
 use crate::authorize::{self, Attributes};
-use crate::flow::{Connected, Cost, Flow, Permit};
-use crate::identity::{ANONYMOUS, Identity};
+use crate::flow::{Cost, Flow, Permit};
+use crate::identity::{ANONYMOUS, Identity, MASTERS};
 use crate::node_keys::Certificate;
 use crate::render::Outcome;
 use crate::rendition::Served;
@@ -51,7 +52,7 @@ pub enum Inflow {
 /// A request from the network: its answer, and its place among those under way.
 pub async fn from_outside(
     server: &Server,
-    connected: &Connected,
+    place: &Place,
     certificate: Option<&Certificate>,
     head: &mut Parts,
     body: Incoming,
@@ -69,9 +70,14 @@ pub async fn from_outside(
     let outcome = match proved {
         Ok(identity) => {
             if identity.name() != ANONYMOUS {
-                connected.known(&identity, certificate.is_some());
+                let proof = if certificate.is_some() { Proof::Certificate } else { Proof::Token };
+                place.known(identity.name(), proof, identity.is_in(MASTERS));
             }
-            serve(server, &identity, head, &mut body, Some(&inner.flow), &mut permit).await
+            let outcome = serve(server, &identity, head, &mut body, Some(&inner.flow), &mut permit).await;
+            // All of them are one user: of who takes no answers, others would be refused theirs. What waits is
+            // counted by address (`wire::places`).
+            permit = permit.filter(|_| identity.name() != ANONYMOUS);
+            outcome
         }
         Err(status) => Outcome::plain(Err(status)),
     };
@@ -199,7 +205,7 @@ impl Way<'_> {
             return Ok(join::authority(server));
         }
         if path == join::PATH {
-            return join::perform(server, identity, head, &coming.read().await?).await;
+            return join::perform(server, identity, &coming.read().await?).await;
         }
         if let Some(response) = openapi::perform(path, query, &head.headers) {
             return response.map(Reply::ready);

@@ -3,101 +3,27 @@
 //! What only exists on the wire: certificates, tokens, limits, upgrades spliced to a node.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
-
-use base64::Engine;
-use bytes::Bytes;
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use server::{Backend, Component, Config, Limits, Server};
+use server::Limits;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
-use wire::upgrade::{Answer, send};
+use wire::upgrade::Answer;
 use wire::{Pair, Trust};
 
 /// Nodes that join.
 #[path = "https/joins.rs"]
 mod joins;
+/// The server, and who asks it.
+#[path = "https/running.rs"]
+#[allow(dead_code, reason = "the other tests use the rest of it")]
+mod running;
 
-struct Running {
-    server: Server,
-    port: u16,
-    stop: Option<tokio::sync::oneshot::Sender<()>>,
-    dir: tempfile::TempDir,
-}
+use running::{Running, running_with};
 
 async fn running() -> Running {
     running_with(Limits::default()).await
-}
-
-async fn running_with(limits: Limits) -> Running {
-    let dir = tempfile::tempdir().unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let advertise = listener.local_addr().unwrap();
-    let random = ring::rand::SystemRandom::new();
-    #[allow(clippy::disallowed_methods)]
-    let clock: api::Clock = Arc::new(jiff::Timestamp::now);
-    let server = Server::open(Config {
-        data_dir: dir.path().into(),
-        backend: Some(Backend::Memory),
-        advertise,
-        names: vec![],
-        service_cidr: "10.96.0.0/16".into(),
-        allow_privileged: true,
-        limits,
-        clock,
-        entropy: Arc::new(move |bytes| ring::rand::SecureRandom::fill(&random, bytes).unwrap()),
-    })
-    .await
-    .unwrap();
-    let (stop, stopped) = tokio::sync::oneshot::channel();
-    let serving = server.clone();
-    tokio::spawn(async move {
-        let ended = async {
-            let _ = stopped.await;
-        };
-        serving.serve(listener, ended).await.unwrap();
-    });
-    Running { server, port: advertise.port(), stop: Some(stop), dir }
-}
-
-impl Running {
-    /// The administrator's certificate, out of the kubeconfig.
-    fn admin(&self) -> Pair {
-        let text = self.server.kubeconfig("https://x", "x").unwrap();
-        let pem = |name: &str| {
-            let line = text.lines().find_map(|l| l.trim().strip_prefix(name)).unwrap();
-            String::from_utf8(base64::engine::general_purpose::STANDARD.decode(line.trim()).unwrap()).unwrap()
-        };
-        Pair { certificate: pem("client-certificate-data:"), key: pem("client-key-data:") }
-    }
-
-    fn node_pair(&self, node: &str) -> Pair {
-        self.server.node_certificate(node, vec![node.to_string()]).unwrap();
-        let read = |end: &str| std::fs::read_to_string(self.dir.path().join(format!("pki/node-{node}.{end}"))).unwrap();
-        Pair { certificate: read("crt"), key: read("key") }
-    }
-
-    async fn send(&self, who: Option<&Pair>, request: http::request::Builder, body: Vec<u8>) -> Answer {
-        let who = who.map(|pair| wire::tls::Presented::new(pair).unwrap());
-        let tls = wire::tls::client(Trust::Authorities(self.server.authority()), who, &[]).unwrap();
-        let connection = wire::dial("localhost", self.port, Some(tls)).await.unwrap();
-        let request = request.header("host", "localhost").body(Full::new(Bytes::from(body))).unwrap();
-        send(connection.stream, request).await.unwrap()
-    }
-
-    async fn ask(&self, who: Option<&Pair>, request: http::request::Builder, body: Vec<u8>) -> (StatusCode, Bytes) {
-        let Answer::Ordinary(response) = self.send(who, request, body).await else { panic!("switched") };
-        let status = response.status();
-        (status, response.into_body().collect().await.unwrap().to_bytes())
-    }
-
-    async fn create(&self, path: &str, object: Value) {
-        let request = Request::post(path).body(Bytes::from(object.to_string())).unwrap();
-        let response = self.server.handle(&self.server.internal(Component::Admin), request).await;
-        assert!(response.status.is_success(), "{path}");
-    }
 }
 
 #[tokio::test]

@@ -3,27 +3,24 @@
 //! A process of its own: what is measured is the memory of all of it, clients included.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
-
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use http::{Method, Request};
-use serde_json::{Value, json};
-use server::{Backend, Component, Config, Limits, Server};
+use serde_json::json;
+use server::Limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
 use wire::{Pair, Trust};
+
+/// The server, and who asks it.
+#[path = "https/running.rs"]
+#[allow(dead_code, reason = "the other tests use the rest of it")]
+mod running;
+
+use running::running_with;
 
 const CONNECTIONS: usize = 150;
 /// Just below the largest body.
 const BODY: usize = (3 << 20) - 4096;
 static ZEROES: [u8; 64 << 10] = [b' '; 64 << 10];
-
-/// The memory of this process, in bytes.
-fn resident() -> usize {
-    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
-    text.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 4096
-}
 
 /// Sends a head and a body but for its last byte; the code of the answer, if there is one.
 async fn attack(port: u16, authority: String, who: Option<Pair>, head: String) -> u16 {
@@ -54,7 +51,7 @@ async fn attack(port: u16, authority: String, who: Option<Pair>, head: String) -
 
 /// The first `answers` codes that come, and by how much the memory has grown then.
 async fn attacked(port: u16, authority: &str, who: Option<&Pair>, head: &str, answers: usize) -> (Vec<u16>, usize) {
-    let before = resident();
+    let before = running::resident();
     let mut all: FuturesUnordered<_> = (0..CONNECTIONS)
         .map(|_| tokio::spawn(attack(port, authority.to_string(), who.cloned(), head.to_string())))
         .collect();
@@ -62,44 +59,19 @@ async fn attacked(port: u16, authority: &str, who: Option<&Pair>, head: &str, an
     while codes.len() < answers {
         codes.push(all.next().await.unwrap().unwrap());
     }
-    let grown = resident().saturating_sub(before);
+    let grown = running::resident().saturating_sub(before);
     all.iter().for_each(|left| left.abort());
     (codes, grown)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bodies_of_the_refused_are_not_read_and_those_of_others_have_a_bound() {
-    let dir = tempfile::tempdir().unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let advertise = listener.local_addr().unwrap();
-    let random = ring::rand::SystemRandom::new();
-    #[allow(clippy::disallowed_methods)]
-    let clock: api::Clock = Arc::new(jiff::Timestamp::now);
-    let config = Config {
-        data_dir: dir.path().into(),
-        backend: Some(Backend::Memory),
-        advertise,
-        names: vec![],
-        service_cidr: "10.96.0.0/16".into(),
-        allow_privileged: true,
-        limits: Limits { writes: 10_000, ..Limits::default() },
-        clock,
-        entropy: Arc::new(move |bytes| ring::rand::SecureRandom::fill(&random, bytes).unwrap()),
-    };
-    let server = Server::open(config).await.unwrap();
-    let serving = server.clone();
-    tokio::spawn(async move { serving.serve(listener, std::future::pending()).await.unwrap() });
-    let post = async |path: &str, body: Value| {
-        let request = Request::builder().method(Method::POST).uri(path).body(body.to_string().into()).unwrap();
-        let answer = server.handle(&server.internal(Component::Admin), request).await;
-        let server::Body::Bytes(bytes) = answer.body else { panic!("no bytes") };
-        serde_json::from_slice::<Value>(&bytes).unwrap()
-    };
+    let r = running_with(Limits { writes: 10_000, ..Limits::default() }).await;
     let accounts = "/api/v1/namespaces/default/serviceaccounts";
-    post(accounts, json!({"metadata": {"name": "nobody"}})).await;
-    let token = post(&format!("{accounts}/nobody/token"), json!({})).await;
+    r.create(accounts, json!({"metadata": {"name": "nobody"}})).await;
+    let token = r.create(&format!("{accounts}/nobody/token"), json!({})).await;
     let token = token["status"]["token"].as_str().unwrap().to_string();
-    let (port, authority) = (advertise.port(), server.authority().to_string());
+    let (port, authority) = (r.port, r.server.authority().to_string());
     let head = |path: &str, token: &str| {
         let bearer = if token.is_empty() { String::new() } else { format!("authorization: Bearer {token}\r\n") };
         format!("POST {path} HTTP/1.1\r\nhost: localhost\r\n{bearer}content-length: {BODY}\r\n\r\n")
@@ -112,15 +84,10 @@ async fn bodies_of_the_refused_are_not_read_and_those_of_others_have_a_bound() {
         assert!(grown < 100 << 20, "grew by {} MB", grown >> 20);
     }
     // A node may write events: its bodies are read, as many as have room.
-    let pair = server.node_certificate("n1", vec!["n1".into()]).unwrap();
-    let files =
-        ["crt", "key"].map(|end| std::fs::read_to_string(dir.path().join(format!("pki/node-n1.{end}"))).unwrap());
-    let [certificate, key] = files;
+    let who = r.node_pair("n1");
     let head = head("/api/v1/namespaces/default/events", "");
     // A tenth of 32 MiB is room for one.
-    let who = Pair { certificate, key };
     let (codes, grown) = attacked(port, &authority, Some(&who), &head, CONNECTIONS - 1).await;
     assert!(codes.iter().all(|code| *code == 429), "{codes:?}");
     assert!(grown < 100 << 20, "grew by {} MB", grown >> 20);
-    drop(pair);
 }

@@ -7,6 +7,10 @@
 
 /// Names to addresses, addresses to connections, plain or TLS.
 pub mod dial;
+/// A connection that gives up on a peer who takes nothing.
+pub mod patience;
+/// Who may have how many connections to a listener.
+pub mod places;
 /// Parameters and paths of a URL.
 pub mod query;
 /// The server's side of one connection.

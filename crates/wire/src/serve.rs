@@ -2,7 +2,8 @@
 //!
 //! Handshakes and heads of requests have a time. HTTP/2 has none of its own and answers pings for ever:
 //! a peer without a certificate may idle as long as with HTTP/1.1, one with a certificate as long as it
-//! likes after its first request. What one request may take is the service's affair.
+//! likes after its first request; who takes nothing of the answers that wait is given up. What one request
+//! may take is the service's affair.
 
 use std::convert::Infallible;
 use std::io;
@@ -12,7 +13,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -23,18 +24,36 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::patience::{Endless, Patient};
+
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// For the next request's head, so also how long a connection may idle (apiserver pkg/server/secure_serving.go
 /// IdleTimeout).
 const HEADER_TIMEOUT: Duration = Duration::from_secs(90);
+/// How long a peer may take nothing of the answers that are there for it.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Requests under way on one connection: with a certificate (net/http's own number), and without (apiserver
+/// pkg/server/options/serving.go has as many for all since CVE-2023-44487).
+const STREAMS: [u32; 2] = [250, 100];
+/// Streams that the peer has taken back before we saw them, and that it broke by errors of its own: of these
+/// a connection ends (rapid reset, CVE-2025-8671).
+const RESETS: usize = 20;
+const ERRORS: usize = 100;
+/// Of a request's head over HTTP/2, with CONTINUATION and after decompression.
+const HEAD_MAX: u32 = 16 << 10;
 /// A peer that was told to go takes no longer than this.
 const FAREWELL: Duration = Duration::from_secs(10);
 
+/// In an answer's extensions: it lasts (a watch, a log), and its reader may take their time. What waits is little.
+#[derive(Clone, Copy, Debug)]
+pub struct Lasting;
+
 /// The TLS handshake. An error also when it takes too long.
-pub async fn shake<S>(acceptor: &TlsAcceptor, stream: S) -> io::Result<TlsStream<S>>
+pub async fn shake<S>(acceptor: &TlsAcceptor, stream: S) -> io::Result<TlsStream<Patient<S>>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let stream = Patient::new(stream, PATIENCE);
     let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
     shaken.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake took too long"))?
 }
@@ -45,7 +64,11 @@ pub fn caller<S>(stream: &TlsStream<S>) -> Option<(String, Vec<String>)> {
 }
 
 /// Answers requests until the peer ends, idles too long, or until `stop`: then those under way are finished.
-pub async fn http<S, A, F, B>(stream: TlsStream<S>, answer: A, stop: impl Future<Output = ()>) -> io::Result<()>
+pub async fn http<S, A, F, B>(
+    stream: TlsStream<Patient<S>>,
+    answer: A,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     A: Fn(Request<Incoming>) -> F + Send + 'static,
@@ -57,25 +80,29 @@ where
     let known = stream.get_ref().1.peer_certificates().is_some();
     // Settled by the handshake: nothing is waited for to tell the versions apart.
     let builder = Builder::new(TokioExecutor::new());
-    let mut builder = match stream.get_ref().1.alpn_protocol() {
-        Some(b"h2") => builder.http2_only(),
-        _ => builder.http1_only(),
-    };
+    let multiplexed = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let mut builder = if multiplexed { builder.http2_only() } else { builder.http1_only() };
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     builder
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(Duration::from_secs(30))
-        .max_concurrent_streams(250)
+        .max_concurrent_streams(STREAMS[usize::from(!known)])
+        .max_pending_accept_reset_streams(RESETS)
+        .max_local_error_reset_streams(ERRORS)
+        .max_header_list_size(HEAD_MAX)
         .initial_stream_window_size(256 << 10)
         .initial_connection_window_size(1 << 20)
         .max_send_buf_size(256 << 10);
+    // Of many streams one that waits holds up nobody.
+    let endless = (!multiplexed).then(|| stream.get_ref().0.endless());
     let streams = Arc::new(Streams::new());
     let counted = streams.clone();
     let service = service_fn(move |request| {
         let open = counted.open();
-        let answered = answer(request);
-        async move { Ok::<_, Infallible>(answered.await.map(|body| Held { body, _open: open })) }
+        // In a box, so that an answer which waits is without what its making took.
+        let (answered, endless) = (Box::pin(answer(request)), endless.clone());
+        async move { Ok::<_, Infallible>(Held::new(answered.await, open, endless.as_ref())) }
     });
     let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
     tokio::select! {
@@ -84,6 +111,10 @@ where
             connection.as_mut().graceful_shutdown();
             let _ = tokio::time::timeout(FAREWELL, connection).await;
             return Err(io::Error::new(io::ErrorKind::TimedOut, "no request came"));
+        }
+        // Over HTTP/1.1 the connection itself waits then (`Patient`).
+        () = streams.untaken(), if multiplexed => {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "the peer takes none of its answers"));
         }
         () = stop => {}
     }
@@ -98,17 +129,26 @@ struct Streams {
     /// When the last one ended, in milliseconds after `begun`; 0 before.
     ended: AtomicU64,
     quiet: Notify,
+    /// Of how many a piece is there that the peer does not take.
+    untaken: AtomicUsize,
+    /// When it last took one, or the first was there to take; as `ended`.
+    taken: AtomicU64,
+    waits: Notify,
 }
 
 impl Streams {
     fn new() -> Streams {
-        let (open, ended, quiet) = Default::default();
-        Streams { begun: Instant::now(), open, ended, quiet }
+        let (open, ended, quiet, untaken, taken, waits) = Default::default();
+        Streams { begun: Instant::now(), open, ended, quiet, untaken, taken, waits }
     }
 
     fn open(self: &Arc<Streams>) -> Open {
         self.open.fetch_add(1, Ordering::AcqRel);
         Open(self.clone())
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
     }
 
     /// Ends when nothing was open for too long. A peer that is `known` idles as it likes once it has asked.
@@ -129,6 +169,32 @@ impl Streams {
             }
         }
     }
+
+    /// Ends when something was there to take for too long, and nothing was taken.
+    async fn untaken(&self) {
+        loop {
+            let until = self.begun + Duration::from_millis(self.taken.load(Ordering::Acquire)) + PATIENCE;
+            if self.untaken.load(Ordering::Acquire) == 0 {
+                self.waits.notified().await;
+            } else if until <= Instant::now() {
+                return;
+            } else {
+                tokio::time::sleep_until(until).await;
+            }
+        }
+    }
+
+    fn offer(&self) {
+        if self.untaken.fetch_add(1, Ordering::AcqRel) == 0 {
+            self.taken.store(self.now(), Ordering::Release);
+            self.waits.notify_one();
+        }
+    }
+
+    fn take(&self) {
+        self.taken.store(self.now(), Ordering::Release);
+        self.untaken.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// One of them.
@@ -136,8 +202,7 @@ struct Open(Arc<Streams>);
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let after = u64::try_from(self.0.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.0.ended.store(after.max(1), Ordering::Release);
+        self.0.ended.store(self.0.now(), Ordering::Release);
         if self.0.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.quiet.notify_one();
         }
@@ -147,7 +212,33 @@ impl Drop for Open {
 /// The body of an answer; with it its stream ends.
 struct Held<B> {
     body: B,
-    _open: Open,
+    lasting: bool,
+    /// The peer has not taken the last piece. hyper asks for the next one, or drops the body, when it has.
+    offered: bool,
+    open: Open,
+}
+
+impl<B> Held<B> {
+    fn new(answer: Response<B>, open: Open, endless: Option<&Endless>) -> Response<Held<B>> {
+        let upgrades = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let lasting = upgrades || answer.extensions().get::<Lasting>().is_some();
+        if let Some(endless) = endless {
+            endless.set(lasting);
+        }
+        answer.map(|body| Held { body, lasting, offered: false, open })
+    }
+
+    fn take(&mut self) {
+        if std::mem::take(&mut self.offered) {
+            self.open.0.take();
+        }
+    }
+}
+
+impl<B> Drop for Held<B> {
+    fn drop(&mut self) {
+        self.take();
+    }
 }
 
 impl<B: Body + Unpin> Body for Held<B> {
@@ -155,7 +246,13 @@ impl<B: Body + Unpin> Body for Held<B> {
     type Error = B::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        self.take();
+        let next = Pin::new(&mut self.body).poll_frame(cx);
+        if matches!(next, Poll::Ready(Some(Ok(_)))) && !self.lasting {
+            self.offered = true;
+            self.open.0.offer();
+        }
+        next
     }
 
     fn is_end_stream(&self) -> bool {

@@ -6,10 +6,10 @@
 use std::io;
 use std::sync::{Arc, RwLock};
 
-use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, verify_server_cert_signed_by_trust_anchor};
 use rustls::crypto::CryptoProvider;
-use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
@@ -27,6 +27,9 @@ pub struct Pair {
 pub enum Trust<'a> {
     /// Servers with a certificate of these authorities (PEM).
     Authorities(&'a str),
+    /// Whoever has a certificate of these authorities (PEM), whatever address or name it is for: who that is
+    /// is looked at by whoever dials (`Connection::certificate`).
+    Holders(&'a str),
     /// Anybody; the connection is encrypted but the peer is unknown (`insecure-skip-tls-verify`).
     Anybody,
 }
@@ -46,7 +49,8 @@ pub fn client(trust: Trust<'_>, identity: Option<Arc<Presented>>, alpn: &[&str])
     let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(bad)?;
     let builder = match trust {
         Trust::Authorities(pem) => builder.with_root_certificates(roots(pem)?),
-        Trust::Anybody => builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider()))),
+        Trust::Holders(pem) => builder.dangerous().with_custom_certificate_verifier(Unnamed::of(Some(roots(pem)?))),
+        Trust::Anybody => builder.dangerous().with_custom_certificate_verifier(Unnamed::of(None)),
     };
     let mut config = match identity {
         Some(presented) => builder.with_client_cert_resolver(presented),
@@ -163,19 +167,34 @@ fn bad(error: impl ToString) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, error.to_string())
 }
 
-/// Checks that the peer holds the key of the certificate it shows, and nothing about who it is.
+/// Checks that the peer holds the key of the certificate it shows, and that authorities have signed that, if
+/// they are known; not what it is called.
 #[derive(Debug)]
-struct Unverified(Arc<CryptoProvider>);
+struct Unnamed {
+    provider: Arc<CryptoProvider>,
+    authorities: Option<RootCertStore>,
+}
 
-impl ServerCertVerifier for Unverified {
+impl Unnamed {
+    fn of(authorities: Option<RootCertStore>) -> Arc<Unnamed> {
+        Arc::new(Unnamed { provider: provider(), authorities })
+    }
+}
+
+impl ServerCertVerifier for Unnamed {
     fn verify_server_cert(
         &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
         _server_name: &ServerName<'_>,
         _ocsp: &[u8],
-        _now: UnixTime,
+        now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        if let Some(authorities) = &self.authorities {
+            let certificate = ParsedCertificate::try_from(end_entity)?;
+            let algorithms = self.provider.signature_verification_algorithms.all;
+            verify_server_cert_signed_by_trust_anchor(&certificate, authorities, intermediates, now, algorithms)?;
+        }
         Ok(ServerCertVerified::assertion())
     }
 
@@ -185,7 +204,7 @@ impl ServerCertVerifier for Unverified {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
+        let algorithms = &self.provider.signature_verification_algorithms;
         rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms)
     }
 
@@ -195,11 +214,11 @@ impl ServerCertVerifier for Unverified {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
+        let algorithms = &self.provider.signature_verification_algorithms;
         rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }

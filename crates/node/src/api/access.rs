@@ -31,6 +31,13 @@ pub struct Caller {
     pub extra: Value,
 }
 
+impl Caller {
+    /// Whether they may do everything.
+    pub fn is_master(&self) -> bool {
+        self.groups.iter().any(|group| group == MASTERS)
+    }
+}
+
 pub struct Access {
     client: Client,
     node: String,
@@ -47,19 +54,27 @@ impl Access {
         Access { client, node: node.into(), callers: Mutex::default(), allowed: Mutex::default() }
     }
 
-    /// Err: the refusal.
-    pub async fn check<B>(&self, certificate: Option<Arc<Caller>>, request: &Request<B>) -> Result<(), Response> {
-        let caller = match certificate {
-            Some(caller) => caller,
-            None => self.of_token(request.headers()).await?,
-        };
-        if caller.groups.iter().any(|group| group == MASTERS) {
+    /// Who asks: by certificate, or else by token. Err: the refusal.
+    pub async fn caller(
+        &self,
+        certificate: Option<Arc<Caller>>,
+        headers: &http::HeaderMap,
+    ) -> Result<Arc<Caller>, Response> {
+        match certificate {
+            Some(caller) => Ok(caller),
+            None => self.of_token(headers).await,
+        }
+    }
+
+    /// Whether they may. Err: the refusal.
+    pub async fn check<B>(&self, caller: &Caller, request: &Request<B>) -> Result<(), Response> {
+        if caller.is_master() {
             return Ok(());
         }
         let verb = verb_of(request.method(), request.uri().path());
         let subresources = subresources_of(request.uri().path());
         for subresource in subresources {
-            if self.allowed(&caller, verb, subresource).await? {
+            if self.allowed(caller, verb, subresource).await? {
                 return Ok(());
             }
         }

@@ -1,6 +1,7 @@
 //! Answers of the node's API and their bodies.
 
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt};
@@ -10,6 +11,8 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use wire::places::{Place, Untaken};
+use wire::serve::Lasting;
 
 pub type Body = UnsyncBoxBody<Bytes, io::Error>;
 pub type Response = http::Response<Body>;
@@ -34,7 +37,35 @@ pub fn bytes(status: StatusCode, content_type: &'static str, body: impl Into<Byt
 
 /// Bytes as they come; the head goes out before the first of them.
 pub fn stream(content_type: &'static str, stream: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Response {
-    with(StatusCode::OK, content_type, StreamBody::new(stream.map_ok(Frame::data)).boxed_unsync())
+    let mut response = with(StatusCode::OK, content_type, StreamBody::new(stream.map_ok(Frame::data)).boxed_unsync());
+    response.extensions_mut().insert(Lasting);
+    response
+}
+
+/// The answer, counted among those that its reader has not taken yet, unless it lasts.
+pub fn until_taken(response: Response, place: &Arc<Place>) -> Response {
+    if response.extensions().get::<Lasting>().is_some() {
+        return response;
+    }
+    let untaken = Arc::new(place.answered());
+    response.map(|body| {
+        body.map_frame(move |frame| {
+            frame.map_data(|bytes| Bytes::from_owner(Whole { bytes, _untaken: untaken.clone() }))
+        })
+        .boxed_unsync()
+    })
+}
+
+/// Bytes of it, from wherever they wait to go out.
+struct Whole {
+    bytes: Bytes,
+    _untaken: Arc<Untaken>,
+}
+
+impl AsRef<[u8]> for Whole {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// 101: what follows is no longer HTTP.
@@ -71,4 +102,35 @@ fn with(status: StatusCode, content_type: &'static str, body: Body) -> Response 
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use wire::places::Places;
+
+    use super::*;
+
+    /// They were kept for whoever asked on many streams, without credentials.
+    #[tokio::test]
+    async fn who_takes_no_answers_loses_the_connection() {
+        let places = Places::new(40, 25);
+        let place = places.enter([192, 0, 2, 1].into());
+        let mut left = Vec::new();
+        for _ in 0..10 {
+            let mut answer = until_taken(text(StatusCode::UNAUTHORIZED, "Unauthorized"), &place);
+            // The body is done with, and its bytes wait to go out.
+            left.push(answer.body_mut().frame().await.expect("a frame").expect("no error"));
+        }
+        assert!(place.closed().now_or_never().is_none());
+        drop(left);
+        for _ in 0..100 {
+            drop(until_taken(text(StatusCode::OK, "ok"), &place));
+        }
+        let logs: Vec<_> = (0..100).map(|_| until_taken(stream("x", futures::stream::pending()), &place)).collect();
+        assert!(place.closed().now_or_never().is_none());
+        let _left: Vec<_> = (0..11).map(|_| until_taken(text(StatusCode::OK, "ok"), &place)).collect();
+        assert!(place.closed().now_or_never().is_some());
+        drop(logs);
+    }
 }

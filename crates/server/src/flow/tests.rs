@@ -6,7 +6,7 @@ fn user(name: &str) -> Identity {
 }
 
 fn limits() -> Limits {
-    Limits { reads: 4, writes: 2, body_bytes: 100, share: 50, connections: 4 }
+    Limits { reads: 4, writes: 2, body_bytes: 100, answer_bytes: 100, share: 50, connections: 4 }
 }
 
 #[test]
@@ -111,18 +111,35 @@ fn the_body_of_what_lasts_has_its_room_until_it_is_handed_on() {
 
 #[test]
 fn zero_is_no_bound() {
-    let flow = Flow::new(Limits { reads: 0, writes: 0, body_bytes: 0, share: 1, connections: 0 });
+    let flow = Flow::new(Limits { reads: 0, writes: 0, body_bytes: 0, answer_bytes: 0, share: 1, connections: 0 });
     let mut many: Vec<_> = (0..2000).map(|_| flow.admit(&user("a"), Cost::Read).unwrap().unwrap()).collect();
     many[0].take(1 << 40).unwrap();
 }
 
 #[test]
 fn no_setting_is_too_large() {
-    let most = Limits { reads: usize::MAX, writes: 1, body_bytes: usize::MAX, share: 100, connections: usize::MAX };
-    assert_eq!((most.one(usize::MAX), most.one(usize::MAX - 1)), (usize::MAX, usize::MAX - 1));
-    assert_eq!(Limits { share: 50, ..most }.one(usize::MAX), usize::MAX / 2);
-    assert_eq!([0, 1, 5, 199].map(|all| Limits { share: 10, ..most }.one(all)), [0, 1, 1, 19]);
+    let most = Limits { reads: usize::MAX, writes: 1, body_bytes: usize::MAX, share: 100, ..Limits::default() };
     let flow = Flow::new(most);
     let mut permit = flow.admit(&user("a"), Cost::Read).unwrap().unwrap();
     permit.take(usize::MAX).unwrap();
+}
+
+#[test]
+fn answers_have_their_room_until_they_are_taken_and_one_alone_any() {
+    let flow = Flow::new(limits());
+    let permit = |name: &str| flow.admit(&user(name), Cost::Read).unwrap().unwrap();
+    let (mut large, mut other) = (permit("a"), permit("a"));
+    large.answer(1000).unwrap();
+    let refused = other.answer(1).unwrap_err();
+    assert_eq!(refused.code, 429);
+    assert!(refused.message.contains("--max-answer-bytes-inflight"), "{}", refused.message);
+    // The room is full: others have what is reserved for each, and one of any size.
+    let (mut b, mut second) = (permit("b"), permit("b"));
+    b.answer(3).unwrap();
+    second.answer(2).unwrap();
+    assert!(second.answer(1).is_err());
+    drop(large);
+    other.answer(50).unwrap();
+    drop((other, b, second));
+    is_empty(&flow);
 }

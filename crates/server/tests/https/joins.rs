@@ -25,18 +25,74 @@ async fn a_node_joins_with_a_token_and_a_key_of_its_own() {
     let (code, _) = r.ask(None, Request::post(server::JOIN_PATH), body).await;
     assert_eq!(code, 403);
     // Renewed with its own certificate, for itself only, and never for what the server is known by.
-    let again = |name: &str, host: &str| {
-        let body = json!({"name": name, "hosts": [host], "request": request}).to_string().into_bytes();
-        r.ask(Some(&pair), Request::post(server::JOIN_PATH), body)
+    let again = async |name: &str, hosts: &[&str]| {
+        let body = json!({"name": name, "hosts": hosts, "request": request}).to_string().into_bytes();
+        let (code, body) = r.ask(Some(&pair), Request::post(server::JOIN_PATH), body).await;
+        let answer: Value = serde_json::from_slice(&body).unwrap();
+        (code.as_u16(), answer["certificate"].as_str().map(names_of).unwrap_or_default())
     };
-    for host in ["n7", "localhost", "192.0.2.7", "127.0.0.1"] {
-        assert_eq!(again("n7", host).await.0, 200, "{host}");
+    assert_eq!(again("n8", &["n8"]).await.0, 403);
+    let asked = ["n7", "localhost", "192.0.2.7", "127.0.0.1", "kubernetes", "10.96.0.1", "10.96.0.77", "example.org"];
+    assert_eq!(again("n7", &asked).await, (200, vec!["192.0.2.7".to_string(), "n7".to_string()]));
+}
+
+/// Whoever has a join token had a certificate for localhost, and on the server's own machine for all of its
+/// addresses: a client there took that for the API server.
+#[tokio::test]
+async fn a_joined_node_does_not_pass_for_the_server() {
+    let r = running().await;
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim().to_string();
+    // Also one that is called as the server's machine is.
+    for name in ["n7", &machine.to_ascii_lowercase()] {
+        let joining = Joining::new(&r).await;
+        let (code, pair) = joining.ask(None, name).await;
+        assert_eq!(code, 200);
+        let presented = wire::tls::Presented::new(&pair).unwrap();
+        let tls = wire::tls::server(presented, None, &[]).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let fake = tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let _ = tokio_rustls::TlsAcceptor::from(tls.clone()).accept(stream).await;
+            }
+        });
+        let trust = || wire::tls::client(Trust::Authorities(r.server.authority()), None, &[]).unwrap();
+        for host in ["localhost", "127.0.0.1", "::1", "10.96.0.1", "kubernetes.default.svc", machine.as_str()] {
+            let error = wire::dial_as("127.0.0.1", port, host, Some(trust())).await.err();
+            let error = error.unwrap_or_else(|| panic!("{name} passes for {host}")).to_string();
+            assert!(error.contains("certificate"), "{host}: {error}");
+        }
+        // Yet its own server knows it.
+        let tls = wire::tls::client(Trust::Holders(r.server.authority()), None, &[]).unwrap();
+        let known = wire::dial_as("127.0.0.1", port, "127.0.0.1", Some(tls)).await.unwrap();
+        let subject = wire::tls::subject(&known.certificate.unwrap()).unwrap();
+        assert_eq!(subject, (format!("system:node:{}", name), vec!["system:nodes".to_string()]));
+        fake.abort();
     }
-    assert_eq!(again("n8", "n8").await.0, 403);
-    for host in ["kubernetes.default.svc", "kubernetes", "10.96.0.1", "example.org", "n8"] {
-        let (code, body) = again("n7", host).await;
-        assert_eq!(code, 403, "{host}: {}", String::from_utf8_lossy(&body));
-    }
+    // Whom another authority has signed is nobody.
+    let other = running().await;
+    let tls = wire::tls::client(Trust::Holders(r.server.authority()), None, &[]).unwrap();
+    let error = wire::dial_as("localhost", other.port, "localhost", Some(tls)).await.err().unwrap();
+    assert!(error.to_string().contains("certificate"), "{error}");
+}
+
+/// The names and addresses of a certificate, sorted.
+fn names_of(pem: &str) -> Vec<String> {
+    use x509_parser::prelude::*;
+    let der = &wire::tls::chain(pem).unwrap()[0];
+    let (_, certificate) = X509Certificate::from_der(der).unwrap();
+    let names = certificate.subject_alternative_name().unwrap().unwrap().value.general_names.clone();
+    let mut names: Vec<String> = names
+        .iter()
+        .map(|name| match name {
+            GeneralName::DNSName(name) => name.to_string(),
+            GeneralName::IPAddress(bytes) => bytes.iter().map(u8::to_string).collect::<Vec<_>>().join("."),
+            other => format!("{other:?}"),
+        })
+        .collect();
+    names.sort();
+    names
 }
 
 /// A token certified any name: with that of a node in use its bearer read what that node's pods may.

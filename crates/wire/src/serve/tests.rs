@@ -1,7 +1,9 @@
 use bytes::Bytes;
-use http_body_util::{BodyExt, Either, Empty, StreamBody};
-use hyper::client::conn::http2::{SendRequest, handshake};
-use tokio::io::AsyncReadExt;
+use futures::StreamExt;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
+use hyper::client::conn::http2::{self, SendRequest};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -18,7 +20,32 @@ fn pair() -> Pair {
 
 type Near = tokio_rustls::client::TlsStream<tokio::io::DuplexStream>;
 
-/// A client's end, and how the server's ends. What answers `/wait` has no end.
+/// `/wait` has no end, `/log` neither but a beginning, `/flood` is a log that never stops; `/version` is empty,
+/// `/large` a megabyte, anything else three bytes.
+fn answer(path: &str) -> Response<UnsyncBoxBody<Bytes, Infallible>> {
+    let three = Bytes::from("one");
+    let endless = futures::stream::pending::<Result<Frame<Bytes>, Infallible>>();
+    let mut response = Response::new(match path {
+        "/wait" => StreamBody::new(endless).boxed_unsync(),
+        "/log" => {
+            let begun = futures::stream::iter([Ok(Frame::data(three))]).chain(endless);
+            StreamBody::new(begun).boxed_unsync()
+        }
+        "/flood" => {
+            let flood = futures::stream::repeat_with(|| Ok(Frame::data(Bytes::from_static(&[b'x'; 4096]))));
+            StreamBody::new(flood).boxed_unsync()
+        }
+        "/large" => Full::new(Bytes::from(vec![b'x'; 1 << 20])).boxed_unsync(),
+        "/version" => Empty::new().boxed_unsync(),
+        _ => Full::new(three).boxed_unsync(),
+    });
+    if matches!(path, "/log" | "/flood") {
+        response.extensions_mut().insert(Lasting);
+    }
+    response
+}
+
+/// A client's end, and how the server's ends.
 async fn connected(alpn: &str, certificate: bool) -> (Near, JoinHandle<io::Result<()>>) {
     let pair = pair();
     let presented = Presented::new(&pair).unwrap();
@@ -26,11 +53,7 @@ async fn connected(alpn: &str, certificate: bool) -> (Near, JoinHandle<io::Resul
     let (ours, theirs) = tokio::io::duplex(64 << 10);
     let server = tokio::spawn(async move {
         let stream = shake(&TlsAcceptor::from(tls), ours).await?;
-        let answer = |request: Request<Incoming>| async move {
-            let endless = StreamBody::new(futures::stream::pending::<Result<Frame<Bytes>, Infallible>>());
-            let waits = request.uri().path() == "/wait";
-            Response::new(if waits { Either::Left(endless) } else { Either::Right(Empty::new()) })
-        };
+        let answer = |request: Request<Incoming>| async move { answer(request.uri().path()) };
         http(stream, answer, std::future::pending()).await
     });
     let tls = crate::tls::client(Trust::Anybody, certificate.then_some(presented), &[alpn]).unwrap();
@@ -40,8 +63,15 @@ async fn connected(alpn: &str, certificate: bool) -> (Near, JoinHandle<io::Resul
 
 /// The same over HTTP/2, by a client that answers every ping.
 async fn over_http2(certificate: bool) -> (SendRequest<Empty<Bytes>>, JoinHandle<io::Result<()>>) {
+    over_http2_with(certificate, 1 << 20).await
+}
+
+/// And that takes no more than `window` bytes of an answer before they are read.
+async fn over_http2_with(certificate: bool, window: u32) -> (SendRequest<Empty<Bytes>>, JoinHandle<io::Result<()>>) {
     let (stream, server) = connected("h2", certificate).await;
-    let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder.initial_stream_window_size(window);
+    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
     (sender, server)
 }
@@ -92,10 +122,44 @@ async fn an_open_stream_or_a_certificate_keeps_a_connection() {
     ask(&mut sender, "/version").await;
 }
 
+/// Windows of nothing, two hundred streams, and each answer waited for ever.
+#[tokio::test(start_paused = true)]
+async fn who_takes_no_answers_is_given_up_and_who_reads_a_log_is_not() {
+    let (mut sender, server) = over_http2_with(true, 0).await;
+    let begun = Instant::now();
+    let _untaken = ask(&mut sender, "/pods").await;
+    // An answer that needs no window is no taking of the other.
+    tokio::time::sleep(PATIENCE / 2).await;
+    ask(&mut sender, "/version").await;
+    let ended = tokio::time::timeout(PATIENCE, server).await.unwrap().unwrap();
+    assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    assert!(begun.elapsed() >= PATIENCE, "{:?}", begun.elapsed());
+    for (window, path) in [(0, "/log"), (1 << 20, "/log"), (1 << 20, "/pods")] {
+        let (mut sender, server) = over_http2_with(true, window).await;
+        let _read = ask(&mut sender, path).await;
+        tokio::time::sleep(PATIENCE * 20).await;
+        assert!(!server.is_finished(), "{path}");
+    }
+}
+
+/// A pager that is not scrolled stops to read.
+#[tokio::test(start_paused = true)]
+async fn over_http1_too_only_what_lasts_waits_for_its_reader() {
+    for (path, waits) in [("/large", false), ("/flood", true)] {
+        let (mut stream, server) = connected("http/1.1", true).await;
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: gousse\r\n\r\n").as_bytes()).await.unwrap();
+        stream.read_exact(&mut [0; 12]).await.unwrap();
+        tokio::time::sleep(PATIENCE * 20).await;
+        assert_eq!(!server.is_finished(), waits, "{path}");
+        let mut more = [0; 200 << 10];
+        assert_eq!(stream.read_exact(&mut more).await.is_ok(), waits, "{path}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_handshake_that_never_begins_is_given_up() {
     let tls = crate::tls::server(Presented::new(&pair()).unwrap(), None, &[]).unwrap();
     let (ours, _theirs) = tokio::io::duplex(64);
-    let error = shake(&TlsAcceptor::from(tls), ours).await.unwrap_err();
+    let error = shake(&TlsAcceptor::from(tls), ours).await.err().unwrap();
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
 }

@@ -1,10 +1,13 @@
 //! A connection that gives up on a peer who takes nothing for too long.
 //!
-//! A watch whose client never reads would else keep its connection for ever: TCP asks a closed window
-//! again and again. Reading may wait as long as it likes; that has bounds of its own.
+//! A client that never reads its answer would else keep its connection for ever: TCP asks a closed window
+//! again and again. Reading may wait as long as it likes; that has bounds of its own. Who follows a log or
+//! sits at a terminal may stop to read: for those patience has no end.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,18 +18,37 @@ use tokio::time::{Sleep, sleep};
 pub struct Patient<S> {
     stream: S,
     patience: Duration,
+    endless: Endless,
     /// Runs while a write waits.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
+/// Whether patience has no end just now.
+#[derive(Clone, Default)]
+pub struct Endless(Arc<AtomicBool>);
+
+impl Endless {
+    pub fn set(&self, endless: bool) {
+        self.0.store(endless, Ordering::Relaxed);
+    }
+}
+
 impl<S> Patient<S> {
     pub fn new(stream: S, patience: Duration) -> Patient<S> {
-        Patient { stream, patience, waiting: None }
+        Patient { stream, patience, endless: Endless::default(), waiting: None }
+    }
+
+    pub fn endless(&self) -> Endless {
+        self.endless.clone()
     }
 
     /// What a write came to, or the end of patience.
     fn judge<T>(&mut self, cx: &mut Context<'_>, wrote: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if wrote.is_ready() {
+            self.waiting = None;
+            return wrote;
+        }
+        if self.endless.0.load(Ordering::Relaxed) {
             self.waiting = None;
             return wrote;
         }
@@ -97,5 +119,10 @@ mod tests {
         let _theirs = reader.await.unwrap();
         let error = patient.write_all(&[0; 16]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        patient.endless().set(true);
+        let forever = tokio::time::timeout(Duration::from_secs(3600), patient.write_all(&[0; 16])).await;
+        assert!(forever.is_err());
+        patient.endless().set(false);
+        assert_eq!(patient.write_all(&[0; 16]).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }
