@@ -2,7 +2,8 @@
 //!
 //! A certificate lasts a year, a name may change hands sooner: once a Node is deleted and its name joined
 //! with another key, the certificate of the first counts no more. A Node without the annotation (of this
-//! process, or of an earlier version) is spoken for by any certificate with its name.
+//! process, or of an earlier version) is spoken for by any certificate with its name, and so is a name without
+//! a Node: its agent makes it again, as a kubelet does.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -51,6 +51,11 @@ pub fn taint(ask: &Ask<'_>, object: &mut Value, _: &mut Outcome) -> Result<(), S
 /// Narrows what a node identity writes to itself and its pods.
 pub fn restrict(ask: &Ask<'_>, object: &mut Value, _: &mut Outcome) -> Result<(), Status> {
     let Some(node) = ask.identity().node() else { return Ok(()) };
+    // Nor does an agent ever set one: what it makes in any namespace could not be deleted, nor the namespace
+    // (upstream lets it).
+    if ask.operation != Operation::Delete && !same_finalizers(ask.old, object) {
+        return Err(ask.forbidden(object, &format!("node {node:?} is not allowed to modify finalizers")));
+    }
     if ask.is("pods") {
         return pod(ask, object, node);
     }
@@ -112,6 +117,12 @@ pub fn token(call: &Call<'_>, pod: Option<&Value>, audiences: &[String]) -> Resu
     call.server.authorize(call.identity, &asked).or_else(|_| refuse(&why()))
 }
 
+/// Whether the finalizers of an object are those of the old one; of a new one none.
+fn same_finalizers(old: Option<&Value>, object: &Value) -> bool {
+    let old = old.unwrap_or(&Value::Null);
+    each(&old["metadata"]["finalizers"]).eq(each(&object["metadata"]["finalizers"]))
+}
+
 fn pod(ask: &Ask<'_>, object: &Value, node: &str) -> Result<(), Status> {
     let refuse = |why: String| Err(ask.forbidden(object, &why));
     match (ask.operation, ask.subresource) {
@@ -133,10 +144,19 @@ fn pod(ask: &Ask<'_>, object: &Value, node: &str) -> Result<(), Status> {
                 let verb = if ask.operation == Operation::Delete { "delete" } else { "update status for" };
                 return refuse(format!("node {node:?} can only {verb} pods with spec.nodeName set to itself"));
             }
-            if ask.operation == Operation::Update && old["metadata"]["labels"] != object["metadata"]["labels"] {
-                return refuse(format!("node {node:?} cannot update labels through pod status"));
+            if ask.operation == Operation::Delete {
+                return Ok(());
             }
-            Ok(())
+            let changed = |parent: &str, field: &str| old[parent].get(field) != object[parent].get(field);
+            match () {
+                () if changed("metadata", "labels") => {
+                    refuse(format!("node {node:?} cannot update labels through pod status"))
+                }
+                () if changed("status", "resourceClaimStatuses") => {
+                    refuse(format!("node {node:?} cannot update resource claim statues"))
+                }
+                () => Ok(()),
+            }
         }
         (_, sub) => refuse(format!("unexpected operation {:?} on {sub:?} by node {node:?}", ask.operation)),
     }

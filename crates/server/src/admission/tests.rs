@@ -55,6 +55,7 @@ async fn a_nodes_mirror_pod_names_no_object_and_grants_none() {
     let (_, node) = c.post("/api/v1/nodes", json!({"metadata": {"name": "n1"}})).await;
     let secret = json!({"metadata": {"name": "s"}});
     c.post("/api/v1/namespaces/kube-system/secrets", secret).await;
+    c.post("/api/v1/namespaces/kube-system/serviceaccounts", json!({"metadata": {"name": "default"}})).await;
     let owner = json!([{"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": node["metadata"]["uid"],
         "controller": true}]);
     let pod = |name: &str, with: Value| {
@@ -78,6 +79,17 @@ async fn a_nodes_mirror_pod_names_no_object_and_grants_none() {
         (json!({"/spec/containers/0/envFrom": maps}), "can not create pods that reference configmaps"),
         (json!({"/metadata/ownerReferences/0/controller": false}), "with a controller owner reference set to itself"),
         (json!({"/metadata/ownerReferences": unowned}), "UID mismatch: expected other got"),
+        (json!({"/metadata/ownerReferences": []}), "with an owner reference set to itself"),
+        (json!({"/metadata/ownerReferences": [owner[0], owner[0]]}), "with a single owner reference set to itself"),
+        (json!({"/metadata/ownerReferences/0/blockOwnerDeletion": true}), "must not set blockOwnerDeletion"),
+        (json!({"/metadata/finalizers": ["a/b"]}), "is not allowed to modify finalizers"),
+        (json!({"/spec/serviceAccountName": "default"}), "a mirror pod may not reference service accounts"),
+        (
+            json!({"/spec/volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]}),
+            "can not create pods that reference persistentvolumeclaims",
+        ),
+        (json!({"/spec/nodeName": "n2"}), "can only create pods with spec.nodeName set to itself"),
+        (json!({"/metadata/annotations": {}}), "can only create mirror pods"),
     ] {
         let (code, status) = c.call_as(&agent, Method::POST, pods, pod("p", with)).await;
         assert_eq!(code, 403, "{status}");
@@ -90,6 +102,51 @@ async fn a_nodes_mirror_pod_names_no_object_and_grants_none() {
     c.call_as(&c.admin, Method::POST, pods, pod("q", with)).await;
     let path = "/api/v1/namespaces/kube-system/secrets/s";
     assert_eq!(c.call_as(&agent, Method::GET, path, String::new()).await.0, 403);
+}
+
+/// One finalizer, and a pod, an event or its namespace was there for good.
+#[tokio::test]
+async fn a_node_keeps_nothing_from_being_deleted() {
+    let c = cluster().await;
+    c.account("default").await;
+    let agent = c.server.internal(Component::Node("n1".into()));
+    let (_, node) = c.post("/api/v1/nodes", json!({"metadata": {"name": "n1"}})).await;
+    let held = |name: &str| json!({"name": name, "namespace": "default", "finalizers": ["a/b"]});
+    let involved = json!({"kind": "Pod", "name": "x", "namespace": "default"});
+    let event = json!({"metadata": held("e"), "involvedObject": involved}).to_string();
+    let (code, status) = c.call_as(&agent, Method::POST, "/api/v1/namespaces/default/events", event).await;
+    assert_eq!(code, 403, "{status}");
+    let lease = json!({"metadata": {"name": "n1", "finalizers": ["a/b"]}}).to_string();
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
+    assert_eq!(c.call_as(&agent, Method::POST, leases, lease).await.0, 403);
+    let spec = json!({"nodeName": "n1", "containers": [{"name": "c", "image": "i"}]});
+    let pods = "/api/v1/namespaces/default/pods";
+    for (name, finalizers) in [("free", json!([])), ("kept", json!(["batch.kubernetes.io/job-tracking"]))] {
+        let (code, made) =
+            c.post(pods, json!({"metadata": {"name": name, "finalizers": finalizers}, "spec": spec})).await;
+        assert_eq!(code, 201, "{made}");
+    }
+    let patch = async |path: &str, body: Value| {
+        let media = "application/merge-patch+json";
+        c.raw(&agent, Method::PATCH, path, media, body.to_string()).await.status.as_u16()
+    };
+    let (free, kept) = (format!("{pods}/free/status"), format!("{pods}/kept/status"));
+    let owner = json!([{"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": node["metadata"]["uid"]}]);
+    for (path, metadata) in [
+        (free.as_str(), json!({"finalizers": ["a/b"]})),
+        (kept.as_str(), json!({"finalizers": null})),
+        ("/api/v1/nodes/n1", json!({"finalizers": ["a/b"]})),
+        ("/api/v1/nodes/n1/status", json!({"finalizers": ["a/b"]})),
+    ] {
+        assert_eq!(patch(path, json!({"metadata": metadata})).await, 403, "{path} {metadata}");
+    }
+    // To the status of a pod its owner is as it was (registry/core/pod/strategy.go).
+    assert_eq!(patch(&free, json!({"metadata": {"ownerReferences": owner}})).await, 200);
+    assert_eq!(c.get(&format!("{pods}/free")).await.1["metadata"].get("ownerReferences"), None);
+    // What it says of its pods is taken, whatever holds them.
+    assert_eq!(patch(&kept, json!({"status": {"phase": "Running"}})).await, 200);
+    let (code, deleted) = c.call_as(&agent, Method::DELETE, &format!("{pods}/free"), String::new()).await;
+    assert_eq!(code, 200, "{deleted}");
 }
 
 #[tokio::test]
