@@ -156,6 +156,8 @@ impl Known<'_> {
             return Err(failed(format!("cannot find the volume {volume_name:?} referenced by FileKeyRef")));
         };
         let value = file::value(root, path, key).map_err(|why| {
+            // Of every cause upstream says the same, and more in its log only (kubelet_pods.go
+            // makeEnvironmentVariables): who reads a pod's status need not see what its files are like.
             tracing::warn!(pod = self.pod.metadata.name, volume = volume_name, "{why}");
             failed("couldn't parse env file")
         })?;

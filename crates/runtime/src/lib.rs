@@ -26,6 +26,8 @@ pub mod seccomp;
 pub mod spec;
 /// What they answer.
 pub mod state;
+/// Opening what others may have put there.
+pub mod untrusted;
 /// Trees that others change, seen whole.
 mod walk;
 

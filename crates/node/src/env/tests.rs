@@ -150,6 +150,14 @@ fn a_variable_comes_from_a_file_of_a_volume() {
     assert_eq!(of("v", "env", "EMPTY", true), Ok(None));
     let missing = format!("environment variable key \"EMPTY\" not found in file \"{}/env\"", folder.path().display());
     assert_eq!(of("v", "env", "EMPTY", false), Err(missing));
-    assert_eq!(of("v", "absent", "KEY", true), Err("couldn't parse env file".into()));
+    // Optional is the key alone.
+    std::fs::write(folder.path().join("broken"), "KEY = 'spaced'\n").unwrap();
+    std::fs::create_dir(folder.path().join("folder")).unwrap();
+    for path in ["absent", "broken", "folder"] {
+        for optional in [false, true] {
+            assert_eq!(of("v", path, "KEY", optional), Err("couldn't parse env file".into()), "{path}");
+        }
+    }
+    assert_eq!(of("v", "env", "OTHER", true), Ok(None));
     assert_eq!(of("w", "env", "KEY", true), Err("cannot find the volume \"w\" referenced by FileKeyRef".into()));
 }

@@ -6,12 +6,15 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+
+use crate::untrusted;
 
 /// `<pod>/<container>`, below the root of all logs (`/var/log/pods`): these are never links.
 const LEVELS: usize = 2;
@@ -42,10 +45,7 @@ pub fn open_root(root: &Path, make: bool) -> io::Result<OwnedFd> {
     let at = match roots.get(root) {
         Some(at) => at.clone(),
         None => {
-            if make {
-                std::fs::create_dir_all(root)?;
-            }
-            let at = std::fs::canonicalize(root)?;
+            let at = own(root, make)?;
             roots.insert(root.to_owned(), at.clone());
             at
         }
@@ -58,6 +58,29 @@ pub fn open_root(root: &Path, make: bool) -> io::Result<OwnedFd> {
         std::fs::create_dir_all(above)?;
     }
     enter(&rustix::fs::open(above, FOLDER, Mode::empty())?, Path::new(name), make)
+}
+
+/// Where a root leads, if only root's and our own links lead there, and it is root's or ours: where /var/log
+/// belongs to a group (Debian), another user could have put one there before.
+fn own(root: &Path, make: bool) -> io::Result<PathBuf> {
+    let users = [0, rustix::process::geteuid().as_raw()];
+    untrusted::require_links_of(&std::path::absolute(root)?, &users)?;
+    if make {
+        std::fs::create_dir_all(root)?;
+    }
+    let at = std::fs::canonicalize(root)?;
+    let seen = at.symlink_metadata()?;
+    let (user, mode) = (seen.uid(), seen.mode() & 0o7777);
+    let by_others = mode & 0o002 != 0 || (mode & 0o020 != 0 && seen.gid() != 0);
+    match users.contains(&user) && !by_others {
+        true => Ok(at),
+        false => Err(io::Error::other(format!(
+            "{} belongs to user {user} (mode {mode:04o}): whoever may write there could read and replace logs; \
+             chown it to user {} and chmod it to 0755, or move it away",
+            at.display(),
+            users[1]
+        ))),
+    }
 }
 
 fn enter(folder: &OwnedFd, name: &Path, make: bool) -> io::Result<OwnedFd> {
@@ -76,15 +99,14 @@ pub fn open_log(log: &Path) -> io::Result<File> {
     open_file(&open_folder(log, false)?, Path::new(name), OFlags::RDONLY)
 }
 
-/// Opens a plain file of an open folder. What it is is seen before it is opened: a pipe would be waited
-/// for, and to open some devices does something already.
+/// Opens a plain file of an open folder.
 pub fn open_file(folder: impl AsFd, name: &Path, flags: OFlags) -> io::Result<File> {
     let (folder, flags) = (folder.as_fd(), flags | OFlags::CLOEXEC | OFlags::NOCTTY);
     let new = flags | OFlags::EXCL | OFlags::NOFOLLOW;
     for _ in 0..TRIES_MAX {
         if !flags.contains(OFlags::EXCL) {
             match beneath(folder, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
-                Ok(seen) => return reopen(&seen, flags - OFlags::CREATE),
+                Ok(seen) => return untrusted::open_plain(&seen, flags - OFlags::CREATE),
                 Err(Errno::NOENT) if flags.contains(OFlags::CREATE) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -96,15 +118,6 @@ pub fn open_file(folder: impl AsFd, name: &Path, flags: OFlags) -> io::Result<Fi
         }
     }
     Err(io::Error::other("what stands in a log's place comes and goes"))
-}
-
-fn reopen(seen: &OwnedFd, flags: OFlags) -> io::Result<File> {
-    let stat = rustix::fs::statat(seen, "", AtFlags::EMPTY_PATH)?;
-    if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::RegularFile {
-        return Err(io::Error::other("what stands in a log's place is no plain file"));
-    }
-    let path = format!("/proc/self/fd/{}", seen.as_raw_fd());
-    Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
 }
 
 fn beneath(folder: impl AsFd, path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {

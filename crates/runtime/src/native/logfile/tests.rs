@@ -48,7 +48,7 @@ fn links_in_a_logs_place_are_neither_read_nor_written_through() {
     rustix::fs::mknodat(rustix::fs::CWD, log("c"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
     // Not even opened: to open some devices does something.
     let why = LogFile::open(&spec(log("c"))).err().unwrap().to_string();
-    assert!(why.contains("no plain file"), "{why}");
+    assert!(why.contains("not a plain file"), "{why}");
     assert!(logfolder::open_log(&log("c")).is_err(), "it would wait for a writer");
 
     // What is to be compressed, and where it is compressed to.
@@ -94,6 +94,40 @@ fn the_root_of_all_logs_may_be_a_link_when_it_is_first_seen_and_becomes_none_lat
     remove_log(&log);
     assert_eq!(std::fs::read_dir(root.path().join("away/ns_p_u/c")).unwrap().count(), 0);
     assert_eq!(std::fs::read_dir(root.path().join("disk/logs/ns_p_u/c")).unwrap().count(), 0);
+}
+
+/// Where /var/log belongs to a group, as Debian has it, a user could be there first.
+#[test]
+fn a_root_of_logs_that_another_user_put_there_is_refused() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
+    let root = tempfile::tempdir().unwrap();
+    let open = |name: &str| {
+        let path = root.path().join(name).join("ns_p_u/c/0.log");
+        LogFile::open(&spec::LogFile { path, size_max: 0, files_max: 2 })
+            .map_or_else(|e| e.to_string(), |_| "open".into())
+    };
+    for folder in ["away", "theirs", "loose", "group", "ours"] {
+        std::fs::create_dir(root.path().join(folder)).unwrap();
+    }
+    symlink(root.path().join("away"), root.path().join("link")).unwrap();
+    lchown(root.path().join("link"), Some(65534), None).unwrap();
+    symlink("link", root.path().join("onto-theirs")).unwrap();
+    chown(root.path().join("theirs"), Some(65534), None).unwrap();
+    chown(root.path().join("group"), None, Some(65534)).unwrap();
+    for (name, mode) in [("loose", 0o757), ("group", 0o775)] {
+        std::fs::set_permissions(root.path().join(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    for name in ["link", "onto-theirs"] {
+        assert!(open(name).contains("is a link that belongs to user 65534"), "{name}: {}", open(name));
+    }
+    for (name, why) in [("theirs", "belongs to user 65534"), ("loose", "mode 0757"), ("group", "mode 0775")] {
+        assert!(open(name).contains(why), "{name}: {}", open(name));
+    }
+    assert_eq!(std::fs::read_dir(root.path().join("away")).unwrap().count(), 0);
+    assert_eq!(open("ours"), "open");
 }
 
 #[test]
