@@ -17,7 +17,7 @@ use runtime::native::NativeEngine;
 
 use crate::cli::Down;
 use crate::failure::{Context, Result, failure};
-use crate::instance::{Instance, remove_folder};
+use crate::instance::Instance;
 use crate::parts::node::{Machine, engine_config, pods_cgroup};
 use crate::verbs::resource;
 
@@ -29,19 +29,24 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub async fn run(flags: Down) -> Result<()> {
     crate::log("warn");
     let instance = Instance::of(&flags.place)?;
+    if flags.purge {
+        instance.require_removable_data()?;
+    }
+    // Before the process is believed that stands in them.
+    instance.take_folders_to_end()?;
     if let Some(pid) = instance.process() {
         if let Err(error) = end_pods(&instance).await {
             eprintln!("warning: the server did not end its pods ({error}); the runtime does");
         }
         end_process(pid).await?;
     }
-    let _held = instance.hold_to_end()?;
+    let _held = instance.lock()?;
     end_runtime(&instance).await?;
     end_network(&instance).await?;
     crate::parts::node::unmount(&instance)?;
-    remove_folder(&instance.run_dir)?;
+    instance.remove_run_folder()?;
     if flags.purge {
-        remove_folder(&instance.data_dir)?;
+        instance.remove_data_folder()?;
     }
     println!("gousse {:?} is down{}", instance.name, if flags.purge { ", its data is removed" } else { "" });
     Ok(())

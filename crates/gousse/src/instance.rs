@@ -9,11 +9,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
-use runtime::removal::{self, Mounts};
+use runtime::removal::Mounts;
 
 use crate::cli::Place;
 use crate::failure::{Context, Result, failure};
-use crate::instance::folders::{Trusted, canonical};
+use crate::instance::folders::{DATA, RUN, Trusted, canonical};
 
 /// What they must be like.
 mod folders;
@@ -58,8 +58,8 @@ impl Instance {
     /// Makes the folders, or takes them over where nobody else could write or can replace them: 0700.
     pub fn take_folders(&self) -> Result<()> {
         let trusted = Trusted::now();
-        folders::take(&self.data_dir, "--data-dir", &trusted)?;
-        folders::take(&self.run_dir, "--run-dir", &trusted)
+        folders::take(&self.data_dir, &DATA, &trusted)?;
+        folders::take(&self.run_dir, &RUN, &trusted)
     }
 
     /// Takes the folders and the lock; an error says who has it.
@@ -69,14 +69,29 @@ impl Instance {
     }
 
     /// The same to end it: folders that an earlier version took and this one would not are warned about.
-    pub fn hold_to_end(&self) -> Result<Held> {
+    pub fn take_folders_to_end(&self) -> Result<()> {
         let trusted = Trusted::now();
-        folders::take_to_end(&self.data_dir, "--data-dir", &trusted)?;
-        folders::take_to_end(&self.run_dir, "--run-dir", &trusted)?;
-        self.lock()
+        folders::take_to_end(&self.data_dir, &DATA, &trusted)?;
+        folders::take_to_end(&self.run_dir, &RUN, &trusted)
     }
 
-    fn lock(&self) -> Result<Held> {
+    /// Refuses to have a data folder removed in which no instance ever lived.
+    pub fn require_removable_data(&self) -> Result<()> {
+        folders::require_removable(&self.data_dir, &DATA)
+    }
+
+    /// What is still mounted there keeps its contents.
+    pub fn remove_run_folder(&self) -> Result<()> {
+        folders::remove(&self.run_dir, &RUN, Mounts::Detached)
+    }
+
+    /// What is mounted there by an administrator is an error that names it.
+    pub fn remove_data_folder(&self) -> Result<()> {
+        folders::remove(&self.data_dir, &DATA, Mounts::Refused)
+    }
+
+    /// The lock alone.
+    pub fn lock(&self) -> Result<Held> {
         // Containers read some of what is made, and nobody writes to it: not for the caller's shell to say.
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         let path = self.lock_file();
@@ -129,19 +144,6 @@ impl Instance {
 
     fn lock_file(&self) -> PathBuf {
         self.run_dir.join("lock")
-    }
-}
-
-/// Removes a folder with all that is in it; nothing happens if there is none. What is mounted below it is
-/// unmounted and keeps its contents; a folder that is a mount itself stays, empty.
-pub fn remove_folder(path: &Path) -> Result<()> {
-    removal::empty(path, Mounts::Detached).map_err(|error| failure(error.to_string()))?;
-    match fs::remove_dir(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => Ok(()),
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).context(format_args!("removing {}", path.display()))
-        }
-        _ => Ok(()),
     }
 }
 

@@ -3,13 +3,11 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
 use std::process::Command;
 
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
-use crate::stage::{GUARD, Output, Stage, play};
+use crate::stage::{GUARD, Output, Stage, play, tar};
 
 #[test]
 fn join_tokens_end_and_stay_out_of_sight() {
@@ -111,17 +109,8 @@ fn a_hostile_image_is_refused_and_writes_nothing() {
         fs::write(folder.join("evil"), "evil").unwrap();
         for (name, expression) in [("outside", "s,^evil,../../../../evil,"), ("good", "s,^evil,fine,")] {
             tar(&folder, &["-cPf", "layer.tar", "--transform", expression, "evil"]);
-            let layer = fs::read(folder.join("layer.tar")).unwrap();
-            let right: String = Sha256::digest(&layer).iter().map(|byte| format!("{byte:02x}")).collect();
-            for (tag, digest) in [("right", right), ("wrong", "0".repeat(64))] {
-                let config = json!({"architecture": "amd64", "os": "linux", "config": {},
-                    "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{digest}")]}});
-                fs::write(folder.join("config.json"), config.to_string()).unwrap();
-                let manifest =
-                    json!([{"Config": "config.json", "RepoTags": [format!("{name}:{tag}")], "Layers": ["layer.tar"]}]);
-                fs::write(folder.join("manifest.json"), manifest.to_string()).unwrap();
-                tar(&folder, &["-cf", "image.tar", "manifest.json", "config.json", "layer.tar"]);
-                let done = own.command("image load").arg(folder.join("image.tar")).output_now();
+            for (tag, digest) in [("right", None), ("wrong", Some("0".repeat(64)))] {
+                let done = own.load_layer(&folder, &format!("{name}:{tag}"), digest.as_deref(), json!({}));
                 assert_eq!(done.ok, (name, tag) == ("good", "right"), "{name}:{tag}: {done:?}");
                 assert!(done.ok || done.err.starts_with("error: "), "{done:?}");
             }
@@ -133,9 +122,4 @@ fn a_hostile_image_is_refused_and_writes_nothing() {
         own.down(true);
         assert!(up.end().ok);
     });
-}
-
-fn tar(folder: &Path, arguments: &[&str]) {
-    let done = Command::new("tar").current_dir(folder).args(arguments).output_now();
-    assert!(done.ok, "{done:?}");
 }

@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
-use crate::stage::{Instance, Output, Stage, play};
+use crate::stage::{Instance, Output, Stage, play, tar};
 
 const POD: &str = "
 apiVersion: v1
@@ -89,12 +88,84 @@ fn folders_of_others_are_refused_before_anything_is_believed() {
         fs::create_dir(&own.run).unwrap();
         fs::set_permissions(&own.run, fs::Permissions::from_mode(0o777)).unwrap();
         symlink("/etc", own.run.join("volumes")).unwrap();
-        let done = own.command("up").args(["--node-port", "0", "--listen", "127.0.0.1:0"]).output_now();
-        assert!(!done.ok && done.err.contains("--run-dir") && done.err.contains("other users may write"), "{done:?}");
+        let why = own.refused();
+        assert!(why.contains("--run-dir") && why.contains("other users may write"), "{why}");
         fs::remove_file(own.run.join("volumes")).unwrap();
+        fs::create_dir(own.run.join("volumes")).unwrap();
         std::os::unix::fs::chown(&own.run, Some(65534), None).unwrap();
-        let done = own.command("up").args(["--node-port", "0", "--listen", "127.0.0.1:0"]).output_now();
+        assert!(own.refused().contains("belongs to user 65534"));
+        fs::remove_dir_all(&own.run).unwrap();
+
+        // Whoever holds its lock says which process `down` is to end.
+        fs::create_dir(&own.run).unwrap();
+        let mut innocent = Command::new("sleep").arg("1000").spawn().unwrap();
+        fs::write(own.run.join("lock"), innocent.id().to_string()).unwrap();
+        for path in [own.run.join("lock"), own.run.clone()] {
+            std::os::unix::fs::chown(path, Some(65534), None).unwrap();
+        }
+        let lock = fs::File::open(own.run.join("lock")).unwrap();
+        let held = nix::fcntl::Flock::lock(lock, nix::fcntl::FlockArg::LockExclusiveNonblock).unwrap();
+        let done = own.command("down").output_now();
         assert!(!done.ok && done.err.contains("belongs to user 65534"), "{done:?}");
+        assert!(innocent.try_wait().unwrap().is_none(), "it was ended for a stranger");
+        drop(held);
+        innocent.kill().unwrap();
+        innocent.wait().unwrap();
+        fs::remove_dir_all(&own.run).unwrap();
+
+        // A data folder that was somebody else's: whose key signs for us?
+        let up = own.up(&[]);
+        own.down(false);
+        assert!(up.end().ok);
+        let key = own.data.join("pki/ca.key");
+        std::os::unix::fs::chown(&key, Some(65534), None).unwrap();
+        let named = format!("{} belongs to user 65534", key.display());
+        assert!(own.refused().contains(&named));
+        for verb in ["server --listen 127.0.0.1:0", "down --purge"] {
+            let done = own.command(verb).output_now();
+            assert!(!done.ok && done.err.contains(&named), "{verb}: {done:?}");
+        }
+        assert!(key.exists());
+        std::os::unix::fs::chown(&key, Some(0), None).unwrap();
+        own.down(true);
+        assert!(!own.data.exists());
+    });
+}
+
+/// What `down --purge` does not know it does not remove.
+#[test]
+fn a_purge_removes_what_an_instance_made_and_nothing_else() {
+    play(|stage: &Stage| {
+        let own = stage.instance("own");
+        fs::create_dir(&own.data).unwrap();
+        fs::set_permissions(&own.data, fs::Permissions::from_mode(0o700)).unwrap();
+        for name in ["admin.kubeconfig", "thesis"] {
+            fs::write(own.data.join(name), "kept").unwrap();
+        }
+        let done = own.command("down --purge").output_now();
+        assert!(!done.ok && done.err.contains("no instance of gousse ever lived in it"), "{done:?}");
+        assert!(own.refused().contains("give it a folder of its own"));
+        assert_eq!(fs::read_dir(&own.data).unwrap().count(), 2);
+        fs::remove_dir_all(&own.data).unwrap();
+
+        let up = own.up(&[]);
+        // A disk that somebody hung there, and a file that somebody keeps there.
+        let disk = own.data.join("images/disk");
+        fs::create_dir(&disk).unwrap();
+        assert!(Command::new("mount").args(["-t", "tmpfs", "-o", "mode=0700", "tmpfs"]).arg(&disk).output_now().ok);
+        for file in [disk.join("kept"), own.data.join("thesis")] {
+            fs::write(file, "kept").unwrap();
+        }
+        let done = own.command("down --purge").output_now();
+        assert!(!done.ok && done.err.contains("images/disk") && done.err.contains("mounted"), "{done:?}");
+        assert!(up.end().ok);
+        is_kept(&disk);
+        assert!(Command::new("umount").arg(&disk).output_now().ok);
+        let done = own.command("down --purge").output_now();
+        assert!(done.ok && done.err.contains("stays: there are things in it that gousse did not make"), "{done:?}");
+        let left: Vec<_> = fs::read_dir(&own.data).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["thesis"]);
+        assert_eq!(stage.left(), Vec::<String>::new());
     });
 }
 
@@ -106,17 +177,9 @@ fn an_image_whose_user_is_minus_one_is_refused_and_its_pod_goes() {
         let folder = stage.folder.join("image");
         fs::create_dir_all(folder.join("bin")).unwrap();
         tar(&folder, &["-cf", "layer.tar", "bin"]);
-        let layer = fs::read(folder.join("layer.tar")).unwrap();
-        let digest: String = Sha256::digest(&layer).iter().map(|byte| format!("{byte:02x}")).collect();
         for (name, user) in [("minus", "4294967295"), ("two31", "2147483648"), ("group", "7:4294967295")] {
-            let config = json!({"architecture": "amd64", "os": "linux", "config": {"User": user, "Cmd": ["/bin/x"]},
-                "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{digest}")]}});
-            fs::write(folder.join("config.json"), config.to_string()).unwrap();
-            let manifest =
-                json!([{"Config": "config.json", "RepoTags": [format!("{name}:1")], "Layers": ["layer.tar"]}]);
-            fs::write(folder.join("manifest.json"), manifest.to_string()).unwrap();
-            tar(&folder, &["-cf", "image.tar", "manifest.json", "config.json", "layer.tar"]);
-            let done = own.command("image load").arg(folder.join("image.tar")).output_now();
+            let config = json!({"User": user, "Cmd": ["/bin/x"]});
+            let done = own.load_layer(&folder, &format!("{name}:1"), None, config);
             assert!(done.ok, "{done:?}");
             let yaml = format!(
                 "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}, spec: {{securityContext: {{runAsNonRoot: true}}, \
@@ -195,9 +258,4 @@ fn storage_outside_of_layers_and_shallow_folders_counts_towards_the_limits() {
         own.down(true);
         assert!(up.end().ok);
     });
-}
-
-fn tar(folder: &Path, arguments: &[&str]) {
-    let done = Command::new("tar").current_dir(folder).args(arguments).output_now();
-    assert!(done.ok, "{done:?}");
 }

@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 
-use crate::stage::{Instance, Output, Stage, gone, play};
+use crate::stage::{Output, Stage, gone, play};
 
 /// Runs, and never gets ready.
 const UNREADY: &str = "
@@ -62,11 +62,11 @@ fn what_does_not_get_ready_or_does_not_go_holds_nothing_up() {
     play(|stage: &Stage| {
         let own = stage.instance("own");
         let file = stage.file("unready.yaml", UNREADY).display().to_string();
-        let pid = detached(&own, &file);
+        let pid = own.detached(&file);
         own.must("wait --for=jsonpath={.status.phase}=Running pod/unready --timeout=60s");
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGTERM).unwrap();
         gone(pid);
-        let pid = detached(&own, &file);
+        let pid = own.detached(&file);
         let held = UNREADY.replace("name: unready", "name: held, finalizers: [example.com/stays]");
         assert!(own.apply(&held).ok);
         own.must("wait --for=jsonpath={.status.phase}=Running pod/held --timeout=60s");
@@ -77,10 +77,4 @@ fn what_does_not_get_ready_or_does_not_go_holds_nothing_up() {
         gone(pid);
         assert_eq!(stage.left(), Vec::<String>::new());
     });
-}
-
-fn detached(own: &Instance, file: &str) -> i32 {
-    let done = own.command(&format!("up --detach=true --node-port 0 --listen 127.0.0.1:0 {file}")).output_now();
-    assert!(done.ok, "{done:?}\n{}", own.logged());
-    done.out.split(['(', ')', ' ']).find_map(|word| word.parse().ok()).unwrap()
 }

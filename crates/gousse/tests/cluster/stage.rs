@@ -15,10 +15,14 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::json;
+use sha2::{Digest, Sha256};
 
 /// Longest wait for anything; a healthy cluster needs a fraction.
 pub const GUARD: Duration = Duration::from_secs(60);
 
+/// Several instances share this machine.
+const ANY_PORTS: [&str; 4] = ["--node-port", "0", "--listen", "127.0.0.1:0"];
 const INSIDE: &str = "GOUSSE_TEST_STAGE";
 const GOUSSE: &str = env!("CARGO_BIN_EXE_gousse");
 
@@ -75,6 +79,12 @@ fn kubectl() -> PathBuf {
     let own = std::env::home_dir().map(|home| home.join(".cache/gousse/conformance/bin/kubectl"));
     let asked = std::env::var_os("KUBECTL").map(PathBuf::from);
     asked.or(own.filter(|path| path.exists())).unwrap_or("kubectl".into())
+}
+
+/// `tar` in a folder, which must go well.
+pub fn tar(folder: &Path, arguments: &[&str]) {
+    let done = Command::new("tar").current_dir(folder).args(arguments).output_now();
+    assert!(done.ok, "{done:?}");
 }
 
 /// A line on the raw stderr, past the test harness.
@@ -137,7 +147,7 @@ impl Instance {
     }
 
     pub fn up_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Up {
-        let arguments = [&["--node-port", "0", "--listen", "127.0.0.1:0"], arguments].concat();
+        let arguments = [&ANY_PORTS, arguments].concat();
         self.start("up", &arguments, environment, "gousse is ready after ")
     }
 
@@ -210,6 +220,38 @@ impl Instance {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let loaded = client::kubeconfig::load(Some(&self.kubeconfig()), None).unwrap();
         client::Client::new(std::sync::Arc::new(client::Https::new(loaded.https).unwrap()))
+    }
+
+    /// `gousse up`, which is refused: what it says to that.
+    pub fn refused(&self) -> String {
+        let done = self.command("up").args(ANY_PORTS).output_now();
+        assert!(!done.ok, "{done:?}");
+        done.err
+    }
+
+    /// `gousse up --detach FILE`, which must go well: its process.
+    pub fn detached(&self, file: &str) -> i32 {
+        let mut command = self.command("up --detach=true");
+        let done = command.args(ANY_PORTS).args(split(file)).output_now();
+        assert!(done.ok && done.out.starts_with("gousse is ready (process "), "{done:?}\n{}", self.logged());
+        let pid = done.out.split(['(', ')', ' ']).find_map(|word| word.parse().ok());
+        pid.unwrap_or_else(|| panic!("{}", done.out))
+    }
+
+    /// `gousse image load` of a docker archive with the one layer `layer.tar` of a folder; its digest is the
+    /// right one unless another is named.
+    pub fn load_layer(&self, folder: &Path, image: &str, digest: Option<&str>, config: serde_json::Value) -> Done {
+        let layer = fs::read(folder.join("layer.tar")).unwrap();
+        let right: String = Sha256::digest(&layer).iter().map(|byte| format!("{byte:02x}")).collect();
+        let layers = [format!("sha256:{}", digest.unwrap_or(&right))];
+        let config = json!({"architecture": "amd64", "os": "linux", "config": config,
+            "rootfs": {"type": "layers", "diff_ids": layers}});
+        let manifest = json!([{"Config": "config.json", "RepoTags": [image], "Layers": ["layer.tar"]}]);
+        for (name, document) in [("config.json", config), ("manifest.json", manifest)] {
+            fs::write(folder.join(name), document.to_string()).unwrap();
+        }
+        tar(folder, &["-cf", "image.tar", "manifest.json", "config.json", "layer.tar"]);
+        self.command("image load").arg(folder.join("image.tar")).output_now()
     }
 
     /// `gousse down`, which must go well.

@@ -34,13 +34,7 @@ fn up_shows_a_fetched_page_and_ctrl_c_leaves_nothing() {
 fn pods_outlive_their_up_and_the_next_one_takes_them_over() {
     play(|stage: &Stage| {
         let own = stage.instance("own");
-        let detached = |own: &Instance| {
-            let done = own.command("up --detach --node-port 0 --listen 127.0.0.1:0").output_now();
-            assert!(done.ok && done.out.starts_with("gousse is ready (process "), "{done:?}\n{}", own.logged());
-            let pid = done.out.split(['(', ')', ' ']).find_map(|word| word.parse().ok());
-            pid.unwrap_or_else(|| panic!("{}", done.out))
-        };
-        let first: i32 = detached(&own);
+        let first = own.detached("");
         let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&own.data).unwrap());
         assert_eq!(mode & 0o777, 0o700, "what containers leave there is not for the host's users");
         let again = own.command("up").output_now();
@@ -52,7 +46,7 @@ fn pods_outlive_their_up_and_the_next_one_takes_them_over() {
         gone(first);
         let alive = |command: &str| processes().into_iter().any(|p| p.command.starts_with(command));
         assert!(alive("web -p 80 /site") && alive("fetch "), "{:?}", processes());
-        let second = detached(&own);
+        let second = own.detached("");
         own.must("wait --for=condition=Ready node --all --timeout=60s");
         own.must("wait --for=condition=Ready pod/site --timeout=60s");
         assert_eq!(running(&own), before, "containers are the same, none was restarted");
