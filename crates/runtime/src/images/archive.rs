@@ -21,8 +21,9 @@ use crate::images::draft::Draft;
 use crate::images::manifest::{DOCUMENT_SIZE_MAX, Descriptor, INDEX_DEPTH_MAX, ImageConfig, Manifest, Platform};
 use crate::images::reference::{hex_of, is_hex};
 use crate::images::tree::inside;
-use crate::images::{ImagesStore, NewImage, Pins, Reference, blocking, chain_ids, layer};
+use crate::images::{ImagesStore, NewImage, Pins, Reference, blocking, builtin, chain_ids, layer};
 use crate::state::Image;
+use crate::untrusted::open_plain;
 
 /// Layers, configurations and manifests of all images of an archive.
 const MEMBERS_MAX: usize = 1 << 16;
@@ -88,6 +89,7 @@ pub fn load(store: &Arc<ImagesStore>, source: Source) -> Result<Vec<Image>> {
         ))
     };
     let images = loaded.and_then(|(new, pins)| {
+        new.iter().try_for_each(|image| builtin::require_other_name(store, image))?;
         let images = new.into_iter().map(|image| store.commit(image)).collect();
         drop(pins);
         images
@@ -265,10 +267,9 @@ impl Source {
 /// A plain file of a layout's folder; links are followed inside it only.
 fn open_member(folder: &OwnedFd, name: &str) -> io::Result<fs::File> {
     let name = inside(name.as_bytes()).ok_or(io::ErrorKind::NotFound)?;
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let file = fs::File::from(rustix::fs::openat2(folder, name, flags, Mode::empty(), resolve)?);
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no file")) }
+    let found = rustix::fs::openat2(folder, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?;
+    open_plain(&found, OFlags::RDONLY)
 }
 
 impl Tar {

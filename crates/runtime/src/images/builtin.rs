@@ -77,6 +77,17 @@ pub fn is_it(image: &Image) -> bool {
     image.tags.iter().any(|tag| tag == TAG)
 }
 
+/// Its name is no archive's to give to another image.
+pub(super) fn require_other_name(store: &ImagesStore, image: &NewImage) -> Result<()> {
+    let is_named_so = image.tags.iter().any(|tag| tag == TAG);
+    match is_named_so && store.look_up(TAG)?.is_none_or(|known| known.id != image.id) {
+        true => Err(Error::Failed(format!(
+            "{TAG} is the image built into this program: the archive's image needs another name (docker tag)"
+        ))),
+        false => Ok(()),
+    }
+}
+
 impl ImagesStore {
     /// Sees to it that the image of this program is there; milliseconds the first time, less after.
     pub async fn load_builtin(&self, mut program: impl Read + Send + 'static) -> Result<Image> {

@@ -358,13 +358,23 @@ async fn the_built_in_image_is_its_own_registry() {
     let root = &store.rootfs(&first.id).unwrap()[0];
     assert_eq!(fs::read(root.join("bin/sh")).unwrap(), b"one program");
     assert_eq!(store.load_builtin(&b"one program"[..]).await.unwrap().id, first.id);
+    // An archive may hold that very image, and no other one by its name.
+    let other = Sample::usual();
+    let refused = store.load(reader(other.docker_archive("gousse.dev/toolbox:latest"))).await.unwrap_err().to_string();
+    assert!(refused.contains("built into this program"), "{refused}");
+    let layout = tempfile::tempdir().unwrap();
+    other.write_layout(layout.path(), "gousse.dev/toolbox:latest");
+    assert!(store.load_folder(layout.path()).await.is_err());
+    assert_eq!(store.find("toolbox").await.unwrap().unwrap().id, first.id);
+    assert!(store.find(&other.id()).await.unwrap().is_none(), "all of it is refused");
+    store.load(reader(other.docker_archive("gousse.dev/toolbox:mine"))).await.unwrap();
     // A newer binary brings a newer image; containers of the old one keep theirs until it is collected.
     let second = store.load_builtin(&b"another program"[..]).await.unwrap();
     assert_eq!(store.find("toolbox").await.unwrap().unwrap().id, second.id);
     assert!(store.rootfs(&first.id).is_ok());
     store.collect(&BTreeSet::from([first.id, second.id])).unwrap();
     assert!(store.find("toolbox").await.unwrap().is_some(), "never the built-in one");
-    assert_eq!(inventory(dir.path()).len(), 2);
+    assert_eq!(inventory(dir.path()).len(), 5);
 }
 
 /// Debian's own registry, as a peer that we did not write.
