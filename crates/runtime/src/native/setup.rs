@@ -281,7 +281,7 @@ fn wait_for_go(sync: BorrowedFd<'_>) {
     }
 }
 
-fn give_up(sync: Number, text: &str) -> ! {
+fn give_up(sync: impl AsFd, text: &str) -> ! {
     let mut message = vec![ERROR];
     message.extend_from_slice(&text.as_bytes()[..text.len().min(8 << 10)]);
     let _ = rustix::io::write(sync, &message);

@@ -98,52 +98,38 @@ fn killed_under_load(stage: &Stage) {
 }
 
 fn killed_with_terminal(stage: &Stage) {
-    let engine = stage.engine();
-    for step in 0..8 {
-        let name = format!("typed{step}");
-        let (sandbox, sandbox_spec) = stage.sandbox(&name);
-        let (id, mut spec) = stage.container(&name, &["say-and-copy", "before"]);
-        spec.tty = true;
-        stage.block_on(async {
-            engine.run_sandbox(&sandbox, sandbox_spec).await.unwrap();
-            engine.create_container(&sandbox, &id, spec).await.unwrap();
-        });
-        let hit = tracer::kill_after_message(named(SUPERVISOR)[0], b'T', step);
-        stage.block_on(engine.start_container(&id)).unwrap();
-        hit.done(|| drop(stage.block_on(engine.signal(&id, libc::SIGCONT))));
-        stage::eventually("it has spoken", || stage.logged(&name, "stdout") == "before\n");
-        stage.block_on(async {
-            engine.signal(&id, libc::SIGTERM).await.unwrap();
-            assert_eq!(wait_for_exit(&engine, &id).await.code, 9, "step {step}");
-        });
-        assert_eq!(stage.logged(&name, "stdout"), "before\nafter\n", "step {step}");
-    }
+    (0..8).for_each(|step| killed_after_word(stage, b'T', step, Share::Private, true));
 }
 
 fn killed_while_moving(stage: &Stage) {
-    let engine = stage.engine();
     for step in 0..12 {
         for tty in [false, true] {
-            let name = format!("moving{step}{tty}");
-            let (sandbox, sandbox_spec) = stage.sandbox(&name);
-            let (id, mut spec) = stage.container(&name, &["say-and-copy", "before"]);
-            spec.tty = tty;
-            stage.block_on(async {
-                engine.run_sandbox(&sandbox, SandboxSpec { pid: Share::Sandbox, ..sandbox_spec }).await.unwrap();
-                engine.create_container(&sandbox, &id, spec).await.unwrap();
-            });
-            let hit = tracer::kill_after_message(named(SUPERVISOR)[0], b'M', step);
-            stage.block_on(engine.start_container(&id)).unwrap();
-            hit.done(|| drop(stage.block_on(engine.signal(&id, libc::SIGCONT))));
-            stage::eventually("it has spoken", || stage.logged(&name, "stdout") == "before\n");
-            stage.block_on(async {
-                engine.signal(&id, libc::SIGTERM).await.unwrap();
-                assert_eq!(wait_for_exit(&engine, &id).await.code, 9, "step {step}");
-                engine.remove_sandbox(&sandbox).await.unwrap();
-            });
-            assert_eq!(stage.logged(&name, "stdout"), "before\nafter\n", "step {step}");
+            killed_after_word(stage, b'M', step, Share::Sandbox, tty);
         }
     }
+}
+
+/// The supervisor is killed so many steps after a word of the set-up's: the container speaks, hears and ends.
+fn killed_after_word(stage: &Stage, word: u8, step: usize, pid: Share, tty: bool) {
+    let engine = stage.engine();
+    let case = format!("{}{step}{tty}", char::from(word).to_ascii_lowercase());
+    let (sandbox, sandbox_spec) = stage.sandbox(&case);
+    let (id, mut spec) = stage.container(&case, &["say-and-copy", "before"]);
+    spec.tty = tty;
+    stage.block_on(async {
+        engine.run_sandbox(&sandbox, SandboxSpec { pid, ..sandbox_spec }).await.unwrap();
+        engine.create_container(&sandbox, &id, spec).await.unwrap();
+    });
+    let hit = tracer::kill_after_message(named(SUPERVISOR)[0], word, step);
+    stage.block_on(engine.start_container(&id)).unwrap();
+    hit.done(|| drop(stage.block_on(engine.signal(&id, libc::SIGCONT))));
+    stage::eventually("it has spoken", || stage.logged(&case, "stdout") == "before\n");
+    stage.block_on(async {
+        engine.signal(&id, libc::SIGTERM).await.unwrap();
+        assert_eq!(wait_for_exit(&engine, &id).await.code, 9, "{case}");
+        engine.remove_sandbox(&sandbox).await.unwrap();
+    });
+    assert_eq!(stage.logged(&case, "stdout"), "before\nafter\n", "{case}");
 }
 
 fn killed_with_failure(stage: &Stage) {

@@ -82,7 +82,7 @@ pub struct Init<'a> {
     pub template: BorrowedFd<'a>,
     pub null: BorrowedFd<'a>,
     pub filter: Vec<libc::sock_filter>,
-    /// Takes the namespace's /proc, then, if it fails, why.
+    /// Takes the namespace's /proc, or why there is none.
     pub told: BorrowedFd<'a>,
 }
 
@@ -90,8 +90,7 @@ pub struct Init<'a> {
 /// memory is there, in the minimal mount namespace and without rights. Containers may look into it.
 pub fn init(init: &Init<'_>) -> ! {
     let failed = become_init(init).expect_err("success does not return");
-    let _ = rustix::io::write(init.told, failed.as_bytes());
-    sys::exit(1)
+    give_up(init.told, &failed)
 }
 
 fn become_init(init: &Init<'_>) -> Result<Infallible> {

@@ -129,10 +129,24 @@ fn make(folder: BorrowedFd<'_>, name: &OsStr, what: Absent) -> io::Result<()> {
 
 /// With all bits of the mode: mkdir alone knows no set-group-id.
 fn make_folder(folder: BorrowedFd<'_>, name: &OsStr, mode: Mode) -> rustix::io::Result<()> {
-    rustix::fs::mkdirat(folder, name, mode & Mode::from_raw_mode(0o777))?;
+    rustix::fs::mkdirat(folder, name, mode & RIGHTS)?;
+    add_special_bits(folder, name, mode)
+}
+
+const RIGHTS: Mode = Mode::from_raw_mode(0o777);
+
+/// To what has these rights already, and to nothing else: another container may have put a folder of root's
+/// there meanwhile, which is not to be opened to everybody.
+fn add_special_bits(folder: BorrowedFd<'_>, name: &OsStr, mode: Mode) -> rustix::io::Result<()> {
+    if RIGHTS.contains(mode) {
+        return Ok(());
+    }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let made = rustix::fs::openat(folder, name, flags, Mode::empty())?;
-    rustix::fs::fchmod(made, mode)
+    match Mode::from_raw_mode(rustix::fs::fstat(&made)?.st_mode) & RIGHTS == mode & RIGHTS {
+        true => rustix::fs::fchmod(made, mode),
+        false => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -325,7 +325,7 @@ impl Supervisor {
                     }
                 }
                 Word::Failed(why) => return self.failed_start(id, why),
-                Word::Terminal(_) | Word::Forged => return self.failed_start(id, words::FORGED.into()),
+                Word::Terminal(_) | Word::Proc(_) | Word::Forged => return self.failed_start(id, words::FORGED.into()),
             }
             if let Some(Live { birth: Some(pending), .. }) = self.live(id) {
                 words::taken(&pending.sync);

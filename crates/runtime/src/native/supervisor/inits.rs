@@ -3,7 +3,6 @@
 //! An init begins in its pod's group, with that pod's share of CPU, which may be next to none: nobody else
 //! is held up by it. Its sandbox is answered for, and told of, when it has laid down its rights.
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -11,11 +10,10 @@ use rustix::event::epoll::EventFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::sandboxes::{PROC, Sandboxed, key};
+use super::words::{self, Word};
 use super::{Child, Source, Supervisor, Ticket};
-use crate::native::channel;
 use crate::native::journal::{Entry, Process};
 use crate::native::protocol::{Answer, Refusal, Told};
-use crate::native::setup;
 use crate::native::setup::beside::{self, Init};
 use crate::native::sys::{self, Cloned};
 use crate::spec::{ContainerSpec, Resources, SandboxId};
@@ -40,6 +38,7 @@ impl Supervisor {
         let filter = self.filter_of(&ContainerSpec::default())?;
         let (told, tell) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .map_err(io::Error::from)?;
+        words::know_senders(&told)?;
         let (namespaces, template) = (held.namespaces(), self.namespaces.template.as_fd());
         let init = Init { join, namespaces, template, null: self.null.as_fd(), filter, told: tell.as_fd() };
         let flags = (libc::CLONE_PARENT | libc::CLONE_NEWPID) as u64;
@@ -52,7 +51,6 @@ impl Supervisor {
         let unique = sys::unique_of(pid, pidfd.as_fd());
         held.kept.init = Some(pidfd);
         let process = Process { pid, unique: unique? };
-        rustix::io::ioctl_fionbio(&told, true).map_err(io::Error::from)?;
         let token = self.watch(told.as_fd(), Source::Init(id.clone()), EventFlags::IN)?;
         held.beginning = Some(Beginning { process, told, token, proc: None, tickets: vec![ticket] });
         Ok(())
@@ -60,28 +58,16 @@ impl Supervisor {
 
     /// Hears an init: its namespace's /proc, why it failed, or (by closing) that it has begun.
     pub(super) fn hear_init(&mut self, id: &SandboxId) {
-        let mut failed = String::new();
         loop {
             let Some(Sandboxed { beginning: Some(beginning), .. }) = self.sandboxes.get_mut(id) else { return };
-            let (mut bytes, mut fds) = ([0; 1 << 10], VecDeque::new());
-            match channel::receive(&beginning.told, &mut bytes, &mut fds) {
-                Ok(0) => break,
-                Ok(_) if bytes[0] == setup::PROC => beginning.proc = fds.pop_front(),
-                Ok(got) => failed = String::from_utf8_lossy(&bytes[..got]).into_owned(),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if failed.is_empty() {
-                        return;
-                    }
-                    break;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    failed = error.to_string();
-                    break;
-                }
+            match words::next(&beginning.told, beginning.process.pid, false, false) {
+                Word::Nothing => return,
+                Word::Proc(proc) => beginning.proc = Some(proc),
+                Word::Over => return self.init_begun(id, String::new()),
+                Word::Failed(why) => return self.init_begun(id, why),
+                Word::Terminal(_) | Word::Moved(_) | Word::Forged => return self.init_begun(id, words::FORGED.into()),
             }
         }
-        self.init_begun(id, failed);
     }
 
     fn init_begun(&mut self, id: &SandboxId, failed: String) {

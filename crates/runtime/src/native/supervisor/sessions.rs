@@ -116,7 +116,7 @@ impl Supervisor {
                     }
                 }
                 Word::Failed(why) => return self.fail_entry(number, why),
-                Word::Terminal(_) | Word::Forged => {
+                Word::Terminal(_) | Word::Proc(_) | Word::Forged => {
                     self.kill_session(number);
                     return self.fail_entry(number, words::FORGED.into());
                 }

@@ -19,6 +19,8 @@ pub enum Word {
     Terminal(OwnedFd),
     /// It goes on as the process of this pidfd.
     Moved(OwnedFd),
+    /// The /proc of a PID namespace, from its init.
+    Proc(OwnedFd),
     /// Why it failed.
     Failed(String),
     /// Somebody else's, or no word at all.
@@ -56,6 +58,7 @@ pub fn next(sync: impl AsFd, speaker: u32, moved: bool, left_there: bool) -> Wor
     match (bytes[0], fds.pop()) {
         (setup::ERROR, _) => Word::Failed(String::from_utf8_lossy(&bytes[1..got]).into_owned()),
         (setup::TERMINAL, Some(fd)) if !moved && fds.is_empty() => Word::Terminal(fd),
+        (setup::PROC, Some(fd)) if !moved && fds.is_empty() => Word::Proc(fd),
         (setup::MOVED, Some(pidfd)) if !moved && fds.is_empty() => Word::Moved(pidfd),
         _ => Word::Forged,
     }

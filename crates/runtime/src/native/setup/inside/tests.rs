@@ -39,3 +39,19 @@ fn missing_parts_are_made_behind_dangling_links_too() {
     walk(root, "/data/deep", Absent::BecomesFolder).unwrap();
     assert!(root.join("data/deep").is_dir());
 }
+
+/// A volume of mode 2777: who else writes there renames a folder of root's onto the one just made.
+#[test]
+fn what_another_put_in_a_new_folders_place_keeps_its_mode() {
+    use std::os::unix::fs::PermissionsExt;
+    let volume = tempfile::tempdir().unwrap();
+    let folder = rustix::fs::open(volume.path(), OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+    let mode = |name: &str| std::fs::metadata(volume.path().join(name)).unwrap().permissions().mode() & 0o7777;
+    let wanted = Mode::from_raw_mode(0o2700);
+    make_folder(folder.as_fd(), OsStr::new("new"), wanted).unwrap();
+    rustix::fs::mkdirat(&folder, "private", Mode::from_raw_mode(0o500)).unwrap();
+    assert_eq!(mode("new"), 0o2700);
+    std::fs::rename(volume.path().join("private"), volume.path().join("new")).unwrap();
+    add_special_bits(folder.as_fd(), OsStr::new("new"), wanted).unwrap();
+    assert_eq!(mode("new"), 0o500);
+}

@@ -16,6 +16,7 @@ fn name(word: &Word) -> String {
         Word::Over => "over".into(),
         Word::Terminal(_) => "terminal".into(),
         Word::Moved(_) => "moved".into(),
+        Word::Proc(_) => "proc".into(),
         Word::Failed(why) => format!("failed: {why}"),
         Word::Forged => "forged".into(),
     }
@@ -33,6 +34,10 @@ fn only_the_process_on_record_is_believed_and_after_its_move_only_its_failure() 
         (b"T", 0, own, false, "forged"),
         (b"T", 3, own, false, "forged"),
         (b"M", 1, own, false, "moved"),
+        (b"P", 1, own, false, "proc"),
+        (b"P", 1, own, true, "forged"),
+        (b"P", 1, own + 1, false, "forged"),
+        (b"P", 0, own, false, "forged"),
         (b"M", 1, own, true, "forged"),
         (b"M", 1, own + 1, false, "forged"),
         (b"M", 0, own, false, "forged"),
