@@ -145,6 +145,10 @@ pub struct NodeFlags {
     /// Pods that this node takes at most
     #[arg(long, default_value_t = 110)]
     pub max_pods: u32,
+    /// Processes and threads of one pod; -1: as many as all pods together may have
+    #[arg(long, default_value_t = -1, allow_negative_numbers = true, value_name = "NUMBER")]
+    #[arg(value_parser = clap::value_parser!(i64).range(-1..))]
+    pub pod_max_pids: i64,
     /// Folder of static pods [default: <data-dir>/manifests]
     #[arg(long, value_name = "DIR")]
     pub manifests: Option<PathBuf>,
@@ -326,5 +330,11 @@ mod tests {
         assert!(parsed("gousse agent --ca-hash 00").is_err());
         assert!(parsed("gousse token create --ttl forever").is_err());
         assert!(parsed("gousse up --max-user-share 0").is_err());
+        let pids = |words: &str| match parsed(&format!("gousse {words}")) {
+            Ok(Command::Up(up)) => Some(up.node.pod_max_pids),
+            _ => None,
+        };
+        assert_eq!(["up", "up --pod-max-pids -1", "up --pod-max-pids=100"].map(pids), [Some(-1), Some(-1), Some(100)]);
+        assert_eq!(["up --pod-max-pids -2", "up --pod-max-pids few"].map(pids), [None, None]);
     }
 }

@@ -1,5 +1,7 @@
 //! `server` and `agent`: the two halves apart, the agent with credentials of its own.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
 use crate::cli;
 use crate::failure::{Context, Result, failure};
 use crate::instance::{Instance, write_private};
@@ -12,7 +14,8 @@ pub async fn server(flags: cli::Server) -> Result<()> {
     let instance = Instance::of(&flags.place)?;
     let _held = instance.hold()?;
     let (alarm, mut parts) = Alarm::new();
-    let serving = serve::start(&instance, &flags.flags, &Seams::real(), &alarm).await?;
+    let listening = serve::listen(&flags.flags).await?;
+    let serving = serve::start(&instance, &flags.flags, listening, &Seams::real(), &alarm).await?;
     let token = serving.server.join_token(server::TOKEN_LIFETIME).await.context("making the join token")?;
     let file = instance.data_dir.join("token");
     write_private(&file, token.text.as_bytes())?;
@@ -36,7 +39,7 @@ pub async fn agent(connection: cli::Connection, flags: cli::Agent) -> Result<()>
     };
     let token = || token::given(flags.token_file.as_deref());
     let (seams, (alarm, mut parts)) = (Seams::real(), Alarm::new());
-    let machine = crate::parts::node::open(&instance, &flags.node).await?;
+    let machine = crate::parts::node::open(&instance, &flags.node, own_server(&server)).await?;
     let credentials =
         crate::parts::join::credentials(&instance, &server, token, &machine, &flags.node, &seams.clock).await?;
     let running = crate::parts::node::start(
@@ -53,6 +56,18 @@ pub async fn agent(connection: cli::Connection, flags: cli::Agent) -> Result<()>
     let ended = ended(&mut parts).await;
     running.stop().await;
     ended
+}
+
+/// Where that server listens, if it is one of this machine's.
+fn own_server(url: &str) -> Option<SocketAddr> {
+    let url: http::Uri = url.parse().ok()?;
+    let (host, port) = (url.host()?, url.port_u16().unwrap_or(443));
+    let is_own = match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(address) => address.is_loopback() || net::host_addresses().is_ok_and(|own| own.contains(&address)),
+        Err(_) => host == "localhost" || nix::unistd::gethostname().is_ok_and(|name| name == host),
+    };
+    // It may listen on others of its addresses too.
+    is_own.then(|| SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port))
 }
 
 async fn ended(parts: &mut Ended) -> Result<()> {

@@ -5,6 +5,7 @@
 
 use std::io::Write;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -37,8 +38,9 @@ pub async fn run(flags: Up) -> Result<()> {
     crate::log("warn");
     let _held = instance.hold()?;
     let (seams, (alarm, ended)) = (Seams::real(), Alarm::new());
-    let machine = node::open(&instance, &flags.node).await?;
-    let serving = serve::start(&instance, &flags.server, &seams, &alarm).await?;
+    let listening = serve::listen(&flags.server).await?;
+    let machine = node::open(&instance, &flags.node, Some(listening.1)).await?;
+    let serving = serve::start(&instance, &flags.server, listening, &seams, &alarm).await?;
     let server = serving.server.clone();
     let credentials = node::Credentials {
         client: Local::client(&server, server::Component::Node(machine.name.clone()), "kubelet"),
@@ -261,7 +263,7 @@ async fn detach(instance: &Instance) -> Result<()> {
     }
     instance.take_folders()?;
     let path = instance.log();
-    let log = std::fs::File::options().create(true).append(true).open(&path);
+    let log = std::fs::File::options().create(true).append(true).mode(0o644).open(&path);
     let log = log.context(format_args!("opening {}", path.display()))?;
     let (reader, writer) = nix::unistd::pipe().context("making a pipe")?;
     let program = std::env::current_exe().context("finding this program")?;

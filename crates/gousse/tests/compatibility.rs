@@ -44,7 +44,10 @@ const DIFFERENT: &str = "\n## Different on purpose\n\
 - An image may unpack to 64Gi and four million files (`--image-size-max`, `--image-files-max`) and have 500 layers; its USER may not be above 2147483647, in numbers nor by its own /etc/passwd (containerd refuses the number and takes the passwd's). A compressed archive of several images (`docker save a b | gzip`) is bounded by `--image-size-max` as a whole: save them one by one, or uncompressed.\n\
 - Extended attributes of an image's files are kept where programs use them: `security.capability`, `user.*`, `system.posix_acl_*`; others are left out.\n\
 - Limits of ephemeral-storage also see /etc/resolv.conf and termination messages (upstream: /etc/hosts alone), and folders however deep.\n\
-- Logs are neither read nor written through a link below /var/log/pods. That folder itself, and /var/log/containers, may be links when the node starts; where they lead then they lead until it starts again.\n\
+- Logs are neither read nor written through a link below /var/log/pods. That folder itself, and /var/log/containers, may be root's links when the node starts; where they lead then they lead until it starts again. Where they are another user's, logs go missing with a warning.\n\
+- A pod whose hostPort is a TCP port that Gousse itself listens on at that node (API server, node API, /healthz) is refused by the node (Failed, reason NodePorts; upstream lets the pod answer in its place). Pods in the host's network are not judged by it.\n\
+- All pods of a node together may have nine tenths of the processes and threads that the machine can have (upstream: all, unless `--system-reserved pid=…` says less). `--pod-max-pids` is the kubelet's.\n\
+- An archive that names another image `gousse.dev/toolbox:latest`, as the built-in one, is refused.\n\
 - Exec, attach, run and port-forward at a node's own API need `create` on nodes/proxy, whatever the HTTP verb (a kubelet lets `get` suffice for a WebSocket).\n\
 - A volume on /proc or below is refused when the container starts, but over the files that lxcfs shows (as runc refuses it).\n";
 

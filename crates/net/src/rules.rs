@@ -122,6 +122,10 @@ pub(crate) fn plan<'a>(config: &Config, attachments: impl Iterator<Item = &'a At
         let Some(pod) = v4(attachment).next() else { continue };
         for port in &attachment.spec.host_ports {
             let Some(protocol) = protocol_number(&port.protocol) else { continue };
+            // Of a pod from before the listener: who calls the node must not be answered by it.
+            if config.own_ports.iter().any(|listener| port.takes(*listener)) {
+                continue;
+            }
             let target = [&pod.octets()[..], &padded_port(port.container_port)].concat();
             let key = [&[protocol, 0, 0, 0][..], &padded_port(port.host_port)].concat();
             match port.host_ip {

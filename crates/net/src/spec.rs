@@ -1,6 +1,6 @@
 //! What the network is asked for and what comes back: plain values, serde where they are kept.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use ipnet::Ipv4Net;
@@ -20,6 +20,8 @@ pub struct Config {
     pub cluster_cidr: Ipv4Net,
     /// Pinned namespaces and claims live here; gone after a reboot.
     pub run_dir: PathBuf,
+    /// What the host serves by TCP and no pod's host port takes from it.
+    pub own_ports: Vec<SocketAddr>,
 }
 
 /// What an attachment asks for. `id` is the caller's (the sandbox's id); it names files.
@@ -64,6 +66,17 @@ pub enum Error {
     Failed(String),
 }
 
+impl HostPort {
+    /// Whether what is meant for this listener would come to the pod.
+    pub fn takes(&self, listener: SocketAddr) -> bool {
+        let everywhere = |address: IpAddr| address.is_unspecified();
+        let same_address = self.host_ip.is_none_or(|address| {
+            everywhere(address) || everywhere(listener.ip()) || address == listener.ip().to_canonical()
+        });
+        self.protocol == "TCP" && self.host_port == listener.port() && same_address
+    }
+}
+
 impl Config {
     /// The node's own address inside its pod range, the source of what the host sends to pods.
     pub fn gateway(&self) -> Ipv4Addr {
@@ -76,7 +89,8 @@ impl Config {
         let text = std::fs::read(&path).map_err(failed(format_args!("reading {}", path.display())))?;
         let (pod_cidr, cluster_cidr) = serde_json::from_slice(&text)
             .map_err(|error| Error::Failed(format!("{} is damaged: {error}", path.display())))?;
-        Ok(Config { instance: instance.into(), pod_cidr, cluster_cidr, run_dir: run_dir.into() })
+        let own_ports = Vec::new();
+        Ok(Config { instance: instance.into(), pod_cidr, cluster_cidr, run_dir: run_dir.into(), own_ports })
     }
 
     pub(crate) fn leave(&self) -> Result<(), Error> {

@@ -12,6 +12,8 @@ use nix::sched::{CloneFlags, setns};
 use crate::{AttachSpec, Config, HostPort, Net};
 
 const INSIDE: &str = "GOUSSE_TEST_INSIDE";
+/// The host's own address in the range of `config`.
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 244, 7, 1);
 
 /// Runs the named test again in fresh network and mount namespaces, before any thread of it starts.
 /// Returns true inside. Without root it says so on the raw stderr, and fails under CI.
@@ -42,6 +44,7 @@ fn config(run_dir: &Path) -> Config {
         pod_cidr: range,
         cluster_cidr: "10.244.0.0/16".parse().unwrap(),
         run_dir: run_dir.into(),
+        own_ports: Vec::new(),
     }
 }
 
@@ -80,6 +83,22 @@ fn listen(namespace: &Path, at: SocketAddr) -> TcpListener {
     within(namespace, move || TcpListener::bind(at).unwrap()).join().unwrap()
 }
 
+/// A datagram socket that waits for what comes, and not for ever.
+fn socket(at: impl Into<IpAddr>) -> UdpSocket {
+    let socket = UdpSocket::bind((at.into(), 0)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    socket
+}
+
+/// To the pod's port 80, from wherever it is asked.
+fn host_port(protocol: &str, host_port: u16) -> HostPort {
+    HostPort { protocol: protocol.into(), host_ip: None, host_port, container_port: 80 }
+}
+
+fn loopback_up() {
+    assert!(Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap().success());
+}
+
 fn fetch(to: SocketAddr) -> String {
     let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(5)).unwrap();
     let mut text = String::new();
@@ -111,7 +130,7 @@ fn pods_and_the_host_reach_each_other() {
 
         let server = answer_once(&a.namespace, 80);
         assert_eq!(fetch((address_a, 80).into()), "hello");
-        assert_eq!(server.join().unwrap(), IpAddr::from([10, 244, 7, 1]), "the host has its own address there");
+        assert_eq!(server.join().unwrap(), GATEWAY, "the host has its own address there");
         net.close().await.unwrap();
     });
 }
@@ -122,12 +141,6 @@ fn the_first_packets_of_a_pod_arrive_both_ways() {
     if !inside_own_namespaces("the_first_packets_of_a_pod_arrive_both_ways") {
         return;
     }
-    const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 244, 7, 1));
-    let socket = |at: IpAddr| {
-        let socket = UdpSocket::bind((at, 0)).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        socket
-    };
     let folder = tempfile::tempdir().unwrap();
     block_on(async {
         let (net, _running) = Net::open(config(folder.path())).unwrap();
@@ -165,19 +178,16 @@ fn a_host_port_leads_to_its_pod_from_everywhere_until_it_is_detached() {
     let folder = tempfile::tempdir().unwrap();
     block_on(async {
         let (net, _running) = Net::open(config(folder.path())).unwrap();
-        // Loopback must be up for 127.0.0.1.
-        assert!(Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap().success());
-        let port = HostPort { protocol: "TCP".into(), host_ip: None, host_port: 8080, container_port: 80 };
-        let web = net.attach(AttachSpec { host_ports: vec![port], ..spec("web") }).await.unwrap();
+        loopback_up();
+        let web = net.attach(AttachSpec { host_ports: vec![host_port("TCP", 8080)], ..spec("web") }).await.unwrap();
         let other = net.attach(spec("other")).await.unwrap();
-        let gateway = IpAddr::from([10, 244, 7, 1]);
 
         let server = answer_once(&web.namespace, 80);
         assert_eq!(fetch((Ipv4Addr::LOCALHOST, 8080).into()), "hello");
         server.join().unwrap();
         for client in [&other, &web] {
             let server = answer_once(&web.namespace, 80);
-            let text = within(&client.namespace, move || fetch((gateway, 8080).into())).join().unwrap();
+            let text = within(&client.namespace, move || fetch((GATEWAY, 8080).into())).join().unwrap();
             assert_eq!(text, "hello");
             server.join().unwrap();
         }
@@ -192,6 +202,72 @@ fn a_host_port_leads_to_its_pod_from_everywhere_until_it_is_detached() {
     });
 }
 
+/// A pod from before: its `hostPort: 6443` would get the credentials of who calls the API server.
+#[test]
+fn a_host_port_takes_nothing_from_what_the_host_itself_serves() {
+    if !inside_own_namespaces("a_host_port_takes_nothing_from_what_the_host_itself_serves") {
+        return;
+    }
+    loopback_up();
+    let folder = tempfile::tempdir().unwrap();
+    let served = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    let taken = served.local_addr().unwrap();
+    let everywhere = host_port("TCP", taken.port());
+    let at_one = HostPort { host_ip: Some([127, 0, 0, 2].into()), ..everywhere.clone() };
+    let ports = vec![everywhere, at_one, host_port("TCP", 8080)];
+    block_on(async {
+        // Somebody's, until the host says that it is its own.
+        let (net, running) = Net::open(config(folder.path())).unwrap();
+        let web = net.attach(AttachSpec { host_ports: ports, ..spec("web") }).await.unwrap();
+        let other = net.attach(spec("other")).await.unwrap();
+        let to_the_host = [Ipv4Addr::LOCALHOST, [127, 0, 0, 2].into(), GATEWAY];
+        for address in to_the_host {
+            let server = answer_once(&web.namespace, 80);
+            assert_eq!(fetch((address, taken.port()).into()), "hello");
+            server.join().unwrap();
+        }
+        drop(net);
+        running.join();
+        let (net, _running) = Net::open(Config { own_ports: vec![taken], ..config(folder.path()) }).unwrap();
+        let host = std::thread::spawn(move || {
+            let asked = served.incoming().take(4);
+            asked.for_each(|stream| stream.unwrap().write_all(b"the host").unwrap());
+        });
+        for address in to_the_host {
+            assert_eq!(fetch((address, taken.port()).into()), "the host", "{address}");
+        }
+        let from_pod = within(&other.namespace, move || fetch((GATEWAY, taken.port()).into()));
+        assert_eq!(from_pod.join().unwrap(), "the host");
+        host.join().unwrap();
+        let server = answer_once(&web.namespace, 80);
+        assert_eq!(fetch((Ipv4Addr::LOCALHOST, 8080).into()), "hello", "what is nobody's stays the pod's");
+        server.join().unwrap();
+        net.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_host_port_clashes_with_listeners_of_its_address_only() {
+    let takes = |protocol: &str, host_ip: Option<&str>, listener: &str| {
+        let host_ip = host_ip.map(|ip| ip.parse().unwrap());
+        HostPort { protocol: protocol.into(), host_ip, host_port: 6443, container_port: 80 }
+            .takes(listener.parse().unwrap())
+    };
+    for (protocol, host_ip, listener, wanted) in [
+        ("TCP", None, "0.0.0.0:6443", true),
+        ("TCP", None, "127.0.0.1:6443", true),
+        ("TCP", Some("0.0.0.0"), "192.0.2.1:6443", true),
+        ("TCP", Some("192.0.2.1"), "0.0.0.0:6443", true),
+        ("TCP", Some("127.0.0.2"), "[::]:6443", true),
+        ("TCP", Some("192.0.2.1"), "[::ffff:192.0.2.1]:6443", true),
+        ("TCP", Some("192.0.2.1"), "127.0.0.1:6443", false),
+        ("TCP", None, "0.0.0.0:6444", false),
+        ("UDP", None, "0.0.0.0:6443", false),
+    ] {
+        assert_eq!(takes(protocol, host_ip, listener), wanted, "{protocol} {host_ip:?} {listener}");
+    }
+}
+
 /// `nft flush ruleset`, by whom it may be: no pod could be attached any more, and those that were stayed mute.
 #[test]
 fn what_somebody_takes_off_the_rules_comes_back() {
@@ -201,9 +277,8 @@ fn what_somebody_takes_off_the_rules_comes_back() {
     let folder = tempfile::tempdir().unwrap();
     block_on(async {
         let (net, _running) = Net::open(config(folder.path())).unwrap();
-        assert!(Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap().success());
-        let port = HostPort { protocol: "TCP".into(), host_ip: None, host_port: 8080, container_port: 80 };
-        let web = net.attach(AttachSpec { host_ports: vec![port], ..spec("web") }).await.unwrap();
+        loopback_up();
+        let web = net.attach(AttachSpec { host_ports: vec![host_port("TCP", 8080)], ..spec("web") }).await.unwrap();
         let old = net.attach(spec("old")).await.unwrap();
         let table = config(folder.path()).table();
         let flush = || crate::nft::Netfilter::open().unwrap().remove(crate::rules::Family::V4, &table).unwrap();
@@ -429,15 +504,7 @@ fn router_advertisement() -> Vec<u8> {
     [&[0x60, 0, 0, 0, 0, message.len() as u8, 58, 255], &from.octets()[..], &to.octets(), &message].concat()
 }
 
-const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 244, 7, 1);
-
-/// A socket of the host that says what has come when a last datagram did.
-fn inbox() -> UdpSocket {
-    let inbox = UdpSocket::bind((GATEWAY, 0)).unwrap();
-    inbox.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    inbox
-}
-
+/// What has come when a last datagram did.
 fn arrived(inbox: &UdpSocket) -> Vec<String> {
     let mut texts = Vec::new();
     while texts.last().is_none_or(|last| last != "last") {
@@ -457,10 +524,9 @@ fn a_pod_is_not_the_hosts_router() {
     let folder = tempfile::tempdir().unwrap();
     block_on(async {
         let (net, _running) = Net::open(config(folder.path())).unwrap();
-        let inbox = inbox();
+        let inbox = socket(GATEWAY);
         let port = inbox.local_addr().unwrap().port();
-        let host_port = HostPort { protocol: "TCP".into(), host_ip: None, host_port: 8080, container_port: 80 };
-        for host_ports in [vec![], vec![host_port]] {
+        for host_ports in [vec![], vec![host_port("TCP", 8080)]] {
             let pod = net.attach(AttachSpec { host_ports, ..spec("p") }).await.unwrap();
             let IpAddr::V4(address) = pod.addresses[0] else { panic!() };
             // Asking for a link waits until the kernel has noticed that it is up (rtnl_getlink).
@@ -496,18 +562,16 @@ fn a_pod_speaks_with_its_own_address_only() {
     let folder = tempfile::tempdir().unwrap();
     block_on(async {
         let (net, _running) = Net::open(config(folder.path())).unwrap();
-        assert!(Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap().success());
-        let inbox = inbox();
+        loopback_up();
+        let inbox = socket(GATEWAY);
         let port = inbox.local_addr().unwrap().port();
         let other = net.attach(spec("other")).await.unwrap();
         let IpAddr::V4(others) = other.addresses[0] else { panic!() };
-        let host_port = HostPort { protocol: "UDP".into(), host_ip: None, host_port: 8080, container_port: 80 };
-        let limit = Some(4_000_000);
-        for (host_ports, egress) in [(vec![], None), (vec![host_port.clone()], None), (vec![host_port], limit)] {
+        let (asked, limit) = (vec![host_port("UDP", 8080)], Some(4_000_000));
+        for (host_ports, egress) in [(vec![], None), (asked.clone(), None), (asked, limit)] {
             let pod = net.attach(AttachSpec { host_ports, egress, ingress: egress, ..spec("p") }).await.unwrap();
             let IpAddr::V4(address) = pod.addresses[0] else { panic!() };
-            let inside = within(&other.namespace, move || UdpSocket::bind((others, 0)).unwrap()).join().unwrap();
-            inside.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            let inside = within(&other.namespace, move || socket(others)).join().unwrap();
             let inside_port = inside.local_addr().unwrap().port();
             let forged = ["127.0.0.2", "127.0.0.1", "10.244.7.1", "192.0.2.1", "10.244.7.6"];
             for from in forged.iter().map(|from| from.parse().unwrap()).chain([others]) {

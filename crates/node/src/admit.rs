@@ -4,6 +4,7 @@
 //! lifecycle/predicate.go and the admit handlers of kubelet.go. What was started is never re-judged.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use api::view::api::core::v1 as core;
 
@@ -11,6 +12,8 @@ use crate::memory::{Verdict, Waiting};
 use crate::pod;
 use crate::spec::security;
 use crate::spec::{Settings, cgroup, sandbox};
+
+const NO_PORTS: &str = "node(s) didn't have free ports for the requested pod ports";
 
 /// What the checks know of the node.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +24,8 @@ pub struct Offer {
     /// In thousandths, by resource.
     pub allocatable: BTreeMap<String, i64>,
     pub max_pods: u32,
+    /// What the node's own machine listens on.
+    pub own_ports: Vec<SocketAddr>,
 }
 
 /// What one admitted pod holds.
@@ -99,7 +104,7 @@ impl Ledger {
         }
         let taken = |p: &(String, String, u16)| self.held.values().flat_map(|h| &h.ports).any(|q| clash(p, q));
         if new.ports.iter().any(taken) {
-            return Some(predicate("NodePorts", "node(s) didn't have free ports for the requested pod ports"));
+            return Some(predicate("NodePorts", NO_PORTS));
         }
         None
     }
@@ -135,6 +140,12 @@ fn unsuitable(pod: &core::Pod, offer: &Offer, settings: &Settings) -> Option<Ver
     let untolerated = |t: &&core::Taint| t.effect == "NoExecute" && !tolerates(spec, t);
     if bare && offer.taints.iter().any(|t| untolerated(&t)) {
         return Some(predicate("TaintToleration", "node(s) had taints that the pod didn't tolerate"));
+    }
+    // Upstream lets a pod have them, and with them what the node's own clients say to it.
+    let is_own = |port: &net::HostPort| offer.own_ports.iter().any(|listener| port.takes(*listener));
+    if let Some(port) = sandbox::host_ports(pod).into_iter().find(is_own) {
+        let why = format!("{NO_PORTS}: the node itself serves TCP port {}", port.host_port);
+        return Some(predicate("NodePorts", &why));
     }
     None
 }

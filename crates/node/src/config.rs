@@ -1,7 +1,7 @@
 //! What a node agent is told at its start. Nothing here is found out; `machine` does that.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use api::{Clock, Entropy};
@@ -33,6 +33,8 @@ pub struct Config {
     pub cluster_dns: Vec<IpAddr>,
     /// The node's own API, as the Node object announces it.
     pub port: u16,
+    /// What this machine serves by TCP and no pod's host port takes from it.
+    pub own_ports: Vec<SocketAddr>,
     /// Parent of all pod cgroups.
     pub cgroup_root: String,
     /// Kept back from pods: `cpu`, `memory`, `ephemeral-storage`.
@@ -82,6 +84,7 @@ impl Config {
             cluster_domain: "cluster.local".into(),
             cluster_dns: Vec::new(),
             port: 10250,
+            own_ports: Vec::new(),
             cgroup_root: "kubepods".into(),
             reserved: BTreeMap::new(),
             labels: BTreeMap::new(),

@@ -76,12 +76,16 @@ pub fn memory_room() -> Option<Room> {
 /// Processes and threads that the kernel can have besides those it has; None: it does not say
 /// (kubelet/stats/pidlimit).
 pub fn process_room() -> Option<Room> {
-    let limit = |file: &str| text(file).trim().parse::<u64>().ok();
-    let limits = ["/proc/sys/kernel/pid_max", "/proc/sys/kernel/threads-max"].into_iter().filter_map(limit);
-    let capacity = limits.min()?;
+    let capacity = processes_max()?;
     let load = text("/proc/loadavg");
     let running: u64 = load.split_whitespace().nth(3)?.split_once('/')?.1.parse().ok()?;
     Some(Room { available: capacity.saturating_sub(running), capacity })
+}
+
+/// Processes and threads that the kernel can have at all; None: it does not say.
+pub fn processes_max() -> Option<u64> {
+    let limit = |file: &str| text(file).trim().parse::<u64>().ok();
+    ["/proc/sys/kernel/pid_max", "/proc/sys/kernel/threads-max"].into_iter().filter_map(limit).min()
 }
 
 fn text(path: &str) -> String {

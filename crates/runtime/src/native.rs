@@ -173,6 +173,16 @@ impl NativeEngine {
         Ok(())
     }
 
+    /// Makes a group for all sandboxes, which together get nine tenths of these processes and threads, or of
+    /// what the group above may have: the machine itself can always begin one more.
+    pub fn bound_processes(&self, name: &str, machine: u64) -> Result<()> {
+        let above = std::path::Path::new(name).parent().and_then(|above| self.tree.processes_max(above));
+        let most = machine.min(above.unwrap_or(u64::MAX)) / 10 * 9;
+        let resources = Resources { pids: i64::try_from(most).unwrap_or(i64::MAX).max(1), ..Resources::default() };
+        let bounded = self.tree.make_pod(name, &resources);
+        bounded.map_err(|error| Error::Failed(format!("bounding the processes of cgroup {name}: {error}")))
+    }
+
     /// Removes a group and what is below it, for whoever made them (a node's root of all pods). An error:
     /// a process still lives in it.
     pub fn remove_cgroup(&self, name: &str) -> Result<()> {

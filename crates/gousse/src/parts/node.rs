@@ -1,6 +1,6 @@
 //! The node's half: images, runtime, network and the agent.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,7 +12,6 @@ use runtime::images::registries::Registries;
 use runtime::images::{Config as ImagesConfig, ImagesStore};
 use runtime::native::{Config as EngineConfig, NativeEngine};
 use runtime::removal;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -30,6 +29,10 @@ pub struct Machine {
     pub images: Arc<ImagesStore>,
     pub net: net::Net,
     pub addresses: Vec<IpAddr>,
+    api: TcpListener,
+    healthz: Option<TcpListener>,
+    /// What is served here and no pod may take.
+    own_ports: Vec<SocketAddr>,
 }
 
 /// The built-in image's one program, packed (build.rs).
@@ -41,8 +44,9 @@ pub struct Running {
     tasks: JoinSet<()>,
 }
 
-/// Opens images, runtime and network; takes over what an earlier run left.
-pub async fn open(instance: &Instance, flags: &NodeFlags) -> Result<Machine> {
+/// Opens images, runtime and network; takes over what an earlier run left. `server`: where it listens, if it
+/// does on this machine.
+pub async fn open(instance: &Instance, flags: &NodeFlags, server: Option<SocketAddr>) -> Result<Machine> {
     if !nix::unistd::geteuid().is_root() {
         return Err(failure("a node needs root: it makes namespaces, mounts and cgroups; `gousse server` does not"));
     }
@@ -50,11 +54,18 @@ pub async fn open(instance: &Instance, flags: &NodeFlags) -> Result<Machine> {
         Some(name) => name.clone(),
         None => hostname()?,
     };
+    let listening = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), flags.node_port);
+    let api = TcpListener::bind(listening).context(format_args!("listening on {listening} (--node-port)"))?;
+    let healthz = (flags.healthz_port != 0).then(|| listen_for_health(flags.healthz_port)).flatten();
+    let own = [Some(&api), healthz.as_ref()].into_iter().flatten().map(TcpListener::local_addr);
+    let own = own.collect::<std::io::Result<Vec<_>>>().context("asking for the node's addresses")?;
+    let own_ports: Vec<SocketAddr> = own.into_iter().chain(server).collect();
     let (net, _) = net::Net::open(net::Config {
         instance: instance.name.clone(),
         pod_cidr: flags.pod_cidr,
         cluster_cidr: flags.cluster_cidr,
         run_dir: instance.run_dir.join("net"),
+        own_ports: own_ports.clone(),
     })
     .context("opening the network")?;
     // docs/registries.md
@@ -66,8 +77,29 @@ pub async fn open(instance: &Instance, flags: &NodeFlags) -> Result<Machine> {
     images.load_builtin(ZlibDecoder::new(TOOLBOX)).await.context("loading the built-in image")?;
     let config = engine_config(instance);
     let engine = NativeEngine::open(config, images.clone()).context("opening the runtime")?;
+    bound_processes(&engine, instance);
     let addresses = net::host_addresses().context("listing this machine's addresses")?;
-    Ok(Machine { name, engine: Arc::new(engine), images, net, addresses })
+    Ok(Machine { name, engine: Arc::new(engine), images, net, addresses, api, healthz, own_ports })
+}
+
+/// Upstream leaves it to `--system-reserved pid=…`, which nobody sets: a pod could take the machine's last one.
+fn bound_processes(engine: &NativeEngine, instance: &Instance) {
+    let Some(most) = node::machine::processes_max() else { return };
+    if let Err(error) = engine.bound_processes(&pods_cgroup(instance), most) {
+        tracing::warn!(%error, "a pod without --pod-max-pids may take the last process of this machine");
+    }
+}
+
+/// Another node of this machine may have the port: nothing else depends on it.
+fn listen_for_health(port: u16) -> Option<TcpListener> {
+    let listening = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
+    match TcpListener::bind(listening) {
+        Ok(listener) => Some(listener),
+        Err(error) => {
+            tracing::warn!(%error, "/healthz is not served at {listening} (--healthz-port)");
+            None
+        }
+    }
 }
 
 /// The runtime of an instance: its folders and its cgroup.
@@ -116,9 +148,7 @@ pub async fn start(
 ) -> Result<Running> {
     let (stop, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
-    let listening = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), flags.node_port);
-    let listener =
-        TcpListener::bind(listening).await.context(format_args!("listening on {listening} (--node-port)"))?;
+    let listener = taken_over(&machine.api)?;
     let port = listener.local_addr().context("asking for the node's address")?.port();
     let manifests = flags.manifests.clone().unwrap_or_else(|| instance.data_dir.join("manifests"));
     std::fs::create_dir_all(&manifests).context(format_args!("making {}", manifests.display()))?;
@@ -133,8 +163,10 @@ pub async fn start(
     config.machine = node::machine::Machine::read(&instance.data_dir);
     config.host_addresses = machine.addresses.clone();
     config.max_pods = flags.max_pods;
+    config.pids_max = flags.pod_max_pids.max(0);
     config.allow_privileged = allow_privileged;
     config.port = port;
+    config.own_ports = machine.own_ports.clone();
     config.pod_cidr = flags.pod_cidr.to_string();
     config.thresholds = flags.eviction_hard.clone();
     config.sampling = true;
@@ -166,15 +198,15 @@ pub async fn start(
     };
     tasks.spawn(alarm.over("the node's API", serve));
     tasks.spawn(alarm.over("the node's agent", agent.run(until(stopped))));
-    if flags.healthz_port != 0 {
-        let listening = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), flags.healthz_port);
-        // Another node of this machine may have it: nothing else depends on it.
-        match TcpListener::bind(listening).await {
-            Ok(listener) => drop(tasks.spawn(node::api::health::serve(listener))),
-            Err(error) => tracing::warn!(%error, "/healthz is not served at {listening} (--healthz-port)"),
-        }
+    if let Some(listener) = &machine.healthz {
+        tasks.spawn(node::api::health::serve(taken_over(listener)?));
     }
     Ok(Running { stop, tasks })
+}
+
+fn taken_over(listener: &TcpListener) -> Result<tokio::net::TcpListener> {
+    let own = listener.try_clone().and_then(|own| own.set_nonblocking(true).map(|()| own));
+    own.and_then(tokio::net::TcpListener::from_std).context("serving the node")
 }
 
 impl Running {

@@ -21,11 +21,22 @@ pub struct Serving {
     tasks: JoinSet<()>,
 }
 
-/// Starts all of it; returns when requests are served.
-pub async fn start(instance: &Instance, flags: &ServerFlags, seams: &Seams, alarm: &Alarm) -> Result<Serving> {
+/// Where the server is to listen, and the address: never port 0.
+pub async fn listen(flags: &ServerFlags) -> Result<(TcpListener, SocketAddr)> {
     let listener =
         TcpListener::bind(flags.listen).await.context(format_args!("listening on {} (--listen)", flags.listen))?;
     let address = listener.local_addr().context("asking for the server's address")?;
+    Ok((listener, address))
+}
+
+/// Starts all of it; returns when requests are served.
+pub async fn start(
+    instance: &Instance,
+    flags: &ServerFlags,
+    (listener, address): (TcpListener, SocketAddr),
+    seams: &Seams,
+    alarm: &Alarm,
+) -> Result<Serving> {
     let server = Server::open(Config {
         data_dir: instance.data_dir.clone(),
         backend: None,

@@ -1,8 +1,13 @@
 //! Pods are held to what they may use: local storage, bandwidth; and the node keeps room for itself.
 
+use std::fs;
 use std::io::Write;
+use std::path::Path;
+use std::process::Command;
 
-use crate::stage::{Lines, Stage, play};
+use serde_json::json;
+
+use crate::stage::{Lines, Output, Stage, play};
 
 #[test]
 fn pods_that_break_a_limit_of_storage_are_evicted_and_the_others_stay() {
@@ -56,6 +61,70 @@ fn a_limit_of_bandwidth_holds_and_one_that_is_none_is_refused_by_name() {
         assert_eq!(stage.left(), Vec::<String>::new());
     });
 }
+
+/// A fork bomb takes its pod's processes, and not the machine's last one.
+#[test]
+fn a_pod_has_as_many_processes_as_it_may_and_all_pods_leave_the_machine_some() {
+    play(|stage: &Stage| {
+        let own = stage.instance("own");
+        let up = own.up(&["--pod-max-pids", "20"]);
+        let applied = own.apply(BOMB);
+        assert!(applied.ok, "{applied:?}");
+        own.must("wait --for=jsonpath={.status.phase}=Running pod/bomb --timeout=60s");
+        let mut log = Lines::of(own.program(env!("CARGO_BIN_EXE_gousse"), "logs --follow bomb"));
+        log.until(|line| line.contains("temporarily unavailable"));
+        drop(log);
+        let group = if Path::new("/sys/fs/cgroup/pids").exists() { "/sys/fs/cgroup/pids" } else { "/sys/fs/cgroup" };
+        let read = |file: &str| fs::read_to_string(file).unwrap().trim().parse::<u64>().unwrap();
+        let pods = format!("{group}/kubepods-{}", own.name);
+        let most = read("/proc/sys/kernel/pid_max").min(read("/proc/sys/kernel/threads-max"));
+        assert_eq!(read(&format!("{pods}/pids.max")), most / 10 * 9);
+        assert!(read(&format!("{pods}/pids.current")) <= 20);
+        let uid = own.json("get pod bomb")["metadata"]["uid"].as_str().unwrap().to_owned();
+        let found = Command::new("find").args([&pods, "-name", &format!("*{uid}*")]).output_now().out;
+        assert_eq!(read(&format!("{}/pids.max", found.lines().next().unwrap())), 20, "{found}");
+        own.down(true);
+        assert!(up.end().ok);
+        assert_eq!(stage.left(), Vec::<String>::new());
+    });
+}
+
+/// `hostPort: 6443`, as a pod that wants the tokens of who calls the API server.
+#[test]
+fn a_pod_does_not_get_the_ports_of_the_node_itself() {
+    play(|stage: &Stage| {
+        let own = stage.instance("own");
+        let mut up = own.up(&["--node-name", "n"]);
+        let server: u16 = up.seen.trim().rsplit(':').next().unwrap().parse().unwrap();
+        let node = own.json("get node n")["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"].as_u64().unwrap();
+        for (name, port) in [("server", u64::from(server)), ("node", node), ("health", 10248)] {
+            let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers": [
+                {"name": "c", "image": "toolbox", "command": ["web", "-p", "80", "/"],
+                    "ports": [{"containerPort": 80, "hostPort": port}]}]}});
+            assert!(own.apply(&pod.to_string()).ok);
+            own.must(&format!("wait --for=jsonpath={{.status.phase}}=Failed pod/{name} --timeout=60s"));
+            let status = &own.json(&format!("get pod {name}"))["status"];
+            assert_eq!(status["reason"], "NodePorts", "{status}");
+            assert!(status["message"].as_str().unwrap().ends_with(&format!("serves TCP port {port}")), "{status}");
+        }
+        own.must("get namespace default");
+        own.down(true);
+        up.seen.clear();
+        assert!(up.end().ok);
+    });
+}
+
+const BOMB: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: bomb}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - name: c
+    image: toolbox
+    command: [sh, -c, 'i=0; while [ $i -lt 200 ]; do sleep inf & i=$((i+1)); done; wait']
+";
 
 /// `seq 1 200000` prints 1.3 megabytes: a second at ten megabits.
 const BANDWIDTH: &str = "

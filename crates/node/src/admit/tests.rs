@@ -9,6 +9,7 @@ fn offer() -> Offer {
         taints: Vec::new(),
         allocatable: [("cpu".to_owned(), 1000), ("memory".to_owned(), 1 << 40)].into(),
         max_pods: 2,
+        own_ports: vec!["0.0.0.0:6443".parse().unwrap(), "127.0.0.1:10248".parse().unwrap()],
     }
 }
 
@@ -110,6 +111,31 @@ fn host_ports_are_given_once() {
     assert_eq!(verdict(&mut ledger, "b", spec("127.0.0.2")), "taken");
     ledger.release("b");
     assert!(verdict(&mut ledger, "c", spec("")).starts_with("NodePorts: "));
+}
+
+#[test]
+fn host_ports_take_nothing_from_the_node_itself() {
+    let spec = |port: u16, protocol: &str, ip: &str, host: bool| {
+        json!({"hostNetwork": host, "containers": [{"name": "c",
+            "ports": [{"containerPort": port, "hostPort": port, "protocol": protocol, "hostIP": ip}]}]})
+    };
+    let of =
+        |port, protocol: &str, ip: &str, host| verdict(&mut Ledger::default(), "a", spec(port, protocol, ip, host));
+    let refused = "NodePorts: Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the \
+                   requested pod ports: the node itself serves TCP port";
+    for ip in ["", "0.0.0.0", "127.0.0.1", "127.0.0.2", "192.0.2.1"] {
+        assert_eq!(of(6443, "TCP", ip, false), format!("{refused} 6443"), "{ip}");
+    }
+    assert_eq!(of(10248, "TCP", "", false), format!("{refused} 10248"));
+    // It cannot have the port where another listens, and is told so by the kernel.
+    assert_eq!(of(6443, "TCP", "", true), "taken");
+    for (port, protocol, ip) in [(6443, "UDP", ""), (10248, "TCP", "192.0.2.1"), (22, "TCP", "")] {
+        assert_eq!(of(port, protocol, ip, false), "taken", "{port} {protocol} {ip}");
+    }
+    // What runs already is not judged again.
+    let (mut ledger, running) = (Ledger::default(), pod("a", spec(6443, "TCP", "", false)));
+    ledger.enter(&running, &offer());
+    assert!(ledger.admit(&running, &offer(), &settings()).is_ok());
 }
 
 #[test]

@@ -62,5 +62,6 @@ pub fn first_offer(config: &Config) -> Offer {
     let taints = config.taints.iter().filter_map(|t| serde_json::from_value(t.clone()).ok()).collect();
     let mut allocatable = allocatable(config);
     allocatable.remove("pods");
-    Offer { node_name: config.node_name.clone(), labels, taints, allocatable, max_pods: config.max_pods }
+    let (node_name, own_ports) = (config.node_name.clone(), config.own_ports.clone());
+    Offer { node_name, labels, taints, allocatable, max_pods: config.max_pods, own_ports }
 }

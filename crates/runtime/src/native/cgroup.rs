@@ -276,6 +276,12 @@ impl Tree {
         std::fs::read_to_string(folder.join(file)).map_or(0, |text| field(&text, "oom_kill"))
     }
 
+    /// Processes and threads that a group may have; None: no bound.
+    pub fn processes_max(&self, path: &Path) -> Option<u64> {
+        let file = self.folder("pids", path.to_str()?)?.join("pids.max");
+        std::fs::read_to_string(file).ok()?.trim().parse().ok()
+    }
+
     pub fn usage(&self, path: &str) -> io::Result<Usage> {
         let read = |controller: &str, file: &str| {
             let folder = self.folder(controller, path).unwrap_or_default();

@@ -26,6 +26,7 @@ pub const TESTS: &[Test] = &[
     ("log_is_reopened_on_request", reopened),
     ("shared_pid_namespace_has_one_init_and_ends_with_the_sandbox", shared_pids),
     ("usage_and_limits_are_those_of_the_cgroup", limits),
+    ("fork_bomb_leaves_the_machine_its_share_of_processes", fork_bomb),
     ("removal_while_running_leaves_nothing", removal),
 ];
 
@@ -440,6 +441,47 @@ fn limits(stage: &Stage) {
     let whole = Resources { memory: 300 << 20, ..Resources::default() };
     stage.block_on(engine.update_sandbox(&sandbox, whole)).unwrap();
     assert_eq!(read("memory", &sandbox_spec.cgroup, memory), (300 << 20).to_string());
+}
+
+/// A fork bomb has what pods have, and the machine the rest.
+fn fork_bomb(stage: &Stage) {
+    let engine = stage.engine();
+    let pods = format!("{}/pods", stage.cgroup);
+    let within = |name: &str| {
+        let (sandbox, spec) = stage.sandbox(name);
+        (sandbox, SandboxSpec { cgroup: format!("{pods}/pod-{name}"), ..spec })
+    };
+    engine.bound_processes(&pods, 100).unwrap();
+    let (id, spec) = stage.container("bomb", &["fork", "1000"]);
+    let (other, other_spec) = stage.container("other", &["wait"]);
+    stage.block_on(async {
+        for (name, id, spec) in [("bomb", &id, spec), ("other", &other, other_spec)] {
+            let (sandbox, sandbox_spec) = within(name);
+            engine.run_sandbox(&sandbox, sandbox_spec).await.unwrap();
+            engine.create_container(&sandbox, id, spec).await.unwrap();
+        }
+        engine.start_container(&id).await.unwrap();
+    });
+    stage::eventually("it can have no more", || !stage.logged("bomb", "stdout").is_empty());
+    // One of the ninety is the first.
+    assert_eq!(stage.logged("bomb", "stdout"), "89: Resource temporarily unavailable (os error 11)\n");
+    let started = stage.block_on(engine.start_container(&other)).map_err(|error| error.to_string());
+    // Version 1 moves a process into a full group; version 2 has it born there.
+    match stage::is_version_2() {
+        true => assert!(started.unwrap_err().contains("temporarily unavailable")),
+        false => started.unwrap(),
+    }
+    assert!(std::process::Command::new("true").status().unwrap().success(), "the machine has what is left");
+    // A group above has its own bound, as where this machine is a container.
+    engine.bound_processes(&pods, 1000).unwrap();
+    engine.bound_processes(&format!("{pods}/pod-bomb"), 1000).unwrap();
+    let group = if stage::is_version_2() { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/pids" };
+    let bound = |path: &str| std::fs::read_to_string(Path::new(group).join(path).join("pids.max")).unwrap();
+    assert_eq!((bound(&pods), bound(&format!("{pods}/pod-bomb"))), ("900\n".into(), "810\n".into()));
+    for name in ["bomb", "other"] {
+        stage.block_on(engine.remove_sandbox(&within(name).0)).unwrap();
+    }
+    engine.remove_cgroup(&pods).unwrap();
 }
 
 fn removal(stage: &Stage) {

@@ -65,6 +65,7 @@ pub fn play(args: &[String]) -> ! {
         }
         ["write", path, text] => i32::from(said(std::fs::write(path, text))),
         ["eat", megabytes] => eat(megabytes.parse().unwrap()),
+        ["fork", times] => fork(times.parse().unwrap()),
         ["env"] => {
             std::env::vars().for_each(|(key, value)| println!("{key}={value}"));
             println!("cwd={}", std::env::current_dir().unwrap().display());
@@ -125,6 +126,24 @@ fn cat(path: &str) -> i32 {
             1
         }
     }
+}
+
+/// Children that do nothing, until there may be no more.
+fn fork(times: usize) -> i32 {
+    let is_refused = |_: &usize| {
+        // SAFETY: the child calls nothing but pause.
+        match unsafe { libc::fork() } {
+            0 => loop {
+                // SAFETY: no memory is involved.
+                unsafe { libc::pause() };
+            },
+            child => child < 0,
+        }
+    };
+    let refused = (0..times).find(is_refused);
+    let why = std::io::Error::last_os_error();
+    println!("{}", refused.map_or_else(|| "all".to_owned(), |made| format!("{made}: {why}")));
+    wait()
 }
 
 fn wait() -> ! {
