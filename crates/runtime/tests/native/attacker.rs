@@ -42,6 +42,10 @@ pub fn play(args: &[&str]) -> i32 {
             }
             0
         }
+        ["connect-abstract"] => {
+            connect_abstract();
+            0
+        }
         ["socketcall", family] => {
             println!("{}", old_socket(family.parse().unwrap()));
             0
@@ -56,6 +60,34 @@ pub fn play(args: &[&str]) -> i32 {
         ["stalk", secret] => stalk(secret),
         ["forge"] => forge(),
         _ => panic!("neither the puppet nor the attacker knows {args:?}"),
+    }
+}
+
+/// Every abstract socket of the network namespace that takes a connection or a packet, and of which type.
+fn connect_abstract() {
+    let table = std::fs::read_to_string("/proc/net/unix").unwrap();
+    let named = table.lines().filter_map(|line| line.split_once(" @"));
+    for (_, name) in named {
+        for (kind, word) in
+            [(libc::SOCK_STREAM, "stream"), (libc::SOCK_DGRAM, "dgram"), (libc::SOCK_SEQPACKET, "seqpacket")]
+        {
+            // SAFETY: an all-zero address is valid; its path has room for the name behind a zero.
+            let done = unsafe {
+                let mut address: libc::sockaddr_un = std::mem::zeroed();
+                address.sun_family = libc::AF_UNIX as libc::sa_family_t;
+                for (to, byte) in address.sun_path[1..].iter_mut().zip(name.bytes()) {
+                    *to = byte as libc::c_char;
+                }
+                let length = std::mem::size_of::<libc::sa_family_t>() + 1 + name.len();
+                let socket = libc::socket(libc::AF_UNIX, kind, 0);
+                let done = libc::connect(socket, (&raw const address).cast(), length as libc::socklen_t);
+                libc::close(socket);
+                done
+            };
+            if done == 0 {
+                println!("{name}: {word}");
+            }
+        }
     }
 }
 
