@@ -18,12 +18,14 @@ mod start;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::view::api::core::v1 as core;
 use api::{Object, Status};
 use client::recorder::Type;
 use jiff::{SignedDuration, Timestamp};
 use runtime::ContainerId;
+use runtime::engine::Boxed;
 use tokio::sync::watch;
 
 use crate::actor::Actor;
@@ -68,6 +70,8 @@ pub struct Failure {
 
 /// A container that could not be made is tried again after this (pod_workers backOffPeriod).
 const RETRY: SignedDuration = SignedDuration::from_secs(10);
+const NOT_KNOWN_RETRY: Duration = Duration::from_millis(20);
+const NOT_KNOWN_RETRY_MAX: Duration = Duration::from_secs(5);
 const SANDBOX_RETRY: SignedDuration = SignedDuration::from_secs(2);
 /// Upstream's volume manager: 500 ms doubling to about two minutes.
 const VOLUME_RETRY: SignedDuration = SignedDuration::from_millis(500);
@@ -375,6 +379,19 @@ impl Actor {
     /// A hook that is not done keeps its container waiting.
     pub(crate) fn expect_post_start(&mut self, id: &str) {
         self.memory.post_start.insert(id.to_owned(), PostStart::Running);
+    }
+}
+
+/// Asks the runtime until it is known whether it is done: what it may have done is asked for again.
+async fn known<'a>(ask: impl Fn() -> Boxed<'a, runtime::engine::Result<()>>) -> runtime::engine::Result<()> {
+    let mut pause = NOT_KNOWN_RETRY;
+    loop {
+        match ask().await {
+            Err(runtime::Error::NotKnown(why)) => tracing::warn!("the runtime is asked again: {why}"),
+            known => return known,
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(NOT_KNOWN_RETRY_MAX);
     }
 }
 

@@ -288,18 +288,22 @@ impl Actor {
     }
 
     /// Once, at the first look: what ran before this agent keeps `started`, and is probed at a moment
-    /// of its own within the first period.
+    /// of its own within the first period. A postStart hook of which the end was not told is asked for again.
     fn adopt(&mut self, pod: &core::Pod) {
         if std::mem::replace(&mut self.adopted, true) {
             return;
         }
         let now = self.now();
         for part in pod::parts(pod) {
-            let Some(old) = pod::old_status(pod, part.name()) else { continue };
-            let Some(c) = self.seen.latest_here(part.name()).filter(|c| is_running(c)) else { continue };
-            if !old.container_id.as_deref().is_some_and(|id| id.ends_with(&c.id.0)) {
-                continue;
+            let Some(c) = self.seen.latest_here(part.name()).filter(|c| is_running(c)).cloned() else { continue };
+            let old = pod::old_status(pod, part.name());
+            let old = old.filter(|old| old.container_id.as_deref().is_some_and(|id| id.ends_with(&c.id.0)));
+            let told = old.is_some_and(|old| old.state.as_ref().is_some_and(|state| state.running.is_some()));
+            if !told && self.owes_post_start(pod, &part) {
+                self.expect_post_start(&c.id.0);
+                self.post_start(part.name(), &c.id.0);
             }
+            let Some(old) = old else { continue };
             for kind in [ProbeKind::Startup, ProbeKind::Liveness, ProbeKind::Readiness] {
                 let Some(probe) = probes::probe_of(&part, kind) else { continue };
                 let spread = self.shared.fraction_of(probes::period(probe));
@@ -310,6 +314,13 @@ impl Actor {
                 self.memory.probes.insert((c.id.0.clone(), kind), state);
             }
         }
+    }
+
+    /// Of a static pod nobody may have told yet what the server knows: only what is not run twice is asked for.
+    fn owes_post_start(&self, pod: &core::Pod, part: &Part<'_>) -> bool {
+        let exact = |hook: &core::LifecycleHandler| hook.exec.is_some();
+        let is_known = self.origin != Origin::Static || self.mirror.is_some();
+        !pod::is_deleting(pod) && part.post_start().is_some_and(|hook| is_known || exact(hook))
     }
 
     /// Node admission, once, unless the pod was started before.

@@ -27,6 +27,8 @@ pub enum Outcome {
     Failure(String),
     /// Nobody could ask: the last result stands.
     Error(String),
+    /// It was asked, and the answer was lost: it stands for nothing.
+    Unknown(String),
 }
 
 /// Whom an attempt asks.
@@ -42,7 +44,7 @@ pub struct Target<'a> {
 pub async fn run(probe: &Probe, target: &Target<'_>) -> Outcome {
     let limit = Duration::from_secs(probe.timeout_seconds.unwrap_or(1).max(1) as u64);
     if let Some(action) = &probe.exec {
-        exec::run(static_argv(action, target.container), target, limit, Late::Ends).await
+        exec::run("", static_argv(action, target.container), target, limit, Late::Ends).await
     } else if let Some(action) = &probe.http_get {
         http_get(action, target, "kube-probe/1.37", limit).await
     } else if let Some(action) = &probe.tcp_socket {
@@ -54,9 +56,9 @@ pub async fn run(probe: &Probe, target: &Target<'_>) -> Outcome {
     }
 }
 
-/// An exec hook: its exit status decides, its output is not kept.
-pub async fn exec_hook(action: &ExecAction, target: &Target<'_>, limit: Duration) -> Outcome {
-    exec::run(action.command.clone().unwrap_or_default(), target, limit, Late::GoesOn).await
+/// An exec hook: its exit status decides, its output is not kept. Under the same name it is the same run.
+pub async fn exec_hook(name: &str, action: &ExecAction, target: &Target<'_>, limit: Duration) -> Outcome {
+    exec::run(name, action.command.clone().unwrap_or_default(), target, limit, Late::GoesOn).await
 }
 
 /// A probe's command knows the values that the spec itself gives to variables, and takes others for

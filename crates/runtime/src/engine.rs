@@ -1,7 +1,8 @@
 //! The contract that every engine keeps; `laws` runs the same suite over all of them.
 //!
-//! All calls are idempotent: running, stopping or removing what already is so succeeds. Nothing here
-//! waits for a container's end: a caller subscribes to `changes` and looks at `list`.
+//! Every answer is one of three: done, failed, or `Error::NotKnown`. All calls are idempotent: running,
+//! stopping or removing what already is so succeeds, so that what is not known can be asked again. Nothing
+//! here waits for a container's end: a caller subscribes to `changes` and looks at `list`.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -30,6 +31,9 @@ pub enum Error {
     Start(String),
     #[error("{0}")]
     Failed(String),
+    /// Neither done nor failed, as far as anybody can tell: ask again, or look at what is there.
+    #[error("{0}")]
+    NotKnown(String),
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -50,7 +54,7 @@ pub struct Session {
     pub stderr: Option<Reader>,
     /// Columns and rows; taken with a tty only.
     pub resize: mpsc::Sender<(u16, u16)>,
-    /// The exit status (128 + signal); for attach: of the container.
+    /// The exit status (128 + signal); for attach: of the container. `NotKnown` where nobody saw it.
     pub exit: oneshot::Receiver<Result<i32>>,
     pub kill: Kill,
 }
@@ -85,6 +89,8 @@ pub trait Engine: Send + Sync + 'static {
     /// Live limits of a sandbox's cgroup.
     fn update_sandbox(&self, id: &SandboxId, resources: Resources) -> Boxed<'_, Result<()>>;
 
+    /// Under a name that this container has seen before it is the same run, whether that goes on or has
+    /// ended; its streams come once.
     fn exec(&self, id: &ContainerId, spec: ExecSpec) -> Boxed<'_, Result<Session>>;
     /// Streams of PID 1 from now on; stdin only where the container has one.
     fn attach(&self, id: &ContainerId, stdin: bool, stdout: bool, stderr: bool) -> Boxed<'_, Result<Session>>;

@@ -6,22 +6,28 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use rustix::fs::OFlags;
+use tokio::sync::{broadcast, watch};
 
 use crate::engine::{Boxed, Duplex, Engine, Error, Images, Result, Session};
+use crate::native::logfolder;
 use crate::spec::{ContainerId, ContainerSpec, ExecSpec, MountSource, Resources, SandboxId, SandboxSpec};
 use crate::state::{Change, Container, Exit, Phase, Sandbox, Usage};
 
 mod images;
 mod script;
+mod sessions;
 
 use images::FakeImages;
 use script::Script;
+use sessions::{session, silent};
 
 const KILL: i32 = 9;
+const LOG: OFlags = OFlags::WRONLY.union(OFlags::APPEND).union(OFlags::CREATE);
 /// A container's file for its last words.
 const TERMINATION_LOG: &str = "/dev/termination-log";
 
@@ -54,6 +60,8 @@ struct Inner {
     up: watch::Sender<bool>,
     /// Held by each exec under way.
     execs: Arc<()>,
+    /// How often all sessions were lost.
+    losses: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -75,14 +83,21 @@ struct Played {
     script: Script,
     /// Told the exit code once.
     ended: watch::Sender<Option<i32>>,
+    /// Execs that have a name, with their exit codes.
+    named: BTreeMap<String, watch::Receiver<Option<i32>>>,
 }
 
 impl Fake {
     pub fn new(config: FakeConfig) -> Fake {
         let images = Arc::new(FakeImages::new(&config.preloaded, config.pull_time));
         let (changes, _) = broadcast::channel(1024);
-        let (up, execs) = (watch::Sender::new(true), Arc::default());
-        Fake(Arc::new(Inner { config, images, state: Mutex::default(), changes, up, execs }))
+        let (up, execs, losses) = (watch::Sender::new(true), Arc::default(), watch::Sender::default());
+        Fake(Arc::new(Inner { config, images, state: Mutex::default(), changes, up, execs, losses }))
+    }
+
+    /// How every session that is open ends will not be known; its program goes on.
+    pub fn lose_sessions(&self) {
+        self.0.losses.send_modify(|losses| *losses += 1);
     }
 
     /// The machine restarts: every process is gone and nobody saw how.
@@ -334,7 +349,7 @@ impl Engine for Fake {
             }
             let script = Script::parse(&spec.argv);
             let container = Container { id: id.clone(), spec, phase: Phase::Created, created_at, pid: None };
-            let played = Played { container, script, ended: watch::Sender::new(None) };
+            let played = Played { container, script, ended: watch::Sender::new(None), named: BTreeMap::new() };
             found.containers.insert(id.clone(), played);
             drop(state);
             self.0.tell(Change::Container(sandbox, id));
@@ -404,7 +419,18 @@ impl Engine for Fake {
             if let Some(why) = script.start_error {
                 return Err(Error::Start(why));
             }
-            Ok(session(spec, script, ended, Some(self.0.execs.clone())))
+            let mut state = self.0.lock();
+            let (_, played) = state.find(&id).ok_or_else(|| absent(&id))?;
+            if let Some(known) = played.named.get(&spec.name) {
+                return Ok(Session { exit: self.0.end_of(known.clone()), ..silent() });
+            }
+            let name = spec.name.clone();
+            let (session, code) = session(spec, script, ended, Some(self.0.execs.clone()));
+            if !name.is_empty() {
+                played.named.insert(name, code.clone());
+            }
+            drop(state);
+            Ok(Session { exit: self.0.end_of(code), ..session })
         })
     }
 
@@ -415,7 +441,8 @@ impl Engine for Fake {
             let ended = self.0.running(&id)?;
             // A part says everything at its start: an attached reader sees silence, then the end.
             let spec = ExecSpec { stdin, stdout, stderr, ..ExecSpec::default() };
-            Ok(session(spec, Script::default(), ended, None))
+            let (session, code) = session(spec, Script::default(), ended, None);
+            Ok(Session { exit: self.0.end_of(code), ..session })
         })
     }
 
@@ -473,69 +500,6 @@ impl Inner {
     }
 }
 
-/// The streams of a further process, which ends by itself, with its container or by its `kill`; None for
-/// `counted`: of an attach, whose process is the container's.
-fn session(
-    spec: ExecSpec,
-    script: Script,
-    mut container: watch::Receiver<Option<i32>>,
-    counted: Option<Arc<()>>,
-) -> Session {
-    let pipe = |wanted: bool| wanted.then(|| tokio::io::duplex(64 << 10)).unzip();
-    let (stdin, stdin_end) = pipe(spec.stdin);
-    let (stdout, stdout_end) = pipe(spec.stdout);
-    let (stderr, stderr_end) = pipe(spec.stderr && !spec.tty);
-    let (resize, _) = mpsc::channel(1);
-    let (exited, exit) = oneshot::channel();
-    let (kill, killed) = oneshot::channel();
-    tokio::spawn(async move {
-        let is_exec = counted.is_some();
-        let played = async {
-            write_lines(stdout_end, stdin_end.filter(|_| script.cat), &script.prints).await;
-            write_lines(stderr_end, None, &script.complains).await;
-            match script.run {
-                Some(run) => tokio::time::sleep(run).await,
-                None => std::future::pending().await,
-            }
-            script.exit
-        };
-        let code = tokio::select! {
-            code = played => code,
-            ended = container.wait_for(Option::is_some) => match ended {
-                Ok(code) => code.unwrap_or_default(),
-                Err(_) => 128 + KILL,
-            },
-            Ok(()) = killed, if is_exec => 128 + KILL,
-        };
-        drop(counted);
-        // The caller may not care how it ended.
-        let _ = exited.send(Ok(code));
-    });
-    Session {
-        stdin: stdin.map(|end| Box::new(end) as _),
-        stdout: stdout.map(|end| Box::new(end) as _),
-        stderr: stderr.map(|end| Box::new(end) as _),
-        resize,
-        exit,
-        kill: Box::new(move || {
-            // It may have ended by itself.
-            let _ = kill.send(());
-        }),
-    }
-}
-
-async fn write_lines(to: Option<tokio::io::DuplexStream>, copied: Option<tokio::io::DuplexStream>, lines: &[String]) {
-    use tokio::io::AsyncWriteExt;
-    let Some(mut to) = to else { return };
-    for line in lines {
-        // A reader that is gone is a closed pipe; a fake program goes on.
-        let _ = to.write_all(format!("{line}\n").as_bytes()).await;
-    }
-    if let Some(mut from) = copied {
-        let _ = tokio::io::copy(&mut from, &mut to).await;
-    }
-}
-
 /// What a container prints at its start goes to its log in the CRI's form.
 fn say(spec: &ContainerSpec, script: &Script, now: i128) {
     let time = jiff::Timestamp::from_nanosecond(now).map(|t| t.strftime("%Y-%m-%dT%H:%M:%S.%9fZ").to_string());
@@ -544,14 +508,13 @@ fn say(spec: &ContainerSpec, script: &Script, now: i128) {
         lines.iter().map(|line| format!("{time} {stream} F {line}\n")).collect::<String>()
     };
     let text = lines("stdout", &script.prints) + &lines("stderr", &script.complains);
-    if !text.is_empty() {
-        append(spec, &text);
-    }
+    append(spec, &text);
 }
 
 fn append(spec: &ContainerSpec, text: &str) {
     let Some(log) = &spec.log else { return };
-    let opened = std::fs::File::options().create(true).append(true).open(&log.path);
+    let name = Path::new(log.path.file_name().unwrap_or_default());
+    let opened = logfolder::open_folder(&log.path, true).and_then(|folder| logfolder::open_file(folder, name, LOG));
     if let Err(why) = opened.and_then(|mut file| file.write_all(text.as_bytes())) {
         tracing::warn!("the log {} of a fake container: {why}", log.path.display());
     }

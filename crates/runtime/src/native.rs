@@ -29,7 +29,7 @@ mod keeper;
 /// A container's log file.
 mod logfile;
 /// Where they lie.
-mod logfolder;
+pub(crate) mod logfolder;
 /// What the processes say to each other.
 mod protocol;
 /// From a container's output to its log.
@@ -276,7 +276,7 @@ impl Engine for NativeEngine {
         let id = id.clone();
         Box::pin(async move {
             let wanted = spec.clone();
-            let opened = self.client.open_session(Request::Exec { id, spec }).await?;
+            let opened = self.client.exec(id, spec).await?;
             streams::of_exec(opened, &wanted, &self.client).map_err(|error| Error::Failed(error.to_string()))
         })
     }
@@ -288,8 +288,8 @@ impl Engine for NativeEngine {
             let container = sandbox.containers.iter().find(|c| c.id == id);
             let terminal = container.is_some_and(|container| container.spec.tty);
             let stdin = stdin && container.is_some_and(|container| container.spec.stdin || terminal);
-            let opened = self.client.open_session(Request::Attach { id, stdin, stdout, stderr }).await?;
             let wanted = [stdin, stdout, stderr];
+            let opened = self.client.attach(id, wanted).await?;
             let attached = streams::of_attach(opened, terminal, wanted, &self.client);
             attached.map_err(|error| Error::Failed(error.to_string()))
         })

@@ -198,6 +198,9 @@ pub struct Resources {
 /// A further process in a running container.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ExecSpec {
+    /// Asked again under the same name, it is not begun again. Empty: a run of its own.
+    #[serde(default)]
+    pub name: String,
     pub argv: Vec<String>,
     pub tty: bool,
     pub stdin: bool,

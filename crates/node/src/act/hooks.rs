@@ -19,6 +19,10 @@ use crate::shared::Shared;
 /// A hook without a budget of its own may take as long as its container lives.
 const NO_LIMIT: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// Between two questions after what became of a hook, doubling.
+const RETRY: Duration = Duration::from_millis(20);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
 /// What a hook is run with.
 struct HookRun {
     shared: std::sync::Arc<Shared>,
@@ -40,14 +44,14 @@ impl Actor {
         })
     }
 
-    pub(super) fn post_start(&mut self, name: &str, id: &str) {
+    pub(crate) fn post_start(&mut self, name: &str, id: &str) {
         let Ok(pod) = self.object.view::<core::Pod>() else { return };
         let Some(run) = self.hook_run(&pod, name, id) else { return };
         let (name, id) = (name.to_owned(), id.to_owned());
         self.tasks.spawn(async move {
             let handler = run.container.lifecycle.as_ref().and_then(|l| l.post_start.clone());
             let result = match handler {
-                Some(handler) => run.run(&handler, NO_LIMIT).await,
+                Some(handler) => run.run("postStart", &handler, NO_LIMIT).await,
                 None => Ok(()),
             };
             Outcome::PostStart { id, name, result }
@@ -72,9 +76,13 @@ impl Actor {
     }
 
     pub(super) fn pre_stop(&mut self, pod: &core::Pod, id: &str, name: &str, budget: i64) {
-        if let Some(stop) = self.memory.stops.get_mut(id) {
+        let deletion = pod.metadata.deletion_timestamp.as_ref().map(|time| time.0);
+        let since = self.memory.stops.get_mut(id).map(|stop| {
             stop.hook = Hook::Running;
-        }
+            stop.since
+        });
+        // One run for each time that it is stopped: a deletion is the same one for a restarted agent.
+        let occasion = format!("preStop/{}", deletion.or(since).unwrap_or_default());
         let Some(run) = self.hook_run(pod, name, id) else { return };
         let limit = Duration::from_secs(u64::try_from(budget).unwrap_or(0));
         let path = pod::part(pod, name).map(|p| p.field_path()).unwrap_or_default();
@@ -82,7 +90,7 @@ impl Actor {
         self.tasks.spawn(async move {
             let handler = run.container.lifecycle.as_ref().and_then(|l| l.pre_stop.clone());
             if let Some(handler) = handler
-                && let Err(why) = run.run(&handler, limit).await
+                && let Err(why) = run.run(&occasion, &handler, limit).await
             {
                 tracing::info!("a preStop hook failed: {why}");
                 let recorder = &run.shared.recorder;
@@ -119,7 +127,7 @@ impl Actor {
         let success = match &outcome {
             probe::Outcome::Success | probe::Outcome::Warning(_) => Some(true),
             probe::Outcome::Failure(_) => Some(false),
-            probe::Outcome::Error(_) => None,
+            probe::Outcome::Error(_) | probe::Outcome::Unknown(_) => None,
         };
         if let Some(success) = success {
             let (to_succeed, to_fail) = (probe.success_threshold.unwrap_or(1), probe.failure_threshold.unwrap_or(3));
@@ -136,7 +144,7 @@ impl Actor {
                 let message = format!("{title} probe failed: {text}");
                 self.event(Some(&part), Type::Warning, "Unhealthy", &message);
             }
-            probe::Outcome::Error(text) => {
+            probe::Outcome::Error(text) | probe::Outcome::Unknown(text) => {
                 let message = format!("{title} probe errored and resulted in unknown state: {text}");
                 self.event(Some(&part), Type::Warning, "Unhealthy", &message);
             }
@@ -154,12 +162,36 @@ impl HookRun {
         Target { engine: &*self.shared.engine, container: &self.container, id, pod_ip: &self.pod_ip }
     }
 
-    /// One handler within its limit; only exec, http and sleep are hooks (tcp is accepted and fails).
-    async fn run(&self, handler: &core::LifecycleHandler, limit: Duration) -> Result<(), String> {
+    /// One handler within its limit. What became of it may not be known: then it is asked again, under the
+    /// name of this run, so that a command is not begun twice; a request is sent again (hooks come at least
+    /// once).
+    async fn run(&self, name: &str, handler: &core::LifecycleHandler, limit: Duration) -> Result<(), String> {
+        let begun = tokio::time::Instant::now();
+        let mut pause = RETRY;
+        loop {
+            match self.attempt(name, handler, limit.saturating_sub(begun.elapsed())).await {
+                probe::Outcome::Success => return Ok(()),
+                probe::Outcome::Warning(text) => {
+                    let recorder = &self.shared.recorder;
+                    recorder.event(self.pod.clone(), "", Type::Warning, "LifecycleHTTPFallback", &text);
+                    return Ok(());
+                }
+                probe::Outcome::Failure(text) | probe::Outcome::Error(text) => return Err(text),
+                probe::Outcome::Unknown(text) => {
+                    tracing::info!(container = self.id, "what became of a hook is not known, it is asked again: {text}")
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RETRY_MAX);
+        }
+    }
+
+    /// Only exec, http and sleep are hooks (tcp is accepted and fails).
+    async fn attempt(&self, name: &str, handler: &core::LifecycleHandler, limit: Duration) -> probe::Outcome {
         let id = ContainerId(self.id.clone());
         let target = self.target(&id);
-        let outcome = if let Some(exec) = &handler.exec {
-            probe::exec_hook(exec, &target, limit).await
+        if let Some(exec) = &handler.exec {
+            probe::exec_hook(name, exec, &target, limit).await
         } else if let Some(http) = &handler.http_get {
             probe::http_hook(http, &target, limit).await
         } else if let Some(sleep) = &handler.sleep {
@@ -168,15 +200,6 @@ impl HookRun {
             probe::Outcome::Success
         } else {
             probe::Outcome::Error("a handler must be exec, httpGet or sleep".into())
-        };
-        match outcome {
-            probe::Outcome::Success => Ok(()),
-            probe::Outcome::Warning(text) => {
-                let recorder = &self.shared.recorder;
-                recorder.event(self.pod.clone(), "", Type::Warning, "LifecycleHTTPFallback", &text);
-                Ok(())
-            }
-            probe::Outcome::Failure(text) | probe::Outcome::Error(text) => Err(text),
         }
     }
 }

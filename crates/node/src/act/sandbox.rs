@@ -8,7 +8,7 @@ use client::recorder::Type;
 use net::AttachSpec;
 use runtime::{Network, SandboxId};
 
-use crate::act::Outcome;
+use crate::act::{Outcome, known};
 use crate::actor::Actor;
 use crate::memory::Job;
 use crate::pod;
@@ -49,11 +49,13 @@ async fn make(shared: &Arc<Shared>, pod: &core::Pod, attempt: u32, resolv: &str)
     let id = shared.config.new_id();
     let result = attach_and_run(shared, pod, attempt, resolv, &id).await;
     if result.is_err() {
-        // Half a sandbox is none; both calls are idempotent.
-        if let Err(why) = shared.engine.remove_sandbox(&SandboxId(id.clone())).await {
-            tracing::debug!("the rest of a failed sandbox: {why}");
+        // Half a sandbox is none; both calls are idempotent. Its network is let go only after it: where that
+        // fails it is seen, and stopped like any other.
+        let sandbox = SandboxId(id.clone());
+        match known(|| shared.engine.remove_sandbox(&sandbox)).await {
+            Ok(()) => detach(shared, &id).await?,
+            Err(why) => tracing::warn!("the rest of a failed sandbox: {why}"),
         }
-        detach(shared, &id).await?;
     }
     result
 }
@@ -98,7 +100,8 @@ async fn attach_and_run(
     write(HOSTS_FILE, &hosts)?;
     write(RESOLV_FILE, resolv)?;
     let spec = sandbox::sandbox_spec(pod, &shared.settings, attempt, network, &addresses)?;
-    shared.engine.run_sandbox(&SandboxId(id.into()), spec).await.map_err(|e| e.to_string())
+    let sandbox = SandboxId(id.into());
+    known(|| shared.engine.run_sandbox(&sandbox, spec.clone())).await.map_err(|e| e.to_string())
 }
 
 /// Stops a sandbox, then lets its network go.

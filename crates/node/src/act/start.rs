@@ -15,8 +15,7 @@ use runtime::{ContainerId, ContainerSpec, MountSource, Resources, SandboxId};
 use tokio::sync::watch;
 
 use crate::act::pull::For;
-use crate::act::remove;
-use crate::act::{Failure, Outcome, Started};
+use crate::act::{Failure, Outcome, Started, known, remove};
 use crate::actor::Actor;
 use crate::env;
 use crate::memory::Job;
@@ -90,19 +89,20 @@ impl Starting {
             Ok(spec) => spec,
             Err(failure) => return Err(failure),
         };
+        let engine = self.shared.engine.clone();
         // Room for the new instance; what becomes smaller waits until it is seen that the memory is free.
         let whole = cgroup::larger(&self.limits, &cgroup::pod_resources(&self.pod, &self.shared.settings));
         if whole != self.limits
-            && let Err(why) = self.shared.engine.update_sandbox(&self.sandbox, whole).await
+            && let Err(why) = known(|| engine.update_sandbox(&self.sandbox, whole.clone())).await
         {
             return Err(self.failed("CreateContainerError", why.to_string()));
         }
         let id = ContainerId(self.id.clone());
-        if let Err(why) = self.shared.engine.create_container(&self.sandbox, &id, spec).await {
+        if let Err(why) = known(|| engine.create_container(&self.sandbox, &id, spec.clone())).await {
             return Err(self.failed("CreateContainerError", why.to_string()));
         }
         self.event(Type::Normal, "Created", "Container created");
-        if let Err(why) = self.shared.engine.start_container(&id).await {
+        if let Err(why) = known(|| engine.start_container(&id)).await {
             let exited = matches!(why, runtime::Error::Start(_));
             let failure = self.failed("RunContainerError", why.to_string());
             return Err(Failure { exited, ..failure });

@@ -744,6 +744,62 @@ async fn failed_post_start_hook_kills_the_container() {
     assert!(node.reasons("p").await.contains(&"FailedPostStartHook".to_owned()));
 }
 
+fn hooked(post_start: &[&str], pre_stop: &[&str]) -> Value {
+    let hook = |command: &[&str]| json!({"exec": {"command": command}});
+    let mut c = puppet(&[]);
+    c["lifecycle"] = json!({"postStart": hook(post_start), "preStop": hook(pre_stop)});
+    json!({"restartPolicy": "Never", "containers": [c]})
+}
+
+#[tokio::test(start_paused = true)]
+async fn hooks_whose_end_is_not_known_are_asked_for_again() {
+    let node = Node::start().await;
+    let begun = node.now();
+    node.pod("p", hooked(&["sleep", "3"], &["sleep", "4"]));
+    node.pod("failing", hooked(&["puppet", "--run", "3", "--exit", "1"], &["true"]));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    node.fake.lose_sessions();
+    node.phase("p", "Running").await;
+    let took = node.now().duration_since(begun).as_secs_f64();
+    assert!((3.0..3.5).contains(&took), "the same run went on: {took}");
+    node.phase("failing", "Failed").await;
+    let asked = node.now();
+    node.api.delete_gracefully("ns", "p", 20, asked);
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        node.fake.lose_sessions();
+    }
+    node.gone("p").await;
+    let took = node.now().duration_since(asked).as_secs_f64();
+    assert!((4.0..4.5).contains(&took), "the stop signal waits for the hook: {took}");
+    assert!(!node.reasons("p").await.iter().any(|reason| reason.starts_with("FailedP")));
+    assert!(node.reasons("failing").await.contains(&"FailedPostStartHook".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn restarted_agent_takes_up_the_hooks_that_are_under_way() {
+    let mut node = Node::start().await;
+    let begun = node.now();
+    node.pod("p", hooked(&["sleep", "3"], &["sleep", "4"]));
+    node.pod("failing", hooked(&["puppet", "--run", "3", "--exit", "1"], &["true"]));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    node.stop_agent().await;
+    node.start_agent().await;
+    node.phase("p", "Running").await;
+    let took = node.now().duration_since(begun).as_secs_f64();
+    assert!((3.0..3.5).contains(&took), "not before its hook is done: {took}");
+    node.phase("failing", "Failed").await;
+    let asked = node.now();
+    node.api.delete_gracefully("ns", "p", 20, asked);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    node.stop_agent().await;
+    node.start_agent().await;
+    assert_eq!(node.fake.execs(), 1);
+    node.gone("p").await;
+    let took = node.now().duration_since(asked).as_secs_f64();
+    assert!((4.0..4.5).contains(&took), "{took}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn restarted_agent_gives_the_whole_grace_again() {
     let mut node = Node::start().await;

@@ -127,7 +127,7 @@ async fn ask(control: &Control, query: &Query, target: [&str; 3], attach: bool) 
     // A terminal is the container's own affair when attaching.
     let tty = if attach { container.spec.tty } else { query.flag("tty") };
     let argv = query.all("command").map(String::from).collect();
-    let spec = ExecSpec { argv, tty, stdin, stdout, stderr: stderr && !tty, size: None };
+    let spec = ExecSpec { argv, tty, stdin, stdout, stderr: stderr && !tty, ..ExecSpec::default() };
     Ok(Ask { id: container.id, attach, spec })
 }
 

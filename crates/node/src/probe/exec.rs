@@ -19,22 +19,25 @@ pub(super) enum Late {
     GoesOn,
 }
 
-pub(super) async fn run(argv: Vec<String>, target: &Target<'_>, limit: Duration, late: Late) -> Outcome {
+pub(super) async fn run(name: &str, argv: Vec<String>, target: &Target<'_>, limit: Duration, late: Late) -> Outcome {
     let shown = argv.join(" ");
-    let spec = ExecSpec { argv, stdout: true, stderr: true, ..ExecSpec::default() };
+    // Whoever reads the output of what goes on may end before it.
+    let read_on = late == Late::Ends;
+    let spec = ExecSpec { name: name.into(), argv, stdout: read_on, stderr: read_on, ..ExecSpec::default() };
     let mut kill = None;
     let attempt = async {
         let session = target.engine.exec(target.id, spec).await?;
         kill = Some(session.kill);
         let (out, err) = tokio::join!(read(session.stdout), read(session.stderr));
         let code =
-            session.exit.await.map_err(|_| runtime::Error::Failed("the exec ended without a status".into()))??;
+            session.exit.await.map_err(|_| runtime::Error::NotKnown("the exec ended without a status".into()))??;
         Ok::<_, runtime::Error>((code, out + &err))
     };
     match tokio::time::timeout(limit, attempt).await {
         Ok(Ok((0, _))) => Outcome::Success,
         Ok(Ok((_, output))) => Outcome::Failure(output),
         Ok(Err(runtime::Error::Start(text))) => Outcome::Failure(text),
+        Ok(Err(runtime::Error::NotKnown(text))) => Outcome::Unknown(text),
         Ok(Err(error)) => Outcome::Error(error.to_string()),
         Err(_) => {
             if let Some(kill) = kill.filter(|_| late == Late::Ends) {

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use super::channel::{self, Inbox};
 use super::protocol::{Answer, Asked, Request, Told};
 use super::{Commands, Exit, Folders};
 use crate::engine::{Error, Result};
-use crate::spec::{ContainerSpec, MountSource, SandboxId};
+use crate::spec::{ContainerId, ContainerSpec, ExecSpec, MountSource, SandboxId};
 use crate::state::{Change, Sandbox};
 
 /// What the connection's task is asked to do.
@@ -24,7 +25,18 @@ pub struct Command {
     request: Request,
     /// None: nobody waits for the answer.
     answer: Option<oneshot::Sender<Outcome>>,
-    exit: Option<oneshot::Sender<Result<i32>>>,
+    /// Of what it opens.
+    opens: Option<Open>,
+    /// Connections that were lost over it.
+    losses: u32,
+}
+
+/// A session as its agent holds it; the number is the agent's own.
+struct Open {
+    session: u64,
+    /// Of an exec: what it is asked for again with.
+    name: Option<(ContainerId, String)>,
+    exit: oneshot::Sender<Result<i32>>,
 }
 
 enum Outcome {
@@ -44,6 +56,9 @@ pub struct Client {
     commands: Commands,
     mirror: Arc<Mirror>,
     connected: watch::Receiver<bool>,
+    /// What distinguishes this agent's sessions from others'.
+    lot: String,
+    sessions: AtomicU64,
 }
 
 struct Mirror {
@@ -53,15 +68,18 @@ struct Mirror {
 
 /// How often a request is sent again over a new connection before its caller hears of it.
 const TRIES: u32 = 32;
+const LOST: &str = "the runtime's supervisor ended meanwhile";
 
 impl Client {
     pub fn start(folders: Folders, program: PathBuf) -> Client {
         let (commands, waiting) = mpsc::unbounded_channel();
         let (connected, is_connected) = watch::channel(false);
         let mirror = Arc::new(Mirror { sandboxes: Mutex::new(BTreeMap::new()), changes: broadcast::channel(4096).0 });
-        let task = Task { folders, program, waiting, mirror: mirror.clone(), connected };
+        let (lost, again) = (Vec::new(), Vec::new());
+        let task = Task { folders, program, waiting, mirror: mirror.clone(), connected, lost, again };
         tokio::spawn(task.run());
-        Client { commands, mirror, connected: is_connected }
+        let lot = format!("#{:x}.{:x}", std::process::id(), super::sys::now());
+        Client { commands, mirror, connected: is_connected, lot, sessions: AtomicU64::default() }
     }
 
     pub fn changes(&self) -> broadcast::Receiver<Change> {
@@ -113,19 +131,40 @@ impl Client {
                 return answered.map(|(_, fds)| fds);
             }
         }
-        Err(Error::Failed("the runtime's supervisor keeps ending".into()))
+        Err(Error::NotKnown("the runtime's supervisor keeps ending".into()))
     }
 
-    /// Not sent again: it may have been carried out.
-    pub async fn open_session(&self, request: Request) -> Result<Opened> {
+    /// An exec, which outlives connections; under the spec's name, or one that nobody else uses.
+    pub async fn exec(&self, id: ContainerId, spec: ExecSpec) -> Result<Opened> {
+        let session = self.next_session();
+        let name = if spec.name.is_empty() { format!("{}.{session}", self.lot) } else { spec.name.clone() };
+        let again = Some((id.clone(), name.clone()));
+        self.open_session(session, Request::Exec { id, spec, name }, again).await
+    }
+
+    /// An attach ends with its connection.
+    pub async fn attach(&self, id: ContainerId, [stdin, stdout, stderr]: [bool; 3]) -> Result<Opened> {
+        self.open_session(self.next_session(), Request::Attach { id, stdin, stdout, stderr }, None).await
+    }
+
+    fn next_session(&self) -> u64 {
+        self.sessions.fetch_add(1, Ordering::Relaxed)
+    }
+
+    async fn open_session(
+        &self,
+        session: u64,
+        request: Request,
+        name: Option<(ContainerId, String)>,
+    ) -> Result<Opened> {
         let (exit, receiver) = oneshot::channel();
-        match self.send(request, Some(exit)).await {
-            Outcome::Answered(Ok((Answer::Session { session }, fds))) => {
+        match self.send(request, Some(Open { session, name, exit })).await {
+            Outcome::Answered(Ok((Answer::Session { .. }, fds))) => {
                 Ok(Opened { session, fds: fds.into(), exit: receiver })
             }
             Outcome::Answered(Ok(_)) => Err(Error::Failed("the supervisor answered something else".into())),
             Outcome::Answered(Err(error)) => Err(error),
-            Outcome::Lost => Err(Error::Failed("the runtime's supervisor ended meanwhile".into())),
+            Outcome::Lost => Err(Error::NotKnown(LOST.into())),
         }
     }
 
@@ -137,9 +176,9 @@ impl Client {
         }
     }
 
-    async fn send(&self, request: Request, exit: Option<oneshot::Sender<Result<i32>>>) -> Outcome {
+    async fn send(&self, request: Request, opens: Option<Open>) -> Outcome {
         let (answer, answered) = oneshot::channel();
-        let sent = self.commands.send(Command { request, answer: Some(answer), exit });
+        let sent = self.commands.send(Command { request, answer: Some(answer), opens, losses: 0 });
         if sent.is_err() {
             return Outcome::Answered(Err(Error::Failed("the runtime's connection has ended".into())));
         }
@@ -166,7 +205,7 @@ pub fn kill_session(commands: &Commands, session: u64) {
 }
 
 fn told(request: Request) -> Command {
-    Command { request, answer: None, exit: None }
+    Command { request, answer: None, opens: None, losses: 0 }
 }
 
 impl Mirror {
@@ -224,6 +263,10 @@ struct Task {
     waiting: mpsc::UnboundedReceiver<Command>,
     mirror: Arc<Mirror>,
     connected: watch::Sender<bool>,
+    /// Execs of a connection that was lost, until it is known what became of them.
+    lost: Vec<Open>,
+    /// Those among them that were not answered: sent again.
+    again: Vec<Command>,
 }
 
 /// One connection's state.
@@ -232,11 +275,23 @@ struct Link {
     inbox: Inbox,
     number: u64,
     asked: HashMap<u64, Command>,
-    sessions: HashMap<u64, oneshot::Sender<Result<i32>>>,
+    /// With the supervisor's numbers; one that was asked for several times by its name comes several times.
+    sessions: Vec<(u64, Open)>,
+    /// Of the request that asks for what was lost.
+    resuming: Option<u64>,
     /// Sessions that began when nobody waited for them any more.
     abandoned: Vec<u64>,
     /// The supervisor was asked to end and has not refused: then there is nothing to connect to again.
     ended: bool,
+}
+
+/// What was heard.
+#[derive(Default)]
+struct Heard {
+    /// The list; whether sessions can be resumed.
+    snapshot: Option<bool>,
+    /// What became of lost sessions.
+    resumed: Option<Vec<Option<u64>>>,
 }
 
 impl Task {
@@ -256,6 +311,8 @@ impl Task {
                     let text = format!("the runtime's supervisor cannot be reached: {error}");
                     if failures > 5 {
                         tracing::error!("{text}");
+                        self.again.drain(..).for_each(|command| refuse(command, &text));
+                        self.lost.drain(..).for_each(Open::lose);
                         while let Ok(command) = self.waiting.try_recv() {
                             refuse(command, &text);
                         }
@@ -289,28 +346,29 @@ impl Task {
             inbox: Inbox::default(),
             number: 0,
             asked: HashMap::new(),
-            sessions: HashMap::new(),
+            sessions: Vec::new(),
+            resuming: None,
             abandoned: Vec::new(),
             ended: false,
         };
-        // Nothing is asked before the list is there.
+        // Nothing is asked before the list is there, and what became of lost sessions.
         let mut ready = false;
         loop {
             tokio::select! {
                 biased;
                 readable = link.stream.readable() => {
-                    let filled = readable.and_then(|()| {
-                        link.stream.try_io(Interest::READABLE, || link.inbox.fill(&link.stream))
-                    });
-                    match filled {
+                    if readable.is_err() {
+                        break;
+                    }
+                    match link.fill() {
                         Ok(true) => {}
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                         Ok(false) | Err(_) => break,
                     }
                     match self.hear(&mut link) {
-                        Ok(heard) => if heard && !ready {
-                            ready = true;
-                            self.connected.send_replace(true);
+                        Ok(heard) => match self.prepare(&mut link, heard).await {
+                            Ok(now_ready) => ready |= now_ready,
+                            Err(_) => break,
                         },
                         Err(error) => {
                             tracing::error!("the runtime's supervisor does not speak our language: {error}");
@@ -330,34 +388,115 @@ impl Task {
                 }
             }
         }
+        // What it said before it ended counts.
+        while let Ok(true) = link.fill() {}
+        let _ = self.hear(&mut link);
         let ended = link.ended;
-        link.lose();
+        self.lose(link);
         !ended
     }
 
-    /// Applies what has arrived; true if there was a snapshot.
-    fn hear(&self, link: &mut Link) -> io::Result<bool> {
-        let mut snapshot = false;
+    /// Applies what has arrived.
+    fn hear(&self, link: &mut Link) -> io::Result<Heard> {
+        let mut heard = Heard::default();
         while let Some((told, fds)) = link.inbox.next::<Told>()? {
             match told {
+                Told::Answer { number, answer: Ok(Answer::Sessions { sessions }) } if link.resuming == Some(number) => {
+                    heard.resumed = Some(sessions);
+                }
                 Told::Answer { number, answer } => link.answered(number, answer.map_err(Error::from), fds),
                 Told::SessionEnded { session, code } => {
-                    if let Some(exit) = link.sessions.remove(&session) {
-                        let _ = exit.send(Ok(code));
+                    for (_, open) in link.sessions.extract_if(.., |(number, _)| *number == session) {
+                        let _ = open.exit.send(Ok(code));
                     }
                 }
                 told => {
-                    snapshot |= matches!(told, Told::Snapshot { .. });
+                    if let Told::Snapshot { resumes, damage, .. } = &told {
+                        heard.snapshot = Some(*resumes);
+                        damage.iter().for_each(|text| tracing::error!("the runtime: {text}"));
+                    }
                     self.mirror.apply(told);
                 }
             }
+            // Numbers stand for nothing before they are known here.
+            if heard.resumed.is_some() {
+                break;
+            }
         }
-        Ok(snapshot)
+        Ok(heard)
+    }
+
+    /// Asks for what was lost, then for what was not answered. True once others may ask.
+    async fn prepare(&mut self, link: &mut Link, heard: Heard) -> io::Result<bool> {
+        if heard.snapshot == Some(true) {
+            let sessions = self.lost.iter().filter_map(|open| open.name.clone()).collect();
+            let asked = self.again.iter().filter_map(|command| command.opens.as_ref()?.name.clone()).collect();
+            link.resuming = Some(link.number + 1);
+            link.send(told(Request::Resume { sessions, asked })).await?;
+            return Ok(false);
+        }
+        if heard.snapshot.is_none() && heard.resumed.is_none() {
+            return Ok(false);
+        }
+        let numbers = heard.resumed.unwrap_or_default().into_iter().chain(std::iter::repeat(None));
+        for (open, number) in self.lost.drain(..).zip(numbers) {
+            match number {
+                Some(number) => link.sessions.push((number, open)),
+                None => open.lose(),
+            }
+        }
+        while let Some(command) = self.again.pop() {
+            link.send(command).await?;
+        }
+        // The ends of what was resumed may have come with the answer.
+        self.hear(link)?;
+        self.connected.send_replace(true);
+        Ok(true)
+    }
+
+    fn lose(&mut self, link: Link) {
+        for mut command in link.asked.into_values() {
+            command.losses += 1;
+            let is_exec = command.opens.as_ref().is_some_and(|open| open.name.is_some());
+            if is_exec && command.losses < TRIES {
+                self.again.push(command);
+            } else if let Some(waiting) = command.answer {
+                let _ = waiting.send(Outcome::Lost);
+            }
+        }
+        for (_, open) in link.sessions {
+            match open.name {
+                Some(_) => self.lost.push(open),
+                None => open.lose(),
+            }
+        }
+    }
+}
+
+impl Open {
+    /// How it ended will not be known.
+    fn lose(self) {
+        let _ = self.exit.send(Err(Error::NotKnown(LOST.into())));
     }
 }
 
 impl Link {
-    async fn send(&mut self, command: Command) -> io::Result<()> {
+    /// Reads what is there, once. False: the other side is gone.
+    fn fill(&mut self) -> io::Result<bool> {
+        self.stream.try_io(Interest::READABLE, || self.inbox.fill(&self.stream))
+    }
+
+    async fn send(&mut self, mut command: Command) -> io::Result<()> {
+        if let Request::KillSession { session } | Request::EndInput { session } = &mut command.request {
+            let number = self.sessions.iter().find(|(_, open)| open.session == *session).map(|(number, _)| *number);
+            // It has ended.
+            let Some(number) = number else { return Ok(()) };
+            *session = number;
+        }
+        self.ask(command).await
+    }
+
+    async fn ask(&mut self, command: Command) -> io::Result<()> {
         self.number += 1;
         self.ended |= matches!(command.request, Request::Quit);
         let asked = Asked { number: self.number, request: command.request.clone() };
@@ -378,8 +517,8 @@ impl Link {
     fn answered(&mut self, number: u64, answer: Result<Answer>, fds: Vec<OwnedFd>) {
         let Some(command) = self.asked.remove(&number) else { return };
         self.ended &= answer.is_ok();
-        if let (Ok(Answer::Session { session }), Some(exit)) = (&answer, command.exit) {
-            self.sessions.insert(*session, exit);
+        if let (Ok(Answer::Session { session }), Some(open)) = (&answer, command.opens) {
+            self.sessions.push((*session, open));
         }
         let session = match &answer {
             Ok(Answer::Session { session }) => Some(*session),
@@ -394,25 +533,15 @@ impl Link {
 
     async fn kill(&mut self, sessions: Vec<u64>) -> io::Result<()> {
         for session in sessions {
-            self.send(told(Request::KillSession { session })).await?;
+            self.ask(told(Request::KillSession { session })).await?;
         }
         Ok(())
-    }
-
-    fn lose(self) {
-        for command in self.asked.into_values() {
-            if let Some(waiting) = command.answer {
-                let _ = waiting.send(Outcome::Lost);
-            }
-        }
-        for exit in self.sessions.into_values() {
-            let _ = exit.send(Err(Error::Failed("the runtime's supervisor ended meanwhile".into())));
-        }
     }
 }
 
 fn refuse(command: Command, text: &str) {
     if let Some(waiting) = command.answer {
-        let _ = waiting.send(Outcome::Answered(Err(Error::Failed(text.to_owned()))));
+        // One that was sent before may have been carried out.
+        let _ = waiting.send(Outcome::Answered(Err(Error::NotKnown(text.to_owned()))));
     }
 }

@@ -54,10 +54,21 @@ pub enum Request {
         id: SandboxId,
         resources: Resources,
     },
-    /// Answered by `Answer::Session` with stdin, stdout, stderr as asked, or the terminal alone.
+    /// Answered by `Answer::Session` with stdin, stdout, stderr as asked, or the terminal alone. Sent again
+    /// it is the same session, by its name.
     Exec {
         id: ContainerId,
         spec: ExecSpec,
+        /// Of the session: the run's own, or one that nobody else uses.
+        #[serde(default)]
+        name: String,
+    },
+    /// What became of sessions of a connection that was lost, by their names; first on each connection.
+    /// Whatever else has ended and nobody was told of is forgotten. Answered by `Answer::Sessions`.
+    Resume {
+        sessions: Vec<(ContainerId, String)>,
+        /// Execs that were asked for and not answered: they are asked for again after this.
+        asked: Vec<(ContainerId, String)>,
     },
     /// As exec; of a container with a terminal always that first, then stdout if asked.
     Attach {
@@ -103,6 +114,12 @@ pub enum Told {
     Snapshot {
         version: String,
         sandboxes: Vec<Sandbox>,
+        /// Sessions can be resumed.
+        #[serde(default)]
+        resumes: bool,
+        /// What was found damaged when the supervisor began, for people to read.
+        #[serde(default)]
+        damage: Vec<String>,
     },
     Answer {
         number: u64,
@@ -132,7 +149,13 @@ pub enum Told {
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Answer {
     Done,
-    Session { session: u64 },
+    Session {
+        session: u64,
+    },
+    /// In the order asked; None: nothing is known of it.
+    Sessions {
+        sessions: Vec<Option<u64>>,
+    },
 }
 
 /// `engine::Error` over the wire.
@@ -142,6 +165,7 @@ pub enum Refusal {
     NotRunning(String),
     Start(String),
     Failed(String),
+    NotKnown(String),
 }
 
 impl From<Refusal> for Error {
@@ -151,6 +175,7 @@ impl From<Refusal> for Error {
             Refusal::NotRunning(text) => Error::NotRunning(text),
             Refusal::Start(text) => Error::Start(text),
             Refusal::Failed(text) => Error::Failed(text),
+            Refusal::NotKnown(text) => Error::NotKnown(text),
         }
     }
 }

@@ -31,6 +31,8 @@ mod moves;
 mod peers;
 /// What was there before this supervisor.
 mod recover;
+/// Execs that outlive this process.
+mod resumed;
 /// Run, stop, remove.
 mod sandboxes;
 /// Exec and attach.
@@ -112,6 +114,8 @@ pub struct Supervisor {
     sandboxes: BTreeMap<SandboxId, Sandboxed>,
     containers: BTreeMap<ContainerId, Held>,
     sessions: BTreeMap<u64, Session>,
+    /// Sessions of which something goes out with the outbox: what the keeper holds of it is let go then.
+    delivered: Vec<u64>,
     children: HashMap<u32, Child>,
     /// Device programs that are loaded, by their rules.
     device_programs: Vec<(Vec<devices::Rule>, OwnedFd)>,
@@ -132,6 +136,8 @@ pub struct Supervisor {
     watched: Vec<OwnedFd>,
     /// Answers and news, in order, sent when the journal is on the disk.
     outbox: Vec<(Option<u64>, Told, Vec<OwnedFd>)>,
+    /// What was damaged when this supervisor began.
+    damage: Vec<String>,
     upgrade: Option<PathBuf>,
     quit: bool,
 }
@@ -183,6 +189,7 @@ impl Supervisor {
             }
             self.sync_journal();
             self.send_outbox();
+            self.let_delivered_go();
             self.shorten_journal();
             if self.quit {
                 return self.tell_keeper(&ToKeeper::Quit, &[]);
@@ -292,7 +299,8 @@ impl Supervisor {
             Request::RemoveContainer { id } => self.remove_container(&id, ticket),
             Request::UpdateContainer { id, resources } => self.update_container(&id, resources).map(Some),
             Request::UpdateSandbox { id, resources } => self.update_sandbox(&id, resources).map(Some),
-            Request::Exec { id, spec } => self.exec(&id, spec, ticket),
+            Request::Resume { sessions, asked } => self.resume(&sessions, &asked, ticket),
+            Request::Exec { id, spec, name } => self.exec(&id, spec, name, ticket),
             Request::Attach { id, stdin, stdout, stderr } => self.attach(&id, [stdin, stdout, stderr], ticket),
             Request::KillSession { session } => Ok(Some(self.kill_session(session))),
             Request::EndInput { session } => self.end_input(session).map(Some),

@@ -41,6 +41,7 @@ pub async fn suite(bench: &dyn Bench) {
     bench.removing_a_container_ends_it_and_forgets_it().await;
     bench.what_is_not_there_is_not_found().await;
     bench.an_exec_has_its_own_streams_and_exit().await;
+    bench.an_exec_under_a_name_is_one_run().await;
     bench.images_are_found_by_every_name_that_they_have().await;
 }
 
@@ -234,6 +235,23 @@ impl Laws<'_> {
         let session = self.engine().exec(&id, spec(&[])).await.unwrap();
         self.engine().signal(&id, KILL).await.unwrap();
         assert_ne!(session.exit.await.unwrap().unwrap(), 0);
+        self.engine().remove_sandbox(&sandbox).await.unwrap();
+    }
+
+    async fn an_exec_under_a_name_is_one_run(&self) {
+        let (sandbox, id) = (sandbox_id(11), container_id(11));
+        self.run(&sandbox).await;
+        self.create(&sandbox, &id, &[]).await;
+        self.engine().start_container(&id).await.unwrap();
+        let spec = |name: &str, code: &str| ExecSpec {
+            name: name.into(),
+            argv: self.0.puppet_argv(&["--exit", code]),
+            ..ExecSpec::default()
+        };
+        for (name, code, expected) in [("one", "7", 7), ("one", "8", 7), ("two", "8", 8), ("one", "9", 7)] {
+            let session = self.engine().exec(&id, spec(name, code)).await.unwrap();
+            assert_eq!(session.exit.await.unwrap().unwrap(), expected, "{name}");
+        }
         self.engine().remove_sandbox(&sandbox).await.unwrap();
     }
 

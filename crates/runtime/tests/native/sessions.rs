@@ -5,8 +5,8 @@ use runtime::native::NativeEngine;
 use runtime::*;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
-use super::Test;
 use super::stage::{self, Stage, exec, wait_for_exit};
+use super::{Test, faults};
 
 pub const TESTS: &[Test] = &[
     ("exec_gives_output_errors_and_status", plain_exec),
@@ -14,6 +14,10 @@ pub const TESTS: &[Test] = &[
     ("exec_with_a_terminal_knows_its_size", exec_terminal),
     ("exec_that_cannot_start_says_why", exec_failures),
     ("exec_that_is_killed_or_given_up_leaves_no_process", exec_killed),
+    ("exec_goes_on_over_the_supervisors_death_and_tells_its_code", exec_outlives),
+    ("execs_asked_for_while_the_supervisor_dies_again_and_again_run_once_each", execs_under_load),
+    ("exec_under_a_name_is_one_run_for_every_agent_and_supervisor", named_exec),
+    ("attach_that_is_lost_says_so", attach_lost),
     ("attach_copies_output_and_feeds_input_once", attach),
     ("attach_to_a_terminal_types_and_sees", attach_terminal),
     ("connect_reaches_the_sandboxes_own_loopback", connect),
@@ -130,6 +134,125 @@ fn exec_killed(stage: &Stage) {
             () = tokio::task::yield_now() => {}
         }
         alone(&engine, &id).await;
+    });
+}
+
+/// A container that only waits, with a folder for what runs in it to leave marks in.
+fn marked(stage: &Stage, engine: &NativeEngine, name: &str) -> (ContainerId, std::path::PathBuf) {
+    let marks = stage.folder.join("marks").join(name);
+    std::fs::create_dir_all(&marks).unwrap();
+    let mount = Mount { source: MountSource::Host(marks.clone()), target: "/marks".into(), ..Mount::default() };
+    (start(stage, engine, name, &["wait"], |spec| spec.mounts.push(mount)), marks)
+}
+
+fn runs(marks: &std::path::Path) -> usize {
+    std::fs::read_dir(marks).unwrap().count()
+}
+
+async fn output(session: Session) -> (String, Result<i32, Error>) {
+    let mut out = String::new();
+    if let Some(mut stdout) = session.stdout {
+        stdout.read_to_string(&mut out).await.unwrap();
+    }
+    (out, session.exit.await.unwrap())
+}
+
+fn exec_outlives(stage: &Stage) {
+    let engine = stage.engine();
+    let (id, marks) = marked(stage, &engine, "outlives");
+    stage.block_on(async {
+        let argv = puppet(&["count-marked", "/marks", "300", "7"]);
+        let counting = engine.exec(&id, ExecSpec { argv, stdout: true, ..ExecSpec::default() }).await.unwrap();
+        let spec =
+            ExecSpec { argv: puppet(&["terminal"]), tty: true, stdin: true, stdout: true, ..ExecSpec::default() };
+        let typed = engine.exec(&id, spec).await.unwrap();
+        let waiting = ExecSpec { argv: puppet(&["wait"]), stdout: true, ..ExecSpec::default() };
+        let killed = engine.exec(&id, waiting).await.unwrap();
+        assert_eq!(faults::kill_named(faults::SUPERVISOR), 1);
+        // The new supervisor counts sessions anew.
+        assert_eq!(exec(&engine, &id, &["exit", "3"]).await.2, 3);
+        (killed.kill)();
+        assert_eq!(killed.exit.await.unwrap().unwrap(), 128 + libc::SIGKILL);
+        let (out, code) = output(counting).await;
+        assert_eq!((out.lines().count(), code.unwrap()), (300, 7));
+        typed.stdin.unwrap().write_all(b"6\n").await.unwrap();
+        assert_eq!(typed.exit.await.unwrap().unwrap(), 6);
+    });
+    assert_eq!(runs(&marks), 1);
+}
+
+fn execs_under_load(stage: &Stage) {
+    let engine = stage.engine();
+    let (own, own_marks) = marked(stage, &engine, "own");
+    let (sandbox, sandbox_spec) = stage.sandbox("shared");
+    let sandbox_spec = SandboxSpec { pid: Share::Sandbox, ..sandbox_spec };
+    stage.block_on(engine.run_sandbox(&sandbox, sandbox_spec)).unwrap();
+    let (shared, shared_marks) = marked(stage, &engine, "shared");
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stopped = stop.clone();
+    let killer = std::thread::spawn(move || {
+        let (mut kills, mut pause) = (0, 1);
+        while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+            kills += faults::kill_named(faults::SUPERVISOR);
+            // Different moments each time; less and less often, so that a busy machine comes to an end.
+            pause = (pause * 7 + 3) % 23;
+            std::thread::sleep(std::time::Duration::from_millis(10 + 2 * pause + kills as u64));
+        }
+        kills
+    });
+    let ran = stage.block_on(async {
+        let mut running = tokio::task::JoinSet::new();
+        for number in 0..8 {
+            let (engine, id) = (engine.clone(), if number % 2 == 0 { own.clone() } else { shared.clone() });
+            running.spawn(async move {
+                let code = 10 + number;
+                let argv = puppet(&["count-marked", "/marks", "20", &code.to_string()]);
+                for _ in 0..6 {
+                    let spec = ExecSpec { argv: argv.clone(), stdout: true, ..ExecSpec::default() };
+                    let (out, exit) = output(engine.exec(&id, spec).await.unwrap()).await;
+                    assert_eq!((out.lines().count(), exit.unwrap()), (20, code));
+                }
+            });
+        }
+        running.join_all().await.len()
+    });
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert!(killer.join().unwrap() > 3);
+    assert_eq!((ran, runs(&own_marks), runs(&shared_marks)), (8, 24, 24));
+}
+
+fn named_exec(stage: &Stage) {
+    let engine = stage.engine();
+    let (id, marks) = marked(stage, &engine, "named");
+    let spec = |name: &str| {
+        let argv = puppet(&["count-marked", "/marks", "100", "7"]);
+        ExecSpec { name: name.into(), argv, ..ExecSpec::default() }
+    };
+    drop(stage.block_on(engine.exec(&id, spec("hook"))).unwrap());
+    drop(engine);
+    assert_eq!(faults::kill_named(faults::SUPERVISOR), 1);
+    let engine = stage.engine();
+    stage.block_on(async {
+        let (both, again) = tokio::join!(engine.exec(&id, spec("hook")), engine.exec(&id, spec("hook")));
+        assert_eq!(output(both.unwrap()).await.1.unwrap(), 7);
+        assert_eq!(output(again.unwrap()).await.1.unwrap(), 7);
+    });
+    assert_eq!(faults::kill_named(faults::SUPERVISOR), 1);
+    stage.block_on(async {
+        assert_eq!(output(engine.exec(&id, spec("hook")).await.unwrap()).await.1.unwrap(), 7, "it ended long ago");
+        assert_eq!(runs(&marks), 1);
+        assert_eq!(output(engine.exec(&id, spec("other")).await.unwrap()).await.1.unwrap(), 7);
+        assert_eq!(runs(&marks), 2);
+    });
+}
+
+fn attach_lost(stage: &Stage) {
+    let engine = stage.engine();
+    let id = start(stage, &engine, "attached", &["wait"], |_| {});
+    stage.block_on(async {
+        let session = engine.attach(&id, false, true, false).await.unwrap();
+        assert_eq!(faults::kill_named(faults::SUPERVISOR), 1);
+        assert!(matches!(session.exit.await.unwrap(), Err(Error::NotKnown(_))));
     });
 }
 

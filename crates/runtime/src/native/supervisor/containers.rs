@@ -402,6 +402,7 @@ impl Supervisor {
         for end in live.taps.iter().flat_map(|tap| &tap.ends) {
             self.unwatch(end.token, end.fd.as_fd());
         }
+        self.forget_execs_of(id);
         live.removing
     }
 
@@ -564,6 +565,10 @@ pub fn not_found(id: &ContainerId) -> Refusal {
 
 fn text_of(refusal: Refusal) -> String {
     match refusal {
-        Refusal::NotFound(text) | Refusal::NotRunning(text) | Refusal::Start(text) | Refusal::Failed(text) => text,
+        Refusal::NotFound(text)
+        | Refusal::NotRunning(text)
+        | Refusal::Start(text)
+        | Refusal::Failed(text)
+        | Refusal::NotKnown(text) => text,
     }
 }

@@ -35,8 +35,8 @@ impl Supervisor {
             let (inbox, queue) = (Inbox::default(), VecDeque::new());
             let peer = Peer { socket, token, inbox, queue, queued: 0, writing: false };
             self.peers.insert(number, peer);
-            let snapshot =
-                Told::Snapshot { version: env!("CARGO_PKG_VERSION").to_owned(), sandboxes: self.everything() };
+            let (version, sandboxes) = (env!("CARGO_PKG_VERSION").to_owned(), self.everything());
+            let snapshot = Told::Snapshot { version, sandboxes, resumes: true, damage: self.damage.clone() };
             self.outbox.push((Some(number), snapshot, Vec::new()));
         }
     }

@@ -54,6 +54,7 @@ pub fn start(folders: Folders, keeper: OwnedFd, listener: OwnedFd) -> io::Result
         sandboxes: BTreeMap::new(),
         containers: BTreeMap::new(),
         sessions: BTreeMap::new(),
+        delivered: Vec::new(),
         children: HashMap::new(),
         device_programs: Vec::new(),
         filters: Vec::new(),
@@ -65,6 +66,7 @@ pub fn start(folders: Folders, keeper: OwnedFd, listener: OwnedFd) -> io::Result
         watched: Vec::new(),
         chores: super::chores::Chores::default(),
         outbox: Vec::new(),
+        damage: Vec::new(),
         upgrade: None,
         quit: false,
     };
@@ -103,8 +105,11 @@ impl Supervisor {
                 self.forget_container(&id);
             }
         }
-        for key in lent.into_keys() {
-            self.unkeep(&key, &[]);
+        for (key, kept) in lent {
+            match key.starts_with("e/") {
+                true => self.adopt_exec(&key, kept),
+                false => self.unkeep(&key, &[]),
+            }
         }
         self.trash_unknown_folders();
         self.take_unknown_down();
@@ -373,13 +378,13 @@ fn borrow_all(keeper: &OwnedFd) -> io::Result<Lent> {
 }
 
 /// The very process that was recorded, alive or not yet reaped.
-fn find(process: Process) -> Option<OwnedFd> {
+pub fn find(process: Process) -> Option<OwnedFd> {
     let pidfd = sys::pidfd_open(process.pid).ok()?;
     (sys::unique_of(process.pid, pidfd.as_fd()).ok()? == process.unique).then_some(pidfd)
 }
 
 /// Whether our keeper will tell of its end: a new keeper is no parent to what the one before it left.
-fn is_keepers(process: Process) -> bool {
+pub fn is_keepers(process: Process) -> bool {
     sys::parent_of(process.pid).is_ok_and(|parent| parent == std::os::unix::process::parent_id())
 }
 

@@ -10,6 +10,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal};
 
 use super::containers::{Held, Pending, exit_from, key, not_found};
+use super::resumed::Lasting;
 use super::streams::{Tap, TapEnd};
 use super::words::{self, Word};
 use super::{Answered, Child, Source, Supervisor, Ticket};
@@ -22,23 +23,31 @@ use crate::spec::{ContainerId, ContainerSpec, ExecSpec, Share};
 
 pub struct Session {
     /// None: the agent that asked is gone.
-    peer: Option<u64>,
-    container: ContainerId,
+    pub peer: Option<u64>,
+    pub container: ContainerId,
     /// Of an exec.
-    pid: u32,
-    attach: bool,
-    /// Of an exec with a terminal of its own.
-    tty: bool,
+    pub pid: u32,
     /// An attach that feeds a container which reads its input once.
-    feeds_once: bool,
+    pub feeds_once: bool,
     /// Of an exec: until the program runs.
-    pending: Option<Pending>,
+    pub pending: Option<Pending>,
     /// What the agent gets once it does.
-    fds: Vec<OwnedFd>,
+    pub fds: Vec<OwnedFd>,
+    /// None: an attach.
+    pub exec: Option<Lasting>,
 }
 
 impl Supervisor {
-    pub(super) fn exec(&mut self, id: &ContainerId, spec: ExecSpec, ticket: Ticket) -> Result<Option<Answer>, Refusal> {
+    pub(super) fn exec(
+        &mut self,
+        id: &ContainerId,
+        spec: ExecSpec,
+        name: String,
+        ticket: Ticket,
+    ) -> Result<Option<Answer>, Refusal> {
+        if let Some(number) = self.session_named(id, &name) {
+            return self.exec_again(number, ticket);
+        }
         let path = self.group_of(id);
         let held = self.containers.get(id).ok_or_else(|| not_found(id))?;
         held.running()?;
@@ -51,6 +60,8 @@ impl Supervisor {
         let (streams, given, fds) = exec_streams(&spec)?;
         let group = self.tree.open(&path)?;
         let beside = self.has_onlookers(held).then(|| Number::from(&live.pidfd));
+        // From here on neither output nor outcome depends on this process.
+        let mut exec = self.keep_exec(id, &spec, name, beside.is_some(), &ours, &fds)?;
         let setup = Setup {
             spec: Cow::Borrowed(&held.seen.spec),
             argv: Cow::Borrowed(&spec.argv),
@@ -73,7 +84,14 @@ impl Supervisor {
         }
         let own = self.namespaces.pid.as_fd();
         sys::setns(own, libc::CLONE_NEWPID).expect("a process may return to the namespaces it started in");
-        let Cloned::Parent { pid, .. } = cloned? else { unreachable!("the child has become the program") };
+        let begun = cloned.and_then(|cloned| {
+            let Cloned::Parent { pid, pidfd } = cloned else { unreachable!("the child has become the program") };
+            let process = Process { pid, unique: sys::unique_of(pid, pidfd.as_fd())? };
+            exec.note(|note| note.process = Some(process))?;
+            Ok(process)
+        });
+        // Not on record, it ends when its socket is closed.
+        let process = begun.inspect_err(|_| self.unkeep(&exec.key(id), &[]))?;
         drop((theirs, given));
         if beside.is_none() {
             let _ = rustix::io::write(&ours, setup::GO);
@@ -81,12 +99,11 @@ impl Supervisor {
         rustix::io::ioctl_fionbio(&ours, true).map_err(io::Error::from)?;
         let session = self.next + 1;
         let token = self.watch(ours.as_fd(), Source::Entry(session), EventFlags::IN)?;
-        self.children.insert(pid, Child::Exec(session));
+        self.children.insert(process.pid, Child::Exec(session));
         let pending = Some(Pending { sync: ours, token, tickets: vec![ticket], moved: false });
-        let (peer, container) = (Some(ticket.peer), id.clone());
-        let (attach, feeds_once, tty) = (false, false, spec.tty);
-        let session_held = Session { peer, container, pid, attach, tty, feeds_once, pending, fds };
-        self.sessions.insert(session, session_held);
+        let (peer, container, pid) = (Some(ticket.peer), id.clone(), process.pid);
+        let held = Session { peer, container, pid, feeds_once: false, pending, fds, exec: Some(exec) };
+        self.sessions.insert(session, held);
         Ok(None)
     }
 
@@ -101,14 +118,21 @@ impl Supervisor {
         }
     }
 
+    /// A word stays where it is until what it brought is safe, as with a container's birth.
     pub(super) fn hear_entry(&mut self, number: u64) {
         loop {
             let Some(session) = self.sessions.get_mut(&number) else { return };
-            let Some(pending) = &session.pending else { return };
-            match words::next(&pending.sync, session.pid, pending.moved, false) {
+            let (Some(pending), Some(exec)) = (&session.pending, &session.exec) else { return };
+            let tty = exec.is.tty;
+            match words::next(&pending.sync, session.pid, pending.moved, true) {
                 Word::Nothing => return,
-                Word::Over => return self.settle(number, Ok(Answer::Session { session: number })),
-                Word::Terminal(fd) if session.tty && session.fds.is_empty() => session.fds.push(fd),
+                Word::Over => return self.settle(number, Ok(())),
+                Word::Terminal(fd) if tty => {
+                    let key = exec.key(&session.container);
+                    if session.fds.is_empty() && self.keep(&key, &["terminal"], &[fd.as_fd()]).is_ok() {
+                        self.sessions.get_mut(&number).expect("looked up above").fds.push(fd);
+                    }
+                }
                 Word::Moved(pidfd) => {
                     let process = self.child_behind(&pidfd);
                     if !self.entry_moved(number, process) {
@@ -121,18 +145,31 @@ impl Supervisor {
                     return self.fail_entry(number, words::FORGED.into());
                 }
             }
+            if let Some(Session { pending: Some(pending), .. }) = self.sessions.get(&number) {
+                words::taken(&pending.sync);
+            }
         }
     }
 
     fn fail_entry(&mut self, number: u64, why: String) {
         self.settle(number, Err(Refusal::Start(why)));
-        self.sessions.remove(&number);
+        self.forget_exec(number);
     }
 
     /// The set-up goes on inside its PID namespace; only now it may run the program.
     fn entry_moved(&mut self, number: u64, process: Option<Process>) -> bool {
-        let process = process.filter(|process| !self.children.contains_key(&process.pid));
-        let Some((process, session)) = process.zip(self.sessions.get_mut(&number)) else { return false };
+        // Known already, if a supervisor that ended has heard it too.
+        let is_free = |process: &Process| match self.children.get(&process.pid) {
+            None => true,
+            Some(child) => matches!(child, Child::Exec(known) if *known == number),
+        };
+        let Some(process) = process.filter(is_free) else { return false };
+        let Some(session) = self.sessions.get_mut(&number) else { return false };
+        let noted =
+            session.exec.as_mut().map(|exec| exec.note(|note| (note.process, note.moved) = (Some(process), true)));
+        if !matches!(noted, Some(Ok(()))) {
+            return false;
+        }
         self.children.remove(&session.pid);
         self.children.insert(process.pid, Child::Exec(number));
         session.pid = process.pid;
@@ -143,14 +180,17 @@ impl Supervisor {
         true
     }
 
-    fn settle(&mut self, number: u64, answer: Answered) {
+    /// The set-up is over: whoever asked is told, if they are still there.
+    pub(super) fn settle(&mut self, number: u64, outcome: Result<(), Refusal>) {
         let Some(session) = self.sessions.get_mut(&number) else { return };
         let Some(Pending { sync, token, tickets, .. }) = session.pending.take() else { return };
-        let fds = std::mem::take(&mut session.fds);
         self.unwatch(token, sync.as_fd());
-        if let Some(ticket) = tickets.first() {
-            let fds = if answer.is_ok() { fds } else { Vec::new() };
-            self.answer(*ticket, answer, fds);
+        self.delivered.push(number);
+        // The last who asked: those before have lost their connection.
+        let Some(ticket) = tickets.into_iter().rfind(|ticket| self.peers.contains_key(&ticket.peer)) else { return };
+        let answer = outcome.and_then(|()| self.hand_over(number, ticket));
+        if let Some(answer) = answer.transpose() {
+            self.answer(ticket, answer, Vec::new());
         }
     }
 
@@ -161,12 +201,15 @@ impl Supervisor {
             return;
         }
         // All that it said is read, though its first half may hold the socket for a moment more.
-        self.settle(number, Ok(Answer::Session { session: number }));
-        let Some(session) = self.sessions.remove(&number) else { return };
-        if let Some(peer) = session.peer {
-            let code = exit_from(ended, 0, false).code;
-            self.outbox.push((Some(peer), Told::SessionEnded { session: number, code }, Vec::new()));
+        self.settle(number, Ok(()));
+        let Some(session) = self.sessions.get_mut(&number) else { return };
+        let code = exit_from(ended, 0, false).code;
+        // On record before the keeper lets go.
+        let noted = session.exec.as_mut().map(|exec| exec.note(|note| note.ended = Some(code)));
+        if let Some(Err(error)) = noted {
+            eprintln!("supervisor: the end of an exec is not on record: {error}");
         }
+        self.tell_end(number);
     }
 
     /// It leads a session of its own, and so a group that bears its number.
@@ -216,8 +259,7 @@ impl Supervisor {
             live.taps.push(tap);
         }
         let (peer, container) = (Some(ticket.peer), id.clone());
-        let held =
-            Session { peer, container, pid: 0, attach: true, tty: false, feeds_once, pending: None, fds: Vec::new() };
+        let held = Session { peer, container, pid: 0, feeds_once, pending: None, fds: Vec::new(), exec: None };
         self.sessions.insert(session, held);
         self.answer(ticket, Ok(Answer::Session { session }), fds);
         Ok(None)
@@ -235,7 +277,7 @@ impl Supervisor {
 
     /// The container ended: so do the attaches to it, with its code.
     pub(super) fn end_attaches(&mut self, id: &ContainerId, code: i32) {
-        let of_it = |session: &Session| session.attach && session.container == *id;
+        let of_it = |session: &Session| session.exec.is_none() && session.container == *id;
         let numbers: Vec<u64> = self.sessions.iter().filter(|(_, s)| of_it(s)).map(|(number, _)| *number).collect();
         for number in numbers {
             let peer = self.sessions.remove(&number).and_then(|session| session.peer);
@@ -253,7 +295,7 @@ impl Supervisor {
             let _ = self.end_input(number);
             let Some(session) = self.sessions.get_mut(&number) else { continue };
             session.peer = None;
-            if session.attach {
+            if session.exec.is_none() {
                 let id = session.container.clone();
                 self.sessions.remove(&number);
                 self.drop_tap(&id, number);
