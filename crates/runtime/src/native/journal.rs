@@ -1,9 +1,11 @@
 //! The durable record: one line of JSON for each thing that happened, folded again at the start.
 //!
 //! A line is written whole before what it tells is acted upon, so it survives any process. `sync` makes
-//! it survive power loss too; only exits need that. A torn last line counts as not written.
+//! it survive power loss too; only exits need that. A last line without its end was torn and counts as not
+//! written. Each line begins with a checksum; any other line that does not fit its own is damage: it is
+//! passed over, named, and nothing of the file is taken away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -59,9 +61,12 @@ pub struct Process {
 /// What the journal says now.
 #[derive(Default)]
 pub struct Records {
+    /// Empty: not known.
     pub boot: String,
     pub sandboxes: BTreeMap<SandboxId, SandboxRecord>,
     pub containers: BTreeMap<ContainerId, ContainerRecord>,
+    /// Those that were forgotten since it was last written anew.
+    pub gone: BTreeSet<ContainerId>,
 }
 
 pub struct Journal {
@@ -71,7 +76,15 @@ pub struct Journal {
     /// The size it would have if it were written anew, as last known.
     base: u64,
     unsynced: bool,
+    /// Where lines begin that cannot be read.
+    damage: Vec<u64>,
 }
+
+/// Between a line's checksum and its text.
+const CHECKED: u8 = b' ';
+/// Bytes of the digest that a line carries, and how many digits they are.
+const SUM: usize = 8;
+const DIGITS: usize = 2 * SUM;
 
 /// Rewritten when it has grown by this much over what it says.
 const GROWTH_MAX: u64 = 4 << 20;
@@ -88,17 +101,36 @@ impl Journal {
         }
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
-        let (records, size) = fold(&bytes);
+        let (records, size, damage) = fold(&bytes);
         // Or the next line would be lost behind a torn one.
         file.set_len(size)?;
         let base = lines_of(&records).len() as u64;
         // Who wrote the last lines may have ended before they were on the disk.
-        Ok((Journal { path, file, size, base, unsynced: true }, records))
+        Ok((Journal { path, file, size, base, unsynced: true, damage }, records))
+    }
+
+    /// What is wrong with it, and what to do about it.
+    pub fn complaint(&self) -> Option<String> {
+        let (first, more) = self.damage.split_first()?;
+        let more = if more.is_empty() { String::new() } else { format!(" (and {} more)", more.len()) };
+        let (path, kept) = (self.path.display(), self.kept());
+        Some(format!(
+            "{path} is damaged: the record at byte {first}{more} cannot be read, so containers may be missing in it; \
+             the rest holds, what runs unrecorded is ended, and their pods are started anew. The damaged file is kept \
+             as {} when it is next written anew; look at the disk, then remove that",
+            kept.display()
+        ))
+    }
+
+    /// Where a damaged one is kept: a name that nothing has.
+    fn kept(&self) -> PathBuf {
+        let names = (1u32..).map(|number| self.path.with_extension(format!("damaged-{number}")));
+        names.into_iter().find(|path| !path.exists()).expect("there are more numbers than files")
     }
 
     pub fn write(&mut self, entry: &Entry) -> io::Result<()> {
-        let mut line = serde_json::to_vec(entry).expect("entries hold nothing that JSON cannot");
-        line.push(b'\n');
+        let mut line = Vec::new();
+        add_line(&mut line, entry);
         if let Err(error) = self.file.write_all(&line) {
             // Whatever part of the line got there must not run into the next one.
             let _ = self.file.set_len(self.size);
@@ -136,6 +168,10 @@ impl Journal {
         let _ = std::fs::remove_file(&fresh);
         let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(&fresh)?;
         let written = file.write_all(&bytes).and_then(|()| file.sync_data());
+        if written.is_ok() && !self.damage.is_empty() {
+            std::fs::hard_link(&self.path, self.kept())?;
+            self.damage.clear();
+        }
         written.and_then(|()| std::fs::rename(&fresh, &self.path)).inspect_err(|_| {
             // On a full disk it is in the way.
             let _ = std::fs::remove_file(&fresh);
@@ -154,34 +190,54 @@ impl Journal {
 
 fn lines_of(records: &Records) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let mut add = |entry: &Entry| {
-        serde_json::to_writer(&mut bytes, entry).expect("entries hold nothing that JSON cannot");
-        bytes.push(b'\n');
-    };
-    add(&Entry::Boot(records.boot.clone()));
+    add_line(&mut bytes, &Entry::Boot(records.boot.clone()));
     for (id, sandbox) in &records.sandboxes {
-        add(&Entry::Sandbox(id.clone(), Box::new(sandbox.clone())));
+        add_line(&mut bytes, &Entry::Sandbox(id.clone(), Box::new(sandbox.clone())));
     }
     for (id, container) in &records.containers {
-        add(&Entry::Container(id.clone(), Box::new(container.clone())));
+        add_line(&mut bytes, &Entry::Container(id.clone(), Box::new(container.clone())));
     }
     bytes
 }
 
-/// What the good lines say, and how many bytes they are.
-fn fold(bytes: &[u8]) -> (Records, u64) {
-    let mut records = Records::default();
-    let mut good = 0;
-    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-        // A torn or damaged line: nothing after it was acknowledged.
-        if !line.ends_with(b"\n") {
-            break;
+fn add_line(bytes: &mut Vec<u8>, entry: &Entry) {
+    let text = serde_json::to_vec(entry).expect("entries hold nothing that JSON cannot");
+    bytes.extend_from_slice(checksum(&text).as_bytes());
+    bytes.push(CHECKED);
+    bytes.extend_from_slice(&text);
+    bytes.push(b'\n');
+}
+
+fn checksum(text: &[u8]) -> String {
+    use sha2::Digest;
+    sha2::Sha256::digest(text)[..SUM].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What the good lines say, how many bytes the whole lines are, and where bad ones begin.
+fn fold(bytes: &[u8]) -> (Records, u64, Vec<u64>) {
+    let (mut records, mut damage) = (Records::default(), Vec::new());
+    let mut at = 0;
+    // A last line without its end was torn: nothing that followed from it was acted upon.
+    for line in bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")) {
+        match entry_of(&line[..line.len() - 1]) {
+            Some(entry) => records.apply(entry),
+            None => damage.push(at),
         }
-        let Ok(entry) = serde_json::from_slice(line) else { break };
-        records.apply(entry);
-        good += line.len() as u64;
+        at += line.len() as u64;
     }
-    (records, good)
+    (records, at, damage)
+}
+
+fn entry_of(line: &[u8]) -> Option<Entry> {
+    let text = match line.first()? {
+        // As versions before December 2026 wrote it.
+        b'{' => line,
+        _ => {
+            let (sum, text) = line.split_at_checked(DIGITS)?;
+            text.strip_prefix(&[CHECKED]).filter(|text| checksum(text).as_bytes() == sum)?
+        }
+    };
+    serde_json::from_slice(text).ok()
 }
 
 impl Records {
@@ -191,7 +247,10 @@ impl Records {
             Entry::Sandbox(id, record) => drop(self.sandboxes.insert(id, *record)),
             Entry::Container(id, record) => drop(self.containers.insert(id, *record)),
             Entry::SandboxGone(id) => drop(self.sandboxes.remove(&id)),
-            Entry::ContainerGone(id) => drop(self.containers.remove(&id)),
+            Entry::ContainerGone(id) => {
+                self.containers.remove(&id);
+                self.gone.insert(id);
+            }
             Entry::Born(id, process) => {
                 if let Some(record) = self.containers.get_mut(&id) {
                     record.process = Some(process);

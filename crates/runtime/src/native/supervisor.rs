@@ -37,6 +37,8 @@ mod resumed;
 mod sandboxes;
 /// Exec and attach.
 mod sessions;
+/// What runs, or lies there, and is not on record.
+mod strays;
 /// Outputs on their way to the logs.
 mod streams;
 /// What set-ups say.

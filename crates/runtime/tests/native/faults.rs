@@ -23,6 +23,7 @@ pub const TESTS: &[Test] = &[
     ("exit_without_any_supervisor_is_told_by_the_next_one", exit_meanwhile),
     ("supervisor_becomes_another_program_without_losing_a_child", upgrade),
     ("killed_keeper_leaves_no_container_unaccounted", killed_keeper),
+    ("damaged_journal_is_named_and_kept_and_runs_nothing_twice", damaged_journal),
     ("reboot_is_noticed_and_what_ran_is_unknown", reboot),
 ];
 
@@ -345,13 +346,87 @@ fn killed_keeper(stage: &Stage) {
     assert_eq!(stage.run(&engine, "fresh", spec).code, 2);
 }
 
+/// As the first process of every machine does with what was left to it.
+fn reap_orphans() {
+    // SAFETY: no pointer is passed.
+    while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } > 0 {}
+}
+
+/// Every way in which the journal may be found: what lives afterwards is what is listed.
+fn damaged_journal(stage: &Stage) {
+    let journal = stage.folder.join("data/journal");
+    let mut engine = stage.engine();
+    for round in 0..48u64 {
+        let names = [format!("own{round}"), format!("shared{round}")];
+        for name in &names {
+            let (sandbox, mut spec) = stage.sandbox(name);
+            spec.pid = if name.starts_with("shared") { Share::Sandbox } else { Share::Private };
+            stage.block_on(engine.run_sandbox(&sandbox, spec)).unwrap();
+            started(stage, &engine, name, &["wait"]);
+        }
+        drop(engine);
+        let keeper_dies = round % 4 == 3;
+        signal_named(KEEPER, libc::SIGSTOP);
+        kill_named(SUPERVISOR);
+        if keeper_dies {
+            kill_named(KEEPER);
+            stage::eventually("it has ended", || named(KEEPER).is_empty());
+        }
+        let whole = std::fs::read(&journal).unwrap();
+        let at = (round.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20) as usize % (whole.len() - 1);
+        let mut bytes = whole.clone();
+        match round % 12 {
+            9 => bytes.truncate(bytes[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1)),
+            10 => bytes.clear(),
+            11 => std::fs::remove_file(&journal).unwrap(),
+            _ => bytes[at] ^= 1 << (round % 8),
+        }
+        if round % 12 != 11 {
+            std::fs::write(&journal, &bytes).unwrap();
+        }
+        signal_named(KEEPER, libc::SIGCONT);
+        engine = stage.engine();
+        let listed = stage.block_on(engine.list()).unwrap();
+        let running: Vec<i32> =
+            listed.iter().flat_map(|s| &s.containers).filter_map(|c| c.pid).map(|pid| pid as i32).collect();
+        let (mut living, mut expected) = (named("puppet"), running.clone());
+        living.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(living, expected, "round {round}, byte {at}: what runs is what is listed\n{}", stage.runtime_log());
+        if round % 12 < 9 {
+            let log = stage.runtime_log();
+            let begin = bytes[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+            assert!(log.contains(&format!("the record at byte {begin}")), "round {round}, byte {at}: {log}");
+            assert!(running.len() + 2 >= names.len(), "one record has one container, or its sandbox");
+        }
+        for sandbox in listed {
+            stage.block_on(engine.remove_sandbox(&sandbox.id)).unwrap();
+        }
+        assert!(named("puppet").is_empty());
+        stage::eventually("nothing of it is left", || {
+            reap_orphans();
+            named("gousse-init").is_empty()
+        });
+        if round % 12 < 9 {
+            let kept = std::fs::read_dir(stage.folder.join("data")).unwrap().flatten();
+            let kept = kept.filter(|entry| entry.file_name().to_string_lossy().starts_with("journal.damaged"));
+            let is_whole = |path: PathBuf| std::fs::read(path).unwrap().starts_with(&bytes);
+            assert!(kept.into_iter().any(|entry| is_whole(entry.path())), "round {round}: the damaged file is kept");
+        }
+    }
+}
+
 /// As a reboot leaves it: no process that knows us, and a journal of another boot. What else runs stands
 /// for processes that have nothing to do with us and happen to have the same numbers.
 pub fn seem_rebooted(stage: &Stage) {
     kill_both();
     let journal: PathBuf = stage.folder.join("data/journal");
     let text = std::fs::read_to_string(&journal).unwrap();
-    std::fs::write(&journal, text.replace(&boot_id(), "another")).unwrap();
+    let other = |line: &str| match line.contains(r#"{"Boot":"#) {
+        true => "{\"Boot\":\"another\"}\n".to_owned(),
+        false => format!("{line}\n"),
+    };
+    std::fs::write(&journal, text.lines().map(other).collect::<String>()).unwrap();
 }
 
 pub fn boot_id() -> String {

@@ -10,6 +10,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::containers::{Held, Live, Pending, key};
 use super::sandboxes::{Kept, Sandboxed};
+use super::strays::Strays;
 use super::words;
 use super::{Child, Namespaces, Source, Supervisor, sandboxes};
 use crate::native::cgroup::Tree;
@@ -90,28 +91,40 @@ pub fn start(folders: Folders, keeper: OwnedFd, listener: OwnedFd) -> io::Result
 impl Supervisor {
     fn adopt(&mut self, records: Records, mut lent: Lent) -> io::Result<()> {
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
-        let same_boot = records.boot == boot;
+        // Where it is not on record, what the keeper holds shows it.
+        let same_boot = records.boot == boot || records.boot.is_empty() && !lent.is_empty();
+        let rebooted = !same_boot && !records.boot.is_empty();
+        self.damage.extend(self.journal.complaint());
         for (id, record) in records.sandboxes {
             let kept = lent.remove(&sandboxes::key(&id));
             self.adopt_sandbox(&id, record, kept.filter(|_| same_boot), same_boot);
         }
+        let mut strays = Strays { gone: records.gone, ..Strays::default() };
         for (id, record) in records.containers {
+            if !self.sandboxes.contains_key(&record.sandbox) {
+                strays.unknown.insert(id.0);
+                continue;
+            }
+            let was_alive = matches!(record.container.phase, Phase::Created | Phase::Running { .. });
             let kept = lent.remove(&key(&id));
-            let known = self.sandboxes.contains_key(&record.sandbox);
             if let Err(refusal) = self.adopt_container(&id, record, kept, same_boot) {
                 eprintln!("supervisor: taking over {}: {refusal:?}", id.0);
             }
-            if !known {
-                self.forget_container(&id);
+            if was_alive && !rebooted && !self.containers[&id].is_alive() {
+                strays.known.insert(id.0);
             }
         }
         for (key, kept) in lent {
-            match key.starts_with("e/") {
-                true => self.adopt_exec(&key, kept),
-                false => self.unkeep(&key, &[]),
+            match key.split_once('/') {
+                Some(("e", _)) => self.adopt_exec(&key, kept),
+                Some(("c" | "s", id)) => drop(strays.unknown.insert(id.to_owned())),
+                _ => {}
+            }
+            if !key.starts_with("e/") {
+                self.unkeep(&key, &[]);
             }
         }
-        self.trash_unknown_folders();
+        self.end_strays(strays);
         self.take_unknown_down();
         let ids: Vec<SandboxId> = self.sandboxes.keys().cloned().collect();
         for id in ids {
@@ -123,6 +136,12 @@ impl Supervisor {
         if !same_boot {
             // The last word: until all is recorded that the reboot ended, the next one must know of it.
             self.record_always(&Entry::Boot(boot));
+        }
+        self.damage.iter().for_each(|text| eprintln!("supervisor: {text}"));
+        if !self.damage.is_empty() {
+            self.unwritten = true;
+            // It sets the timer where there is no room.
+            let _ = self.write_whole_journal();
         }
         Ok(())
     }
@@ -293,24 +312,12 @@ impl Supervisor {
         self.unkeep(&key(id), &[]);
     }
 
-    fn trash_unknown_folders(&mut self) {
-        let folder = self.folders.data.join("containers");
-        let trash = super::chores::trash(&self.folders);
-        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            if !self.containers.contains_key(&ContainerId(name.to_string_lossy().into_owned())) {
-                let _ = std::fs::create_dir_all(&trash);
-                let _ = std::fs::rename(entry.path(), trash.join(name));
-            }
-        }
-    }
-
     /// What the journal says, as it is now.
     fn records(&self) -> Records {
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
         let sandboxes = self.sandboxes.iter().map(|(id, held)| (id.clone(), held.record.clone())).collect();
         let containers = self.containers.iter().map(|(id, held)| (id.clone(), held.record())).collect();
-        Records { boot, sandboxes, containers }
+        Records { boot, sandboxes, containers, ..Records::default() }
     }
 
     /// A disk that takes nothing must not end us: what makes room on it is asked of us.
