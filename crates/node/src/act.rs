@@ -10,7 +10,7 @@ mod hooks;
 /// Images: found, or pulled by policy.
 mod pull;
 /// Everything of a pod removed.
-mod remove;
+pub(crate) mod remove;
 /// Network, sandbox and its files.
 mod sandbox;
 /// One instance of a container.

@@ -16,6 +16,7 @@ use serde_json::json;
 use tokio::sync::broadcast;
 use tokio::task::{Id, JoinSet};
 
+use crate::act::remove;
 use crate::actor::{Actor, Inbox, Origin};
 use crate::config::Config;
 use crate::control::Control;
@@ -291,7 +292,7 @@ impl Agent {
         inbox
     }
 
-    /// Whatever runs here and is nobody's pod: ended shortly; volumes of nobody: removed.
+    /// Whatever runs here and is nobody's pod: ended shortly; volumes and logs of nobody: removed.
     async fn end_orphans(&mut self) {
         let known: Vec<String> = self.actors().keys().cloned().collect();
         let found = match self.shared.looker.pods().await {
@@ -306,6 +307,12 @@ impl Agent {
                 self.spawn(Origin::Orphan, uid.clone(), orphan(&uid, &sandbox));
             }
         }
+        // Named before anything new begins: none of them is of a pod to come.
+        let root = self.shared.settings.log_root.clone();
+        let mut strays = remove::log_folders(&root);
+        strays.retain(|name| remove::uid_of(name).is_some_and(|uid| !present.iter().any(|known| known == uid)));
+        let log_dir = self.shared.config.log_dir.clone();
+        tokio::task::spawn_blocking(move || remove::forget_strays(&root, &log_dir, &strays));
         let mut left = self.shared.volumes.left().unwrap_or_default();
         left.sort();
         for uid in left {

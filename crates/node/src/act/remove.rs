@@ -3,8 +3,10 @@
 //! The object goes last, with grace 0 and its UID as precondition: once it is gone, nothing of the
 //! pod is left here.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,11 +15,13 @@ use api::view::api::core::v1 as core;
 use client::DeleteOptions;
 use runtime::SandboxId;
 use runtime::removal::{self, Mounts};
-use rustix::fs::{AtFlags, Dir, unlinkat};
+use rustix::fs::{AtFlags, Dir, FileType, readlinkat, statat, unlinkat};
+use rustix::io::Errno;
 
 use crate::act::{Outcome, sandbox};
 use crate::actor::{Actor, Origin};
 use crate::memory::Job;
+use crate::pod;
 use crate::shared::Shared;
 use crate::spec::container::log_folder;
 
@@ -42,7 +46,6 @@ impl Actor {
         self.memory.removing = true;
         let shared = self.shared.clone();
         let sandboxes: Vec<String> = self.seen.sandboxes.iter().map(|s| s.id.0.clone()).collect();
-        let ids: Vec<String> = self.seen.containers().map(|c| c.id.0.clone()).collect();
         let meta = self.object.meta().clone();
         let delete = self.wanted && self.origin == Origin::Api;
         let logs = self.object.view::<core::Pod>().ok().map(|pod| log_folder(&pod, &self.shared.settings));
@@ -55,7 +58,7 @@ impl Actor {
             }
             if let Some(folder) = logs {
                 let log_dir = shared.config.log_dir.clone();
-                blocking(move || forget_logs(&folder, &log_dir, &ids)).await;
+                blocking(move || forget_logs(&folder, &log_dir)).await;
             }
             if delete {
                 delete_object(&shared, &meta.namespace, &meta.name, &meta.uid).await;
@@ -93,23 +96,58 @@ async fn delete_object(shared: &Shared, namespace: &str, name: &str, uid: &str) 
 }
 
 /// The logs of a pod, and the links to them.
-fn forget_logs(folder: &Path, log_dir: &Path, ids: &[String]) {
+fn forget_logs(folder: &Path, log_dir: &Path) {
     // What cannot be removed is left to whoever cleans /var/log.
     if let (Some(root), Some(name)) = (folder.parent(), folder.file_name())
         && let Ok(root) = runtime::native::open_log_root(root, false)
     {
         let _ = removal::remove_at(root, name, folder, Mounts::Refused);
     }
-    for id in ids {
-        unlink(log_dir, id);
+    unlink(log_dir, |_, log| log.starts_with(folder));
+}
+
+/// Names of pods' folders below the root of all logs.
+pub(crate) fn log_folders(root: &Path) -> Vec<String> {
+    let Ok(folder) = runtime::native::open_log_root(root, false) else { return Vec::new() };
+    let entries = Dir::read_from(&folder).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| matches!(entry.file_type(), FileType::Directory | FileType::Unknown));
+    let names = folders.filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned));
+    names.filter(|name| uid_of(name).is_some()).collect()
+}
+
+/// Of `<namespace>_<name>_<uid>`, which is how a pod's folder is called; all else there is somebody else's.
+pub(crate) fn uid_of(folder: &str) -> Option<&str> {
+    let mut parts = folder.split('_');
+    let (namespace, name, uid) = (parts.next()?, parts.next()?, parts.next()?);
+    let is_name =
+        |text: &str| text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.');
+    let plain = is_name(namespace) && is_name(name) && !namespace.is_empty() && !name.is_empty();
+    (plain && parts.next().is_none() && pod::is_plain_uid(uid)).then_some(uid)
+}
+
+/// The logs of pods that nobody knows any more, and the links to what is not there (kuberuntime_gc.go
+/// evictPodLogsDirectories): an agent may have ended between a pod's end and their removal.
+pub(crate) fn forget_strays(root: &Path, log_dir: &Path, strays: &[String]) {
+    for name in strays {
+        tracing::info!("logs of a former pod are removed: {name}");
+        forget_logs(&root.join(name), log_dir);
     }
+    let Ok(folder) = runtime::native::open_log_root(root, false) else { return };
+    unlink(log_dir, |_, log| {
+        let Ok(below) = log.strip_prefix(root) else { return false };
+        let pod = below.components().next().and_then(|first| first.as_os_str().to_str());
+        // A log is there before the link to it.
+        pod.is_some_and(|pod| uid_of(pod).is_some())
+            && statat(&folder, below, AtFlags::SYMLINK_NOFOLLOW).err() == Some(Errno::NOENT)
+    });
 }
 
 /// The files of one instance: the current one, rotated ones, the link.
 pub(super) async fn forget_log(path: PathBuf, log_dir: PathBuf, id: String) {
     blocking(move || {
         runtime::native::remove_log(&path);
-        unlink(&log_dir, &id);
+        let ending = format!("-{id}.log");
+        unlink(&log_dir, |name, _| name.ends_with(&ending));
     })
     .await;
 }
@@ -126,12 +164,17 @@ pub(super) fn links_folder(log_dir: &Path, make: bool) -> io::Result<OwnedFd> {
     runtime::native::open_log_root(&log_dir.join("containers"), make)
 }
 
-fn unlink(log_dir: &Path, id: &str) {
-    let ending = format!("-{id}.log");
+/// Removes those links of which the name and what they lead to are such; what is no link stays.
+fn unlink(log_dir: &Path, is_such: impl Fn(&str, &Path) -> bool) {
     let Ok(folder) = links_folder(log_dir, false) else { return };
     for link in Dir::read_from(&folder).into_iter().flatten().flatten() {
-        if link.file_name().to_bytes().ends_with(ending.as_bytes()) {
+        let Ok(to) = readlinkat(&folder, link.file_name(), Vec::new()) else { continue };
+        let to = Path::new(OsStr::from_bytes(to.to_bytes()));
+        if link.file_name().to_str().is_ok_and(|name| is_such(name, to)) {
             let _ = unlinkat(&folder, link.file_name(), AtFlags::empty());
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

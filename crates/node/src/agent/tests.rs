@@ -1215,3 +1215,32 @@ async fn links_to_logs_are_made_and_removed_where_their_folder_is_a_link() {
     node.nothing_left().await;
     assert_eq!(links(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn logs_and_links_that_an_agent_left_behind_go_with_the_next_start() {
+    let mut node = Node::start().await;
+    node.pod("p", one("Always", &[]));
+    node.phase("p", "Running").await;
+    node.pod("q", one("Always", &[]));
+    node.phase("q", "Running").await;
+    let log_dir = node.config.log_dir.clone();
+    let count = |what: &str| std::fs::read_dir(log_dir.join(what)).unwrap().count();
+    assert_eq!((count("pods"), count("containers")), (2, 2));
+    node.stop_agent().await;
+    // Everything but its logs went.
+    let sandboxes = node.engine.list().await.unwrap();
+    let of =
+        |name: &str| sandboxes.iter().find(|s| s.spec.labels["io.kubernetes.pod.name"] == name).unwrap().id.clone();
+    node.engine.remove_sandbox(&of("p")).await.unwrap();
+    node.api.delete("pods", "ns", "p");
+    node.start_agent().await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!((count("pods"), count("containers")), (1, 1), "those of p go, those of q stay");
+    // A restarted agent ends a pod whose sandbox is gone already.
+    node.stop_agent().await;
+    node.engine.remove_sandbox(&of("q")).await.unwrap();
+    node.api.delete_gracefully("ns", "q", 5, node.now());
+    node.start_agent().await;
+    node.gone("q").await;
+    assert_eq!((count("pods"), count("containers")), (0, 0));
+}

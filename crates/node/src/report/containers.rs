@@ -26,6 +26,9 @@ pub fn status_of(s: &Situation<'_>, part: &Part<'_>) -> core::ContainerStatus {
         Some(latest) => from_instance(s, part, latest.container),
         None => without_instance(s, part, old),
     };
+    // An instance that was made and removed before it ran was counted, and the next one has its number
+    // (kubelet_pods.go convertToAPIContainerStatuses).
+    status.restart_count = status.restart_count.max(old.map_or(0, |old| old.restart_count));
     if instances.is_empty() {
         // What the API remembers stands.
     } else if let Some(before) = instances.get(1) {

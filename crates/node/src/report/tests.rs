@@ -169,6 +169,18 @@ fn instance_that_vanished_while_running_is_said_to_have() {
 }
 
 #[test]
+fn restarts_are_not_counted_down_where_an_instance_was_removed_before_it_ran() {
+    // The second instance was made and told of; then the agent ended, and the next one removed it.
+    let mut world = World::simple("Always").with(exited("c", 0, 3));
+    world.pod["status"]["containerStatuses"] = json!([{"name": "c", "image": "i", "imageID": "", "restartCount": 1,
+        "ready": false, "containerID": "gousse://c1", "state": {"waiting": {"reason": "ContainerCreating"}},
+        "lastState": {"terminated": {"exitCode": 3, "containerID": "gousse://c0"}}}]);
+    assert_eq!(status(&world)["containerStatuses"][0]["restartCount"], 1);
+    // It is made again under the same number.
+    assert_eq!(status(&world.with(running("c", 1)))["containerStatuses"][0]["restartCount"], 1);
+}
+
+#[test]
 fn verdict_fails_the_pod_once_nothing_of_it_runs() {
     let ending = |c: runtime::Container| {
         let mut world = World::simple("Always").with(c);
