@@ -98,6 +98,8 @@ struct Keeper<'a> {
     supervisor: Option<(OwnedFd, u32)>,
     /// The pid last told and not yet reaped.
     told: Option<u32>,
+    /// When children ended that are not reaped yet.
+    ended: BTreeMap<u32, i128>,
     failures: u32,
     /// Until when no further supervisor is started.
     pause: Option<Timespec>,
@@ -127,6 +129,7 @@ fn run(folders: &Folders, listener: &UnixListener, program: OwnedFd) -> io::Resu
         kept,
         supervisor: None,
         told: None,
+        ended: BTreeMap::new(),
         failures: 0,
         pause: None,
         quit: false,
@@ -152,6 +155,7 @@ impl Keeper<'_> {
             let ready = fds.get(1).is_some_and(|fd| !fd.revents().is_empty());
             if !fds[0].revents().is_empty() {
                 drain_signals(signals);
+                self.note_ends();
             }
             if ready {
                 self.listen();
@@ -176,8 +180,23 @@ impl Keeper<'_> {
             return;
         }
         let Ended { pid, status, by_signal } = ended;
-        if tell(socket.as_fd(), &FromKeeper::Ended { pid, status, by_signal, at: sys::now() }, &[]).is_ok() {
+        let at = *self.ended.entry(pid).or_insert_with(sys::now);
+        if tell(socket.as_fd(), &FromKeeper::Ended { pid, status, by_signal, at }, &[]).is_ok() {
             self.told = Some(pid);
+        }
+    }
+
+    /// Who ends while others wait for their turn, or for a supervisor, ends now and not when it is told.
+    fn note_ends(&mut self) {
+        if self.told.is_none() && self.supervisor.is_some() {
+            return;
+        }
+        // Where the kernel does not list them the moment of the telling stands for it.
+        let children = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+        for pid in children.split_whitespace().filter_map(|pid| pid.parse().ok()) {
+            if !self.ended.contains_key(&pid) && sys::peek_ended(Some(pid)).is_ok_and(|ended| ended.is_some()) {
+                self.ended.insert(pid, sys::now());
+            }
         }
     }
 
@@ -239,6 +258,7 @@ impl Keeper<'_> {
             }
             ToKeeper::Reap { pid } => {
                 sys::reap(pid);
+                self.ended.remove(&pid);
                 self.told = None;
                 self.failures = 0;
             }

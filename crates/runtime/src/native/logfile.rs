@@ -29,13 +29,15 @@ pub struct LogFile {
     pub rotated: bool,
     /// Lines are lost.
     pub trouble: Trouble,
+    /// Records that were lost since the last that was written, and why.
+    lost: Option<(u64, String)>,
 }
 
 impl LogFile {
     pub fn open(spec: &spec::LogFile) -> io::Result<LogFile> {
         let file = append(&spec.path)?;
         let size = file.metadata()?.len();
-        Ok(LogFile { spec: spec.clone(), file, size, rotated: false, trouble: Trouble::default() })
+        Ok(LogFile { spec: spec.clone(), file, size, rotated: false, trouble: Trouble::default(), lost: None })
     }
 
     pub fn spec(&self) -> &spec::LogFile {
@@ -71,12 +73,37 @@ impl LogFile {
         Ok(())
     }
 
-    /// Lines are lost.
-    pub fn complain(&mut self, error: &io::Error) {
+    /// These records are lost. It is said where the container's own lines are, once one can be written.
+    pub fn lose(&mut self, records: &[u8], error: &io::Error) {
         self.trouble.say(format_args!("{}: {error}; lines are lost", self.spec.path.display()));
+        let count = records.iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.lost.get_or_insert_with(|| (0, super::setup::plain(error))).0 += count;
     }
 
+    /// With what was lost before them.
     pub fn write(&mut self, records: &[u8]) -> io::Result<()> {
+        let Some((count, why)) = &self.lost else { return self.append(records) };
+        let lines = if *count == 1 { "1 line is" } else { &format!("{count} lines are") };
+        let mut all = Vec::new();
+        format(&mut all, "stderr", format!("gousse: {lines} missing here: {why}\n").as_bytes(), sys::now());
+        all.extend_from_slice(records);
+        self.append(&all)?;
+        self.lost = None;
+        Ok(())
+    }
+
+    /// At the end of its container: there is no other record to say it with.
+    pub fn finish(&mut self) {
+        let before = self.size;
+        if self.lost.is_some()
+            && let Err(error) = self.write(&[])
+        {
+            self.trouble.say(format_args!("{}: {error}", self.spec.path.display()));
+            let _ = self.take_back(before);
+        }
+    }
+
+    fn append(&mut self, records: &[u8]) -> io::Result<()> {
         self.file.write_all(records)?;
         self.size += records.len() as u64;
         Ok(())

@@ -224,7 +224,7 @@ impl Pump {
             Ok(()) => log.trouble.is_over(),
             Err(error) => {
                 // A full disk: these lines are lost; the container goes on.
-                log.complain(&error);
+                log.lose(&self.records, &error);
                 log.take_back(before)?;
             }
         }

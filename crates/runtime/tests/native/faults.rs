@@ -21,6 +21,7 @@ pub const TESTS: &[Test] = &[
     ("mount_of_a_sandbox_never_recorded_goes", mount_never_recorded),
     ("new_agent_finds_everything_as_it_was", new_agent),
     ("exit_without_any_supervisor_is_told_by_the_next_one", exit_meanwhile),
+    ("ends_that_nobody_could_hear_are_told_with_their_own_moments", ended_in_turn),
     ("supervisor_becomes_another_program_without_losing_a_child", upgrade),
     ("killed_keeper_leaves_no_container_unaccounted", killed_keeper),
     ("damaged_journal_is_named_and_kept_and_runs_nothing_twice", damaged_journal),
@@ -295,6 +296,34 @@ fn exit_meanwhile(stage: &Stage) {
     let exit = stage.block_on(wait_for_exit(&engine, &id));
     assert_eq!(exit.code, 9);
     assert_eq!(stage.logged("meanwhile", "stdout"), "before\nafter\n");
+}
+
+/// Several end while the supervisor is stopped: the keeper tells one at a time.
+fn ended_in_turn(stage: &Stage) {
+    let engine = stage.engine();
+    let all: Vec<_> = (0..4).map(|n| started(stage, &engine, &format!("turn{n}"), &["wait-for-term", "4"]).1).collect();
+    for n in 0..4 {
+        stage::eventually("it is ready", || stage.logged(&format!("turn{n}"), "stdout") == "ready\n");
+    }
+    let pids: Vec<i32> = all.iter().map(|id| stage.block_on(find(&engine, id)).unwrap().pid.unwrap() as i32).collect();
+    let is_zombie =
+        |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default().contains(") Z ");
+    let now = || std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as i128;
+    signal_named(SUPERVISOR, libc::SIGSTOP);
+    for pid in pids {
+        // SAFETY: a process of this test's own PID namespace.
+        unsafe { libc::kill(pid, libc::SIGTERM) };
+        stage::eventually("it is a zombie", || is_zombie(pid));
+    }
+    let ended = now();
+    // Long enough to tell their ends from the moment in which they are heard.
+    stage::eventually("half a second has passed", || now() > ended + 500_000_000);
+    let heard = now();
+    signal_named(SUPERVISOR, libc::SIGCONT);
+    for id in &all {
+        let exit = stage.block_on(wait_for_exit(&engine, id));
+        assert!(exit.code == 4 && exit.finished_at < heard, "{} before it was heard", heard - exit.finished_at);
+    }
 }
 
 fn upgrade(stage: &Stage) {

@@ -8,6 +8,8 @@ use runtime::engine::Engine;
 use runtime::native::NativeEngine;
 use runtime::*;
 
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+
 use super::Test;
 use super::faults::{self, KEEPER, SUPERVISOR, kill_named, named, signal_named, started};
 use super::stage::{self, Stage, find, wait_for, wait_for_exit};
@@ -18,6 +20,7 @@ pub const TESTS: &[Test] = &[
     ("shared_pid_sandbox_of_an_earlier_keeper_can_be_stopped", earlier_keeper),
     ("supervisor_killed_while_an_older_child_is_told_is_started_again", hidden_by_a_zombie),
     ("full_disk_lets_a_supervisor_start_and_make_room", full_disk),
+    ("lines_lost_on_a_full_disk_are_counted_in_the_log_itself", lost_lines),
     ("journal_that_cannot_be_shortened_is_lived_with", long_journal),
     ("sandbox_is_known_until_its_cgroups_are_gone", busy_groups),
     ("groups_below_those_that_are_known_go_too", unknown_groups),
@@ -237,6 +240,54 @@ fn full_disk(stage: &Stage) {
     assert_eq!(kill_named(SUPERVISOR), 1);
     let known: Vec<_> = stage.block_on(engine.list()).unwrap().into_iter().map(|sandbox| sandbox.id).collect();
     assert_eq!(known, [other], "what was forgotten while the disk was full stays so");
+    disk.leave(stage, &engine);
+}
+
+fn lost_lines(stage: &Stage) {
+    let mut disk = Disk::new(stage, "8m");
+    let engine = stage.engine();
+    let (sandbox, sandbox_spec) = stage.sandbox("lossy");
+    let (id, mut spec) = stage.container("lossy", &["copy"]);
+    let log = disk.at.join("logs/lossy/0.log");
+    spec.log = Some(LogFile { path: log.clone(), size_max: 10 << 20, files_max: 5 });
+    spec.stdin = true;
+    stage.block_on(async {
+        engine.run_sandbox(&sandbox, sandbox_spec).await.unwrap();
+        engine.create_container(&sandbox, &id, spec).await.unwrap();
+        engine.start_container(&id).await.unwrap();
+        let session = engine.attach(&id, true, true, false).await.unwrap();
+        let (mut stdin, mut lines) = (session.stdin.unwrap(), BufReader::new(session.stdout.unwrap()).lines());
+        let mut say = async |text: String| {
+            stdin.write_all(format!("{text}\n").as_bytes()).await.unwrap();
+            assert_eq!(lines.next_line().await.unwrap().unwrap(), format!("<{text}>"));
+        };
+        say("first".into()).await;
+        disk.fill(0);
+        for number in 0..100 {
+            say(format!("line {number:040}")).await;
+        }
+        disk.empty();
+        say("last".into()).await;
+        let text = std::fs::read_to_string(&log).unwrap();
+        let said: Vec<&str> = text.lines().filter(|line| line.contains(" stderr F gousse: ")).collect();
+        let words: Vec<&str> = said[0].split(' ').collect();
+        let lost: usize = words[4].parse().unwrap();
+        assert!(lost > 10 && said.len() == 1, "{said:?}");
+        assert_eq!(words[5..].join(" "), "lines are missing here: no space left on device");
+        let kept = text.lines().filter(|line| line.contains(" stdout F <line ")).count();
+        assert_eq!(kept + lost, 100);
+        assert!(text.ends_with(" stdout F <last>\n"), "{text}");
+        // With nothing else to say, it is told at the end.
+        disk.fill(0);
+        for number in 0..100 {
+            say(format!("line {number:040}")).await;
+        }
+        disk.empty();
+        engine.signal(&id, libc::SIGKILL).await.unwrap();
+        wait_for_exit(&engine, &id).await;
+        let text = std::fs::read_to_string(&log).unwrap();
+        assert!(text.lines().last().unwrap().contains(" stderr F gousse: "), "{text}");
+    });
     disk.leave(stage, &engine);
 }
 

@@ -381,6 +381,7 @@ impl Supervisor {
             _ => None,
         };
         self.pump_rest(id);
+        self.live(id).and_then(|live| live.log.as_mut()).into_iter().for_each(LogFile::finish);
         let oom_killed = self.tree.oom_kills(&path) > 0;
         let exit = exit_from(ended, at, oom_killed);
         self.end_attaches(id, exit.code);
