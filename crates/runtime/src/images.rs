@@ -8,7 +8,7 @@
 /// OCI layouts and docker archives.
 mod archive;
 /// Owner, mode, times and extended attributes.
-mod attributes;
+pub(crate) mod attributes;
 /// What an image may take of the machine.
 pub mod bounds;
 /// The image that the binary itself carries.
@@ -34,7 +34,7 @@ pub mod registries;
 /// The registry protocol: manifests, blobs, tokens.
 mod registry;
 /// Layers seen as one tree.
-mod tree;
+pub(crate) mod tree;
 /// Users and groups of an image.
 mod users;
 
@@ -141,11 +141,14 @@ impl ImagesStore {
         }))
     }
 
-    /// The lower directories of an overlay over this image, the topmost first.
+    /// The lower directories of an overlay over this image, the topmost first. A layer that is repeated
+    /// stands where it comes last: whatever it has, it has there over all below, and overlayfs takes no
+    /// folder twice.
     pub fn rootfs(&self, image_id: &str) -> Result<Vec<PathBuf>> {
         let state = self.state();
         let row = state.index.images.get(image_id).ok_or_else(|| Error::ImageAbsent(image_id.into()))?;
-        Ok(row.layers.iter().rev().map(|key| self.layer_root(key)).collect())
+        let mut seen = BTreeSet::new();
+        Ok(row.layers.iter().rev().filter(|key| seen.insert(*key)).map(|key| self.layer_root(key)).collect())
     }
 
     /// The image's configuration as it stands (OCI image-spec, config.md).
@@ -506,7 +509,7 @@ fn assemble(dir: &Path, id: &str, row: &Row) -> Result<Image> {
     let context = |e: io::Error| Error::Failed(format!("image store {}: image {id}: {e}", dir.display()));
     let bytes = fs::read(dir.join("blobs/sha256").join(hex_of(id))).map_err(context)?;
     let mut size = bytes.len() as u64;
-    for key in &row.layers {
+    for key in row.layers.iter().collect::<BTreeSet<_>>() {
         size += LayerRecord::read(&dir.join("layers").join(key))?.size;
     }
     let image = ImageConfig::parse(&bytes)?.image(id);

@@ -35,7 +35,7 @@ mod protocol;
 /// From a container's output to its log.
 mod pump;
 /// What a container's first process does before its program.
-mod setup;
+pub(crate) mod setup;
 /// Streams of exec and attach.
 mod streams;
 /// The one who starts containers.

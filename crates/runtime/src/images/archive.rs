@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use crate::engine::{Error, Reader, Result};
 use crate::images::bounds::{Bounded, Bounds, Left, named};
 use crate::images::draft::Draft;
-use crate::images::manifest::{DOCUMENT_SIZE_MAX, Descriptor, INDEX_DEPTH_MAX, ImageConfig, Manifest, Platform};
+use crate::images::manifest::{DOCUMENT_SIZE_MAX, Descriptor, ImageConfig, Manifest, Platform, Search, Unfit};
 use crate::images::reference::{hex_of, is_hex};
 use crate::images::tree::inside;
 use crate::images::{ImagesStore, NewImage, Pins, Reference, blocking, builtin, chain_ids, layer};
@@ -90,7 +90,12 @@ pub fn load(store: &Arc<ImagesStore>, source: Source) -> Result<Vec<Image>> {
     };
     let images = loaded.and_then(|(new, pins)| {
         new.iter().try_for_each(|image| builtin::require_other_name(store, image))?;
-        let images = new.into_iter().map(|image| store.commit(image)).collect();
+        // What an image was called before is not what this archive calls it.
+        let named = |new: NewImage| {
+            let (tags, digests) = (new.tags.clone(), new.digests.clone());
+            Ok(Image { tags, digests, ..store.commit(new)? })
+        };
+        let images = new.into_iter().map(named).collect();
         drop(pins);
         images
     });
@@ -104,12 +109,17 @@ type Loaded = (Vec<NewImage>, Vec<Pins>);
 
 fn layout(store: &Arc<ImagesStore>, source: &Source) -> Result<Loaded> {
     let index = Manifest::parse(&source.read("index.json")?)?;
-    let (mut images, mut pins) = (Vec::new(), Vec::new());
+    let (mut images, mut pins, mut others) = (Vec::new(), Vec::new(), Vec::new());
     for descriptor in index.manifests.iter().filter(|d| is_image_for_us(d)) {
-        let Some((manifest, bytes)) = descend(source, descriptor, 0)? else { continue };
-        let Some(config) = &manifest.config else { continue };
+        let chosen = match choose(source, descriptor, &mut Search::new()) {
+            Err(Unfit::Foreign(why)) => {
+                others.push(why);
+                continue;
+            }
+            chosen => chosen.map_err(Unfit::alone)?,
+        };
+        let Chosen { manifest, bytes, config } = chosen;
         let names: Vec<String> = manifest.layers.iter().map(|layer| blob_name(&layer.digest)).collect();
-        let config = checked(source.read(&blob_name(&config.digest))?, &config.digest)?;
         let (mut image, pin) = add(store, source, config, &names)?;
         let annotation = |key: &str| descriptor.annotations.get(key).and_then(|name| full_name(name));
         // Docker and containerd write the full name; others the tag alone, which names nothing.
@@ -124,7 +134,8 @@ fn layout(store: &Arc<ImagesStore>, source: &Source) -> Result<Loaded> {
     }
     if images.is_empty() {
         let ours = Platform::ours();
-        return Err(Error::Failed(format!("the archive holds no image for {}/{}", ours.os, ours.architecture)));
+        let others = if others.is_empty() { String::new() } else { format!(": {}", others.join(", ")) };
+        return Err(Error::Failed(format!("the archive holds no image for {}/{}{others}", ours.os, ours.architecture)));
     }
     Ok((images, pins))
 }
@@ -139,6 +150,7 @@ fn docker(store: &Arc<ImagesStore>, source: &Source) -> Result<Loaded> {
         if is_hex(&stem, 64) {
             config = checked(config, &format!("sha256:{stem}"))?;
         }
+        ImageConfig::for_this_machine(&config).map_err(Unfit::alone)?;
         let (mut image, pin) = add(store, source, config, &entry.layers)?;
         for tag in entry.repo_tags.unwrap_or_default() {
             image.tags.extend(Reference::parse(&tag).map_err(Error::Failed)?.tagged());
@@ -185,25 +197,43 @@ pub fn pinned(id: &str, diff_ids: &[String], chain: &[String]) -> Vec<String> {
     names
 }
 
-/// Follows indexes to the manifest for this machine; None where the archive leaves it out.
-fn descend(source: &Source, descriptor: &Descriptor, depth: usize) -> Result<Option<(Manifest, Vec<u8>)>> {
+/// An image's manifest, as it is read and as it stands, and its configuration.
+struct Chosen {
+    manifest: Manifest,
+    bytes: Vec<u8>,
+    config: Vec<u8>,
+}
+
+/// Follows indexes to the image for this machine.
+fn choose(source: &Source, descriptor: &Descriptor, search: &mut Search) -> Result<Chosen, Unfit> {
     let name = blob_name(&descriptor.digest);
     if !source.has(&name) {
-        return Ok(None);
+        // Archives need not hold all that their index names.
+        return Err(Unfit::Foreign(format!("{} is left out", descriptor.digest)));
     }
+    search.look()?;
     let bytes = checked(source.read(&name)?, &descriptor.digest)?;
     let manifest = Manifest::parse(&bytes)?;
     if manifest.manifests.is_empty() {
-        return Ok(Some((manifest, bytes)));
+        let id = &manifest.image_config()?.digest;
+        let config = checked(source.read(&blob_name(id))?, id)?;
+        ImageConfig::for_this_machine(&config)?;
+        return Ok(Chosen { manifest, bytes, config });
     }
-    if depth >= INDEX_DEPTH_MAX {
-        return Err(Error::Failed("the archive's indexes are nested too deeply".into()));
+    search.descend()?;
+    let mut found = Vec::new();
+    for candidate in manifest.candidates() {
+        match choose(source, candidate, search) {
+            Err(Unfit::Foreign(why)) => found.push(why),
+            other => return other,
+        }
     }
-    descend(source, manifest.for_this_machine()?, depth + 1)
+    search.ascend();
+    Err(manifest.none_is_ours(found))
 }
 
 fn is_image_for_us(descriptor: &Descriptor) -> bool {
-    let fits = descriptor.platform.as_ref().is_none_or(Platform::is_ours);
+    let fits = descriptor.platform().is_none_or(Platform::is_ours);
     // Build attestations stand beside the images that they speak of.
     fits && !descriptor.annotations.contains_key("vnd.docker.reference.type")
 }
@@ -331,13 +361,17 @@ fn members(mut file: &fs::File) -> io::Result<HashMap<PathBuf, Member>> {
         // Contents are passed over by seeking: only headers are read here.
         allowance.headers();
         let Some(entry) = entries.next() else { return Ok(members) };
-        let entry = entry?;
+        let mut entry = entry?;
         named(entry.path_bytes().len())?;
         if members.len() >= MEMBERS_MAX {
             return Err(io::Error::other(format!("more than {MEMBERS_MAX} members; no image has so many")));
         }
         let Some(path) = inside(&entry.path_bytes()) else { continue };
         let kind = entry.header().entry_type();
+        let mut extensions = entry.pax_extensions()?.into_iter().flatten().flatten();
+        if kind.is_gnu_sparse() || extensions.any(|e| e.key_bytes().starts_with(b"GNU.sparse.")) {
+            return Err(io::Error::other(format!("its member {path:?} is stored as a sparse file (tar --sparse)")));
+        }
         if kind.is_file() {
             members.insert(path, Member::Content { offset: entry.raw_file_position(), size: entry.size() });
         } else if (kind.is_symlink() || kind.is_hard_link())

@@ -79,9 +79,16 @@ const HEADERS_SIZE_MAX: u64 = 4 << 20;
 /// As the kernel's, its NUL included.
 const PATH_MAX: usize = 4096;
 
-/// Reads no further than it is allowed to at the time.
+/// Of a tar.
+const BLOCK: u64 = 512;
+
+/// Reads no further than it is allowed to at the time. An archive that ends with its last file's content is
+/// filled up to a block: umoci leaves that out, and Go's archive/tar lives with it.
 pub struct Bounded<R> {
     inner: R,
+    at: u64,
+    /// It ended within a file's content.
+    broken: bool,
     left: Rc<Cell<u64>>,
 }
 
@@ -91,7 +98,7 @@ pub struct Allowance(Rc<Cell<u64>>);
 impl<R> Bounded<R> {
     pub fn over(inner: R) -> (Bounded<R>, Allowance) {
         let left = Rc::new(Cell::new(0));
-        (Bounded { inner, left: left.clone() }, Allowance(left))
+        (Bounded { inner, at: 0, broken: false, left: left.clone() }, Allowance(left))
     }
 }
 
@@ -114,7 +121,14 @@ impl<R: Read> Read for Bounded<R> {
             return Err(io::Error::other(format!("the headers of one entry are longer than {HEADERS_SIZE_MAX} bytes")));
         }
         let want = buf.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        let n = self.inner.read(&mut buf[..want])?;
+        let mut n = self.inner.read(&mut buf[..want])?;
+        let of_content = left > HEADERS_SIZE_MAX;
+        self.broken |= n == 0 && want > 0 && of_content;
+        if n == 0 && !of_content && !self.broken {
+            n = want.min((self.at.next_multiple_of(BLOCK) - self.at) as usize);
+            buf[..n].fill(0);
+        }
+        self.at += n as u64;
         self.left.set(left - n as u64);
         Ok(n)
     }
@@ -122,7 +136,8 @@ impl<R: Read> Read for Bounded<R> {
 
 impl<R: Seek> Seek for Bounded<R> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.inner.seek(to)
+        self.at = self.inner.seek(to)?;
+        Ok(self.at)
     }
 }
 

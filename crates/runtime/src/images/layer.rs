@@ -81,21 +81,39 @@ pub fn decompressed<'a>(mut archive: impl Read + 'a) -> io::Result<Box<dyn Read 
     archive.by_ref().take(4).read_to_end(&mut head)?;
     let kind = head.clone();
     let whole = io::Cursor::new(head).chain(archive);
-    Ok(match kind.as_slice() {
-        [0x1f, 0x8b, ..] => {
-            Box::new(flate2::bufread::MultiGzDecoder::new(io::BufReader::with_capacity(1 << 16, whole)))
+    Ok(match form(&kind) {
+        Form::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(io::BufReader::with_capacity(1 << 16, whole))),
+        Form::Zstd => Box::new(zstd::stream::read::Decoder::new(whole)?),
+        Form::Unread(name) => {
+            return Err(io::Error::other(format!("{name} is not read; use gzip, zstd or no compression")));
         }
-        [0x28, 0xb5, 0x2f, 0xfd] => Box::new(zstd::stream::read::Decoder::new(whole)?),
-        [b'B', b'Z', b'h', ..] | [0xfd, b'7', b'z', b'X'] => {
-            return Err(io::Error::other("bzip2 and xz are not read; use gzip, zstd or no compression"));
-        }
-        _ => Box::new(io::BufReader::with_capacity(1 << 16, whole)),
+        Form::Plain => Box::new(io::BufReader::with_capacity(1 << 16, whole)),
     })
+}
+
+enum Form {
+    Plain,
+    Gzip,
+    Zstd,
+    Unread(&'static str),
+}
+
+/// How something is compressed, by its first four bytes.
+fn form(head: &[u8]) -> Form {
+    match head {
+        [0x1f, 0x8b, ..] => Form::Gzip,
+        // A frame, or one to be skipped: what tools put their own data into (RFC 8878, 3.1.2).
+        [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => Form::Zstd,
+        [b'B', b'Z', b'h', b'1'..=b'9'] => Form::Unread("bzip2"),
+        [0xfd, b'7', b'z', b'X'] => Form::Unread("xz"),
+        [0x04, 0x22, 0x4d, 0x18] => Form::Unread("lz4"),
+        _ => Form::Plain,
+    }
 }
 
 /// Whether these are the first bytes of something that `decompressed` has to work on (or refuse).
 pub fn is_compressed(head: &[u8]) -> bool {
-    matches!(head, [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd] | [b'B', b'Z', b'h', ..] | [0xfd, b'7', b'z', b'X'])
+    !matches!(form(head), Form::Plain)
 }
 
 /// Whether a layer unpacked elsewhere would come out the same above these layers.

@@ -18,7 +18,9 @@ pub const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, \
 /// Manifests and configurations above this are refused.
 pub const DOCUMENT_SIZE_MAX: u64 = 8 << 20;
 /// Depth of indexes within indexes.
-pub const INDEX_DEPTH_MAX: usize = 4;
+const INDEX_DEPTH_MAX: usize = 4;
+/// Manifests looked at in search of one image.
+const MANIFESTS_MAX: usize = 64;
 
 /// Lower folders that overlayfs takes (fs/overlayfs OVL_MAX_STACK).
 pub const LAYERS_MAX: usize = 500;
@@ -28,10 +30,36 @@ pub const LAYERS_MAX: usize = 500;
 #[serde(rename_all = "camelCase", default)]
 pub struct Manifest {
     pub schema_version: u32,
+    pub artifact_type: String,
     pub config: Option<Descriptor>,
     pub layers: Vec<Descriptor>,
     pub manifests: Vec<Descriptor>,
 }
+
+/// Why a manifest does not give this machine's image.
+#[derive(Debug)]
+pub enum Unfit {
+    /// It is another machine's, or no image at all; what stands beside it may be.
+    Foreign(String),
+    Failed(Error),
+}
+
+/// How far a search for this machine's image may still go.
+pub struct Search {
+    depth: usize,
+    looks: usize,
+}
+
+/// Media types of an image's configuration, with what registries made of them in Docker's early days
+/// (moby, distribution/registry.go). Everything else configures an artifact.
+const CONFIG_TYPES: [&str; 6] = [
+    "application/vnd.oci.image.config.v1+json",
+    "application/vnd.docker.container.image.v1+json",
+    "application/octet-stream",
+    "application/json",
+    "text/html",
+    "",
+];
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -94,15 +122,97 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// The manifest of an index for this machine.
-    pub fn for_this_machine(&self) -> Result<&Descriptor> {
-        let ours = Platform::ours();
-        let fits = |d: &&Descriptor| d.platform.as_ref().is_none_or(|p| p.fits(&ours));
-        self.manifests.iter().find(fits).ok_or_else(|| {
-            let has: Vec<String> =
-                self.manifests.iter().filter_map(|d| d.platform.as_ref()).map(Platform::name).collect();
-            Error::Failed(format!("no image for {}; there are: {}", ours.name(), has.join(", ")))
-        })
+    /// Which manifests of an index may be this machine's: those that say so, then those that say nothing.
+    pub fn candidates(&self) -> impl Iterator<Item = &Descriptor> {
+        let said = self.manifests.iter().filter(|d| d.platform().is_some_and(Platform::is_ours));
+        said.chain(self.manifests.iter().filter(|d| d.platform().is_none()))
+    }
+
+    /// Why none of them is, with what was found in those that were looked at.
+    pub fn none_is_ours(&self, found: Vec<String>) -> Unfit {
+        let stated = self.manifests.iter().filter_map(|d| d.platform()).map(Platform::name);
+        let has: Vec<String> = stated.chain(found).collect();
+        Unfit::Foreign(format!("no image for {}; there are: {}", Platform::ours().name(), has.join(", ")))
+    }
+
+    /// The descriptor of an image's configuration, if this is an image with layers that are read here.
+    pub fn image_config(&self) -> Result<&Descriptor, Unfit> {
+        let foreign = |what: &str| Err(Unfit::Foreign(format!("an artifact of type {what:?}, which is no image")));
+        let config = match &self.config {
+            Some(config) if CONFIG_TYPES.contains(&config.media_type.as_str()) => config,
+            _ if !self.artifact_type.is_empty() => return foreign(&self.artifact_type),
+            Some(config) => return foreign(&config.media_type),
+            None => return Err(Unfit::Foreign("a manifest without configuration".into())),
+        };
+        match self.layers.iter().find(|layer| !layer.is_layer()) {
+            Some(layer) => Err(Unfit::Foreign(format!(
+                "an image with a layer of type {:?}, which is not read here",
+                layer.media_type
+            ))),
+            None => Ok(config),
+        }
+    }
+}
+
+impl Search {
+    pub fn new() -> Search {
+        Search { depth: 0, looks: 0 }
+    }
+
+    /// Goes one index deeper.
+    pub fn descend(&mut self) -> Result<(), Unfit> {
+        self.depth += 1;
+        match self.depth > INDEX_DEPTH_MAX {
+            true => Err(Unfit::Failed(Error::Failed("its indexes are nested too deeply".into()))),
+            false => Ok(()),
+        }
+    }
+
+    pub fn ascend(&mut self) {
+        self.depth -= 1;
+    }
+
+    /// Takes up one more manifest.
+    pub fn look(&mut self) -> Result<(), Unfit> {
+        self.looks += 1;
+        let many = || Error::Failed(format!("none of the first {MANIFESTS_MAX} manifests is for this machine"));
+        if self.looks > MANIFESTS_MAX { Err(Unfit::Failed(many())) } else { Ok(()) }
+    }
+}
+
+impl From<Error> for Unfit {
+    fn from(error: Error) -> Unfit {
+        Unfit::Failed(error)
+    }
+}
+
+impl Unfit {
+    /// The same where nothing stands beside it.
+    pub fn alone(self) -> Error {
+        match self {
+            Unfit::Foreign(why) => Error::Failed(why),
+            Unfit::Failed(error) => error,
+        }
+    }
+}
+
+impl Descriptor {
+    /// What it says to be for; builders leave it out, or empty.
+    pub fn platform(&self) -> Option<&Platform> {
+        self.platform.as_ref().filter(|p| !(p.os.is_empty() && p.architecture.is_empty()))
+    }
+
+    /// An archive that can be unpacked, by its media type. How it is compressed its first bytes tell:
+    /// types are often wrong there.
+    fn is_layer(&self) -> bool {
+        let kind = self.media_type.as_str();
+        let archive = ["tar", "gzip", "octet-stream"].iter().any(|word| kind.contains(word));
+        (kind.is_empty() || archive) && !kind.contains("encrypted")
+    }
+
+    /// A layer that registries need not have: its publisher gives it away himself.
+    pub fn is_elsewhere(&self) -> bool {
+        self.media_type.contains(".nondistributable.") || self.media_type.contains(".foreign.")
     }
 }
 
@@ -137,18 +247,22 @@ impl ImageConfig {
     pub fn parse(bytes: &[u8]) -> Result<ImageConfig> {
         let config: ImageConfig = serde_json::from_slice(bytes)
             .map_err(|e| Error::Failed(format!("the image's configuration cannot be read: {e}")))?;
-        let ours = Platform::ours();
-        if !config.os.is_empty() && config.os != ours.os {
-            return Err(Error::Failed(format!("the image is for {}, not linux", config.os)));
-        }
-        if !config.architecture.is_empty() && config.architecture != ours.architecture {
-            return Err(Error::Failed(format!(
-                "the image is for {}, this machine is {}",
-                config.architecture, ours.architecture
-            )));
-        }
         if let Some(bad) = config.rootfs.diff_ids.iter().find(|d| !is_digest(d)) {
             return Err(Error::Failed(format!("the image's configuration names {bad:?}, which is no sha256 digest")));
+        }
+        Ok(config)
+    }
+
+    /// The same, if it is for this machine; one that does not say is.
+    pub fn for_this_machine(bytes: &[u8]) -> Result<ImageConfig, Unfit> {
+        let config = ImageConfig::parse(bytes)?;
+        let ours = Platform::ours();
+        if !config.os.is_empty() && config.os != ours.os {
+            return Err(Unfit::Foreign(format!("the image is for {}, not linux", config.os)));
+        }
+        if !config.architecture.is_empty() && config.architecture != ours.architecture {
+            let (its, ours) = (config.architecture, ours.architecture);
+            return Err(Unfit::Foreign(format!("the image is for {its}, this machine is {ours}")));
         }
         Ok(config)
     }

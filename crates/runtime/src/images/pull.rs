@@ -7,6 +7,7 @@
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use tokio::task::JoinSet;
 use crate::engine::{Credential, Error, Progress, Result};
 use crate::images::archive::pinned;
 use crate::images::bounds::{self, Left};
-use crate::images::manifest::{Descriptor, INDEX_DEPTH_MAX, ImageConfig, Manifest};
+use crate::images::manifest::{Descriptor, ImageConfig, Manifest, Search, Unfit};
 use crate::images::reference::hex_of;
 use crate::images::registry::{Conversation, Source};
 use crate::images::{ImagesStore, NewImage, Reference, blocking, chain_ids};
@@ -65,22 +66,16 @@ async fn attempt(
 ) -> Result<Image> {
     let talk = Arc::new(store.registry.converse(reference.clone(), credentials));
     let (bytes, digest, source) = talk.manifest(reference.version()).await?;
-    let (top, mut manifest) = (digest, Manifest::parse(&bytes)?);
-    for depth in 0.. {
-        if manifest.manifests.is_empty() {
-            break;
+    let told = |unfit: Unfit| match unfit {
+        Unfit::Foreign(why) => Error::Failed(format!("{reference}: {why}")),
+        Unfit::Failed(Error::Failed(why)) if !why.contains(&reference.path) => {
+            Error::Failed(format!("{reference}: {why}"))
         }
-        if depth >= INDEX_DEPTH_MAX {
-            return Err(Error::Failed(format!("{reference}: its indexes are nested too deeply")));
-        }
-        let chosen = manifest.for_this_machine().map_err(|e| Error::Failed(format!("{reference}: {e}")))?;
-        let (bytes, _, _) = talk.manifest(&chosen.digest).await?;
-        manifest = Manifest::parse(&bytes)?;
-    }
-    let config = manifest.config.ok_or_else(|| Error::Failed(format!("{reference}: its manifest has no config")))?;
-    let id = config.digest;
-    let bytes = talk.document(&source, &id).await?;
-    let parsed = ImageConfig::parse(&bytes)?;
+        Unfit::Failed(error) => error,
+    };
+    let top = digest;
+    let chosen = choose(&talk, &source, Manifest::parse(&bytes)?, &mut Search::new()).await;
+    let Chosen { manifest, id, config: parsed, bytes } = chosen.map_err(told)?;
     let refused = |why: String| Error::Failed(format!("{reference}: {why}"));
     let diff_ids = parsed.layers(manifest.layers.len()).map_err(refused)?;
     let compressed = manifest.layers.iter().fold(0u64, |sum, layer| sum.saturating_add(layer.size));
@@ -150,6 +145,44 @@ async fn attempt(
         image
     })
     .await
+}
+
+/// An image's manifest and configuration.
+struct Chosen {
+    manifest: Manifest,
+    id: String,
+    config: ImageConfig,
+    /// The configuration as it stands.
+    bytes: Vec<u8>,
+}
+
+/// Follows indexes to the image for this machine.
+fn choose<'a>(
+    talk: &'a Conversation,
+    source: &'a Source,
+    manifest: Manifest,
+    search: &'a mut Search,
+) -> Pin<Box<dyn Future<Output = Result<Chosen, Unfit>> + Send + 'a>> {
+    Box::pin(async move {
+        if manifest.manifests.is_empty() {
+            let id = manifest.image_config()?.digest.clone();
+            let bytes = talk.document(source, &id).await?;
+            let config = ImageConfig::for_this_machine(&bytes)?;
+            return Ok(Chosen { manifest, id, config, bytes });
+        }
+        search.descend()?;
+        let mut found = Vec::new();
+        for candidate in manifest.candidates() {
+            search.look()?;
+            let (bytes, _, _) = talk.manifest(&candidate.digest).await?;
+            match choose(talk, source, Manifest::parse(&bytes)?, search).await {
+                Err(Unfit::Foreign(why)) => found.push(why),
+                other => return other,
+            }
+        }
+        search.ascend();
+        Err(manifest.none_is_ours(found))
+    })
 }
 
 /// Bytes done over all layers.
@@ -290,7 +323,7 @@ impl Layer {
         let (mut reply, resumed) = if asked == self.layer.size {
             return self.complete(start, asked > 0);
         } else {
-            self.talk.blob(&self.source, &self.layer.digest, asked).await.map_err(Interrupted::Refused)?
+            self.talk.blob(&self.source, &self.layer.digest, asked).await.map_err(|why| self.refused(why))?
         };
         let (pieces, mut incoming) = mpsc::channel::<bytes::Bytes>(32);
         let (sum, index, size) = (self.sum.clone(), self.index, self.layer.size);
@@ -340,6 +373,17 @@ impl Layer {
             None if written.length < size => Err(Interrupted::Broken("the connection ended early".into())),
             None => self.complete(written, resumed),
         }
+    }
+
+    fn refused(&self, why: Error) -> Interrupted {
+        Interrupted::Refused(match why {
+            Error::NotFound(_) if self.layer.is_elsewhere() => Error::Failed(format!(
+                "{}: layer {} is not in the registry: its publisher gives it away elsewhere ({}), where this node does \
+                 not ask",
+                self.talk.reference, self.layer.digest, self.layer.media_type
+            )),
+            other => other,
+        })
     }
 
     /// All bytes are there: right, or gone.

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use base64::Engine as _;
 use bytes::Bytes;
@@ -24,6 +25,11 @@ use crate::images::registries::{Endpoint, Registries};
 
 const USER_AGENT: &str = concat!("gousse/", env!("CARGO_PKG_VERSION"));
 const TOKEN_SIZE_MAX: u64 = 1 << 20;
+/// How often a registry is asked that says it is busy (429, 503).
+const TRIES: u32 = 4;
+/// Before the second try, doubled each time, unless the registry says how long (Retry-After).
+const PAUSE: Duration = Duration::from_millis(500);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// What is configured about registries.
 pub struct Client {
@@ -195,7 +201,7 @@ impl Conversation {
             if let Some(token) = self.tokens.lock().unwrap_or_else(PoisonError::into_inner).get(source) {
                 headers.insert(header::AUTHORIZATION, token.clone());
             }
-            let reply = self.http.send(Method::GET, &url, headers, Bytes::new()).await.map_err(Refusal::Other)?;
+            let reply = self.send(source, Method::GET, &url, headers, Bytes::new()).await?;
             match reply.status.as_u16() {
                 200 | 206 => return Ok(reply),
                 401 if attempt == 0 => self.authenticate(source, reply).await?,
@@ -217,6 +223,32 @@ impl Conversation {
             }
         }
         unreachable!("the second answer always returns")
+    }
+
+    /// One request; to the registry itself again where it asks for patience. In a mirror's place others serve.
+    async fn send(
+        &self,
+        source: &Source,
+        method: Method,
+        url: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Reply, Refusal> {
+        let mut pause = PAUSE;
+        for attempt in 1.. {
+            let reply = self.http.send(method.clone(), url, headers.clone(), body.clone()).await;
+            let reply = reply.map_err(Refusal::Other)?;
+            let busy = matches!(reply.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+            if !busy || source.mirror || attempt == TRIES {
+                return Ok(reply);
+            }
+            let asked = reply.text_header(header::RETRY_AFTER).parse().map(Duration::from_secs);
+            tracing::debug!(url, status = %reply.status, ?asked, "the registry is busy");
+            self.http.drained(reply).await;
+            tokio::time::sleep(asked.unwrap_or(pause).min(PAUSE_MAX)).await;
+            pause *= 2;
+        }
+        unreachable!("the last try always returns")
     }
 
     /// Answers a challenge, so that the next request carries an `Authorization`.
@@ -267,7 +299,7 @@ impl Conversation {
             }
             let joint = if realm.contains('?') { '&' } else { '?' };
             let url = format!("{realm}{joint}{}", form(&query));
-            self.http.send(Method::GET, &url, headers, Bytes::new()).await
+            self.send(source, Method::GET, &url, headers, Bytes::new()).await?
         } else {
             query.extend([
                 ("grant_type", "refresh_token"),
@@ -276,9 +308,8 @@ impl Conversation {
             ]);
             let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
             headers.insert(header::CONTENT_TYPE, kind);
-            self.http.send(Method::POST, realm, headers, form(&query).into()).await
+            self.send(source, Method::POST, realm, headers, form(&query).into()).await?
         };
-        let reply = reply.map_err(Refusal::Other)?;
         if matches!(reply.status.as_u16(), 401 | 403) {
             return Err(Refusal::Denied(self.words(reply).await));
         }

@@ -3,6 +3,7 @@ use std::sync::atomic::Ordering;
 use super::*;
 use crate::images::registries::Registries;
 
+mod built;
 pub mod fixtures;
 mod hostile;
 mod peer;
@@ -237,6 +238,40 @@ async fn a_manifest_list_gives_this_machines_image() {
     assert!(refused.contains("no image for linux/") && refused.contains("linux/sparc"), "{refused}");
     let absent = pull(&store, &peer.name("app:absent")).await.unwrap_err();
     assert!(matches!(absent, Error::NotFound(_)), "{absent}");
+}
+
+#[tokio::test]
+async fn a_busy_registry_is_asked_again_when_it_says_and_not_for_ever() {
+    if !is_root_or_skip("a_busy_registry_is_asked_again_when_it_says_and_not_for_ever") {
+        return;
+    }
+    let (_dir, store) = store();
+    let peer = Peer::start().await;
+    let sample = Sample::usual();
+    peer.publish("app", "x", &sample);
+    *peer.busy.lock().unwrap() = vec![(503, ""), (429, "Retry-After: 1\r\n")];
+    let began = std::time::Instant::now();
+    pull(&store, &peer.name("app:x")).await.unwrap();
+    assert!(began.elapsed() >= std::time::Duration::from_secs(1), "the registry said how long");
+    let (_dir, store) = self::store();
+    *peer.busy.lock().unwrap() = vec![(429, "Retry-After: 0\r\n"); 5];
+    let refused = pull(&store, &peer.name("app:x")).await.unwrap_err().to_string();
+    assert!(refused.contains("429"), "{refused}");
+    assert_eq!(peer.busy.lock().unwrap().len(), 1, "four times");
+}
+
+#[tokio::test]
+async fn a_load_tells_the_names_that_the_archive_has() {
+    if !is_root_or_skip("a_load_tells_the_names_that_the_archive_has") {
+        return;
+    }
+    let (_dir, store) = store();
+    let sample = Sample::usual();
+    for tag in ["first:1", "second:1"] {
+        let images = store.load(reader(sample.docker_archive(tag))).await.unwrap();
+        assert_eq!(images[0].tags, [format!("docker.io/library/{tag}")]);
+    }
+    assert_eq!(store.find("first:1").await.unwrap().unwrap().tags.len(), 2);
 }
 
 #[tokio::test]

@@ -131,8 +131,12 @@ pub struct Sample {
 
 impl Sample {
     pub fn new(layers: Vec<Vec<u8>>) -> Sample {
-        let diff_ids: Vec<String> = layers.iter().map(|l| digest(l)).collect();
         let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+        Sample::of(arch, layers)
+    }
+
+    pub fn of(arch: &str, layers: Vec<Vec<u8>>) -> Sample {
+        let diff_ids: Vec<String> = layers.iter().map(|l| digest(l)).collect();
         let config = serde_json::to_vec(&serde_json::json!({
             "os": "linux", "architecture": arch,
             "config": {"Cmd": ["/bin/run"], "Env": ["A=b=c"], "User": "app", "StopSignal": "SIGQUIT", "WorkingDir": "/w"},
