@@ -10,6 +10,8 @@
 
 /// Who has which address: claims that survive a crash.
 mod addresses;
+/// Connections that the kernel remembers.
+mod conntrack;
 /// What the machine itself must allow: forwarding, beside Docker too.
 mod host;
 /// The links, addresses and routes of one pod.

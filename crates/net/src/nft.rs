@@ -89,6 +89,24 @@ impl Netfilter {
         Ok(there)
     }
 
+    /// Asks another part of netfilter, with these attributes, and hands over those of every answer. What is
+    /// asked for and is not there is no error. `all`: of whatever there is.
+    pub fn ask(
+        &self,
+        kind: u16,
+        all: bool,
+        attributes: &[(u16, Vec<u8>)],
+        each: impl FnMut(&[u8]),
+    ) -> Result<(), Error> {
+        let fill = |body: &mut Body| attributes.iter().for_each(|(kind, value)| body.bytes(*kind, value));
+        let mut socket = self.0.borrow_mut();
+        let asked = ask(&socket, Family::V4, kind, if all { DUMP } else { ACK }, fill, each);
+        if asked.is_err() {
+            *socket = open()?;
+        }
+        asked
+    }
+
     fn commit(&self, batch: Batch, doing: &str) -> Result<(), Error> {
         let mut socket = self.0.borrow_mut();
         let done = batch.commit(&socket, doing);
@@ -539,6 +557,19 @@ fn messages(datagram: &[u8]) -> impl Iterator<Item = Received<'_>> {
         rest = rest.get(length.max(16).next_multiple_of(4)..).unwrap_or_default();
         Some(Received(message))
     })
+}
+
+/// Attributes as they came.
+pub(crate) struct Attributes<'a>(pub &'a [u8]);
+
+impl<'a> Attributes<'a> {
+    pub fn find(&self, kind: u16) -> Option<&'a [u8]> {
+        find(self.0, kind)
+    }
+
+    pub fn inner(&self, kind: u16) -> Attributes<'a> {
+        Attributes(find(self.0, kind).unwrap_or_default())
+    }
 }
 
 /// The value of the attribute of that kind.

@@ -48,6 +48,14 @@ pub struct HostPort {
     pub container_port: u16,
 }
 
+impl HostPort {
+    /// Whether the rules could not tell the two apart. One for an address goes before one for all.
+    pub(crate) fn clashes(&self, other: &HostPort) -> bool {
+        let address = |port: &HostPort| port.host_ip.filter(|ip| !ip.is_unspecified());
+        self.protocol == other.protocol && self.host_port == other.host_port && address(self) == address(other)
+    }
+}
+
 /// A network namespace with its link, address, routes and loopback up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Attachment {

@@ -268,6 +268,62 @@ fn a_host_port_clashes_with_listeners_of_its_address_only() {
     }
 }
 
+/// A client that keeps its port, as resolvers and syslog daemons do.
+#[test]
+fn datagrams_reach_whatever_pod_has_the_host_port_now() {
+    if !inside_own_namespaces("datagrams_reach_whatever_pod_has_the_host_port_now") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    block_on(async {
+        let (net, running) = Net::open(config(folder.path())).unwrap();
+        loopback_up();
+        let port =
+            |protocol: &str| HostPort { protocol: protocol.into(), host_ip: None, host_port: 5353, container_port: 53 };
+        let mapped = |id: &str| AttachSpec { host_ports: vec![port("UDP"), port("TCP")], ..spec(id) };
+        let to = |address: [u8; 4]| {
+            let client = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+            client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            client.connect((Ipv4Addr::from(address), 5353)).unwrap();
+            client
+        };
+        let clients = [to([127, 0, 0, 1]), to([10, 244, 7, 1])];
+        // Before there is a pod, nobody is there: the kernel remembers that.
+        let nobody = |client: &UdpSocket| {
+            let _ = client.send(b"?");
+            assert!(client.recv(&mut [0; 9]).is_err());
+        };
+        clients.iter().for_each(nobody);
+        for name in ["one", "two"] {
+            let pod = net.attach(mapped(name)).await.unwrap();
+            let server =
+                within(&pod.namespace, || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 53)).unwrap()).join().unwrap();
+            server.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            for client in &clients {
+                // Twice, there and back: such a connection is remembered for minutes.
+                for _ in 0..2 {
+                    client.send(b"?").unwrap_or_else(|error| panic!("{name}: {error}"));
+                    let (_, from) = server.recv_from(&mut [0; 9]).unwrap_or_else(|error| panic!("{name}: {error}"));
+                    server.send_to(name.as_bytes(), from).unwrap();
+                    let mut answer = [0; 9];
+                    let length = client.recv(&mut answer).unwrap_or_else(|error| panic!("{name}: {error}"));
+                    assert_eq!(&answer[..length], name.as_bytes());
+                }
+            }
+            // Another pod gets the port when this one has let go of it, and not before.
+            let taken = net.attach(mapped("three")).await.unwrap_err().to_string();
+            assert!(taken.contains("host port 5353/UDP still belongs to another pod"), "{taken}");
+            let elsewhere = HostPort { host_ip: Some([10, 244, 7, 1].into()), ..port("UDP") };
+            net.attach(AttachSpec { host_ports: vec![elsewhere], ..spec("beside") }).await.unwrap();
+            net.detach("beside").await.unwrap();
+            net.detach(name).await.unwrap();
+        }
+        net.close().await.unwrap();
+        drop(net);
+        running.join();
+    });
+}
+
 /// `nft flush ruleset`, by whom it may be: no pod could be attached any more, and those that were stayed mute.
 #[test]
 fn what_somebody_takes_off_the_rules_comes_back() {

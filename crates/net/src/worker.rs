@@ -12,8 +12,8 @@ use crate::namespaces::Namespaces;
 use crate::nft::Netfilter;
 use crate::route::Route;
 use crate::rules::{Family, protocol_number};
-use crate::spec::{AttachSpec, Attachment, Config, Error};
-use crate::{host, links, rules};
+use crate::spec::{AttachSpec, Attachment, Config, Error, HostPort};
+use crate::{conntrack, host, links, rules};
 
 pub(crate) enum Request {
     Attach(AttachSpec, oneshot::Sender<Result<Attachment, Error>>),
@@ -72,6 +72,7 @@ impl Worker {
             self.connect(&known)?;
             return Ok(known);
         }
+        self.is_free(&spec)?;
         let address = self.addresses.next()?;
         let namespace = self.namespaces.path(&spec.id);
         let attachment = Attachment { spec, namespace, addresses: vec![IpAddr::V4(address)] };
@@ -95,7 +96,9 @@ impl Worker {
         let inside = self.namespaces.make(id)?;
         links::connect(&self.host, &inside, attachment, &link, address, self.config.gateway())?;
         if !attachment.spec.host_ports.is_empty() {
-            return self.apply_rules();
+            self.apply_rules()?;
+            forgotten(conntrack::mapped(&self.netfilter, attachment));
+            return Ok(());
         }
         self.let_speak(attachment)
     }
@@ -130,7 +133,24 @@ impl Worker {
         // Where the element is not there, somebody changed the table: it is made anew as a whole.
         match source {
             Some(key) if self.netfilter.take(&self.config.table(), rules::SOURCES, &key).is_ok() => Ok(()),
-            _ => self.apply_rules(),
+            _ => {
+                self.apply_rules()?;
+                forgotten(conntrack::unmapped(&self.netfilter, &attachment));
+                Ok(())
+            }
+        }
+    }
+
+    /// The rules have one pod for each port: a second one waits until the first has let go.
+    fn is_free(&self, spec: &AttachSpec) -> Result<(), Error> {
+        let others = self.addresses.all().filter(|other| other.spec.id != spec.id);
+        let taken: Vec<&HostPort> = others.flat_map(|other| &other.spec.host_ports).collect();
+        match spec.host_ports.iter().find(|port| taken.iter().any(|other| port.clashes(other))) {
+            Some(port) => Err(Error::Failed(format!(
+                "host port {}/{} still belongs to another pod, which has not ended yet",
+                port.host_port, port.protocol
+            ))),
+            None => Ok(()),
         }
     }
 
@@ -201,6 +221,13 @@ impl Worker {
         }
         host::forget_forwarding(&self.config)?;
         self.host.send(vec![links::remove_own_address(self.config.gateway())])
+    }
+}
+
+/// A kernel that does not let its connections be listed: new ones go where they should all the same.
+fn forgotten(connections: Result<(), Error>) {
+    if let Err(error) = connections {
+        tracing::warn!(%error, "connections through a host port may still lead to where it led before");
     }
 }
 
