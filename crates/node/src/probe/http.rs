@@ -118,7 +118,9 @@ async fn exchange<S>(
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
-    let (mut sender, connection) = http1::handshake(io).await.map_err(|e| e.to_string())?;
+    // As Go writes them: `X-Custom`. Some servers only know them so.
+    let (mut sender, connection) =
+        http1::Builder::new().title_case_headers(true).handshake(io).await.map_err(|e| e.to_string())?;
     let answer = async {
         let response = sender.send_request(request).await.map_err(|e| e.to_string())?;
         let (head, body) = response.into_parts();

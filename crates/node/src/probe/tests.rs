@@ -55,7 +55,9 @@ fn http_is_judged_by_its_status() {
         let action =
             serde_json::from_value(json!({"path": "/healthz?x=1", "port": 1, "httpHeaders": headers})).unwrap();
         assert_eq!(get(port, action), wanted);
-        let asked = thread.join().unwrap().remove(0).to_lowercase();
+        let asked = thread.join().unwrap().remove(0);
+        assert!(asked.contains("\r\nX-A: b\r\n") && asked.contains("\r\nUser-Agent: me\r\n"), "{asked}");
+        let asked = asked.to_lowercase();
         assert!(asked.starts_with("get /healthz?x=1 http/1.1"), "{asked}");
         assert!(
             asked.contains("x-a: b") && asked.contains("user-agent: me") && !asked.contains("kube-probe"),

@@ -180,7 +180,7 @@ fn merge(r: &mut Resolv, config: &core::PodDNSConfig) {
     for option in config.options.iter().flatten() {
         let Some(name) = option.name.as_deref().filter(|n| !n.is_empty()) else { continue };
         let same = |o: &String| o.split_once(':').map_or(o.as_str(), |(n, _)| n) == name;
-        let text = option.value.as_ref().map_or(name.to_owned(), |v| format!("{name}:{v}"));
+        let text = option.value.as_ref().filter(|v| !v.is_empty()).map_or(name.to_owned(), |v| format!("{name}:{v}"));
         match r.options.iter_mut().find(|o| same(o)) {
             Some(old) => *old = text,
             None => r.options.push(text),

@@ -25,6 +25,11 @@ const SAFE: &[&str] = &[
     "net.ipv4.tcp_wmem",
 ];
 
+/// What every pod with a network of its own may do without privileges, unless it says otherwise: listen on
+/// any port, and ping (as containerd since 2.0 and Docker).
+const OPEN: [(&str, &str); 2] =
+    [("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", "0 2147483647")];
+
 /// The sandbox of a pod; Err says why it cannot be made.
 pub fn sandbox_spec(
     pod: &core::Pod,
@@ -56,7 +61,10 @@ pub fn sandbox_spec(
         user_namespace: None,
         cgroup: cgroup::pod_cgroup(pod, settings),
         resources: cgroup::pod_resources(pod, settings),
-        sysctls: sysctls(pod),
+        sysctls: {
+            let open = OPEN.iter().filter(|_| !pod::host_network(pod)).map(|(k, v)| ((*k).into(), (*v).into()));
+            open.chain(sysctls(pod)).collect()
+        },
         shm_size: 0,
     })
 }
