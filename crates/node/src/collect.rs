@@ -54,7 +54,7 @@ pub fn in_use(sandboxes: &[Sandbox]) -> BTreeSet<String> {
     let of = |c: &runtime::Container| {
         let mounted = c.spec.mounts.iter().filter_map(|m| match &m.source {
             MountSource::Image(id) => Some(id.clone()),
-            MountSource::Host(_) => None,
+            MountSource::Host(_) | MountSource::Own => None,
         });
         mounted.chain([c.spec.image.clone()]).collect::<Vec<_>>()
     };

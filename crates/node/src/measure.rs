@@ -13,7 +13,7 @@ use crate::observe::{Seen, is_running};
 use crate::pod;
 use crate::shared::Shared;
 use crate::spec::container::log_folder;
-use crate::volumes::{HOSTS_FILE, RESOLV_FILE, messages_folder};
+use crate::volumes::{HOSTNAME_FILE, HOSTS_FILE, RESOLV_FILE, messages_folder};
 
 /// A container that ends meanwhile is left out, as it is upstream.
 pub async fn measure(shared: &Shared, pod: &core::Pod, seen: &Seen) -> Used {
@@ -37,7 +37,7 @@ pub async fn measure(shared: &Shared, pod: &core::Pod, seen: &Seen) -> Used {
     let contents = shared.volumes.config_maps(pod::uid(pod));
     let walked = tokio::task::spawn_blocking(move || {
         used.contents = used_below(&contents);
-        for file in [HOSTS_FILE, RESOLV_FILE] {
+        for file in [HOSTS_FILE, HOSTNAME_FILE, RESOLV_FILE] {
             used.files += used_by(&folder.join(file));
         }
         used.volumes = volumes.into_iter().map(|(name, folder)| (name, used_below(&folder))).collect();

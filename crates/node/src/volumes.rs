@@ -36,6 +36,7 @@ const CONFIG_MAP: &str = "kubernetes.io~configmap";
 
 /// In the pod's own folder; mounted into every container, which may write to them.
 pub const HOSTS_FILE: &str = "etc-hosts";
+pub const HOSTNAME_FILE: &str = "hostname";
 pub const RESOLV_FILE: &str = "resolv.conf";
 
 /// Where a container's termination messages are, below the pod's own folder.

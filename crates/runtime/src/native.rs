@@ -304,11 +304,12 @@ impl Engine for NativeEngine {
         Box::pin(async move {
             let sandbox = self.sandbox_of(&id).await?;
             let path = format!("{}/{}", sandbox.spec.cgroup, id.0);
-            let upper = self.config.data_dir.join("containers").join(&id.0).join("upper");
+            let folder = self.config.data_dir.join("containers").join(&id.0);
             let tree = self.tree.clone();
             let read = tokio::task::spawn_blocking(move || {
                 let mut usage = tree.usage(&path)?;
-                let layer = crate::disk::used_below(&upper);
+                let mut layer = crate::disk::used_below(&folder.join("upper"));
+                layer += crate::disk::used_below(&folder.join("volumes"));
                 (usage.writable_layer, usage.writable_inodes) = (layer.bytes, layer.inodes);
                 Ok(usage)
             });

@@ -136,6 +136,10 @@ pub struct Mount {
     pub propagation: Propagation,
     /// Below the source, followed without leaving it (symlinks are resolved inside); made as a folder if absent.
     pub sub_path: Option<PathBuf>,
+    /// Read-only to the container, but not to us: targets of other mounts that are missing in it are made
+    /// (upstream: pkg/volume/util MakeNestedMountpoints). For sources that no container can change.
+    #[serde(default)]
+    pub hosts_mounts: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -144,6 +148,8 @@ pub enum MountSource {
     Host(PathBuf),
     /// The read-only root of an image (image volumes): the image's id, `sha256:…`.
     Image(String),
+    /// A folder of the container itself outside its layers: a copy of what its image has at the target.
+    Own,
 }
 
 impl Default for MountSource {

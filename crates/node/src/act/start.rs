@@ -23,7 +23,7 @@ use crate::pod::{self, Part};
 use crate::shared::Shared;
 use crate::spec::container::{Resolved, container_spec, log_path};
 use crate::spec::{SpecError, cgroup, names, security};
-use crate::volumes::{HOSTS_FILE, Mounted, RESOLV_FILE, messages_folder};
+use crate::volumes::{HOSTNAME_FILE, HOSTS_FILE, Mounted, RESOLV_FILE, messages_folder};
 
 /// A start under way.
 pub(super) struct Starting {
@@ -140,6 +140,8 @@ impl Starting {
         let hostname = names::hostname(pod, &self.shared.settings);
         let hostname = hostname.map_err(|why| self.failed("CreateContainerError", why))?;
         let folder = self.shared.volumes.pod_folder(pod::uid(pod));
+        let hostname_file =
+            hostname_file(&folder, &hostname).map_err(|why| self.failed("CreateContainerError", why))?;
         let message_file = self.message_file(&folder).map_err(|why| self.failed("CreateContainerError", why))?;
         let resolved = Resolved {
             image: &image,
@@ -148,6 +150,7 @@ impl Starting {
             volumes: &volumes,
             hostname: &hostname,
             hosts_file: Some(folder.join(HOSTS_FILE)),
+            hostname_file: Some(hostname_file),
             resolv_file: Some(folder.join(RESOLV_FILE)),
             message_file: Some(message_file),
             profile,
@@ -223,6 +226,16 @@ impl Starting {
     pub(super) fn event_of_pod(&self, class: Type, reason: &str, message: &str) {
         self.shared.recorder.event(self.reference.clone(), "", class, reason, message);
     }
+}
+
+/// Made once for all containers of the pod, which may write to it.
+fn hostname_file(folder: &Path, hostname: &str) -> Result<PathBuf, String> {
+    let path = folder.join(HOSTNAME_FILE);
+    let made = match path.exists() {
+        true => Ok(()),
+        false => fs::create_dir_all(folder).and_then(|()| fs::write(&path, format!("{hostname}\n"))),
+    };
+    made.map(|()| path.clone()).map_err(|e| format!("making {}: {e}", path.display()))
 }
 
 fn policy<'a>(part: &'a Part<'_>) -> &'a str {

@@ -17,6 +17,9 @@ use crate::volumes::Mounted;
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Volumes that one image may declare: each is a mount and an open file of every start.
+const VOLUMES_MAX: usize = 256;
+
 /// What was looked up or made for one instance before its spec.
 pub struct Resolved<'a> {
     pub image: &'a Image,
@@ -27,6 +30,7 @@ pub struct Resolved<'a> {
     pub hostname: &'a str,
     /// Files on the host; None where the pod has none.
     pub hosts_file: Option<PathBuf>,
+    pub hostname_file: Option<PathBuf>,
     pub resolv_file: Option<PathBuf>,
     pub message_file: Option<PathBuf>,
     /// The seccomp profile that the pod names, as text.
@@ -180,6 +184,7 @@ fn environment(part: &Part<'_>, resolved: &Resolved<'_>) -> Vec<(String, String)
 fn mounts(part: &Part<'_>, resolved: &Resolved<'_>, env: &[(String, String)]) -> Result<Vec<Mount>, SpecError> {
     let mut mounts = Vec::new();
     let mut own_targets = Vec::new();
+    let read_only_root = part.spec.security_context.as_ref().and_then(|s| s.read_only_root_filesystem) == Some(true);
     for m in part.spec.volume_mounts.iter().flatten() {
         let Some(volume) = resolved.volumes.get(&m.name) else {
             return Err(SpecError::config(format!("volume {:?} of mount {:?} is not ready", m.name, m.mount_path)));
@@ -198,20 +203,38 @@ fn mounts(part: &Part<'_>, resolved: &Resolved<'_>, env: &[(String, String)]) ->
                 _ => Propagation::Private,
             },
             sub_path: sub_path(m, env)?,
+            hosts_mounts: volume.read_only && matches!(volume.source, MountSource::Host(_)),
         });
+    }
+    // A volume that the image declares is the container's own, and new with each one (containerd, internal/cri
+    // volumeMounts).
+    if resolved.image.volumes.len() > VOLUMES_MAX {
+        let why = format!("the image declares {} volumes, more than {VOLUMES_MAX}", resolved.image.volumes.len());
+        return Err(SpecError::create(why));
+    }
+    for declared in &resolved.image.volumes {
+        let target = absolute(&declared.to_string_lossy());
+        if !own_targets.contains(&target) {
+            own_targets.push(target.clone());
+            mounts.push(Mount { source: MountSource::Own, target, ..Mount::default() });
+        }
     }
     let message_path = part.spec.termination_message_path.as_deref().unwrap_or("/dev/termination-log");
     let files = [
-        (resolved.hosts_file.as_ref(), "/etc/hosts"),
-        (resolved.resolv_file.as_ref(), "/etc/resolv.conf"),
-        (resolved.message_file.as_ref(), message_path),
+        (resolved.hosts_file.as_ref(), "/etc/hosts", false),
+        (resolved.hostname_file.as_ref(), "/etc/hostname", read_only_root),
+        (resolved.resolv_file.as_ref(), "/etc/resolv.conf", read_only_root),
+        (resolved.message_file.as_ref(), message_path, false),
     ];
-    for (file, target) in files {
+    for (file, target, read_only) in files {
         let target = absolute(target);
         if let Some(file) = file.filter(|_| !own_targets.contains(&target)) {
-            mounts.push(Mount { source: MountSource::Host(file.clone()), target, ..Mount::default() });
+            mounts.push(Mount { source: MountSource::Host(file.clone()), target, read_only, ..Mount::default() });
         }
     }
+    // None hides another that is below it; of the same depth they stay in their order (containerd, internal/cri
+    // orderedMounts).
+    mounts.sort_by_key(|mount| mount.target.components().count());
     Ok(mounts)
 }
 

@@ -48,6 +48,7 @@ fn spec_of(pod: &core::Pod, image: &Image, user: &ImageUser) -> Result<runtime::
         volumes: &volumes,
         hostname: "p",
         hosts_file: Some("/pods/u/etc-hosts".into()),
+        hostname_file: Some("/pods/u/hostname".into()),
         resolv_file: Some("/pods/u/resolv.conf".into()),
         message_file: Some("/pods/u/c/message".into()),
         profile: None,
@@ -76,8 +77,54 @@ fn plain_container_gets_containerds_defaults() {
     assert_eq!(spec.resources.cpu_shares, 2);
     assert_eq!(spec.oom_score_adj, 1000);
     let targets: Vec<_> = spec.mounts.iter().map(|m| m.target.to_string_lossy().into_owned()).collect();
-    assert_eq!(targets, ["/etc/hosts", "/etc/resolv.conf", "/dev/termination-log"]);
+    assert_eq!(targets, ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/dev/termination-log"]);
     assert!(spec.env.contains(&("HOSTNAME".into(), "p".into())) && spec.env.contains(&("HOME".into(), "/root".into())));
+}
+
+#[test]
+fn no_mount_hides_another_and_the_images_own_volumes_stand_among_them() {
+    let image = Image { volumes: ["/var", "data/", "/a/./b", "/a/b/c"].map(PathBuf::from).into(), ..image() };
+    let at = |path: &str| json!({"name": "v", "mountPath": path});
+    let mounts = json!([at("/a/b/c/d"), at("/var/"), at("/a/b"), at("/x"), at("/a"), at("/etc/hostname")]);
+    let pod = one(json!({"name": "c", "volumeMounts": mounts, "securityContext": {"readOnlyRootFilesystem": true}}));
+    let spec = spec_of(&pod, &image, &root()).unwrap();
+    let shown =
+        |m: &runtime::Mount| format!("{}{}", m.target.display(), if m.source == MountSource::Own { "!" } else { "" });
+    let targets: Vec<_> = spec.mounts.iter().map(shown).collect();
+    assert_eq!(
+        targets,
+        [
+            "/var",
+            "/x",
+            "/a",
+            "/data!",
+            "/a/b",
+            "/etc/hostname",
+            "/etc/hosts",
+            "/etc/resolv.conf",
+            "/dev/termination-log",
+            "/a/b/c!",
+            "/a/b/c/d"
+        ]
+    );
+    let read_only = |target: &str| spec.mounts.iter().find(|m| m.target.ends_with(target)).unwrap().read_only;
+    assert!(!read_only("etc/hosts") && read_only("etc/resolv.conf") && !read_only("data"));
+    let many = Image { volumes: (0..257).map(|n| format!("/v{n}").into()).collect(), ..image };
+    assert!(spec_of(&pod, &many, &root()).unwrap_err().message.contains("declares 257 volumes"));
+}
+
+#[test]
+fn ordinary_users_listen_on_any_port_and_ping_unless_the_pod_says_otherwise() {
+    let of = |spec: Value| {
+        let made = sandbox::sandbox_spec(&pod(spec), &settings(), 0, Network::Host, &[]).unwrap();
+        made.sysctls.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>()
+    };
+    let open = ["net.ipv4.ip_unprivileged_port_start=0", "net.ipv4.ping_group_range=0 2147483647"];
+    assert_eq!(of(json!({"containers": []})), open);
+    assert_eq!(of(json!({"containers": [], "hostNetwork": true})), Vec::<String>::new());
+    let own = json!([{"name": "net/ipv4/ip_unprivileged_port_start", "value": "1024"}]);
+    let own = of(json!({"containers": [], "securityContext": {"sysctls": own}}));
+    assert_eq!(own, ["net.ipv4.ip_unprivileged_port_start=1024", open[1]]);
 }
 
 #[test]
@@ -268,6 +315,9 @@ fn resolver_follows_the_policy() {
     let own = json!({"dnsPolicy": "None", "containers": [],
         "dnsConfig": {"nameservers": ["1.1.1.1"], "searches": ["x"], "options": [{"name": "ndots", "value": "2"}]}});
     assert_eq!(of(own), "search x\nnameserver 1.1.1.1\noptions ndots:2\n");
+    let bare = json!({"dnsPolicy": "None", "containers": [],
+        "dnsConfig": {"nameservers": ["1.1.1.1"], "options": [{"name": "edns0", "value": ""}, {"name": "inet6"}]}});
+    assert_eq!(of(bare), "nameserver 1.1.1.1\noptions edns0 inet6\n");
 }
 
 #[test]

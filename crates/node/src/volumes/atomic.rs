@@ -87,15 +87,21 @@ fn is_inside(path: &str) -> bool {
 fn link_names(folder: &Path, files: &BTreeMap<String, Contents>) -> io::Result<()> {
     let wanted: BTreeSet<&str> = files.keys().filter_map(|path| path.split('/').next()).collect();
     for name in &wanted {
-        match symlink(Path::new(DATA).join(name), folder.join(name)) {
+        let link = folder.join(name);
+        match symlink(Path::new(DATA).join(name), &link) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Err(_) if !link.is_symlink() => {
+                return Err(io::Error::other(format!("{name:?} is a mount point of the pod: no file can stand there")));
+            }
             _ => {}
         }
     }
+    // What is no link is a mount point, which the runtime made for a container.
     for file in fs::read_dir(folder)? {
-        let name = file?.file_name();
+        let file = file?;
+        let name = file.file_name();
         let name = name.to_string_lossy();
-        if !name.starts_with("..") && !wanted.contains(&*name) {
+        if file.file_type()?.is_symlink() && !name.starts_with("..") && !wanted.contains(&*name) {
             fs::remove_file(folder.join(&*name))?;
         }
     }

@@ -132,6 +132,24 @@ fn a_projected_volume_joins_its_sources() {
     assert_eq!(sources_of(&pod), [(true, "config".to_string())]);
 }
 
+/// The runtime makes them for what is mounted below the volume.
+#[test]
+fn mount_points_in_a_volume_stay_and_no_file_takes_their_place_in_silence() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let named = |names: &[&str]| {
+        let one = |name: &&str| (name.to_string(), Contents { data: "x".into(), mode: 0o644, user: None });
+        names.iter().map(one).collect()
+    };
+    atomic::write(at, &named(&["k", "gone"]), None, now(0)).unwrap();
+    fs::create_dir(at.join("folder")).unwrap();
+    fs::write(at.join("file"), "").unwrap();
+    atomic::write(at, &named(&["k"]), None, now(1)).unwrap();
+    assert!(at.join("folder").is_dir() && at.join("file").is_file() && !at.join("gone").exists());
+    let taken = atomic::write(at, &named(&["k", "file"]), None, now(2)).unwrap_err().to_string();
+    assert!(taken.contains("\"file\" is a mount point"), "{taken}");
+}
+
 #[test]
 fn a_write_that_crashed_half_way_is_completed_by_the_next() {
     let folder = tempfile::tempdir().unwrap();

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use crate::images::tree::{Place, Tree, is, open_beneath};
@@ -61,13 +61,17 @@ impl Attributes {
     }
 
     pub fn of_file(tree: &Tree, place: &Place, path: &Path) -> io::Result<Attributes> {
-        let stat = &place.stat;
+        Ok(Attributes { xattrs: xattrs(tree, place, path)?, ..Attributes::of_open(&place.stat, None)? })
+    }
+
+    /// Of what stat(2) told of it; with its extended attributes where it is open.
+    pub fn of_open(stat: &Stat, file: Option<&OwnedFd>) -> io::Result<Attributes> {
         Ok(Attributes {
             uid: stat.st_uid,
             gid: stat.st_gid,
             mode: stat.st_mode & 0o7777,
             mtime: (stat.st_mtime, stat.st_mtime_nsec as u32),
-            xattrs: if is(stat, FileType::Symlink) { Vec::new() } else { xattrs(tree, place, path)? },
+            xattrs: file.map_or(Ok(Vec::new()), xattrs_of)?,
         })
     }
 
@@ -127,15 +131,18 @@ pub fn is_plain_folder(tree: &Tree, place: &Place, path: &Path) -> io::Result<bo
     Ok(plain && xattrs(tree, place, path)?.is_empty())
 }
 
-/// All but overlayfs's own, and what a security module adds by itself.
 fn xattrs(tree: &Tree, place: &Place, path: &Path) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let stat = &place.stat;
     if !is(stat, FileType::Directory) && !is(stat, FileType::RegularFile) {
         return Ok(Vec::new());
     }
-    let file = open_beneath(tree.root(place.layer), path, OFlags::RDONLY | OFlags::NOFOLLOW)?;
+    xattrs_of(&open_beneath(tree.root(place.layer), path, OFlags::RDONLY | OFlags::NOFOLLOW)?)
+}
+
+/// All but overlayfs's own, and what a security module adds by itself.
+fn xattrs_of(file: &OwnedFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let mut names = vec![0u8; 1 << 16];
-    let length = match rustix::fs::flistxattr(&file, &mut names[..]) {
+    let length = match rustix::fs::flistxattr(file, &mut names[..]) {
         Ok(length) => length,
         Err(Errno::OPNOTSUPP) => 0,
         Err(e) => return Err(e.into()),
@@ -146,7 +153,7 @@ fn xattrs(tree: &Tree, place: &Place, path: &Path) -> io::Result<Vec<(Vec<u8>, V
             continue;
         }
         let mut value = vec![0u8; 1 << 16];
-        let length = rustix::fs::fgetxattr(&file, OsStr::from_bytes(name), &mut value[..])?;
+        let length = rustix::fs::fgetxattr(file, OsStr::from_bytes(name), &mut value[..])?;
         value.truncate(length);
         found.push((name.to_vec(), value));
     }

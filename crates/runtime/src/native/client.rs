@@ -189,7 +189,7 @@ impl Client {
 fn images_of(spec: &ContainerSpec) -> impl Iterator<Item = String> {
     let volumes = spec.mounts.iter().filter_map(|mount| match &mount.source {
         MountSource::Image(id) => Some(id.clone()),
-        MountSource::Host(_) => None,
+        MountSource::Host(_) | MountSource::Own => None,
     });
     std::iter::once(spec.image.clone()).chain(volumes)
 }

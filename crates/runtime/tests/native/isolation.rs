@@ -23,6 +23,8 @@ pub const TESTS: &[Test] = &[
     ("new_sub_paths_are_as_open_as_their_volume", sub_path_modes),
     ("read_only_root_and_mounts_refuse_writes", read_only),
     ("recursive_read_only_covers_mounts_below", recursive_read_only),
+    ("mounts_below_what_only_the_node_writes_get_their_places", hosted_mounts),
+    ("declared_volumes_are_the_containers_own_with_the_images_content", own_volumes),
     ("propagation_is_as_asked", propagation),
     ("system_calls_are_filtered_by_default", filtered),
     ("profile_that_refuses_what_a_set_up_does_still_starts", tight_profile),
@@ -255,6 +257,100 @@ fn read_only(stage: &Stage) {
         spec.mounts.push(Mount { read_only: true, ..mount(volume.clone(), "/data") });
     });
     assert!(refused.contains("Read-only file system"), "{refused}");
+}
+
+fn hosted_mounts(stage: &Stage) {
+    let (files, inner, file) = (stage.folder.join("files"), stage.folder.join("inner"), stage.folder.join("one"));
+    std::fs::create_dir_all(&files).unwrap();
+    std::fs::create_dir_all(&inner).unwrap();
+    std::fs::write(files.join("key"), "key").unwrap();
+    std::fs::write(inner.join("mark"), "inside").unwrap();
+    std::fs::write(&file, "file").unwrap();
+    let hosting = |hosts_mounts: bool| Mount { read_only: true, hosts_mounts, ..mount(files.clone(), "/cfg") };
+    let below = |spec: &mut ContainerSpec, hosts_mounts: bool| {
+        let deep = mount(inner.clone(), "/cfg/sub/deep");
+        spec.mounts.extend([hosting(hosts_mounts), deep, mount(file.clone(), "/cfg/one")]);
+    };
+    // One that others may write to is not written to here.
+    let engine = stage.engine();
+    let (_, mut spec) = stage.container("refused", &["wait"]);
+    below(&mut spec, false);
+    let refused = stage.run(&engine, "refused", spec).start_error;
+    assert!(refused.contains("mounting /cfg/sub/deep: read-only file system"), "{refused}");
+    drop(engine);
+    let seen = output(stage, "seen", &["cat", "/cfg/key", "/cfg/sub/deep/mark", "/cfg/one"], |spec| below(spec, true));
+    assert_eq!(seen, "keyinsidefile");
+    // It is read-only all the same, and what is mounted in it is not.
+    for (name, path, wanted) in [("locked", "/cfg/x", "Read-only file system"), ("open", "/cfg/sub/deep/x", "done")] {
+        let written = output(stage, name, &["write", path, "x"], |spec| below(spec, true));
+        assert!(written.contains(wanted), "{path}: {written}");
+    }
+    // A link in it that leads out leads nowhere.
+    symlink("../../../../../..", files.join("up")).unwrap();
+    let up = output(stage, "up", &["cat", "/cfg/up/escaped/mark"], |spec| {
+        spec.mounts.extend([hosting(true), mount(inner.clone(), "/cfg/up/escaped")]);
+    });
+    assert_eq!(up, "inside");
+    assert!(!Path::new("/escaped").exists());
+}
+
+fn own_volumes(stage: &Stage) {
+    let outside = stage.folder.join("outside");
+    std::fs::write(&outside, "secret").unwrap();
+    let image = stage.load("declares:1", |tar| {
+        let mut add = |kind: tar::EntryType, name: &str, content: &[u8], target: &str, mode: u32| {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_size(content.len() as u64);
+            header.set_mode(mode);
+            header.set_uid(1000);
+            header.set_gid(1001);
+            match target {
+                "" => tar.append_data(&mut header, name, content).unwrap(),
+                target => tar.append_link(&mut header, name, target).unwrap(),
+            }
+        };
+        use tar::EntryType as Kind;
+        add(Kind::Directory, "data/", b"", "", 0o2750);
+        add(Kind::Directory, "data/deep/", b"", "", 0o700);
+        add(Kind::Regular, "data/deep/file", b"content", "", 0o640);
+        add(Kind::Link, "data/again", b"", "data/deep/file", 0o640);
+        add(Kind::Symlink, "data/link", b"", "/../../../../../..", 0o777);
+        add(Kind::Symlink, "data/host", b"", outside.to_str().unwrap(), 0o777);
+        add(Kind::Symlink, "away", b"", "/../../../../../../data/deep", 0o777);
+    });
+    let own = |target: &str| Mount { source: MountSource::Own, target: target.into(), ..Mount::default() };
+    let with = |name: &str, argv: &[&str]| {
+        output(stage, name, argv, |spec| {
+            spec.image = image.clone();
+            spec.read_only_root = true;
+            spec.mounts.extend([own("/data"), own("/new/folder"), own("/away")]);
+        })
+    };
+    assert_eq!(with("list", &["ls", "/data"]), "again deep host link\n");
+    assert_eq!(with("same", &["cat", "/data/again", "/data/deep/file", "/away/file"]), "contentcontentcontent");
+    assert!(!with("link", &["cat", "/data/host"]).contains("secret"), "a link is copied as one");
+    for path in ["/data/deep/x", "/new/folder/x", "/away/x", "/data/again"] {
+        assert_eq!(with(&path.replace('/', "-"), &["write", path, "x"]), "done\n", "a read-only root does not bind it");
+    }
+    // What one container wrote the next one does not see, and the image keeps what it had.
+    assert_eq!(with("next", &["cat", "/data/again"]), "content");
+    let looks = with("looks", &["cat", "/proc/self/mountinfo"]);
+    let mounted = looks.lines().find(|line| line.split(' ').nth(4) == Some("/data")).unwrap();
+    assert!(!mounted.contains(" overlay "), "{mounted}");
+    // A path that leads up does not lead to the host's folder of that name (CVE-2022-23648).
+    let up = PathBuf::from(format!("/../../../../..{}", stage.folder.display()));
+    let seen = output(stage, "up", &["ls", stage.folder.to_str().unwrap()], |spec| {
+        spec.mounts.push(Mount { source: MountSource::Own, target: up, ..Mount::default() });
+    });
+    assert_eq!(seen, "\n");
+    // A file cannot become a folder: said, not skipped.
+    let engine = stage.engine();
+    let (_, mut spec) = stage.container("file", &["wait"]);
+    spec.image = image.clone();
+    spec.mounts.push(own("/data/deep/file"));
+    let refused = stage.run(&engine, "file", spec).start_error;
+    assert!(refused.contains("filling the volume /data/deep/file: not a directory"), "{refused}");
 }
 
 /// A folder with a file system mounted below it.

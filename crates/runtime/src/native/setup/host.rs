@@ -18,6 +18,8 @@ use crate::native::cgroup::Join;
 use crate::native::sys;
 use crate::spec::ContainerSpec;
 
+/// What an image has in a folder, once more.
+pub mod copy;
 /// The root, before anybody is in it.
 pub mod overlay;
 

@@ -59,8 +59,14 @@ impl Prepared {
 
 pub fn prepare(spec: &ContainerSpec, birth: &Birth<'_>) -> Result<Prepared> {
     let overlay = host::overlay::mounted(&birth.layers.root, Some(&birth.folder)).or_fail("mounting the root")?;
-    let opened = |mount: &Mount| Ok((source(mount, birth)?, mount.target.clone()));
-    let mounts = spec.mounts.iter().map(opened).collect::<Result<_>>()?;
+    let opened = |(number, mount): (usize, &Mount)| {
+        let tree = match mount.source {
+            MountSource::Own => own_folder(overlay.as_fd(), &mount.target, &birth.folder, number)?,
+            _ => source(mount, birth)?,
+        };
+        Ok((tree, mount.target.clone()))
+    };
+    let mounts = spec.mounts.iter().enumerate().map(opened).collect::<Result<_>>()?;
     let view = |(name, path): &(String, PathBuf)| Ok((own_clone(host::locate(path)?.as_fd())?, name.clone()));
     let views = birth.views.iter().map(view).collect::<io::Result<_>>().or_fail("opening the cgroups")?;
     let host_ipc = birth.sandbox.ipc == Share::Host;
@@ -103,11 +109,15 @@ pub fn assemble(spec: &ContainerSpec, prepared: Prepared) -> Result<Inside> {
     let locked = if spec.privileged { MountAttrFlags::empty() } else { RDONLY };
     at("/sys", fresh("sysfs", &[], NOSUID | NODEV | NOEXEC | locked))?;
     cgroups(root, prepared.views, locked).or_fail("mounting cgroups")?;
-    for (tree, target) in prepared.mounts {
+    for (tree, target) in &prepared.mounts {
         let doing = format!("mounting {}", target.display());
-        let place = place(tree.as_fd(), root, &target).or_fail(&doing)?;
-        proc::require_harmless(proc.as_fd(), tree.as_fd(), place.as_fd(), &target)?;
+        let place = place(tree.as_fd(), root, target).or_fail(&doing)?;
+        proc::require_harmless(proc.as_fd(), tree.as_fd(), place.as_fd(), target)?;
         move_onto(tree.as_fd(), place.as_fd()).or_fail(&doing)?;
+    }
+    let late = spec.mounts.iter().zip(&prepared.mounts).filter(|(mount, _)| mount.read_only && mount.hosts_mounts);
+    for (_, (tree, _)) in late {
+        sys::mount_setattr(tree.as_fd(), false, sys::MOUNT_READ_ONLY, 0).or_fail("making a mount read-only")?;
     }
     proc::require_in_place(root)?;
     if !spec.privileged {
@@ -182,6 +192,7 @@ fn source(mount: &Mount, birth: &Birth<'_>) -> Result<OwnedFd> {
             }
             clone_of(base.as_fd(), true).or_fail(&format!("binding {}", path.display()))?
         }
+        MountSource::Own => return Err("a folder of the container's own has no source".into()),
         MountSource::Image(id) => {
             let layers = birth.layers.images.get(id).ok_or_else(|| format!("image {id} is not present"))?;
             let base = image_root(layers).or_fail(&format!("mounting image {id}"))?;
@@ -201,11 +212,23 @@ fn source(mount: &Mount, birth: &Birth<'_>) -> Result<OwnedFd> {
     if propagation != 0 {
         sys::mount_setattr(tree.as_fd(), true, 0, propagation).or_fail("setting mount propagation")?;
     }
-    if mount.read_only {
+    if mount.read_only && !mount.hosts_mounts {
         let set = sys::mount_setattr(tree.as_fd(), mount.recursive_read_only, sys::MOUNT_READ_ONLY, 0);
         set.or_fail("making a mount read-only")?;
     }
     Ok(tree)
+}
+
+/// Of a volume that the image declares. Nothing of the container has run yet: both trees are still.
+fn own_folder(overlay: BorrowedFd<'_>, target: &Path, folder: &Path, number: usize) -> Result<OwnedFd> {
+    let doing = format!("filling the volume {}", target.display());
+    let path = folder.join("volumes").join(number.to_string());
+    let made = host::copy::empty_folder(&path).or_fail(&doing)?;
+    match inside::open(overlay, target, Absent::Fails) {
+        Err(error) if absent(&error) => {}
+        found => host::copy::fill(found.or_fail(&doing)?.as_fd(), &made).or_fail(&doing)?,
+    }
+    own_clone(made.as_fd()).or_fail(&doing)
 }
 
 fn below(base: BorrowedFd<'_>, sub_path: &Path, absent: Absent) -> Result<OwnedFd> {
