@@ -222,6 +222,8 @@ impl Agent {
         }
         let (old, new) = (uid_of(&change.old), uid_of(&change.new));
         if !old.is_empty() && old != new {
+            // What still runs of it stands in nobody's way (kubelet_pods.go GetActivePods; kubernetes#104824).
+            self.shared.ledger().release(&old);
             self.tell(&old, |entry| entry.inbox.unwanted());
         }
         let Some(object) = change.new else { return };

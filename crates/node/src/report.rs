@@ -23,6 +23,9 @@ use crate::pod::{self, Role};
 /// The whole status as the server should have it.
 pub fn report(s: &Situation<'_>) -> core::PodStatus {
     let old = s.pod.status.clone().unwrap_or_default();
+    if let Some(status) = refused(s, &old) {
+        return status;
+    }
     let over = is_over(s);
     let mut status = core::PodStatus { qos_class: Some(pod::qos(s.pod).into()), ..old.clone() };
     status.init_container_statuses = list(s, |r| matches!(r, Role::Init | Role::Sidecar));
@@ -66,6 +69,28 @@ pub fn report(s: &Situation<'_>) -> core::PodStatus {
     status.resize = None;
     resources(s, old.resources, &mut status);
     status
+}
+
+/// A pod that this node does not take, now or in an earlier life of the agent: phase, reason and message
+/// tell it all, there is nothing else of it (kubelet.go rejectPod).
+fn refused(s: &Situation<'_>, old: &core::PodStatus) -> Option<core::PodStatus> {
+    if pod::is_terminal(old.phase.as_deref().unwrap_or("")) {
+        let began = old.host_ip.is_some() || old.container_statuses.is_some() || !s.seen.sandboxes.is_empty();
+        return (s.memory.refused.is_some() || !began).then(|| old.clone());
+    }
+    let verdict = s.memory.refused.as_ref()?;
+    let foreign = |c: &&core::PodCondition| !conditions::OWN.contains(&c.type_.as_str());
+    Some(core::PodStatus {
+        phase: Some("Failed".into()),
+        reason: Some(verdict.reason.clone()),
+        message: Some(verdict.message.clone()),
+        qos_class: Some(pod::qos(s.pod).into()),
+        start_time: Some(old.start_time.clone().unwrap_or(Time(start_time(s.pod, s.memory)))),
+        observed_generation: s.pod.metadata.generation.filter(|_| !pod::is_static(s.pod)),
+        conditions: Some(old.conditions.iter().flatten().filter(foreign).cloned().collect()),
+        nominated_node_name: old.nominated_node_name.clone(),
+        ..core::PodStatus::default()
+    })
 }
 
 /// Ended, and nothing of it runs or is still being made.

@@ -847,6 +847,21 @@ async fn pod_that_does_not_fit_is_failed_for_good() {
     assert_eq!(pod["status"]["reason"], "OutOfcpu");
     assert!(node.engine.list().await.unwrap().is_empty());
     assert_eq!(node.reasons("p").await, ["OutOfcpu"]);
+    assert!(pod["status"].get("containerStatuses").is_none(), "{pod:#}");
+}
+
+/// The kubelet no longer counts what was taken off the API, whatever still runs of it.
+#[tokio::test(start_paused = true)]
+async fn a_pod_removed_by_force_does_not_stand_in_its_successors_way() {
+    let node = Node::start().await;
+    let mut spec = with_cpu("3");
+    spec["containers"][0]["ports"] = json!([{"containerPort": 80, "hostPort": 8080}]);
+    node.pod("p", spec.clone());
+    node.phase("p", "Running").await;
+    node.api.delete("pods", "ns", "p");
+    node.pod("p", spec);
+    let pod = node.phase("p", "Running").await;
+    assert!(pod["status"].get("reason").is_none(), "{pod:#}");
 }
 
 #[tokio::test(start_paused = true)]

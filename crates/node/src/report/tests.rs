@@ -63,6 +63,27 @@ fn terminal_phases_and_their_reason_never_change() {
     );
 }
 
+/// As a stock kubelet tells it (kubelet.go rejectPod): nothing of the pod ever was.
+#[test]
+fn a_refused_pod_has_a_phase_a_reason_and_a_message_and_nothing_else() {
+    let mut world = World::simple("Always").bare();
+    world.pod["status"] = json!({"phase": "Pending", "conditions": [
+        {"type": "PodScheduled", "status": "True"}, {"type": "example.com/own", "status": "True"}]});
+    let (reason, message) = ("OutOfcpu".to_owned(), "Pod was rejected: why".to_owned());
+    world.memory.refused = Some(Verdict { reason, message, disruption: false });
+    let refused = status(&world);
+    let mut keys: Vec<&str> = refused.as_object().unwrap().keys().map(String::as_str).collect();
+    keys.retain(|key| *key != "observedGeneration");
+    assert_eq!(keys, ["conditions", "message", "phase", "qosClass", "reason", "startTime"]);
+    assert_eq!((&refused["phase"], &refused["reason"]), (&json!("Failed"), &json!("OutOfcpu")));
+    assert_eq!(refused["conditions"].as_array().unwrap().len(), 1, "{refused}");
+    // The next life of the agent, which knows of no refusal, leaves it so; and so does this one.
+    world.pod["status"] = refused.clone();
+    assert_eq!(status(&world), refused);
+    world.memory.refused = None;
+    assert_eq!(status(&world), refused);
+}
+
 #[test]
 fn deleted_pod_is_succeeded_only_if_all_ended_well() {
     for (code, expected) in [(0, "Succeeded"), (143, "Failed")] {
