@@ -19,6 +19,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use runtime::Image;
 use runtime::engine::{Images, Progress};
+use runtime::images::Reference;
 use serde_json::{Value, json};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
@@ -26,7 +27,7 @@ use tokio_util::io::{ReaderStream, StreamReader};
 use wire::query::{decoded, encoded};
 
 use crate::cli;
-use crate::failure::{Context, Result, failure};
+use crate::failure::{Context, Result, all_of, failure};
 use crate::instance::Instance;
 use crate::verbs::table;
 
@@ -108,7 +109,10 @@ async fn work(
             });
             images.pull(&name, Vec::new(), progress).await.map(|image| vec![image]).map_err(told)
         }
-        (Method::DELETE, "/") => images.remove(&name).await.map(|()| Vec::new()).map_err(told),
+        (Method::DELETE, "/") => match images.find(&name).await.map_err(told)? {
+            Some(_) => images.remove(&name).await.map(|()| Vec::new()).map_err(told),
+            None => Err(format!("no image {name:?} is here; `gousse image ls` lists what is")),
+        },
         (method, path) => Err(format!("{method} {path} is no image command")),
     }
 }
@@ -139,7 +143,8 @@ pub async fn run(command: cli::Image) -> Result<()> {
         cli::Image::Pull { image, place } => {
             let path = format!("/pull?name={}", encoded(&image));
             for pulled in ask(&place, Method::POST, &path, futures::stream::empty()).await? {
-                println!("{}", names(&pulled).first().unwrap_or(&pulled.id));
+                let asked = Reference::parse(&image).map(|reference| reference.to_string());
+                println!("{}", asked.unwrap_or(pulled.id));
             }
         }
         cli::Image::Ls { place } => {
@@ -156,11 +161,15 @@ pub async fn run(command: cli::Image) -> Result<()> {
             if images.is_empty() {
                 return Err(failure("name the images to remove; `gousse image ls` lists them"));
             }
+            let mut failed = Vec::new();
             for image in images {
                 let path = format!("/?name={}", encoded(&image));
-                ask(&place, Method::DELETE, &path, futures::stream::empty()).await?;
-                println!("Removed: {image}");
+                match ask(&place, Method::DELETE, &path, futures::stream::empty()).await {
+                    Ok(_) => println!("Removed: {image}"),
+                    Err(why) => failed.push(why),
+                }
             }
+            all_of(failed)?;
         }
     }
     Ok(())

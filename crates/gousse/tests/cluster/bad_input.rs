@@ -117,6 +117,9 @@ fn a_hostile_image_is_refused_and_writes_nothing() {
         }
         let listed = own.command("image ls").output_now();
         assert!(listed.out.contains("good") && !listed.out.contains("outside"), "{listed:?}");
+        let removed = own.command("image rm").args(["nothing:1", "good:right"]).output_now();
+        assert!(!removed.ok && removed.err.contains("no image \"nothing:1\" is here"), "{removed:?}");
+        assert_eq!(removed.out, "Removed: good:right\n", "what is there goes all the same");
         let evil = Command::new("find").arg(&own.data).args(["-name", "evil"]).output_now();
         assert_eq!(evil.out, "", "written outside of the image's root");
         own.down(true);
