@@ -24,7 +24,8 @@ const NOT_YET: &str = "\n## Not there yet\n\
 - `status.resources` and `status.allocatedResources` of a pod are written only where its spec has resources of its own.\n\
 - A runtime that is connected and never answers is not noticed; one that cannot be reached for 30 seconds makes its node NotReady.\n\
 - Evictions from nodes that fell silent stop while no node is ready, as upstream's do; they are not otherwise rate-limited, and zones do not count.\n\
-- A store on etcd; the embedded one serves a single API server.\n";
+- A store on etcd; the embedded one serves a single API server.\n\
+- Images are refused, in words, that are compressed with xz, bzip2 or lz4, encrypted, of manifest schema 1, named by another digest than sha256, or no images at all (charts, signatures); so are sparse files of the pax form in a layer, archives whose own members are sparse (`tar --sparse`), and docker archives from before manifest.json (Docker 1.10). A layer that its publisher gives away elsewhere (`foreign`, `nondistributable`) is taken if the registry has it. An image for linux/386 does not stand in where one for linux/amd64 is missing (containerd's does).\n";
 
 const DIFFERENT: &str = "\n## Different on purpose\n\
 - A container whose pod says nothing about seccomp is held to the runtime's default profile (upstream: Unconfined, unless the kubelet's seccompDefault is on). `seccompProfile: {type: Unconfined}` lifts it; privileged containers have none.\n\
@@ -49,6 +50,10 @@ const DIFFERENT: &str = "\n## Different on purpose\n\
 - All pods of a node together may have nine tenths of the processes and threads that the machine can have (upstream: all, unless `--system-reserved pid=…` says less). `--pod-max-pids` is the kubelet's.\n\
 - An archive that names another image `gousse.dev/toolbox:latest`, as the built-in one, is refused.\n\
 - Exec, attach, run and port-forward at a node's own API need `create` on nodes/proxy, whatever the HTTP verb (a kubelet lets `get` suffice for a WebSocket).\n\
+- A pod with a network of its own has `net.ipv4.ip_unprivileged_port_start=0` and `net.ipv4.ping_group_range=0 2147483647` unless its sysctls say otherwise, as with containerd since 2.0 and Docker: ordinary users listen on port 80 and ping (CRI-O: no).\n\
+- Of an image's configuration User, Env, Entrypoint, Cmd, WorkingDir, StopSignal and Volumes are honoured; ExposedPorts, Healthcheck, OnBuild, Shell, Labels and the rest mean nothing to Kubernetes. A declared volume is a folder of the container's own, with what the image has there, writable under a read-only root, gone with the container, and counted as its writable layer (containerd: not counted); an image may declare 256.\n\
+- What is mounted below a configMap, secret, downwardAPI or projected volume gets its mount point there when the container starts, a file where a file is mounted (upstream makes folders only); a key that is to come where a mount point is fails with FailedMount. Below another read-only volume the mount point must be there already, as upstream.\n\
+- A host port belongs to one pod until its network is gone: the successor of a pod that was removed by force waits for it with FailedCreatePodSandBox.\n\
 - A volume on /proc or below is refused when the container starts, but over the files that lxcfs shows (as runc refuses it).\n";
 
 #[test]
