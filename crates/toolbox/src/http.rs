@@ -51,6 +51,11 @@ pub fn serve(port: u16, answer: impl Fn(&Request) -> Response + Send + Sync + 's
     let listener = bind(port)?;
     println!("listening on {}", listener.local_addr().map_err(|e| e.to_string())?);
     io::stdout().flush().map_err(|e| e.to_string())?;
+    serve_on(&listener, answer);
+    Ok(0)
+}
+
+pub fn serve_on(listener: &TcpListener, answer: impl Fn(&Request) -> Response + Send + Sync + 'static) {
     let answer = Arc::new(answer);
     for stream in listener.incoming() {
         // Out of descriptors, say: the next one may do.
@@ -61,7 +66,6 @@ pub fn serve(port: u16, answer: impl Fn(&Request) -> Response + Send + Sync + 's
             let _ = converse(stream, &*answer);
         });
     }
-    Ok(0)
 }
 
 /// On every address of both families, or of IPv4 alone where there is no IPv6.

@@ -75,7 +75,9 @@ pub const APPLETS: &[Applet] = &[
         "puppet",
         "[--first FILE] [--log FILE] [--print TEXT] [--complain TEXT] [--message TEXT] [--memory SIZE] \
          [--on SIGNAL=CODE|ignore|print] [--ignore-term] [--term-after D] [--term-exit CODE] \
-         [--run D | --after D] [--exit CODE | --kill SIGNAL | --oom]",
+         [--run D | --after D] [--exit CODE | --kill SIGNAL | --oom] \
+         | --diary PREFIX [--lasts D,…] [--exit CODE,…] [--talk LINES] [--tick D] [--ignore-term] [--term-after D] \
+         [--term-exit CODE] [--serve PORT] | --diary PREFIX --hook NAME --after D",
         puppet::puppet,
     ),
     applet("pwd", "", system::pwd),

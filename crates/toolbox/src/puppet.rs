@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 use crate::arguments::{at, parse, size};
 use crate::{Outcome, sys};
 
+/// A puppet that writes down its lives.
+mod diary;
+
 /// Nanoseconds since the epoch at the program's first instructions.
 static STARTED: AtomicI64 = AtomicI64::new(0);
 
@@ -22,11 +25,15 @@ enum Reaction {
 }
 
 /// `--first FILE` gets the time of the first instruction (nanoseconds; `-`: standard output), `--log FILE` a line
-/// for the start and every signal; TERM and INT end it with 128 + number unless `--on` says otherwise.
+/// for the start and every signal; TERM and INT end it with 128 + number unless `--on` says otherwise. With `--diary`
+/// it does as diary.rs says instead.
 pub fn puppet(arguments: &[String]) -> Outcome {
     let known = "first= log= print= complain= message= on= after= run= exit= kill= \
-                 ignore-term term-after= term-exit= memory= oom";
+                 ignore-term term-after= term-exit= memory= oom diary= lasts= talk= tick= serve= hook=";
     let given = parse(arguments, known, false)?;
+    if let Some(prefix) = given.value("diary") {
+        return diary::keep(prefix, &given);
+    }
     let started = STARTED.load(Ordering::Relaxed);
     match given.value("first") {
         Some("-") => println!("{started}"),

@@ -49,6 +49,14 @@ pub fn now() -> i128 {
     i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
 }
 
+/// Nanoseconds of a clock that nobody sets.
+pub fn monotonic() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a live timespec.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
 pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
     // SAFETY: takes no pointers.
     check(unsafe { libc::kill(pid, signal) }).map(drop)

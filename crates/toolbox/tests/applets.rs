@@ -172,3 +172,29 @@ fn rustix_uid() -> String {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata("/proc/self").unwrap().uid().to_string()
 }
+
+#[test]
+fn a_puppet_with_a_diary_counts_its_lives_and_lines_and_tells_who_lives_beside_it() {
+    let folder = Folder::new("diary");
+    let prefix = folder.0.join("p").to_string_lossy().into_owned();
+    let words = ["puppet", "--diary", &prefix, "--lasts", "30ms,0", "--exit", "3,0", "--talk", "2", "--tick", "10ms"];
+    let (said, code) = run(&words);
+    assert_eq!(code, 3);
+    let mut child = command(&words).args(["--term-exit", "7"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut first = String::new();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    output.read_line(&mut first).unwrap();
+    assert_eq!(first, "L 1 1 pad-pad-pad-pad-pad-pad\n");
+    assert_eq!(run(&["puppet", "--diary", &prefix, "--lasts", "1ms"]).1, 0, "beside the other one");
+    assert_eq!(run(&["puppet", "--diary", &prefix, "--hook", "pre", "--after", "1ms"]).1, 0);
+    assert_eq!(run(&["kill", "-TERM", &child.id().to_string()]).1, 0);
+    assert_eq!(child.wait().unwrap().code(), Some(7));
+    let diary = std::fs::read_to_string(format!("{prefix}.diary")).unwrap();
+    let events: Vec<&str> = diary.lines().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(events, ["START", "EXIT", "START", "OVERLAP", "START", "EXIT", "HOOK", "HOOK", "TERM", "EXIT"], "{diary}");
+    let counts = std::fs::read(format!("{prefix}.counts")).unwrap();
+    let fields: Vec<u64> = counts.chunks(8).map(|field| u64::from_le_bytes(field.try_into().unwrap())).collect();
+    assert_eq!(fields.len(), 3 * 6);
+    assert_eq!(fields[3], said.lines().count() as u64, "every line that it wrote");
+    assert!(fields[0] < fields[1] && fields[2] == fields[3], "{fields:?}");
+}
