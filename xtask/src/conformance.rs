@@ -8,21 +8,21 @@
 /// Build products and when they are current.
 pub mod cache;
 /// A cluster of the run's own.
-mod cluster;
+pub mod cluster;
 /// The images.
 mod images;
 /// Images as files: an OCI layout and a docker archive at once.
-mod layout;
+pub mod layout;
 /// The tests, their stages, and which a run takes.
 mod list;
 /// The namespaces of a run.
-mod namespace;
+pub mod namespace;
 /// The command line.
 mod options;
 /// The Go programs.
 mod programs;
 /// The images that tests pull, served as their registry would.
-mod registry;
+pub mod registry;
 /// The file trees of the images.
 pub mod roots;
 /// The suite's passes and what they report.
@@ -104,7 +104,7 @@ fn enter(words: &[String], options: &Options, workspace: &Path) -> Result<bool> 
         words.push(format!("--gousse={}", cluster::build(workspace)?.display()));
     }
     let home = cluster::home(&cache::folder()?)?;
-    let ended = namespace::enter(&words, &home);
+    let ended = namespace::enter("conformance", &words, &home);
     cluster::clear(&home)?;
     Ok(ended?.success())
 }

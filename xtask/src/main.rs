@@ -1,4 +1,4 @@
-//! What the project does to itself: `tidy`, `schema`, `bench`, `conformance`, `cgroup2`, `fuzz`.
+//! What the project does to itself: one module for each verb.
 
 /// The figures, held against their limits.
 mod bench;
@@ -6,6 +6,8 @@ mod bench;
 mod cargo;
 /// The native engine under version 2 of the cgroups.
 mod cgroup2;
+/// Killed, stopped, filled, damaged.
+mod chaos;
 /// The official suite as the judge.
 mod conformance;
 /// What a command runs.
@@ -25,10 +27,11 @@ fn main() -> ExitCode {
         "schema" => schema::schema(rest),
         "conformance" => conformance::conformance(rest),
         "cgroup2" => cgroup2::cgroup2(rest),
+        "chaos" => chaos::chaos(rest),
         "bench" => bench::bench(rest),
         "tidy" => Ok(report_tidy()),
         _ => {
-            eprintln!("cargo xtask bench|cgroup2|conformance|fuzz|schema|tidy");
+            eprintln!("cargo xtask bench|cgroup2|chaos|conformance|fuzz|schema|tidy");
             return ExitCode::from(2);
         }
     };

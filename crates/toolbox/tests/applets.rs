@@ -191,7 +191,11 @@ fn a_puppet_with_a_diary_counts_its_lives_and_lines_and_tells_who_lives_beside_i
     assert_eq!(child.wait().unwrap().code(), Some(7));
     let diary = std::fs::read_to_string(format!("{prefix}.diary")).unwrap();
     let events: Vec<&str> = diary.lines().map(|line| line.split(' ').next().unwrap()).collect();
-    assert_eq!(events, ["START", "EXIT", "START", "OVERLAP", "START", "EXIT", "HOOK", "HOOK", "TERM", "EXIT"], "{diary}");
+    assert_eq!(
+        events,
+        ["START", "EXIT", "START", "OVERLAP", "START", "EXIT", "HOOK", "HOOK", "TERM", "EXIT"],
+        "{diary}"
+    );
     let counts = std::fs::read(format!("{prefix}.counts")).unwrap();
     let fields: Vec<u64> = counts.chunks(8).map(|field| u64::from_le_bytes(field.try_into().unwrap())).collect();
     assert_eq!(fields.len(), 3 * 6);

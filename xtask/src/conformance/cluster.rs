@@ -134,7 +134,12 @@ pub fn home(cache: &Path) -> Result<PathBuf> {
 
 /// Removes what a run left outside its namespaces: its folder, and the cgroups of its instance.
 pub fn clear(home: &Path) -> Result<()> {
-    let name = name_of(home)?;
+    clear_cgroups(&name_of(home)?);
+    remove(home)
+}
+
+/// Removes the cgroups of an instance that is no more.
+pub fn clear_cgroups(name: &str) {
     let root = Path::new("/sys/fs/cgroup");
     // Version 2 has its groups at the root, version 1 below each controller.
     let controllers = folders(root);
@@ -145,7 +150,6 @@ pub fn clear(home: &Path) -> Result<()> {
             }
         }
     }
-    remove(home)
 }
 
 /// Cgroups end from the leaves; one that still has a process stays, and the next run tries again.

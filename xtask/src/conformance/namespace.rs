@@ -22,13 +22,13 @@ pub fn inside() -> Option<PathBuf> {
     std::env::var_os(INSIDE).map(PathBuf::from)
 }
 
-/// Runs this same command inside new namespaces, to its end.
-pub fn enter(words: &[String], home: &Path) -> Result<ExitStatus> {
+/// Runs this same command (`cargo xtask VERB WORDS`) inside new namespaces, to its end.
+pub fn enter(verb: &str, words: &[String], home: &Path) -> Result<ExitStatus> {
     let program = std::env::current_exe()?;
     let mut command = Command::new("unshare");
     command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
     // The first process of the namespace inherits its orphans: a shell reaps them, and passes the exit code on.
-    command.args(["sh", "-c", "\"$@\"; exit $?", "sh"]).arg(program).arg("conformance").args(words);
+    command.args(["sh", "-c", "\"$@\"; exit $?", "sh"]).arg(program).arg(verb).args(words);
     command.env(INSIDE, home);
     // A variable of the caller's would have the suite look at another cluster.
     command.env_remove("KUBECONFIG");
