@@ -37,6 +37,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::conformance::{cluster, namespace, registry};
+use crate::{machine, needs};
 use history::Record;
 use modes::{Mode, Round};
 use options::Options;
@@ -60,15 +61,18 @@ pub fn chaos(words: &[String]) -> Result<bool> {
 /// Builds what is needed and goes on inside namespaces; clears up whatever became of it in there.
 fn enter(words: &[String], options: &Options) -> Result<bool> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask stands in the workspace")?;
+    let emulates = options.modes.iter().any(|mode| mode.name == "power");
+    needs::check(&[needs::NAMESPACES, NEEDS])?;
+    if emulates {
+        needs::check(&[machine::NEEDS, needs::PACKAGES, modes::POWER_NEEDS])?;
+    }
     let home = std::env::temp_dir().join(format!("gousse-chaos-{}", std::process::id()));
     std::fs::create_dir_all(&home)?;
     image::pack(&home)?;
-    let mut words = words.to_vec();
-    if options.gousse.is_none() {
-        words.push(format!("--gousse={}", cluster::build(workspace)?.display()));
-    }
-    if options.modes.iter().any(|mode| mode.name == "power") {
-        modes::bring_machine(&home)?;
+    let gousse = options.gousse.clone().map_or_else(|| cluster::build(workspace), Ok)?;
+    let words = [words, &[format!("--gousse={}", gousse.display())]].concat();
+    if emulates {
+        modes::bring_machine(&home, &gousse)?;
     }
     let ended = namespace::enter("chaos", &words, &home)?;
     clear(&home)?;
@@ -96,6 +100,9 @@ fn name_of(home: &Path) -> String {
     let name = home.file_name().unwrap_or_default().to_string_lossy();
     name.strip_prefix("gousse-").unwrap_or(&name).to_owned()
 }
+
+const NEEDS: &[needs::Need] =
+    &[("cp", "coreutils", "keeps what is to be looked at"), ("tar", "tar", "packs the puppets' image")];
 
 struct Run<'a> {
     options: &'a Options,
@@ -136,11 +143,15 @@ impl Run<'_> {
         let ended = runtime.block_on((mode.run)(&round));
         runtime.shutdown_timeout(Duration::from_secs(5));
         let mut history = round.record.lock();
-        if let Err(error) = ended {
-            history.late.push(format!("the round could not go on: {error:#}"));
-        }
         history.broken.extend(complaints(&home));
-        let found = checks::judge(&history, mode.checks);
+        let found = match ended {
+            Ok(()) => checks::judge(&history, mode.checks),
+            Err(error) => {
+                // Half a record: what was not written down would look like a loss.
+                history.late.push(format!("the round could not go on: {error:#}"));
+                checks::judge(&history, UNFINISHED)
+            }
+        };
         println!(
             "round {number} {}: {} in {:.0} s: {}",
             mode.name,
@@ -176,6 +187,9 @@ impl Run<'_> {
         home.join("kept")
     }
 }
+
+/// What a round is judged by that ended in the middle.
+const UNFINISHED: &[&str] = &["everything-comes-to-an-end", "nobody-is-refused", "nothing-breaks"];
 
 /// Broken rounds that a run ends with: their folders are kept, and somebody is to look at them.
 const ENOUGH: usize = 5;

@@ -10,6 +10,8 @@ mod cgroup2;
 mod chaos;
 /// The official suite as the judge.
 mod conformance;
+/// A machine that is emulated.
+mod machine;
 /// What a command runs.
 mod needs;
 /// The schema table of the api crate.

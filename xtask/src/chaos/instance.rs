@@ -189,7 +189,7 @@ impl Instance {
 
     pub fn api(&self) -> Result<Api> {
         let loaded = kubeconfig::load(Some(&self.data.join("admin.kubeconfig")), None)?;
-        Ok(Api(Arc::new(Https::new(loaded.https)?)))
+        Ok(Api::new(Https::new(loaded.https)?))
     }
 }
 
@@ -209,6 +209,10 @@ pub struct Watch {
 }
 
 impl Api {
+    pub fn new(https: Https) -> Api {
+        Api(Arc::new(https))
+    }
+
     pub async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
         self.ask_as(method, path, body, "application/json").await
     }

@@ -27,7 +27,7 @@ use super::chance::Chance;
 use super::history::Record;
 use super::image::Images;
 
-pub use power::{bring as bring_machine, write as write_in_machine};
+pub use power::{NEEDS as POWER_NEEDS, bring as bring_machine, write as write_in_machine};
 
 /// One round, as its mode gets it.
 pub struct Round<'a> {

@@ -84,7 +84,7 @@ impl Workload {
 
     /// Deletes it; the grace in seconds, its own without.
     pub async fn delete(&mut self, uid: &str, grace: Option<u64>) -> Result<()> {
-        self.live.remove(uid);
+        let live = self.live.remove(uid);
         let (name, own, before) = match self.record.lock().pods.get(uid) {
             Some(pod) => (pod.name.clone(), pod.grace, pod.deletion.clone()),
             None => return Ok(()),
@@ -102,7 +102,14 @@ impl Workload {
         let may_be_gone = before.is_some() || unknown > 0;
         let taken = matches!(code, 200 | 202) || may_be_gone && matches!(code, 404 | 409);
         if !taken {
-            self.record.lock().refused.push(format!("deleting {name}: {code} {}", answer["message"]));
+            // It is not deleted then: somebody asks again in the end.
+            self.live.extend(live.map(|live| (uid.to_owned(), live)));
+            let mut history = self.record.lock();
+            history.refused.push(format!("deleting {name}: {code} {}", answer["message"]));
+            if let Some(pod) = history.pods.get_mut(uid) {
+                pod.deletion = before;
+            }
+            return Ok(());
         }
         self.mark(uid, Deletion { asked: first, acknowledged: now(), ..deletion });
         Ok(())

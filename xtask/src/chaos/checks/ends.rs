@@ -77,8 +77,9 @@ pub fn hooks_run(history: &History) -> Vec<String> {
         if !container.pre_stop {
             continue;
         }
-        let runs: Vec<_> =
-            container.hooks.iter().filter(|hook| hook.name == "pre" && hook.begun >= deletion.asked).collect();
+        // A new agent that finds the container still ending runs its hook once more.
+        let owed = |begun: u64| (deletion.asked..=term).contains(&begun);
+        let runs: Vec<_> = container.hooks.iter().filter(|hook| hook.name == "pre" && owed(hook.begun)).collect();
         let hits = hits(history, deletion, term);
         let since = |at: u64| seconds(deletion.asked, at);
         if runs.is_empty() {

@@ -311,3 +311,14 @@ fn one_seed_makes_the_same_choices() {
     assert_eq!(manifest(7), manifest(7));
     assert_ne!(manifest(7), manifest(8));
 }
+
+/// Of an end that the keeper's death hid nobody knows the code; one that nothing ended with is still wrong.
+#[test]
+fn after_the_keepers_death_an_unknown_code_may_be_told_and_no_invented_one() {
+    let mut history = good();
+    history.hits.push(Hit { part: Part::Keeper, blow: Blow::Kill, at: T + 5 * SECOND });
+    for (code, is_fine) in [(255, true), (7, true), (8, false)] {
+        status(&mut history, 1).terminated.as_mut().unwrap().code = code;
+        assert_eq!(judge(&history, &["exits-are-told"]).is_empty(), is_fine, "{code}");
+    }
+}

@@ -70,7 +70,7 @@ pub async fn run(round: &Round<'_>) -> Result<()> {
     // Room again, without a restart.
     match by_api {
         true => delete_maps(&api, round, made).await,
-        false => std::fs::remove_file(&filler)?,
+        false => crate::conformance::cache::remove(&filler)?,
     }
     let taken = async || {
         matches!(api.ask("POST", MAPS, Some(&map("after", 100))).await, Answer::Told(201 | 409, _)).then_some(())
