@@ -83,6 +83,8 @@ struct Played {
     script: Script,
     /// Told the exit code once.
     ended: watch::Sender<Option<i32>>,
+    /// Commands of execs that came to their own end.
+    finished: Vec<Vec<String>>,
     /// Execs that have a name, with their exit codes.
     named: BTreeMap<String, watch::Receiver<Option<i32>>>,
 }
@@ -121,6 +123,11 @@ impl Fake {
     /// What is asked waits until it is up again.
     pub fn set_up(&self, up: bool) {
         self.0.up.send_replace(up);
+    }
+
+    /// Commands of further processes of a container that came to their own end.
+    pub fn finished(&self, id: &ContainerId) -> Vec<Vec<String>> {
+        self.0.lock().find(id).map(|(_, played)| played.finished.clone()).unwrap_or_default()
     }
 
     /// How many execs have not ended.
@@ -349,7 +356,8 @@ impl Engine for Fake {
             }
             let script = Script::parse(&spec.argv);
             let container = Container { id: id.clone(), spec, phase: Phase::Created, created_at, pid: None };
-            let played = Played { container, script, ended: watch::Sender::new(None), named: BTreeMap::new() };
+            let played =
+                Played { container, script, ended: watch::Sender::new(None), finished: vec![], named: BTreeMap::new() };
             found.containers.insert(id.clone(), played);
             drop(state);
             self.0.tell(Change::Container(sandbox, id));
@@ -424,12 +432,13 @@ impl Engine for Fake {
             if let Some(known) = played.named.get(&spec.name) {
                 return Ok(Session { exit: self.0.end_of(known.clone()), ..silent() });
             }
-            let name = spec.name.clone();
+            let (name, argv) = (spec.name.clone(), spec.argv.clone());
             let (session, code) = session(spec, script, ended, Some(self.0.execs.clone()));
             if !name.is_empty() {
                 played.named.insert(name, code.clone());
             }
             drop(state);
+            tokio::spawn(Inner::note_end(Arc::downgrade(&self.0), id, argv, code.clone()));
             Ok(Session { exit: self.0.end_of(code), ..session })
         })
     }

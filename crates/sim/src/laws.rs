@@ -14,7 +14,7 @@ use serde_json::Value;
 use store::{Change, Revision, Store, Watch};
 
 use crate::link::Acknowledged;
-use crate::witness::{Forgotten, POD_UID, Testimony};
+use crate::witness::{Forgotten, POD_UID, Signalled, Testimony};
 
 /// What is known after the revisions so far.
 pub struct Laws {
@@ -31,6 +31,8 @@ pub struct Laws {
     ended: HashMap<String, u64>,
     /// Pods whose containers are never started again.
     once: BTreeSet<String>,
+    /// The last that was seen of each pod that was to be deleted.
+    dying: HashMap<String, Value>,
     violations: Vec<String>,
     /// What happened last, a line a revision.
     recent: VecDeque<String>,
@@ -51,6 +53,7 @@ impl Laws {
             reported: HashMap::new(),
             ended: HashMap::new(),
             once: BTreeSet::new(),
+            dying: HashMap::new(),
             violations: Vec::new(),
             recent: VecDeque::new(),
         }
@@ -85,6 +88,9 @@ impl Laws {
     /// later instances take both places that a status has. And what the witnesses saw by themselves.
     pub fn hear(&mut self, testimony: &mut Testimony) {
         self.violations.append(&mut testimony.violations);
+        for stop in testimony.signals.drain(..) {
+            self.pre_stop(&stop);
+        }
         for Forgotten { container, pod, revision, newer } in testimony.forgotten.drain(..) {
             let by_then = |since: Option<&u64>| since.is_some_and(|since| *since <= revision);
             // A pod that was never seen here is a mirror's or nobody's.
@@ -92,6 +98,22 @@ impl Laws {
             let told = by_then(self.reported.get(&container)) || by_then(self.ended.get(&pod)) || !known || newer >= 2;
             self.law(6, told, || format!("the exit of {container} (pod {pod}) was forgotten at {revision}, untold"));
         }
+    }
+
+    /// A pod that is deleted is told to stop only once its preStop hook is done, or its grace is over.
+    fn pre_stop(&mut self, stop: &Signalled) {
+        let Some(pod) = self.dying.get(&stop.pod) else { return };
+        let containers = pod.pointer("/spec/containers").and_then(Value::as_array);
+        let container = containers.into_iter().flatten().find(|c| text(c, "/name") == stop.container);
+        let hook = container.and_then(|c| c.pointer("/lifecycle/preStop/exec/command")?.as_array());
+        let Some(hook) = hook.map(|words| words.iter().filter_map(Value::as_str).collect::<Vec<_>>()) else { return };
+        let over: Option<jiff::Timestamp> = text(pod, "/metadata/deletionTimestamp").parse().ok();
+        let Some(over) = over else { return };
+        let asked = over - jiff::SignedDuration::from_secs(number(pod, GRACE) + 1);
+        let done = stop.finished.iter().any(|argv| *argv == hook);
+        let holds = done || stop.at < asked || stop.at >= over;
+        let shown = format!("{} of pod {}", stop.container, stop.pod);
+        self.promise(holds, || format!("{shown} was told to stop at {} before its preStop hook was done", stop.at));
     }
 
     /// 7: no two live pods share an address, seen from a machine: each live sandbox holds a network that
@@ -243,6 +265,9 @@ impl Laws {
             self.restarts(key, before, now);
         }
         self.note_exits(now);
+        if !text(now, "/metadata/deletionTimestamp").is_empty() {
+            self.dying.insert(text(now, "/metadata/uid").into(), now.clone());
+        }
         if text(now, "/spec/restartPolicy") == "Never" {
             self.once.insert(text(now, "/metadata/uid").into());
         }

@@ -14,13 +14,16 @@ use node::{Config, Control, Imagined};
 use runtime::fake::{Fake, FakeConfig};
 use tokio::sync::watch;
 
-use crate::witness::{Testimony, Witness};
+use crate::Chance;
+use crate::witness::{Losses, Testimony, Witness};
 
 /// One machine of the cluster.
 pub struct Machine {
     pub name: String,
     pub engine: Arc<Fake>,
     pub testimony: Arc<Mutex<Testimony>>,
+    /// What is lost between agent and runtime.
+    pub losses: Arc<Losses>,
     pub network: Arc<Imagined>,
     /// What the present agent answers, once it has begun.
     control: Arc<Mutex<Option<Control>>>,
@@ -33,7 +36,7 @@ pub struct Machine {
 
 impl Machine {
     /// `number` distinguishes the machines' address ranges.
-    pub fn new(name: &str, number: u8, dir: &Path, clock: Clock, entropy: Entropy) -> Machine {
+    pub fn new(name: &str, number: u8, dir: &Path, clock: Clock, entropy: Entropy, chance: Chance) -> Machine {
         let time = clock.clone();
         let engine = Arc::new(Fake::new(FakeConfig {
             clock: Arc::new(move || time().as_nanosecond()),
@@ -55,6 +58,7 @@ impl Machine {
             name: name.into(),
             engine,
             testimony: Arc::default(),
+            losses: Arc::new(Losses::new(chance)),
             network: Arc::new(Imagined::new(range)),
             control: Arc::default(),
             config,
@@ -83,7 +87,8 @@ impl Machine {
         revision: Arc<dyn Fn() -> u64 + Send + Sync>,
         alive: watch::Receiver<bool>,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let witness = Witness::new(self.engine.clone(), self.testimony.clone(), revision, alive);
+        let (clock, losses) = (self.config.clock.clone(), self.losses.clone());
+        let witness = Witness::new(self.engine.clone(), self.testimony.clone(), revision, clock, losses, alive);
         let (network, config) = (self.network.clone(), self.config.clone());
         let control = self.control.clone();
         async move {
@@ -103,6 +108,17 @@ impl Machine {
         let Some(control) = control else { return Vec::new() };
         // An actor that broke off answers only when it is made anew.
         tokio::time::timeout(Duration::from_secs(1), control.unfinished()).await.unwrap_or_default()
+    }
+
+    /// Names of pods' log folders, and links to logs that are not there.
+    pub fn logs(&self) -> (Vec<String>, Vec<String>) {
+        let names = |folder: &Path| -> Vec<String> {
+            let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+            entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+        };
+        let links = self.config.log_dir.join("containers");
+        let dangling = names(&links).into_iter().filter(|link| !links.join(link).exists());
+        (names(&self.config.log_dir.join("pods")), dangling.collect())
     }
 
     fn set_control(&self, control: Option<Control>) {

@@ -106,6 +106,17 @@ pub static PROGRAMS: &[Program] = &[
         },
     },
     Program {
+        name: "greeter",
+        restart: "Never",
+        end: "Succeeded",
+        init: none,
+        containers: || {
+            let hook = |words: &[&str]| json!({"exec": {"command": words}});
+            let hooks = json!({"postStart": hook(&["/bin/sleep", "6"]), "preStop": hook(&["/bin/sleep", "4"])});
+            vec![with(run("c", "--run 30 --exit 0"), json!({"lifecycle": hooks}))]
+        },
+    },
+    Program {
         name: "absent",
         restart: "Always",
         end: "Pending",

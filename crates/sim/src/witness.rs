@@ -5,14 +5,18 @@
 //! wait for ever and change nothing more.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use api::Clock;
 use runtime::engine::{Boxed, Duplex, Images, Result, Session};
 use runtime::fake::Fake;
 use runtime::{
     Change, ContainerId, ContainerSpec, Engine, ExecSpec, Phase, Resources, Sandbox, SandboxId, SandboxSpec, Usage,
 };
 use tokio::sync::{broadcast, watch};
+
+use crate::Chance;
 
 /// The label under which the agent keeps a pod's UID in its sandboxes.
 pub const POD_UID: &str = "io.kubernetes.pod.uid";
@@ -24,7 +28,42 @@ pub struct Testimony {
     pub forgotten: Vec<Forgotten>,
     /// Starts per pod and container name.
     pub starts: BTreeMap<(String, String), u32>,
+    pub signals: Vec<Signalled>,
     pub violations: Vec<String>,
+}
+
+/// A container was told to stop.
+#[derive(Clone, Debug)]
+pub struct Signalled {
+    pub pod: String,
+    pub container: String,
+    pub at: jiff::Timestamp,
+    /// Commands that had run in it to their own end by then.
+    pub finished: Vec<Vec<String>>,
+}
+
+/// Of what is asked of a runtime, so many times in a thousand the question is lost, or the answer.
+pub struct Losses {
+    pub per_mille: AtomicU64,
+    chance: Mutex<Chance>,
+}
+
+enum Loss {
+    Question,
+    Answer,
+}
+
+impl Losses {
+    pub fn new(chance: Chance) -> Losses {
+        Losses { per_mille: AtomicU64::new(0), chance: Mutex::new(chance) }
+    }
+
+    fn next(&self) -> Option<Loss> {
+        let per_mille = self.per_mille.load(Ordering::SeqCst);
+        let mut chance = self.chance.lock().unwrap_or_else(PoisonError::into_inner);
+        let lost = per_mille > 0 && chance.happens(per_mille);
+        lost.then(|| if chance.happens(500) { Loss::Question } else { Loss::Answer })
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -42,6 +81,8 @@ pub struct Witness {
     engine: Arc<Fake>,
     testimony: Arc<Mutex<Testimony>>,
     revision: Arc<dyn Fn() -> u64 + Send + Sync>,
+    clock: Clock,
+    losses: Arc<Losses>,
     /// False once the agent was killed.
     alive: watch::Receiver<bool>,
 }
@@ -51,9 +92,26 @@ impl Witness {
         engine: Arc<Fake>,
         testimony: Arc<Mutex<Testimony>>,
         revision: Arc<dyn Fn() -> u64 + Send + Sync>,
+        clock: Clock,
+        losses: Arc<Losses>,
         alive: watch::Receiver<bool>,
     ) -> Witness {
-        Witness { engine, testimony, revision, alive }
+        Witness { engine, testimony, revision, clock, losses, alive }
+    }
+
+    /// Likewise, where question or answer may be lost on the way.
+    fn asked<'a, T: Send + 'a>(&'a self, work: Boxed<'a, Result<T>>) -> Boxed<'a, Result<T>> {
+        self.through(Box::pin(async move {
+            let not_known = || Err(runtime::Error::NotKnown("the supervisor ended meanwhile".into()));
+            match self.losses.next() {
+                None => work.await,
+                Some(Loss::Question) => not_known(),
+                Some(Loss::Answer) => {
+                    let _ = work.await;
+                    not_known()
+                }
+            }
+        }))
     }
 
     /// Runs an operation, unless the agent is dead: then nothing ever comes back.
@@ -80,6 +138,14 @@ impl Witness {
         for (pod, sandboxes) in live.into_iter().filter(|(_, sandboxes)| sandboxes.len() > 1) {
             self.tell(|t| t.violations.push(format!("law 5: pod {pod} has the live sandboxes {sandboxes:?}")));
         }
+    }
+
+    async fn stop_told(&self, id: &ContainerId) -> Option<Signalled> {
+        let listed = Engine::list(&*self.engine).await.ok()?;
+        let (sandbox, container) =
+            listed.iter().find_map(|s| Some((s, s.containers.iter().find(|container| container.id == *id)?)))?;
+        let (pod, container) = (pod_of(sandbox), container.spec.name.clone());
+        Some(Signalled { pod, container, at: (self.clock)(), finished: self.engine.finished(id) })
     }
 
     /// Exits that go with this container, or with all of this sandbox.
@@ -131,7 +197,7 @@ impl Engine for Witness {
 
     fn run_sandbox(&self, id: &SandboxId, spec: SandboxSpec) -> Boxed<'_, Result<()>> {
         let run = self.engine.run_sandbox(id, spec);
-        self.through(Box::pin(async move {
+        self.asked(Box::pin(async move {
             let result = run.await;
             self.count_sandboxes().await;
             result
@@ -139,12 +205,12 @@ impl Engine for Witness {
     }
 
     fn stop_sandbox(&self, id: &SandboxId) -> Boxed<'_, Result<()>> {
-        self.through(self.engine.stop_sandbox(id))
+        self.asked(self.engine.stop_sandbox(id))
     }
 
     fn remove_sandbox(&self, id: &SandboxId) -> Boxed<'_, Result<()>> {
         let id = id.clone();
-        self.through(Box::pin(async move {
+        self.asked(Box::pin(async move {
             let exits = self.exits(|sandbox, _| sandbox.id == id).await;
             let result = self.engine.remove_sandbox(&id).await;
             if result.is_ok() {
@@ -155,12 +221,12 @@ impl Engine for Witness {
     }
 
     fn create_container(&self, sandbox: &SandboxId, id: &ContainerId, spec: ContainerSpec) -> Boxed<'_, Result<()>> {
-        self.through(self.engine.create_container(sandbox, id, spec))
+        self.asked(self.engine.create_container(sandbox, id, spec))
     }
 
     fn start_container(&self, id: &ContainerId) -> Boxed<'_, Result<()>> {
         let id = id.clone();
-        self.through(Box::pin(async move {
+        self.asked(Box::pin(async move {
             let was_created = |sandboxes: Vec<Sandbox>| {
                 sandboxes.iter().find_map(|sandbox| {
                     let found = sandbox.containers.iter().find(|c| c.id == id && c.phase == Phase::Created)?;
@@ -177,12 +243,17 @@ impl Engine for Witness {
     }
 
     fn signal(&self, id: &ContainerId, signal: i32) -> Boxed<'_, Result<()>> {
-        self.through(self.engine.signal(id, signal))
+        let id = id.clone();
+        self.asked(Box::pin(async move {
+            let told = self.stop_told(&id).await.filter(|_| signal != 9);
+            self.tell(|t| t.signals.extend(told));
+            self.engine.signal(&id, signal).await
+        }))
     }
 
     fn remove_container(&self, id: &ContainerId) -> Boxed<'_, Result<()>> {
         let id = id.clone();
-        self.through(Box::pin(async move {
+        self.asked(Box::pin(async move {
             let exits = self.exits(|_, container| *container == id).await;
             let result = self.engine.remove_container(&id).await;
             if result.is_ok() {
@@ -193,15 +264,15 @@ impl Engine for Witness {
     }
 
     fn update_container(&self, id: &ContainerId, resources: Resources) -> Boxed<'_, Result<()>> {
-        self.through(self.engine.update_container(id, resources))
+        self.asked(self.engine.update_container(id, resources))
     }
 
     fn update_sandbox(&self, id: &SandboxId, resources: Resources) -> Boxed<'_, Result<()>> {
-        self.through(self.engine.update_sandbox(id, resources))
+        self.asked(self.engine.update_sandbox(id, resources))
     }
 
     fn exec(&self, id: &ContainerId, spec: ExecSpec) -> Boxed<'_, Result<Session>> {
-        self.through(self.engine.exec(id, spec))
+        self.asked(self.engine.exec(id, spec))
     }
 
     fn attach(&self, id: &ContainerId, stdin: bool, stdout: bool, stderr: bool) -> Boxed<'_, Result<Session>> {

@@ -187,7 +187,8 @@ impl World {
         if !self.machines.contains_key(name) {
             let number = 1 + self.machines.len() as u8;
             let entropy = self.entropy(name);
-            let machine = Machine::new(name, number, self.dir.path(), self.clock.clone(), entropy);
+            let chance = Chance::new(self.seed, &format!("{name}'s runtime"));
+            let machine = Machine::new(name, number, self.dir.path(), self.clock.clone(), entropy, chance);
             self.machines.insert(name.into(), machine);
         }
         let machine = self.machines.get_mut(name).expect("made above");
@@ -205,6 +206,20 @@ impl World {
         self.kill_part(name);
         if let Some(machine) = self.machines.get(name) {
             machine.end_life();
+        }
+    }
+
+    /// The runtime's supervisor ends and comes again: containers and execs go on, open sessions are lost.
+    pub fn kill_supervisor(&self, name: &str) {
+        if let Some(machine) = self.machines.get(name) {
+            machine.engine.lose_sessions();
+        }
+    }
+
+    /// Questions to every runtime, and answers, are lost `per_mille` times in a thousand from now on.
+    pub fn runtimes_lose(&self, per_mille: u64) {
+        for machine in self.machines.values() {
+            machine.losses.per_mille.store(per_mille, Ordering::SeqCst);
         }
     }
 
@@ -268,6 +283,12 @@ impl World {
             });
             let stray: Vec<_> = stray.map(|sandbox| &sandbox.spec.labels).collect();
             assert!(stray.is_empty(), "seed {}: {name} still holds {stray:?}", self.seed);
+            // `<namespace>_<name>_<uid>`
+            let known = |folder: &String| folder.split('_').nth(1).is_some_and(|pod| pods.iter().any(|p| p == pod));
+            let (folders, dangling) = machine.logs();
+            let left: Vec<_> = folders.iter().filter(|folder| !known(folder)).collect();
+            assert!(left.is_empty(), "seed {}: {name} keeps the logs {left:?}", self.seed);
+            assert!(dangling.is_empty(), "seed {}: {name} keeps links to no logs: {dangling:?}", self.seed);
             let testimony = machine.testimony.lock().unwrap_or_else(PoisonError::into_inner);
             for ((pod, container), starts) in &testimony.starts {
                 let once = self.laws.runs_once(pod);

@@ -131,6 +131,7 @@ async fn pods_in_a_storm(seed: u64) -> u64 {
     let mut rebooted = false;
     let mut unknown: Vec<String> = Vec::new();
     world.store_fails(5);
+    world.runtimes_lose(20);
     for turn in 0..16 {
         let program = chance.pick(PROGRAMS);
         let name = format!("{}-{turn}", program.name);
@@ -142,7 +143,11 @@ async fn pods_in_a_storm(seed: u64) -> u64 {
             Err(status) => panic!("seed {seed}: {status}"),
         }
         world.pass(chance.pause(Duration::from_secs(4))).await;
-        match chance.below(9) {
+        match chance.below(11) {
+            9 | 10 => {
+                let node = *chance.pick(&nodes);
+                world.kill_supervisor(node);
+            }
             0 => {
                 world.kill_server();
                 world.pass(chance.pause(Duration::from_secs(3))).await;
@@ -173,6 +178,7 @@ async fn pods_in_a_storm(seed: u64) -> u64 {
         }
     }
     world.store_fails(0);
+    world.runtimes_lose(0);
     world.site.calm_down();
     world.pass(Duration::from_secs(20)).await;
     for name in unknown {

@@ -151,3 +151,74 @@ fn a_commit_that_fails_changes_nothing_in_the_end() {
         });
     }
 }
+
+/// Pods that crash, and pods with hooks; one of them is deleted.
+async fn hooks_and_crashes(admin: Client) {
+    let hook = |words: &[&str]| json!({"exec": {"command": words}});
+    let hooks = json!({"postStart": hook(&["/bin/sleep", "3"]), "preStop": hook(&["/bin/sleep", "2"])});
+    let mut hooked = [pod("once", "Never", &[], &["--run", "20", "--exit", "0"]), pod("bye", "Never", &[], &[])];
+    hooked.iter_mut().for_each(|pod| pod["spec"]["containers"][0]["lifecycle"] = hooks.clone());
+    hooked[1]["spec"]["terminationGracePeriodSeconds"] = json!(15);
+    let crash = pod("crash", "Always", &[], &["--run", "1", "--exit", "3"]);
+    for object in hooked.iter().chain([&crash]) {
+        admin.create(pods(), "default", object).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    admin.delete(pods(), "default", "bye", &DeleteOptions::default()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+}
+
+/// All that must be the same; how often it crashed in between is not.
+async fn calm_end(world: &mut World, admin: &Client) -> Vec<(String, String)> {
+    world.pass(Duration::from_secs(60)).await;
+    world.machines_hold_only(&["once".into(), "crash".into()]).await;
+    let listed = admin.list(pods(), "default", &ListOptions::default()).await.unwrap().objects;
+    let phase = |pod: &api::Object| pod.value()["status"]["phase"].as_str().unwrap_or_default().to_owned();
+    listed.iter().map(|pod| (pod.meta().name.clone(), phase(pod))).collect()
+}
+
+fn calm() -> Vec<(String, String)> {
+    [("crash", "Running"), ("once", "Succeeded")].map(|(name, phase)| (name.into(), phase.into())).into()
+}
+
+#[test]
+fn no_hook_is_cut_and_no_restart_uncounted_wherever_the_agent_is_killed() {
+    let (begin, last) = run(async {
+        let (mut world, admin) = cluster().await;
+        let begin = world.store.revision().0;
+        hooks_and_crashes(admin.clone()).await;
+        let last = world.store.revision().0;
+        assert_eq!(calm_end(&mut world, &admin).await, calm());
+        (begin, last)
+    });
+    for step in begin + 1..=last {
+        run(async {
+            let (mut world, admin) = cluster().await;
+            let deeds = tokio::spawn(hooks_and_crashes(admin.clone()));
+            world.store.clone().reached(Revision(step)).await;
+            world.kill_node("n1");
+            world.pass(Duration::from_millis(100)).await;
+            world.start_node("n1", Weather::default());
+            deeds.await.unwrap();
+            let end = calm_end(&mut world, &admin).await;
+            assert_eq!(end, calm(), "killed at revision {step}\n{}", world.story_of("once"));
+        });
+    }
+}
+
+#[test]
+fn a_supervisor_killed_again_and_again_cuts_no_hook_and_ends_no_container() {
+    for pause in [70, 500, 1900] {
+        run(async {
+            let (mut world, admin) = cluster().await;
+            let deeds = tokio::spawn(hooks_and_crashes(admin.clone()));
+            for _ in 0..20_000 / pause {
+                world.pass(Duration::from_millis(pause)).await;
+                world.kill_supervisor("n1");
+            }
+            deeds.await.unwrap();
+            let end = calm_end(&mut world, &admin).await;
+            assert_eq!(end, calm(), "killed every {pause} ms\n{}", world.story_of("once"));
+        });
+    }
+}

@@ -719,6 +719,24 @@ async fn probe_that_takes_too_long_is_ended_and_a_hook_is_not() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn probe_whose_runtime_is_away_says_nothing() {
+    let node = Node::start().await;
+    let mut c = puppet(&[]);
+    c["livenessProbe"] = json!({"exec": {"command": ["sleep", "0.5"]}, "periodSeconds": 1, "failureThreshold": 1});
+    node.pod("p", json!({"restartPolicy": "Always", "containers": [c]}));
+    node.phase("p", "Running").await;
+    for _ in 0..5 {
+        node.fake.set_up(false);
+        tokio::time::sleep(Duration::from_millis(2300)).await;
+        node.fake.set_up(true);
+        tokio::time::sleep(Duration::from_millis(700)).await;
+    }
+    let pod = node.api.get("pods", "ns", "p").unwrap();
+    assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 0);
+    assert!(!node.reasons("p").await.contains(&"Killing".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn hooks_take_their_time_out_of_the_grace() {
     let node = Node::start().await;
     let mut c = puppet(&["--ignore-term"]);

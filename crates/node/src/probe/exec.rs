@@ -25,6 +25,9 @@ pub(super) async fn run(name: &str, argv: Vec<String>, target: &Target<'_>, limi
     let read_on = late == Late::Ends;
     let spec = ExecSpec { name: name.into(), argv, stdout: read_on, stderr: read_on, ..ExecSpec::default() };
     let mut kill = None;
+    let mut up = target.engine.is_up();
+    up.mark_unchanged();
+    let was_away = || !*up.borrow() || up.has_changed().unwrap_or(true);
     let attempt = async {
         let session = target.engine.exec(target.id, spec).await?;
         kill = Some(session.kill);
@@ -42,6 +45,10 @@ pub(super) async fn run(name: &str, argv: Vec<String>, target: &Target<'_>, limi
         Err(_) => {
             if let Some(kill) = kill.filter(|_| late == Late::Ends) {
                 kill();
+            }
+            // It is not the command that took so long.
+            if was_away() {
+                return Outcome::Unknown("the runtime could not be reached in time".into());
             }
             Outcome::Failure(format!("command timed out: {shown:?} timed out after {}s", limit.as_secs()))
         }

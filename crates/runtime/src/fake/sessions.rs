@@ -1,15 +1,32 @@
 //! Further processes of a fake container, and whoever follows them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::script::Script;
 use super::{Inner, KILL};
 use crate::engine::{Error, Result, Session};
-use crate::spec::ExecSpec;
+use crate::spec::{ContainerId, ExecSpec};
+use crate::state::Phase;
 
 impl Inner {
+    /// What ended while its container runs came to its own end.
+    pub(super) async fn note_end(
+        engine: Weak<Inner>,
+        id: ContainerId,
+        argv: Vec<String>,
+        mut code: watch::Receiver<Option<i32>>,
+    ) {
+        let _ = code.wait_for(Option::is_some).await;
+        let Some(engine) = engine.upgrade() else { return };
+        if let Some((_, played)) = engine.lock().find(&id)
+            && matches!(played.container.phase, Phase::Running { .. })
+        {
+            played.finished.push(argv);
+        }
+    }
+
     /// The code, once there is one, unless the session is lost before.
     pub(super) fn end_of(&self, mut code: watch::Receiver<Option<i32>>) -> oneshot::Receiver<Result<i32>> {
         let (exited, exit) = oneshot::channel();
