@@ -111,7 +111,9 @@ impl Laws {
         let Some(over) = over else { return };
         let asked = over - jiff::SignedDuration::from_secs(number(pod, GRACE) + 1);
         let done = stop.finished.iter().any(|argv| *argv == hook);
-        let holds = done || stop.at < asked || stop.at >= over;
+        // What is gone from the server is nobody's pod any more.
+        let is_gone = self.ended.get(&stop.pod).is_some_and(|gone| *gone <= stop.revision);
+        let holds = done || is_gone || stop.at < asked || stop.at >= over;
         let shown = format!("{} of pod {}", stop.container, stop.pod);
         self.promise(holds, || format!("{shown} was told to stop at {} before its preStop hook was done", stop.at));
     }
@@ -265,8 +267,11 @@ impl Laws {
             self.restarts(key, before, now);
         }
         self.note_exits(now);
-        if !text(now, "/metadata/deletionTimestamp").is_empty() {
-            self.dying.insert(text(now, "/metadata/uid").into(), now.clone());
+        match now.pointer(GRACE).and_then(Value::as_i64) {
+            Some(1..) if !deleted => drop(self.dying.insert(text(now, "/metadata/uid").into(), now.clone())),
+            // Whoever waits for a finalizer was given no grace.
+            Some(_) if !deleted => drop(self.dying.remove(text(now, "/metadata/uid"))),
+            _ => {}
         }
         if text(now, "/spec/restartPolicy") == "Never" {
             self.once.insert(text(now, "/metadata/uid").into());

@@ -38,6 +38,8 @@ pub struct Signalled {
     pub pod: String,
     pub container: String,
     pub at: jiff::Timestamp,
+    /// The store's revision at that moment.
+    pub revision: u64,
     /// Commands that had run in it to their own end by then.
     pub finished: Vec<Vec<String>>,
 }
@@ -145,7 +147,8 @@ impl Witness {
         let (sandbox, container) =
             listed.iter().find_map(|s| Some((s, s.containers.iter().find(|container| container.id == *id)?)))?;
         let (pod, container) = (pod_of(sandbox), container.spec.name.clone());
-        Some(Signalled { pod, container, at: (self.clock)(), finished: self.engine.finished(id) })
+        let (at, revision) = ((self.clock)(), (self.revision)());
+        Some(Signalled { pod, container, at, revision, finished: self.engine.finished(id) })
     }
 
     /// Exits that go with this container, or with all of this sandbox.
