@@ -110,11 +110,20 @@ fn quote(text: &str) -> String {
             '\u{c}' => quoted.push_str("\\f"),
             '\u{b}' => quoted.push_str("\\v"),
             c if (c as u32) < 0x20 || c as u32 == 0x7f => quoted.push_str(&format!("\\x{:02x}", c as u32)),
-            c => quoted.push(c),
+            c if is_printable(c) => quoted.push(c),
+            c if (c as u32) < 0x1_0000 => quoted.push_str(&format!("\\u{:04x}", c as u32)),
+            c => quoted.push_str(&format!("\\U{:08x}", c as u32)),
         }
     }
     quoted.push('"');
     quoted
+}
+
+/// Letters, marks, numbers, punctuation, symbols and the space (strconv.IsPrint). The standard library knows
+/// them as what Debug leaves as it is, but for a mark at a text's start.
+fn is_printable(c: char) -> bool {
+    let text: String = ['a', c].iter().collect();
+    c.is_ascii() || text.escape_debug().nth(1) == Some(c)
 }
 
 #[cfg(test)]

@@ -17,7 +17,8 @@ fn facts() -> Facts {
 #[test]
 fn fields_are_told_as_upstream_formats_them() {
     let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "web", "namespace": "shop", "uid": "u1",
-        "labels": {"b": "2", "a": "say \"hi\""}, "annotations": {"x/y": "line\nbreak"}},
+        "labels": {"b": "2", "a": "say \"hi\""},
+        "annotations": {"x/y": "line\nbreak", "z": "\u{1}\u{7f}\u{85}\u{a0}\u{ad}\u{e9}\u{301}\u{200b}\u{2028}\u{feff}\u{e000}🐔\u{e0001}"}},
         "spec": {"serviceAccountName": "sa", "containers": []}}))
     .unwrap();
     for (path, wanted) in [
@@ -26,6 +27,11 @@ fn fields_are_told_as_upstream_formats_them() {
         ("metadata.labels['b']", "2"),
         ("metadata.labels['none']", ""),
         ("metadata.annotations['x/y']", "line\nbreak"),
+        // As strconv.Quote: what is no letter, mark, number, punctuation, symbol or space is escaped.
+        (
+            "metadata.annotations",
+            "x/y=\"line\\nbreak\"\nz=\"\\x01\\x7f\\u0085\\u00a0\\u00ad\u{e9}\u{301}\\u200b\\u2028\\ufeff\\ue000🐔\\U000e0001\"",
+        ),
         ("spec.nodeName", "n1"),
         ("spec.serviceAccountName", "sa"),
         ("status.hostIP", "10.0.0.1"),
