@@ -6,6 +6,7 @@
 //! write (embedded objects). So clean JSON costs one parse. Upstream: sigs.k8s.io/json and
 //! apiserver endpoints/handlers (transformDecodeError).
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 
 use serde::de::DeserializeSeed;
@@ -17,6 +18,8 @@ use crate::{FieldError, Status};
 
 /// Values that are kept as they are.
 mod any;
+/// Several in one text.
+mod documents;
 /// Duplicate fields of JSON that has no schema of its own.
 mod duplicates;
 /// Scalars with a form of their own: quantities, times, bytes.
@@ -25,10 +28,14 @@ mod leaf;
 mod path;
 #[cfg(test)]
 pub(crate) mod tests;
+/// Text as Go reads it.
+pub(crate) mod text;
 /// The walk along the schema.
 mod walk;
 /// YAML as the JSON that it stands for.
 mod yaml;
+
+pub use documents::documents;
 
 use any::Anything;
 use walk::{Root, Walk};
@@ -124,7 +131,8 @@ pub(crate) fn patched(
 /// The duplicate fields of JSON without a schema: `duplicate field "spec.x"`.
 pub(crate) fn duplicates(body: &[u8]) -> Vec<String> {
     let walk = Walk::new(FieldValidation::Warn);
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let body = text::replaced(body);
+    let mut deserializer = serde_json::Deserializer::from_slice(&body);
     // Whether it is JSON at all is said by whoever applies it.
     let _ = duplicates::Duplicates::at_root(&walk).deserialize(&mut deserializer);
     walk.found().1
@@ -158,8 +166,8 @@ pub fn applied(body: &[u8], validation: FieldValidation) -> Result<Decoded, Stat
 /// A tree without a schema, and the lines of keys that are there twice.
 fn loose(body: &[u8]) -> Result<Decoded, String> {
     if body.trim_ascii_start().first() == Some(&b'{') {
-        let twice = Cell::new(false);
-        let mut deserializer = serde_json::Deserializer::from_slice(body);
+        let (twice, body) = (Cell::new(false), text::replaced(body));
+        let mut deserializer = serde_json::Deserializer::from_slice(&body);
         let anything = Anything { depth: 0, max: usize::MAX, twice: Some(&twice) };
         let value = anything.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
         // The YAML parser is slower; it knows the lines.
@@ -169,12 +177,19 @@ fn loose(body: &[u8]) -> Result<Decoded, String> {
     }
     let duplicates = RefCell::new(Vec::new());
     let seed = |d: serde_saphyr::Deserializer<'_, '_>| Yaml { duplicates: &duplicates }.deserialize(d);
-    let value = serde_saphyr::with_deserializer_from_slice_with_options(body, yaml_options(), seed)
+    let value = serde_saphyr::with_deserializer_from_slice_with_options(documents::only(body)?, yaml_options(), seed)
         .map_err(|e| one_line(&e.to_string()))?;
     Ok(Decoded { value, warnings: duplicates.into_inner() })
 }
 
 fn json(body: &[u8], of: &'static Type, validation: FieldValidation) -> Result<Decoded, Status> {
+    match (strict_json(body, of, validation), text::replaced(body)) {
+        (Err(_), Cow::Owned(body)) => strict_json(&body, of, validation),
+        (decoded, _) => decoded,
+    }
+}
+
+fn strict_json(body: &[u8], of: &'static Type, validation: FieldValidation) -> Result<Decoded, Status> {
     let walk = Walk::new(validation);
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = Root { walk: &walk, of }
@@ -188,7 +203,8 @@ fn json(body: &[u8], of: &'static Type, validation: FieldValidation) -> Result<D
 fn yaml(body: &[u8], of: &'static Type, validation: FieldValidation) -> Result<Decoded, Status> {
     let duplicates = RefCell::new(Vec::new());
     let seed = |d: serde_saphyr::Deserializer<'_, '_>| Yaml { duplicates: &duplicates }.deserialize(d);
-    let value = serde_saphyr::with_deserializer_from_slice_with_options(body, yaml_options(), seed)
+    let only = documents::only(body).map_err(|why| unreadable(of, &why, body))?;
+    let value = serde_saphyr::with_deserializer_from_slice_with_options(only, yaml_options(), seed)
         .map_err(|e| unreadable(of, &one_line(&e.to_string()), body))?;
     let walk = Walk::new(validation);
     walk.twice_in_yaml(duplicates.into_inner());

@@ -7,6 +7,7 @@
 use json_patch::PatchOperation;
 use serde_json::{Map, Value};
 
+use crate::decode::text::replaced;
 use crate::decode::{self, Decoded, FIELDS_DEPTH_MAX, FieldValidation, media_type};
 use crate::{Reason, Status};
 
@@ -79,8 +80,8 @@ pub fn patched(
 
 /// RFC 6902.
 pub fn json(live: &Value, body: &[u8]) -> Result<Value, Status> {
-    let patch: json_patch::Patch =
-        serde_json::from_slice(body).map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
+    let patch: json_patch::Patch = serde_json::from_slice(&replaced(body))
+        .map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
     if patch.0.len() > JSON_PATCH_OPERATIONS_MAX {
         return Err(Status::new(
             Reason::RequestEntityTooLarge,
@@ -216,7 +217,8 @@ fn known(schema: &str) -> Result<Meta, Status> {
 }
 
 fn object(body: &[u8], prefix: &str) -> Result<Map<String, Value>, Status> {
-    let value: Value = serde_json::from_slice(body).map_err(|e| Status::bad_request(format!("{prefix}{e}")))?;
+    let value: Value =
+        serde_json::from_slice(&replaced(body)).map_err(|e| Status::bad_request(format!("{prefix}{e}")))?;
     let found = match value {
         Value::Object(map) => return Ok(map),
         Value::Null => return Ok(Map::new()),

@@ -1,7 +1,7 @@
 //! Manifests: YAML or JSON documents from files, folders or standard input, in order.
 //!
-//! `---` divides documents, empty ones are passed over, a `List` is taken apart. An error names the
-//! file and the document.
+//! Documents without content are passed over, a `List` is taken apart. An error names the file and the
+//! document.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -67,7 +67,7 @@ fn read_file(path: &Path, manifests: &mut Vec<Manifest>) -> Result<()> {
 
 /// The documents of one text.
 pub fn parse(file: &str, text: &str, manifests: &mut Vec<Manifest>) -> Result<()> {
-    for (number, document) in documents(text).enumerate() {
+    for (number, document) in api::decode::documents(text).into_iter().enumerate() {
         let wrong = |why: String| failure(format!("error parsing {file}: document {}: {why}", number + 1));
         let value = api::decode::untyped(document.as_bytes()).map_err(|e| wrong(e.to_string()))?;
         take(file, value, manifests).map_err(wrong)?;
@@ -97,27 +97,6 @@ fn take(file: &str, value: Value, manifests: &mut Vec<Manifest>) -> Result<(), S
     }
 }
 
-/// Divides at lines that are `---`, alone or followed by a blank.
-fn documents(text: &str) -> impl Iterator<Item = &str> {
-    let mut rest = Some(text);
-    std::iter::from_fn(move || {
-        let whole = rest?;
-        let mut at = 0;
-        for line in whole.split_inclusive('\n') {
-            let bare = line.trim_end();
-            if bare == "---" || bare.starts_with("--- ") {
-                let (document, after) = (&whole[..at], &whole[at + line.len()..]);
-                rest = Some(after);
-                return Some(document);
-            }
-            at += line.len();
-        }
-        rest = None;
-        Some(whole)
-    })
-    .filter(|document| document.lines().any(|l| !l.trim().is_empty() && !l.trim_start().starts_with('#')))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,6 +109,14 @@ mod tests {
         parse("x.yaml", text, &mut found).unwrap();
         let names: Vec<_> = found.iter().map(|m| m.object["metadata"]["name"].as_str().unwrap()).collect();
         assert_eq!(names, ["a", "b"]);
+        let mut more = Vec::new();
+        let text = r#"{"kind":"Pod","apiVersion":"v1"}{"kind":"Pod","apiVersion":"v1"}
+--- {kind: Pod, apiVersion: v1}
+---"#;
+        parse("x.json", text, &mut more).unwrap();
+        assert_eq!(more.len(), 3);
+        let error = parse("x.yaml", "--- junk\n", &mut more).unwrap_err().to_string();
+        assert!(error.starts_with("error parsing x.yaml: document 1: Object 'Kind' is missing"), "{error}");
         let error = parse("x.yaml", "apiVersion: v1\n", &mut found).unwrap_err().to_string();
         assert!(error.starts_with("error parsing x.yaml: document 1: Object 'Kind' is missing"), "{error}");
         assert!(parse("x.yaml", "a: [", &mut found).is_err());

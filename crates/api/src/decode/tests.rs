@@ -245,3 +245,24 @@ fn keys_that_an_apply_patch_has_twice_are_told() {
     let broken = applied(b"a: [", FieldValidation::Warn).unwrap_err();
     assert!(broken.message.starts_with("error decoding patch: error converting YAML to JSON: yaml: "), "{broken:?}");
 }
+
+#[test]
+fn half_an_emoji_is_read_as_go_reads_it() {
+    let body = r#"{"kind":"Pod","metadata":{"annotations":{"a":"x \ud83d"}}}"#;
+    assert_eq!(strict(body).unwrap()["metadata"]["annotations"]["a"], "x \u{fffd}");
+    let patch = r#"{"metadata":{"annotations":{"b\ude00":"\ud83d"}}}"#;
+    assert_eq!(untyped(patch.as_bytes()).unwrap()["metadata"]["annotations"]["b\u{fffd}"], "\u{fffd}");
+    let merged = crate::patch::merge(&json!({"metadata": {}}), patch.as_bytes()).unwrap();
+    assert_eq!(merged["metadata"]["annotations"]["b\u{fffd}"], "\u{fffd}");
+}
+
+#[test]
+fn a_body_in_yaml_is_one_document() {
+    let yaml = |body: &str| {
+        decode(body.as_bytes(), "application/yaml", POD, FieldValidation::Strict).map(|d| d.value["kind"].clone())
+    };
+    assert_eq!(yaml("---\nkind: Pod\n---\n").unwrap(), "Pod");
+    assert_eq!(yaml("--- {kind: Pod}\n").unwrap(), "Pod");
+    let refused = yaml("kind: Pod\n--- {kind: Pod}\n").unwrap_err().message;
+    assert!(refused.contains("2 documents where one is expected"), "{refused}");
+}
