@@ -32,6 +32,7 @@ pub async fn apply(call: Call<'_>, subresource: &str) -> Result<Reply, Status> {
     if !applied.is_object() {
         return Err(Status::bad_request("the body of an apply patch must be an object"));
     }
+    check_version(&call, &applied)?;
     check_kind(&call, &applied)?;
     place(&call, &mut applied)?;
     check_name(&call, &mut applied)?;
@@ -64,6 +65,21 @@ pub async fn apply(call: Call<'_>, subresource: &str) -> Result<Reply, Status> {
     let entry = change.run(|old| merge(Some(&call.in_version(old)))).await?;
     let warnings = std::mem::take(&mut change.warnings);
     Ok(reply(&call, entry, warnings, dry_run))
+}
+
+/// A configuration names its own version and kind (managedfields/internal/structuredmerge.go Apply).
+fn check_version(call: &Call<'_>, applied: &Value) -> Result<(), Status> {
+    let text = |field: &str| applied[field].as_str().unwrap_or_default();
+    let (version, want) = (text("apiVersion"), call.served.api_version());
+    if version != want {
+        return Err(Status::bad_request(format!(
+            "Incorrect version specified in apply patch. Specified patch version: {version}, expected: {want}"
+        )));
+    }
+    match text("kind") {
+        "" => Err(Status::bad_request(format!("failed to create typed patch object: no kind in version {want}"))),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

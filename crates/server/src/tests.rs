@@ -421,6 +421,20 @@ async fn all_namespaces_at_once_are_only_read() {
 }
 
 #[tokio::test]
+async fn an_object_is_made_in_its_collection_and_changed_by_its_name() {
+    let c = cluster().await;
+    let one = || json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}});
+    let path = format!("{MAPS}/x");
+    assert_eq!(c.post(&path, one()).await.0, 405);
+    assert_eq!(c.get(&path).await.0, 404);
+    assert_eq!(c.put(MAPS, one()).await.0, 405);
+    assert_eq!(c.patch(MAPS, "application/merge-patch+json", json!({})).await.0, 405);
+    assert_eq!(c.post("/api/v1/namespaces/default", json!({"metadata": {"name": "default"}})).await.0, 405);
+    assert_eq!(c.post(MAPS, one()).await.0, 201);
+    assert_eq!(c.put(&path, one()).await.0, 200);
+}
+
+#[tokio::test]
 async fn a_grace_beyond_the_end_of_time_is_the_end_of_time() {
     let c = cluster().await;
     c.account("default").await;

@@ -68,6 +68,15 @@ pub async fn perform(mut call: Call<'_>, coming: Coming<'_>) -> Result<Reply, St
             return Err(method_not_allowed());
         }
     }
+    // A POST is about a collection, a PUT or PATCH about one object.
+    let misplaced = match verb {
+        "create" => !call.target.name.is_empty(),
+        "update" | "patch" => call.target.name.is_empty(),
+        _ => false,
+    };
+    if subresource.is_none() && misplaced {
+        return Err(method_not_allowed());
+    }
     // A proxy carries whatever method it is given.
     if !known.contains(&verb) && call.target.subresource != "proxy" {
         return Err(method_not_allowed());

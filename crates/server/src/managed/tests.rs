@@ -1,5 +1,5 @@
 use http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::answer::Body;
 use crate::tests::cluster;
@@ -27,4 +27,22 @@ async fn an_apply_is_held_to_its_manager_and_to_keys_that_are_there_once() {
         (code, headers["warning"].to_str().unwrap()),
         (201, "299 - \"line 7: key \\\"a\\\" already set in map\"")
     );
+}
+
+#[tokio::test]
+async fn an_apply_names_the_version_and_kind_of_what_it_applies() {
+    let c = cluster().await;
+    let apply = async |what: Value| {
+        let path = "/api/v1/namespaces/default/configmaps/m?fieldManager=me";
+        let (code, answer) = c.patch(path, "application/apply-patch+yaml", what).await;
+        (code, answer["message"].as_str().unwrap_or_default().to_owned())
+    };
+    let wrong = "Incorrect version specified in apply patch. Specified patch version: ";
+    assert_eq!(apply(json!({"data": {"a": "b"}})).await, (400, format!("{wrong}, expected: v1")));
+    assert_eq!(
+        apply(json!({"apiVersion": "apps/v1", "kind": "ConfigMap"})).await,
+        (400, format!("{wrong}apps/v1, expected: v1"))
+    );
+    assert_eq!(apply(json!({"apiVersion": "v1"})).await.0, 400);
+    assert_eq!(apply(json!({"apiVersion": "v1", "kind": "ConfigMap"})).await.0, 201);
 }
