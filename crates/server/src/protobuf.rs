@@ -43,6 +43,9 @@ pub fn list(code: StatusCode, page: &Page, metadata: &Value) -> Response {
     written(code, messages.and_then(items))
 }
 
+/// The length that a frame of a watch begins with.
+pub const FRAME: usize = 4;
+
 /// A frame of a watch: an event's word and its object.
 pub fn frame(word: &str, schema: &str, object: &Value) -> Bytes {
     let body = proto::encode(schema, object).unwrap_or_else(|error| {

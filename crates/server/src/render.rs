@@ -14,12 +14,13 @@ use flate2::write::GzEncoder;
 use futures::{FutureExt, Stream, StreamExt, stream};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
+use wire::websocket::Message;
 
 use crate::accept::{self, Accept, Encoding, Form};
 use crate::answer::{Body, Page, Payload, Reply, Response};
 use crate::rendition::{Happened, Rendition, Served};
 use crate::verbs::watch::{Told, Watching};
-use crate::{Server, protobuf};
+use crate::{Server, protobuf, sockets};
 
 /// Answers below this are not worth compressing (responsewriters/writers.go).
 const GZIP_FROM: usize = 128 << 10;
@@ -251,8 +252,11 @@ fn concatenated(code: StatusCode, page: Page, metadata: &Value) -> Response {
     response
 }
 
-/// A watch as lines; what is ready together goes out together.
-fn watch(watching: Box<Watching>, accept: Accept, include: Include) -> Response {
+/// A watch as messages of a websocket, or as lines; what is ready together goes out together.
+fn watch(mut watching: Box<Watching>, accept: Accept, include: Include) -> Response {
+    if let Some(accepted) = watching.socket.take() {
+        return sockets::send(accepted, messages(watching, accept, include));
+    }
     let state = (watching, false, false);
     let lines = stream::unfold(state, move |(mut watching, mut columns, ended)| async move {
         if ended {
@@ -290,6 +294,20 @@ fn watch(watching: Box<Watching>, accept: Accept, include: Include) -> Response 
     let mut response = Response::bytes(StatusCode::OK, media, Bytes::new());
     response.body = Body::Stream(Box::pin(lines));
     response
+}
+
+/// Each event as one message: text, or binary for protobuf, which needs no frame here.
+fn messages(watching: Box<Watching>, accept: Accept, include: Include) -> impl Stream<Item = Message> + Send {
+    stream::unfold((watching, false, false), move |(mut watching, mut columns, ended)| async move {
+        let told = if ended { None } else { watching.next().await }?;
+        let ended = matches!(told, Told::Error(_));
+        let line = line(watching.served, told, accept, include, &watching.now(), &mut columns);
+        let message = match accept.encoding {
+            Encoding::Protobuf => Message::binary(line.slice(protobuf::FRAME..)),
+            _ => Message::text(String::from_utf8_lossy(&line).into_owned()),
+        };
+        Some((message, (watching, columns, ended)))
+    })
 }
 
 /// One event in the form asked for.

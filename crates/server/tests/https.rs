@@ -19,6 +19,9 @@ mod joins;
 #[path = "https/running.rs"]
 #[allow(dead_code, reason = "the other tests use the rest of it")]
 mod running;
+/// Watches over websockets.
+#[path = "https/sockets.rs"]
+mod sockets;
 
 use running::{Running, running_with};
 

@@ -33,7 +33,7 @@ pub type Socket = WebSocketStream<Duplex>;
 /// What a server answers to a handshake that it takes: code 101 with these headers.
 pub struct Accepted {
     pub headers: HeaderMap,
-    /// Empty: the client offered none.
+    /// Of those served; empty: the client offered none, or any will do.
     pub protocol: &'static str,
 }
 
@@ -44,7 +44,6 @@ pub fn is_asked(headers: &HeaderMap) -> bool {
 
 /// Err: what is wrong with the request.
 pub fn accept(headers: &HeaderMap, served: &[&'static str]) -> Result<Accepted, String> {
-    let key = headers.get(header::SEC_WEBSOCKET_KEY).ok_or("the websocket's key is missing")?;
     let offered: Vec<&str> = words(headers, header::SEC_WEBSOCKET_PROTOCOL).collect();
     let protocol = match offered.is_empty() {
         true => served.iter().find(|name| name.is_empty()),
@@ -53,20 +52,37 @@ pub fn accept(headers: &HeaderMap, served: &[&'static str]) -> Result<Accepted, 
     let protocol = *protocol.ok_or_else(|| {
         format!("unable to upgrade: websocket server is unable to speak any of the protocols {offered:?}")
     })?;
+    Ok(Accepted { headers: answer(headers, protocol)?, protocol })
+}
+
+/// Takes whatever protocol the client offers first: all mean the same to whoever serves it.
+pub fn accept_any(headers: &HeaderMap) -> Result<Accepted, String> {
+    let protocol = words(headers, header::SEC_WEBSOCKET_PROTOCOL).next().unwrap_or_default();
+    Ok(Accepted { headers: answer(headers, protocol)?, protocol: "" })
+}
+
+fn answer(headers: &HeaderMap, protocol: &str) -> Result<HeaderMap, String> {
+    let key = headers.get(header::SEC_WEBSOCKET_KEY).ok_or("the websocket's key is missing")?;
     let mut answer = HeaderMap::new();
     answer.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     answer.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     let accept = derive_accept_key(key.as_bytes());
     answer.insert(header::SEC_WEBSOCKET_ACCEPT, HeaderValue::from_str(&accept).map_err(|e| e.to_string())?);
     if !protocol.is_empty() {
-        answer.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
+        let protocol = HeaderValue::from_str(protocol).map_err(|e| e.to_string())?;
+        answer.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
     }
-    Ok(Accepted { headers: answer, protocol })
+    Ok(answer)
 }
 
 /// The server's end of a stream on which a handshake was accepted.
 pub async fn server(stream: Duplex) -> Socket {
     WebSocketStream::from_raw_socket(stream, Role::Server, Some(limits())).await
+}
+
+/// The client's end of one.
+pub async fn client(stream: Duplex) -> Socket {
+    WebSocketStream::from_raw_socket(stream, Role::Client, Some(limits())).await
 }
 
 /// What a server said to a client's handshake.
@@ -99,8 +115,7 @@ pub async fn connect(stream: Duplex, mut request: Request<()>, protocols: &[&str
                 return Err(io::Error::other("the peer did not answer to our websocket's key"));
             }
             let protocol = text(header::SEC_WEBSOCKET_PROTOCOL).unwrap_or("").to_owned();
-            let socket = WebSocketStream::from_raw_socket(stream, Role::Client, Some(limits())).await;
-            Ok(Connected::Socket(Box::new(socket), protocol))
+            Ok(Connected::Socket(Box::new(client(stream).await), protocol))
         }
     }
 }

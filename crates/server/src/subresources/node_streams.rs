@@ -6,12 +6,15 @@
 
 use api::{FieldError, Reason, Status};
 use base64::Engine as _;
+use futures::StreamExt;
 use http::Method;
 use serde_json::Value;
+use wire::websocket::{self, Message};
 
 use crate::answer::{Body, Reply, Response};
 use crate::identity::NODES;
 use crate::nodes::{self, Outgoing};
+use crate::sockets;
 use crate::verbs::Call;
 
 /// Options of a log that the node understands under the same names.
@@ -40,7 +43,7 @@ pub async fn log(call: Call<'_>) -> Result<Reply, Status> {
     if !response.status.is_success() {
         return Err(refused(&call, response).await);
     }
-    match wire::websocket::is_asked(call.headers) {
+    match websocket::is_asked(call.headers) {
         true => Ok(Reply::ready(log_over_websocket(call.headers, response)?)),
         false => Ok(Reply::ready(response)),
     }
@@ -48,42 +51,19 @@ pub async fn log(call: Call<'_>) -> Result<Reply, Status> {
 
 /// Each piece of a log as one message (apimachinery wsstream Reader).
 fn log_over_websocket(headers: &http::HeaderMap, log: Response) -> Result<Response, Status> {
-    use futures::{SinkExt, StreamExt};
-    use wire::websocket::{self, Message};
-
     let protocols = &["", "binary.k8s.io", "base64.binary.k8s.io"];
     let accepted = websocket::accept(headers, protocols).map_err(Status::bad_request)?;
     let base64 = accepted.protocol.starts_with("base64");
-    let (ours, theirs) = tokio::io::duplex(64 << 10);
-    tokio::spawn(async move {
-        let (mut sink, mut source) = websocket::server(Box::new(ours)).await.split();
-        let send = async {
-            if let Body::Stream(mut pieces) = log.body {
-                while let Some(Ok(piece)) = pieces.next().await {
-                    let message = match base64 {
-                        true => Message::text(base64::engine::general_purpose::STANDARD.encode(&piece)),
-                        false => Message::binary(piece),
-                    };
-                    if sink.send(message).await.is_err() {
-                        return;
-                    }
-                }
-            }
-            // The reader may have left first.
-            let _ = websocket::close(&mut sink).await;
-        };
-        // What the client sends is of no interest, but that it leaves is.
-        let receive = async { while let Some(Ok(_)) = source.next().await {} };
-        tokio::select! {
-            () = send => {}
-            () = receive => {}
-        }
+    let pieces = match log.body {
+        Body::Stream(pieces) => pieces,
+        _ => Box::pin(futures::stream::empty()),
+    };
+    let whole = pieces.take_while(|piece| std::future::ready(piece.is_ok())).filter_map(async |piece| piece.ok());
+    let messages = whole.map(move |piece| match base64 {
+        true => Message::text(base64::engine::general_purpose::STANDARD.encode(&piece)),
+        false => Message::binary(piece),
     });
-    Ok(Response {
-        status: http::StatusCode::SWITCHING_PROTOCOLS,
-        headers: accepted.headers,
-        body: Body::Upgrade(Box::new(theirs)),
-    })
+    Ok(sockets::send(accepted, messages))
 }
 
 /// exec and attach.

@@ -15,6 +15,7 @@ use http::StatusCode;
 use serde_json::json;
 use store::{Change, Error, Revision, Watch};
 use tokio::time::Instant;
+use wire::websocket::{self, Accepted};
 
 use crate::answer::{Payload, Reply};
 use crate::rendition::{Happened, Rendition, Served};
@@ -46,6 +47,8 @@ pub struct Watching {
     next_bookmark: Instant,
     deadline: Instant,
     stopped: tokio::sync::watch::Receiver<bool>,
+    /// The client asked for messages of a websocket (endpoints/handlers/watch.go HandleWS).
+    pub socket: Option<Accepted>,
 }
 
 /// What a watch tells.
@@ -70,6 +73,8 @@ pub async fn watch(call: Call<'_>) -> Result<Reply, Status> {
     let version = call.query.get("resourceVersion");
     let asked = revision_of(version)?;
     let initial_events = send_initial_events(&call)?;
+    let socket = websocket::is_asked(call.headers).then(|| websocket::accept_any(call.headers));
+    let socket = socket.transpose().map_err(Status::bad_request)?;
     let store = &call.server.0.store;
     let (mut initial, mut start, mut ahead) = (VecDeque::new(), asked.unwrap_or_default(), None);
     let listed = initial_events || (asked.is_none() && !call.query.all("sendInitialEvents").any(|v| v == "false"));
@@ -112,6 +117,7 @@ pub async fn watch(call: Call<'_>) -> Result<Reply, Status> {
             next_bookmark: now + BOOKMARK_EVERY,
             deadline: now + timeout,
             stopped: call.server.0.stopped.subscribe(),
+            socket,
         })),
     ))
 }
