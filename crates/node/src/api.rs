@@ -45,6 +45,7 @@ use answer::Response;
 use notices::Notices;
 use wire::places::{Place, Places, Proof};
 use wire::query::Query;
+use wire::serve::TooLarge;
 
 /// Connections, and answers that are not taken. The server and a few collectors of metrics ask a node.
 const CONNECTIONS_MAX: usize = 1024;
@@ -113,7 +114,10 @@ async fn connection(api: Arc<Api>, acceptor: TlsAcceptor, stream: TcpStream, pla
             let (api, caller, place) = (api.clone(), caller.clone(), known.clone());
             async move { answer::until_taken(guarded(&api, caller, &place, request).await, &place) }
         };
-        wire::serve::http(stream, answer, std::future::pending()).await
+        // In net/http's words.
+        let body = "431 Request Header Fields Too Large".into();
+        let too_large = TooLarge { content_type: "text/plain; charset=utf-8", body };
+        wire::serve::http(stream, answer, too_large, std::future::pending()).await
     };
     tokio::select! {
         served = served => served,
@@ -145,7 +149,7 @@ async fn respond(api: &Api, certificate: Option<Arc<Caller>>, place: &Place, req
     }
     let path = request.uri().path().to_owned();
     let words: Vec<&str> = path.trim_matches('/').split('/').collect();
-    let query = Query::parse(request.uri().query().unwrap_or(""));
+    let query = Query::parse(wire::heads::query(request.uri(), request.extensions()));
     match (request.method(), &words[..]) {
         (&Method::GET | &Method::HEAD, ["healthz"] | ["healthz", "ping" | "log" | "syncloop"]) => {
             answer::text(StatusCode::OK, "ok")

@@ -164,6 +164,7 @@ async fn claim(server: &Server, name: &str, range: &str, key: &str) -> Result<()
         headers: &headers,
         body: Bytes::new(),
         uri: &uri,
+        raw_query: "",
     };
     match verbs::create::insert(&call, node, Some("kube-apiserver"), false, &mut Vec::new()).await {
         Ok(_) => Ok(()),

@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use api::Status;
+use api::{Reason, Status};
 use bytes::Bytes;
 use futures::{FutureExt, Stream};
 use http::{Method, Request, StatusCode, header};
@@ -22,7 +22,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use wire::places::{Place, Proof, Untaken};
-use wire::serve;
+use wire::{heads, serve};
 
 use crate::Server;
 use crate::answer::{Body, Response};
@@ -122,7 +122,14 @@ async fn serve(server: Server, acceptor: TlsAcceptor, stream: TcpStream, place: 
     let mut stopped = server.0.stopped.subscribe();
     let place = place.clone();
     let answer = move |request: Request<Incoming>| guarded(server.clone(), place.clone(), certificate.clone(), request);
-    serve::http(stream, answer, async { drop(stopped.wait_for(|stopped| *stopped).await) }).await
+    serve::http(stream, answer, too_large(), async { drop(stopped.wait_for(|stopped| *stopped).await) }).await
+}
+
+/// What no part of the server has seen is refused in its words all the same.
+fn too_large() -> serve::TooLarge {
+    let message = format!("the head of the request, its URL included, is larger than {} bytes", serve::HEAD_MAX);
+    let status = Status { code: 431, ..Status::new(Reason::RequestEntityTooLarge, message) };
+    serve::TooLarge { content_type: "application/json", body: format!("{}\n", status.to_value()) }
 }
 
 /// A request that panics is answered with 500; the connection and the server go on.
@@ -199,7 +206,7 @@ async fn respond(
 fn labels<B>(request: &Request<B>) -> (&'static str, &'static str) {
     let path = request.uri().path();
     if let Some(target) = route::parse(path) {
-        let query = Query::parse(request.uri().query().unwrap_or(""));
+        let query = Query::parse(heads::query(request.uri(), request.extensions()));
         let served = Served::find(&target.group, &target.version, &target.resource);
         return (verbs::verb_of(request.method(), &target, &query), served.map_or("", |s| s.kind.plural));
     }

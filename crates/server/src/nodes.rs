@@ -163,7 +163,11 @@ pub async fn exchange(
 
 /// The request as it goes out: without what concerned the client's own connection.
 fn prepared(outgoing: Outgoing<'_>, authority: &str, upgrades: bool) -> Result<Request<Full<Bytes>>, Status> {
-    let mut request = Request::builder().method(outgoing.method).uri(&outgoing.path);
+    let (target, long) = wire::heads::target(&outgoing.path);
+    let mut request = Request::builder().method(outgoing.method).uri(target);
+    if let (Some(long), Some(extensions)) = (long, request.extensions_mut()) {
+        extensions.insert(long);
+    }
     let headers = request.headers_mut().ok_or_else(|| Status::bad_request("the path cannot be forwarded"))?;
     for (name, value) in &outgoing.headers {
         let hop = HOP_BY_HOP.contains(&name.as_str());

@@ -101,7 +101,7 @@ async fn serve(
     let text = |name: header::HeaderName| head.headers.get(name).and_then(|v| v.to_str().ok());
     let gzip = text(header::ACCEPT_ENCODING).is_some_and(|v| v.split(',').any(|e| e.trim().starts_with("gzip")));
     let accepted = accept::negotiate(text(header::ACCEPT));
-    let query = Query::parse(head.uri.query().unwrap_or(""));
+    let query = Query::parse(wire::heads::query(&head.uri, &head.extensions));
     let include = Include::parse(query.get("includeObject")).unwrap_or_default();
     let target = route::parse(head.uri.path());
     let asked = || attributes(head, target.as_ref(), &query);
@@ -189,7 +189,8 @@ impl Way<'_> {
             return Err(refused.clone());
         }
         let (method, headers, uri, body) = (&head.method, &head.headers, &head.uri, Bytes::new());
-        let call = Call { server, identity, served, target, method, query, headers, body, uri };
+        let raw_query = wire::heads::query(uri, &head.extensions);
+        let call = Call { server, identity, served, target, method, query, headers, body, uri, raw_query };
         verbs::perform(call, coming).await
     }
 

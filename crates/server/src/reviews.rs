@@ -151,7 +151,8 @@ pub async fn answer(
     if review.plural == "bindings" {
         let served = Served::find("", "v1", "pods").ok_or_else(verbs::no_such_resource)?;
         let (method, headers, uri) = (&head.method, &head.headers, &head.uri);
-        let call = Call { server, identity, served, target, method, query, headers, body, uri };
+        let raw_query = "";
+        let call = Call { server, identity, served, target, method, query, headers, body, uri, raw_query };
         return crate::subresources::bind_collection(call).await;
     }
     let media = head.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("application/json");

@@ -47,8 +47,10 @@ pub struct Call<'a> {
     pub query: &'a Query,
     pub headers: &'a HeaderMap,
     pub body: Bytes,
-    /// The path and query as they came in: what a proxy forwards.
+    /// The path as it came in: what a proxy forwards.
     pub uri: &'a http::Uri,
+    /// And the query.
+    pub raw_query: &'a str,
 }
 
 /// Serves a request about a resource: its body is read once its head is allowed.

@@ -12,6 +12,9 @@ use tokio::net::TcpListener;
 use wire::upgrade::Answer;
 use wire::{Pair, Trust};
 
+/// Heads of requests, large ones.
+#[path = "https/heads.rs"]
+mod heads;
 /// Nodes that join.
 #[path = "https/joins.rs"]
 mod joins;

@@ -7,6 +7,8 @@
 
 /// Names to addresses, addresses to connections, plain or TLS.
 pub mod dial;
+/// Requests with a target longer than a URI can be.
+pub mod heads;
 /// A connection that gives up on a peer who takes nothing.
 pub mod patience;
 /// Who may have how many connections to a listener.

@@ -8,8 +8,8 @@
 use std::convert::Infallible;
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,12 +18,13 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::heads::{self, Begun};
 use crate::patience::{Endless, Patient};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,10 +40,24 @@ const STREAMS: [u32; 2] = [250, 100];
 /// a connection ends (rapid reset, CVE-2025-8671).
 const RESETS: usize = 20;
 const ERRORS: usize = 100;
-/// Of a request's head over HTTP/2, with CONTINUATION and after decompression.
-const HEAD_MAX: u32 = 16 << 10;
+/// Of a request's head: from peers with a certificate (net/http DefaultMaxHeaderBytes), and from others, whom it
+/// costs nothing to have very many of them under way. Over HTTP/2 with CONTINUATION and after decompression.
+pub const HEAD_MAX: usize = 1 << 20;
+const HEAD_MAX_UNKNOWN: usize = 256 << 10;
+const FIELDS_MAX_UNKNOWN: usize = 32 << 10;
+/// hyper counts what it reads at once.
+const SLACK: usize = 64 << 10;
+/// Of what a refused head still has to come so much is read, lest its sender misses the answer.
+const UNWANTED_MAX: u64 = 4 << 20;
 /// A peer that was told to go takes no longer than this.
 const FAREWELL: Duration = Duration::from_secs(10);
+
+/// The answer to a head that is too large.
+#[derive(Clone, Debug)]
+pub struct TooLarge {
+    pub content_type: &'static str,
+    pub body: String,
+}
 
 /// In an answer's extensions: it lasts (a watch, a log), and its reader may take their time. What waits is little.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +82,7 @@ pub fn caller<S>(stream: &TlsStream<S>) -> Option<(String, Vec<String>)> {
 pub async fn http<S, A, F, B>(
     stream: TlsStream<Patient<S>>,
     answer: A,
+    too_large: TooLarge,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()>
 where
@@ -82,7 +98,8 @@ where
     let builder = Builder::new(TokioExecutor::new());
     let multiplexed = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let mut builder = if multiplexed { builder.http2_only() } else { builder.http1_only() };
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    let head_max = if known { HEAD_MAX } else { HEAD_MAX_UNKNOWN };
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(head_max + SLACK);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -90,15 +107,33 @@ where
         .max_concurrent_streams(STREAMS[usize::from(!known)])
         .max_pending_accept_reset_streams(RESETS)
         .max_local_error_reset_streams(ERRORS)
-        .max_header_list_size(HEAD_MAX)
+        .max_header_list_size(if known { HEAD_MAX } else { FIELDS_MAX_UNKNOWN } as u32)
         .initial_stream_window_size(256 << 10)
         .initial_connection_window_size(1 << 20)
         .max_send_buf_size(256 << 10);
     // Of many streams one that waits holds up nobody.
     let endless = (!multiplexed).then(|| stream.get_ref().0.endless());
+    let mut stop = pin!(stop);
+    let (stream, long) = match multiplexed {
+        true => (Begun::unread(stream), None),
+        false => tokio::select! {
+            first = tokio::time::timeout(HEADER_TIMEOUT, heads::first(stream, head_max)) => match first {
+                Ok(Ok(Ok(begun))) => begun,
+                Ok(Ok(Err(stream))) => return refuse(stream, &too_large).await,
+                Ok(Err(error)) => return Err(error),
+                Err(_) => return Err(io::Error::new(io::ErrorKind::TimedOut, "no request came")),
+            },
+            () = &mut stop => return Ok(()),
+        },
+    };
+    let long = Mutex::new(long);
     let streams = Arc::new(Streams::new());
     let counted = streams.clone();
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        // Of the first request, no other.
+        if let Some(query) = long.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            request.extensions_mut().insert(query);
+        }
         let open = counted.open();
         // In a box, so that an answer which waits is without what its making took.
         let (answered, endless) = (Box::pin(answer(request)), endless.clone());
@@ -116,10 +151,28 @@ where
         () = streams.untaken(), if multiplexed => {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "the peer takes none of its answers"));
         }
-        () = stop => {}
+        () = &mut stop => {}
     }
     connection.as_mut().graceful_shutdown();
     connection.await.map_err(io::Error::other)
+}
+
+/// Says that the head is too large, and reads what is on its way.
+async fn refuse(mut stream: impl AsyncRead + AsyncWrite + Unpin, why: &TooLarge) -> io::Result<()> {
+    let TooLarge { content_type, body } = why;
+    let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    let answer = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let answered = async {
+        stream.write_all(answer.as_bytes()).await?;
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(UNWANTED_MAX), &mut tokio::io::sink()).await
+    };
+    // Whoever has not read it by then has had their time.
+    let _ = tokio::time::timeout(FAREWELL, answered).await;
+    Err(io::Error::new(io::ErrorKind::InvalidData, "the request's head is too large"))
 }
 
 /// The requests of one connection whose answers are not through yet.

@@ -12,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncWriteExt, copy_bidirectional_with_sizes};
 
 use crate::Duplex;
+use crate::heads::{Lengthened, LongQuery};
 
 /// What a peer answered to a request.
 pub enum Answer {
@@ -29,11 +30,15 @@ pub fn is_asked(headers: &HeaderMap) -> bool {
 }
 
 /// Sends one HTTP/1.1 request over a fresh connection, which serves that request only.
-pub async fn send<B>(stream: Duplex, request: Request<B>) -> io::Result<Answer>
+pub async fn send<B>(stream: Duplex, mut request: Request<B>) -> io::Result<Answer>
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    let stream: Duplex = match request.extensions_mut().remove::<LongQuery>() {
+        Some(query) => Box::new(Lengthened::new(stream, query)),
+        None => stream,
+    };
     let (mut sender, connection) =
         hyper::client::conn::http1::Builder::new().handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     tokio::spawn(connection.with_upgrades());

@@ -88,7 +88,11 @@ pub async fn run(session: &Session, verb: &str, asked: &Asked, command: &[String
 pub async fn connect(session: &Session, path: &str, protocols: &[&str]) -> Result<(Socket, String)> {
     let https =
         client::Https::new(session.https.clone()).context(format_args!("connecting to {}", session.https.server))?;
-    let request = http::Request::get(path).body(Bytes::new()).context("making a request")?;
+    let (target, long) = wire::heads::target(path);
+    let mut request = http::Request::get(target).body(Bytes::new()).context("making a request")?;
+    if let Some(long) = long {
+        request.extensions_mut().insert(long);
+    }
     let (stream, request) = https.dial(request).await?;
     match websocket::connect(stream, request, protocols).await.context("asking for a websocket")? {
         Connected::Socket(socket, protocol) => Ok((*socket, protocol)),

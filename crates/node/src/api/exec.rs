@@ -40,7 +40,7 @@ pub async fn streamed(
     [namespace, pod, container]: [&str; 3],
     attach: bool,
 ) -> Response {
-    let query = Query::parse(request.uri().query().unwrap_or_default());
+    let query = Query::parse(wire::heads::query(request.uri(), request.extensions()));
     let ask = match ask(control, &query, [namespace, pod, container], attach).await {
         Ok(ask) => ask,
         Err(refused) => return refused,

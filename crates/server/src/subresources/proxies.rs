@@ -28,7 +28,7 @@ pub async fn forward(call: Call<'_>) -> Result<Reply, Status> {
     if tail.is_empty() && reads && !wire::upgrade::is_asked(call.headers) {
         return Ok(Reply::ready(with_slash(&call)));
     }
-    let query = call.uri.query().map_or(String::new(), |q| format!("?{q}"));
+    let query = query_of(&call);
     let tail_or_root = if tail.is_empty() { "/" } else { tail };
     let path = format!("{tail_or_root}{query}");
     let mut headers = call.headers.clone();
@@ -93,9 +93,13 @@ fn runs_something(path: &str) -> bool {
     })
 }
 
+fn query_of(call: &Call<'_>) -> String {
+    if call.raw_query.is_empty() { String::new() } else { format!("?{}", call.raw_query) }
+}
+
 /// 301 to the same path with a slash, so that relative links work.
 fn with_slash(call: &Call<'_>) -> Response {
-    let query = call.uri.query().map_or(String::new(), |q| format!("?{q}"));
+    let query = query_of(call);
     let mut response = Response::text(StatusCode::MOVED_PERMANENTLY, "");
     if let Ok(location) = HeaderValue::from_str(&format!("{}/{query}", call.uri.path())) {
         response.headers.insert(header::LOCATION, location);

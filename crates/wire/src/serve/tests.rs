@@ -54,7 +54,8 @@ async fn connected(alpn: &str, certificate: bool) -> (Near, JoinHandle<io::Resul
     let server = tokio::spawn(async move {
         let stream = shake(&TlsAcceptor::from(tls), ours).await?;
         let answer = |request: Request<Incoming>| async move { answer(request.uri().path()) };
-        http(stream, answer, std::future::pending()).await
+        let too_large = TooLarge { content_type: "text/plain", body: "too large".into() };
+        http(stream, answer, too_large, std::future::pending()).await
     });
     let tls = crate::tls::client(Trust::Anybody, certificate.then_some(presented), &[alpn]).unwrap();
     let name = rustls_pki_types::ServerName::try_from("gousse").unwrap();
