@@ -21,6 +21,9 @@ mod ends;
 /// kill -9 of any part loses nothing.
 #[path = "cluster/faults.rs"]
 mod faults;
+/// Port-forward with clients of several ages.
+#[path = "cluster/forwards.rs"]
+mod forwards;
 /// A disk that is full, and has room again.
 #[path = "cluster/full_disk.rs"]
 mod full_disk;

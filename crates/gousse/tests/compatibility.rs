@@ -54,6 +54,8 @@ const DIFFERENT: &str = "\n## Different on purpose\n\
 - Of an image's configuration User, Env, Entrypoint, Cmd, WorkingDir, StopSignal and Volumes are honoured; ExposedPorts, Healthcheck, OnBuild, Shell, Labels and the rest mean nothing to Kubernetes. A declared volume is a folder of the container's own, with what the image has there, writable under a read-only root, gone with the container, and counted as its writable layer (containerd: not counted); an image may declare 256.\n\
 - What is mounted below a configMap, secret, downwardAPI or projected volume gets its mount point there when the container starts, a file where a file is mounted (upstream makes folders only); a key that is to come where a mount point is fails with FailedMount. Below another read-only volume the mount point must be there already, as upstream.\n\
 - A host port belongs to one pod until its network is gone: the successor of a pod that was removed by force waits for it with FailedCreatePodSandBox.\n\
+- Heads of requests may have 1 MiB as upstream's, without a client certificate 256 KiB (over HTTP/2 32 KiB). A URL of more than 64 KiB is read on the first request of a connection over HTTP/1.1, as every exec is; over HTTP/2 its stream is reset. Who sends more gets a 431 Status (upstream: 431 in plain text).\n\
+- Port-forward: an answer to a client that has ended its half is gathered and comes whole: when the pod ends, or ten seconds after it began (containerd cuts it off one second after the client's end). A mebibyte and more comes as it is sent.\n\
 - A volume on /proc or below is refused when the container starts, but over the files that lxcfs shows (as runc refuses it).\n";
 
 #[test]

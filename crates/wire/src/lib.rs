@@ -13,6 +13,8 @@ pub mod heads;
 pub mod patience;
 /// Who may have how many connections to a listener.
 pub mod places;
+/// The connections of a port-forward.
+pub mod ports;
 /// Parameters and paths of a URL.
 pub mod query;
 /// The server's side of one connection.

@@ -21,7 +21,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::PollSender;
+use tokio_util::sync::{CancellationToken, PollSender};
 
 use frames::{Frame, Head};
 use headers::{Packer, Unpacker};
@@ -29,11 +29,14 @@ use headers::{Packer, Unpacker};
 /// Names are lower case.
 pub type Headers = Vec<(String, String)>;
 
-/// Frames on their way out, and data waiting for a reader, each at most.
+/// Frames on their way out, at most.
+const OUT: usize = 16;
+/// Data waiting for a reader, in frames, at most.
 const QUEUE: usize = 64;
 /// Streams that the peer opened and nobody took yet.
 const PENDING: usize = 64;
-const DATA_MAX: usize = 16 << 10;
+/// Of a frame of data: few and large ones, since old clients may not read more than one (`ports`).
+const DATA_MAX: usize = 64 << 10;
 const CANCEL: u32 = 5;
 const REFUSED: u32 = 3;
 
@@ -69,6 +72,7 @@ struct Entry {
     /// None once the peer has ended its half.
     data: Option<mpsc::Sender<io::Result<Bytes>>>,
     replied: Option<oneshot::Sender<io::Result<()>>>,
+    reset: CancellationToken,
 }
 
 /// One stream: bytes both ways. Ending one's own half is `shutdown`.
@@ -79,6 +83,8 @@ pub struct Stream {
     incoming: mpsc::Receiver<io::Result<Bytes>>,
     rest: Bytes,
     out: PollSender<Frame>,
+    /// The peer has ended both halves at once.
+    reset: CancellationToken,
     ended: bool,
     read_ended: bool,
 }
@@ -96,7 +102,7 @@ impl Session {
 
     fn start(io: impl AsyncRead + AsyncWrite + Send + 'static, side: Side) -> Session {
         let (reader, writer) = tokio::io::split(io);
-        let (out, frames) = mpsc::channel(QUEUE);
+        let (out, frames) = mpsc::channel(OUT);
         let (resets, urgent) = mpsc::unbounded_channel();
         let (offer, incoming) = mpsc::channel(PENDING);
         let shared = Arc::new(Shared { out, resets, streams: Mutex::default() });
@@ -138,7 +144,8 @@ impl Opener {
 impl Shared {
     fn stream(self: &Arc<Self>, id: u32, headers: Headers, replied: Option<oneshot::Sender<io::Result<()>>>) -> Stream {
         let (data, incoming) = mpsc::channel(QUEUE);
-        self.lock().insert(id, Entry { data: Some(data), replied });
+        let reset = CancellationToken::new();
+        self.lock().insert(id, Entry { data: Some(data), replied, reset: reset.clone() });
         Stream {
             id,
             headers,
@@ -146,6 +153,7 @@ impl Shared {
             incoming,
             rest: Bytes::new(),
             out: PollSender::new(self.out.clone()),
+            reset,
             ended: false,
             read_ended: false,
         }
@@ -185,6 +193,21 @@ impl Stream {
         self.shared.send(Frame::Reply { id: self.id, headers: Vec::new(), end: false }).await
     }
 
+    /// Returns once the peer has reset it, even after it had ended its half.
+    pub fn reset_by_peer(&self) -> impl Future<Output = ()> + use<> {
+        self.reset.clone().cancelled_owned()
+    }
+
+    /// Sends its last bytes, with the end, in one frame; what the peer still sends is dropped without a reset.
+    pub async fn finish(mut self, last: Bytes) -> io::Result<()> {
+        if !self.ended {
+            std::future::poll_fn(|cx| self.poll_room(cx)).await?;
+            self.put(last, true)?;
+        }
+        (self.ended, self.read_ended) = (true, true);
+        Ok(())
+    }
+
     /// Ends both halves at once.
     pub fn reset(mut self) {
         self.abandon();
@@ -199,7 +222,7 @@ impl Stream {
     }
 
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.ended {
+        if self.ended || self.reset.is_cancelled() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         self.out.poll_reserve(cx).map_err(|_| io::ErrorKind::BrokenPipe.into())
@@ -351,6 +374,7 @@ async fn read(
             }
             Frame::Reset { id, status } => {
                 if let Some(entry) = shared.lock().remove(&id) {
+                    entry.reset.cancel();
                     let error =
                         || io::Error::new(io::ErrorKind::ConnectionReset, format!("the peer reset it ({status})"));
                     if let Some(told) = entry.replied {

@@ -94,8 +94,29 @@ pub fn pair(status: bool) -> (Remote, Local) {
 
 /// Carries a session over a websocket until either side has ended.
 pub async fn over_websocket(socket: Socket, protocol: Protocol, local: Local) {
+    let Local { stdin, resize, out } = local;
+    let mut stdin = Some(stdin);
+    let route = move |channel: u8, bytes: &Bytes| {
+        match channel {
+            STDIN => return stdin.clone(),
+            RESIZE => resize_to(&resize, bytes),
+            CLOSE if protocol.ends && bytes[..] == [STDIN] => stdin = None,
+            _ => {}
+        }
+        None
+    };
+    carry(socket, protocol, out, route).await;
+}
+
+/// Sends what comes, each with its channel, and hands what is received to the queue that its channel leads to; until
+/// nothing more comes or the client has left.
+pub async fn carry(
+    socket: Socket,
+    protocol: Protocol,
+    mut out: mpsc::Receiver<(u8, Bytes)>,
+    mut route: impl FnMut(u8, &Bytes) -> Option<mpsc::Sender<Bytes>>,
+) {
     let (mut sink, mut source) = socket.split();
-    let Local { stdin, resize, mut out } = local;
     let activity = Activity::new();
     let send = async {
         while let Some((channel, bytes)) = out.recv().await {
@@ -105,18 +126,17 @@ pub async fn over_websocket(socket: Socket, protocol: Protocol, local: Local) {
         websocket::close(&mut sink).await
     };
     let receive = async {
-        let mut stdin = Some(stdin);
         while let Some(Ok(message)) = source.next().await {
             let Some((channel, bytes)) = unframed(protocol, message) else { continue };
             activity.mark();
-            match (channel, &stdin) {
-                // Nobody reads any more: the rest is of no use.
-                (STDIN, Some(to)) if !bytes.is_empty() && to.send(bytes.clone()).await.is_err() => stdin = None,
-                (RESIZE, _) => resize_to(&resize, &bytes),
-                (CLOSE, _) if protocol.ends && bytes[..] == [STDIN] => stdin = None,
-                _ => {}
+            if let Some(to) = route(channel, &bytes)
+                && !bytes.is_empty()
+            {
+                // Nobody reads any more: it is of no use.
+                let _ = to.send(bytes).await;
             }
         }
+        drop(route);
     };
     {
         let mut receive = std::pin::pin!(receive);

@@ -1,9 +1,10 @@
 //! `port-forward`: ports of this machine that lead to ports of a pod.
 
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 
 use clap::Args;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream};
 use wire::spdy::{self, Opener};
 use wire::websocket::Tunnel;
@@ -90,24 +91,40 @@ async fn forward(mut connection: TcpStream, remote: u16, opener: Opener, id: Str
         pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
     };
     let mut told = opener.open(headers("error")).await?;
-    let mut data = opener.open(headers("data")).await?;
-    let mut why = String::new();
-    // One copy to the end: another would begin without what this one has read and not yet written.
-    let copying = tokio::io::copy_bidirectional(&mut data, &mut connection);
-    tokio::pin!(copying);
-    tokio::select! {
-        read = told.read_to_string(&mut why) => {
-            read?;
-            if why.is_empty() {
-                copying.await?;
+    let (mut from_pod, mut to_pod) = tokio::io::split(opener.open(headers("data")).await?);
+    let (mut from_here, mut to_here) = connection.split();
+    let up = async {
+        copy(&mut from_here, &mut to_pod).await?;
+        to_pod.shutdown().await
+    };
+    let down = async {
+        copy(&mut from_pod, &mut to_here).await?;
+        to_here.shutdown().await
+    };
+    let telling = async {
+        let mut why = String::new();
+        told.read_to_string(&mut why).await.map(|_| why)
+    };
+    let (mut up, mut down, mut telling) = (pin!(up), pin!(down), pin!(telling));
+    let (mut up_goes, mut down_goes, mut node_goes) = (true, true, true);
+    // Once the node has ended it, nothing of here gets there any more.
+    while down_goes || (up_goes && node_goes) {
+        tokio::select! {
+            sent = &mut up, if up_goes => {
+                sent?;
+                up_goes = false;
             }
+            got = &mut down, if down_goes => {
+                got?;
+                down_goes = false;
+            }
+            why = &mut telling, if node_goes => match why? {
+                why if why.is_empty() => node_goes = false,
+                why => return Err(std::io::Error::other(why)),
+            },
         }
-        done = &mut copying => drop(done?),
     }
-    match why.is_empty() {
-        true => Ok(()),
-        false => Err(std::io::Error::other(why)),
-    }
+    Ok(())
 }
 
 /// Local port (0: any) and remote one.

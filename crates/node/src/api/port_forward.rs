@@ -1,20 +1,24 @@
 //! Port-forward: connections to ports of a pod's own loopback.
 //!
 //! SPDY streams, bare or inside a websocket: for each connection an error and a data stream with the same
-//! `requestID` (pkg/kubelet .../portforward/httpstream.go). A refused connection is told on its error
-//! stream; the session and its other connections go on, and each half of a connection ends alone.
+//! `requestID` (kubelet cri/streaming/portforward/httpstream.go). Or a websocket's channels: one connection to each
+//! port of the request (websocket.go). A refused connection is told on its error stream; the session and its other
+//! connections go on. How a connection ends is wire's business (`wire::ports`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
+use runtime::engine::Duplex;
 use runtime::{Engine, SandboxId};
-use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
+use wire::ports::{self, PORTS_MAX};
+use wire::query::Query;
 use wire::spdy::{Session, Stream};
-use wire::streams::{IDLE_MAX, over_spdy};
+use wire::streams::{self, IDLE_MAX, over_spdy};
 use wire::websocket::{self, Tunnel};
 
 use super::answer::{self, Response, text};
@@ -59,14 +63,57 @@ pub async fn serve(control: &Control, request: Request<Incoming>, namespace: &st
     if !websocket::is_asked(request.headers()) {
         return text(StatusCode::BAD_REQUEST, "Upgrade request required");
     }
-    let accepted = match websocket::accept(request.headers(), &[TUNNELED]) {
+    let served: Vec<&str> = [&[TUNNELED], ports::PROTOCOLS].concat();
+    let accepted = match websocket::accept(request.headers(), &served) {
         Ok(accepted) => accepted,
         Err(why) => return text(StatusCode::BAD_REQUEST, why),
     };
+    if accepted.protocol == TUNNELED {
+        answer::upgraded(request, async move |stream| {
+            forward(Session::server(Tunnel::server(stream).await), target).await;
+        });
+        return answer::switched(accepted.headers);
+    }
+    let protocol = streams::protocol_of(accepted.protocol).expect("exec speaks them too");
+    let ports = match ports_of(&Query::parse(wire::heads::query(request.uri(), request.extensions()))) {
+        Ok(ports) => ports,
+        Err(why) => return text(StatusCode::BAD_REQUEST, why),
+    };
     answer::upgraded(request, async move |stream| {
-        forward(Session::server(Tunnel::server(stream).await), target).await;
+        let socket = websocket::server(stream).await;
+        let connect = |port| {
+            let target = target.clone();
+            async move { target.connect(port).await }
+        };
+        ports::over_websocket(socket, protocol, &ports, connect).await;
     });
     answer::switched(accepted.headers)
+}
+
+/// What is asked for over the channels of a websocket (NewV4Options).
+fn ports_of(query: &Query) -> Result<Vec<u16>, String> {
+    let all: Vec<&str> = query.all("port").flat_map(|words| words.split(',')).collect();
+    if all.is_empty() {
+        return Err("query parameter \"port\" is required".into());
+    }
+    if all.len() > PORTS_MAX {
+        return Err(format!("{} ports are more than the {PORTS_MAX} that a websocket has channels for", all.len()));
+    }
+    let port = |text: &str| match text.parse::<u16>() {
+        Ok(0) => Err(format!("port {text:?} must be > 0")),
+        Ok(port) => Ok(port),
+        Err(_) if text.is_empty() => Err("query parameter \"port\" cannot be empty".into()),
+        Err(error) => Err(format!("unable to parse {text:?} as a port: {error}")),
+    };
+    all.into_iter().map(port).collect()
+}
+
+impl Target {
+    /// Err: in the words that clients show.
+    async fn connect(&self, port: u16) -> Result<Box<dyn Duplex>, String> {
+        let failed = |why| format!("error forwarding port {port} to pod {}, uid {}: {why}", self.pod, self.uid);
+        self.engine.connect(&self.sandbox, port).await.map_err(failed)
+    }
 }
 
 /// One session: pairs of streams, each a connection, until the client has left.
@@ -99,18 +146,23 @@ async fn forward(mut session: Session, target: Target) {
     }
 }
 
-async fn connect(target: Target, port: u16, mut data: Stream, mut error: Stream) {
-    let Target { engine, sandbox, pod, uid } = target;
-    match engine.connect(&sandbox, port).await {
-        // Either end may break off: that is no failure of the forwarding, and clients end their whole
-        // session once they read of one.
-        Ok(mut connection) => drop(tokio::io::copy_bidirectional(&mut data, &mut connection).await),
-        Err(why) => {
-            let text = format!("error forwarding port {port} to pod {pod}, uid {uid}: {why}");
-            // Fails where the client has left.
-            let _ = error.write_all(text.as_bytes()).await;
+async fn connect(target: Target, port: u16, data: Stream, error: Stream) {
+    // Either end may break off: that is no failure of the forwarding, and clients end their whole session once
+    // they read of one. Nor is it where a client has left before it is told.
+    let told = match target.connect(port).await {
+        Ok(pod) => {
+            ports::over_spdy(data, pod).await;
+            error.finish(Bytes::new()).await
         }
+        Err(why) => {
+            let told = error.finish(why.into()).await;
+            told.and(data.finish(Bytes::new()).await)
+        }
+    };
+    if let Err(error) = told {
+        tracing::debug!(%error, port, "a client left its forwarded connection");
     }
-    let _ = error.shutdown().await;
-    let _ = data.shutdown().await;
 }
+
+#[cfg(test)]
+mod tests;
