@@ -57,7 +57,14 @@ async fn measure(store: &Store, writers: usize, time: Duration) {
                     let key = Key::new(format!("pods/default/{writers}-{writer}-{}", waits.len()));
                     let value = Value { head: body.clone(), tail: Bytes::new() };
                     let begin = Instant::now();
-                    let step = Step::Put { key, expect: Expect::Any, value, ttl: None, sync: Sync::First };
+                    let step = Step::Put {
+                        key,
+                        expect: Expect::Any,
+                        value,
+                        ttl: None,
+                        sync: Sync::First,
+                        room: store::Room::Free,
+                    };
                     store.write(vec![step]).await.expect("the write succeeds");
                     waits.push(begin.elapsed());
                 }

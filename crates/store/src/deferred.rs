@@ -68,10 +68,6 @@ impl Deferred {
         *self = Deferred { synced: true, ..Deferred::default() };
     }
 
-    pub fn are_none(&self) -> bool {
-        self.slots.is_empty()
-    }
-
     /// The newest revision that waits.
     pub fn revision(&self) -> Revision {
         self.revision

@@ -55,6 +55,19 @@ pub enum Sync {
     Later,
 }
 
+/// How much of a full disk a write may use. What does not make the store larger is `Kept` by itself,
+/// and a write that only deletes is `Last`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Room {
+    /// Refused when only what is kept is left.
+    #[default]
+    Free,
+    /// What leads to less: it may use what is kept.
+    Kept,
+    /// All but what the store needs to regain room.
+    Last,
+}
+
 /// One step of a write; a write is one or more steps, all or none, at one revision. At most one
 /// step of a write may change a given key. Two changes under one watched prefix carry the same
 /// revision, so a writer whose readers resume by revision puts them in two writes.
@@ -67,6 +80,7 @@ pub enum Step {
         /// Deleted by the store itself when it was not written again for so long; None keeps it.
         ttl: Option<Duration>,
         sync: Sync,
+        room: Room,
     },
     /// Deletes; watchers see `last` (the final object) with the deletion's revision spliced in.
     /// With `Expect::Any` the key must still be there.

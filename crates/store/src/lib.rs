@@ -12,16 +12,14 @@
 
 /// Writes that may wait for the next sync.
 mod deferred;
-/// The durable backend: fjall behind the batcher.
-mod embedded;
 /// The vocabulary: keys, entries, steps, changes, errors.
 mod entry;
 /// Entries with a time to live.
 mod expire;
-/// A torn tail or a damaged journal.
+/// A store of an earlier version.
+mod import;
+/// The durable backend: segments of frames, one sync for each group of writes.
 mod journal;
-/// Space kept for deletions on a full disk.
-mod reserve;
 /// What is in memory: the entries, their history, and how a write is judged against them.
 mod state;
 /// The entry: `Store` and its five methods.
@@ -31,7 +29,7 @@ mod watch;
 /// The one writer: groups writes, commits them, applies them, answers.
 mod writer;
 
-pub use entry::{Change, Entry, Error, Expect, Key, Revision, Step, Sync, Value};
+pub use entry::{Change, Entry, Error, Expect, Key, Revision, Room, Step, Sync, Value};
 pub use store::{Backend, Clock, Listing, Options, Store, Written};
 pub use watch::Watch;
 pub use writer::{Fault, FaultHook};

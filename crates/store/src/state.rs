@@ -9,7 +9,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Change, Entry, Error, Expect, Key, Listing, Revision, Step, Sync, Value};
+use crate::{Change, Entry, Error, Expect, Key, Listing, Revision, Room, Step, Sync, Value};
 
 /// One key's present version and what the store itself must know about it.
 #[derive(Clone, Debug)]
@@ -54,6 +54,7 @@ pub(crate) struct Prepared {
     pub entries: Vec<Option<Entry>>,
     /// None of its changes must be synced first.
     pub later: bool,
+    pub room: Room,
 }
 
 /// Writes of the same batch, seen by the later ones: None is a deletion.
@@ -140,6 +141,24 @@ impl State {
         self.horizon = self.horizon.max(before.min(self.revision));
     }
 
+    pub fn slot(&self, key: &Key) -> Option<Slot> {
+        self.entries.get(key).cloned()
+    }
+
+    /// How much of a full disk a write may use.
+    pub fn room(&self, overlay: &Overlay, steps: &[Step]) -> Room {
+        let (mut before, mut after) = (0, 0);
+        let mut room = Room::Last;
+        for step in steps {
+            let Step::Put { key, value, room: given, .. } = step else { continue };
+            let value_of = |slot: &Slot| slot.entry.bytes.len() - slot.entry.revision.0.to_string().len();
+            before += self.present(overlay, key).map_or(0, value_of);
+            after += value.head.len() + value.tail.len();
+            room = room.min(*given);
+        }
+        if after > before { room } else { room.max(Room::Kept) }
+    }
+
     /// Judges one write against the state and the batch's earlier writes; changes nothing but the overlay.
     pub fn prepare(
         &self,
@@ -148,6 +167,7 @@ impl State {
         revision: Revision,
         now: Duration,
     ) -> Result<Prepared, Error> {
+        let room = self.room(overlay, &steps);
         let mut changed: Vec<&Key> = Vec::new();
         for step in &steps {
             let found = self.present(overlay, step.key()).map(|slot| &slot.entry);
@@ -168,7 +188,7 @@ impl State {
             }
         }
         let later = steps.iter().all(|step| matches!(step, Step::Put { sync: Sync::Later, .. } | Step::Check { .. }));
-        let mut prepared = Prepared { revision, changes: Vec::new(), entries: Vec::new(), later };
+        let mut prepared = Prepared { revision, changes: Vec::new(), entries: Vec::new(), later, room };
         for step in steps {
             let before = self.present(overlay, step.key()).map(|slot| slot.entry.clone());
             let (key, value, deleted, ttl) = match step {

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use crate::state::{Budget, State};
 use crate::watch::Watchers;
 use crate::writer::{FaultHook, Job, Loaded, Writer};
-use crate::{Entry, Error, Revision, Step, Watch, embedded, expire};
+use crate::{Entry, Error, Revision, Step, Watch, expire, import, journal};
 
 /// The time since the epoch, injected.
 pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
@@ -23,7 +23,7 @@ pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
 pub enum Backend {
     /// Nothing does: for the simulator.
     Memory,
-    /// An embedded engine in a directory of its own, made if absent.
+    /// A journal in a directory of its own, made if absent; its mark stands beside it.
     Embedded { dir: PathBuf },
     /// A store that is open already, with the options it was opened with: what uses it is started
     /// again over the same state (the simulator's server).
@@ -38,9 +38,13 @@ pub struct Options {
     pub history_bytes: usize,
     /// Changes that a watch may lag behind before it is cut off.
     pub watch_queue: usize,
-    /// Bytes of disk kept for deletions; puts are refused while less than that is free beside it.
-    /// 0 switches both off.
+    /// Bytes of disk kept for what leads to less; other puts are refused while less than that is
+    /// free beside it. 0 switches both off.
     pub reserve: u64,
+    /// Bytes of one file of the journal.
+    pub segment: u64,
+    /// Goes on without what is damaged, which is put aside.
+    pub accept_loss: bool,
     /// Makes commits fail; for tests and the simulator.
     pub fault: Option<FaultHook>,
 }
@@ -100,6 +104,8 @@ impl Options {
             history_bytes: 32 << 20,
             watch_queue: 4096,
             reserve: 16 << 20,
+            segment: 4 << 20,
+            accept_loss: false,
             fault: None,
         }
     }
@@ -111,7 +117,12 @@ impl Store {
         let (loaded, inline) = match &backend {
             Backend::Shared(store) => return Ok(store.clone()),
             Backend::Memory => (Loaded::empty(), true),
-            Backend::Embedded { dir } => (embedded::load(dir, options.reserve)?, false),
+            Backend::Embedded { dir } => {
+                import::import(dir, &options)?;
+                let opened = journal::open(dir, &options)?;
+                let state = State::load(opened.slots.into_iter(), opened.revision);
+                (Loaded { state, disk: Box::new(opened.journal) }, false)
+            }
         };
         let watchers = Watchers::new(loaded.state.revision());
         let state = RwLock::new(loaded.state);

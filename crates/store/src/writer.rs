@@ -11,10 +11,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::state::{Overlay, Prepared, Slot, State};
 use crate::store::Shared;
-use crate::{Error, Revision, Step, Written};
+use crate::{Error, Key, Revision, Room, Step, Written};
 
-/// Writes of one group: bounds what is lost to one failed sync, not the throughput.
+/// Writes of one group, and their bytes: bounds what is lost to one failed sync, not the throughput.
 const GROUP_MAX: usize = 512;
+const GROUP_BYTES_MAX: u64 = 1 << 20;
+
+const FULL: &str = "the disk is full: what is left is kept for deletions and what leads to them";
 
 /// What a fault does to the N-th group (see `Options::fault`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,9 +42,16 @@ pub(crate) enum Failure {
     Unknown(String),
 }
 
-/// What makes a group durable, all or nothing. Engines: memory, embedded.
+/// The version of a key that is in memory.
+pub(crate) type Look<'a> = &'a dyn Fn(&Key) -> Option<Slot>;
+
+/// What makes a group durable, all or nothing. Engines: memory, journal.
 pub(crate) trait Disk: Send {
-    fn commit(&mut self, group: &[Prepared]) -> Result<(), Failure>;
+    /// Which writes are taken now, in a group of so many bytes: those of this room and above.
+    fn admits(&mut self, bytes: u64, look: Look<'_>) -> Result<Room, String>;
+
+    /// `look` sees what was committed before.
+    fn commit(&mut self, group: &[Prepared], look: Look<'_>) -> Result<(), Failure>;
 
     /// Before the end: what was allowed to wait is made durable.
     fn close(&mut self);
@@ -57,7 +67,11 @@ pub(crate) struct Memory {
 }
 
 impl Disk for Memory {
-    fn commit(&mut self, group: &[Prepared]) -> Result<(), Failure> {
+    fn admits(&mut self, _: u64, _: Look<'_>) -> Result<Room, String> {
+        Ok(Room::Free)
+    }
+
+    fn commit(&mut self, group: &[Prepared], _: Look<'_>) -> Result<(), Failure> {
         self.held = group.last().map_or(self.held, |last| last.revision);
         Ok(())
     }
@@ -90,9 +104,15 @@ impl Writer {
 
     /// The thread's loop; ends when every sender is gone.
     pub fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
-        let mut group = Vec::new();
-        while jobs.blocking_recv_many(&mut group, GROUP_MAX) > 0 {
-            let (steps, answers): (Vec<_>, Vec<_>) = group.drain(..).map(|job| (job.steps, job.answer)).unzip();
+        while let Some(first) = jobs.blocking_recv() {
+            let mut group = vec![first];
+            let mut bytes = size_of(&group[0].steps);
+            while group.len() < GROUP_MAX && bytes < GROUP_BYTES_MAX {
+                let Ok(next) = jobs.try_recv() else { break };
+                bytes += size_of(&next.steps);
+                group.push(next);
+            }
+            let (steps, answers): (Vec<_>, Vec<_>) = group.into_iter().map(|job| (job.steps, job.answer)).unzip();
             for (answer, result) in answers.into_iter().zip(self.write(steps)) {
                 // The caller may have gone away; the write stands.
                 let _ = answer.send(result);
@@ -108,7 +128,13 @@ impl Writer {
             return vec![Err(error); count];
         }
         let now = self.shared.now();
-        let (results, group) = self.judge(writes, now);
+        let shared = self.shared.clone();
+        let bytes = writes.iter().map(|steps| size_of(steps)).sum();
+        let room = match self.disk.admits(bytes, &|key| shared.read().slot(key)) {
+            Ok(room) => room,
+            Err(why) => return vec![Err(Error::Refused(why)); count],
+        };
+        let (results, group) = self.judge(writes, room, now);
         if group.is_empty() {
             return results;
         }
@@ -127,12 +153,15 @@ impl Writer {
         }
     }
 
-    fn judge(&self, writes: Vec<Vec<Step>>, now: Duration) -> (Vec<Result<Written, Error>>, Vec<Prepared>) {
+    fn judge(&self, writes: Vec<Vec<Step>>, room: Room, now: Duration) -> (Vec<Result<Written, Error>>, Vec<Prepared>) {
         let state = self.shared.read();
         let mut overlay = Overlay::new();
         let mut revision = state.revision();
         let mut group = Vec::new();
         let results = writes.into_iter().map(|steps| {
+            if state.room(&overlay, &steps) < room {
+                return Err(Error::Refused(FULL.into()));
+            }
             let prepared = state.prepare(&mut overlay, steps, Revision(revision.0 + 1), now)?;
             if prepared.changes.is_empty() {
                 return Ok(Written { revision, entries: prepared.entries });
@@ -148,12 +177,14 @@ impl Writer {
     fn commit(&mut self, group: &[Prepared]) -> Result<(), Failure> {
         self.commits += 1;
         let fault = self.shared.options.fault.as_ref().and_then(|hook| hook(self.commits));
+        let shared = self.shared.clone();
+        let look: Look<'_> = &|key| shared.read().slot(key);
         match fault {
-            None => self.disk.commit(group),
+            None => self.disk.commit(group, look),
             Some(Fault::Refuse) => Err(Failure::Refused("injected".into())),
             Some(Fault::Lose) => Err(Failure::Unknown("injected, lost".into())),
             Some(Fault::Keep) => {
-                self.disk.commit(group)?;
+                self.disk.commit(group, look)?;
                 Err(Failure::Unknown("injected, kept".into()))
             }
         }
@@ -196,6 +227,16 @@ impl Writer {
         self.doubtful = None;
         Ok(())
     }
+}
+
+/// Bytes of a write, about.
+fn size_of(steps: &[Step]) -> u64 {
+    let sizes = steps.iter().map(|step| match step {
+        Step::Put { key, value, .. } => key.as_str().len() + value.head.len() + value.tail.len() + 64,
+        Step::Delete { key, .. } => key.as_str().len() + 64,
+        Step::Check { .. } => 0,
+    });
+    sizes.sum::<usize>() as u64
 }
 
 /// What a backend hands over at the start.

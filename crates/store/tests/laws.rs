@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use store::{Backend, Error, Expect, Fault, Key, Options, Revision, Step, Store, Sync, Value};
+use store::{Backend, Error, Expect, Fault, Key, Options, Revision, Room, Step, Store, Sync, Value};
 
 macro_rules! laws {
     ($($law:ident)*) => {
@@ -81,11 +81,18 @@ fn value(text: &str) -> Value {
 }
 
 fn put(key: &str, expect: Expect, text: &str) -> Step {
-    Step::Put { key: Key::from(key), expect, value: value(text), ttl: None, sync: Sync::First }
+    Step::Put { key: Key::from(key), expect, value: value(text), ttl: None, sync: Sync::First, room: Room::Free }
 }
 
 fn expiring(key: &str, ttl: Duration) -> Vec<Step> {
-    vec![Step::Put { key: Key::from(key), expect: Expect::Any, value: value("e"), ttl: Some(ttl), sync: Sync::First }]
+    vec![Step::Put {
+        key: Key::from(key),
+        expect: Expect::Any,
+        value: value("e"),
+        ttl: Some(ttl),
+        sync: Sync::First,
+        room: Room::Free,
+    }]
 }
 
 fn delete(key: &str, expect: Expect) -> Step {

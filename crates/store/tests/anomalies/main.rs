@@ -1,8 +1,15 @@
-//! What disks and crashes do: torn tails, flipped bits, kill -9, full disks.
+//! What disks and crashes do: torn tails, damage, kill -9, full disks.
 //!
 //! Every acknowledged write is there afterwards, or the store says that it is damaged.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests carry no attribute")]
+
+/// Bits, lengths, files.
+mod damage;
+/// No room.
+mod full;
+/// The store of an earlier version.
+mod import;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,23 +21,35 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use store::{Backend, Error, Expect, Key, Options, Revision, Step, Store, Sync, Value};
-
-/// fjall's journal ends a batch with these bytes (see src/journal.rs).
-const TRAILER: &[u8] = b"FJL\x03";
+use store::{Backend, Error, Expect, Key, Options, Revision, Room, Step, Store, Sync, Value};
 
 /// A store begins so far after what its disk holds: revisions that a crash may have undone are never
 /// given out again.
 const STRIDE: u64 = 1000;
+/// Small, so that a few writes fill some.
+const SEGMENT: u64 = 16 << 10;
+
+fn options() -> Options {
+    Options { reserve: 0, segment: SEGMENT, ..Options::new(Arc::new(|| Duration::from_secs(1_000))) }
+}
+
+/// The store in a folder of a folder: its mark stands beside it.
+fn folder(dir: &Path) -> PathBuf {
+    dir.join("store")
+}
 
 fn open(dir: &Path) -> Result<Store, Error> {
-    let options = Options { reserve: 0, ..Options::new(Arc::new(|| Duration::from_secs(1_000))) };
-    Store::open(Backend::Embedded { dir: dir.into() }, options)
+    Store::open(Backend::Embedded { dir: folder(dir) }, options())
 }
 
 fn put(key: &str, size: usize) -> Step {
     let value = Value { head: Bytes::from(vec![b'x'; size]), tail: Bytes::new() };
-    Step::Put { key: Key::from(key), expect: Expect::Any, value, ttl: None, sync: Sync::First }
+    Step::Put { key: Key::from(key), expect: Expect::Any, value, ttl: None, sync: Sync::First, room: Room::Free }
+}
+
+fn delete(key: &str) -> Step {
+    let last = Value { head: Bytes::from_static(b"gone"), tail: Bytes::new() };
+    Step::Delete { key: Key::from(key), expect: Expect::Any, last }
 }
 
 fn all(store: &Store) -> BTreeMap<String, Bytes> {
@@ -56,29 +75,71 @@ fn copied(from: &Path) -> tempfile::TempDir {
     to
 }
 
-fn journal(dir: &Path) -> PathBuf {
-    dir.join("entries/0.jnl")
+/// In order; the last one is written to.
+fn segments(dir: &Path) -> Vec<PathBuf> {
+    let entries = folder(dir).read_dir().unwrap().map(|entry| entry.unwrap().path());
+    let mut paths: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|e| e == "jnl")).collect();
+    paths.sort();
+    paths
 }
 
-/// The ends of the batches in the journal.
-fn ends(dir: &Path) -> Vec<u64> {
-    let bytes = std::fs::read(journal(dir)).unwrap();
-    let found = bytes.windows(TRAILER.len()).enumerate().filter(|(_, window)| *window == TRAILER);
-    found.map(|(at, _)| (at + TRAILER.len()) as u64).collect()
+/// Where the frames of a segment begin, and the end of the last one.
+fn frames(segment: &Path) -> Vec<u64> {
+    let bytes = std::fs::read(segment).unwrap();
+    let mut at = vec![0];
+    while let Some(header) = bytes.get(at[at.len() - 1]..).filter(|rest| rest.starts_with(b"GJ\xf1\x01")) {
+        let length = u32::from_be_bytes(header[4..8].try_into().unwrap()) as usize;
+        at.push(at[at.len() - 1] + (32 + length + 8).next_multiple_of(32));
+    }
+    at.into_iter().map(|at| at as u64).collect()
+}
+
+/// As a power loss leaves it: nothing of what was written since `mark` was read is marked.
+fn lose_the_mark(dir: &Path, mark: &[u8]) {
+    std::fs::write(dir.join("store.mark"), mark).unwrap();
+}
+
+/// Twelve writes of which the last was not acknowledged, as far as the mark knows; its segment, and
+/// where it begins and ends there.
+async fn with_a_last_write_in_doubt(dir: &Path) -> (Vec<BTreeMap<String, Bytes>>, PathBuf, u64, u64) {
+    let store = open(dir).unwrap();
+    let mut past = vec![all(&store)];
+    for n in 0..12usize {
+        let mark = std::fs::read(dir.join("store.mark")).unwrap();
+        store.write(vec![put(&format!("a/{}", n % 5), 40 + n * 200)]).await.unwrap();
+        past.push(all(&store));
+        if n == 11 {
+            drop(store);
+            lose_the_mark(dir, &mark);
+            break;
+        }
+    }
+    let segment = segments(dir).pop().unwrap();
+    let frames = frames(&segment);
+    (past, segment, frames[frames.len() - 2], frames[frames.len() - 1])
+}
+
+/// The same place in a copy.
+fn place(copy: &tempfile::TempDir, path: &Path) -> PathBuf {
+    folder(copy.path()).join(path.file_name().unwrap())
+}
+
+fn zero(path: &Path, from: u64, to: u64) {
+    let file = File::options().write(true).open(path).unwrap();
+    file.write_all_at(&vec![0; (to - from) as usize], from).unwrap();
 }
 
 #[tokio::test]
 async fn a_torn_tail_loses_only_the_write_that_nobody_was_told_of() {
     let dir = tempfile::tempdir().unwrap();
-    let past = written(dir.path()).await;
-    let ends = ends(dir.path());
-    let (before, last) = (ends[ends.len() - 2], ends[ends.len() - 1]);
-    for cut in [before + 1, before + 13, before + 200, (before + last) / 2, last - 14, last - 1] {
+    let (past, segment, begin, end) = with_a_last_write_in_doubt(dir.path()).await;
+    // A segment is zeros where nothing was written; sectors are written or not.
+    let sectors = (begin / 512 + 1..=(end - 1) / 512).map(|sector| sector * 512);
+    for from in [begin].into_iter().chain(sectors) {
         let copy = copied(dir.path());
-        let file = std::fs::File::options().write(true).open(journal(copy.path())).unwrap();
-        file.set_len(cut).unwrap();
+        zero(&place(&copy, &segment), from, end);
         let store = open(copy.path()).unwrap();
-        assert_eq!(store.revision(), Revision(11 + STRIDE), "cut at {cut} of {before}..{last}");
+        assert_eq!(store.revision(), Revision(11 + STRIDE), "torn at {from} of {begin}..{end}");
         assert_eq!(all(&store), past[11]);
         // It goes on from there, and that is kept.
         store.write(vec![put("b/1", 10)]).await.unwrap();
@@ -91,55 +152,32 @@ async fn a_torn_tail_loses_only_the_write_that_nobody_was_told_of() {
 #[tokio::test]
 async fn a_sector_left_out_by_a_power_loss_is_a_torn_tail() {
     let dir = tempfile::tempdir().unwrap();
-    let past = written(dir.path()).await;
-    let ends = ends(dir.path());
-    let (before, last) = (ends[ends.len() - 2], ends[ends.len() - 1]);
-    for sector in [before / 512 + 1, (before + last) / 1024] {
+    let (past, segment, begin, end) = with_a_last_write_in_doubt(dir.path()).await;
+    assert!(end - begin > 2048);
+    for sector in [begin / 512 + 1, (begin + end) / 1024] {
         let copy = copied(dir.path());
-        let file = std::fs::File::options().write(true).open(journal(copy.path())).unwrap();
-        file.write_all_at(&[0; 512], sector * 512).unwrap();
+        zero(&place(&copy, &segment), sector * 512, sector * 512 + 512);
         let store = open(copy.path()).unwrap();
         assert_eq!(store.revision(), Revision(11 + STRIDE));
         assert_eq!(all(&store), past[11]);
     }
 }
 
+/// The same tears, but the mark knows that the write was acknowledged.
 #[tokio::test]
-async fn a_flipped_bit_is_refused_and_stays_refused() {
+async fn a_torn_write_that_was_acknowledged_is_damage() {
     let dir = tempfile::tempdir().unwrap();
-    written(dir.path()).await;
-    let ends = ends(dir.path());
-    let mut forgettable = 0;
-    for (batch, offset) in [(3, 0), (3, 1), (3, 14), (3, 20), (3, 300), (8, 2000), (10, 0), (11, 30), (11, 3000)] {
+    with_a_last_write_in_doubt(dir.path()).await;
+    drop(open(dir.path()).unwrap());
+    let segment = segments(dir.path()).pop().unwrap();
+    let frames = frames(&segment);
+    let (begin, end) = (frames[frames.len() - 2], frames[frames.len() - 1]);
+    for from in [begin, begin / 512 * 512 + 512, end / 512 * 512] {
         let copy = copied(dir.path());
-        let file = std::fs::File::options().read(true).write(true).open(journal(copy.path())).unwrap();
-        let at = ends[batch - 1] + offset;
-        let mut byte = [0];
-        file.read_exact_at(&mut byte, at).unwrap();
-        file.write_all_at(&[byte[0] ^ 0x40], at).unwrap();
-        let what = format!("batch {batch} offset {offset}");
-        for attempt in ["first", "second"] {
-            let Err(Error::Refused(why)) = open(copy.path()) else { panic!("{what}: opened at the {attempt} attempt") };
-            assert!(why.contains("damaged"), "{what}: {why}");
-        }
-        // Killed after the engine cut the journal and before the damage was on record: only what the
-        // opening had found before is left (see src/embedded.rs), and it suffices.
-        if !copy.path().join("DAMAGED").exists() {
-            // The engine itself refuses this one, and goes on to.
-            continue;
-        }
-        forgettable += 1;
-        let name = journal(copy.path()).file_name().unwrap().to_str().unwrap().to_owned();
-        std::fs::write(copy.path().join("OPENING"), format!("{} {name}\n", ends[11])).unwrap();
-        std::fs::remove_file(copy.path().join("DAMAGED")).unwrap();
-        let Err(Error::Refused(why)) = open(copy.path()) else { panic!("{what}: the damage was forgotten") };
-        assert!(why.contains("damaged"), "{what}: {why}");
-        // Somebody decides to go on without the rest.
-        std::fs::remove_file(copy.path().join("DAMAGED")).unwrap();
-        open(copy.path()).unwrap();
-        assert!(!copy.path().join("OPENING").exists());
+        zero(&place(&copy, &segment), from, end);
+        let Err(Error::Refused(why)) = open(copy.path()) else { panic!("opened, zeros from {from}") };
+        assert!(why.contains("damaged") && why.contains("--accept-loss"), "{why}");
     }
-    assert!(forgettable > 0);
 }
 
 #[tokio::test]
@@ -176,7 +214,9 @@ async fn a_restart_keeps_everything_but_the_history() {
 #[tokio::test]
 async fn a_heartbeat_waits_for_the_next_sync() {
     let heartbeat = |key: &str, size| match put(key, size) {
-        Step::Put { key, expect, value, ttl, .. } => Step::Put { key, expect, value, ttl, sync: Sync::Later },
+        Step::Put { key, expect, value, ttl, .. } => {
+            Step::Put { key, expect, value, ttl, sync: Sync::Later, room: Room::Free }
+        }
         other => other,
     };
     let dir = tempfile::tempdir().unwrap();
@@ -206,7 +246,7 @@ async fn what_waited_is_written_along() {
     let store = open(dir.path()).unwrap();
     store.write(vec![put("a/1", 1)]).await.unwrap();
     let Step::Put { key, expect, value, ttl, .. } = put("a/1", 2) else { panic!("a put") };
-    store.write(vec![Step::Put { key, expect, value, ttl, sync: Sync::Later }]).await.unwrap();
+    store.write(vec![Step::Put { key, expect, value, ttl, sync: Sync::Later, room: Room::Free }]).await.unwrap();
     store.write(vec![put("a/2", 1)]).await.unwrap();
     let copy = copied(dir.path());
     let copy = open(copy.path()).unwrap();
@@ -229,8 +269,14 @@ fn child_that_writes_until_it_is_killed() {
                         let key = format!("k/{writer}/{}", n % 50);
                         let head = Bytes::from(format!("{writer}-{n}-{}", "x".repeat(n as usize * 37 % 3000)));
                         let value = Value { head, tail: Bytes::new() };
-                        let step =
-                            Step::Put { key: Key::from(key), expect: Expect::Any, value, ttl: None, sync: Sync::First };
+                        let step = Step::Put {
+                            key: Key::from(key),
+                            expect: Expect::Any,
+                            value,
+                            ttl: None,
+                            sync: Sync::First,
+                            room: Room::Free,
+                        };
                         let written = store.write(vec![step]).await.unwrap();
                         let mut out = std::io::stdout().lock();
                         writeln!(out, "acknowledged {writer} {n} {}", written.revision.0).unwrap();
@@ -282,87 +328,4 @@ async fn kill_9_under_load_loses_no_acknowledged_write() {
             assert!(kept >= n, "round {round}: writer {writer} was told of {n}, the store has {kept}");
         }
     }
-}
-
-/// On a small tmpfs of its own, in a mount namespace of its own.
-#[test]
-fn a_full_disk_refuses_puts_and_still_takes_deletions() {
-    const TEST: &str = "a_full_disk_refuses_puts_and_still_takes_deletions";
-    let Some(dir) = std::env::var_os("STORE_TMPFS") else {
-        let dir = tempfile::tempdir().unwrap();
-        let script = "mount -t tmpfs -o size=64m tmpfs \"$STORE_TMPFS\" && exec \"$0\" \"$@\"";
-        let status = Command::new("unshare")
-            .args(["--mount", "--propagation", "private", "sh", "-c", script])
-            .arg(std::env::current_exe().unwrap())
-            .args(["--exact", TEST, "--nocapture"])
-            .env("STORE_TMPFS", dir.path())
-            .output();
-        match status {
-            Ok(output) if output.status.success() => {}
-            Ok(output)
-                if std::env::var_os("CI").is_none()
-                    && String::from_utf8_lossy(&output.stderr).contains("not permitted") =>
-            {
-                writeln!(std::io::stderr(), "skipped {TEST}: it needs root").unwrap();
-            }
-            other => panic!("{other:?}"),
-        }
-        return;
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(full_disk(Path::new(&dir)));
-}
-
-/// Somebody else takes the very last of the disk. A journal whose entries have become a table goes
-/// whenever the engine's thread gets to it, after a restart too: that room is taken as well.
-async fn taken_by_others(mount: &Path, store: &Store) {
-    let mut hog = File::options().create(true).append(true).open(mount.join("hog")).unwrap();
-    for _ in 0..10 {
-        while hog.write_all(&[1; 64 << 10]).is_ok() {}
-        match store.write(vec![put("a/x", 1)]).await {
-            Err(Error::Refused(_)) => return,
-            taken => taken.unwrap(),
-        };
-    }
-    panic!("a full disk takes puts");
-}
-
-async fn full_disk(mount: &Path) {
-    let dir = mount.join("data");
-    let open = || {
-        let options = Options { reserve: 8 << 20, ..Options::new(Arc::new(|| Duration::from_secs(1_000))) };
-        Store::open(Backend::Embedded { dir: dir.clone() }, options).unwrap()
-    };
-    let mut store = open();
-    let mut n = 0;
-    let why = loop {
-        match store.write(vec![put(&format!("a/{n}"), 20_000)]).await {
-            Ok(_) => n += 1,
-            Err(Error::Refused(why)) => break why,
-            Err(other) => panic!("{other}"),
-        }
-    };
-    assert!(why.contains("disk is full"), "{why}");
-    assert!(n > 100);
-    taken_by_others(mount, &store).await;
-    n = all(&store).len();
-    assert_eq!(store.list("a/", None, 0, None).unwrap().remaining, n, "reads go on");
-    for gone in 0..20 {
-        let key = Key::from(format!("a/{gone}"));
-        let last = Value { head: Bytes::from_static(b"gone"), tail: Bytes::new() };
-        store.write(vec![Step::Delete { key, expect: Expect::Any, last }]).await.unwrap();
-    }
-    let before = all(&store);
-    drop(store);
-    store = open();
-    assert_eq!(all(&store), before, "a restart on the full disk keeps everything");
-    taken_by_others(mount, &store).await;
-    std::fs::remove_file(mount.join("hog")).unwrap();
-    // What the deletions freed comes back with compaction; a larger disk is the simple way out here.
-    let status = Command::new("mount").args(["-o", "remount,size=160m"]).arg(mount).status().unwrap();
-    assert!(status.success());
-    store.write(vec![put("a/x", 1)]).await.unwrap();
-    let after = all(&store);
-    drop(store);
-    assert_eq!(all(&open()), after);
 }
