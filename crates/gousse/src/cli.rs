@@ -115,6 +115,9 @@ pub struct ServerFlags {
     /// Connections from outside, half of them for certificates, a quarter for tokens; 0: no bound
     #[arg(long, default_value_t = server::Limits::default().connections, value_name = "NUMBER")]
     pub max_connections: usize,
+    /// Go on without what is damaged of the store, once; it is put aside
+    #[arg(long)]
+    pub accept_loss: bool,
 }
 
 impl ServerFlags {

@@ -16,16 +16,25 @@ pub async fn server(flags: cli::Server) -> Result<()> {
     let (alarm, mut parts) = Alarm::new();
     let listening = serve::listen(&flags.flags).await?;
     let serving = serve::start(&instance, &flags.flags, listening, &Seams::real(), &alarm).await?;
-    let token = serving.server.join_token(server::TOKEN_LIFETIME).await.context("making the join token")?;
-    let file = instance.data_dir.join("token");
-    write_private(&file, token.text.as_bytes())?;
     println!("gousse server is ready: https://{}", serving.address);
     println!("  kubeconfig: {}", instance.kubeconfig().display());
-    println!("  nodes join with: gousse agent --server https://{} --token-file {}", serving.address, file.display());
-    println!("  that token holds until {}; gousse token create makes another", token.ends);
+    if let Err(why) = invite(&instance, &serving).await {
+        // A full disk is no reason not to serve: somebody must be able to delete.
+        tracing::warn!("no node can join by a token of this start: {why}");
+    }
     let ended = ended(&mut parts).await;
     serving.stop().await;
     ended
+}
+
+/// Makes a join token, and says how nodes join with it.
+async fn invite(instance: &Instance, serving: &serve::Serving) -> Result<()> {
+    let token = serving.server.join_token(server::TOKEN_LIFETIME).await.context("making the join token")?;
+    let file = instance.data_dir.join("token");
+    write_private(&file, token.text.as_bytes())?;
+    println!("  nodes join with: gousse agent --server https://{} --token-file {}", serving.address, file.display());
+    println!("  that token holds until {}; gousse token create makes another", token.ends);
+    Ok(())
 }
 
 /// Runs a node until a signal; its pods go on.

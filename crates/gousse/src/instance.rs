@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -147,8 +147,15 @@ impl Instance {
     }
 }
 
-/// Writes a file that only its owner may read, whole or not at all.
+/// Writes a file that only its owner may read, whole or not at all; one that is so already stays, for
+/// the sake of a full disk.
 pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    let is_private = |path: &Path| {
+        fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o777 == 0o600)
+    };
+    if is_private(path) && fs::read(path).is_ok_and(|found| found == bytes) {
+        return Ok(());
+    }
     let draft = path.with_extension("draft");
     let write = || {
         let _ = fs::remove_file(&draft);

@@ -278,7 +278,8 @@ fn open_store(config: &Config) -> io::Result<Store> {
         let now = clock();
         Duration::from_millis(u64::try_from(now.as_millisecond()).unwrap_or_default())
     }));
-    let backend = config.backend.clone().unwrap_or(Backend::Embedded { dir: config.data_dir.join("store") });
+    let backend =
+        config.backend.clone().unwrap_or(Backend::Embedded { dir: config.data_dir.join("store"), accept_loss: false });
     Store::open(backend, options).map_err(io::Error::other)
 }
 

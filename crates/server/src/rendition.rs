@@ -4,6 +4,7 @@
 //! when the first reader wants them and kept in a small table by revision, so that a hundred
 //! watchers cost one encoding.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use api::kind::Version;
@@ -13,8 +14,9 @@ use bytes::Bytes;
 use serde_json::Value;
 use store::Entry;
 
-/// Kept renditions; a power of two. What is not kept is made again.
+/// Kept renditions, a power of two, and their bytes. What is not kept is made again.
 const KEPT: usize = 1024;
+const KEPT_BYTES: usize = 16 << 20;
 
 pub struct Rendition {
     pub entry: Entry,
@@ -35,7 +37,10 @@ pub enum Happened {
 }
 
 /// The kept renditions, by revision.
-pub struct Renditions(Box<[ArcSwapOption<Rendition>]>);
+pub struct Renditions {
+    slots: Box<[ArcSwapOption<Rendition>]>,
+    bytes: AtomicUsize,
+}
 
 impl Rendition {
     pub fn new(entry: Entry) -> Rendition {
@@ -46,6 +51,11 @@ impl Rendition {
             events: Default::default(),
             converted: OnceLock::new(),
         }
+    }
+
+    /// Bytes that it holds, about: the entry, its metadata, an event.
+    fn weight(&self) -> usize {
+        3 * self.entry.bytes.len() + 1024
     }
 
     /// The object with its parsed metadata, in the stored version.
@@ -83,12 +93,13 @@ impl Rendition {
 
 impl Renditions {
     pub fn new() -> Renditions {
-        Renditions((0..KEPT).map(|_| ArcSwapOption::empty()).collect())
+        Renditions { slots: (0..KEPT).map(|_| ArcSwapOption::empty()).collect(), bytes: AtomicUsize::new(0) }
     }
 
     /// The rendition of an entry, shared with whoever asked for it lately.
     pub fn of(&self, entry: &Entry) -> Arc<Rendition> {
-        let slot = &self.0[entry.revision.0 as usize % KEPT];
+        let at = entry.revision.0 as usize;
+        let slot = &self.slots[at % KEPT];
         let kept = slot.load();
         if let Some(kept) = &*kept
             && kept.entry.revision == entry.revision
@@ -97,8 +108,23 @@ impl Renditions {
             return kept.clone();
         }
         let fresh = Arc::new(Rendition::new(entry.clone()));
-        slot.store(Some(fresh.clone()));
+        self.put(at, Some(fresh.clone()));
+        // The oldest revisions stand behind the newest.
+        for behind in 1..KEPT {
+            if self.bytes.load(Ordering::Relaxed) <= KEPT_BYTES {
+                break;
+            }
+            self.put(at + behind, None);
+        }
         fresh
+    }
+
+    fn put(&self, at: usize, rendition: Option<Arc<Rendition>>) {
+        let weight = |rendition: &Option<Arc<Rendition>>| rendition.as_ref().map_or(0, |kept| kept.weight());
+        // Before and after: the sum is never less than what is kept.
+        self.bytes.fetch_add(weight(&rendition), Ordering::Relaxed);
+        let before = self.slots[at % KEPT].swap(rendition);
+        self.bytes.fetch_sub(weight(&before), Ordering::Relaxed);
     }
 }
 
@@ -168,3 +194,6 @@ impl Served {
         self.version.map_or(self.kind.schema, |v| v.schema)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,9 +35,11 @@ pub const BODY_MAX: usize = 3 << 20;
 /// For a request's body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Of a body that nobody wants so much is read, and so long, lest its sender misses the answer (net/http
-/// maxPostHandlerReadBytes).
+/// maxPostHandlerReadBytes): most clients look for one when they have sent all.
 const UNWANTED_MAX: usize = 256 << 10;
-const UNWANTED_TIMEOUT: Duration = Duration::from_secs(5);
+/// Of one whose sender is known: any that is refused for its size, unless it is no mistake.
+const UNWANTED_OF_KNOWN_MAX: usize = 8 * BODY_MAX;
+const UNWANTED_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A body that has not been read yet.
 pub enum Inflow {
@@ -59,7 +61,7 @@ pub async fn from_outside(
 ) -> (Outcome, Option<Permit>) {
     let inner = &server.0;
     let now = (inner.config.clock)().as_second();
-    let (mut body, mut permit) = (Inflow::Wire(body), None);
+    let (mut body, mut permit, mut unwanted) = (Inflow::Wire(body), None, UNWANTED_MAX);
     let proved = match certificate {
         Some(certificate) if !certificate.holds(&inner.snapshot) => Err(unauthorized()),
         certificate => {
@@ -70,6 +72,7 @@ pub async fn from_outside(
     let outcome = match proved {
         Ok(identity) => {
             if identity.name() != ANONYMOUS {
+                unwanted = UNWANTED_OF_KNOWN_MAX;
                 let proof = if certificate.is_some() { Proof::Certificate } else { Proof::Token };
                 place.known(identity.name(), proof, identity.is_in(MASTERS));
             }
@@ -81,7 +84,7 @@ pub async fn from_outside(
         }
         Err(status) => Outcome::plain(Err(status)),
     };
-    body.discard(&head.headers);
+    body.discard(&head.headers, unwanted);
     (outcome, permit)
 }
 
@@ -281,14 +284,14 @@ fn too_large() -> Status {
 impl Inflow {
     /// Takes the rest of a body that nobody wants, if it is short: its sender would else be cut off before
     /// it has read why.
-    fn discard(self, headers: &HeaderMap) {
+    fn discard(self, headers: &HeaderMap, most: usize) {
         let Inflow::Wire(mut body) = self else { return };
         // Who waits to be told to go on sends nothing.
         if body.is_end_stream() || headers.contains_key(header::EXPECT) {
             return;
         }
         tokio::spawn(tokio::time::timeout(UNWANTED_TIMEOUT, async move {
-            let mut left = UNWANTED_MAX;
+            let mut left = most;
             while let Some(Ok(frame)) = body.frame().await {
                 match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
                     Some(rest) => left = rest,

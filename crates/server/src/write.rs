@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use api::{Entropy, Kind, Reason, Status};
 use serde_json::{Map, Value};
-use store::{Entry, Error, Expect, Key, Step, Sync, Written};
+use store::{Entry, Error, Expect, Key, Room, Step, Sync, Written};
 
 use crate::encode;
 
@@ -16,6 +16,8 @@ const EVENT_TTL: Duration = Duration::from_secs(3600);
 const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 /// An object may not be larger (etcd's --max-request-bytes of 1.5 MiB).
 const OBJECT_MAX: usize = 3 << 19;
+/// What leads to less may make an object larger by so much on a full disk.
+const GROWTH_MAX: usize = 4 << 10;
 
 /// A step that puts an object.
 pub fn put(kind: &Kind, key: Key, expect: Expect, object: &Value) -> Result<Step, Status> {
@@ -25,20 +27,51 @@ pub fn put(kind: &Kind, key: Key, expect: Expect, object: &Value) -> Result<Step
         return Err(Status::new(Reason::RequestEntityTooLarge, message));
     }
     let ttl = (kind.plural == "events" && kind.group.is_empty()).then_some(EVENT_TTL);
-    Ok(Step::Put { key, expect, value, ttl, sync: Sync::First })
+    Ok(Step::Put { key, expect, value, ttl, sync: Sync::First, room: Room::Free })
 }
 
 /// A step that puts a later version of an object. A Lease that its holder only renews may wait for
 /// the next sync: lost in a crash, it reads like a renewal that came late.
-pub fn replace(kind: &Kind, key: Key, expect: Expect, old: &Value, object: &Value) -> Result<Step, Status> {
-    let mut step = put(kind, key, expect, object)?;
-    if let Step::Put { sync, .. } = &mut step
-        && kind.plural == "leases"
-        && is_renewal(old, object)
-    {
-        *sync = Sync::Later;
+pub fn replace(kind: &Kind, entry: &Entry, old: &Value, object: &Value) -> Result<Step, Status> {
+    let mut step = put(kind, entry.key.clone(), Expect::At(entry.revision), object)?;
+    if let Step::Put { sync, room, value, .. } = &mut step {
+        if kind.plural == "leases" && is_renewal(old, object) {
+            *sync = Sync::Later;
+        }
+        if leads_to_less(kind.plural, object) && value.head.len() + value.tail.len() <= entry.bytes.len() + GROWTH_MAX {
+            *room = Room::Kept;
+        }
     }
     Ok(step)
+}
+
+/// The first step of a deletion: it may use all the room that there is.
+pub fn mark(kind: &Kind, key: Key, expect: Expect, object: &Value) -> Result<Step, Status> {
+    Ok(with_room(put(kind, key, expect, object)?, Room::Last))
+}
+
+/// A put that may use so much of a full disk.
+pub fn with_room(mut step: Step, given: Room) -> Step {
+    if let Step::Put { room, .. } = &mut step {
+        *room = given;
+    }
+    step
+}
+
+/// Whether a version of an object tells of its end, or of what must go on until then: a node that
+/// could not renew its lease would lose its pods, and one that cannot say that a pod has ended keeps it.
+pub fn leads_to_less(plural: &str, object: &Value) -> bool {
+    let is_target = |condition: &Value| condition["type"] == "DisruptionTarget" && condition["status"] == "True";
+    let status = &object["status"];
+    object["metadata"].get("deletionTimestamp").is_some()
+        || match plural {
+            "leases" | "nodes" => true,
+            "pods" => {
+                matches!(status["phase"].as_str(), Some("Succeeded" | "Failed"))
+                    || status["conditions"].as_array().is_some_and(|all| all.iter().any(is_target))
+            }
+            _ => false,
+        }
 }
 
 /// Whether nothing changed but when the lease was renewed, and who says so.

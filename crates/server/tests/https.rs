@@ -58,6 +58,25 @@ async fn a_body_beyond_the_limit_is_refused() {
     assert_eq!((code.as_u16(), &status["reason"]), (413, &json!("RequestEntityTooLarge")));
 }
 
+/// Most clients look for the answer when they have sent all: they got a reset before they had read it.
+#[tokio::test]
+async fn who_sends_all_of_a_too_large_body_reads_why_it_is_refused() {
+    let r = running().await;
+    let who = Some(wire::tls::Presented::new(&r.admin()).unwrap());
+    for size in [(3 << 20) + 1, 8 << 20] {
+        let tls = wire::tls::client(Trust::Authorities(r.server.authority()), who.clone(), &[]).unwrap();
+        let mut stream = wire::dial("localhost", r.port, Some(tls)).await.unwrap().stream;
+        let path = "/api/v1/namespaces/default/configmaps";
+        let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {size}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&vec![b' '; size]).await.unwrap();
+        stream.flush().await.unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 413", "{size}");
+    }
+}
+
 /// Requests that are under way are bounded, and who waits is told for how long.
 #[tokio::test]
 async fn too_many_requests_are_refused_with_a_time_to_come_back() {

@@ -11,7 +11,7 @@ use runtime::{Network, Sandbox, SandboxId, SandboxSpec};
 use serde_json::{Value, json};
 use sim::laws::Laws;
 use sim::link::Acknowledged;
-use store::{Backend, Expect, Key, Options, Step, Store, Sync};
+use store::{Backend, Expect, Key, Options, Room, Step, Store, Sync};
 
 /// `PATCH`es one after the other onto an object; `null` in the last deletes it.
 async fn history(key: &str, first: Value, changes: &[Value]) -> Vec<String> {
@@ -41,8 +41,14 @@ fn split(object: Value) -> store::Value {
 }
 
 async fn write(store: &Store, key: &str, object: Value) {
-    let step =
-        Step::Put { key: Key::from(key), expect: Expect::Any, value: split(object), ttl: None, sync: Sync::First };
+    let step = Step::Put {
+        key: Key::from(key),
+        expect: Expect::Any,
+        value: split(object),
+        ttl: None,
+        sync: Sync::First,
+        room: Room::Free,
+    };
     store.write(vec![step]).await.unwrap();
 }
 

@@ -21,7 +21,7 @@ fn main() {
         let begin = Instant::now();
         let options = Options::new(Arc::new(move || begin.elapsed()));
         let opened = Instant::now();
-        let store = Store::open(Backend::Embedded { dir }, options).expect("the store opens");
+        let store = Store::open(Backend::Embedded { dir, accept_loss: false }, options).expect("the store opens");
         println!(
             "open {:?}, {} entries, {} KB",
             opened.elapsed(),

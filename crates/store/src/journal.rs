@@ -96,8 +96,8 @@ impl Disk for Journal {
         for _ in 0..=AT_ONCE {
             self.spares.restore();
             let free = self.free().map_err(|why| format!("cannot ask for the disk's free space: {why}"))?;
-            let room = if self.fits(need) { 0 } else { self.size.max(need) };
-            if self.spares.are_complete() && free >= self.reserve + room {
+            // Full is full, also for what would fit at the end of a segment.
+            if self.spares.are_complete() && free >= self.reserve + self.size.max(need) {
                 return Ok(Room::Free);
             }
             if !self.is_wasteful() || self.regain(look).is_err() {

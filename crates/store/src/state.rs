@@ -78,6 +78,11 @@ impl State {
         self.revision
     }
 
+    /// The oldest revision that history reaches.
+    pub fn horizon(&self) -> Revision {
+        self.horizon
+    }
+
     pub fn get(&self, key: &str) -> Option<Entry> {
         self.entries.get(key).map(|slot| slot.entry.clone())
     }

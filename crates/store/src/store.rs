@@ -24,7 +24,11 @@ pub enum Backend {
     /// Nothing does: for the simulator.
     Memory,
     /// A journal in a directory of its own, made if absent; its mark stands beside it.
-    Embedded { dir: PathBuf },
+    Embedded {
+        dir: PathBuf,
+        /// Goes on without what is damaged, which is put aside.
+        accept_loss: bool,
+    },
     /// A store that is open already, with the options it was opened with: what uses it is started
     /// again over the same state (the simulator's server).
     Shared(Store),
@@ -36,15 +40,13 @@ pub struct Options {
     /// How long a change can be read back: by time and by bytes, whichever is reached first.
     pub history: Duration,
     pub history_bytes: usize,
-    /// Changes that a watch may lag behind before it is cut off.
+    /// Changes that a watch may lag behind before it is cut off; nor may it be behind history.
     pub watch_queue: usize,
     /// Bytes of disk kept for what leads to less; other puts are refused while less than that is
     /// free beside it. 0 switches both off.
     pub reserve: u64,
     /// Bytes of one file of the journal.
     pub segment: u64,
-    /// Goes on without what is damaged, which is put aside.
-    pub accept_loss: bool,
     /// Makes commits fail; for tests and the simulator.
     pub fault: Option<FaultHook>,
 }
@@ -105,7 +107,6 @@ impl Options {
             watch_queue: 4096,
             reserve: 16 << 20,
             segment: 4 << 20,
-            accept_loss: false,
             fault: None,
         }
     }
@@ -117,9 +118,9 @@ impl Store {
         let (loaded, inline) = match &backend {
             Backend::Shared(store) => return Ok(store.clone()),
             Backend::Memory => (Loaded::empty(), true),
-            Backend::Embedded { dir } => {
+            Backend::Embedded { dir, accept_loss } => {
                 import::import(dir, &options)?;
-                let opened = journal::open(dir, &options)?;
+                let opened = journal::open(dir, &options, *accept_loss)?;
                 let state = State::load(opened.slots.into_iter(), opened.revision);
                 (Loaded { state, disk: Box::new(opened.journal) }, false)
             }

@@ -1,26 +1,27 @@
 //! Changes after a revision, to any number of readers, each with a bounded queue.
 //!
 //! A watch is complete, ordered and without duplicates. One that is read too slowly is cut off
-//! with `Lagged`; nobody waits for it. Registration takes the backlog and the place in the queue
-//! under one lock; a change that the backlog already holds is not sent again.
+//! with `Lagged`; nobody waits for it. Too slowly is: too many changes wait for it, or the first
+//! of them is no longer in history. So what waits for all readers together is in history, which is
+//! bounded by bytes. Registration takes the backlog and the place among the readers under one lock;
+//! a change that the backlog already holds is not sent again.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use futures::Stream;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
+use tokio::task::coop;
 
 use crate::{Change, Error, Revision};
 
 /// A stream of changes under a prefix.
 #[derive(Debug)]
 pub struct Watch {
-    backlog: VecDeque<Arc<Change>>,
-    live: mpsc::Receiver<Arc<Change>>,
-    lagged: Arc<AtomicBool>,
+    queue: Arc<Mutex<Queue>>,
     published: Arc<Published>,
     /// The revision up to which everything was returned.
     complete: Revision,
@@ -45,10 +46,25 @@ pub(crate) struct Published {
 #[derive(Debug)]
 struct Reader {
     prefix: Box<str>,
-    queue: mpsc::Sender<Arc<Change>>,
-    lagged: Arc<AtomicBool>,
+    queue: Arc<Mutex<Queue>>,
+    limit: usize,
     /// Everything up to here is in the backlog.
     seen: Revision,
+}
+
+/// What waits for one reader.
+#[derive(Debug, Default)]
+struct Queue {
+    changes: VecDeque<Arc<Change>>,
+    reader: Option<Waker>,
+    /// Nothing comes any more: the reader was too slow, or the store is gone.
+    end: Option<End>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Lagged,
+    Gone,
 }
 
 impl Watch {
@@ -63,7 +79,8 @@ impl Watch {
         // The order matters: a revision is published after its changes are queued, so an empty queue
         // seen after it holds none of them back.
         let published = self.published.revision();
-        let idle = self.backlog.is_empty() && self.live.is_empty() && !self.lagged.load(Ordering::Acquire);
+        let queue = locked(&self.queue);
+        let idle = queue.changes.is_empty() && queue.end != Some(End::Lagged);
         if idle { self.complete.max(published) } else { self.complete }
     }
 
@@ -76,14 +93,19 @@ impl Watch {
         if self.ended {
             return Poll::Ready(None);
         }
-        let change = match self.backlog.pop_front() {
-            Some(change) => Some(change),
-            None => std::task::ready!(self.live.poll_recv(cx)),
-        };
-        let Some(change) = change else {
+        let turn = std::task::ready!(coop::poll_proceed(cx));
+        let mut queue = locked(&self.queue);
+        let Some(change) = queue.changes.pop_front() else {
+            let Some(end) = queue.end else {
+                queue.reader = Some(cx.waker().clone());
+                return Poll::Pending;
+            };
+            drop(queue);
             self.ended = true;
-            return Poll::Ready(self.lagged.load(Ordering::Acquire).then_some(Err(Error::Lagged)));
+            return Poll::Ready((end == End::Lagged).then_some(Err(Error::Lagged)));
         };
+        drop(queue);
+        turn.made_progress();
         // A write may have more than one change: only the revision before is surely complete.
         self.complete = self.complete.max(Revision(change.entry.revision.0 - 1));
         Poll::Ready(Some(Ok(change)))
@@ -114,38 +136,23 @@ impl Watchers {
         seen: Revision,
         limit: usize,
     ) -> Watch {
-        let (queue, live) = mpsc::channel(limit);
-        let lagged = Arc::new(AtomicBool::new(false));
-        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        readers.retain(|reader| !reader.queue.is_closed());
-        readers.push(Reader { prefix: prefix.into(), queue, lagged: lagged.clone(), seen });
+        let queue = Arc::new(Mutex::new(Queue { changes: backlog, ..Queue::default() }));
+        let mut readers = locked(&self.readers);
+        readers.retain(Reader::is_read);
+        readers.push(Reader { prefix: prefix.into(), queue: queue.clone(), limit, seen });
         let published = self.published.clone();
-        Watch { backlog, live, lagged, published, complete: after, ended: false }
+        Watch { queue, published, complete: after, ended: false }
     }
 
-    /// Hands changes that are applied to whoever watches them, then publishes the revision.
-    pub fn send<'a>(&self, changes: impl Iterator<Item = &'a Arc<Change>>, revision: Revision) {
-        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        for change in changes {
-            let mut cut_off = false;
-            for reader in readers.iter() {
-                if change.entry.revision <= reader.seen || !change.entry.key.0.starts_with(&*reader.prefix) {
-                    continue;
-                }
-                match reader.queue.try_send(change.clone()) {
-                    Ok(()) => {}
-                    Err(mpsc::error::TrySendError::Full(_)) => {
-                        reader.lagged.store(true, Ordering::Release);
-                        cut_off = true;
-                    }
-                    Err(mpsc::error::TrySendError::Closed(_)) => cut_off = true,
-                }
-            }
-            if cut_off {
-                readers.retain(|r| !r.lagged.load(Ordering::Acquire) && !r.queue.is_closed());
-            }
-        }
-        drop(readers);
+    /// Hands changes that are applied to whoever watches them, then publishes the revision. History
+    /// goes back to `horizon`.
+    pub fn send<'a>(
+        &self,
+        changes: impl Iterator<Item = &'a Arc<Change>> + Clone,
+        revision: Revision,
+        horizon: Revision,
+    ) {
+        locked(&self.readers).retain(|reader| reader.is_read() && reader.take(changes.clone(), horizon));
         self.published.revision.store(revision.0, Ordering::Release);
         self.published.moved.notify_waiters();
     }
@@ -153,6 +160,62 @@ impl Watchers {
     pub fn published(&self) -> &Published {
         &self.published
     }
+}
+
+impl Reader {
+    fn is_read(&self) -> bool {
+        Arc::strong_count(&self.queue) > 1
+    }
+
+    /// Queues what is under its prefix; false if nothing is to be done for it any more.
+    fn take<'a>(&self, changes: impl Iterator<Item = &'a Arc<Change>>, horizon: Revision) -> bool {
+        let mut queue = locked(&self.queue);
+        if queue.changes.front().is_some_and(|oldest| oldest.entry.revision <= horizon) {
+            queue.changes = VecDeque::new();
+            queue.end(End::Lagged);
+        }
+        if queue.end.is_some() {
+            return !queue.changes.is_empty();
+        }
+        let new =
+            changes.filter(|change| change.entry.revision > self.seen && change.entry.key.0.starts_with(&*self.prefix));
+        for change in new {
+            if queue.changes.len() >= self.limit {
+                queue.end(End::Lagged);
+                break;
+            }
+            queue.changes.push_back(change.clone());
+            queue.wake();
+        }
+        true
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut queue = locked(&self.queue);
+        if queue.end.is_none() {
+            queue.end(End::Gone);
+        }
+    }
+}
+
+impl Queue {
+    /// Nothing comes behind what waits.
+    fn end(&mut self, end: End) {
+        self.end = Some(end);
+        self.wake();
+    }
+
+    fn wake(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+}
+
+fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Published {

@@ -197,7 +197,7 @@ impl Writer {
         for prepared in group {
             state.apply(prepared, now, self.shared.budget());
         }
-        let revision = state.revision();
+        let (revision, horizon) = (state.revision(), state.horizon());
         let earlier = match (state.next_deadline(), deadline) {
             (Some(now), Some(before)) => now < before,
             (now, None) => now.is_some(),
@@ -208,7 +208,7 @@ impl Writer {
             self.shared.earlier_deadline.notify_one();
         }
         let changes = group.iter().flat_map(|prepared| prepared.changes.iter().map(|(change, _)| change));
-        self.shared.watchers.send(changes, revision);
+        self.shared.watchers.send(changes, revision, horizon);
     }
 
     /// After a failed commit: what the disk says decides whether the doubtful group happened.

@@ -40,6 +40,7 @@ laws! {
     a_watch_is_complete_ordered_and_without_duplicates
     a_watch_sees_only_its_prefix
     a_slow_watch_is_cut_off
+    what_waits_for_watches_is_bounded_by_bytes
     a_bookmark_never_overtakes_a_change
     concurrent_writers_never_both_win
     an_entry_expires_as_a_deletion
@@ -67,7 +68,7 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let mut bench = Bench::memory();
         bench.options.reserve = 0;
-        bench.backend = Backend::Embedded { dir: dir.path().join("data") };
+        bench.backend = Backend::Embedded { dir: dir.path().join("data"), accept_loss: false };
         Bench { _dir: Some(dir), ..bench }
     }
 
@@ -332,6 +333,31 @@ async fn a_slow_watch_is_cut_off(mut bench: Bench) {
     assert!(other.next().await.unwrap().is_ok());
 }
 
+/// However many do not read, and since whenever: what they hold is in history.
+async fn what_waits_for_watches_is_bounded_by_bytes(mut bench: Bench) {
+    const SIZE: usize = 10_000;
+    bench.options.history_bytes = 10 * SIZE;
+    let store = bench.open();
+    let mut reader = store.watch("a/", Revision(0)).unwrap();
+    let (mut unread, mut made) = (Vec::new(), Vec::new());
+    for n in 0..100 {
+        // Some with a backlog, all of it still in history; others under another prefix.
+        unread.push(store.watch("a/", Revision(store.revision().0.saturating_sub(5))).unwrap());
+        unread.push(store.watch(if n % 2 == 0 { "a/1" } else { "a/2" }, store.revision()).unwrap());
+        let text = "x".repeat(SIZE);
+        store.write(vec![put(&format!("a/{}", n % 7), Expect::Any, &text)]).await.unwrap();
+        made.push(Arc::downgrade(&reader.next().await.unwrap().unwrap()));
+    }
+    let held = made.iter().filter(|change| change.strong_count() > 0).count();
+    assert!(held <= 11, "{held} of 100 changes are held");
+    // Whoever is too far behind is told so, once; who is not gets all of it.
+    assert!(matches!(unread[0].next().await, Some(Err(Error::Lagged))));
+    assert!(unread[0].next().await.is_none());
+    let newest = unread.len() - 2;
+    let first = unread[newest].next().await.unwrap().unwrap();
+    assert_eq!(first.entry.revision, Revision(95));
+}
+
 async fn a_bookmark_never_overtakes_a_change(bench: Bench) {
     let store = bench.open();
     let mut watch = store.watch("a/", Revision(0)).unwrap();
@@ -429,7 +455,7 @@ async fn a_failed_commit_is_settled_before_the_next_write(bench: Bench) {
         options.fault = Some(Arc::new(move |n| (n == failing).then_some(fault)));
         let backend = match &bench.backend {
             Backend::Memory | Backend::Shared(_) => Backend::Memory,
-            Backend::Embedded { dir } => Backend::Embedded { dir: dir.join(index.to_string()) },
+            Backend::Embedded { dir, .. } => Backend::Embedded { dir: dir.join(index.to_string()), accept_loss: false },
         };
         let store = Store::open(backend.clone(), options).unwrap();
         let mut watch = store.watch("a/", Revision(0)).unwrap();

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use server::{Component, Config, Server};
+use server::{Backend, Component, Config, Server};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -39,7 +39,7 @@ pub async fn start(
 ) -> Result<Serving> {
     let server = Server::open(Config {
         data_dir: instance.data_dir.clone(),
-        backend: None,
+        backend: Some(Backend::Embedded { dir: instance.data_dir.join("store"), accept_loss: flags.accept_loss }),
         advertise: SocketAddr::new(advertised(address.ip())?, address.port()),
         names: Vec::new(),
         service_cidr: flags.service_cidr.to_string(),

@@ -16,6 +16,9 @@ fn a_full_disk_refuses_writes_clearly_and_recovers() {
         let up = own.up(&[]);
         let made = own.apply(&config_maps(0..3));
         assert!(made.ok, "{made:?}");
+        let made = own.apply(&format!("{}{}", pod("one"), pod("two")));
+        assert!(made.ok, "{made:?}");
+        own.must("wait --for=condition=Ready pod/one pod/two");
         let filler = own.data.join("filler");
         fill(&filler);
         let refused = own.apply(&config_maps(3..4));
@@ -23,6 +26,14 @@ fn a_full_disk_refuses_writes_clearly_and_recovers() {
         assert_eq!(names(&own), ["map-0", "map-1", "map-2"]);
         own.must("delete configmap map-1");
         assert_eq!(names(&own), ["map-0", "map-2"]);
+        // Pods end, also of a process that starts on the full disk; it waits until they are gone.
+        own.must("delete pod one");
+        up.kill();
+        fill(&filler);
+        let up = own.up(&[]);
+        assert_eq!(names(&own), ["map-0", "map-2"]);
+        own.must("delete pod two");
+        assert!(own.must("get pods -o name").trim().is_empty());
         fs::remove_file(&filler).unwrap();
         let made = own.apply(&config_maps(3..4));
         assert!(made.ok, "{made:?}");
@@ -39,6 +50,13 @@ fn names(own: &Instance) -> Vec<String> {
     all.lines().filter_map(|line| line.strip_prefix("configmap/map-")).map(|n| format!("map-{n}")).collect()
 }
 
+fn pod(name: &str) -> String {
+    format!(
+        "---\n{{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}, spec: {{terminationGracePeriodSeconds: 1, \
+         containers: [{{name: main, image: toolbox, command: [puppet]}}]}}}}\n"
+    )
+}
+
 fn config_maps(numbers: std::ops::Range<u32>) -> String {
     let one = |number| {
         format!("---\n{{apiVersion: v1, kind: ConfigMap, metadata: {{name: map-{number}}}, data: {{k: v}}}}\n")
@@ -48,7 +66,7 @@ fn config_maps(numbers: std::ops::Range<u32>) -> String {
 
 /// Takes all the space that there is.
 fn fill(path: &std::path::Path) {
-    let mut file = fs::File::create(path).unwrap();
+    let mut file = fs::File::options().create(true).append(true).open(path).unwrap();
     for size in [1 << 20, 1 << 12, 1] {
         while file.write_all(&vec![b'x'; size]).is_ok() {}
     }

@@ -33,6 +33,7 @@ async fn snapshot() -> Snapshot {
             value,
             ttl: None,
             sync: store::Sync::First,
+            room: store::Room::Free,
         }])
         .await
         .unwrap();

@@ -172,10 +172,9 @@ impl Change<'_> {
                 self.warnings.extend(warnings);
                 return Ok(unwritten(key, &object));
             }
-            let expect = Expect::At(entry.revision);
             let mut steps = vec![match goes_with(call.kind(), &object) {
-                true => write::delete(key.clone(), expect, &object),
-                false => write::replace(call.kind(), key.clone(), expect, &old, &object)?,
+                true => write::delete(key.clone(), Expect::At(entry.revision), &object),
+                false => write::replace(call.kind(), &entry, &old, &object)?,
             }];
             steps.extend(outcome.claims);
             match store.write(steps).await {

@@ -3,7 +3,7 @@
 use api::Status;
 use http::StatusCode;
 use serde_json::{Value, json};
-use store::{Entry, Error, Expect, Revision};
+use store::{Entry, Error, Expect, Revision, Room};
 
 use crate::admission::{self, Ask, Operation};
 use crate::answer::{Payload, Reply};
@@ -47,6 +47,7 @@ pub async fn insert(
     let context = call.context("");
     let base = born(call, object, manager, &context);
     await_account(call, &base).await;
+    let mut room = Room::Free;
     for attempt in 1.. {
         let mut object = base.clone();
         if generated {
@@ -73,7 +74,8 @@ pub async fn insert(
             }
             return Ok(unwritten(key, &object));
         }
-        let mut steps = vec![write::put(call.kind(), key.clone(), Expect::Absent, &object)?];
+        let put = write::put(call.kind(), key.clone(), Expect::Absent, &object)?;
+        let mut steps = vec![write::with_room(put, room)];
         steps.extend(outcome.claims);
         match store.write(steps).await {
             Ok(written) => return Ok(write::first(written)),
@@ -87,6 +89,8 @@ pub async fn insert(
                     return Err(status);
                 }
             }
+            // On a full disk: how it ends is told all the same.
+            Err(Error::Refused(_)) if room == Room::Free && is_of_an_end(call, &object) => room = Room::Kept,
             // What admission relied on has changed meanwhile: decide again.
             Err(Error::Conflict { .. }) if attempt < NAME_TRIES => {}
             Err(e) => return Err(write::failed(&e)),
@@ -113,6 +117,17 @@ fn born(call: &Call<'_>, mut object: Value, manager: Option<&str>, context: &api
         managed::update(&mut object, None, manager, call, "");
     }
     object
+}
+
+/// Whether an object is an Event about a pod that is deleted or has ended.
+fn is_of_an_end(call: &Call<'_>, object: &Value) -> bool {
+    let about = &object["involvedObject"];
+    if call.kind().plural != "events" || about["kind"] != "Pod" {
+        return false;
+    }
+    let name = |field: &str| about[field].as_str().unwrap_or("");
+    let pod = call.server.0.snapshot.value("pods", name("namespace"), name("name"));
+    pod.is_some_and(|pod| pod["metadata"]["uid"] == about["uid"] && write::leads_to_less("pods", &pod))
 }
 
 /// A new namespace gets its account a moment after itself: a pod that is quicker waits for it

@@ -124,7 +124,7 @@ pub async fn remove(call: &Call<'_>, name: &str, options: &Options) -> Result<De
         let expect = Expect::At(entry.revision);
         let (write, goes) = match step {
             Next::Keep => return Ok(Deleted::Pending(entry)),
-            Next::Mark { then_gone } => (write::put(call.kind(), key.clone(), expect, &object)?, then_gone),
+            Next::Mark { then_gone } => (write::mark(call.kind(), key.clone(), expect, &object)?, then_gone),
             Next::Go => (write::delete(key.clone(), expect, &object), true),
         };
         if options.dry_run {

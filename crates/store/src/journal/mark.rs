@@ -30,7 +30,6 @@ pub(crate) struct Reach {
 }
 
 pub(crate) struct Mark {
-    path: PathBuf,
     file: File,
     turn: u64,
 }
@@ -49,25 +48,34 @@ pub(crate) fn read(path: &Path) -> io::Result<Option<Reach>> {
         Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(why) => return Err(why),
     };
-    let copies = [0, 1].map(|turn| {
-        let mut bytes = [0; COPY];
-        file.read_exact_at(&mut bytes, turn * SECTOR).ok()?;
-        decode(&bytes)
-    });
-    let newest = copies.into_iter().flatten().max_by_key(|reach| reach.sequence);
+    let newest = copies(&file).into_iter().flatten().max_by_key(|reach| reach.sequence);
     newest.map(Some).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "is damaged"))
 }
 
+fn copies(file: &File) -> [Option<Reach>; 2] {
+    [0, 1].map(|turn| {
+        let mut bytes = [0; COPY];
+        file.read_exact_at(&mut bytes, turn * SECTOR).ok()?;
+        decode(&bytes)
+    })
+}
+
 impl Mark {
-    /// Says `reach` in both copies, synced.
-    pub fn begin(path: PathBuf, reach: &Reach) -> io::Result<Mark> {
-        let file = File::options().create(true).truncate(false).write(true).open(&path)?;
-        let mut mark = Mark { path, file, turn: 0 };
+    /// Says `reach`, synced, whatever it said before.
+    pub fn begin(path: &Path, reach: &Reach) -> io::Result<Mark> {
+        let is_new = !path.exists();
+        let file = File::options().create(true).truncate(false).read(true).write(true).open(path)?;
+        let [first, second] = copies(&file).map(|copy| copy.map(|reach| reach.sequence));
+        // The newer copy stays until the other one is there.
+        let mut mark = Mark { file, turn: u64::from(second > first) };
         mark.write(reach)?;
-        mark.sync()?;
-        mark.write(reach)?;
-        mark.sync()?;
-        File::open(mark.path.parent().unwrap_or(Path::new("/")))?.sync_all()?;
+        if is_new {
+            mark.sync()?;
+            File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()?;
+        } else {
+            mark.sync()?;
+            mark.write(reach)?;
+        }
         Ok(mark)
     }
 

@@ -34,7 +34,7 @@ pub(crate) fn is_begun(folder: &Path) -> bool {
 }
 
 /// Opens the journal in a folder, or begins one there.
-pub(crate) fn open(folder: &Path, options: &Options) -> Result<Opened, Error> {
+pub(crate) fn open(folder: &Path, options: &Options, accept_loss: bool) -> Result<Opened, Error> {
     let failed = |why: io::Error| Error::Refused(format!("the store in {}: {why}", folder.display()));
     fs::create_dir_all(folder).map_err(failed)?;
     let lock = lock(folder)?;
@@ -49,7 +49,7 @@ pub(crate) fn open(folder: &Path, options: &Options) -> Result<Opened, Error> {
         Err(Trouble::Damaged(file, why)) => (file, why),
     };
     let file = file.display();
-    if options.accept_loss {
+    if accept_loss {
         tracing::warn!("the store is damaged: {file} {why}; what can be read is kept");
         return go_on(folder, options, lock);
     }
@@ -98,7 +98,7 @@ fn begin(folder: &Path, options: &Options, lock: File, revision: Revision) -> io
     let mut id = [0; 16];
     rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())?;
     // First, so that a folder without a segment is known to be no older one.
-    let mark = Mark::begin(mark::path_of(folder), &Reach { id, ..Reach::default() })?;
+    let mark = Mark::begin(&mark::path_of(folder), &Reach { id, ..Reach::default() })?;
     let size = options.segment;
     let mut spares = Spares::of(folder, size, (options.reserve / size) as usize)?;
     let state = Reached { revision, oldest: 1 };
@@ -150,7 +150,7 @@ fn resume(folder: &Path, options: &Options, lock: File, replay: replay::Replay) 
         folder: folder.into(),
         lock,
         id: replay.id,
-        mark: Mark::begin(mark::path_of(folder), &reach)?,
+        mark: Mark::begin(&mark::path_of(folder), &reach)?,
         spares: Spares::of(folder, size, (options.reserve / size) as usize)?,
         segments,
         active,
@@ -223,7 +223,7 @@ fn go_on(folder: &Path, options: &Options, lock: File) -> Result<Opened, Error> 
         salvage.lost,
         aside.display()
     );
-    open(folder, &Options { accept_loss: false, ..options.clone() })
+    open(folder, options, false)
 }
 
 /// What the records make, in key order.

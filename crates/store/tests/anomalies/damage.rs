@@ -171,6 +171,10 @@ async fn a_file_of_another_store_is_told() {
     }
 }
 
+fn accepting(dir: &Path) -> Store {
+    Store::open(Backend::Embedded { dir: folder(dir), accept_loss: true }, options()).unwrap()
+}
+
 #[tokio::test]
 async fn going_on_keeps_what_can_be_read_and_puts_the_rest_aside() {
     let dir = tempfile::tempdir().unwrap();
@@ -184,8 +188,7 @@ async fn going_on_keeps_what_can_be_read_and_puts_the_rest_aside() {
     let damaged = std::fs::read(&newest).unwrap();
     assert_ne!(before, damaged);
     assert!(open(dir.path()).is_err());
-    let accepting = || Options { accept_loss: true, ..options() };
-    let store = Store::open(Backend::Embedded { dir: folder(dir.path()) }, accepting()).unwrap();
+    let store = accepting(dir.path());
     let rest: BTreeMap<String, Bytes> =
         was.iter().filter(|(key, _)| *key != "b/1").map(|(k, v)| (k.clone(), v.clone())).collect();
     assert_eq!(all(&store), rest);
@@ -201,7 +204,7 @@ async fn going_on_keeps_what_can_be_read_and_puts_the_rest_aside() {
     // Nothing left at all.
     std::fs::remove_dir_all(folder(dir.path())).unwrap();
     assert!(open(dir.path()).is_err());
-    let store = Store::open(Backend::Embedded { dir: folder(dir.path()) }, accepting()).unwrap();
+    let store = accepting(dir.path());
     assert!(all(&store).is_empty() && store.revision() > Revision(302 + STRIDE));
 }
 
@@ -210,22 +213,19 @@ async fn going_on_keeps_what_can_be_read_and_puts_the_rest_aside() {
 async fn going_on_can_be_interrupted() {
     let dir = tempfile::tempdir().unwrap();
     let was = store_of_many(dir.path()).await;
-    let accept = |dir: &Path| {
-        Store::open(Backend::Embedded { dir: folder(dir) }, Options { accept_loss: true, ..options() }).unwrap()
-    };
     std::fs::remove_file(dir.path().join("store.mark")).unwrap();
     // A half-made new store stands beside the damaged one.
     let half = copied(dir.path());
     std::fs::create_dir(half.path().join("store.salvaged")).unwrap();
     std::fs::write(half.path().join("store.salvaged/0000000001.jnl"), b"half").unwrap();
-    assert_eq!(all(&accept(half.path())), was);
+    assert_eq!(all(&accepting(half.path())), was);
     // They have changed places, the mark is still the old one's or none.
     let done = copied(dir.path());
-    drop(accept(done.path()));
+    drop(accepting(done.path()));
     std::fs::remove_file(done.path().join("store.mark")).unwrap();
     std::fs::rename(done.path().join("store.damaged-1"), done.path().join("store.salvaged")).unwrap();
     assert!(open(done.path()).is_err());
-    assert_eq!(all(&accept(done.path())), was);
+    assert_eq!(all(&accepting(done.path())), was);
 }
 
 /// A store is begun anew only where none was: a kill at its very beginning leaves an empty one.

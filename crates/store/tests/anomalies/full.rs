@@ -40,7 +40,7 @@ fn on_a_small_disk(test: &str, story: Story) {
 
 fn open(mount: &Path) -> Store {
     let options = Options { reserve: 8 << 20, segment: 1 << 20, ..options() };
-    Store::open(Backend::Embedded { dir: mount.join("store") }, options).unwrap()
+    Store::open(Backend::Embedded { dir: mount.join("store"), accept_loss: false }, options).unwrap()
 }
 
 /// Large entries, until there is no more room; how many.

@@ -39,7 +39,7 @@ fn folder(dir: &Path) -> PathBuf {
 }
 
 fn open(dir: &Path) -> Result<Store, Error> {
-    Store::open(Backend::Embedded { dir: folder(dir) }, options())
+    Store::open(Backend::Embedded { dir: folder(dir), accept_loss: false }, options())
 }
 
 fn put(key: &str, size: usize) -> Step {
