@@ -52,6 +52,7 @@ fn main() -> ExitCode {
         return ExitCode::from(code as u8);
     }
     runtime::native::small_pages();
+    runtime::native::give_memory_back();
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

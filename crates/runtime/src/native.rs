@@ -129,6 +129,12 @@ pub fn small_pages() {
     }
 }
 
+/// Memory that was freed goes back to the system at once, and not after a second: a burst of large
+/// writes would else keep tens of megabytes for good. Before there is a second thread.
+pub fn give_memory_back() {
+    sys::set_purge_delay(10);
+}
+
 /// Our own engine.
 pub struct NativeEngine {
     config: Config,

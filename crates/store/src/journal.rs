@@ -349,7 +349,13 @@ impl Journal {
 
     /// Writes the mark.
     fn say(&mut self) {
-        let reach = Reach { id: self.id, sequence: self.sequence, checksum: self.checksum, revision: self.revision };
+        let reach = Reach {
+            id: self.id,
+            sequence: self.sequence,
+            checksum: self.checksum,
+            revision: self.revision,
+            segment: self.newest().number,
+        };
         let said = self.mark.write(&reach).and_then(|()| match self.begun {
             true => self.mark.sync(),
             false => Ok(()),

@@ -283,7 +283,7 @@ impl Slot {
     }
 }
 
-/// What a change holds in memory: its own bytes and the bookkeeping around them.
+/// What a change holds in memory: its own bytes, those before it, and the bookkeeping around them.
 fn cost(change: &Change) -> usize {
-    change.entry.bytes.len() + 256
+    change.entry.bytes.len() + change.previous.as_ref().map_or(0, |before| before.bytes.len()) + 256
 }

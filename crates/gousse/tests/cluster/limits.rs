@@ -37,6 +37,57 @@ fn pods_that_break_a_limit_of_storage_are_evicted_and_the_others_stay() {
     });
 }
 
+/// Large objects written again and again, and watches that nobody reads: what is kept of them is bounded
+/// by bytes, and what was needed for a moment is given back.
+#[test]
+fn the_memory_of_large_writes_comes_back() {
+    const SIZE: usize = 900_000;
+    play(|stage: &Stage| {
+        let own = stage.instance("own");
+        let up = own.start("server", &["--listen", "127.0.0.1:0"], &[], "gousse server is ready");
+        let resident = || {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", up.pid())).unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap().trim();
+            line.trim_end_matches(" kB").parse::<usize>().unwrap() >> 10
+        };
+        let client = own.client();
+        let kind = api::KINDS.iter().find(|kind| kind.plural == "configmaps").unwrap();
+        let map = |n: usize| {
+            let name = format!("c-{}", n % 10);
+            let data = serde_json::json!({"k": "x".repeat(SIZE), "n": n.to_string()});
+            (name.clone(), serde_json::json!({"metadata": {"name": name}, "data": data}))
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            for n in 0..10 {
+                client.create(kind, "default", &map(n).1).await.unwrap();
+            }
+            let before = resident();
+            let mut unread = Vec::new();
+            for _ in 0..20 {
+                // Each has a connection of its own.
+                let options = client::WatchOptions::default();
+                unread.push(own.client().watch(kind, "default", &options).await.unwrap());
+            }
+            for n in 10..400 {
+                let (name, object) = map(n);
+                client.update(kind, "default", &name, &object).await.unwrap();
+            }
+            let unread_too = resident();
+            drop(unread);
+            for n in 400..410 {
+                let (name, object) = map(n);
+                client.update(kind, "default", &name, &object).await.unwrap();
+            }
+            let after = resident();
+            let grown = (after.saturating_sub(before), unread_too.saturating_sub(before));
+            assert!(grown.0 <= 80 && grown.1 <= 140, "{before} MiB grew to {unread_too}, then to {after}");
+        });
+        up.signal(nix::sys::signal::Signal::SIGTERM);
+        assert!(up.end().ok);
+    });
+}
+
 #[test]
 fn a_limit_of_bandwidth_holds_and_one_that_is_none_is_refused_by_name() {
     play(|stage: &Stage| {

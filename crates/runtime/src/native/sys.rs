@@ -505,3 +505,17 @@ fn owned(fd: libc::c_long) -> io::Result<OwnedFd> {
 fn check(result: i32) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
+
+/// The allocator's own, which its crate does not tell of: mi_option_purge_delay in mimalloc.h.
+const PURGE_DELAY: libc::c_int = 15;
+
+unsafe extern "C" {
+    fn mi_option_set(option: libc::c_int, value: libc::c_long);
+}
+
+/// How long freed memory stays with the allocator, in milliseconds.
+pub fn set_purge_delay(milliseconds: i64) {
+    use libmimalloc_sys as _;
+    // SAFETY: stores a number in the allocator's table of options, which it reads when it frees.
+    unsafe { mi_option_set(PURGE_DELAY, milliseconds) }
+}

@@ -27,6 +27,8 @@ pub(crate) struct Reach {
     pub sequence: u64,
     pub checksum: u64,
     pub revision: Revision,
+    /// The newest one.
+    pub segment: u64,
 }
 
 pub(crate) struct Mark {
@@ -93,7 +95,7 @@ fn encode(reach: &Reach) -> [u8; COPY] {
     let mut bytes = [0; COPY];
     bytes[..8].copy_from_slice(&MAGIC);
     bytes[8..24].copy_from_slice(&reach.id);
-    for (at, number) in [(24, reach.sequence), (32, reach.checksum), (40, reach.revision.0)] {
+    for (at, number) in [(24, reach.sequence), (32, reach.checksum), (40, reach.revision.0), (48, reach.segment)] {
         bytes[at..at + 8].copy_from_slice(&number.to_be_bytes());
     }
     let sum = checksum(&bytes[..COPY - 8]);
@@ -105,5 +107,5 @@ fn decode(bytes: &[u8; COPY]) -> Option<Reach> {
     let whole = bytes[..8] == MAGIC && u64_at(bytes, COPY - 8)? == checksum(&bytes[..COPY - 8]);
     let id = bytes[8..24].try_into().ok()?;
     let (sequence, checksum, revision) = (u64_at(bytes, 24)?, u64_at(bytes, 32)?, Revision(u64_at(bytes, 40)?));
-    whole.then_some(Reach { id, sequence, checksum, revision })
+    whole.then_some(Reach { id, sequence, checksum, revision, segment: u64_at(bytes, 48)? })
 }

@@ -129,9 +129,9 @@ fn begin(folder: &Path, options: &Options, lock: File, revision: Revision) -> io
 
 fn resume(folder: &Path, options: &Options, lock: File, replay: replay::Replay) -> io::Result<Opened> {
     let Reached { revision, .. } = replay.reached;
-    let reach = Reach { id: replay.id, sequence: replay.sequence, checksum: replay.checksum, revision };
-    let size = options.segment;
     let last = replay.segments.last().map_or(0, |segment| segment.number);
+    let reach = Reach { id: replay.id, sequence: replay.sequence, checksum: replay.checksum, revision, segment: last };
+    let size = options.segment;
     let active = File::options().read(true).write(true).open(segment::path(folder, last))?;
     let begins = deferred::first_free(revision);
     let mut segments: VecDeque<Segment> = VecDeque::new();

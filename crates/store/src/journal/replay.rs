@@ -77,6 +77,9 @@ pub(crate) fn read(folder: &Path) -> Result<Option<Replay>, Trouble> {
     let Some(reach) = reach else {
         return Err(Trouble::Damaged(mark_path, "is missing: it says how far the journal reached".into()));
     };
+    if *newest < reach.segment {
+        return Err(Trouble::Damaged(segment::path(folder, reach.segment), "is missing".into()));
+    }
     let oldest = newest_state(folder, *newest)?.oldest;
     let (superseded, needed): (Vec<u64>, Vec<u64>) = numbers.iter().partition(|number| **number < oldest);
     for number in oldest..=*newest {

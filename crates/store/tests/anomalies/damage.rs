@@ -27,9 +27,8 @@ fn told(dir: &Path, was: &BTreeMap<String, Bytes>, file: &Path, what: &str) -> b
             false
         }
         Err(Error::Refused(why)) => {
-            let folder = folder(dir).display().to_string();
             let named = why.contains(file.file_name().unwrap().to_str().unwrap());
-            assert!(named || why.contains(&format!("{folder} ")), "{what}: no file is named: {why}");
+            assert!(named, "{what}: no file is named: {why}");
             assert!(why.contains("--accept-loss") && why.contains("copy"), "{what}: no way out is named: {why}");
             true
         }
@@ -151,8 +150,7 @@ async fn an_older_copy_of_a_file_is_told() {
         let copy = copied(dir.path());
         std::fs::remove_dir_all(folder(copy.path())).unwrap();
         std::fs::rename(folder(old.path()), folder(copy.path())).unwrap();
-        let newest = segments(copy.path()).pop().unwrap();
-        assert!(told(copy.path(), &was, &newest, "an older store"));
+        assert!(told(copy.path(), &was, Path::new(".jnl"), "an older store"));
     }
     assert!(tried > 3, "{tried}");
 }
