@@ -28,7 +28,7 @@ const HEADER: usize = 1 + 4 + 8 + 8 + 8;
 /// The engine's folder, also the name of its keyspace; and what it is called afterwards.
 const ENTRIES: &str = "entries";
 const IMPORTED: &str = "entries.imported";
-const COPY: &str = "entries.reading";
+const COPY: &str = "entries.reading-";
 
 /// Makes a journal of what an engine's folder holds, if there is one.
 pub(crate) fn import(dir: &Path, options: &Options) -> Result<(), Error> {
@@ -41,18 +41,18 @@ pub(crate) fn import(dir: &Path, options: &Options) -> Result<(), Error> {
     if journal::is_begun(dir) {
         return Err(failed("there is a later one beside it; move one of them away".into()));
     }
-    let copy = dir.join(COPY);
-    let read = journals::copy(&folder, &copy).map_err(|why| why.to_string()).and_then(|()| read(dir, &copy));
-    let removed = std::fs::remove_dir_all(&copy);
-    let (slots, revision) = read.map_err(failed)?;
-    removed.map_err(|why| failed(why.to_string()))?;
-    for number in journal::numbers(dir).map_err(|why| failed(why.to_string()))? {
+    let io = |why: std::io::Error| failed(why.to_string());
+    let copy = tempfile::Builder::new().prefix(COPY).tempdir_in(dir).map_err(io)?;
+    journals::copy(&folder, copy.path()).map_err(io)?;
+    let (slots, revision) = read(dir, copy.path()).map_err(failed)?;
+    drop(copy);
+    for number in journal::numbers(dir).map_err(io)? {
         // Of an import that was interrupted.
-        std::fs::remove_file(journal::path(dir, number)).map_err(|why| failed(why.to_string()))?;
+        std::fs::remove_file(journal::path(dir, number)).map_err(io)?;
     }
     drop(journal::fill(dir, options, &slots, revision)?);
-    std::fs::rename(&folder, &imported).map_err(|why| failed(why.to_string()))?;
-    journal::sync_folder(dir).map_err(|why| failed(why.to_string()))?;
+    std::fs::rename(&folder, &imported).map_err(io)?;
+    journal::sync_folder(dir).map_err(io)?;
     tracing::info!("the store has a new format; the old one is in {} and may be removed", imported.display());
     Ok(())
 }

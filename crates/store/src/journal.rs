@@ -30,6 +30,7 @@ use frame::{Draft, First, Kind, Reached};
 use mark::{Mark, Reach};
 use segment::Spares;
 
+use open::Lock;
 pub(crate) use open::{fill, is_begun, open};
 pub(crate) use segment::{numbers, path, sync_folder};
 
@@ -48,7 +49,7 @@ const OVERHEAD: u64 = 256;
 pub(crate) struct Journal {
     folder: PathBuf,
     /// Held while the store is open.
-    lock: File,
+    _lock: Lock,
     id: [u8; 16],
     mark: Mark,
     spares: Spares,
@@ -364,13 +365,6 @@ impl Journal {
             Ok(()) => self.begun = false,
             Err(why) => tracing::warn!("the mark of the store is not written: {why}"),
         }
-    }
-}
-
-impl Drop for Journal {
-    fn drop(&mut self) {
-        // A process that is just being started may hold the descriptor for a moment longer.
-        let _ = rustix::fs::flock(&self.lock, rustix::fs::FlockOperation::Unlock);
     }
 }
 

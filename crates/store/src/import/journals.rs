@@ -31,17 +31,16 @@ struct Journal {
     end: u64,
 }
 
-/// Copies a folder with its holes; what was there before goes.
+/// Copies what a folder holds into another one, with its holes.
 pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    if to.exists() {
-        std::fs::remove_dir_all(to)?;
-    }
-    std::fs::create_dir(to)?;
     for entry in from.read_dir()? {
         let entry = entry?;
         let to = to.join(entry.file_name());
         match entry.file_type()?.is_dir() {
-            true => copy(&entry.path(), &to)?,
+            true => {
+                std::fs::create_dir(&to)?;
+                copy(&entry.path(), &to)?;
+            }
             false => copy_file(&File::open(entry.path())?, &File::create(&to)?)?,
         }
     }

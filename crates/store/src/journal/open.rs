@@ -21,6 +21,16 @@ use crate::{Error, Key, Revision};
 /// Keeps a second process out.
 const LOCK: &str = "lock";
 
+/// A folder that no other process opens.
+pub(crate) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A process that is just being started may hold the descriptor for a moment longer.
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
 pub(crate) struct Opened {
     pub journal: Journal,
     pub slots: Vec<Slot>,
@@ -81,20 +91,20 @@ pub(crate) fn fill(folder: &Path, options: &Options, slots: &[Slot], revision: R
     Ok(journal)
 }
 
-fn lock(folder: &Path) -> Result<File, Error> {
+fn lock(folder: &Path) -> Result<Lock, Error> {
     let path = folder.join(LOCK);
     let refused = |why: String| Error::Refused(format!("{}: {why}", path.display()));
     let file = File::options().create(true).truncate(false).write(true).open(&path);
     let file = file.map_err(|why| refused(why.to_string()))?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(rustix::io::Errno::AGAIN) => Err(refused("another process has it open".into())),
         Err(why) => Err(refused(why.to_string())),
     }
 }
 
 /// The first segment of a journal that begins at a revision.
-fn begin(folder: &Path, options: &Options, lock: File, revision: Revision) -> io::Result<Opened> {
+fn begin(folder: &Path, options: &Options, lock: Lock, revision: Revision) -> io::Result<Opened> {
     let mut id = [0; 16];
     rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())?;
     // First, so that a folder without a segment is known to be no older one.
@@ -107,7 +117,7 @@ fn begin(folder: &Path, options: &Options, lock: File, revision: Revision) -> io
     let active = spares.begin(1, size, &bytes, 0)?;
     let journal = Journal {
         folder: folder.into(),
-        lock,
+        _lock: lock,
         id,
         mark,
         spares,
@@ -127,7 +137,7 @@ fn begin(folder: &Path, options: &Options, lock: File, revision: Revision) -> io
     Ok(Opened { journal, slots: Vec::new(), revision: deferred::first_free(revision) })
 }
 
-fn resume(folder: &Path, options: &Options, lock: File, replay: replay::Replay) -> io::Result<Opened> {
+fn resume(folder: &Path, options: &Options, lock: Lock, replay: replay::Replay) -> io::Result<Opened> {
     let Reached { revision, .. } = replay.reached;
     let last = replay.segments.last().map_or(0, |segment| segment.number);
     let reach = Reach { id: replay.id, sequence: replay.sequence, checksum: replay.checksum, revision, segment: last };
@@ -148,7 +158,7 @@ fn resume(folder: &Path, options: &Options, lock: File, replay: replay::Replay) 
     }
     let mut journal = Journal {
         folder: folder.into(),
-        lock,
+        _lock: lock,
         id: replay.id,
         mark: Mark::begin(&mark::path_of(folder), &reach)?,
         spares: Spares::of(folder, size, (options.reserve / size) as usize)?,
@@ -185,7 +195,7 @@ fn resume(folder: &Path, options: &Options, lock: File, replay: replay::Replay) 
 }
 
 /// A new journal of what can be read of this one, which is put aside.
-fn go_on(folder: &Path, options: &Options, lock: File) -> Result<Opened, Error> {
+fn go_on(folder: &Path, options: &Options, lock: Lock) -> Result<Opened, Error> {
     let failed = |why: io::Error| Error::Refused(format!("the store in {}: {why}", folder.display()));
     let beside = |end: &str| {
         let mut name = folder.file_name().unwrap_or_default().to_os_string();

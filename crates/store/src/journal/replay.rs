@@ -68,8 +68,8 @@ pub(crate) fn read(folder: &Path) -> Result<Option<Replay>, Trouble> {
     let Some((newest, _)) = numbers.split_last() else {
         return match reach {
             Some(reach) if reach.sequence > 0 => {
-                let why = format!("holds no journal; it held one, with writes up to revision {}", reach.revision.0);
-                Err(Trouble::Damaged(folder.into(), why))
+                let why = format!("is missing, as all of them; writes up to revision {} were there", reach.revision.0);
+                Err(Trouble::Damaged(segment::path(folder, reach.segment), why))
             }
             _ => Ok(None),
         };
@@ -80,7 +80,12 @@ pub(crate) fn read(folder: &Path) -> Result<Option<Replay>, Trouble> {
     if *newest < reach.segment {
         return Err(Trouble::Damaged(segment::path(folder, reach.segment), "is missing".into()));
     }
-    let oldest = newest_state(folder, *newest)?.oldest;
+    let segment = Segment::load(folder, *newest)?;
+    let (oldest, sequence, end) = segment.says()?;
+    if sequence < reach.sequence {
+        // What it says of the others is old, too.
+        return Err(segment.damaged(unread(end, &reach)));
+    }
     let (superseded, needed): (Vec<u64>, Vec<u64>) = numbers.iter().partition(|number| **number < oldest);
     for number in oldest..=*newest {
         if !needed.contains(&number) {
@@ -97,13 +102,6 @@ pub(crate) fn read(folder: &Path) -> Result<Option<Replay>, Trouble> {
     let path = segment::path(folder, *newest);
     if replay.id != reach.id {
         return Err(Trouble::Damaged(path, format!("belongs to another store than {}", mark_path.display())));
-    }
-    if replay.sequence < reach.sequence {
-        let why = format!(
-            "ends at revision {}, but writes up to revision {} were acknowledged",
-            replay.reached.revision.0, reach.revision.0
-        );
-        return Err(Trouble::Damaged(path, why));
     }
     if !marked {
         let why = format!("is not the one to which revision {} was written: an older copy?", reach.revision.0);
@@ -206,6 +204,18 @@ impl Segment {
         Trouble::Damaged(self.path.clone(), why)
     }
 
+    /// The oldest segment that is needed, as its last frame that can be read says; that one's sequence
+    /// and end.
+    fn says(&self) -> Result<(u64, u64, u64), Trouble> {
+        let (mut header, first) = self.first()?;
+        let (mut oldest, mut at) = (first.state.oldest, header.size());
+        while let Some((next, frame)) = frame_at(&self.bytes, at as usize) {
+            oldest = frame.reached().map_or(oldest, |reached| reached.oldest);
+            (header, at) = (next, at + next.size());
+        }
+        Ok((oldest, header.sequence, at))
+    }
+
     /// The first frame, and what it says.
     fn first(&self) -> Result<(Header, First), Trouble> {
         let (header, frame) = frame_at(&self.bytes, 0).ok_or_else(|| self.damaged("is damaged at byte 0".into()))?;
@@ -251,9 +261,7 @@ impl Segment {
             }
             Some((_, next)) if read.end != next.ended => return damaged("it ends where a write stood"),
             Some(_) => {}
-            None if replay.sequence < reach.sequence && !matches!(self.end(read.end), End::Damaged) => {
-                return damaged(&format!("writes up to revision {} were acknowledged", reach.revision.0));
-            }
+            None if replay.sequence < reach.sequence => return Err(self.damaged(unread(read.end, reach))),
             None => match self.end(read.end) {
                 End::Zeros => {}
                 End::Torn => replay.torn = true,
@@ -298,17 +306,8 @@ impl Segment {
     }
 }
 
-/// What the newest frame of the newest segment says, as far as it can be read.
-fn newest_state(folder: &Path, newest: u64) -> Result<Reached, Trouble> {
-    let segment = Segment::load(folder, newest)?;
-    let (header, first) = segment.first()?;
-    let mut reached = first.state;
-    let mut at = header.size() as usize;
-    while let Some((header, frame)) = frame_at(&segment.bytes, at) {
-        reached = frame.reached().unwrap_or(reached);
-        at += header.size() as usize;
-    }
-    Ok(reached)
+fn unread(end: u64, reach: &Reach) -> String {
+    format!("can be read up to byte {end}, but writes up to revision {} were acknowledged", reach.revision.0)
 }
 
 /// The whole frame that begins here.

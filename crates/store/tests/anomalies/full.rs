@@ -22,7 +22,8 @@ fn on_a_small_disk(test: &str, story: Story) {
                 if std::env::var_os("CI").is_none()
                     && String::from_utf8_lossy(&output.stderr).contains("not permitted") =>
             {
-                writeln!(std::io::stderr(), "skipped {test}: it needs root").unwrap();
+                let mut raw = std::io::stderr();
+                writeln!(raw, "skipped {test}: it needs root").unwrap();
             }
             Ok(output) => panic!(
                 "{}\n{}{}",
