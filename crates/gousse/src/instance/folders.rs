@@ -161,7 +161,10 @@ pub fn take_to_end(folder: &Path, sort: &Sort, trusted: &Trusted) -> Result<()> 
 /// Removes what an instance made in a folder, and the folder with it if nothing else is there. Nothing
 /// happens if there is none.
 pub fn remove(folder: &Path, sort: &Sort, mounts: Mounts) -> Result<()> {
-    for name in sort.prepared.iter().chain(sort.made.iter().rev()) {
+    // The marks go last: what is left of a removal that fails is still known as ours.
+    let beside_store = names_in(folder).unwrap_or_default().into_iter().filter(|name| sort.is_beside_store(name));
+    let known = sort.prepared.iter().chain(sort.made.iter().rev()).map(OsString::from);
+    for name in beside_store.chain(known) {
         removal::remove(&folder.join(name), mounts).map_err(|error| failure(error.to_string()))?;
     }
     match fs::remove_dir(folder) {
@@ -335,7 +338,12 @@ fn require_own(path: &Path, levels: u32, trusted: &Trusted) -> std::result::Resu
 
 impl Sort {
     fn has(&self, name: &OsStr) -> bool {
-        self.made.iter().chain(self.prepared).any(|known| name == *known)
+        self.made.iter().chain(self.prepared).any(|known| name == *known) || self.is_beside_store(name)
+    }
+
+    /// `store.mark`, `store.damaged-1`, …: what the store makes beside its folder (docs/data-format.md).
+    fn is_beside_store(&self, name: &OsStr) -> bool {
+        self.made.contains(&"store") && name.as_encoded_bytes().starts_with(b"store.")
     }
 }
 

@@ -208,6 +208,8 @@ fn only_what_an_instance_made_is_removed() {
     for folder in ["pki", "images/layers", "manifests"] {
         fs::create_dir_all(data.join(folder)).unwrap();
     }
+    fs::create_dir_all(data.join("store.damaged-1")).unwrap();
+    fs::write(data.join("store.mark"), "").unwrap();
     fs::write(data.join("thesis"), "").unwrap();
     remove(&data, &DATA, Mounts::Refused).unwrap();
     assert_eq!(names_in(&data).unwrap(), ["thesis"]);
