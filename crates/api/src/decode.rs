@@ -46,6 +46,9 @@ use yaml::Yaml;
 const DEPTH_MAX: usize = 100;
 /// What is owned in an object of the greatest depth, and where that is told, must be accepted again.
 pub(crate) const FIELDS_DEPTH_MAX: usize = DEPTH_MAX + 10;
+/// What aliases of a YAML body may add to it.
+const ALIASED_NODES_MAX: usize = 2_000;
+const ALIASED_BYTES_MAX: usize = 256 << 10;
 /// Go's encoding/json says it so (of 10,000).
 const TOO_DEEP: &str = "exceeded max depth";
 
@@ -92,6 +95,15 @@ pub fn decode(body: &[u8], content_type: &str, schema: &str, validation: FieldVa
             tree(value, schema, validation)
         }
         other => Err(unsupported(other)),
+    }
+}
+
+/// Whether a body is read by the parser of YAML, which is many times slower than that of JSON.
+pub fn is_slow(body: &[u8], content_type: &str) -> bool {
+    match media_type(content_type) {
+        "application/yaml" | "application/x-yaml" | "text/yaml" => true,
+        "application/apply-patch+yaml" | "application/apply-patch+json" => plain_json(body).is_none(),
+        _ => false,
     }
 }
 
@@ -165,21 +177,27 @@ pub fn applied(body: &[u8], validation: FieldValidation) -> Result<Decoded, Stat
 
 /// A tree without a schema, and the lines of keys that are there twice.
 fn loose(body: &[u8]) -> Result<Decoded, String> {
-    if body.trim_ascii_start().first() == Some(&b'{') {
-        let (twice, body) = (Cell::new(false), text::replaced(body));
-        let mut deserializer = serde_json::Deserializer::from_slice(&body);
-        let anything = Anything { depth: 0, max: usize::MAX, twice: Some(&twice) };
-        let value = anything.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
-        // The YAML parser is slower; it knows the lines.
-        if let (Ok(value), false) = (value, twice.get()) {
-            return Ok(Decoded { value, warnings: Vec::new() });
-        }
+    if let Some(value) = plain_json(body) {
+        return Ok(Decoded { value, warnings: Vec::new() });
     }
     let duplicates = RefCell::new(Vec::new());
     let seed = |d: serde_saphyr::Deserializer<'_, '_>| Yaml { duplicates: &duplicates }.deserialize(d);
-    let value = serde_saphyr::with_deserializer_from_slice_with_options(documents::only(body)?, yaml_options(), seed)
-        .map_err(|e| one_line(&e.to_string()))?;
+    let value =
+        serde_saphyr::with_deserializer_from_slice_with_options(documents::only(body)?, yaml_options(body.len()), seed)
+            .map_err(|e| one_line(&e.to_string()))?;
     Ok(Decoded { value, warnings: duplicates.into_inner() })
+}
+
+/// A JSON object in which no key is there twice: of those the YAML parser knows the lines.
+fn plain_json(body: &[u8]) -> Option<Value> {
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return None;
+    }
+    let (twice, body) = (Cell::new(false), text::replaced(body));
+    let mut deserializer = serde_json::Deserializer::from_slice(&body);
+    let anything = Anything { depth: 0, max: usize::MAX, twice: Some(&twice) };
+    let value = anything.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
+    value.ok().filter(|_| !twice.get())
 }
 
 fn json(body: &[u8], of: &'static Type, validation: FieldValidation) -> Result<Decoded, Status> {
@@ -204,7 +222,7 @@ fn yaml(body: &[u8], of: &'static Type, validation: FieldValidation) -> Result<D
     let duplicates = RefCell::new(Vec::new());
     let seed = |d: serde_saphyr::Deserializer<'_, '_>| Yaml { duplicates: &duplicates }.deserialize(d);
     let only = documents::only(body).map_err(|why| unreadable(of, &why, body))?;
-    let value = serde_saphyr::with_deserializer_from_slice_with_options(only, yaml_options(), seed)
+    let value = serde_saphyr::with_deserializer_from_slice_with_options(only, yaml_options(body.len()), seed)
         .map_err(|e| unreadable(of, &one_line(&e.to_string()), body))?;
     let walk = Walk::new(validation);
     walk.twice_in_yaml(duplicates.into_inner());
@@ -213,9 +231,14 @@ fn yaml(body: &[u8], of: &'static Type, validation: FieldValidation) -> Result<D
 }
 
 /// As sigs.k8s.io/yaml reads it: YAML 1.1 booleans and octal numbers; duplicates are found by the walk.
-/// The parser's frames are large: its own bound of 64 levels, aliases included, stands.
-fn yaml_options() -> serde_saphyr::Options {
+/// The parser's frames are large: its own bound of 64 levels, aliases included, stands. What aliases stand
+/// for costs as if it were written out, so a body may say little more than it has bytes.
+fn yaml_options(bytes: usize) -> serde_saphyr::Options {
     serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_nodes: bytes + ALIASED_NODES_MAX,
+            max_total_scalar_bytes: bytes + ALIASED_BYTES_MAX,
+        },
         legacy_octal_numbers: true,
         strict_booleans: false,
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,

@@ -57,7 +57,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.message.is_empty() {
-                eprintln!("{}", failure.printed());
+                eprintln!("{}", verbs::table::escaped(&failure.printed()));
             }
             ExitCode::from(failure.code)
         }

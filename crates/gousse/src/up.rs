@@ -192,7 +192,7 @@ async fn pod(client: &Client, manifest: &Manifest) -> Result<()> {
     });
     if let (Some(port), Some("Running")) = (port, value["status"]["phase"].as_str()) {
         match fetch(address, port).await {
-            Ok(page) => println!("http://{address}:{port}/ says:\n{}", page.trim_end()),
+            Ok(page) => println!("http://{address}:{port}/ says:\n{}", crate::verbs::table::escaped(page.trim_end())),
             Err(error) => println!("http://{address}:{port}/ did not answer: {error}"),
         }
     }

@@ -177,6 +177,19 @@ impl Permit {
     /// # Errors
     /// 429 when there is none left.
     pub fn take(&mut self, bytes: usize) -> Result<(), Status> {
+        self.take_more(bytes, false)
+    }
+
+    /// Takes room for what it costs to decode the body beyond its bytes. A user's only body may cost any.
+    ///
+    /// # Errors
+    /// 429 when there is none left.
+    pub fn weigh(&mut self, bytes: usize) -> Result<(), Status> {
+        // Of a request that lasts the body is handed on as it is.
+        if self.cost == Cost::Lasting { Ok(()) } else { self.take_more(bytes, true) }
+    }
+
+    fn take_more(&mut self, bytes: usize, alone: bool) -> Result<(), Status> {
         let limit = self.flow.limits.body_bytes;
         let limits = &self.flow.limits;
         let mut held = self.flow.pool(self.pool);
@@ -184,7 +197,8 @@ impl Permit {
         let own = users.entry(self.user).or_default();
         let (of_all, of_own) = (all.bytes.saturating_add(bytes), own.bytes.saturating_add(bytes));
         let full = of_all > bound(limit) && of_own > limits.reserved(limit);
-        if full || of_own > bound(limits.one(limit)) {
+        let only = alone && own.bytes == self.bytes;
+        if !only && (full || of_own > bound(limits.one(limit))) {
             return Err(too_many(
                 "the bodies of requests under way fill their room (--max-body-bytes-inflight, --max-user-share)",
             ));

@@ -32,6 +32,9 @@ use crate::{Server, accept, discovery, health, impersonate, join, openapi, revie
 
 /// The largest request body (config.go MaxRequestBodyBytes).
 pub const BODY_MAX: usize = 3 << 20;
+/// What a slow parser reads counts as so many times its bytes, but for what is small.
+const SLOW_COSTS: usize = 20;
+const LIGHT_MAX: usize = 4 << 10;
 /// For a request's body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Of a body that nobody wants so much is read, and so long, lest its sender misses the answer (net/http
@@ -101,6 +104,8 @@ async fn serve(
     flow: Option<&Arc<Flow>>,
     permit: &mut Option<Permit>,
 ) -> Outcome {
+    let media = head.headers.get(header::CONTENT_TYPE).cloned();
+    let media = media.as_ref().and_then(|v| v.to_str().ok()).unwrap_or_default();
     let text = |name: header::HeaderName| head.headers.get(name).and_then(|v| v.to_str().ok());
     let gzip = text(header::ACCEPT_ENCODING).is_some_and(|v| v.split(',').any(|e| e.trim().starts_with("gzip")));
     let accepted = accept::negotiate(text(header::ACCEPT));
@@ -120,7 +125,7 @@ async fn serve(
                 Err(refused) => Err(refused),
                 Ok(admitted) => {
                     *permit = admitted.flatten();
-                    let coming = Coming { body, permit };
+                    let coming = Coming { body, permit, media };
                     let way = Way { server, identity, head, query: &query };
                     match &target {
                         Some(target) => way.resource(target, &accepted, coming).await,
@@ -164,6 +169,8 @@ fn cost(head: &Parts, target: Option<&Target>, query: &Query) -> Cost {
 pub struct Coming<'a> {
     body: &'a mut Inflow,
     permit: &'a mut Option<Permit>,
+    /// The body's type.
+    media: &'a str,
 }
 
 /// A request whose sender is known.
@@ -243,6 +250,12 @@ impl Coming<'_> {
                 }
             },
         };
+        let read = read.and_then(|body| match &mut *self.permit {
+            Some(permit) if body.len() > LIGHT_MAX && api::decode::is_slow(&body, self.media) => {
+                permit.weigh(SLOW_COSTS * body.len()).map(|()| body)
+            }
+            _ => Ok(body),
+        });
         // Put back: what still comes of it is not wanted.
         read.inspect_err(|_| *self.body = Inflow::Wire(body))
     }

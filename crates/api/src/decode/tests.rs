@@ -209,6 +209,40 @@ fn what_is_accepted_can_be_read_back_and_sent_again() {
     assert!(untyped(format!("a0: &a0 {{}}\n{aliases}").as_bytes()).is_err());
 }
 
+/// 600 bytes that stand for a billion words cost no more than the words that they are.
+#[test]
+fn what_aliases_stand_for_counts_as_if_it_were_written_out() {
+    let tower = |floors: usize| -> String {
+        let floor = |n: usize| format!("x{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 10].join(","));
+        "x0: &a0 [l,l,l,l,l,l,l,l,l,l]\n".to_owned() + &(1..floors).map(floor).collect::<String>()
+    };
+    assert!(untyped(tower(3).as_bytes()).is_ok());
+    for floors in [4, 5, 10] {
+        let why = untyped(tower(floors).as_bytes()).unwrap_err().message;
+        assert!(why.contains("budget"), "{why}");
+    }
+    let word = "w".repeat(100 << 10);
+    let said = |times: usize| format!("a: &a {word}\nb: [{}]\n", vec!["*a"; times].join(","));
+    assert!(untyped(said(2).as_bytes()).is_ok());
+    assert!(untyped(said(4).as_bytes()).is_err());
+}
+
+#[test]
+fn yaml_is_slow_and_so_is_json_of_which_only_the_yaml_parser_knows_the_lines() {
+    let apply = "application/apply-patch+yaml; charset=utf-8";
+    for (body, media, slow) in [
+        ("a: 1", "application/yaml", true),
+        ("{\"a\": 1}", "text/yaml", true),
+        ("{\"a\": 1}", "application/json", false),
+        (" {\"a\": 1}", apply, false),
+        ("{\"a\": 1, \"a\": 2}", apply, true),
+        ("{a: 1}", apply, true),
+        ("a: 1", apply, true),
+    ] {
+        assert_eq!(is_slow(body.as_bytes(), media), slow, "{body} {media}");
+    }
+}
+
 #[test]
 fn protobuf_holds_no_deeper_json_either() {
     let schema = "io.k8s.api.apps.v1.ControllerRevision";

@@ -65,7 +65,7 @@ pub async fn run(session: &Session, flags: Describe) -> Result<()> {
     if pages.is_empty() && failed.is_empty() {
         eprintln!("No resources found");
     }
-    print!("{}", pages.join("\n\n"));
+    print!("{}", super::table::escaped(&pages.join("\n\n")));
     all_of(failed)
 }
 

@@ -51,12 +51,13 @@ pub fn print(table: &Value, options: &Options, first: bool) -> String {
 
 /// Lines of cells, padded to their columns.
 pub fn aligned(lines: &[Vec<String>]) -> String {
+    let lines: Vec<Vec<String>> = lines.iter().map(|line| line.iter().map(|cell| escaped(cell)).collect()).collect();
     let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
     let width =
         |column: usize| lines.iter().filter_map(|l| l.get(column)).map(|c| c.chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
-    for line in lines {
+    for line in &lines {
         for (column, cell) in line.iter().enumerate() {
             text.push_str(cell);
             if column + 1 < line.len() {
@@ -67,6 +68,22 @@ pub fn aligned(lines: &[Vec<String>]) -> String {
         text.push('\n');
     }
     text
+}
+
+/// Text of containers and nodes, with what a terminal would obey made visible (cli-runtime terminal.go).
+pub fn escaped(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '\n' | '\t' => shown.push(letter),
+            '\r' => shown.push_str("\\r"),
+            _ if letter.is_ascii_control() => shown.extend(['^', char::from(letter as u8 ^ 0x40)]),
+            // A terminal may take them for escape sequences of one byte.
+            '\u{80}'..='\u{9f}' => shown.extend(letter.escape_unicode()),
+            _ => shown.push(letter),
+        }
+    }
+    shown
 }
 
 fn cell(value: &Value) -> String {
@@ -81,4 +98,18 @@ fn labels(map: &Value) -> String {
     let pairs = map.as_object().into_iter().flatten();
     let text: Vec<String> = pairs.map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default())).collect();
     if text.is_empty() { "<none>".into() } else { text.join(",") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// kubectl's CVE-2021-25743.
+    #[test]
+    fn what_a_terminal_would_obey_is_shown_instead() {
+        let message = "\u{1b}[2J\u{1b}]0;OWNED\u{7}hi\rfake \u{9b}31m\u{7f} é\n\tnext";
+        assert_eq!(escaped(message), "^[[2J^[]0;OWNED^Ghi\\rfake \\u{9b}31m^? é\n\tnext");
+        let lines = [vec!["\u{1b}[31m".to_owned(), "b".into()], vec!["12345".into(), "c".into()]];
+        assert_eq!(aligned(&lines), "^[[31m   b\n12345    c\n");
+    }
 }

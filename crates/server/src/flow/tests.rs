@@ -109,6 +109,27 @@ fn the_body_of_what_lasts_has_its_room_until_it_is_handed_on() {
     is_empty(&flow);
 }
 
+/// YAML is many times as slow as JSON: who sends much of it has little of it under way.
+#[test]
+fn what_is_slow_to_read_weighs_more_and_one_alone_may_weigh_anything() {
+    let flow = Flow::new(Limits { writes: 0, ..limits() });
+    let write = |name: &str| flow.admit(&user(name), Cost::Write).unwrap().unwrap();
+    let mut only = write("a");
+    only.take(10).unwrap();
+    only.weigh(1000).unwrap();
+    let mut second = write("a");
+    assert_eq!(second.take(1).unwrap_err().code, 429);
+    drop(only);
+    second.take(10).unwrap();
+    let mut third = write("a");
+    third.take(10).unwrap();
+    assert_eq!(third.weigh(1000).unwrap_err().code, 429, "there is another one");
+    let mut lasting = flow.admit(&user("a"), Cost::Lasting).unwrap().unwrap();
+    lasting.weigh(1000).unwrap();
+    drop((second, third, lasting));
+    is_empty(&flow);
+}
+
 #[test]
 fn zero_is_no_bound() {
     let flow = Flow::new(Limits { reads: 0, writes: 0, body_bytes: 0, answer_bytes: 0, share: 1, connections: 0 });
