@@ -68,7 +68,8 @@ impl World {
             Duration::from_millis(u64::try_from(wall().as_millisecond()).unwrap_or_default())
         }));
         options.fault = Some(Arc::new(move |nth| hook.fault(nth)));
-        options.watch_queue = 1 << 20;
+        // The checker looks seldom, and days may pass in between.
+        (options.watch_queue, options.history) = (1 << 20, Duration::from_secs(30 * 24 * 3600));
         let store = Store::open(Backend::Memory, options).expect("memory opens");
         let laws = Laws::new(&store);
         // In memory already, so that no node mounts a tmpfs for its volumes.

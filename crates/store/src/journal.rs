@@ -283,6 +283,10 @@ impl Journal {
         for (key, bytes) in changes {
             self.place(key, bytes);
         }
+        if self.newest().end > self.newest().size / 2 && self.free().is_ok_and(|free| free >= self.reserve + self.size)
+        {
+            self.spares.make_ahead();
+        }
         self.retire(oldest);
         Ok(())
     }

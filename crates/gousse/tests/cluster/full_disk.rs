@@ -5,7 +5,7 @@ use std::io::Write;
 
 use nix::mount::{MsFlags, mount};
 
-use crate::stage::{Instance, Stage, play};
+use crate::stage::{Instance, Stage, Up, play};
 
 #[test]
 fn a_full_disk_refuses_writes_clearly_and_recovers() {
@@ -13,7 +13,7 @@ fn a_full_disk_refuses_writes_clearly_and_recovers() {
         let own = stage.instance("own");
         fs::create_dir(&own.data).unwrap();
         mount(Some("disk"), &own.data, Some("tmpfs"), MsFlags::empty(), Some("size=96m,mode=700")).unwrap();
-        let up = own.up(&[]);
+        let up = started(&own);
         let made = own.apply(&config_maps(0..3));
         assert!(made.ok, "{made:?}");
         let made = own.apply(&format!("{}{}", pod("one"), pod("two")));
@@ -30,7 +30,7 @@ fn a_full_disk_refuses_writes_clearly_and_recovers() {
         own.must("delete pod one");
         up.kill();
         fill(&filler);
-        let up = own.up(&[]);
+        let up = started(&own);
         assert_eq!(names(&own), ["map-0", "map-2"]);
         own.must("delete pod two");
         assert!(own.must("get pods -o name").trim().is_empty());
@@ -38,11 +38,16 @@ fn a_full_disk_refuses_writes_clearly_and_recovers() {
         let made = own.apply(&config_maps(3..4));
         assert!(made.ok, "{made:?}");
         up.kill();
-        let up = own.up(&[]);
+        let up = started(&own);
         assert_eq!(names(&own), ["map-0", "map-2", "map-3"]);
         own.down(false);
         assert!(up.end().ok);
     });
+}
+
+/// On one port: with another one there would be something to write at the start.
+fn started(own: &Instance) -> Up {
+    own.start("up", &["--node-port", "0", "--listen", "127.0.0.1:6443"], &[], "gousse is ready after ")
 }
 
 fn names(own: &Instance) -> Vec<String> {
