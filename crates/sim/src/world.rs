@@ -70,6 +70,7 @@ impl World {
         options.fault = Some(Arc::new(move |nth| hook.fault(nth)));
         // The checker looks seldom, and days may pass in between.
         (options.watch_queue, options.history) = (1 << 20, Duration::from_secs(30 * 24 * 3600));
+        options.history_bytes = usize::MAX;
         let store = Store::open(Backend::Memory, options).expect("memory opens");
         let laws = Laws::new(&store);
         // In memory already, so that no node mounts a tmpfs for its volumes.

@@ -1,4 +1,4 @@
-//! Execs that outlive this process: what the keeper holds of each, and what the next supervisor makes of it.
+//! Execs that outlive this process: what the keeper has of each, and what its successor makes of it.
 //!
 //! The keeper has each exec's set-up socket and streams until the agent has them, and a note in memory of
 //! who it is and how it ended. So an exec that is asked for again by its name is never begun twice, and its

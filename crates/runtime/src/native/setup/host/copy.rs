@@ -1,4 +1,4 @@
-//! A copy of what an image has in a folder, before its container begins: for the volumes that it declares.
+//! A copy of what an image has in a folder, made before its container begins, for declared volumes.
 //!
 //! Nothing is followed, whatever the image has there: every step is opened below the one folder or the other.
 
