@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::chaos::history::{Blow, Container, Exit, History, Life, Lived, Moment, Part, Pod, Restart, Role, SECOND};
+use crate::chaos::history::{
+    Blow, Container, Exit, History, Hit, Life, Lived, Moment, Part, Pod, Restart, Role, SECOND,
+};
 
 /// How late a diary may be: its puppet stamps ten times a second, and the machine may be busy.
 const STAMP: u64 = 2 * SECOND;
@@ -23,12 +25,11 @@ fn containers(history: &History) -> impl Iterator<Item = (&Pod, &Container, Stri
 /// What is told of an end that nobody saw.
 const UNKNOWN: i64 = 255;
 
-/// The keeper's death ends every container; all else must not.
+/// The keeper's death ends every container, also those that were just being started; all else must not.
 pub fn keeper_died(history: &History, from: Moment, to: Moment) -> bool {
-    history
-        .hits
-        .iter()
-        .any(|hit| hit.part == Part::Keeper && hit.blow == Blow::Kill && (from..=to + STAMP).contains(&hit.at))
+    let window = from.saturating_sub(SECOND)..=to + STAMP;
+    let died = |hit: &&Hit| hit.part == Part::Keeper && hit.blow == Blow::Kill;
+    history.hits.iter().filter(died).any(|hit| window.contains(&hit.at))
 }
 
 fn keepers_death(history: &History) -> Option<Moment> {

@@ -259,6 +259,12 @@ fn the_keepers_death_excuses_what_it_costs_and_nothing_else() {
     assert!(!judge(&history, &reasons).is_empty());
     history.hits.push(Hit { part: Part::Keeper, blow: Blow::Kill, at: T + 5 * SECOND });
     assert!(judge(&history, &reasons).is_empty(), "{:?}", judge(&history, &reasons).first().map(|(_, said)| said));
+    // What was just being started dies with it too.
+    history.hits[0].at = T - SECOND / 50;
+    assert!(judge(&history, &reasons).is_empty(), "a life begun as the keeper died");
+    history.hits[0].at = T - 5 * SECOND;
+    assert!(!judge(&history, &reasons).is_empty(), "the keeper had died long before");
+    history.hits[0].at = T + 5 * SECOND;
     pod(&mut history).restart = Restart::Never;
     assert!(!judge(&history, &reasons).is_empty(), "a pod that never starts again did");
 }
