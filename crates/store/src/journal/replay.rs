@@ -84,7 +84,9 @@ pub(crate) fn read(folder: &Path) -> Result<Option<Replay>, Trouble> {
     let (oldest, sequence, end) = segment.says()?;
     if sequence < reach.sequence {
         // What it says of the others is old, too.
-        return Err(segment.damaged(unread(end, &reach)));
+        let (path, revision) = (&segment.path, reach.revision.0);
+        let why = format!("can be read up to byte {end}, but writes up to revision {revision} were acknowledged");
+        return Err(Trouble::Damaged(path.clone(), why));
     }
     let (superseded, needed): (Vec<u64>, Vec<u64>) = numbers.iter().partition(|number| **number < oldest);
     for number in oldest..=*newest {
@@ -261,7 +263,6 @@ impl Segment {
             }
             Some((_, next)) if read.end != next.ended => return damaged("it ends where a write stood"),
             Some(_) => {}
-            None if replay.sequence < reach.sequence => return Err(self.damaged(unread(read.end, reach))),
             None => match self.end(read.end) {
                 End::Zeros => {}
                 End::Torn => replay.torn = true,
@@ -304,10 +305,6 @@ impl Segment {
             false => End::Damaged,
         }
     }
-}
-
-fn unread(end: u64, reach: &Reach) -> String {
-    format!("can be read up to byte {end}, but writes up to revision {} were acknowledged", reach.revision.0)
 }
 
 /// The whole frame that begins here.
