@@ -33,6 +33,8 @@ pub struct Laws {
     once: BTreeSet<String>,
     /// The last that was seen of each pod that was to be deleted.
     dying: HashMap<String, Value>,
+    /// Pods that have no grace left, and since when.
+    hurried: HashMap<String, u64>,
     violations: Vec<String>,
     /// What happened last, a line a revision.
     recent: VecDeque<String>,
@@ -54,6 +56,7 @@ impl Laws {
             ended: HashMap::new(),
             once: BTreeSet::new(),
             dying: HashMap::new(),
+            hurried: HashMap::new(),
             violations: Vec::new(),
             recent: VecDeque::new(),
         }
@@ -111,9 +114,8 @@ impl Laws {
         let Some(over) = over else { return };
         let asked = over - jiff::SignedDuration::from_secs(number(pod, GRACE) + 1);
         let done = stop.finished.iter().any(|argv| *argv == hook);
-        // What is gone from the server is nobody's pod any more.
-        let is_gone = self.ended.get(&stop.pod).is_some_and(|gone| *gone <= stop.revision);
-        let holds = done || is_gone || stop.at < asked || stop.at >= over;
+        let is_hurried = self.hurried.get(&stop.pod).is_some_and(|since| *since <= stop.revision);
+        let holds = done || is_hurried || stop.at < asked || stop.at >= over;
         let shown = format!("{} of pod {}", stop.container, stop.pod);
         self.promise(holds, || format!("{shown} was told to stop at {} before its preStop hook was done", stop.at));
     }
@@ -268,10 +270,9 @@ impl Laws {
         }
         self.note_exits(now);
         match now.pointer(GRACE).and_then(Value::as_i64) {
-            Some(1..) if !deleted => drop(self.dying.insert(text(now, "/metadata/uid").into(), now.clone())),
-            // Whoever waits for a finalizer was given no grace.
-            Some(_) if !deleted => drop(self.dying.remove(text(now, "/metadata/uid"))),
-            _ => {}
+            Some(1..) => drop(self.dying.insert(text(now, "/metadata/uid").into(), now.clone())),
+            Some(_) => drop(self.hurried.entry(text(now, "/metadata/uid").into()).or_insert(self.revision.0)),
+            None => {}
         }
         if text(now, "/spec/restartPolicy") == "Never" {
             self.once.insert(text(now, "/metadata/uid").into());
