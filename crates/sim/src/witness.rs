@@ -5,7 +5,7 @@
 //! wait for ever and change nothing more.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use api::Clock;
@@ -47,6 +47,8 @@ pub struct Signalled {
 /// Of what is asked of a runtime, so many times in a thousand the question is lost, or the answer.
 pub struct Losses {
     pub per_mille: AtomicU64,
+    /// The next sandbox that is removed is the last thing that the agent does.
+    pub dies_removing: AtomicBool,
     chance: Mutex<Chance>,
 }
 
@@ -57,7 +59,7 @@ enum Loss {
 
 impl Losses {
     pub fn new(chance: Chance) -> Losses {
-        Losses { per_mille: AtomicU64::new(0), chance: Mutex::new(chance) }
+        Losses { per_mille: AtomicU64::new(0), dies_removing: AtomicBool::new(false), chance: Mutex::new(chance) }
     }
 
     fn next(&self) -> Option<Loss> {
@@ -216,6 +218,9 @@ impl Engine for Witness {
         self.asked(Box::pin(async move {
             let exits = self.exits(|sandbox, _| sandbox.id == id).await;
             let result = self.engine.remove_sandbox(&id).await;
+            if self.losses.dies_removing.swap(false, Ordering::SeqCst) {
+                std::future::pending::<()>().await;
+            }
             if result.is_ok() {
                 self.tell(|t| t.forgotten.extend(exits));
             }

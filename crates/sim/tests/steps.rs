@@ -222,3 +222,22 @@ fn a_supervisor_killed_again_and_again_cuts_no_hook_and_ends_no_container() {
         });
     }
 }
+
+#[test]
+fn logs_go_though_the_agent_died_between_a_pods_sandbox_and_them() {
+    run(async {
+        let (mut world, admin) = cluster().await;
+        admin.create(pods(), "default", &pod("web", "Always", &[], &[])).await.unwrap();
+        world.pass(Duration::from_secs(5)).await;
+        world.machines["n1"].losses.dies_removing.store(true, std::sync::atomic::Ordering::SeqCst);
+        // At once: nobody at the server knows of it any more.
+        let forced = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
+        admin.delete(pods(), "default", "web", &forced).await.unwrap();
+        world.pass(Duration::from_secs(10)).await;
+        world.kill_node("n1");
+        assert_eq!(world.machines["n1"].logs().0.len(), 1);
+        world.start_node("n1", Weather::default());
+        world.pass(Duration::from_secs(10)).await;
+        world.machines_hold_only(&[]).await;
+    });
+}
