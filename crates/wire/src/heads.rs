@@ -1,8 +1,9 @@
 //! Requests whose target is longer than a `http::Uri` can be (64 KiB).
 //!
-//! The arguments of an exec travel there. Over HTTP/1.1, for the first request of a connection; what is upgraded has one of its own. The server reads that
-//! head before hyper does and keeps a long query beside the request, the client writes it back in. A head that is
-//! too large is refused with an answer that says so (net/http: 431).
+//! The arguments of an exec travel there. Over HTTP/1.1, for the first request of a connection; what is
+//! upgraded has one of its own. The server reads that head before hyper does and keeps a long query beside
+//! the request, the client writes it back in. A head that is too large is refused with an answer that says
+//! so (net/http: 431).
 
 use std::io;
 use std::pin::Pin;

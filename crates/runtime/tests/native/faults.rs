@@ -174,30 +174,38 @@ fn upgraded_under_load(stage: &Stage) {
     assert_eq!(named(SUPERVISOR), supervisor, "the same process");
 }
 
+/// Hits from a thread of its own, each time after another pause, until it is told to stop; what tells it
+/// gives how often it did. At most `times`: on a busy machine each new supervisor needs a while to get
+/// anywhere.
+pub fn again_and_again(times: usize, mut hit: impl FnMut() -> usize + Send + 'static) -> impl FnOnce() -> usize {
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stopped = stop.clone();
+    let hitter = std::thread::spawn(move || {
+        let (mut hits, mut pause) = (0, 1);
+        while hits < times && !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+            hits += hit();
+            pause = (pause * 7 + 3) % 23;
+            std::thread::sleep(std::time::Duration::from_millis(20 + 3 * pause));
+        }
+        hits
+    });
+    move || {
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        hitter.join().unwrap()
+    }
+}
+
 /// Twenty containers run once, to their end and without losing a line, while something happens to the
 /// supervisor again and again; how often it did.
 fn under_load(
     stage: &Stage,
     engine: &std::sync::Arc<NativeEngine>,
     times: usize,
-    mut hit: impl FnMut() -> usize + Send + 'static,
+    hit: impl FnMut() -> usize + Send + 'static,
 ) -> usize {
     stage.block_on(engine.list()).unwrap();
     let names: Vec<String> = (0..20).map(|number| format!("load{number}")).collect();
-    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let stopped = stop.clone();
-    let hitter = std::thread::spawn(move || {
-        let mut hits = 0;
-        let mut pause = 1;
-        // Not for ever: on a busy machine each new one needs a while to get anywhere.
-        while hits < times && !stopped.load(std::sync::atomic::Ordering::Relaxed) {
-            hits += hit();
-            // Different moments each time.
-            pause = (pause * 7 + 3) % 23;
-            std::thread::sleep(std::time::Duration::from_millis(20 + 3 * pause));
-        }
-        hits
-    });
+    let hits = again_and_again(times, hit);
     let run = |name: String| {
         let (sandbox, sandbox_spec) = stage.sandbox(&name);
         let (id, mut spec) = stage.container(&name, &["count-marked", "/marks", "300", "7"]);
@@ -221,8 +229,7 @@ fn under_load(
         }
         exits
     });
-    stop.store(true, std::sync::atomic::Ordering::Relaxed);
-    let hits = hitter.join().unwrap();
+    let hits = hits();
     let expected: String = (0..300).map(|number| format!("line {number}\n")).collect();
     for (name, exit) in names.iter().zip(exits) {
         assert_eq!(exit.code, 7, "{name}: {exit:?}");

@@ -188,18 +188,7 @@ fn execs_under_load(stage: &Stage) {
     let sandbox_spec = SandboxSpec { pid: Share::Sandbox, ..sandbox_spec };
     stage.block_on(engine.run_sandbox(&sandbox, sandbox_spec)).unwrap();
     let (shared, shared_marks) = marked(stage, &engine, "shared");
-    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let stopped = stop.clone();
-    let killer = std::thread::spawn(move || {
-        let (mut kills, mut pause) = (0, 1);
-        while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
-            kills += faults::kill_named(faults::SUPERVISOR);
-            // Different moments each time; less and less often, so that a busy machine comes to an end.
-            pause = (pause * 7 + 3) % 23;
-            std::thread::sleep(std::time::Duration::from_millis(10 + 2 * pause + kills as u64));
-        }
-        kills
-    });
+    let kills = faults::again_and_again(15, || faults::kill_named(faults::SUPERVISOR));
     let ran = stage.block_on(async {
         let mut running = tokio::task::JoinSet::new();
         for number in 0..8 {
@@ -216,8 +205,7 @@ fn execs_under_load(stage: &Stage) {
         }
         running.join_all().await.len()
     });
-    stop.store(true, std::sync::atomic::Ordering::Relaxed);
-    assert!(killer.join().unwrap() > 3);
+    assert!(kills() > 3);
     assert_eq!((ran, runs(&own_marks), runs(&shared_marks)), (8, 24, 24));
 }
 
