@@ -152,6 +152,10 @@ pub struct NodeFlags {
     #[arg(long, default_value_t = -1, allow_negative_numbers = true, value_name = "NUMBER")]
     #[arg(value_parser = clap::value_parser!(i64).range(-1..))]
     pub pod_max_pids: i64,
+    /// Bytes that files of ConfigMaps, Secrets, tokens and downward API take in one pod [default: a
+    /// max-pods'th of the memory for all, 4Mi to 64Mi]
+    #[arg(long, value_name = "QUANTITY", value_parser = crate::images::bytes)]
+    pub pod_max_projected_bytes: Option<u64>,
     /// Folder of static pods [default: <data-dir>/manifests]
     #[arg(long, value_name = "DIR")]
     pub manifests: Option<PathBuf>,

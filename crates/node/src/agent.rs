@@ -106,7 +106,7 @@ impl Agent {
     ) -> Result<Agent, Error> {
         let client = client.named("kubelet");
         let sources = Arc::new(Live::new(client.clone(), config.clock.clone()));
-        let volumes = Volumes::open(&config.data_dir, &config.run_dir, sources.clone(), config.clock.clone());
+        let volumes = Volumes::open(&config, sources.clone());
         let volumes = volumes.map_err(Error::Volumes)?;
         // Before pods run that may write beside them: where they are now, behind links or not, they stay.
         for folder in ["pods", "containers"].map(|name| config.log_dir.join(name)) {

@@ -46,6 +46,9 @@ pub struct Config {
     pub sysctls_allowed: Vec<String>,
     /// Processes per pod; 0: not limited.
     pub pids_max: i64,
+    /// Bytes that the files of a pod's configMap, secret, downwardAPI and projected volumes may take;
+    /// None: as many as the memory for them gives each of `max_pods`.
+    pub projected_max: Option<u64>,
     pub log_size_max: u64,
     pub log_files_max: u32,
     /// Cap of the restart back-off.
@@ -55,6 +58,9 @@ pub struct Config {
     pub thresholds: Thresholds,
     /// Whether use of the disk and its like are looked at in turn; not on a machine that is imagined.
     pub sampling: bool,
+    /// Whether secrets get a file system of their own even where the run folder lies in memory; not on a
+    /// machine that is imagined.
+    pub secrets_apart: bool,
 }
 
 impl Config {
@@ -91,12 +97,14 @@ impl Config {
             taints: Vec::new(),
             sysctls_allowed: Vec::new(),
             pids_max: 0,
+            projected_max: None,
             log_size_max: 10 << 20,
             log_files_max: 5,
             backoff_max: SignedDuration::from_secs(300),
             pod_cidr: String::new(),
             thresholds: Thresholds::default(),
             sampling: false,
+            secrets_apart: false,
         }
     }
 

@@ -14,6 +14,7 @@ use api::view::api::core::v1::{Pod, Volume};
 use runtime::MountSource;
 use runtime::removal::{self, Mounts};
 
+use crate::config::Config;
 use crate::downward::Facts;
 use crate::pod;
 use crate::sources::Sources;
@@ -30,6 +31,11 @@ mod mounts;
 mod ownership;
 /// What the files of a volume contain.
 mod payload;
+
+use payload::Room;
+
+/// What the files of a pod may take at least and at most, unless it is said otherwise.
+const PROJECTED: std::ops::RangeInclusive<u64> = 4 << 20..=64 << 20;
 
 const EMPTY_DIR: &str = "kubernetes.io~empty-dir";
 const CONFIG_MAP: &str = "kubernetes.io~configmap";
@@ -66,26 +72,26 @@ pub struct Volumes {
     disk: PathBuf,
     /// `<run_dir>/volumes`, a tmpfs.
     memory: PathBuf,
+    /// Bytes that the files of one pod may take.
+    projected: u64,
     sources: Arc<dyn Sources>,
     clock: api::Clock,
 }
 
 impl Volumes {
-    pub fn open(
-        data_dir: &Path,
-        run_dir: &Path,
-        sources: Arc<dyn Sources>,
-        clock: api::Clock,
-    ) -> std::io::Result<Volumes> {
-        let (disk, memory) = (data_dir.join("pods"), run_dir.join("volumes"));
+    pub fn open(config: &Config, sources: Arc<dyn Sources>) -> std::io::Result<Volumes> {
+        let (disk, memory) = (config.data_dir.join("pods"), config.run_dir.join("volumes"));
         fs::create_dir_all(&disk)?;
         fs::create_dir_all(&memory)?;
-        mounts::ensure_in_memory(&memory)?;
+        mounts::ensure_in_memory(&memory, config.secrets_apart)?;
         // Secrets are root's to read, whatever the folders above allow.
         for folder in [&disk, &memory] {
             fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
         }
-        Ok(Volumes { disk, memory, sources, clock })
+        // However many pods do their worst, each gets its own.
+        let share = mounts::size(&memory)? / u64::from(config.max_pods).max(1);
+        let projected = config.projected_max.unwrap_or(share.clamp(*PROJECTED.start(), *PROJECTED.end()));
+        Ok(Volumes { disk, memory, projected, sources, clock: config.clock.clone() })
     }
 
     /// The pod's own folder on the disk: volumes and termination messages.
@@ -106,11 +112,11 @@ impl Volumes {
 
     /// Makes every volume of the pod; by volume name. The first that fails is reported.
     pub async fn prepare(&self, pod: &Pod, facts: &Facts) -> Result<BTreeMap<String, Mounted>, VolumeError> {
-        let mut ready = BTreeMap::new();
+        let (mut ready, mut room) = (BTreeMap::new(), Room::of(self.projected));
         debug_assert!(pod::is_plain_uid(pod::uid(pod)), "agents and manifests refuse others");
         for volume in volumes_of(pod) {
             let failed = |message: String| VolumeError { volume: volume.name.clone(), message };
-            ready.insert(volume.name.clone(), self.set_up(pod, volume, facts).await.map_err(failed)?);
+            ready.insert(volume.name.clone(), self.set_up(pod, volume, facts, &mut room).await.map_err(failed)?);
         }
         Ok(ready)
     }
@@ -118,10 +124,10 @@ impl Volumes {
     /// Brings the files of configMap, secret, downwardAPI and projected volumes up to date; true if
     /// any changed. Call it when a source or the pod changes, and when a token is due (`Sources::token_due`).
     pub async fn refresh(&self, pod: &Pod, facts: &Facts) -> Result<bool, VolumeError> {
-        let mut changed = false;
+        let (mut changed, mut room) = (false, Room::of(self.projected));
         for volume in volumes_of(pod).filter(|v| payload::has_payload(v)) {
             let failed = |message: String| VolumeError { volume: volume.name.clone(), message };
-            changed |= self.write_payload(pod, volume, facts).await.map_err(failed)?;
+            changed |= self.write_payload(pod, volume, facts, &mut room).await.map_err(failed)?;
         }
         Ok(changed)
     }
@@ -152,10 +158,10 @@ impl Volumes {
         Ok(uids)
     }
 
-    async fn set_up(&self, pod: &Pod, volume: &Volume, facts: &Facts) -> Result<Mounted, String> {
+    async fn set_up(&self, pod: &Pod, volume: &Volume, facts: &Facts, room: &mut Room) -> Result<Mounted, String> {
         let at_host = |path: PathBuf, read_only| Mounted { source: MountSource::Host(path), read_only };
         if payload::has_payload(volume) {
-            self.write_payload(pod, volume, facts).await?;
+            self.write_payload(pod, volume, facts, room).await?;
             return Ok(at_host(self.payload_folder(pod, volume), true));
         }
         if let Some(source) = &volume.host_path {
@@ -173,8 +179,8 @@ impl Volumes {
         Err("this node does not support the volume's type".into())
     }
 
-    async fn write_payload(&self, pod: &Pod, volume: &Volume, facts: &Facts) -> Result<bool, String> {
-        let files = payload::collect(pod, volume, facts, &*self.sources).await?;
+    async fn write_payload(&self, pod: &Pod, volume: &Volume, facts: &Facts, room: &mut Room) -> Result<bool, String> {
+        let files = payload::collect(pod, volume, facts, &*self.sources, room).await?;
         let folder = self.payload_folder(pod, volume);
         fs::create_dir_all(&folder).map_err(|e| format!("making {}: {e}", folder.display()))?;
         ownership::open_to_all(&folder).map_err(|e| format!("opening {}: {e}", folder.display()))?;

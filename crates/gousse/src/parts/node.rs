@@ -164,12 +164,14 @@ pub async fn start(
     config.host_addresses = machine.addresses.clone();
     config.max_pods = flags.max_pods;
     config.pids_max = flags.pod_max_pids.max(0);
+    config.projected_max = flags.pod_max_projected_bytes;
     config.allow_privileged = allow_privileged;
     config.port = port;
     config.own_ports = machine.own_ports.clone();
     config.pod_cidr = flags.pod_cidr.to_string();
     config.thresholds = flags.eviction_hard.clone();
     config.sampling = true;
+    config.secrets_apart = true;
     config.cgroup_root = pods_cgroup(instance);
     if instance.name != "default" {
         config.log_dir = instance.data_dir.join("log");

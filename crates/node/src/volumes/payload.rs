@@ -12,7 +12,44 @@ use crate::downward::{self, Facts};
 use crate::env;
 use crate::sources::{Sources, TokenRequest};
 
-type Files = BTreeMap<String, Contents>;
+/// By whole pages, and one for the file itself: what a file in memory takes.
+const PAGE: usize = 4096;
+
+/// What the files of one pod may still take: who writes a pod's manifest writes how often each object
+/// is repeated in it, and no pod's memory is charged for them.
+pub(super) struct Room {
+    limit: u64,
+    left: u64,
+}
+
+impl Room {
+    pub fn of(limit: u64) -> Room {
+        Room { limit, left: limit }
+    }
+
+    fn take(&mut self, bytes: usize) -> Result<(), String> {
+        let size = bytes.next_multiple_of(PAGE) + PAGE;
+        let left = self.left.checked_sub(size as u64).ok_or_else(|| {
+            format!("the files of the pod's volumes take more than {} bytes (--pod-max-projected-bytes)", self.limit)
+        })?;
+        self.left = left;
+        Ok(())
+    }
+}
+
+/// The files of one volume, as far as there is room.
+struct Files<'r> {
+    files: BTreeMap<String, Contents>,
+    room: &'r mut Room,
+}
+
+impl Files<'_> {
+    fn insert(&mut self, path: String, contents: Contents) -> Result<(), String> {
+        self.room.take(contents.data.len())?;
+        self.files.insert(path, contents);
+        Ok(())
+    }
+}
 
 /// Volumes whose files the node writes.
 pub(super) fn has_payload(volume: &Volume) -> bool {
@@ -22,11 +59,17 @@ pub(super) fn has_payload(volume: &Volume) -> bool {
         || volume.projected.is_some()
 }
 
-/// Every file of the volume.
-pub(super) async fn collect(pod: &Pod, volume: &Volume, facts: &Facts, sources: &dyn Sources) -> Result<Files, String> {
+/// Every file of the volume, by its path.
+pub(super) async fn collect(
+    pod: &Pod,
+    volume: &Volume,
+    facts: &Facts,
+    sources: &dyn Sources,
+    room: &mut Room,
+) -> Result<BTreeMap<String, Contents>, String> {
     let collector =
         Collector { pod, facts, sources, namespace: pod.metadata.namespace.as_deref().unwrap_or("default") };
-    let mut files = Files::new();
+    let mut files = Files { files: BTreeMap::new(), room };
     if let Some(source) = &volume.config_map {
         let choice = Choice::new(&source.items, source.optional, source.default_mode);
         collector.config_map(&source.name, choice, &mut files).await?;
@@ -52,7 +95,7 @@ pub(super) async fn collect(pod: &Pod, volume: &Volume, facts: &Facts, sources: 
             }
         }
     }
-    Ok(files)
+    Ok(files.files)
 }
 
 struct Collector<'a> {
@@ -75,18 +118,16 @@ impl<'a> Choice<'a> {
     }
 
     /// Without items every key is a file of its name.
-    fn pick(&self, mut data: BTreeMap<String, Vec<u8>>, missing: &str, files: &mut Files) -> Result<(), String> {
+    fn pick(&self, data: BTreeMap<String, Vec<u8>>, missing: &str, files: &mut Files<'_>) -> Result<(), String> {
         if self.items.is_empty() {
-            let all = data.into_iter().map(|(key, data)| (key, Contents { data, mode: self.mode, user: None }));
-            files.extend(all);
-            return Ok(());
+            let file = |(key, data)| files.insert(key, Contents { data, mode: self.mode, user: None });
+            return data.into_iter().try_for_each(file);
         }
         for item in self.items {
-            match data.remove(&item.key) {
+            match data.get(&item.key) {
                 Some(contents) => {
                     let mode = item.mode.map_or(self.mode, |m| m as u32);
-                    files.insert(clean(&item.path), Contents { data: contents.clone(), mode, user: None });
-                    data.insert(item.key.clone(), contents);
+                    files.insert(clean(&item.path), Contents { data: contents.clone(), mode, user: None })?;
                 }
                 None if self.optional => {}
                 None => return Err(format!("{missing}: {}", item.key)),
@@ -97,7 +138,7 @@ impl<'a> Choice<'a> {
 }
 
 impl Collector<'_> {
-    async fn config_map(&self, name: &str, choice: Choice<'_>, files: &mut Files) -> Result<(), String> {
+    async fn config_map(&self, name: &str, choice: Choice<'_>, files: &mut Files<'_>) -> Result<(), String> {
         let data = match self.sources.config_map(self.namespace, name).await? {
             Some(found) => {
                 let texts = found.data.unwrap_or_default().into_iter().map(|(k, v)| (k, v.into_bytes()));
@@ -109,7 +150,7 @@ impl Collector<'_> {
         choice.pick(data, "configmap references non-existent config key", files)
     }
 
-    async fn secret(&self, name: &str, choice: Choice<'_>, files: &mut Files) -> Result<(), String> {
+    async fn secret(&self, name: &str, choice: Choice<'_>, files: &mut Files<'_>) -> Result<(), String> {
         let data = match self.sources.secret(self.namespace, name).await? {
             Some(found) => found.data.unwrap_or_default().into_iter().map(|(k, v)| (k, v.0)).collect(),
             None if choice.optional => BTreeMap::new(),
@@ -122,7 +163,7 @@ impl Collector<'_> {
         &self,
         items: impl Iterator<Item = &'b DownwardAPIVolumeFile>,
         mode: u32,
-        files: &mut Files,
+        files: &mut Files<'_>,
     ) -> Result<(), String> {
         for item in items {
             let text = match (&item.field_ref, &item.resource_field_ref) {
@@ -135,7 +176,7 @@ impl Collector<'_> {
                 (None, None) => return Err(format!("item {} names neither a field nor a resource", item.path)),
             };
             let mode = item.mode.map_or(mode, |m| m as u32);
-            files.insert(clean(&item.path), Contents { data: text.into_bytes(), mode, user: None });
+            files.insert(clean(&item.path), Contents { data: text.into_bytes(), mode, user: None })?;
         }
         Ok(())
     }
@@ -144,7 +185,7 @@ impl Collector<'_> {
         &self,
         projection: &ServiceAccountTokenProjection,
         mode: u32,
-        files: &mut Files,
+        files: &mut Files<'_>,
     ) -> Result<(), String> {
         let meta = &self.pod.metadata;
         let account = self.pod.spec.as_ref().and_then(|s| s.service_account_name.clone()).unwrap_or_default();
@@ -160,8 +201,7 @@ impl Collector<'_> {
         let user = ownership::user_of(self.pod);
         // Whoever may read it is its owner or its group, and nobody else.
         let mode = if user.is_some() || ownership::group_of(self.pod).is_some() { 0o600 } else { mode };
-        files.insert(clean(&projection.path), Contents { data: token.token.into_bytes(), mode, user });
-        Ok(())
+        files.insert(clean(&projection.path), Contents { data: token.token.into_bytes(), mode, user })
     }
 }
 

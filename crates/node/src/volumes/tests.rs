@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use api::view::api::core::v1::Pod;
 use runtime::MountSource;
+use runtime::removal;
 use serde_json::{Value, json};
 
 use super::atomic::{self, Contents};
 use super::{Volumes, payload, sources_of};
+use crate::config::Config;
 use crate::downward::Facts;
 use crate::sources::Fixed;
 
@@ -40,7 +42,7 @@ fn open(root: &Path, sources: Fixed) -> Volumes {
     let (disk, memory) = (root.join("pods"), root.join("memory"));
     fs::create_dir_all(&disk).unwrap();
     fs::create_dir_all(&memory).unwrap();
-    Volumes { disk, memory, sources: Arc::new(sources), clock: Arc::new(|| now(0)) }
+    Volumes { disk, memory, projected: 64 << 10, sources: Arc::new(sources), clock: Arc::new(|| now(0)) }
 }
 
 fn mode(path: &Path) -> u32 {
@@ -125,7 +127,8 @@ fn a_projected_volume_joins_its_sources() {
     let pod = pod(projected);
     let spec = pod.spec.as_ref().unwrap();
     let volume = &spec.volumes.as_ref().unwrap()[0];
-    let files = block_on(payload::collect(&pod, volume, &Facts::default(), &sources("red"))).unwrap();
+    let mut room = payload::Room::of(1 << 20);
+    let files = block_on(payload::collect(&pod, volume, &Facts::default(), &sources("red"), &mut room)).unwrap();
     let text = |name: &str| String::from_utf8(files[name].data.clone()).unwrap();
     assert_eq!((text("c"), text("labels")), ("red".to_string(), "a=\"b\"".to_string()));
     assert_eq!(text("token"), "token of shop/default for \"\"");
@@ -316,4 +319,53 @@ fn paths_that_only_need_tidying_are_tidied() {
         assert_eq!(fs::read_to_string(at.join(path)).unwrap(), "red");
     }
     assert!(!block_on(volumes.refresh(&pod, &Facts::default())).unwrap(), "nothing changed");
+}
+
+/// A pod's manifest of some kilobytes may name an object of a megabyte thousands of times.
+#[test]
+fn the_files_of_a_pod_take_no_more_than_they_may_however_often_it_repeats_them() {
+    let root = tempfile::tempdir().unwrap();
+    let volumes = open(root.path(), sources(&"red".repeat(4096)));
+    let item = |number: usize| json!({"key": "color", "path": number.to_string()});
+    let items = |count: usize| json!((0..count).map(item).collect::<Vec<_>>());
+    let one = |count| json!([{"name": "v", "configMap": {"name": "config", "items": items(count)}}]);
+    let source = |_| json!({"configMap": {"name": "config", "items": items(1)}});
+    let sources = |count: usize| json!((0..count).map(source).collect::<Vec<_>>());
+    let projected = |count| json!([{"name": "v", "projected": {"sources": sources(count)}}]);
+    let volume = |number| json!({"name": format!("v{number}"), "configMap": {"name": "config", "items": items(1)}});
+    let many = |count: usize| json!((0..count).map(volume).collect::<Vec<_>>());
+    // Of 64 KiB, 12 KiB and a page each.
+    for shape in [&one as &dyn Fn(usize) -> Value, &projected, &many] {
+        block_on(volumes.prepare(&pod(shape(4)), &Facts::default())).unwrap();
+        for count in [5, 3000] {
+            let refused = block_on(volumes.prepare(&pod(shape(count)), &Facts::default())).unwrap_err();
+            assert!(refused.message.contains("take more than 65536 bytes (--pod-max-projected-bytes)"), "{refused}");
+            assert!(block_on(volumes.refresh(&pod(shape(count)), &Facts::default())).is_err());
+        }
+    }
+    let label = json!({"path": "l", "fieldRef": {"fieldPath": "metadata.labels"}});
+    let labels = json!([{"name": "v", "downwardAPI": {"items": vec![label; 3000]}}]);
+    assert!(block_on(volumes.prepare(&pod(labels), &Facts::default())).is_err(), "a small file takes two pages");
+}
+
+#[test]
+fn secrets_have_a_memory_of_their_own_which_a_restart_finds_again() {
+    in_a_mount_namespace("volumes", |root| {
+        let (data, run) = (root.join("d"), root.join("run"));
+        let entropy: api::Entropy = Arc::new(|bytes: &mut [u8]| bytes.fill(7));
+        let mut config = Config::new("n", data, run.clone(), Arc::new(|| now(0)), entropy);
+        config.secrets_apart = true;
+        let device = |path: &Path| std::os::unix::fs::MetadataExt::dev(&fs::metadata(path).unwrap());
+        let volumes = Volumes::open(&config, Arc::new(Fixed::default())).unwrap();
+        let (outside, inside) = (device(&run), device(&run.join("volumes")));
+        assert_ne!(outside, inside, "on a tmpfs too");
+        assert!((4 << 20..=64 << 20).contains(&volumes.projected), "{}", volumes.projected);
+        Volumes::open(&config, Arc::new(Fixed::default())).unwrap();
+        assert_eq!(device(&run.join("volumes")), inside);
+        removal::detach_below(&run).unwrap();
+        // What an earlier version wrote into the memory of others is not hidden.
+        fs::create_dir(run.join("volumes/u1")).unwrap();
+        Volumes::open(&config, Arc::new(Fixed::default())).unwrap();
+        assert_eq!((device(&run.join("volumes")), volumes.left().unwrap()), (outside, vec!["u1".to_owned()]));
+    });
 }
