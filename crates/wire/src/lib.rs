@@ -25,6 +25,8 @@ pub mod spdy;
 pub mod streams;
 /// TLS configurations for both ends, from PEM.
 pub mod tls;
+/// Large heads of strangers, few at once.
+mod turns;
 /// Requests that leave HTTP behind, and the splice that carries what follows.
 pub mod upgrade;
 /// WebSocket handshakes, sockets and tunnels.

@@ -1,24 +1,27 @@
 //! A connection that gives up on a peer who takes nothing for too long.
 //!
 //! A client that never reads its answer would else keep its connection for ever: TCP asks a closed window
-//! again and again. Reading may wait as long as it likes; that has bounds of its own. Who follows a log or
+//! again and again. Reading may wait as long as it likes, and for a stranger's turn (`turns`). Who follows a log or
 //! sits at a terminal may stop to read: for those patience has no end.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
+
+use crate::turns::Turns;
 
 /// A stream whose writes must make progress within a time.
 pub struct Patient<S> {
     stream: S,
     patience: Duration,
     endless: Endless,
+    turns: Option<Turns>,
     /// Runs while a write waits.
     waiting: Option<Pin<Box<Sleep>>>,
 }
@@ -35,11 +38,16 @@ impl Endless {
 
 impl<S> Patient<S> {
     pub fn new(stream: S, patience: Duration) -> Patient<S> {
-        Patient { stream, patience, endless: Endless::default(), waiting: None }
+        Patient { stream, patience, endless: Endless::default(), turns: None, waiting: None }
     }
 
     pub fn endless(&self) -> Endless {
         self.endless.clone()
+    }
+
+    /// From now on large heads wait for their turn.
+    pub fn take_turns(&mut self, turns: Turns) {
+        self.turns = Some(turns);
     }
 
     /// What a write came to, or the end of patience.
@@ -63,7 +71,13 @@ impl<S> Patient<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let this = &mut *self;
+        let Some(turns) = &mut this.turns else { return Pin::new(&mut this.stream).poll_read(cx, buf) };
+        ready!(turns.poll(cx));
+        let before = buf.filled().len();
+        let read = Pin::new(&mut this.stream).poll_read(cx, buf);
+        turns.count(buf.filled().len() - before);
+        read
     }
 }
 

@@ -26,6 +26,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::heads::{self, Begun};
 use crate::patience::{Endless, Patient};
+use crate::turns::{Head, Turns};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// For the next request's head, so also how long a connection may idle (apiserver pkg/server/secure_serving.go
@@ -80,7 +81,7 @@ pub fn caller<S>(stream: &TlsStream<S>) -> Option<(String, Vec<String>)> {
 
 /// Answers requests until the peer ends, idles too long, or until `stop`: then those under way are finished.
 pub async fn http<S, A, F, B>(
-    stream: TlsStream<Patient<S>>,
+    mut stream: TlsStream<Patient<S>>,
     answer: A,
     too_large: TooLarge,
     stop: impl Future<Output = ()>,
@@ -113,6 +114,11 @@ where
         .max_send_buf_size(256 << 10);
     // Of many streams one that waits holds up nobody.
     let endless = (!multiplexed).then(|| stream.get_ref().0.endless());
+    let streams = Arc::new(Streams::new());
+    // Over HTTP/2 a stranger's fields are few anyway.
+    if !known && !multiplexed {
+        stream.get_mut().0.take_turns(Turns::new(streams.head.clone()));
+    }
     let mut stop = pin!(stop);
     let (stream, long) = match multiplexed {
         true => (Begun::unread(stream), None),
@@ -127,7 +133,6 @@ where
         },
     };
     let long = Mutex::new(long);
-    let streams = Arc::new(Streams::new());
     let counted = streams.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         // Of the first request, no other.
@@ -178,6 +183,7 @@ async fn refuse(mut stream: impl AsyncRead + AsyncWrite + Unpin, why: &TooLarge)
 /// The requests of one connection whose answers are not through yet.
 struct Streams {
     begun: Instant,
+    head: Head,
     open: AtomicUsize,
     /// When the last one ended, in milliseconds after `begun`; 0 before.
     ended: AtomicU64,
@@ -191,13 +197,14 @@ struct Streams {
 
 impl Streams {
     fn new() -> Streams {
-        let (open, ended, quiet, untaken, taken, waits) = Default::default();
-        Streams { begun: Instant::now(), open, ended, quiet, untaken, taken, waits }
+        let (head, open, ended, quiet, untaken, taken, waits) = Default::default();
+        Streams { begun: Instant::now(), head, open, ended, quiet, untaken, taken, waits }
     }
 
     fn open(self: &Arc<Streams>) -> Open {
         self.open.fetch_add(1, Ordering::AcqRel);
-        Open(self.clone())
+        self.head.ends();
+        Open { streams: self.clone(), last: false }
     }
 
     fn now(&self) -> u64 {
@@ -251,13 +258,21 @@ impl Streams {
 }
 
 /// One of them.
-struct Open(Arc<Streams>);
+struct Open {
+    streams: Arc<Streams>,
+    /// Its connection becomes another's: no further request comes.
+    last: bool,
+}
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.ended.store(self.0.now(), Ordering::Release);
-        if self.0.open.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.quiet.notify_one();
+        let streams = &self.streams;
+        streams.ended.store(streams.now(), Ordering::Release);
+        if streams.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            if !self.last {
+                streams.head.begins();
+            }
+            streams.quiet.notify_one();
         }
     }
 }
@@ -272,8 +287,9 @@ struct Held<B> {
 }
 
 impl<B> Held<B> {
-    fn new(answer: Response<B>, open: Open, endless: Option<&Endless>) -> Response<Held<B>> {
+    fn new(answer: Response<B>, mut open: Open, endless: Option<&Endless>) -> Response<Held<B>> {
         let upgrades = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+        open.last = upgrades;
         let lasting = upgrades || answer.extensions().get::<Lasting>().is_some();
         if let Some(endless) = endless {
             endless.set(lasting);
@@ -283,7 +299,7 @@ impl<B> Held<B> {
 
     fn take(&mut self) {
         if std::mem::take(&mut self.offered) {
-            self.open.0.take();
+            self.open.streams.take();
         }
     }
 }
@@ -303,7 +319,7 @@ impl<B: Body + Unpin> Body for Held<B> {
         let next = Pin::new(&mut self.body).poll_frame(cx);
         if matches!(next, Poll::Ready(Some(Ok(_)))) && !self.lasting {
             self.offered = true;
-            self.open.0.offer();
+            self.open.streams.offer();
         }
         next
     }

@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::tls::{Pair, Presented, Trust};
+use crate::turns::LARGE_AT_ONCE;
 
 /// A second more than any connection may idle.
 const TOO_LONG: Duration = Duration::from_secs(91);
@@ -163,4 +164,69 @@ async fn a_handshake_that_never_begins_is_given_up() {
     let (ours, _theirs) = tokio::io::duplex(64);
     let error = shake(&TlsAcceptor::from(tls), ours).await.err().unwrap();
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+}
+
+type Ends = (tokio::io::ReadHalf<Near>, tokio::sync::mpsc::UnboundedSender<String>);
+
+/// A connection to which text is written as fast as it is taken.
+async fn written_to(certificate: bool) -> Ends {
+    let (read, mut write) = tokio::io::split(connected("http/1.1", certificate).await.0);
+    let (text, mut texts) = tokio::sync::mpsc::unbounded_channel::<String>();
+    tokio::spawn(async move {
+        while let Some(text) = texts.recv().await {
+            let written = async {
+                write.write_all(text.as_bytes()).await?;
+                write.flush().await
+            };
+            written.await.unwrap_or_default();
+        }
+    });
+    (read, text)
+}
+
+/// So many bytes of a head.
+fn head(bytes: usize) -> String {
+    format!("GET / HTTP/1.1\r\nhost: gousse\r\nx: {}", "x".repeat(bytes))
+}
+
+/// Whether it is answered within ten seconds.
+async fn is_answered((read, _): &mut Ends) -> bool {
+    let mut answer = Vec::new();
+    let three =
+        async { while !answer.ends_with(b"\r\n\r\none") && read.read_buf(&mut answer).await.unwrap_or(0) > 0 {} };
+    tokio::time::timeout(Duration::from_secs(10), three).await.is_ok() && answer.starts_with(b"HTTP/1.1 200")
+}
+
+#[tokio::test(start_paused = true)]
+async fn few_large_heads_of_strangers_are_read_at_once() {
+    const END: &str = "\r\n\r\n";
+    let large = 100 << 10;
+    let mut floods = Vec::new();
+    for _ in 0..LARGE_AT_ONCE {
+        let flood = written_to(false).await;
+        flood.1.send(head(large)).unwrap();
+        floods.push(flood);
+    }
+    let [mut waits, mut kept, mut known] = [written_to(false).await, written_to(false).await, written_to(true).await];
+    waits.1.send(head(large) + END).unwrap();
+    assert!(!is_answered(&mut waits).await);
+    known.1.send(head(large) + END).unwrap();
+    assert!(is_answered(&mut known).await, "who is known");
+    kept.1.send(head(10 << 10) + END).unwrap();
+    assert!(is_answered(&mut kept).await, "one of an ordinary size");
+    kept.1.send(head(large) + END).unwrap();
+    assert!(!is_answered(&mut kept).await, "the next on its connection");
+    floods.pop();
+    assert!(is_answered(&mut waits).await && is_answered(&mut kept).await, "one that is gone makes room, as an answer");
+    for flood in &floods {
+        assert!(!flood.1.is_closed());
+    }
+    tokio::time::sleep(TOO_LONG).await;
+    let mut later = Vec::new();
+    for _ in 0..LARGE_AT_ONCE {
+        let mut one = written_to(false).await;
+        one.1.send(head(large) + END).unwrap();
+        assert!(is_answered(&mut one).await, "the others had their time");
+        later.push(one);
+    }
 }
