@@ -257,7 +257,7 @@ async fn processes(engine: &NativeEngine, id: &ContainerId) -> usize {
 /// Once nothing runs but the first process.
 async fn alone(engine: &NativeEngine, id: &ContainerId) {
     let wait = async { while processes(engine, id).await != 1 {} };
-    tokio::time::timeout(std::time::Duration::from_secs(30), wait).await.expect("everything else ends");
+    tokio::time::timeout(stage::HANGS, wait).await.expect("everything else ends");
 }
 
 fn attach(stage: &Stage) {
