@@ -73,6 +73,8 @@ mod reviews;
 pub mod route;
 /// Objects that every cluster has from the start.
 mod seed;
+/// Bodies that are slow to read.
+mod slow;
 /// Answers as messages of a websocket.
 mod sockets;
 /// What is special to one subresource.

@@ -15,7 +15,7 @@ use crate::verbs::Call;
 use crate::verbs::change::{Change, check_name, reply};
 use crate::verbs::create::{check_kind, insert, place};
 use crate::verbs::options::WriteOptions;
-use crate::write;
+use crate::{slow, write};
 
 /// Records the manager of what a write changes. The object is in its stored form.
 pub fn update(object: &mut Value, old: Option<&Value>, manager: &str, call: &Call<'_>, subresource: &str) {
@@ -28,7 +28,8 @@ pub fn update(object: &mut Value, old: Option<&Value>, manager: &str, call: &Cal
 /// An apply patch.
 pub async fn apply(call: Call<'_>, subresource: &str) -> Result<Reply, Status> {
     let WriteOptions { manager, dry_run, validation, force } = WriteOptions::of(&call)?;
-    let decode::Decoded { value: mut applied, mut warnings } = decode::applied(&call.body, validation)?;
+    let read = slow::reading(&call.body, call.content_type(), || decode::applied(&call.body, validation));
+    let decode::Decoded { value: mut applied, mut warnings } = read?;
     if !applied.is_object() {
         return Err(Status::bad_request("the body of an apply patch must be an object"));
     }

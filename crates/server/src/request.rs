@@ -28,13 +28,10 @@ use crate::render::Outcome;
 use crate::rendition::Served;
 use crate::route::{self, Target};
 use crate::verbs::{self, Call};
-use crate::{Server, accept, discovery, health, impersonate, join, openapi, reviews};
+use crate::{Server, accept, discovery, health, impersonate, join, openapi, reviews, slow};
 
 /// The largest request body (config.go MaxRequestBodyBytes).
 pub const BODY_MAX: usize = 3 << 20;
-/// What a slow parser reads counts as so many times its bytes, but for what is small.
-const SLOW_COSTS: usize = 20;
-const LIGHT_MAX: usize = 4 << 10;
 /// For a request's body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Of a body that nobody wants so much is read, and so long, lest its sender misses the answer (net/http
@@ -251,9 +248,7 @@ impl Coming<'_> {
             },
         };
         let read = read.and_then(|body| match &mut *self.permit {
-            Some(permit) if body.len() > LIGHT_MAX && api::decode::is_slow(&body, self.media) => {
-                permit.weigh(SLOW_COSTS * body.len()).map(|()| body)
-            }
+            Some(permit) if slow::is_slow(&body, self.media) => permit.weigh(slow::COSTS * body.len()).map(|()| body),
             _ => Ok(body),
         });
         // Put back: what still comes of it is not wanted.

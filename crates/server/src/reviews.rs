@@ -21,6 +21,7 @@ use wire::query::Query;
 
 use crate::request::Coming;
 use crate::route::Target;
+use crate::slow;
 use crate::tokens::ISSUER;
 use crate::verbs::{self, Call};
 
@@ -159,7 +160,7 @@ pub async fn answer(
     let validation = decode::FieldValidation::parse(query.get("fieldValidation")).unwrap_or_default();
     let decoded = match protobuf::is_meant(media) {
         true => decode::tree(protobuf::decode(&body, review.schema)?, review.schema, validation)?,
-        false => decode::decode(&body, media, review.schema, validation)?,
+        false => slow::reading(&body, media, || decode::decode(&body, media, review.schema, validation))?,
     };
     let mut object = decoded.value;
     let of = Asked { server, identity, namespace: &target.namespace };

@@ -21,6 +21,7 @@ use wire::query::Query;
 
 use crate::request::Coming;
 use crate::route::Target;
+use crate::slow;
 
 /// PUT and PATCH: the next version of an object.
 pub mod change;
@@ -191,7 +192,8 @@ impl Call<'_> {
         if protobuf::is_meant(self.content_type()) {
             return decode::tree(protobuf::decode(&self.body, schema)?, schema, validation);
         }
-        decode::decode(&self.body, self.content_type(), schema, validation)
+        let read = || decode::decode(&self.body, self.content_type(), schema, validation);
+        slow::reading(&self.body, self.content_type(), read)
     }
 
     pub fn content_type(&self) -> &str {
