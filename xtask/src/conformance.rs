@@ -64,7 +64,8 @@ pub fn conformance(words: &[String]) -> Result<bool> {
     let options = Options::parse(words)?;
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask stands in the workspace")?;
     let document = workspace.join("docs/conformance.md");
-    let mut tests = list::select(options.stage.as_deref(), options.focus.as_deref())?;
+    let all = if options.beyond { list::beyond() } else { list::tests() };
+    let mut tests = list::select(all, options.stage.as_deref(), options.focus.as_deref())?;
     if options.quick {
         tests = verdict::quick(&verdict::read(&document), &tests, QUICK_SECONDS);
         if tests.is_empty() {

@@ -6,13 +6,14 @@ use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
 
 pub const USAGE: &str = "cargo xtask conformance [--kubeconfig FILE] [--stage S1] [--focus REGEX] [--procs N] [--quick]
-                        [--gousse FILE] [--build-only]
+                        [--beyond] [--gousse FILE] [--build-only]
 
   --kubeconfig FILE  judge this cluster (its images loaded beforehand), instead of one of our own
   --stage S1         only the tests of one stage (S1 to S9)
   --focus REGEX      only the tests whose names match
   --procs N          how many tests run at once (10), those that need the cluster to themselves aside
   --quick            only what docs/conformance.md calls passed in under five seconds, up to ten minutes
+  --beyond           the tests of nodes and volumes beyond conformance that any machine can run (stages node, storage)
   --gousse FILE      judge this program instead of a release build of the workspace
   --build-only       build the programs and the images, check the list of tests, and stop";
 
@@ -23,6 +24,7 @@ pub struct Options {
     pub focus: Option<String>,
     pub procs: usize,
     pub quick: bool,
+    pub beyond: bool,
     pub gousse: Option<PathBuf>,
     pub build_only: bool,
 }
@@ -52,6 +54,7 @@ impl Options {
                         value()?.parse().ok().filter(|procs| *procs > 0).context("--procs takes a number from 1")?
                 }
                 "--quick" => options.quick = true,
+                "--beyond" => options.beyond = true,
                 "--build-only" => options.build_only = true,
                 _ => bail!("unknown argument {word}\n{USAGE}"),
             }

@@ -27,10 +27,10 @@ fn the_list_has_each_of_the_462_tests_once_and_its_stages_are_known() {
     names.dedup();
     assert_eq!(names.len(), 462);
     assert!(names.iter().all(|name| name.contains("[Conformance]")));
-    assert_eq!(list::select(Some("S3"), None).unwrap().len(), 124);
-    assert_eq!(list::select(None, None).unwrap().len(), 462);
-    assert!(list::select(Some("S10"), None).is_err());
-    assert!(list::select(Some("S3"), Some("no such test")).is_err());
+    assert_eq!(list::select(list::tests(), Some("S3"), None).unwrap().len(), 124);
+    assert_eq!(list::select(list::tests(), None, None).unwrap().len(), 462);
+    assert!(list::select(list::tests(), Some("S10"), None).is_err());
+    assert!(list::select(list::tests(), Some("S3"), Some("no such test")).is_err());
 }
 
 /// Looks at what the last build of the suite printed; where there was none, it says so.
@@ -49,9 +49,18 @@ fn the_built_suite_has_exactly_the_tests_of_the_list() {
 
 #[test]
 fn a_list_that_differs_is_told_by_name() {
-    let all: String = list::tests().iter().skip(1).map(|test| format!("    a_file.go:1: {}\n", test.name)).collect();
-    let error = list::compare(&format!("{all}    b.go:2: [sig-x] new [Conformance]\n")).unwrap_err().to_string();
-    assert!(error.contains(list::tests()[0].name) && error.contains("[sig-x] new [Conformance]"), "{error}");
+    for (list, other, new) in [
+        (list::tests(), list::beyond(), "[sig-x] new [Conformance]"),
+        (list::beyond(), list::tests(), "[sig-node] new"),
+    ] {
+        let all = list.iter().skip(1).chain(&other).map(|test| format!("    a_file.go:1: {}\n", test.name));
+        let all: String = all.collect();
+        let error = list::compare(&format!("{all}    b.go:2: {new}\n")).unwrap_err().to_string();
+        assert!(error.contains(list[0].name) && error.contains(new), "{error}");
+        let ours = format!("{all}    a_file.go:1: {}\n", list[0].name);
+        let others = "[sig-node] a [Feature:X]\n [sig-storage] b [Driver: nfs]\n [sig-network] c";
+        list::compare(&format!("{ours}    b.go:2: {}\n", others.replace("\n ", "\n    b.go:2: "))).unwrap();
+    }
 }
 
 #[test]
@@ -104,6 +113,11 @@ fn the_document_keeps_rows_that_a_run_did_not_touch() {
     assert_eq!(verdict::quick(&rows, &all, 5.0), vec![all[0]]);
     let text = std::fs::read_to_string(&document).unwrap();
     assert!(text.contains("| all | 2 | 462 |"), "{text}");
+    let beyond = list::beyond();
+    verdict::record(&document, &outcome(&[(beyond[0], None, 1.0)])).unwrap();
+    let text = std::fs::read_to_string(&document).unwrap();
+    assert!(text.contains("| all | 2 | 462 |") && text.contains(&format!("| all | 1 | {} |", beyond.len())), "{text}");
+    assert!(verdict::read(&document).contains_key(beyond[0].name));
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! What a run found: lines for the reader, and docs/conformance.md for those who come later.
 //!
-//! The document keeps one row per test of the list; a run over some of them renews their rows and leaves the others.
+//! The document keeps one row per test of the lists; a run over some of them renews their rows and leaves the others.
 //! Law: a row says what the last run of that test here said, never what was hoped for.
 
-use super::list::{Test, tests};
+use super::list::{Test, beyond, tests};
 use super::suite::Outcome;
 use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,9 +62,16 @@ pub fn quick(rows: &Rows, selected: &[Test], seconds: f64) -> Vec<Test> {
 
 /// The whole document.
 pub fn render(rows: &Rows) -> String {
-    let all = tests();
-    let passed = |test: &&Test| rows.get(test.name).is_some_and(|row| row.verdict == PASSED);
     let mut text = String::from(HEAD);
+    tables(&mut text, &tests(), rows);
+    text.push_str(BEYOND);
+    tables(&mut text, &beyond(), rows);
+    text
+}
+
+/// The counts and the verdicts.
+fn tables(text: &mut String, all: &[Test], rows: &Rows) {
+    let passed = |test: &&Test| rows.get(test.name).is_some_and(|row| row.verdict == PASSED);
     let _ = writeln!(text, "| stage | passed | of |\n|---|---|---|");
     let stages: BTreeSet<&str> = all.iter().map(|test| test.stage).collect();
     for stage in stages {
@@ -73,20 +80,23 @@ pub fn render(rows: &Rows) -> String {
     }
     let _ = writeln!(text, "| all | {} | {} |\n", all.iter().filter(passed).count(), all.len());
     let _ = writeln!(text, "| stage | test | verdict | seconds |\n|---|---|---|---|");
-    for test in &all {
+    for test in all {
         let (verdict, seconds) = match rows.get(test.name) {
             Some(row) => (cell(&row.verdict), format!("{:.1}", row.seconds)),
             None => (UNKNOWN.to_owned(), String::new()),
         };
         let _ = writeln!(text, "| {} | {} | {verdict} | {seconds} |", test.stage, cell(test.name));
     }
-    text
 }
 
 const HEAD: &str = "# The official suite\n
 What Kubernetes' own end-to-end suite says of Gousse: the 462 tests of its release 1.37 that carry `[Conformance]`, unmodified, \
 on one machine. `cargo xtask conformance` writes this file; how it runs the suite stands in conformance/README.md. A test that \
 did not pass has the suite's own message beside it; the seconds are those it took here.\n\n";
+
+const BEYOND: &str = "\n## Beyond\n
+The suite's further tests of nodes and volumes (`[sig-node]`, `[sig-storage]`, `[NodeConformance]` and others) that need no \
+cloud, driver, hardware or feature that is off by default: `cargo xtask conformance --beyond`.\n\n";
 
 fn row_of(line: &str) -> Option<(String, Row)> {
     let cells: Vec<&str> = line.strip_prefix("| ")?.strip_suffix(" |")?.split(" | ").collect();
