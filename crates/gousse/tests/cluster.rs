@@ -36,6 +36,9 @@ mod limits;
 /// Images of what Debian installed on this machine.
 #[path = "cluster/packed.rs"]
 mod packed;
+/// Exec and attach with clients of several ages and languages.
+#[path = "cluster/sessions.rs"]
+mod sessions;
 /// Namespaces, instances, programs and their output.
 #[path = "cluster/stage.rs"]
 mod stage;

@@ -1,4 +1,4 @@
-//! Port-forward with the clients that people have: kubectl of several ages, our own, Python's.
+//! Port-forward with the clients that people have: kubectl of several ages, our own, Python's, JavaScript's.
 //!
 //! Old clients are found beside the stock kubectl (`kubectl.1.27` …) or in $KUBECTLS, apart by colons. What is not
 //! there is said.
@@ -6,9 +6,9 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::path::PathBuf;
-use std::process::Command;
 
-use crate::stage::{GUARD, Instance, Lines, Output, Stage, play, say};
+use crate::sessions::foreign;
+use crate::stage::{GUARD, Instance, Lines, Stage, play, say};
 
 const POD: &str = "
 apiVersion: v1
@@ -34,14 +34,15 @@ fn whoever_ends_first_and_whatever_the_client_the_next_connection_goes() {
         for client in &clients {
             forwarded(&own, client);
         }
-        python(stage, &own);
+        foreign(stage, &own, "python3", PYTHON);
+        foreign(stage, &own, "node", JAVASCRIPT);
         up.kill();
         own.down(true);
     });
 }
 
 /// The stock one, and all of other ages.
-fn kubectls() -> Vec<PathBuf> {
+pub fn kubectls() -> Vec<PathBuf> {
     if let Some(given) = std::env::var_os("KUBECTLS") {
         return std::env::split_paths(&given).collect();
     }
@@ -100,15 +101,8 @@ fn forwarded(own: &Instance, client: &std::path::Path) {
     drop(lines);
 }
 
-/// Its client speaks v4.channel.k8s.io.
-fn python(stage: &Stage, own: &Instance) {
-    let there = Command::new("python3").args(["-c", "import kubernetes"]).output_now();
-    if !there.ok {
-        return say("SKIPPED port-forward of Python: there is no python3 with the package kubernetes");
-    }
-    let script = stage.file(
-        "forward.py",
-        "from kubernetes import client, config, stream\n\
+/// Its client speaks v4.channel.k8s.io, a port with nobody behind it included.
+const PYTHON: &str = "from kubernetes import client, config, stream\n\
          config.load_kube_config()\n\
          api = client.CoreV1Api()\n\
          for port, wanted in (8080, b'hello'), (8081, b''):\n\
@@ -123,8 +117,26 @@ fn python(stage: &Stage, own: &Instance) {
          \x20       if not piece: break\n\
          \x20       got += piece\n\
          \x20   assert got.endswith(wanted), got\n\
-         \x20   assert bool(forward.error(port)) == (port == 8081), forward.error(port)\n",
-    );
-    let done = own.program("python3", script.to_str().unwrap()).output_now();
-    assert!(done.ok, "{done:?}");
+         \x20   assert bool(forward.error(port)) == (port == 8081), forward.error(port)\n";
+
+const JAVASCRIPT: &str = "\
+const k8s = require('@kubernetes/client-node'), stream = require('node:stream'), assert = require('node:assert');
+const config = new k8s.KubeConfig();
+config.loadFromDefault();
+setTimeout(() => { console.error('too late'); process.exit(1); }, 30000).unref();
+async function ask(port) {
+  const [out, err, input] = [1, 2, 3].map(() => new stream.PassThrough()), told = { out: '', err: '' };
+  out.on('data', piece => told.out += piece);
+  err.on('data', piece => told.err += piece);
+  const socket = await new k8s.PortForward(config).portForward('default', 'web', [port], out, err, input);
+  const closed = new Promise(go => socket.onclose = go);
+  input.write('GET /index.html HTTP/1.0\\r\\n\\r\\n');
+  await closed;
+  return told;
 }
+(async () => {
+  for (const round of [1, 2]) assert((await ask(8080)).out.endsWith('hello'));
+  assert((await ask(8081)).err.includes('refused'));
+  process.exit(0);
+})().catch(error => { console.error(error); process.exit(1); });
+";

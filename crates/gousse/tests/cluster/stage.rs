@@ -136,6 +136,7 @@ pub struct Instance {
 #[derive(Debug)]
 pub struct Done {
     pub ok: bool,
+    pub code: Option<i32>,
     pub out: String,
     pub err: String,
 }
@@ -288,9 +289,24 @@ impl Output for Command {
     }
 }
 
+/// What a program that was started printed until its end, which must come.
+pub fn ended(child: Child) -> Done {
+    let (told, end) = channel();
+    let pid = Pid::from_raw(child.id().cast_signed());
+    std::thread::spawn(move || told.send(child.wait_with_output()));
+    match end.recv_timeout(GUARD) {
+        Ok(output) => done(output.unwrap()),
+        Err(_) => {
+            kill(pid, Signal::SIGKILL).unwrap();
+            panic!("it goes on: {:?}", end.recv().unwrap().map(done));
+        }
+    }
+}
+
 fn done(output: std::process::Output) -> Done {
     Done {
         ok: output.status.success(),
+        code: output.status.code(),
         out: String::from_utf8_lossy(&output.stdout).into_owned(),
         err: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
@@ -337,7 +353,12 @@ impl Up {
             self.seen.push_str(&format!("{line}\n"));
         }
         let status = self.child.wait().unwrap();
-        Done { ok: status.success(), out: self.seen, err: fs::read_to_string(&self.log).unwrap_or_default() }
+        Done {
+            ok: status.success(),
+            code: status.code(),
+            out: self.seen,
+            err: fs::read_to_string(&self.log).unwrap_or_default(),
+        }
     }
 
     /// kill -9, and its end.
