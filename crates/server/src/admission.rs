@@ -16,6 +16,7 @@ pub use node::{evict, token};
 
 mod namespace;
 mod node;
+mod pod_resize;
 mod pod_security;
 mod priority;
 mod runtime_class;
@@ -38,6 +39,7 @@ pub static ADMISSION: &[Plugin] = &[
     Plugin { name: "DefaultTolerationSeconds", admit: tolerations::admit },
     Plugin { name: "RuntimeClass", admit: runtime_class::admit },
     Plugin { name: "PodSecurity", admit: pod_security::admit },
+    Plugin { name: "PodResizeValidator", admit: pod_resize::admit },
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -251,3 +251,52 @@ async fn a_node_lists_no_object_of_a_namespace_that_it_has_no_pod_in() {
     let collection = "/api/v1/namespaces/default/pods?fieldSelector=metadata.name%3Dmine";
     assert_eq!(c.call_as(&agent, Method::DELETE, collection, String::new()).await.0, 403);
 }
+
+#[tokio::test]
+async fn a_resize_beyond_the_pods_node_is_refused() {
+    let c = cluster().await;
+    c.account("default").await;
+    let node = |name: &str, os: &str| {
+        json!({"metadata": {"name": name, "labels": {"kubernetes.io/os": os}},
+            "status": {"allocatable": {"cpu": "2", "memory": "1Gi", "pods": "10"}}})
+    };
+    c.post("/api/v1/nodes", node("n", "linux")).await;
+    c.post("/api/v1/nodes", node("w", "windows")).await;
+    let resize = async |pod: &str, resources: Value| {
+        let path = format!("/api/v1/namespaces/default/pods/{pod}/resize");
+        let patch = json!({"spec": {"containers": [{"name": "c", "resources": resources}]}});
+        c.patch(&path, "application/strategic-merge-patch+json", patch).await
+    };
+    for (name, node) in [("p", "n"), ("q", "w"), ("r", "none"), ("s", "")] {
+        let pod = json!({"metadata": {"name": name}, "spec": {"nodeName": node, "containers": [
+            {"name": "c", "image": "i", "resources": {"requests": {"cpu": "1", "memory": "1Mi"}}}]}});
+        let (code, made) = c.post("/api/v1/namespaces/default/pods", pod).await;
+        assert_eq!(code, 201, "{made}");
+    }
+    let more = |cpu: &str, memory: &str| json!({"requests": {"cpu": cpu, "memory": memory}});
+    let refused = |why: &str, pod: &str| format!("pods \"{pod}\" is forbidden: {why}");
+    let lacks = "node didn't have enough allocatable resources: ";
+    for (pod, resources, why) in [
+        ("p", more("900", "1Mi"), format!("{lacks}cpu, requested: 900000, allocatable: 2000")),
+        ("p", more("1", "2Gi"), format!("{lacks}memory, requested: 2147483648, allocatable: 1073741824")),
+        (
+            "p",
+            more("3", "2Gi"),
+            format!(
+                "{lacks}cpu, requested: 3000, allocatable: 2000; memory, requested: 2147483648, allocatable: 1073741824"
+            ),
+        ),
+        ("q", more("2", "1Mi"), "pod resize is only supported on linux nodes, node \"w\" is \"windows\"".into()),
+        ("r", more("2", "1Mi"), "node \"none\" not found".into()),
+    ] {
+        let (code, status) = resize(pod, resources).await;
+        assert_eq!((code, status["message"].as_str().unwrap()), (403, refused(&why, pod).as_str()));
+    }
+    let (_, status) = resize("p", more("900", "1Mi")).await;
+    assert_eq!(status["details"]["causes"], json!([{"reason": "NodeCapacity"}]));
+    // All that the node has, what does not change, and what has no node yet.
+    for (pod, resources) in [("p", more("2", "1Gi")), ("r", more("1", "1Mi")), ("s", more("900", "1Mi"))] {
+        let (code, status) = resize(pod, resources).await;
+        assert_eq!(code, 200, "{pod}: {status}");
+    }
+}
