@@ -6,7 +6,9 @@ use api::view::api::core::v1 as core;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use client::recorder::Type;
-use runtime::{Image, engine::Credential};
+use runtime::Image;
+use runtime::engine::Credential;
+use runtime::images::Reference;
 use serde_json::Value;
 
 use crate::act::Failure;
@@ -26,8 +28,8 @@ pub(super) enum For {
 impl Starting {
     /// The image, present on this machine.
     pub(super) async fn image(&mut self, what: For, name: &str, policy: &str) -> Result<Image, Failure> {
-        if !is_image_name(name) {
-            let message = format!("Failed to apply default image tag \"{name}\": couldn't parse image name \"{name}\"");
+        if let Err(why) = Reference::parse(name) {
+            let message = format!("Failed to apply default image tag \"{name}\": {why}");
             self.tell(what, Type::Warning, "InspectFailed", &message);
             self.event(Type::Warning, "Failed", "Error: InvalidImageName");
             return Err(Failure::waiting("InvalidImageName", message));
@@ -117,16 +119,6 @@ impl Starting {
         }
         all
     }
-}
-
-/// No blanks, no upper case in the repository, not empty: the rest is the runtime's to judge.
-fn is_image_name(name: &str) -> bool {
-    let (repository, _) = name.split_once('@').unwrap_or((name, ""));
-    let path = repository.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(repository, |(path, _)| path);
-    let (host, rest) = path.split_once('/').filter(|(h, _)| h.contains(['.', ':'])).unwrap_or(("", path));
-    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-' | '/');
-    let host_legal = host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']'));
-    !rest.is_empty() && rest.chars().all(legal) && host_legal && !rest.starts_with('/') && !rest.ends_with('/')
 }
 
 /// `.dockerconfigjson` or the older `.dockercfg`.

@@ -25,11 +25,20 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// Resolves a name; the error is the text that Docker's parser gives.
+    /// Resolves a name; the error is the text of upstream's parser (util/parsers ParseImageName,
+    /// distribution/reference ParseNormalizedNamed).
     pub fn parse(name: &str) -> Result<Reference, String> {
-        let invalid = || format!("could not parse image name {name:?}: invalid reference format");
+        let refused = |why: &str| format!("couldn't parse image name {name:?}: {why}");
+        let invalid = || refused("invalid reference format");
         if is_hex(name, 64) {
-            return Err(format!("{}: a bare 64-digit hexadecimal string is an id, not a name", invalid()));
+            let why = format!("invalid repository name ({name}), cannot specify 64-byte hexadecimal strings");
+            return Err(refused(&why));
+        }
+        let (_, remainder) = split_registry(name);
+        let repository = remainder.split(':').next().unwrap_or_default();
+        if repository.chars().any(char::is_uppercase) {
+            let why = format!("invalid reference format: repository name ({repository}) must be lowercase");
+            return Err(refused(&why));
         }
         let (rest, digest) = match name.split_once('@') {
             Some((rest, digest)) if is_digest(digest) => (rest, Some(digest.to_string())),
@@ -45,12 +54,11 @@ impl Reference {
         }
         let rest = SHORT_NAMES.iter().find(|(short, _)| *short == rest).map_or(rest, |(_, long)| long);
         let (registry, path) = split_registry(rest);
-        if path.chars().any(|c| c.is_ascii_uppercase()) {
-            return Err(format!("{}: repository name must be lowercase", invalid()));
-        }
-        let sound = is_registry(&registry) && path.split('/').all(is_path_part);
-        if !sound || registry.len() + 1 + path.len() > NAME_LENGTH_MAX {
+        if !is_registry(&registry) || !path.split('/').all(is_path_part) {
             return Err(invalid());
+        }
+        if registry.len() + 1 + path.len() > NAME_LENGTH_MAX {
+            return Err(refused(&format!("repository name must not be more than {NAME_LENGTH_MAX} characters")));
         }
         let tag = if tag.is_none() && digest.is_none() { Some("latest".into()) } else { tag };
         Ok(Reference { registry, path, tag, digest })

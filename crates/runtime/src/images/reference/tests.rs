@@ -44,6 +44,15 @@ fn names_that_are_none_are_refused() {
         let refusal = Reference::parse(name).expect_err(name);
         assert!(refusal.contains("invalid reference format"), "{name}: {refusal}");
     }
-    assert!(Reference::parse("a/B").unwrap_err().ends_with("repository name must be lowercase"));
-    assert!(Reference::parse(&"a".repeat(64)).unwrap_err().ends_with("is an id, not a name"));
+    let (id, long) = ("a".repeat(64), "a/".repeat(127) + "aa");
+    for (name, why) in [
+        ("a/B", "invalid reference format: repository name (a/B) must be lowercase"),
+        ("Bad Image:::", "invalid reference format: repository name (library/Bad Image) must be lowercase"),
+        ("x.io/A@sha256:12", "invalid reference format: repository name (A@sha256) must be lowercase"),
+        ("bad image", "invalid reference format"),
+        (&id, &format!("invalid repository name ({id}), cannot specify 64-byte hexadecimal strings")),
+        (&long, "repository name must not be more than 255 characters"),
+    ] {
+        assert_eq!(Reference::parse(name).unwrap_err(), format!("couldn't parse image name {name:?}: {why}"));
+    }
 }
