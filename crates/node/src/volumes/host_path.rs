@@ -3,8 +3,9 @@
 //! Matches pkg/volume/hostpath upstream; the texts are its.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use api::view::api::core::v1::HostPathVolumeSource;
 
@@ -22,14 +23,43 @@ pub(super) fn check(source: &HostPathVolumeSource) -> Result<PathBuf, String> {
     if kind.is_empty() {
         return Ok(path);
     }
-    let found = fs::metadata(&path).ok().map(|m| m.file_type());
-    let (fits, what) = match kind {
-        "Directory" | "DirectoryOrCreate" => (found.is_some_and(|t| t.is_dir()), "a directory"),
-        "File" | "FileOrCreate" => (found.is_some_and(|t| t.is_file()), "a file"),
-        "Socket" => (found.is_some_and(|t| t.is_socket()), "a socket file"),
-        "CharDevice" => (found.is_some_and(|t| t.is_char_device()), "a character device"),
-        "BlockDevice" => (found.is_some_and(|t| t.is_block_device()), "a block device"),
-        _ => return Err(format!("hostPath type {kind:?} is not known")),
+    let expected = match kind {
+        "Directory" | "DirectoryOrCreate" => "Directory",
+        "File" | "FileOrCreate" => "File",
+        "Socket" | "CharDevice" | "BlockDevice" => kind,
+        _ => return Err(format!("{kind} is an invalid volume type")),
     };
-    if fits { Ok(path) } else { Err(format!("hostPath type check failed: {} is not {what}", source.path)) }
+    let name = match expected {
+        "Directory" => "directory",
+        "File" => "file",
+        "Socket" => "socket file",
+        "CharDevice" => "character device",
+        _ => "block device",
+    };
+    match type_of(&path) {
+        Ok(found) if found == expected => Ok(path),
+        Ok(found) => Err(format!("hostPath type check failed: {} is not a {name}, it's a {found}", source.path)),
+        Err(why) => {
+            let path = &source.path;
+            Err(format!("hostPath type check failed, {path} is not a {name}, unable to determine its type: {why}"))
+        }
+    }
+}
+
+/// As the field says it.
+fn type_of(path: &Path) -> Result<&'static str, String> {
+    let found = match fs::metadata(path) {
+        Ok(metadata) => metadata.file_type(),
+        Err(e) if e.kind() == ErrorKind::NotFound => return Err(format!("path {path:?} does not exist")),
+        Err(e) => return Err(format!("stat {}: {e}", path.display())),
+    };
+    let types = [
+        (found.is_dir(), "Directory"),
+        (found.is_file(), "File"),
+        (found.is_socket(), "Socket"),
+        (found.is_char_device(), "CharDevice"),
+        (found.is_block_device(), "BlockDevice"),
+    ];
+    let found = types.into_iter().find(|(is, _)| *is).map(|(_, name)| name);
+    found.ok_or_else(|| "only recognise file, directory, socket, block device and character device".into())
 }

@@ -95,10 +95,25 @@ fn what_is_missing_is_named_unless_it_is_optional() {
         error(json!({"secret": {"secretName": "none"}})).unwrap_err(),
         "MountVolume.SetUp failed for volume \"v\" : secret \"none\" not found"
     );
-    assert_eq!(
-        error(json!({"hostPath": {"path": "/nowhere", "type": "Directory"}})).unwrap_err(),
-        "MountVolume.SetUp failed for volume \"v\" : hostPath type check failed: /nowhere is not a directory"
-    );
+    let (file, path) = (folder.path().join("file"), folder.path().display());
+    fs::write(&file, "").unwrap();
+    let none = "unable to determine its type: path \"/nowhere\" does not exist";
+    for (at, kind, why) in [
+        ("/nowhere", "Directory", format!(", /nowhere is not a directory, {none}")),
+        ("/nowhere", "Socket", format!(", /nowhere is not a socket file, {none}")),
+        (file.to_str().unwrap(), "Directory", format!(": {path}/file is not a directory, it's a File")),
+        (file.to_str().unwrap(), "DirectoryOrCreate", format!(": {path}/file is not a directory, it's a File")),
+        (file.to_str().unwrap(), "BlockDevice", format!(": {path}/file is not a block device, it's a File")),
+        ("/proc", "File", ": /proc is not a file, it's a Directory".into()),
+        ("/proc", "FileOrCreate", ": /proc is not a file, it's a Directory".into()),
+        ("/dev/null", "Socket", ": /dev/null is not a socket file, it's a CharDevice".into()),
+        ("/proc", "CharDevice", ": /proc is not a character device, it's a Directory".into()),
+    ] {
+        let refused = error(json!({"hostPath": {"path": at, "type": kind}})).unwrap_err();
+        let text = format!("MountVolume.SetUp failed for volume \"v\" : hostPath type check failed{why}");
+        assert_eq!(refused, text);
+    }
+    error(json!({"hostPath": {"path": "/dev/null", "type": "CharDevice"}})).unwrap();
     error(json!({"secret": {"secretName": "none", "optional": true}})).unwrap();
     error(json!({"hostPath": {"path": "/nowhere"}})).unwrap();
 }
