@@ -10,21 +10,47 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use jiff::SignedDuration;
 use tokio::net::TcpStream;
 
 use super::Outcome;
-use super::tcp::reason;
+use crate::plan::backoff::go_duration;
 
+/// Between two tries to reach a server, growing by three fifths (grpc/backoff).
+const PAUSE: Duration = Duration::from_secs(1);
 const SERVING: u64 = 1;
 const STATUSES: [&str; 4] = ["UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"];
+
+/// Why there is no status.
+enum Refusal {
+    /// Nobody there, or nobody who speaks HTTP/2.
+    Unreachable(String),
+    Answer(String),
+}
 
 pub(super) async fn check(host: &str, port: u16, service: &str, limit: Duration) -> Outcome {
     let Ok(address) = host.parse().map(|ip: IpAddr| SocketAddr::new(ip, port)) else {
         return Outcome::Error("the pod has no address yet".into());
     };
-    match tokio::time::timeout(limit, ask(address, service)).await {
+    // Who cannot be reached is tried again until the time is over, as grpc.WithBlock does.
+    let asked = tokio::time::timeout(limit, async {
+        let mut pause = PAUSE;
+        loop {
+            match ask(address, service).await {
+                Err(Refusal::Unreachable(why)) => tracing::debug!("{address}: {why}"),
+                Err(Refusal::Answer(text)) => return Err(text),
+                Ok(status) => return Ok(status),
+            }
+            tokio::time::sleep(pause).await;
+            pause = pause * 8 / 5;
+        }
+    });
+    match asked.await {
         Err(_) => {
-            Outcome::Failure(format!("timeout: failed to connect service {:?} within {limit:?}", address.to_string()))
+            let (server, limit) =
+                (address.to_string(), go_duration(SignedDuration::try_from(limit).unwrap_or_default()));
+            let why = "context deadline exceeded";
+            Outcome::Failure(format!("timeout: failed to connect service {server:?} within {limit}: {why}"))
         }
         Ok(Err(text)) => Outcome::Failure(text),
         Ok(Ok(SERVING)) => Outcome::Success,
@@ -35,13 +61,11 @@ pub(super) async fn check(host: &str, port: u16, service: &str, limit: Duration)
     }
 }
 
-async fn ask(address: std::net::SocketAddr, service: &str) -> Result<u64, String> {
-    let unreachable = |text: String| format!("error: connection error: desc = \"transport: {text}\"");
-    let stream = TcpStream::connect(address).await;
-    let stream =
-        stream.map_err(|e| unreachable(format!("Error while dialing: dial tcp {address}: connect: {}", reason(&e))))?;
+async fn ask(address: SocketAddr, service: &str) -> Result<u64, Refusal> {
+    let unreachable = |why: &dyn std::fmt::Display| Refusal::Unreachable(why.to_string());
+    let stream = TcpStream::connect(address).await.map_err(|e| unreachable(&e))?;
     let (mut sender, connection) =
-        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.map_err(|e| unreachable(e.to_string()))?;
+        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.map_err(|e| unreachable(&e))?;
     let mut message = Vec::new();
     if !service.is_empty() {
         message.push(0x0a);
@@ -61,28 +85,32 @@ async fn ask(address: std::net::SocketAddr, service: &str) -> Result<u64, String
         .header("te", "trailers")
         .header("user-agent", "kube-probe/1.37")
         .body(Full::new(Bytes::from(frame)))
-        .map_err(|e| e.to_string())?;
+        .map_err(|e| Refusal::Answer(e.to_string()))?;
     let answer = async {
-        let response = sender.send_request(request).await.map_err(|e| unreachable(e.to_string()))?;
+        let response = sender.send_request(request).await.map_err(|e| unreachable(&e))?;
         let status_of = |headers: &http::HeaderMap| {
             headers.get("grpc-status").and_then(|s| s.to_str().ok()).and_then(|s| s.parse::<u32>().ok())
         };
         let head = status_of(response.headers());
-        let whole = Limited::new(response.into_body(), 4096).collect().await.map_err(|e| unreachable(e.to_string()))?;
+        let whole = Limited::new(response.into_body(), 4096).collect().await.map_err(|e| unreachable(&e))?;
         match whole.trailers().and_then(status_of).or(head) {
             Some(0) => Ok(status_in(&whole.to_bytes())),
             Some(12) => {
-                Err("error: this server does not implement the grpc health protocol (grpc.health.v1.Health)".into())
+                let why = "error: this server does not implement the grpc health protocol (grpc.health.v1.Health)";
+                Err(Refusal::Answer(why.into()))
             }
             Some(5) => Ok(3),
-            other => Err(format!("error: health rpc failed with code {}", other.unwrap_or(2))),
+            other => Err(Refusal::Answer(format!("error: health rpc failed with code {}", other.unwrap_or(2)))),
         }
     };
     tokio::pin!(connection);
     tokio::pin!(answer);
     tokio::select! {
         answered = &mut answer => answered,
-        ended = &mut connection => Err(unreachable(ended.err().map_or("connection closed".into(), |e| e.to_string()))),
+        ended = &mut connection => Err(match ended {
+            Ok(()) => unreachable(&"the connection was closed"),
+            Err(why) => unreachable(&why),
+        }),
     }
 }
 

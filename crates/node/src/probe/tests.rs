@@ -10,7 +10,7 @@ use runtime::ContainerId;
 use runtime::fake::{Fake, FakeConfig};
 use serde_json::json;
 
-use super::{Outcome, Target, http, http_hook, number_of, static_argv, tcp};
+use super::{Outcome, Target, grpc, http, http_hook, number_of, static_argv, tcp};
 
 /// Serves these answers, a connection each; returns the port and what was asked.
 fn server(answers: Vec<String>) -> (u16, std::thread::JoinHandle<Vec<String>>) {
@@ -153,4 +153,19 @@ fn ports_have_names_or_numbers() {
     assert_eq!(number(IntOrString::Int(82)), Ok(82));
     assert_eq!(number(IntOrString::String("no".into())), Err("strconv.Atoi: parsing \"no\": invalid syntax".into()));
     assert_eq!(number(IntOrString::Int(70000)), Err("invalid port number: 70000".into()));
+}
+
+/// As grpc.WithBlock waits for a server: neither nobody nor another protocol is an answer.
+#[tokio::test(start_paused = true)]
+async fn grpc_waits_for_a_server_until_its_time_is_over() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let why = "context deadline exceeded";
+    let failed = format!("timeout: failed to connect service \"127.0.0.1:{nobody}\" within 1s: {why}");
+    let outcome = grpc::check("127.0.0.1", nobody, "", Duration::from_secs(1)).await;
+    assert_eq!(outcome, Outcome::Failure(failed));
+    let (port, thread) = server(vec![answer("200 OK", "")]);
+    let failed = format!("timeout: failed to connect service \"127.0.0.1:{port}\" within 2s: {why}");
+    let outcome = grpc::check("127.0.0.1", port, "", Duration::from_secs(2)).await;
+    assert_eq!(outcome, Outcome::Failure(failed));
+    thread.join().unwrap();
 }
