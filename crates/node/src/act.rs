@@ -115,7 +115,6 @@ impl Actor {
                 self.give_up_starts();
                 return true;
             }
-            Action::GiveUpStarts => self.give_up_starts(),
             Action::StopSignal { id, kill_after } => return self.stop_signal(&id, kill_after).await,
             Action::Kill { id } => return self.kill(&id).await,
             Action::RemoveContainer { id } => return self.remove_container(&id).await,

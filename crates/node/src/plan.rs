@@ -88,8 +88,6 @@ pub enum Action {
         name: String,
         budget: i64,
     },
-    /// Nobody needs the sidecars any more that are being started.
-    GiveUpStarts,
     /// The stop signal; KILL follows after so many seconds.
     StopSignal {
         id: String,

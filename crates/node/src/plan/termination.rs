@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use runtime::Container;
 
 use crate::memory::{Ending, Hook, Job, Stop};
-use crate::observe::{is_over, is_running};
-use crate::plan::{Action, End, Plan, Situation, probes, regular};
+use crate::observe::is_running;
+use crate::plan::{Action, End, Plan, Situation, probes};
 use crate::pod::{self, Part, Role};
 
 /// Seconds between the stop signal and the kill at least (minimumGracePeriodInSeconds).
@@ -29,7 +29,6 @@ pub fn end(s: &Situation<'_>, out: &mut Plan, end: End) {
         let part = parts.iter().find(|p| p.name() == c.spec.name);
         stop_one(s, out, &parts, part, c, ending);
     }
-    sidecars(s, out, &parts, running);
     // Whoever still writes would make anew what the teardown removes.
     let writes = |j: &Job| matches!(j, Job::Start(_) | Job::Sandbox | Job::Volumes | Job::Refresh);
     if running || s.memory.busy.iter().any(writes) {
@@ -116,26 +115,6 @@ fn is_turn(s: &Situation<'_>, parts: &[Part<'_>], part: &Part<'_>) -> bool {
             Role::Ephemeral => false,
         })
         .all(|p| !s.seen.instances(p.name()).iter().any(|i| is_running(i.container)))
-}
-
-/// Until its own turn a sidecar that ends by itself is started again, while regular ones still run;
-/// afterwards its start is not waited for.
-fn sidecars(s: &Situation<'_>, out: &mut Plan, parts: &[Part<'_>], running: bool) {
-    let regular_runs =
-        parts.iter().any(|p| p.role == Role::Regular && s.seen.latest_here(p.name()).is_some_and(is_running));
-    if !running || !regular_runs {
-        if s.memory.busy.iter().any(|job| matches!(job, Job::Start(_))) {
-            out.push(Action::GiveUpStarts);
-        }
-        return;
-    }
-    for part in parts.iter().filter(|p| p.role == Role::Sidecar) {
-        let Some(c) = s.seen.latest_here(part.name()) else { continue };
-        let signalled = s.memory.stops.get(&c.id.0).is_some_and(|stop| stop.signalled.is_some());
-        if is_over(c) && !signalled {
-            regular::start(s, out, part);
-        }
-    }
 }
 
 /// Everything has stopped: sandbox and volumes go; the object too, once the server has its last status.
