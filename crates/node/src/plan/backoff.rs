@@ -16,6 +16,9 @@ pub struct Past {
     pub delay: SignedDuration,
     /// Same container, same image: else the back-off starts anew.
     pub same: bool,
+    /// The node itself stopped it: upstream starts the next one in that step, when it has not seen this end
+    /// yet and judges by the instance before (kuberuntime doBackOff). When that one ended, if there was one.
+    pub stopped: Option<Option<Timestamp>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,7 +32,15 @@ pub enum Next {
 pub fn next(past: Option<Past>, now: Timestamp, max: SignedDuration) -> Next {
     let Some(past) = past else { return Next::Start(SignedDuration::ZERO) };
     let expired = past.finished_at.duration_since(past.created_at) > max * 2;
-    if past.delay.is_zero() || expired || !past.same {
+    let same = past.same && !expired;
+    match past.stopped {
+        Some(None) if same => return Next::Start(past.delay),
+        Some(Some(before)) if same && past.finished_at >= before + past.delay => {
+            return Next::Start((past.delay * 2).clamp(FIRST.min(max), max));
+        }
+        _ => {}
+    }
+    if past.delay.is_zero() || !same {
         return Next::Start(FIRST.min(max));
     }
     let until = past.finished_at + past.delay;

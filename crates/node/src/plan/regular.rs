@@ -142,6 +142,7 @@ fn former(s: &Situation<'_>, part: &Part<'_>) -> Option<Former> {
             finished_at: finished_at(c).unwrap_or(s.now),
             delay: if again { SignedDuration::ZERO } else { SignedDuration::from_secs(seconds) },
             same: c.spec.image_name == part.image(),
+            stopped: is_stopped(s, c).then(|| before(s, part, c)),
         };
         return Some(Former { attempt: c.spec.attempt, past });
     }
@@ -152,8 +153,26 @@ fn former(s: &Situation<'_>, part: &Part<'_>) -> Option<Former> {
     if !ran(&old.state) && !ran(&old.last_state) {
         return None;
     }
-    let none = Past { created_at: Timestamp::MIN, finished_at: s.now, delay: SignedDuration::ZERO, same: false };
+    let none = Past {
+        created_at: Timestamp::MIN,
+        finished_at: s.now,
+        delay: SignedDuration::ZERO,
+        same: false,
+        stopped: None,
+    };
     Some(Former { attempt: u32::try_from(old.restart_count).unwrap_or(0), past: none })
+}
+
+/// For a probe that failed or what was changed, not for its own hook: that is part of its start.
+fn is_stopped(s: &Situation<'_>, c: &Container) -> bool {
+    s.memory.stops.contains_key(&c.id.0) && !s.memory.post_start.contains_key(&c.id.0)
+}
+
+/// When the instance before this one ended.
+fn before(s: &Situation<'_>, part: &Part<'_>, c: &Container) -> Option<Timestamp> {
+    let older =
+        s.seen.instances(part.name()).into_iter().map(|i| i.container).find(|o| o.spec.attempt < c.spec.attempt)?;
+    finished_at(older)
 }
 
 /// The exit code of a container that is over: as observed, or as the API remembers an instance that

@@ -1,4 +1,5 @@
 use expect_test::{Expect, expect};
+use runtime::Phase;
 use serde_json::json;
 
 use super::*;
@@ -315,6 +316,36 @@ fn sidecar_that_ends_while_its_pod_ends_stays_ended() {
     let mut world = ending(world, 30);
     world.memory.stops.get_mut("c0").unwrap().signalled = Some(at(10));
     check(&world, expect!["wake at 40"]);
+}
+
+/// Upstream stops and starts in one step, in which it has not seen that end yet: each back-off comes one
+/// instance later than after an end of its own.
+#[test]
+fn container_that_the_node_stopped_is_judged_by_the_one_before() {
+    let stopped = |world: World, id: &str| {
+        let mut world = world;
+        world.memory.begin_stop(id, at(4), 1, false);
+        world
+    };
+    let first = stopped(World::simple("Always").with(exited("c", 0, 137)).at(5), "c0");
+    check(&first, expect![[r#"Start { name: "c", attempt: 1, backoff: 0 }"#]]);
+    // Neither has waited yet.
+    let mut second = World::simple("Always").with(exited("c", 0, 137)).with(exited("c", 1, 137)).at(5);
+    second.seen.sandboxes[0].containers[1].spec.annotations.insert(crate::pod::NOTE_BACKOFF.into(), "0".into());
+    check(&stopped(second, "c1"), expect![[r#"Start { name: "c", attempt: 2, backoff: 10 }"#]]);
+    // The one before ended less than the back-off ago: this one waits, from its own end.
+    let third = || stopped(World::simple("Always").with(exited("c", 1, 137)).with(exited("c", 2, 137)), "c2");
+    assert!(third().at(14).planned().ends_with("wake at 15"), "{}", third().at(14).planned());
+    check(&third().at(15), expect![[r#"Start { name: "c", attempt: 3, backoff: 20 }"#]]);
+    // More than that ago: at once.
+    let mut late = third().at(60);
+    let Phase::Exited { exit, .. } = &mut late.seen.sandboxes[0].containers[1].phase else { unreachable!() };
+    exit.finished_at += 55_000_000_000;
+    check(&late, expect![[r#"Start { name: "c", attempt: 3, backoff: 20 }"#]]);
+    // A failed hook is part of the start.
+    let mut hooked = first;
+    hooked.memory.post_start.insert("c0".into(), PostStart::Failed);
+    check(&hooked, expect![[r#"Start { name: "c", attempt: 1, backoff: 10 }"#]]);
 }
 
 #[test]

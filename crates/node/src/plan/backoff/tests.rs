@@ -15,7 +15,7 @@ fn delays_double_from_ten_seconds_to_the_cap() {
     let mut delay = secs(0);
     let mut seen = Vec::new();
     for _ in 0..8 {
-        let past = Past { created_at: at(0), finished_at: at(1), delay, same: true };
+        let past = Past { created_at: at(0), finished_at: at(1), delay, same: true, stopped: None };
         match next(Some(past), at(1), max) {
             Next::Start(d) => {
                 seen.push(0);
@@ -35,7 +35,7 @@ fn delays_double_from_ten_seconds_to_the_cap() {
 #[test]
 fn a_long_run_or_another_image_starts_anew() {
     let max = secs(300);
-    let long = Past { created_at: at(0), finished_at: at(601), delay: secs(160), same: true };
+    let long = Past { created_at: at(0), finished_at: at(601), delay: secs(160), same: true, stopped: None };
     assert_eq!(next(Some(long), at(601), max), Next::Start(secs(10)));
     let not_quite = Past { finished_at: at(600), ..long };
     assert_eq!(next(Some(not_quite), at(600), max), Next::Wait { until: at(760), delay: secs(160) });
