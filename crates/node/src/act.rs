@@ -272,11 +272,11 @@ impl Actor {
         let now = self.now();
         match result {
             Ok(started) => {
-                self.memory.waiting.remove(&name);
                 self.memory.retry_at.remove(&name);
                 self.memory.pulls.retain(|image, _| !images.contains(image));
-                if self.memory.post_start.contains_key(&started.id) {
-                    self.post_start(&name, &started.id);
+                match self.memory.post_start.contains_key(&started.id) {
+                    true => self.post_start(&name, &started.id),
+                    false => drop(self.memory.waiting.remove(&name)),
                 }
             }
             Err(failure) if failure.cancelled => {}

@@ -407,8 +407,9 @@ impl Actor {
         }
     }
 
-    /// Between the end of a container whose image was changed and the start of the next: one step
-    /// upstream, where nobody sees the pod without it (kuberuntime SyncPod). A pull takes longer and is told.
+    /// Between the end of a container that the node stopped (a probe failed, its image or its resources were
+    /// changed) and the start of the next: one step upstream, where nobody sees the pod without it
+    /// (kuberuntime SyncPod). A pull takes longer and is told, and so is a back-off.
     fn is_replacing(&self) -> bool {
         let is_gap = |id: &str| {
             let Some(replaced) = self.seen.containers().find(|c| c.id.0 == id) else { return false };
@@ -416,7 +417,7 @@ impl Actor {
             let is_latest = || self.seen.latest_begun(name).is_some_and(|latest| latest.container.id.0 == id);
             is_over(replaced) && is_latest() && !self.memory.waiting.contains_key(name)
         };
-        self.memory.ending.is_none() && self.memory.stops.iter().any(|(id, stop)| stop.replace && is_gap(id))
+        self.memory.ending.is_none() && self.memory.stops.keys().any(|id| is_gap(id))
     }
 
     fn write(&mut self, namespace: String, name: String, patch: Value) {

@@ -34,30 +34,22 @@ pub fn report(s: &Situation<'_>) -> core::PodStatus {
     if let Some(list) = &mut status.container_statuses {
         list.sort_by(|a, b| a.name.cmp(&b.name));
     }
-    let mut next = phase::phase_of(s.pod, &status, over);
+    // Failed means that nothing of the pod runs any more: until then nothing tells (status_manager.go
+    // mergePodStatus).
     let verdict = s.memory.refused.as_ref().or(s.memory.ending.as_ref().and_then(|e| e.verdict.as_ref()));
+    let verdict = verdict.filter(|_| over);
     let old_phase = old.phase.as_deref().unwrap_or("");
-    if over && (pod::is_deleting(s.pod) || verdict.is_some()) {
-        containers::close(s.pod, &mut status);
-        if !pod::is_terminal(next) {
-            next = "Failed";
-        }
-    }
-    // Failed means that nothing of the pod runs any more: until then only its conditions tell
-    // (status_manager.go mergePodStatus).
-    if let Some(verdict) = verdict.filter(|_| over) {
-        next = "Failed";
-        status.reason = Some(verdict.reason.clone());
-        status.message = Some(verdict.message.clone());
-    } else if next != old_phase {
-        status.reason = None;
-        status.message = None;
-    }
-    if pod::is_terminal(old_phase) {
+    let next = match phase::phase_of(s.pod, &status, over) {
         // Terminal phases never change again, nor what was said about them.
-        next = if old_phase == "Failed" { "Failed" } else { "Succeeded" };
-        status.reason = old.reason.clone();
-        status.message = old.message.clone();
+        _ if pod::is_terminal(old_phase) => old_phase,
+        _ if verdict.is_some() => "Failed",
+        next => next,
+    };
+    let closes = over && (pod::is_deleting(s.pod) || verdict.is_some());
+    let last = if closes && !pod::is_terminal(next) { "Failed" } else { next };
+    if last != old_phase {
+        status.reason = verdict.map(|v| v.reason.clone());
+        status.message = verdict.map(|v| v.message.clone());
     }
     status.phase = Some(next.to_owned());
     if !pod::is_static(s.pod) {
@@ -65,7 +57,12 @@ pub fn report(s: &Situation<'_>) -> core::PodStatus {
     }
     status.start_time = Some(old.start_time.clone().unwrap_or(Time(start_time(s.pod, s.memory))));
     addresses(s, &mut status);
+    // What ended unseen is closed only after they were judged (kubelet.go SyncTerminatedPod).
     status.conditions = Some(conditions::conditions(s, &status, verdict));
+    if closes {
+        containers::close(s.pod, &mut status);
+        status.phase = Some(last.to_owned());
+    }
     status.resize = None;
     resources(s, old.resources, &mut status);
     status
@@ -124,7 +121,11 @@ fn addresses(s: &Situation<'_>, status: &mut core::PodStatus) {
     if host_network && status.pod_ip.is_some() {
         return;
     }
-    let seen = if host_network { s.facts.host_ips.clone() } else { s.seen.addresses() };
+    let seen = match host_network {
+        true => s.facts.host_ips.clone(),
+        false if conditions::has_sandbox(s) => s.seen.addresses(),
+        false => Vec::new(),
+    };
     if seen.is_empty() {
         return;
     }

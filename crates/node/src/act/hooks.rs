@@ -62,6 +62,7 @@ impl Actor {
         match result {
             Ok(()) => {
                 self.memory.post_start.remove(id);
+                self.memory.waiting.remove(name);
             }
             // A container that ended meanwhile has other worries.
             Err(_) if !self.memory.post_start.contains_key(id) => {}

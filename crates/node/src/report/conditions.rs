@@ -6,7 +6,7 @@
 use api::view::api::core::v1 as core;
 use api::view::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::memory::Verdict;
+use crate::memory::{Stage, Verdict};
 use crate::plan::Situation;
 use crate::pod::{self, Role};
 
@@ -22,6 +22,11 @@ pub const OWN: &[&str] = &[
     "PodScheduled",
 ];
 
+const READY_TO_START: &str = "PodReadyToStartContainers";
+/// Texts of kubelet/types/constants.go.
+const NO_SANDBOX: &str = "no pod sandbox exists";
+const SANDBOX_NOT_READY: &str = "pod sandbox is not ready";
+
 struct Said {
     status: bool,
     reason: Option<String>,
@@ -31,9 +36,9 @@ struct Said {
 const TRUE: Said = Said { status: true, reason: None, message: None };
 
 pub fn conditions(s: &Situation<'_>, status: &core::PodStatus, verdict: Option<&Verdict>) -> Vec<core::PodCondition> {
-    let old: Vec<core::PodCondition> = s.pod.status.as_ref().and_then(|st| st.conditions.clone()).unwrap_or_default();
+    let old = old_conditions(s);
     let mut all: Vec<core::PodCondition> = old.iter().filter(|c| !OWN.contains(&c.type_.as_str())).cloned().collect();
-    let mut put = |type_: &str, said: Said| all.push(condition(s, &old, type_, said));
+    let mut put = |type_: &str, said: Said| all.push(condition(s, old, type_, said));
     if let Some(pending) = &s.memory.resize.pending {
         put("PodResizePending", said(true, &pending.reason, &pending.message));
     }
@@ -49,19 +54,46 @@ pub fn conditions(s: &Situation<'_>, status: &core::PodStatus, verdict: Option<&
     if let Some(kept) = foreign_disruption {
         all.push(kept.clone());
     }
-    let mut put = |type_: &str, said: Said| all.push(condition(s, &old, type_, said));
-    let has_sandbox = s.seen.current().is_some();
-    put("PodReadyToStartContainers", Said { status: has_sandbox, reason: None, message: None });
-    put("Initialized", initialized(s, status));
-    let containers = containers_ready(s, status);
-    let ready = match (containers.status, gates(s, &old)) {
+    let mut put = |type_: &str, said: Said| all.push(condition(s, old, type_, said));
+    put(READY_TO_START, kept(s, READY_TO_START).unwrap_or_else(|| ready_to_start(s)));
+    put("Initialized", kept(s, "Initialized").unwrap_or_else(|| initialized(s, status)));
+    let containers = kept(s, "ContainersReady").unwrap_or_else(|| containers_ready(s, status));
+    let ready = kept(s, "Ready").unwrap_or_else(|| match (containers.status, gates(s, old)) {
         (true, Some(message)) => said(false, "ReadinessGatesNotReady", &message),
         _ => Said { status: containers.status, reason: containers.reason.clone(), message: containers.message.clone() },
-    };
+    });
     put("Ready", ready);
     put("ContainersReady", containers);
     put("PodScheduled", TRUE);
     all
+}
+
+/// Whether a sandbox is told of: ours is made beside the volumes, upstream's after them, and what a pod
+/// without its volumes has is none to start containers in.
+pub fn has_sandbox(s: &Situation<'_>) -> bool {
+    let told = |c: &core::PodCondition| c.type_ == READY_TO_START && c.message.as_deref() != Some(NO_SANDBOX);
+    let made = s.memory.volumes == Stage::Ready || s.seen.containers().next().is_some();
+    s.seen.latest_sandbox().is_some() && (made || old_conditions(s).iter().any(told))
+}
+
+fn ready_to_start(s: &Situation<'_>) -> Said {
+    match has_sandbox(s) {
+        true if s.seen.current().is_some() => TRUE,
+        true => said(false, "PodSandboxNotReady", SANDBOX_NOT_READY),
+        false => said(false, "PodSandboxNotReady", NO_SANDBOX),
+    }
+}
+
+/// What was told of a pod that is over stands, as its phase does; one that somebody else called over may be ready.
+fn kept(s: &Situation<'_>, type_: &str) -> Option<Said> {
+    let old = s.pod.status.as_ref().filter(|status| pod::is_terminal(phase(status)))?;
+    let told = old.conditions.iter().flatten().find(|c| c.type_ == type_)?;
+    let stands = told.status == "False" || type_ == "Initialized";
+    stands.then(|| Said { status: told.status == "True", reason: told.reason.clone(), message: told.message.clone() })
+}
+
+fn old_conditions<'a>(s: &Situation<'a>) -> &'a [core::PodCondition] {
+    s.pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default()
 }
 
 fn said(status: bool, reason: &str, message: &str) -> Said {
@@ -126,9 +158,11 @@ fn initialized(s: &Situation<'_>, status: &core::PodStatus) -> Said {
             }
         }
     }
+    // Once initialized, always (upstream since 1.36, with RestartAllContainersOnContainerExits).
+    let before = || old_conditions(s).iter().any(|c| c.type_ == "Initialized" && c.status == "True");
     match lists(&unknown, "incomplete", &incomplete) {
-        Some(message) => said(false, "ContainersNotInitialized", &message),
-        None => TRUE,
+        Some(message) if !before() => said(false, "ContainersNotInitialized", &message),
+        _ => TRUE,
     }
 }
 

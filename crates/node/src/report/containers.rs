@@ -21,18 +21,18 @@ const USED_TO_RUN: &str =
 /// The status of one container.
 pub fn status_of(s: &Situation<'_>, part: &Part<'_>) -> core::ContainerStatus {
     let old = pod::old_status(s.pod, part.name());
-    let instances = s.seen.instances(part.name());
-    let mut status = match instances.first() {
-        Some(latest) => from_instance(s, part, latest.container),
+    let begun = begun(s, part);
+    let mut status = match begun.first() {
+        Some(latest) => from_instance(s, part, latest),
         None => without_instance(s, part, old),
     };
     // An instance that was made and removed before it ran was counted, and the next one has its number
     // (kubelet_pods.go convertToAPIContainerStatuses).
     status.restart_count = status.restart_count.max(old.map_or(0, |old| old.restart_count));
-    if instances.is_empty() {
+    if begun.is_empty() {
         // What the API remembers stands.
-    } else if let Some(before) = instances.get(1) {
-        status.last_state = terminated(s, before.container).map(in_terminated);
+    } else if let Some(before) = begun.get(1) {
+        status.last_state = terminated(s, before).map(in_terminated);
     } else if let Some(old) = old {
         let same = old.container_id.is_some() && old.container_id == status.container_id;
         let ended = old.state.as_ref().filter(|st| st.terminated.is_some());
@@ -41,11 +41,22 @@ pub fn status_of(s: &Situation<'_>, part: &Part<'_>) -> core::ContainerStatus {
     if status.volume_mounts.is_none() {
         status.volume_mounts = volume_mounts(part);
     }
-    apply_waiting(s, part, &mut status);
+    apply_waiting(s, part, begun.first().copied(), &mut status);
     if part.spec.lifecycle.as_ref().is_some_and(|l| l.stop_signal.is_some()) && status.stop_signal.is_none() {
         status.stop_signal = part.spec.lifecycle.as_ref().and_then(|l| l.stop_signal.clone());
     }
+    if part.role == Role::Ephemeral {
+        // Nothing probes it (prober_manager.go UpdatePodStatus).
+        status.started = None;
+    }
     status
+}
+
+/// Its instances that can be told of, latest first: one that is only made, or whose postStart hook has not
+/// passed, is a step of the start that is under way, and what was there before is shown until then.
+fn begun<'a>(s: &Situation<'a>, part: &Part<'_>) -> Vec<&'a Container> {
+    let begun = |c: &&Container| is_over(c) || (is_running(c) && !s.memory.post_start.contains_key(&c.id.0));
+    s.seen.instances(part.name()).into_iter().map(|i| i.container).filter(begun).collect()
 }
 
 /// What is shown of a container that has an instance on this machine.
@@ -64,7 +75,7 @@ fn from_instance(s: &Situation<'_>, part: &Part<'_>, c: &Container) -> core::Con
         ..Default::default()
     };
     match &c.phase {
-        Phase::Running { .. } if !s.memory.post_start.contains_key(id) => {
+        Phase::Running { .. } => {
             let started_at = started_at(c).map(Time);
             status.state = Some(core::ContainerState {
                 running: Some(core::ContainerStateRunning { started_at }),
@@ -74,7 +85,7 @@ fn from_instance(s: &Situation<'_>, part: &Part<'_>, c: &Container) -> core::Con
             status.started = Some(started);
             status.ready = started && is_ready(s, part, id);
         }
-        Phase::Running { .. } | Phase::Created => status.state = Some(waiting(s)),
+        Phase::Created => {}
         Phase::Exited { .. } | Phase::Unknown { .. } => {
             status.state = terminated(s, c).map(in_terminated);
             status.ready = part.role == Role::Init && exit_code(c) == Some(0);
@@ -146,16 +157,18 @@ fn without_instance(s: &Situation<'_>, part: &Part<'_>, old: Option<&core::Conta
 }
 
 /// A reason why it waits replaces the state it had, if it is to run again.
-fn apply_waiting(s: &Situation<'_>, part: &Part<'_>, status: &mut core::ContainerStatus) {
+fn apply_waiting(s: &Situation<'_>, part: &Part<'_>, shown: Option<&Container>, status: &mut core::ContainerStatus) {
     let Some(why) = s.memory.waiting.get(part.name()) else { return };
     if s.memory.ending.is_some() || pod::is_deleting(s.pod) {
         return;
     }
-    if let Some(latest) = s.seen.latest(part.name()) {
-        let c = latest.container;
-        if is_running(c) || (is_over(c) && !pod::restarts_after(s.pod, part, exit_code(c).unwrap_or(255))) {
-            return;
-        }
+    let goes_on = match shown {
+        Some(c) => is_running(c) || !pod::restarts_after(s.pod, part, exit_code(c).unwrap_or(255)),
+        // The first one is still ending after its hook.
+        None => s.seen.latest(part.name()).is_some_and(|latest| is_running(latest.container)),
+    };
+    if goes_on {
+        return;
     }
     if let Some(state) = status.state.take().filter(|st| st.terminated.is_some()) {
         status.last_state = Some(state);
@@ -203,8 +216,7 @@ pub fn close(pod: &core::Pod, status: &mut core::PodStatus) {
             c.state = Some(unknown());
         }
     }
-    let all = [&mut status.container_statuses, &mut status.ephemeral_container_statuses];
-    for c in all.into_iter().flatten().flatten() {
+    for c in status.container_statuses.iter_mut().flatten() {
         c.ready = false;
         c.started = Some(false);
     }
@@ -305,7 +317,7 @@ fn resources(part: &Part<'_>, c: &Container, status: &mut core::ContainerStatus)
     let given: Option<core::ResourceRequirements> = if now { part.spec.resources.clone() } else { noted() };
     let admitted = part.spec.resources.as_ref();
     status.allocated_resources = admitted.and_then(|r| r.requests.clone()).filter(|r| !r.is_empty());
-    if is_running(c) {
-        status.resources = Some(core::ResourceRequirements { claims: None, ..given.unwrap_or_default() });
-    }
+    // What does not run has what it would be given (kubelet_pods.go convertContainerStatusResources).
+    let shown = if is_running(c) { given } else { admitted.cloned() };
+    status.resources = Some(core::ResourceRequirements { claims: None, ..shown.unwrap_or_default() });
 }

@@ -1,8 +1,8 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::memory::{ProbeKind, ProbeState, Verdict, Waiting};
-use crate::sample::{World, at, exited, lost, running};
+use crate::memory::{PostStart, ProbeKind, ProbeState, Stage, Verdict, Waiting};
+use crate::sample::{World, at, created, exited, lost, running};
 
 fn status(world: &World) -> Value {
     serde_json::to_value(world.situation(report)).unwrap()
@@ -50,6 +50,9 @@ fn init_containers_decide_until_regular_ones_run() {
     let initialized = condition(&waiting, "Initialized");
     assert_eq!(initialized["reason"], "ContainersNotInitialized");
     assert_eq!(initialized["message"], "containers with incomplete status: [a]");
+    let mut again = world("Always").with(running("a", 0));
+    again.pod["status"]["conditions"] = json!([{"type": "Initialized", "status": "True"}]);
+    assert_eq!(condition(&status(&again), "Initialized")["status"], "True");
 }
 
 #[test]
@@ -208,9 +211,149 @@ fn verdict_fails_the_pod_once_nothing_of_it_runs() {
         let verdict = Verdict { reason: "Evicted".into(), message: "low".into(), disruption: true };
         world.memory.begin_ending(at(3), 1, Some(verdict));
         let status = status(&world);
-        assert_eq!(condition(&status, "DisruptionTarget")["reason"], "TerminationByKubelet");
-        (status["phase"].clone(), status["reason"].clone())
+        let disrupted = status["conditions"].as_array().unwrap().iter().find(|c| c["type"] == "DisruptionTarget");
+        let ready = condition(&status, "Ready")["reason"].clone();
+        (status["phase"].clone(), status["reason"].clone(), disrupted.map(|c| c["reason"].clone()), ready)
     };
-    assert_eq!(ending(running("c", 0)), (json!("Running"), Value::Null));
-    assert_eq!(ending(exited("c", 0, 0)), (json!("Failed"), json!("Evicted")));
+    assert_eq!(ending(running("c", 0)), (json!("Running"), Value::Null, None, Value::Null));
+    let over = (json!("Failed"), json!("Evicted"), Some(json!("TerminationByKubelet")), json!("PodFailed"));
+    assert_eq!(ending(exited("c", 0, 0)), over);
+}
+
+#[test]
+fn a_sandbox_that_is_not_there_is_told_with_its_reason() {
+    let told = |world: &World| {
+        let status = status(world);
+        let condition = condition(&status, "PodReadyToStartContainers").clone();
+        (
+            condition["status"].clone(),
+            condition["reason"].clone(),
+            condition["message"].clone(),
+            status["podIP"].clone(),
+        )
+    };
+    let not = |message: &str, ip: Value| (json!("False"), json!("PodSandboxNotReady"), json!(message), ip);
+    let ready = (json!("True"), Value::Null, Value::Null, json!("10.0.0.5"));
+    assert_eq!(told(&World::simple("Always")), ready);
+    assert_eq!(told(&World::simple("Always").bare()), not("no pod sandbox exists", Value::Null));
+    let mut ended = World::simple("Always").with(exited("c", 0, 0));
+    ended.seen.sandboxes[0].ready = false;
+    assert_eq!(told(&ended), not("pod sandbox is not ready", json!("10.0.0.5")));
+    // It is made beside the volumes; until those are there nothing can start in it.
+    let mut early = World::simple("Always");
+    early.memory.volumes = Stage::Failed(at(60));
+    assert_eq!(told(&early), not("no pod sandbox exists", Value::Null));
+    early.seen.sandboxes[0].ready = false;
+    assert_eq!(told(&early), not("no pod sandbox exists", Value::Null));
+    // The next life of the agent finds what the one before told of.
+    let mut later = World::simple("Always");
+    later.pod["status"] = status(&later);
+    later.memory.volumes = Stage::New;
+    assert_eq!(told(&later), ready);
+    later.pod["status"] = json!({});
+    assert_eq!(told(&later.with(running("c", 0))), ready);
+}
+
+#[test]
+fn a_pod_that_is_closed_unseen_keeps_the_conditions_it_had() {
+    let reasons = |status: &Value| {
+        ["Ready", "ContainersReady"].map(|type_| {
+            let condition = condition(status, type_);
+            (condition["reason"].clone(), condition["message"].clone())
+        })
+    };
+    let mut world = World::simple("Always").deleting(30);
+    world.memory.begin_ending(at(6), 30, None);
+    let unready = (json!("ContainersNotReady"), json!("containers with unready status: [c]"));
+    let closed = status(&world);
+    assert_eq!((&closed["phase"], reasons(&closed)), (&json!("Failed"), [unready.clone(), unready]));
+    // Told once: the same the next time, whoever looks.
+    world.pod["status"] = closed.clone();
+    assert_eq!(status(&world), closed);
+    // Whoever ended as seen was judged as ended.
+    let mut world = World::simple("Always").with(exited("c", 0, 1)).deleting(30);
+    world.memory.begin_ending(at(6), 30, None);
+    let failed = (json!("PodFailed"), Value::Null);
+    assert_eq!(reasons(&status(&world)), [failed.clone(), failed.clone()]);
+    // Called over by somebody else while it was ready.
+    let mut world = World::simple("Always").with(running("c", 0));
+    world.pod["status"] = status(&world);
+    world.pod["status"]["phase"] = json!("Failed");
+    assert_eq!(reasons(&status(&world)), [failed.clone(), failed]);
+}
+
+#[test]
+fn resources_are_always_told_of_what_began_also_after_its_end() {
+    let some = json!({"requests": {"cpu": "10m"}, "limits": {"memory": "1Gi"}});
+    let spec = json!({"restartPolicy": "Never", "initContainers": [{"name": "a", "image": "i"}],
+        "containers": [{"name": "c", "image": "i", "resources": some}, {"name": "d", "image": "i"}],
+        "ephemeralContainers": [{"name": "e", "image": "i"}]});
+    let resources = |world: &World| {
+        let status = status(world);
+        let of = |list: &str, at: usize| status[list][at]["resources"].clone();
+        [
+            of("initContainerStatuses", 0),
+            of("containerStatuses", 0),
+            of("containerStatuses", 1),
+            of("ephemeralContainerStatuses", 0),
+        ]
+    };
+    let world = World::new(spec).with(exited("a", 0, 0));
+    assert_eq!(resources(&world), [json!({}), Value::Null, Value::Null, Value::Null]);
+    let world = world.with(exited("c", 0, 0)).with(running("d", 0)).with(exited("e", 0, 0));
+    assert_eq!(resources(&world), [json!({}), some, json!({}), json!({})]);
+}
+
+#[test]
+fn ephemeral_containers_have_no_started() {
+    let spec =
+        json!({"containers": [{"name": "c", "image": "i"}], "ephemeralContainers": [{"name": "e", "image": "i"}]});
+    let mut worlds = vec![World::new(spec.clone())];
+    worlds.extend([running("e", 0), exited("e", 0, 0)].map(|e| World::new(spec.clone()).with(e)));
+    let mut ended = World::new(spec).with(exited("e", 0, 0)).deleting(1);
+    ended.memory.begin_ending(at(6), 1, None);
+    worlds.push(ended);
+    for world in worlds {
+        let status = status(&world);
+        assert_eq!(status["ephemeralContainerStatuses"][0].get("started"), None, "{status}");
+        assert!(status["containerStatuses"][0]["started"].is_boolean(), "{status}");
+    }
+}
+
+/// Upstream tells nothing of a start before it is done (kuberuntime startContainer): the count rises with
+/// the container that runs.
+#[test]
+fn a_restart_is_told_once_it_runs() {
+    let shown = |world: &World| {
+        let c = status(world)["containerStatuses"][0].clone();
+        let state = c["state"].as_object().unwrap().iter().next().unwrap();
+        let reason = state.1["reason"].as_str().unwrap_or("").to_owned();
+        (state.0.clone(), reason, c["restartCount"].as_i64().unwrap(), c["containerID"].as_str().map(str::to_owned))
+    };
+    let told = |state: &str, reason: &str, count: i64, id: Option<&str>| {
+        (state.to_owned(), reason.to_owned(), count, id.map(|id| format!("gousse://{id}")))
+    };
+    let ended = told("terminated", "Error", 0, Some("c0"));
+    assert_eq!(shown(&World::simple("Always").with(created("c", 0))), told("waiting", "ContainerCreating", 0, None));
+    let world = World::simple("Always").with(exited("c", 0, 3));
+    assert_eq!(shown(&world), ended);
+    let mut world = world.with(created("c", 1));
+    assert_eq!(shown(&world), ended);
+    let waits = |reason: &str| Waiting { reason: reason.into(), message: String::new() };
+    world.memory.waiting.insert("c".into(), waits("CrashLoopBackOff"));
+    assert_eq!(shown(&world), told("waiting", "CrashLoopBackOff", 0, Some("c0")));
+    // Its postStart hook is part of its start, and so is what a failed one brings.
+    let mut hooked = World::simple("Always").with(exited("c", 0, 3)).with(running("c", 1));
+    hooked.memory.post_start.insert("c1".into(), PostStart::Running);
+    assert_eq!(shown(&hooked), ended);
+    hooked.memory.waiting.insert("c".into(), waits("PostStartHookError"));
+    hooked.memory.post_start.insert("c1".into(), PostStart::Failed);
+    assert_eq!(shown(&hooked), told("waiting", "PostStartHookError", 0, Some("c0")));
+    let mut first = World::simple("Always").with(running("c", 0));
+    first.memory.post_start.insert("c0".into(), PostStart::Failed);
+    first.memory.waiting.insert("c".into(), waits("PostStartHookError"));
+    assert_eq!(shown(&first), told("waiting", "ContainerCreating", 0, None));
+    let runs = World::simple("Always").with(exited("c", 0, 3)).with(running("c", 1));
+    assert_eq!(shown(&runs), told("running", "", 1, Some("c1")));
+    assert_eq!(status(&runs)["containerStatuses"][0]["lastState"]["terminated"]["exitCode"], 3);
 }
