@@ -29,8 +29,10 @@ use crate::volumes::Mounted;
 /// Law 8, asked from outside.
 mod audit;
 
-/// A pod that is only starting, or replacing a container, tells so after this, unless it runs by then.
+/// A pod that is only starting tells so after this, unless it runs by then.
 const QUIET: SignedDuration = SignedDuration::from_millis(50);
+/// And one that replaces a container after this.
+const REPLACING: SignedDuration = SignedDuration::from_millis(500);
 const WRITE_RETRY: SignedDuration = SignedDuration::from_millis(100);
 const WRITE_RETRY_MAX: SignedDuration = SignedDuration::from_secs(10);
 
@@ -394,9 +396,12 @@ impl Actor {
             return;
         }
         let now = self.now();
+        let replacing = self.is_replacing();
         let due = match self.write_due {
             Some(due) if self.refused.is_some() => due,
-            _ if is_urgent(pod, &status) && !self.is_replacing() => now,
+            Some(due) if replacing => due,
+            None if replacing => now + REPLACING,
+            _ if is_urgent(pod, &status) => now,
             Some(due) => due,
             None => now + QUIET,
         };

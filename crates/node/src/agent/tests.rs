@@ -669,6 +669,8 @@ async fn failing_liveness_restarts_and_failing_readiness_only_unreadies() {
     node.pod("started", probed("startupProbe", "true"));
     let c = |p: &Value| p["status"]["containerStatuses"][0].clone();
     node.until("live", "restarted", |p| c(p)["restartCount"] == 2).await;
+    // Stopped and started in one step, as upstream.
+    assert!(!node.api.saw("live", |p| !c(p)["state"]["terminated"].is_null()));
     let unready = node.phase("ready", "Running").await;
     assert_eq!((&c(&unready)["ready"], &c(&unready)["restartCount"]), (&json!(false), &json!(0)));
     node.until("started", "started", |p| c(p)["started"] == true && c(p)["ready"] == true).await;
