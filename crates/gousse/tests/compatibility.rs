@@ -56,6 +56,8 @@ const DIFFERENT: &str = "\n## Different on purpose\n\
 - A host port belongs to one pod until its network is gone: the successor of a pod that was removed by force waits for it with FailedCreatePodSandBox.\n\
 - Heads of requests may have 1 MiB as upstream's, without a client certificate 256 KiB (over HTTP/2 32 KiB). A URL of more than 64 KiB is read on the first request of a connection over HTTP/1.1, as every exec is; over HTTP/2 its stream is reset. Who sends more gets a 431 Status (upstream: 431 in plain text).\n\
 - Port-forward: an answer to a client that has ended its half is gathered and comes whole: when the pod ends, or ten seconds after it began (containerd cuts it off one second after the client's end). A mebibyte and more comes as it is sent.\n\
+- What a node tells of a pod is a stock kubelet's ([testing.md](testing.md) says how to compare them), but for the words of the runtime in errors of images, starts and probes; `user` and `stopSignal` of a container, which are always there (upstream: where the runtime tells them); and the moments: a node that is faster passes steps unseen or tells them apart, and `ImagePullBackOff` comes with its first failure (upstream: ten seconds later, with the next sync).\n\
+- `lifecycle.stopSignal` is honoured (upstream: alpha, off).\n\
 - A volume on /proc or below is refused when the container starts, but over the files that lxcfs shows (as runc refuses it).\n";
 
 #[test]
