@@ -1,8 +1,8 @@
 //! What a write must pass beside validation: built-in steps that complete or refuse an object.
 //!
 //! Each is a pure function over the request, the old object and a snapshot of the store; what it
-//! relied on becomes a claim that the write checks again. One file each, one line in the table, in
-//! upstream's order (kubeapiserver/options/plugins.go).
+//! relied on becomes a claim that the write checks again. One file each, one line in a table, in
+//! upstream's order (kubeapiserver/options/plugins.go); those that only judge come after validation.
 
 use api::{Kind, Status};
 use serde_json::Value;
@@ -38,6 +38,10 @@ pub static ADMISSION: &[Plugin] = &[
     Plugin { name: "Priority", admit: priority::admit },
     Plugin { name: "DefaultTolerationSeconds", admit: tolerations::admit },
     Plugin { name: "RuntimeClass", admit: runtime_class::admit },
+];
+
+/// Steps that change nothing and judge only what is valid.
+pub static VALIDATION: &[Plugin] = &[
     Plugin { name: "PodSecurity", admit: pod_security::admit },
     Plugin { name: "PodResizeValidator", admit: pod_resize::admit },
 ];
@@ -70,11 +74,21 @@ pub fn admit(ask: &Ask<'_>, object: &mut Value) -> Result<Outcome, Status> {
     let name = object["metadata"]["name"].as_str();
     tracing::trace!(target: "walk", verb = "admit", kind = ask.kind().kind, name);
     let mut outcome = Outcome::default();
-    for plugin in ADMISSION {
-        (plugin.admit)(ask, object, &mut outcome)
+    run(ADMISSION, ask, object, &mut outcome)?;
+    Ok(outcome)
+}
+
+/// Runs the table of what comes after the kind's own validation.
+pub fn validate(ask: &Ask<'_>, object: &mut Value, outcome: &mut Outcome) -> Result<(), Status> {
+    run(VALIDATION, ask, object, outcome)
+}
+
+fn run(table: &[Plugin], ask: &Ask<'_>, object: &mut Value, outcome: &mut Outcome) -> Result<(), Status> {
+    for plugin in table {
+        (plugin.admit)(ask, object, outcome)
             .inspect_err(|status| tracing::debug!(plugin = plugin.name, %status, "refused"))?;
     }
-    Ok(outcome)
+    Ok(())
 }
 
 impl Ask<'_> {

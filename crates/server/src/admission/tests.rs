@@ -294,6 +294,9 @@ async fn a_resize_beyond_the_pods_node_is_refused() {
     }
     let (_, status) = resize("p", more("900", "1Mi")).await;
     assert_eq!(status["details"]["causes"], json!([{"reason": "NodeCapacity"}]));
+    // What is invalid is told first.
+    let (code, status) = resize("p", json!({"requests": {"cpu": "900"}, "limits": {"cpu": "1"}})).await;
+    assert_eq!((code, &status["reason"]), (422, &json!("Invalid")), "{status}");
     // All that the node has, what does not change, and what has no node yet.
     for (pod, resources) in [("p", more("2", "1Gi")), ("r", more("1", "1Mi")), ("s", more("900", "1Mi"))] {
         let (code, status) = resize(pod, resources).await;

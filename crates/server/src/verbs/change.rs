@@ -206,11 +206,12 @@ impl Change<'_> {
             managed::update(&mut object, Some(old), manager, call, self.subresource);
         }
         let ask = Ask { call, operation: Operation::Update, subresource: self.subresource, old: Some(old) };
-        let outcome = admission::admit(&ask, &mut object)?;
+        let mut outcome = admission::admit(&ask, &mut object)?;
         let errors = (call.kind().hooks.validate)(&object, Some(old), &context);
         if !errors.is_empty() {
             return Err(Status::invalid(call.served.group(), call.kind().kind, self.name, &errors));
         }
+        admission::validate(&ask, &mut object, &mut outcome)?;
         let mut warnings = (call.kind().hooks.warnings)(&object, Some(old));
         warnings.extend(outcome.warnings.iter().cloned());
         api::managed::keep_times(old, &mut object);

@@ -56,12 +56,13 @@ pub async fn insert(
             (call.kind().hooks.default)(&mut object);
         }
         let ask = Ask { call, operation: Operation::Create, subresource: "", old: None };
-        let outcome = admission::admit(&ask, &mut object)?;
+        let mut outcome = admission::admit(&ask, &mut object)?;
         let name = write::text(&object, "name").to_string();
         let errors = (call.kind().hooks.validate)(&object, None, &context);
         if !errors.is_empty() {
             return Err(Status::invalid(call.served.group(), call.kind().kind, &name, &errors));
         }
+        admission::validate(&ask, &mut object, &mut outcome)?;
         if attempt == 1 {
             warnings.extend((call.kind().hooks.warnings)(&object, None));
             warnings.extend(outcome.warnings);
