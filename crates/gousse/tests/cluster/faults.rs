@@ -227,6 +227,8 @@ fn story(stage: &Stage, mut parts: Parts, hit: Hit) {
     for kind in ["runner", "stubborn", "ender", "again"] {
         phase(kind, "Running");
     }
+    // They end by themselves, and may have begun late: a pod has an address once it can start.
+    own.must(&format!("wait --for=jsonpath={{.status.podIP}} --timeout=60s pods {}", all("talker")));
     let lines = own.must("get pods -o 'jsonpath={range .items[*]}{.metadata.name} {.status.podIP}\n{end}'");
     let addresses: BTreeSet<&str> = lines.lines().filter_map(|line| line.split_once(' ')).map(|(_, a)| a).collect();
     assert_eq!((addresses.len(), lines.lines().count()), (20, 20), "an address is used twice: {lines}");
