@@ -65,7 +65,7 @@ impl Actor {
         }
         let parts = pod::parts(pod);
         let fits = |p: &pod::Part<'_>| {
-            self.seen.latest_here(p.name()).is_some_and(|c| is_running(c) && step(p, c) == Step::Nothing)
+            self.seen.latest_here(p.name()).is_some_and(|c| is_running(c) && step(pod, p, c) == Step::Nothing)
         };
         let done = self.seen.current().is_some_and(|sandbox| pod_fits(pod, sandbox))
             && parts.iter().filter(|p| resizable(p)).all(fits);

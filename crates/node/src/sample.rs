@@ -127,7 +127,7 @@ fn container(name: &str, attempt: u32, phase: Phase, created: i64) -> Container 
             attempt,
             image: "sha256:1".into(),
             image_name: "i".into(),
-            resources: crate::spec::cgroup::container_resources(None),
+            resources: crate::spec::cgroup::container_resources(&api::view::api::core::v1::Pod::default(), None),
             annotations: [(NOTE_BACKOFF.to_owned(), if attempt == 0 { "0" } else { "10" }.to_owned())].into(),
             ..Default::default()
         },

@@ -44,7 +44,7 @@ impl Actor {
     pub(super) fn fit(&mut self, pod: &core::Pod) {
         let Some(sandbox) = self.seen.current() else { return };
         let Due { containers, whole } = due(pod, &self.seen, &self.memory);
-        let new = |part: &crate::pod::Part<'_>| cgroup::container_resources(part.spec.resources.as_ref());
+        let new = |part: &crate::pod::Part<'_>| cgroup::container_resources(pod, part.spec.resources.as_ref());
         let containers = containers.iter().map(|(part, c)| New {
             id: c.id.clone(),
             name: part.name().to_owned(),

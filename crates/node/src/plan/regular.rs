@@ -57,7 +57,7 @@ fn reason_to_stop(s: &Situation<'_>, part: &Part<'_>, c: &Container) -> Option<(
     if c.spec.image_name != part.image() && part.role != Role::Init {
         return Some((format!("Container {name} definition changed, will be restarted"), grace, true));
     }
-    if resize::step(part, c) == Step::Restart {
+    if resize::step(s.pod, part, c) == Step::Restart {
         return Some((format!("Container {name} resize requires restart"), grace, true));
     }
     if s.memory.post_start.get(id) == Some(&PostStart::Failed) {

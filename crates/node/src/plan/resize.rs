@@ -48,7 +48,7 @@ pub fn due<'a>(pod: &'a core::Pod, seen: &'a Seen, memory: &Memory) -> Due<'a> {
         else {
             continue;
         };
-        match step(&part, c) {
+        match step(pod, &part, c) {
             Step::Restart => restarting = true,
             Step::InPlace if !memory.stops.contains_key(&c.id.0) => containers.push((part, c)),
             _ => {}
@@ -76,8 +76,8 @@ fn same(a: &Resources, b: &Resources) -> bool {
     (a.cpu_shares, a.cpu_quota, a.memory) == (b.cpu_shares, b.cpu_quota, b.memory)
 }
 
-pub fn step(part: &Part<'_>, c: &Container) -> Step {
-    let want = container_resources(part.spec.resources.as_ref());
+pub fn step(pod: &core::Pod, part: &Part<'_>, c: &Container) -> Step {
+    let want = container_resources(pod, part.spec.resources.as_ref());
     let have = &c.spec.resources;
     let cpu = want.cpu_shares != have.cpu_shares || want.cpu_quota != have.cpu_quota;
     let memory = want.memory != have.memory;

@@ -91,7 +91,7 @@ fn from_instance(s: &Situation<'_>, part: &Part<'_>, c: &Container) -> core::Con
             status.ready = part.role == Role::Init && exit_code(c) == Some(0);
         }
     }
-    resources(part, c, &mut status);
+    resources(s.pod, part, c, &mut status);
     status
 }
 
@@ -310,9 +310,9 @@ fn volume_mounts(part: &Part<'_>) -> Option<Vec<core::VolumeMountStatus>> {
 }
 
 /// What the cgroup was given, in the pod's own words; what was admitted.
-fn resources(part: &Part<'_>, c: &Container, status: &mut core::ContainerStatus) {
+fn resources(pod: &core::Pod, part: &Part<'_>, c: &Container, status: &mut core::ContainerStatus) {
     // Where the cgroup has what the pod says, the pod's own words; else what it was started with.
-    let now = c.spec.resources == cgroup::container_resources(part.spec.resources.as_ref());
+    let now = c.spec.resources == cgroup::container_resources(pod, part.spec.resources.as_ref());
     let noted = || c.spec.annotations.get(NOTE_RESOURCES).and_then(|r| serde_json::from_str(r).ok());
     let given: Option<core::ResourceRequirements> = if now { part.spec.resources.clone() } else { noted() };
     let admitted = part.spec.resources.as_ref();

@@ -39,10 +39,15 @@ pub fn quota(milli_cpu: i64) -> i64 {
     if milli_cpu <= 0 { 0 } else { (milli_cpu.saturating_mul(PERIOD) / 1000).max(QUOTA_MIN) }
 }
 
-/// A container's own limits.
-pub fn container_resources(given: Option<&core::ResourceRequirements>) -> Resources {
+/// A container's limits: its own, and where it has none, the pod's (kuberuntime getCPULimit, getMemoryLimit).
+pub fn container_resources(pod: &core::Pod, given: Option<&core::ResourceRequirements>) -> Resources {
     let empty = BTreeMap::new();
-    let limits = given.and_then(|r| r.limits.as_ref()).unwrap_or(&empty);
+    let own = given.and_then(|r| r.limits.as_ref()).unwrap_or(&empty);
+    let whole_pod = pod.spec.as_ref().and_then(|s| s.resources.as_ref()).and_then(|r| r.limits.as_ref());
+    let mut limits = whole_pod.cloned().unwrap_or_default();
+    limits
+        .extend(own.iter().filter(|(_, q)| pod::quantity_milli(&q.0) != 0).map(|(name, q)| (name.clone(), q.clone())));
+    let limits = &limits;
     let requests = given.and_then(|r| r.requests.as_ref()).unwrap_or(&empty);
     // A limit without a request counts as the request.
     let cpu = if requests.contains_key("cpu") { milli(requests, "cpu") } else { milli(limits, "cpu") };

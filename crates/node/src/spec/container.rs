@@ -88,7 +88,7 @@ pub fn container_spec(
         read_only_root: c.security_context.as_ref().and_then(|s| s.read_only_root_filesystem).unwrap_or(false),
         masked_paths: paths(security::MASKED_PATHS),
         read_only_paths: paths(security::READ_ONLY_PATHS),
-        resources: cgroup::container_resources(c.resources.as_ref()),
+        resources: cgroup::container_resources(pod, c.resources.as_ref()),
         oom_score_adj: cgroup::oom_score(pod, part, settings),
         rlimits: Vec::new(),
         stdin: c.stdin.unwrap_or(false),

@@ -361,3 +361,17 @@ fn signals_are_read_in_every_spelling() {
     }
     assert_eq!(signal_number("SIGNO"), None);
 }
+
+/// A pod's own limit stands where a container has none; a request that is left out is the limit.
+#[test]
+fn containers_without_limits_have_the_pods() {
+    let whole = json!({"requests": {"cpu": "2"}, "limits": {"cpu": "3", "memory": "1Gi"}});
+    let pod = pod(json!({"resources": whole, "containers": [{"name": "c", "resources": {}},
+        {"name": "d", "resources": {"limits": {"memory": "64Mi"}, "requests": {"cpu": "100m"}}}]}));
+    let of = |at: usize| cgroup::container_resources(&pod, pod::parts(&pod)[at].spec.resources.as_ref());
+    let seen = [of(0), of(1)].map(|r| (r.memory, r.cpu_quota, r.cpu_shares));
+    assert_eq!(seen, [(1 << 30, 300_000, 3072), (64 << 20, 300_000, 102)]);
+    let bare = one(json!({"name": "c", "resources": {"limits": {"cpu": "1"}}}));
+    let seen = cgroup::container_resources(&bare, pod::parts(&bare)[0].spec.resources.as_ref());
+    assert_eq!((seen.memory, seen.cpu_quota), (0, 100_000));
+}
