@@ -48,7 +48,7 @@ mod tour;
 /// Our own verbs beyond transcripts.
 #[path = "cluster/verbs.rs"]
 mod verbs;
-/// Images as volumes.
+/// Images as volumes, and paths below volumes.
 #[path = "cluster/volumes.rs"]
 mod volumes;
 /// The nine verbs of ARCHITECTURE.md, in their order.

@@ -49,6 +49,7 @@ use client::Client;
 pub use logfile::{remove_log, rotations as log_rotations};
 pub use logfolder::{open_folder as open_log_folder, open_log, open_root as open_log_root};
 use protocol::{Layers, Request};
+pub use setup::root::prepare_sub_path;
 
 /// Where the engine lives.
 #[derive(Clone, Debug)]

@@ -1,4 +1,4 @@
-//! What pods mount: an image as a volume.
+//! What pods mount: images as volumes, and paths below volumes.
 
 use crate::stage::{Stage, play};
 
@@ -68,4 +68,49 @@ spec:
   - name: main
     image: toolbox
     volumeMounts: [{name: image, mountPath: /image}]
+";
+
+#[test]
+fn a_sub_path_that_leads_out_of_its_volume_starts_nothing_and_says_so() {
+    play(|stage: &Stage| {
+        let own = stage.instance("own");
+        let up = own.up(&[]);
+        for (number, link) in ["/bin/sh", "/nowhere", "../../..", "/etc"].iter().enumerate() {
+            let name = format!("out{number}");
+            let applied = own.apply(&OUT.replace("NAME", &name).replace("LINK", link));
+            assert!(applied.ok, "{applied:?}");
+            let waits = "jsonpath={.status.containerStatuses[0].state.waiting.reason}=CreateContainerConfigError";
+            own.must(&format!("wait --for={waits} pod/{name} --timeout=60s"));
+            let status = &own.json(&format!("get pod {name}"))["status"]["containerStatuses"][0];
+            let why = "failed to prepare subPath for volumeMount \"v\" of container \"main\"";
+            assert_eq!((&status["state"]["waiting"]["message"], &status["restartCount"]), (&why.into(), &0.into()));
+        }
+        // A link that stays in is followed.
+        let applied = own.apply(&OUT.replace("NAME", "in").replace("LINK", "deep/../there"));
+        assert!(applied.ok, "{applied:?}");
+        own.must("wait --for=condition=Ready pod/in --timeout=60s");
+        own.down(true);
+        assert!(up.end().ok);
+        assert_eq!(stage.left(), Vec::<String>::new());
+    });
+}
+
+const OUT: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: NAME}
+spec:
+  terminationGracePeriodSeconds: 1
+  volumes:
+  - {name: v, emptyDir: {}}
+  initContainers:
+  - name: links
+    image: toolbox
+    command: [sh, -c, 'mkdir /v/deep /v/there; ln -s LINK /v/link']
+    volumeMounts: [{name: v, mountPath: /v}]
+  containers:
+  - name: main
+    image: toolbox
+    command: [sleep, '1000']
+    volumeMounts: [{name: v, mountPath: /m, subPath: link}]
 ";

@@ -158,7 +158,28 @@ impl Starting {
             backoff: self.backoff,
         };
         let spec = container_spec(pod, &part, &self.shared.settings, &resolved).map_err(config);
-        spec.map_err(|(reason, message)| self.failed(reason, message))
+        let spec = spec.map_err(|(reason, message)| self.failed(reason, message))?;
+        self.prepare_sub_paths(&part, &spec).await?;
+        Ok(spec)
+    }
+
+    /// A sub path that leads out of its volume is told before there is a container (kubelet_pods.go makeMounts).
+    async fn prepare_sub_paths(&self, part: &Part<'_>, spec: &ContainerSpec) -> Result<(), Failure> {
+        for mount in &spec.mounts {
+            let (MountSource::Host(volume), Some(sub_path)) = (&mount.source, &mount.sub_path) else { continue };
+            let (volume, sub_path) = (volume.clone(), sub_path.clone());
+            // On a thread of its own: a volume of the network may not answer.
+            let prepared = tokio::task::spawn_blocking(move || runtime::native::prepare_sub_path(&volume, &sub_path));
+            if let Err(why) = prepared.await.unwrap_or_else(|e| Err(e.to_string())) {
+                let is_it = |m: &&core::VolumeMount| Path::new(&m.mount_path) == mount.target;
+                let volume = part.spec.volume_mounts.iter().flatten().find(is_it).map_or("", |m| &m.name);
+                tracing::info!("container {} of pod {}: {why}", self.name, pod::name(&self.pod));
+                let message =
+                    format!("failed to prepare subPath for volumeMount {volume:?} of container {:?}", self.name);
+                return Err(self.failed("CreateContainerConfigError", message));
+            }
+        }
+        Ok(())
     }
 
     /// Image volumes are pulled like the container's own image, then stand by their ids.

@@ -217,10 +217,22 @@ fn sub_paths(stage: &Stage) {
     let made = with("made/now");
     assert_eq!(output(stage, "made", &["ls", "/data/it"], |spec| spec.mounts.push(made)), "\n");
     assert!(volume.join("made/now").is_dir());
-    for name in ["absolute", "up"] {
-        let seen = output(stage, name, &["ls", "/data/it"], |spec| spec.mounts.push(with(name)));
-        assert_eq!(seen, "\n", "{name} leads to an empty folder of the volume");
+    symlink("deep/../deep", volume.join("round")).unwrap();
+    let round = with("round/file");
+    assert_eq!(output(stage, "round", &["cat", "/data/it"], |spec| spec.mounts.push(round)), "deep");
+    symlink("/nowhere", volume.join("nowhere")).unwrap();
+    symlink("deep/../../made-outside", volume.join("new")).unwrap();
+    let engine = stage.engine();
+    for name in ["absolute", "up", "nowhere", "new", "new/deeper", "deep/../../secret"] {
+        assert!(runtime::native::prepare_sub_path(&volume, name.as_ref()).is_err(), "{name}");
+        let (_, mut spec) = stage.container("out", &["ls", "/data/it"]);
+        spec.mounts.push(with(name));
+        let exit = stage.run(&engine, &format!("out-{}", name.replace(['/', '.'], "-")), spec);
+        assert!(exit.start_error.contains(&format!("opening sub path {name}: ")), "{exit:?}");
     }
+    assert!(!stage.folder.join("made-outside").exists() && !volume.join("nowhere/x").exists());
+    runtime::native::prepare_sub_path(&volume, "made/more".as_ref()).unwrap();
+    assert!(volume.join("made/more").is_dir());
 }
 
 fn sub_path_modes(stage: &Stage) {

@@ -37,13 +37,31 @@ pub fn root() -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat(CWD, "/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// The thing at `path` below `root`, as an `O_PATH` descriptor.
+/// The thing at `path` below `root`, as an `O_PATH` descriptor. What leads up or begins at the root goes on
+/// there, as after chroot.
 pub fn open(root: BorrowedFd<'_>, path: &Path, absent: Absent) -> io::Result<OwnedFd> {
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    found(root, path, absent, Outward::GoesOnInside)
+}
+
+/// The same, but a path or a link that leads out is an error (EXDEV).
+pub fn open_beneath(root: BorrowedFd<'_>, path: &Path, absent: Absent) -> io::Result<OwnedFd> {
+    found(root, path, absent, Outward::Fails)
+}
+
+/// What becomes of what leads out of the root.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outward {
+    GoesOnInside,
+    Fails,
+}
+
+fn found(root: BorrowedFd<'_>, path: &Path, absent: Absent, outward: Outward) -> io::Result<OwnedFd> {
+    let outside = if outward == Outward::Fails { ResolveFlags::BENEATH } else { ResolveFlags::IN_ROOT };
+    let resolve = outside | ResolveFlags::NO_MAGICLINKS;
     match rustix::fs::openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve) {
         // Something to make, or something was renamed on the way: step by step.
-        Err(Errno::NOENT) if absent != Absent::Fails => walk(root, path, absent),
-        Err(Errno::AGAIN) => walk(root, path, absent),
+        Err(Errno::NOENT) if absent != Absent::Fails => walk(root, path, absent, outward),
+        Err(Errno::AGAIN) => walk(root, path, absent, outward),
         other => Ok(other?),
     }
 }
@@ -65,12 +83,18 @@ pub fn change_folder(root: BorrowedFd<'_>, path: &Path) -> Result<bool> {
     }
 }
 
-fn walk(root: BorrowedFd<'_>, path: &Path, absent: Absent) -> io::Result<OwnedFd> {
+fn walk(root: BorrowedFd<'_>, path: &Path, absent: Absent, outward: Outward) -> io::Result<OwnedFd> {
+    if outward == Outward::Fails && path.is_absolute() {
+        return Err(Errno::XDEV.into());
+    }
     let mut above = vec![rustix::io::fcntl_dupfd_cloexec(root, 3)?];
     let mut todo: VecDeque<OsString> = components(path.as_os_str());
     let mut links = 0;
     while let Some(name) = todo.pop_front() {
         if name == ".." {
+            if above.len() == 1 && outward == Outward::Fails {
+                return Err(Errno::XDEV.into());
+            }
             above.truncate((above.len() - 1).max(1));
             continue;
         }
@@ -93,6 +117,9 @@ fn walk(root: BorrowedFd<'_>, path: &Path, absent: Absent) -> io::Result<OwnedFd
         let target = rustix::fs::readlinkat(&found, c"", Vec::new())?.into_bytes();
         let target = OsString::from_vec(target);
         if target.as_bytes().starts_with(b"/") {
+            if outward == Outward::Fails {
+                return Err(Errno::XDEV.into());
+            }
             above.truncate(1);
         }
         for component in components(&target).into_iter().rev() {

@@ -179,12 +179,7 @@ fn source(mount: &Mount, birth: &Birth<'_>) -> Result<OwnedFd> {
         MountSource::Host(path) => {
             let base = host::source(path).or_fail(&format!("opening {}", path.display()))?;
             let base = match &mount.sub_path {
-                // New folders are as open as the volume: to a pod's own user, or its fsGroup (kubelet,
-                // pkg/volume/util/subpath).
-                Some(sub_path) => {
-                    let mode = rustix::fs::fstat(&base).or_fail(&format!("opening {}", path.display()))?.st_mode;
-                    below(base.as_fd(), sub_path, Absent::BecomesFolderOf(mode & 0o7777))?
-                }
+                Some(sub_path) => below_volume(&base, sub_path)?,
                 None => base,
             };
             if mount.propagation == Propagation::Bidirectional {
@@ -231,8 +226,22 @@ fn own_folder(overlay: BorrowedFd<'_>, target: &Path, folder: &Path, number: usi
     own_clone(made.as_fd()).or_fail(&doing)
 }
 
+/// Makes what is missing of a sub path, and sees that it does not lead out of its volume. The container's
+/// set-up does the same once more: what lies in the volume may have changed by then.
+pub fn prepare_sub_path(volume: &Path, sub_path: &Path) -> Result<()> {
+    let base = host::source(volume).or_fail(&format!("opening {}", volume.display()))?;
+    below_volume(&base, sub_path).map(drop)
+}
+
+/// New folders are as open as the volume: to a pod's own user, or its fsGroup (kubelet,
+/// pkg/volume/util/subpath).
+fn below_volume(volume: &OwnedFd, sub_path: &Path) -> Result<OwnedFd> {
+    let mode = rustix::fs::fstat(volume).or_fail("looking at a volume")?.st_mode;
+    below(volume.as_fd(), sub_path, Absent::BecomesFolderOf(mode & 0o7777))
+}
+
 fn below(base: BorrowedFd<'_>, sub_path: &Path, absent: Absent) -> Result<OwnedFd> {
-    inside::open(base, sub_path, absent).or_fail(&format!("opening sub path {}", sub_path.display()))
+    inside::open_beneath(base, sub_path, absent).or_fail(&format!("opening sub path {}", sub_path.display()))
 }
 
 /// One layer is bound as it is; an overlay without an upper folder needs two. Nothing in it can be
