@@ -33,6 +33,11 @@ pub const NOTE_STOP_SIGNAL: &str = "gousse.stop-signal";
 /// The resources that this container was last given, as the pod's own JSON.
 pub const NOTE_RESOURCES: &str = "gousse.resources";
 
+/// What it was started with, or given in place.
+pub fn noted_resources(c: &runtime::Container) -> Option<core::ResourceRequirements> {
+    c.spec.annotations.get(NOTE_RESOURCES).and_then(|text| serde_json::from_str(text).ok())
+}
+
 /// Annotations of static pods and their mirrors.
 pub const CONFIG_SOURCE: &str = "kubernetes.io/config.source";
 pub const CONFIG_HASH: &str = "kubernetes.io/config.hash";

@@ -9,7 +9,7 @@ use runtime::{Container, Resources, Sandbox};
 use crate::memory::{Job, Memory};
 use crate::observe::{Seen, is_running};
 use crate::plan::{Action, Plan, Situation};
-use crate::pod::{self, Part, Role};
+use crate::pod::{self, Part, Role, noted_resources};
 use crate::spec::cgroup::{self, container_resources};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,9 +85,17 @@ pub fn step(pod: &core::Pod, part: &Part<'_>, c: &Container) -> Step {
         let policies = part.spec.resize_policy.iter().flatten();
         policies.into_iter().any(|p| p.resource_name == resource && p.restart_policy == "RestartContainer")
     };
+    // A request may change that no cgroup shows.
+    let asks_else = |resource: &str| {
+        let request = |r: Option<&core::ResourceRequirements>| {
+            r.and_then(|r| r.requests.as_ref()).map_or(0, |list| pod::milli(list, resource))
+        };
+        noted_resources(c).is_some_and(|noted| request(Some(&noted)) != request(part.spec.resources.as_ref()))
+    };
+    let restart = |resource: &str, changed: bool| restarts(resource) && (changed || asks_else(resource));
     match (cpu, memory) {
+        _ if restart("cpu", cpu) || restart("memory", memory) => Step::Restart,
         (false, false) => Step::Nothing,
-        _ if cpu && restarts("cpu") || memory && restarts("memory") => Step::Restart,
         _ => Step::InPlace,
     }
 }

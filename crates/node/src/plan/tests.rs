@@ -437,3 +437,29 @@ fn ephemeral_container_runs_once_also_where_the_agent_died_before_its_start() {
     check(&world().with(running("e", 0)), expect![[r#""#]]);
     check(&world().with(exited("e", 0, 1)).at(60), expect![[r#""#]]);
 }
+
+/// Which no cgroup shows: of memory none does, of processor time not the last thousandths.
+#[test]
+fn request_that_changes_restarts_a_container_whose_policy_says_so() {
+    let spec = |memory: &str, policy: &str| {
+        json!({"containers": [{"name": "c", "image": "i",
+            "resizePolicy": [{"resourceName": "memory", "restartPolicy": policy}],
+            "resources": {"requests": {"cpu": "100m", "memory": memory}, "limits": {"memory": "64Mi"}}}]})
+    };
+    let step = |policy: &str, noted: Option<&str>| {
+        let pod = serde_json::from_value(World::new(spec("32Mi", policy)).pod).unwrap();
+        let part = &crate::pod::parts(&pod)[0];
+        let mut c = running("c", 0);
+        c.spec.resources = crate::spec::cgroup::container_resources(&pod, part.spec.resources.as_ref());
+        if let Some(noted) = noted {
+            let given = &spec(noted, policy)["containers"][0]["resources"];
+            c.spec.annotations.insert(crate::pod::NOTE_RESOURCES.into(), given.to_string());
+        }
+        super::resize::step(&pod, part, &c)
+    };
+    use super::resize::Step;
+    assert_eq!(step("RestartContainer", Some("48Mi")), Step::Restart);
+    assert_eq!(step("RestartContainer", Some("32Mi")), Step::Nothing);
+    assert_eq!(step("RestartContainer", None), Step::Nothing, "nobody knows");
+    assert_eq!(step("NotRequired", Some("48Mi")), Step::Nothing);
+}

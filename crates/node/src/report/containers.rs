@@ -10,7 +10,7 @@ use runtime::{Container, Phase};
 use crate::memory::ProbeKind;
 use crate::observe::{exit_code, finished_at, is_over, is_running, started_at};
 use crate::plan::{Situation, init, probes, regular};
-use crate::pod::{self, NOTE_IMAGE_NAME, NOTE_IMAGE_REF, NOTE_RESOURCES, NOTE_STOP_SIGNAL, Part, Role};
+use crate::pod::{self, NOTE_IMAGE_NAME, NOTE_IMAGE_REF, NOTE_STOP_SIGNAL, Part, Role};
 use crate::spec::cgroup;
 
 const UNKNOWN: &str = "ContainerStatusUnknown";
@@ -313,8 +313,8 @@ fn volume_mounts(part: &Part<'_>) -> Option<Vec<core::VolumeMountStatus>> {
 fn resources(pod: &core::Pod, part: &Part<'_>, c: &Container, status: &mut core::ContainerStatus) {
     // Where the cgroup has what the pod says, the pod's own words; else what it was started with.
     let now = c.spec.resources == cgroup::container_resources(pod, part.spec.resources.as_ref());
-    let noted = || c.spec.annotations.get(NOTE_RESOURCES).and_then(|r| serde_json::from_str(r).ok());
-    let given: Option<core::ResourceRequirements> = if now { part.spec.resources.clone() } else { noted() };
+    let given: Option<core::ResourceRequirements> =
+        if now { part.spec.resources.clone() } else { pod::noted_resources(c) };
     let admitted = part.spec.resources.as_ref();
     status.allocated_resources = admitted.and_then(|r| r.requests.clone()).filter(|r| !r.is_empty());
     // What does not run has what it would be given (kubelet_pods.go convertContainerStatusResources).

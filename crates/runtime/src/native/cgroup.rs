@@ -235,6 +235,17 @@ impl Tree {
         Ok(())
     }
 
+    /// Of what has ended: version 1 lets no group have less than one below it, and a resize may give the pod less.
+    pub fn lift_quota(&self, path: &str) {
+        if self.v1_root("cpu").is_some()
+            && let Some(folder) = self.folder("cpu", path)
+            && let Err(error) = std::fs::write(folder.join("cpu.cfs_quota_us"), "-1")
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::debug!("{}: {error}", folder.display());
+        }
+    }
+
     /// Kills every process in the group and below it. False: this kernel cannot; kill them one by one.
     pub fn kill(&self, path: &str) -> bool {
         self.unified.as_ref().is_some_and(|root| std::fs::write(root.join(path).join("cgroup.kill"), "1").is_ok())

@@ -441,6 +441,13 @@ fn limits(stage: &Stage) {
     let whole = Resources { memory: 300 << 20, ..Resources::default() };
     stage.block_on(engine.update_sandbox(&sandbox, whole)).unwrap();
     assert_eq!(read("memory", &sandbox_spec.cgroup, memory), (300 << 20).to_string());
+    // What has ended does not hold the pod to its own quota.
+    stage.block_on(async {
+        engine.signal(&id, libc::SIGKILL).await.unwrap();
+        wait_for_exit(&engine, &id).await;
+    });
+    let less = Resources { cpu_quota: 20_000, cpu_period: 100_000, ..Resources::default() };
+    stage.block_on(engine.update_sandbox(&sandbox, less)).unwrap();
 }
 
 /// A fork bomb has what pods have, and the machine the rest.

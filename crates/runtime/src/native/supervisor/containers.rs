@@ -383,6 +383,7 @@ impl Supervisor {
         self.pump_rest(id);
         self.live(id).and_then(|live| live.log.as_mut()).into_iter().for_each(LogFile::finish);
         let oom_killed = self.tree.oom_kills(&path) > 0;
+        self.tree.lift_quota(&path);
         let exit = exit_from(ended, at, oom_killed);
         self.end_attaches(id, exit.code);
         // On record before the keeper lets go: without its descriptors the next supervisor could only guess.
