@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::actor::Actor;
 use crate::observe::is_running;
 use crate::plan::resize::{Step, pod_fits, resizable, step};
-use crate::pod;
+use crate::pod::{self, Role};
 
 /// What the pod as a whole and its containers (by name) may have.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -64,8 +64,11 @@ impl Actor {
             return;
         }
         let parts = pod::parts(pod);
-        let fits = |p: &pod::Part<'_>| {
-            self.seen.latest_here(p.name()).is_some_and(|c| is_running(c) && step(pod, p, c) == Step::Nothing)
+        // What has not begun begins with it, and a step that is done needs it no more.
+        let fits = |p: &pod::Part<'_>| match self.seen.latest_here(p.name()) {
+            None => true,
+            Some(c) if p.role == Role::Init && !is_running(c) => true,
+            Some(c) => is_running(c) && step(pod, p, c) == Step::Nothing,
         };
         let done = self.seen.current().is_some_and(|sandbox| pod_fits(pod, sandbox))
             && parts.iter().filter(|p| resizable(p)).all(fits);

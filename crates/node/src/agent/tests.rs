@@ -655,6 +655,36 @@ async fn resources_of_a_whole_pod_are_resized_like_its_containers() {
     assert!(has("ResizeStarted") && has("ResizeCompleted") && has("ResizeInfeasible"), "{reasons:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_init_container_is_resized_while_it_runs_and_not_waited_for_afterwards() {
+    let node = Node::start().await;
+    let spec = |init: &str, main: &str| {
+        let mut step = puppet(&["--run", "100"]);
+        step["name"] = json!("i");
+        step["resources"] = json!({"requests": {"cpu": "1m"}, "limits": {"memory": init}});
+        let mut c = puppet(&[]);
+        c["resources"] = json!({"requests": {"cpu": "1m"}, "limits": {"memory": main}});
+        json!({"restartPolicy": "Always", "initContainers": [step], "containers": [c]})
+    };
+    node.pod("p", spec("100M", "100M"));
+    node.until("p", "in its first step", |p| p["status"]["initContainerStatuses"][0]["state"]["running"].is_object())
+        .await;
+    with_limits(&node, &spec("200M", "100M"), 2);
+    let given = |p: &Value| p["status"]["initContainerStatuses"][0]["resources"]["limits"]["memory"] == "200M";
+    let over = |p: &Value| condition(p, "PodResizeInProgress").is_none();
+    let pod = node.until("p", "resized", |p| given(p) && over(p)).await;
+    assert!(pod["status"]["initContainerStatuses"][0]["state"]["running"].is_object(), "{pod}");
+    let memory = async || {
+        let sandbox = &node.engine.list().await.unwrap()[0];
+        sandbox.containers.last().unwrap().spec.resources.memory
+    };
+    assert_eq!(memory().await, 200_000_000);
+    node.phase("p", "Running").await;
+    with_limits(&node, &spec("200M", "300M"), 3);
+    let given = |p: &Value| p["status"]["containerStatuses"][0]["resources"]["limits"]["memory"] == "300M";
+    node.until("p", "resized once more", |p| given(p) && over(p)).await;
+}
+
 fn probed(kind: &str, command: &str) -> Value {
     let mut c = puppet(&[]);
     c[kind] = json!({"exec": {"command": [command]}, "periodSeconds": 2, "failureThreshold": 2, "timeoutSeconds": 1});

@@ -64,7 +64,7 @@ pub fn due<'a>(pod: &'a core::Pod, seen: &'a Seen, memory: &Memory) -> Due<'a> {
 }
 
 pub fn resizable(part: &Part<'_>) -> bool {
-    matches!(part.role, Role::Regular | Role::Sidecar)
+    part.role != Role::Ephemeral
 }
 
 /// The pod's own cgroup has what the pod says.
