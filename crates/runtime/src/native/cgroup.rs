@@ -116,8 +116,10 @@ impl Tree {
         self.limit(path, resources, false)
     }
 
-    /// Makes a group below a pod's, with its limits.
+    /// Makes a group below a pod's, with its limits. One that is there, and empty, is made anew: who is cloned
+    /// into a group that was ever killed is killed too (Linux 6.14 and later).
     pub fn make_container(&self, path: &str, resources: &Resources) -> io::Result<()> {
+        let _ = self.remove(path);
         self.make(path, resources)?;
         self.limit(path, resources, false)
     }

@@ -19,6 +19,7 @@ pub const TESTS: &[Test] = &[
     ("reboot_is_known_until_all_that_it_ended_is_recorded", killed_after_reboot),
     ("shared_pid_sandbox_of_an_earlier_keeper_can_be_stopped", earlier_keeper),
     ("supervisor_killed_while_an_older_child_is_told_is_started_again", hidden_by_a_zombie),
+    ("container_born_where_another_attempt_was_killed_lives", killed_group),
     ("full_disk_lets_a_supervisor_start_and_make_room", full_disk),
     ("lines_lost_on_a_full_disk_are_counted_in_the_log_itself", lost_lines),
     ("journal_that_cannot_be_shortened_is_lived_with", long_journal),
@@ -170,6 +171,22 @@ fn hidden_by_a_zombie(stage: &Stage) {
         starting.await.unwrap().unwrap();
         assert_eq!(wait_for_exit(&engine, &id).await.code, 3);
         assert_eq!(wait_for_exit(&engine, &old).await.code, 137);
+    });
+}
+
+/// As a supervisor leaves it that ended what the one before it had cloned and not recorded.
+fn killed_group(stage: &Stage) {
+    let engine = stage.engine();
+    let (sandbox, sandbox_spec) = stage.sandbox("again");
+    let (id, spec) = stage.container("again", &["exit", "3"]);
+    let group = group(stage, &format!("pod-again/{}", id.0));
+    stage.block_on(async {
+        engine.run_sandbox(&sandbox, sandbox_spec).await.unwrap();
+        engine.create_container(&sandbox, &id, spec).await.unwrap();
+        std::fs::create_dir(&group).unwrap();
+        std::fs::write(group.join("cgroup.kill"), "1").unwrap();
+        engine.start_container(&id).await.unwrap();
+        assert_eq!(wait_for_exit(&engine, &id).await.code, 3);
     });
 }
 
