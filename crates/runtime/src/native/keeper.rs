@@ -170,9 +170,14 @@ impl Keeper<'_> {
         let Some((socket, supervisor)) = &self.supervisor else { return };
         // Looked for by itself: an older child, told and not reaped, hides it from a look for any.
         if let Ok(Some(ended)) = sys::peek_ended(Some(*supervisor)) {
-            sys::reap(ended.pid);
             let _ = writeln!(io::stderr(), "keeper: supervisor {} ended: {ended:?}", ended.pid);
-            return self.lost_supervisor();
+            // What it said before counts: descriptors of what runs may be among it.
+            self.listen();
+            if self.supervisor.is_some() {
+                sys::reap(ended.pid);
+                self.lost_supervisor();
+            }
+            return;
         }
         let Ok(Some(ended)) = sys::peek_ended(None) else { return };
         // The supervisor, if it ended between the two looks: the signal for that is still to be read.
@@ -377,3 +382,6 @@ fn drain_signals(signals: &OwnedFd) {
     let mut buffer = [0u8; 1024];
     while rustix::io::read(signals, &mut buffer).is_ok_and(|got| got > 0) {}
 }
+
+#[cfg(test)]
+mod tests;
