@@ -105,7 +105,7 @@ impl Found {
     }
 
     pub fn container(&self, name: &str) -> FoundContainer {
-        let mut instances = self.seen.instances(name).into_iter().map(|i| i.container.clone());
+        let mut instances = self.seen.logged(name).into_iter().map(|i| i.container.clone());
         let pod = self.object.view::<core::Pod>().unwrap_or_default();
         FoundContainer {
             current: instances.next(),

@@ -53,6 +53,18 @@ impl Seen {
         found
     }
 
+    /// Those that have logs: that began, or where none did, the latest that was made. One that is only made may
+    /// be removed before it runs, or its sandbox be lost.
+    pub fn logged(&self, name: &str) -> Vec<Instance<'_>> {
+        let mut found = self.instances(name);
+        let begun = |instance: &Instance<'_>| is_over(instance.container) || is_running(instance.container);
+        match found.iter().any(begun) {
+            true => found.retain(begun),
+            false => found.truncate(1),
+        }
+        found
+    }
+
     pub fn latest(&self, name: &str) -> Option<Instance<'_>> {
         self.instances(name).into_iter().next()
     }

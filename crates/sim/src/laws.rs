@@ -156,6 +156,11 @@ impl Laws {
         }
     }
 
+    /// 12: nobody asks the same again and again without waiting.
+    pub fn waits(&mut self, endless: Option<String>) {
+        self.law(12, endless.is_none(), || format!("asked again and again within a second: {endless:?}"));
+    }
+
     /// Whether a pod of this UID may run each container once only.
     pub fn runs_once(&self, uid: &str) -> bool {
         self.once.contains(uid)

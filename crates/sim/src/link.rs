@@ -4,6 +4,7 @@
 //! late, and a watch may break off at any event. When the server is killed every request and watch
 //! in flight ends with it. In calm weather nothing of this happens.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use futures::StreamExt;
 use http::{Method, Request};
 use server::{Identity, Server};
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use crate::Chance;
 use crate::witness::silent_unless;
@@ -42,7 +44,21 @@ pub struct Site {
     requests: AtomicU64,
     heard: Mutex<Option<Vec<String>>>,
     acknowledged: Mutex<Vec<Acknowledged>>,
+    rush: Mutex<Rush>,
+    begun: Instant,
 }
+
+/// Requests of one second.
+#[derive(Default)]
+struct Rush {
+    second: u64,
+    requests: HashMap<String, u32>,
+    /// The one that was asked too often.
+    endless: Option<String>,
+}
+
+/// Who asks the very same thing so often in one second does not wait for anything.
+const RUSH_MAX: u32 = 100;
 
 /// A write that somebody was told of.
 #[derive(Clone, Debug)]
@@ -72,6 +88,8 @@ impl Site {
             requests: AtomicU64::new(0),
             heard: Mutex::default(),
             acknowledged: Mutex::default(),
+            rush: Mutex::default(),
+            begun: Instant::now(),
         })
     }
 
@@ -110,11 +128,34 @@ impl Site {
         std::mem::take(&mut self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn hear(&self, name: &str, request: &Request<Bytes>) {
+    /// True where time has to pass before the request goes on, or it never would again.
+    fn hear(&self, name: &str, request: &Request<Bytes>) -> bool {
         self.requests.fetch_add(1, Ordering::SeqCst);
         if let Some(heard) = self.heard.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             heard.push(format!("{name}: {} {}", request.method(), request.uri()));
         }
+        self.is_rushed(format!("{name}: {} {}", request.method(), request.uri()))
+    }
+
+    /// A request of somebody who asks again and again without waiting.
+    pub fn endless(&self) -> Option<String> {
+        self.rush.lock().unwrap_or_else(PoisonError::into_inner).endless.clone()
+    }
+
+    fn is_rushed(&self, asked: String) -> bool {
+        let mut rush = self.rush.lock().unwrap_or_else(PoisonError::into_inner);
+        let second = self.begun.elapsed().as_secs();
+        if second != rush.second {
+            rush.requests.clear();
+            rush.second = second;
+        }
+        let times = rush.requests.entry(asked.clone()).or_default();
+        *times += 1;
+        let is_rushed = *times > RUSH_MAX;
+        if is_rushed {
+            rush.endless.get_or_insert(asked);
+        }
+        is_rushed
     }
 }
 
@@ -151,7 +192,9 @@ impl Link {
         }
         let (count, server) = self.site.lock().clone();
         let Some(server) = server else { return Err(lost("the server is down")) };
-        self.site.hear(&self.name, &request);
+        if self.site.hear(&self.name, &request) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
         let (method, line) = (request.method().clone(), format!("{} {}", request.method(), request.uri()));
         let identity = (self.identity)(&server);
         let response = tokio::select! {

@@ -269,6 +269,7 @@ impl World {
                 self.laws.rest(&unfinished);
             }
         }
+        self.laws.waits(self.site.endless());
         let violations = self.laws.violations();
         let (what, recent) = (violations.join("\n"), self.laws.recent());
         assert!(violations.is_empty(), "seed {}:\n{recent}\n{what}", self.seed);

@@ -241,3 +241,33 @@ fn logs_go_though_the_agent_died_between_a_pods_sandbox_and_them() {
         world.machines_hold_only(&[]).await;
     });
 }
+
+/// What was made in a sandbox and had not run when the machine went down stays on its list.
+#[test]
+fn a_machine_that_reboots_at_any_step_of_a_pods_start_ends_it_all_the_same() {
+    let (begin, last) = run(async {
+        let (mut world, admin) = cluster().await;
+        let begin = world.store.revision().0;
+        admin.create(pods(), "default", &pod("web", "Always", &[], &[])).await.unwrap();
+        world.pass(Duration::from_secs(5)).await;
+        (begin, world.store.revision().0)
+    });
+    for step in begin + 1..=last {
+        run(async {
+            let (mut world, admin) = cluster().await;
+            admin.create(pods(), "default", &pod("web", "Always", &[], &[])).await.unwrap();
+            world.store.clone().reached(Revision(step)).await;
+            world.reboot("n1");
+            world.pass(Duration::from_millis(100)).await;
+            world.start_node("n1", Weather::default());
+            for _ in 0..10 {
+                world.pass(Duration::from_secs(1)).await;
+            }
+            admin.delete(pods(), "default", "web", &DeleteOptions::default()).await.unwrap();
+            world.pass(Duration::from_secs(30)).await;
+            let left = admin.list(pods(), "default", &ListOptions::default()).await.unwrap().objects;
+            assert!(left.is_empty(), "rebooted at revision {step}\n{}", world.story_of("web"));
+            world.machines_hold_only(&[]).await;
+        });
+    }
+}

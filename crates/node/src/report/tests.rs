@@ -1,8 +1,10 @@
+use runtime::ContainerId;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::memory::{PostStart, ProbeKind, ProbeState, Stage, Verdict, Waiting};
-use crate::sample::{World, at, created, exited, lost, running};
+use crate::observe::Seen;
+use crate::sample::{World, at, created, exited, lost, running, sandbox};
 
 fn status(world: &World) -> Value {
     serde_json::to_value(world.situation(report)).unwrap()
@@ -202,6 +204,48 @@ fn restarts_are_not_counted_down_where_an_instance_was_removed_before_it_ran() {
     assert_eq!(status(&world)["containerStatuses"][0]["restartCount"], 1);
     // It is made again under the same number.
     assert_eq!(status(&world.with(running("c", 1)))["containerStatuses"][0]["restartCount"], 1);
+}
+
+/// Where its sandbox is lost before it runs it stays on the list. The server's copy always has a `lastState`:
+/// where the report had none, they differed for good, and the pod's end waited for that.
+#[test]
+fn instance_that_never_ran_is_no_restart_and_nobodys_last_state() {
+    let in_lost = |name: &str, attempt, c| {
+        let mut lost = sandbox(name, attempt, false);
+        lost.containers.push(c);
+        lost
+    };
+    let never = |attempt| {
+        let mut never = created("c", attempt);
+        never.id = ContainerId(format!("never{attempt}"));
+        never
+    };
+    let mut world = World::simple("Always").deleting(30);
+    world.memory.begin_ending(at(6), 30, None);
+    let first = || in_lost("s0", 0, exited("c", 0, 3));
+    let second = || in_lost("s2", 2, exited("c", 1, 4));
+    for (sandboxes, count, code, last) in [
+        (vec![second(), in_lost("s1", 1, never(1)), first()], 1, 4, json!(3)),
+        (vec![in_lost("s1", 1, exited("c", 0, 4)), in_lost("s0", 0, never(0))], 0, 4, Value::Null),
+        (vec![in_lost("s1", 1, never(1)), first()], 0, 3, Value::Null),
+        (vec![in_lost("s1", 1, never(0)), in_lost("s0", 0, never(0))], 0, 137, Value::Null),
+    ] {
+        world.seen = Seen::new(sandboxes, Vec::new());
+        // Nor does it have a log.
+        let logged: Vec<&str> = world.seen.logged("c").iter().map(|i| i.container.id.0.as_str()).collect();
+        assert_eq!(logged.iter().any(|id| id.starts_with("never")), code == 137, "{logged:?}");
+        world.pod["status"] = json!({"containerStatuses": []});
+        let mut stored = status(&world);
+        let shown = &mut stored["containerStatuses"][0];
+        assert_eq!((&shown["restartCount"], &shown["state"]["terminated"]["exitCode"]), (&json!(count), &json!(code)));
+        assert_eq!(shown["lastState"]["terminated"]["exitCode"], last);
+        if shown["lastState"].is_null() {
+            shown["lastState"] = json!({});
+        }
+        world.pod["status"] = stored;
+        let old = serde_json::from_value(world.pod["status"].clone()).unwrap();
+        assert_eq!(patch::patch("u", Some(&old), &world.situation(report)), None);
+    }
 }
 
 #[test]
