@@ -271,3 +271,27 @@ fn a_machine_that_reboots_at_any_step_of_a_pods_start_ends_it_all_the_same() {
         });
     }
 }
+
+/// Else the agent after a kill would tell of an earlier instance as if it were the last.
+#[test]
+fn the_latest_of_a_pods_sandboxes_goes_last() {
+    run(async {
+        let (mut world, admin) = cluster().await;
+        admin.create(pods(), "default", &pod("web", "Always", &[], &[])).await.unwrap();
+        world.pass(Duration::from_secs(5)).await;
+        world.reboot("n1");
+        world.start_node("n1", Weather::default());
+        world.pass(Duration::from_secs(20)).await;
+        world.machines["n1"].losses.dies_removing.store(true, std::sync::atomic::Ordering::SeqCst);
+        let before = runtime::Engine::list(&*world.machines["n1"].engine).await.unwrap();
+        admin.delete(pods(), "default", "web", &DeleteOptions::default()).await.unwrap();
+        world.pass(Duration::from_secs(20)).await;
+        let left = runtime::Engine::list(&*world.machines["n1"].engine).await.unwrap();
+        let latest = before.iter().max_by_key(|sandbox| sandbox.created_at).map(|sandbox| &sandbox.id);
+        assert_eq!((before.len(), left.iter().map(|s| &s.id).collect::<Vec<_>>()), (2, latest.into_iter().collect()));
+        world.kill_node("n1");
+        world.start_node("n1", Weather::default());
+        world.pass(Duration::from_secs(20)).await;
+        world.machines_hold_only(&[]).await;
+    });
+}

@@ -45,7 +45,8 @@ impl Actor {
         self.memory.busy.insert(Job::Finish);
         self.memory.removing = true;
         let shared = self.shared.clone();
-        let sandboxes: Vec<String> = self.seen.sandboxes.iter().map(|s| s.id.0.clone()).collect();
+        // The latest last: what a next agent sees after a kill in between, it tells.
+        let sandboxes: Vec<String> = self.seen.sandboxes.iter().rev().map(|s| s.id.0.clone()).collect();
         let meta = self.object.meta().clone();
         let delete = self.wanted && self.origin == Origin::Api;
         let logs = self.object.view::<core::Pod>().ok().map(|pod| log_folder(&pod, &self.shared.settings));
