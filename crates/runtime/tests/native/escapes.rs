@@ -326,10 +326,10 @@ fn stalked(stage: &Stage) {
         stage::eventually("it looks", || stage.logged("stalker", "stdout").starts_with("looking\n"));
         let (sandbox, _) = stage.sandbox("stalker");
         stage.block_on(async {
-            for _ in 0..40 {
+            for _ in 0..stage::times(40) {
                 assert_eq!(exec(&engine, &id, &["exit", "4"]).await.2, 4);
             }
-            for number in 0..if shared { 15 } else { 0 } {
+            for number in 0..if shared { stage::times(15) } else { 0 } {
                 let (other, spec) = stage.container(&format!("beside{number}"), &["exit", "5"]);
                 let spec = ContainerSpec { no_new_privileges: number % 2 == 0, ..spec };
                 engine.create_container(&sandbox, &other, spec).await.unwrap();
@@ -372,7 +372,7 @@ fn forged(stage: &Stage) {
                     engine.remove_container(&other).await.unwrap();
                 }
                 assert_eq!(exec(&engine, &bystander, &["exit", "6"]).await.2, 6);
-                if number >= 20 && (told > 0 || stage::is_emulated()) {
+                if number >= stage::times(20) && (told > 0 || stage::is_emulated()) {
                     break;
                 }
             }
@@ -492,7 +492,7 @@ fn swapped(stage: &Stage) {
                 let _ = renameat_with(CWD, there.join("a"), CWD, there.join("b"), RenameFlags::EXCHANGE);
             }
         });
-        for round in 0..60 {
+        for round in 0..stage::times(60) {
             let sub_path = Some(if round % 2 == 0 { "a/sub".into() } else { "a".into() });
             let sub = Mount { sub_path, target: "/sub".into(), ..shared.clone() };
             let (_, inner) = volume(stage, "inner", "/shared/a/made/inside");

@@ -393,7 +393,7 @@ fn damaged_journal(stage: &Stage) {
     let journal = stage.folder.join("data/journal");
     let mut engine = stage.engine();
     // Each kind of damage and each bit, or just the former.
-    for round in 0..if stage::is_emulated() { 12 } else { 48u64 } {
+    for round in 0..u64::from(stage::times(48)) {
         let names = [format!("own{round}"), format!("shared{round}")];
         for name in &names {
             let (sandbox, mut spec) = stage.sandbox(name);

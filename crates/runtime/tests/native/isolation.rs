@@ -485,13 +485,13 @@ fn onlooker(stage: &Stage) {
         let (sandbox, id) = with_tracer(stage, &engine, pid, &["look-around", secret.to_str().unwrap()]);
         stage::eventually("it looks", || stage.logged("tracer", "stdout").starts_with("looking\n"));
         stage.block_on(async {
-            for _ in 0..40 {
+            for _ in 0..stage::times(40) {
                 assert_eq!(exec(&engine, &id, &["exit", "4"]).await.2, 4);
             }
             let nowhere = ExecSpec { argv: vec!["nowhere".into()], stdout: true, ..ExecSpec::default() };
             let error = engine.exec(&id, nowhere).await.err().unwrap();
             assert_eq!(error.to_string(), "exec: \"nowhere\": executable file not found in $PATH");
-            for number in 0..if shared { 15 } else { 0 } {
+            for number in 0..if shared { stage::times(15) } else { 0 } {
                 let (other, spec) = stage.container(&format!("other{number}"), &["exit", "5"]);
                 engine.create_container(&sandbox, &other, spec).await.unwrap();
                 engine.start_container(&other).await.unwrap();

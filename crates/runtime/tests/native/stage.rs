@@ -242,10 +242,14 @@ pub fn is_version_2() -> bool {
 /// What nothing takes, on an emulated machine beside other work neither.
 pub const HANGS: Duration = Duration::from_secs(300);
 
-/// Whether this is `cargo xtask cgroup2`'s machine, some fifty times slower: what is tried again and again
-/// is tried less often there.
+/// Whether this is `cargo xtask cgroup2`'s machine, some fifty times slower.
 pub fn is_emulated() -> bool {
     std::env::var_os("GOUSSE_EMULATED").is_some()
+}
+
+/// How often something is tried that is tried again and again: there a quarter of it.
+pub fn times(number: u32) -> u32 {
+    if is_emulated() { number.div_ceil(4) } else { number }
 }
 
 /// Waits for something that no change announces.
