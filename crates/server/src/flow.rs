@@ -2,13 +2,15 @@
 //!
 //! Upstream's --max-requests-inflight (apiserver pkg/server/filters/maxinflight.go) with three things
 //! added: one user gets a share only, of which a part is theirs however full it is, nodes have a pool of
-//! their own, bodies are counted by what has arrived, answers until they are taken. Administrators and the
-//! parts inside the process are never held up. Every step is O(1). Connections have places of their own
+//! their own, bodies are counted by what has arrived, answers until they are taken. Administrators are held up
+//! by nobody else, and bounded only in bodies that are still coming; the parts inside the process never are.
+//! Every step is O(1). Connections have places of their own
 //! (`wire::places`).
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use api::{Reason, Status};
@@ -20,6 +22,8 @@ use crate::identity::{CONTROLLERS, Identity, MASTERS, SCHEDULER};
 
 /// What every user may take however many others there are, in percent: nobody fills a pool for all.
 const RESERVED: usize = 5;
+/// Bodies of administrators may be so many times those of everybody else, while they come.
+const ADMINISTRATORS: usize = 8;
 
 /// How much may be under way at once; 0 is no bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +77,8 @@ pub struct Flow {
     /// Nodes and what they are like; everybody else.
     pools: [Mutex<Pool>; 2],
     hasher: RandomState,
+    /// Bytes of bodies that are still coming from users who are not bounded.
+    arriving: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -101,6 +107,40 @@ pub struct Permit {
     answer: usize,
 }
 
+/// The room of a body that comes from a user who is not bounded, until it is there.
+pub struct Arriving<'f> {
+    flow: &'f Flow,
+    bytes: usize,
+}
+
+impl Arriving<'_> {
+    pub fn new(flow: &Flow) -> Arriving<'_> {
+        Arriving { flow, bytes: 0 }
+    }
+
+    /// Takes room for so many more bytes.
+    ///
+    /// # Errors
+    /// 429 when there is none left.
+    pub fn take(&mut self, bytes: usize) -> Result<(), Status> {
+        self.bytes += bytes;
+        let all = self.flow.arriving.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        if all > bound(self.flow.limits.body_bytes.saturating_mul(ADMINISTRATORS)) {
+            return Err(too_many(&format!(
+                "the bodies of administrators that are still coming fill their room ({ADMINISTRATORS} times \
+                 --max-body-bytes-inflight)"
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Arriving<'_> {
+    fn drop(&mut self) {
+        self.flow.arriving.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
 /// The room of a body, which it has as long as somebody holds its bytes.
 struct Room {
     flow: Arc<Flow>,
@@ -111,8 +151,8 @@ struct Room {
 
 impl Flow {
     pub fn new(limits: Limits) -> Arc<Flow> {
-        let (pools, hasher) = Default::default();
-        Arc::new(Flow { limits, pools, hasher })
+        let (pools, hasher, arriving) = Default::default();
+        Arc::new(Flow { limits, pools, hasher, arriving })
     }
 
     /// A place for a request. None: this user is not bounded.

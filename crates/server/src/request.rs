@@ -21,7 +21,7 @@ use wire::query::Query;
 use crate::answer::Reply;
 use crate::authenticate::{authenticate, unauthorized};
 use crate::authorize::{self, Attributes};
-use crate::flow::{Cost, Flow, Permit};
+use crate::flow::{Arriving, Cost, Flow, Permit};
 use crate::identity::{ANONYMOUS, Identity, MASTERS};
 use crate::node_keys::Certificate;
 use crate::render::Outcome;
@@ -122,7 +122,7 @@ async fn serve(
                 Err(refused) => Err(refused),
                 Ok(admitted) => {
                     *permit = admitted.flatten();
-                    let coming = Coming { body, permit, media };
+                    let coming = Coming { body, permit, flow, media };
                     let way = Way { server, identity, head, query: &query };
                     match &target {
                         Some(target) => way.resource(target, &accepted, coming).await,
@@ -166,6 +166,7 @@ fn cost(head: &Parts, target: Option<&Target>, query: &Query) -> Cost {
 pub struct Coming<'a> {
     body: &'a mut Inflow,
     permit: &'a mut Option<Permit>,
+    flow: Option<&'a Arc<Flow>>,
     /// The body's type.
     media: &'a str,
 }
@@ -239,13 +240,16 @@ impl Coming<'_> {
         };
         let read = match body.size_hint().lower() > BODY_MAX as u64 {
             true => Err(too_large()),
-            false => match tokio::time::timeout(BODY_TIMEOUT, collect(&mut body, self.permit.as_mut())).await {
-                Ok(read) => read,
-                Err(_) => {
-                    let message = format!("the request's body was not there after {} seconds", BODY_TIMEOUT.as_secs());
-                    return Err(Status::new(Reason::Timeout, message));
+            false => {
+                match tokio::time::timeout(BODY_TIMEOUT, collect(&mut body, self.permit.as_mut(), self.flow)).await {
+                    Ok(read) => read,
+                    Err(_) => {
+                        let message =
+                            format!("the request's body was not there after {} seconds", BODY_TIMEOUT.as_secs());
+                        return Err(Status::new(Reason::Timeout, message));
+                    }
                 }
-            },
+            }
         };
         let read = read.and_then(|body| match &mut *self.permit {
             Some(permit) if slow::is_slow(&body, self.media) => permit.weigh(slow::COSTS * body.len()).map(|()| body),
@@ -256,7 +260,12 @@ impl Coming<'_> {
     }
 }
 
-async fn collect(body: &mut Incoming, mut permit: Option<&mut Permit>) -> Result<Bytes, Status> {
+async fn collect(
+    body: &mut Incoming,
+    mut permit: Option<&mut Permit>,
+    flow: Option<&Arc<Flow>>,
+) -> Result<Bytes, Status> {
+    let mut arriving = flow.filter(|_| permit.is_none()).map(|flow| Arriving::new(flow));
     let (mut first, mut all) = (Bytes::new(), BytesMut::new());
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Status::bad_request(error.to_string()))?;
@@ -266,6 +275,9 @@ async fn collect(body: &mut Incoming, mut permit: Option<&mut Permit>) -> Result
         }
         if let Some(permit) = &mut permit {
             permit.take(piece.len())?;
+        }
+        if let Some(arriving) = &mut arriving {
+            arriving.take(piece.len())?;
         }
         // Most bodies come in one piece, which is taken as it is.
         match (first.is_empty(), all.is_empty()) {

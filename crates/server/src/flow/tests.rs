@@ -49,6 +49,22 @@ fn nodes_have_a_pool_of_their_own_and_administrators_none() {
 }
 
 #[test]
+fn administrators_bodies_have_eight_times_the_room_while_they_come() {
+    let flow = Flow::new(Limits { body_bytes: 100, ..limits() });
+    let (mut one, mut other) = (Arriving::new(&flow), Arriving::new(&flow));
+    one.take(400).unwrap();
+    one.take(300).unwrap();
+    other.take(100).unwrap();
+    let refused = other.take(1).unwrap_err();
+    assert!(refused.code == 429 && refused.message.contains("8 times --max-body-bytes-inflight"), "{refused:?}");
+    drop(other);
+    one.take(100).unwrap();
+    drop(one);
+    assert_eq!(flow.arriving.load(Ordering::Relaxed), 0);
+    Arriving::new(&Flow::new(Limits { body_bytes: 0, ..limits() })).take(usize::MAX).unwrap();
+}
+
+#[test]
 fn bytes_come_back_with_their_request_and_nothing_is_left_of_a_user() {
     let flow = Flow::new(limits());
     let mut a = flow.admit(&user("a"), Cost::Write).unwrap().unwrap();
