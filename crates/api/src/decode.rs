@@ -156,6 +156,11 @@ pub fn untyped(body: &[u8]) -> Result<Value, Status> {
     Ok(decoded.value)
 }
 
+/// The body of an apply patch, if it is JSON about which there is nothing to say; `applied` reads any.
+pub fn applied_json(body: &[u8]) -> Option<Decoded> {
+    plain_json(body).map(|value| Decoded { value, warnings: Vec::new() })
+}
+
 /// The body of an apply patch: YAML or JSON, both read as YAML by upstream (handlers/patch.go
 /// applyPatcher). Keys that are there twice are refused or warned about.
 pub fn applied(body: &[u8], validation: FieldValidation) -> Result<Decoded, Status> {
@@ -177,8 +182,8 @@ pub fn applied(body: &[u8], validation: FieldValidation) -> Result<Decoded, Stat
 
 /// A tree without a schema, and the lines of keys that are there twice.
 fn loose(body: &[u8]) -> Result<Decoded, String> {
-    if let Some(value) = plain_json(body) {
-        return Ok(Decoded { value, warnings: Vec::new() });
+    if let Some(decoded) = applied_json(body) {
+        return Ok(decoded);
     }
     let duplicates = RefCell::new(Vec::new());
     let seed = |d: serde_saphyr::Deserializer<'_, '_>| Yaml { duplicates: &duplicates }.deserialize(d);

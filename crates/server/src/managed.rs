@@ -28,8 +28,10 @@ pub fn update(object: &mut Value, old: Option<&Value>, manager: &str, call: &Cal
 /// An apply patch.
 pub async fn apply(call: Call<'_>, subresource: &str) -> Result<Reply, Status> {
     let WriteOptions { manager, dry_run, validation, force } = WriteOptions::of(&call)?;
-    let read = slow::reading(&call.body, call.content_type(), || decode::applied(&call.body, validation));
-    let decode::Decoded { value: mut applied, mut warnings } = read?;
+    let decode::Decoded { value: mut applied, mut warnings } = match decode::applied_json(&call.body) {
+        Some(decoded) => decoded,
+        None => slow::reading_yaml(&call.body, || decode::applied(&call.body, validation))?,
+    };
     if !applied.is_object() {
         return Err(Status::bad_request("the body of an apply patch must be an object"));
     }

@@ -241,14 +241,8 @@ impl Coming<'_> {
         let read = match body.size_hint().lower() > BODY_MAX as u64 {
             true => Err(too_large()),
             false => {
-                match tokio::time::timeout(BODY_TIMEOUT, collect(&mut body, self.permit.as_mut(), self.flow)).await {
-                    Ok(read) => read,
-                    Err(_) => {
-                        let message =
-                            format!("the request's body was not there after {} seconds", BODY_TIMEOUT.as_secs());
-                        return Err(Status::new(Reason::Timeout, message));
-                    }
-                }
+                let whole = collect(&mut body, self.permit.as_mut(), self.flow);
+                tokio::time::timeout(BODY_TIMEOUT, whole).await.map_err(|_| late())?
             }
         };
         let read = read.and_then(|body| match &mut *self.permit {
@@ -295,6 +289,11 @@ async fn collect(
         Some(permit) => permit.hold(body),
         None => body,
     })
+}
+
+fn late() -> Status {
+    let message = format!("the request's body was not there after {} seconds", BODY_TIMEOUT.as_secs());
+    Status::new(Reason::Timeout, message)
 }
 
 fn too_large() -> Status {

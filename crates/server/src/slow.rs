@@ -12,13 +12,23 @@ pub fn is_slow(body: &[u8], media: &str) -> bool {
     body.len() > LIGHT_MAX && api::decode::is_slow(body, media)
 }
 
-/// Reads the body. A slow one waits until it is the only one of its kind that is read, and other requests
-/// get another thread meanwhile: whoever sends many of them takes one processor's time, not all.
+/// Reads the body, alone if it is slow.
 pub fn reading<T>(body: &[u8], media: &str, read: impl FnOnce() -> T) -> T {
+    if is_slow(body, media) { alone(read) } else { read() }
+}
+
+/// The same for what is known to be YAML.
+pub fn reading_yaml<T>(body: &[u8], read: impl FnOnce() -> T) -> T {
+    if body.len() > LIGHT_MAX { alone(read) } else { read() }
+}
+
+/// Waits until nothing else of the kind is read; other requests get another thread meanwhile: whoever sends
+/// many of them takes one processor's time, not all.
+fn alone<T>(read: impl FnOnce() -> T) -> T {
     static ONE: Mutex<()> = Mutex::new(());
     // Another thread is there where the runtime has several.
     let threads = Handle::try_current().is_ok_and(|here| here.runtime_flavor() == RuntimeFlavor::MultiThread);
-    if !threads || !is_slow(body, media) {
+    if !threads {
         return read();
     }
     tokio::task::block_in_place(|| {

@@ -1,8 +1,8 @@
 //! A connection that gives up on a peer who takes nothing for too long.
 //!
 //! A client that never reads its answer would else keep its connection for ever: TCP asks a closed window
-//! again and again. Reading may wait as long as it likes, and for a stranger's turn (`turns`). Who follows a log or
-//! sits at a terminal may stop to read: for those patience has no end.
+//! again and again. Reading may wait as long as it likes, and for a stranger's turn (`turns`). Who follows
+//! a log or sits at a terminal may stop to read: for those patience has no end.
 
 use std::io;
 use std::pin::Pin;

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::PollSemaphore;
 
 /// Bytes of a head that wait for nothing.
-pub const SMALL: usize = 16 << 10;
+const SMALL: usize = 16 << 10;
 /// Larger ones under way.
 pub const LARGE_AT_ONCE: usize = 64;
 

@@ -27,9 +27,7 @@ fn whoever_ends_first_and_whatever_the_client_the_next_connection_goes() {
     play(|stage: &Stage| {
         let own = stage.instance("own");
         let up = own.up(&[]);
-        let done = own.apply(POD);
-        assert!(done.ok, "{done:?}");
-        own.must("wait --for=condition=Ready pod/web --timeout=60s");
+        own.run_pod("web", POD);
         let clients = [vec![PathBuf::from(env!("CARGO_BIN_EXE_gousse"))], kubectls()].concat();
         for client in &clients {
             forwarded(&own, client);

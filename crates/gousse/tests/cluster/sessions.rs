@@ -38,29 +38,21 @@ fn whoever_ends_a_session_first_and_whatever_the_client_it_ends_and_the_next_one
     play(|stage: &Stage| {
         let own = stage.instance("own");
         let up = own.up(&[]);
-        let done = own.apply(POD);
-        assert!(done.ok, "{done:?}");
-        own.must("wait --for=condition=Ready pod/web --timeout=60s");
+        own.run_pod("web", POD);
         for (number, client) in clients().iter().enumerate() {
             execs(&own, client);
-            let pod = shell(&own, &format!("shell{number}"));
+            let pod = format!("shell{number}");
+            own.run_pod(&pod, &SHELL.replace("NAME", &pod));
             attaches(&own, client, &pod);
         }
         for language in ["python", "javascript"] {
-            shell(&own, language);
+            own.run_pod(language, &SHELL.replace("NAME", language));
         }
         foreign(stage, &own, "python3", PYTHON);
         foreign(stage, &own, "node", JAVASCRIPT);
         up.kill();
         own.down(true);
     });
-}
-
-fn shell(own: &Instance, name: &str) -> String {
-    let done = own.apply(&SHELL.replace("NAME", name));
-    assert!(done.ok, "{done:?}");
-    own.must(&format!("wait --for=condition=Ready pod/{name} --timeout=60s"));
-    name.to_owned()
 }
 
 /// A program, and whether it is to speak WebSocket (kubectl since 1.29; else SPDY).

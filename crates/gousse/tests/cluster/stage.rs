@@ -215,6 +215,13 @@ impl Instance {
         done(child.wait_with_output().unwrap())
     }
 
+    /// Makes a pod of this manifest, and waits until it is ready.
+    pub fn run_pod(&self, name: &str, yaml: &str) {
+        let done = self.apply(yaml);
+        assert!(done.ok, "{done:?}");
+        self.must(&format!("wait --for=condition=Ready pod/{name} --timeout=60s"));
+    }
+
     /// A connection as the administrator, for what the command line does not do.
     pub fn client(&self) -> client::Client {
         // Ignoring the outcome: another client of this test has set it.

@@ -7,9 +7,7 @@ fn an_image_is_a_volume_that_can_be_read_and_nothing_else() {
     play(|stage: &Stage| {
         let own = stage.instance("own");
         let up = own.up(&[]);
-        let applied = own.apply(POD);
-        assert!(applied.ok, "{applied:?}");
-        own.must("wait --for=condition=Ready pod/reader --timeout=60s");
+        own.run_pod("reader", POD);
         assert!(own.must("exec reader -c main -- cat /image/etc/passwd").starts_with("root:x:0:0:"));
         assert!(own.must("exec reader -c main -- ls /etc-of-it").contains("passwd"));
         let refused = own.gousse("exec reader -c main -- /image/bin/toolbox echo ran");
@@ -86,9 +84,7 @@ fn a_sub_path_that_leads_out_of_its_volume_starts_nothing_and_says_so() {
             assert_eq!((&status["state"]["waiting"]["message"], &status["restartCount"]), (&why.into(), &0.into()));
         }
         // A link that stays in is followed.
-        let applied = own.apply(&OUT.replace("NAME", "in").replace("LINK", "deep/../there"));
-        assert!(applied.ok, "{applied:?}");
-        own.must("wait --for=condition=Ready pod/in --timeout=60s");
+        own.run_pod("in", &OUT.replace("NAME", "in").replace("LINK", "deep/../there"));
         own.down(true);
         assert!(up.end().ok);
         assert_eq!(stage.left(), Vec::<String>::new());

@@ -3,6 +3,7 @@
 //! Figures are upstream's: kubelet/cm helpers_linux.go (shares, quota), kubelet/qos/policy.go (OOM
 //! scores), component-helpers resource (init containers and sidecars in a pod's sum).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use api::view::api::core::v1 as core;
@@ -43,11 +44,8 @@ pub fn quota(milli_cpu: i64) -> i64 {
 pub fn container_resources(pod: &core::Pod, given: Option<&core::ResourceRequirements>) -> Resources {
     let empty = BTreeMap::new();
     let own = given.and_then(|r| r.limits.as_ref()).unwrap_or(&empty);
-    let whole_pod = pod.spec.as_ref().and_then(|s| s.resources.as_ref()).and_then(|r| r.limits.as_ref());
-    let mut limits = whole_pod.cloned().unwrap_or_default();
-    limits
-        .extend(own.iter().filter(|(_, q)| pod::quantity_milli(&q.0) != 0).map(|(name, q)| (name.clone(), q.clone())));
-    let limits = &limits;
+    let of_pod = pod.spec.as_ref().and_then(|s| s.resources.as_ref()).and_then(|r| r.limits.as_ref());
+    let limits = &of_pod.map_or(Cow::Borrowed(own), |of_pod| Cow::Owned(joined(of_pod, own)));
     let requests = given.and_then(|r| r.requests.as_ref()).unwrap_or(&empty);
     // A limit without a request counts as the request.
     let cpu = if requests.contains_key("cpu") { milli(requests, "cpu") } else { milli(limits, "cpu") };
@@ -60,6 +58,13 @@ pub fn container_resources(pod: &core::Pod, given: Option<&core::ResourceRequire
         oom_group: true,
         ..Resources::default()
     }
+}
+
+/// A limit of nothing is none, but for huge pages.
+fn joined(of_pod: &BTreeMap<String, Quantity>, own: &BTreeMap<String, Quantity>) -> BTreeMap<String, Quantity> {
+    let counts = |(name, q): &(&String, &Quantity)| name.starts_with("hugepages-") || pod::quantity_milli(&q.0) != 0;
+    let own = own.iter().filter(counts).map(|(name, q)| (name.clone(), q.clone()));
+    of_pod.clone().into_iter().chain(own).collect()
 }
 
 fn hugepages(limits: &BTreeMap<String, Quantity>) -> BTreeMap<String, u64> {

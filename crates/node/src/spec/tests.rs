@@ -372,6 +372,10 @@ fn containers_without_limits_have_the_pods() {
     let seen = [of(0), of(1)].map(|r| (r.memory, r.cpu_quota, r.cpu_shares));
     assert_eq!(seen, [(1 << 30, 300_000, 3072), (64 << 20, 300_000, 102)]);
     let bare = one(json!({"name": "c", "resources": {"limits": {"cpu": "1"}}}));
+    let huge = self::pod(json!({"resources": {"limits": {"hugepages-2Mi": "4Mi"}}, "containers": [{"name": "c"},
+        {"name": "d", "resources": {"limits": {"hugepages-2Mi": "0"}}}]}));
+    let of = |at: usize| cgroup::container_resources(&huge, pod::parts(&huge)[at].spec.resources.as_ref()).hugepages;
+    assert_eq!([of(0), of(1)], [4 << 20, 0].map(|bytes| [("2MB".to_owned(), bytes)].into()));
     let seen = cgroup::container_resources(&bare, pod::parts(&bare)[0].spec.resources.as_ref());
     assert_eq!((seen.memory, seen.cpu_quota), (0, 100_000));
 }

@@ -23,18 +23,13 @@ pub(super) fn check(source: &HostPathVolumeSource) -> Result<PathBuf, String> {
     if kind.is_empty() {
         return Ok(path);
     }
-    let expected = match kind {
-        "Directory" | "DirectoryOrCreate" => "Directory",
-        "File" | "FileOrCreate" => "File",
-        "Socket" | "CharDevice" | "BlockDevice" => kind,
+    let (expected, name) = match kind {
+        "Directory" | "DirectoryOrCreate" => ("Directory", "directory"),
+        "File" | "FileOrCreate" => ("File", "file"),
+        "Socket" => ("Socket", "socket file"),
+        "CharDevice" => ("CharDevice", "character device"),
+        "BlockDevice" => ("BlockDevice", "block device"),
         _ => return Err(format!("{kind} is an invalid volume type")),
-    };
-    let name = match expected {
-        "Directory" => "directory",
-        "File" => "file",
-        "Socket" => "socket file",
-        "CharDevice" => "character device",
-        _ => "block device",
     };
     match type_of(&path) {
         Ok(found) if found == expected => Ok(path),
