@@ -20,6 +20,7 @@ spec:
   - name: c
     image: toolbox
     command: [sh, -c, 'echo -n hello > /tmp/index.html; exec web -p 8080 /tmp']
+    readinessProbe: {periodSeconds: 1, httpGet: {port: 8080, path: /index.html}}
 ";
 
 #[test]
