@@ -116,10 +116,12 @@ impl Tree {
         self.limit(path, resources, false)
     }
 
-    /// Makes a group below a pod's, with its limits. One that is there, and empty, is made anew: who is cloned
-    /// into a group that was ever killed is killed too (Linux 6.14 and later).
+    /// Makes a group below a pod's, with its limits. One of version 2 that is there, and empty, is made anew: who
+    /// is cloned into a group that was ever killed is killed too (Linux 6.14 and later).
     pub fn make_container(&self, path: &str, resources: &Resources) -> io::Result<()> {
-        let _ = self.remove(path);
+        if let Some(root) = &self.unified {
+            let _ = std::fs::remove_dir(root.join(path));
+        }
         self.make(path, resources)?;
         self.limit(path, resources, false)
     }
