@@ -243,12 +243,13 @@ fn sub_path_modes(stage: &Stage) {
         std::os::unix::fs::chown(&volume, Some(0), Some(group)).unwrap();
         std::fs::set_permissions(&volume, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
         let below = Mount { sub_path: Some("new/folder".into()), ..mount(volume.clone(), "/data/it") };
+        runtime::native::prepare_sub_path(&volume, "by/agent".as_ref()).unwrap();
         let written = output(stage, name, &["write", "/data/it/x", "x"], |spec| {
             spec.user = User { uid: 1000, gid: 1000, groups: vec![2000] };
             spec.mounts.push(below);
         });
         assert_eq!(written, "done\n", "{name}");
-        for folder in ["new", "new/folder"] {
+        for folder in ["new", "new/folder", "by", "by/agent"] {
             let made = std::fs::metadata(volume.join(folder)).unwrap();
             let seen = (made.mode() & 0o7777, made.gid());
             assert_eq!(seen, (mode, group), "{name}/{folder}");

@@ -227,10 +227,16 @@ fn own_folder(overlay: BorrowedFd<'_>, target: &Path, folder: &Path, number: usi
 }
 
 /// Makes what is missing of a sub path, and sees that it does not lead out of its volume. The container's
-/// set-up does the same once more: what lies in the volume may have changed by then.
+/// set-up does the same once more: what lies in the volume may have changed by then. On a thread of its own,
+/// without the umask that the others of this process go on with.
 pub fn prepare_sub_path(volume: &Path, sub_path: &Path) -> Result<()> {
-    let base = host::source(volume).or_fail(&format!("opening {}", volume.display()))?;
-    below_volume(&base, sub_path).map(drop)
+    let prepare = || {
+        sys::unshare(libc::CLONE_FS).or_fail("leaving the process's umask")?;
+        rustix::process::umask(Mode::empty());
+        let base = host::source(volume).or_fail(&format!("opening {}", volume.display()))?;
+        below_volume(&base, sub_path).map(drop)
+    };
+    std::thread::scope(|threads| threads.spawn(prepare).join().expect("it only asks the kernel"))
 }
 
 /// New folders are as open as the volume: to a pod's own user, or its fsGroup (kubelet,
