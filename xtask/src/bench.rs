@@ -15,6 +15,7 @@ use serde_json::json;
 mod cluster;
 mod idle;
 mod pods;
+mod reads;
 mod throughput;
 
 const INSIDE: &str = "GOUSSE_BENCH_INSIDE";
@@ -130,6 +131,7 @@ async fn measure(plan: &Plan) -> Result<Vec<Figure>> {
     figures.extend(idle::measure(plan, &cluster).await?);
     figures.extend(pods::measure(plan, &cluster).await?);
     figures.extend(throughput::measure(plan, &cluster).await?);
+    figures.extend(reads::measure(plan, &cluster).await?);
     if plan.wants("binary_mb") {
         let bytes = std::fs::metadata(cluster::binary()?)?.len();
         figures.push(Figure::below("binary_mb", "MB", 25.0, vec![bytes as f64 / 1e6]));

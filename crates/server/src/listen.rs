@@ -110,18 +110,18 @@ async fn connection(server: Server, acceptor: TlsAcceptor, stream: TcpStream, pl
 }
 
 async fn serve(server: Server, acceptor: TlsAcceptor, stream: TcpStream, place: &Arc<Place>) -> io::Result<()> {
+    let near = stream.local_addr()?.ip() == stream.peer_addr()?.ip();
     let stream = serve::shake(&acceptor, stream).await?;
     let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let certificate =
         shown.zip(serve::caller(&stream)).map(|(der, (name, groups))| Certificate::new(der, name, groups));
-    let certificate = certificate.map(Arc::new);
     if let Some(certificate) = certificate.as_ref().filter(|certificate| certificate.holds(&server.0.snapshot)) {
         let identity = &certificate.identity;
         place.known(identity.name(), Proof::Certificate, identity.is_in(MASTERS));
     }
     let mut stopped = server.0.stopped.subscribe();
-    let place = place.clone();
-    let answer = move |request: Request<Incoming>| guarded(server.clone(), place.clone(), certificate.clone(), request);
+    let peer = Arc::new(Peer { place: place.clone(), certificate, near });
+    let answer = move |request: Request<Incoming>| guarded(server.clone(), peer.clone(), request);
     serve::http(stream, answer, too_large(), async { drop(stopped.wait_for(|stopped| *stopped).await) }).await
 }
 
@@ -132,23 +132,26 @@ fn too_large() -> serve::TooLarge {
     serve::TooLarge { content_type: "application/json", body: format!("{}\n", status.to_value()) }
 }
 
-/// A request that panics is answered with 500; the connection and the server go on.
-async fn guarded(
-    server: Server,
+/// Who is at the other end of a connection.
+struct Peer {
     place: Arc<Place>,
-    certificate: Option<Arc<Certificate>>,
-    request: Request<Incoming>,
-) -> http::Response<Outgoing> {
+    certificate: Option<Certificate>,
+    /// On this machine: bytes cost less than to compress them.
+    near: bool,
+}
+
+/// A request that panics is answered with 500; the connection and the server go on.
+async fn guarded(server: Server, peer: Arc<Peer>, request: Request<Incoming>) -> http::Response<Outgoing> {
     let _under_way = server.0.metrics.under_way();
     let (verb, resource) = labels(&request);
-    let served = AssertUnwindSafe(respond(&server, &place, certificate.as_deref(), request)).catch_unwind().await;
+    let served = AssertUnwindSafe(respond(&server, &peer, request)).catch_unwind().await;
     let answer = served.unwrap_or_else(|_| {
         tracing::error!(verb, resource, "a request panicked");
         let why = Status::internal("the server panicked while it served this request");
         Answer { response: Response::refused(&why), permit: None, lasts: false }
     });
     server.0.metrics.count(verb, resource, answer.response.status.as_u16());
-    answer.on_the_wire(&place)
+    answer.on_the_wire(&peer.place)
 }
 
 /// What goes out.
@@ -158,18 +161,15 @@ struct Answer {
     lasts: bool,
 }
 
-async fn respond(
-    server: &Server,
-    place: &Arc<Place>,
-    certificate: Option<&Certificate>,
-    request: Request<Incoming>,
-) -> Answer {
+async fn respond(server: &Server, peer: &Peer, request: Request<Incoming>) -> Answer {
+    let Peer { place, certificate, near } = peer;
     let (mut head, body) = request.into_parts();
     let upgrade = match wire::upgrade::is_asked(&head.headers) {
         true => head.extensions.remove::<hyper::upgrade::OnUpgrade>(),
         false => None,
     };
-    let (outcome, mut permit) = request::from_outside(server, place, certificate, &mut head, body).await;
+    let (mut outcome, mut permit) = request::from_outside(server, place, certificate.as_ref(), &mut head, body).await;
+    outcome.gzip &= !near;
     let lasts = outcome.lasts();
     let mut response = outcome.over_http(server);
     if let (Some(permit), Body::Bytes(bytes)) = (&mut permit, &response.body)

@@ -58,6 +58,35 @@ async fn a_body_beyond_the_limit_is_refused() {
     assert_eq!((code.as_u16(), &status["reason"]), (413, &json!("RequestEntityTooLarge")));
 }
 
+/// Compressing takes longer than loopback; from elsewhere, a large answer is compressed for who accepts it.
+#[tokio::test]
+async fn only_who_is_on_another_machine_gets_compressed_answers() {
+    let r = running().await;
+    for name in ["a", "b"] {
+        let object = json!({"metadata": {"name": name}, "data": {"x": "y".repeat(100_000)}});
+        r.create("/api/v1/namespaces/default/configmaps", object).await;
+    }
+    let ask = async |from: &str| {
+        let tcp = tokio::net::TcpSocket::new_v4().unwrap();
+        tcp.bind(format!("{from}:0").parse().unwrap()).unwrap();
+        let tcp = tcp.connect(([127, 0, 0, 1], r.port).into()).await.unwrap();
+        let who = Some(wire::tls::Presented::new(&r.admin()).unwrap());
+        let tls = wire::tls::client(Trust::Authorities(r.server.authority()), who, &["http/1.1"]).unwrap();
+        let name = "localhost".try_into().unwrap();
+        let stream = tokio_rustls::TlsConnector::from(tls).connect(name, tcp).await.unwrap();
+        let request = Request::get("/api/v1/namespaces/default/configmaps").header("accept-encoding", "gzip");
+        let request = request.header("host", "localhost").body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap();
+        let Answer::Ordinary(answer) = wire::upgrade::send(Box::new(stream), request).await.unwrap() else { panic!() };
+        let encoding = answer.headers().get("content-encoding").map(|name| name.to_str().unwrap().to_owned());
+        (encoding, answer.into_body().collect().await.unwrap().to_bytes())
+    };
+    let (plain, (gzip, packed)) = (ask("127.0.0.1").await, ask("127.0.0.2").await);
+    assert_eq!((plain.0, gzip.as_deref()), (None, Some("gzip")));
+    assert!(packed.len() < plain.1.len() / 10, "{}", packed.len());
+    let unpacked = std::io::read_to_string(flate2::read::GzDecoder::new(&packed[..])).unwrap();
+    assert_eq!(unpacked.as_bytes(), plain.1);
+}
+
 /// Most clients look for the answer when they have sent all: they got a reset before they had read it.
 #[tokio::test]
 async fn who_sends_all_of_a_too_large_body_reads_why_it_is_refused() {

@@ -51,14 +51,15 @@ pub async fn measure(plan: &Plan, cluster: &Cluster) -> Result<Vec<Figure>> {
 }
 
 /// Sums over our processes; containers are not among them.
-struct Cost {
-    pss: u64,
-    ticks: u64,
+pub struct Cost {
+    pub pss: u64,
+    /// Hundredths of a second.
+    pub ticks: u64,
     written: u64,
 }
 
 impl Cost {
-    fn of(cluster: &Cluster) -> Result<Cost> {
+    pub fn of(cluster: &Cluster) -> Result<Cost> {
         let mut cost = Cost { pss: 0, ticks: 0, written: 0 };
         for pid in cluster.processes()? {
             let read = |name: &str| {

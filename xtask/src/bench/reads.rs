@@ -1,0 +1,127 @@
+//! What much costs: a stored pod, a list of ten thousand, an event that a hundred watch.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use client::{Body, Https, Transport, path};
+use futures::StreamExt;
+use http::{Request, header};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::cluster::{Cluster, kind};
+use super::idle::Cost;
+use super::{Figure, Plan};
+
+const PODS: usize = 10_000;
+const WATCHERS: usize = 100;
+
+pub async fn measure(plan: &Plan, cluster: &Cluster) -> Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    if plan.wants("fanout_us") || plan.wants("delivery_ms") {
+        figures.extend(fanout(plan, cluster).await?);
+    }
+    if plan.wants("stored_pod_kb") || plan.wants("list_ms") {
+        let before = Cost::of(cluster)?.pss;
+        store(cluster).await?;
+        let grown = Cost::of(cluster)?.pss.saturating_sub(before) as f64;
+        figures.push(Figure::below("stored_pod_kb", "KB", 6.0, vec![grown / 1e3 / PODS as f64]));
+        figures.push(Figure::below("list_ms", "ms", 40.0, list(plan, cluster).await?));
+    }
+    Ok(figures)
+}
+
+/// Pods of 4.5 KB that nobody schedules.
+async fn store(cluster: &Cluster) -> Result<()> {
+    let clients = (0..16).map(|_| cluster.another()).collect::<Result<Vec<_>>>()?;
+    let mut tasks = tokio::task::JoinSet::new();
+    for (first, client) in clients.into_iter().enumerate() {
+        tasks.spawn(async move {
+            for number in (first..PODS).step_by(16) {
+                client.create(kind("pods"), "kube-public", &stored(number)).await?;
+            }
+            Ok::<(), api::Status>(())
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done??;
+    }
+    Ok(())
+}
+
+fn stored(number: usize) -> Value {
+    let env: Vec<Value> =
+        (0..30).map(|n| json!({"name": format!("VARIABLE_{n}"), "value": format!("value {number} of {n}")})).collect();
+    json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": format!("stored-{number}"), "labels": {"bench": "stored"},
+            "annotations": {"bench/filler": "f".repeat(500)}},
+        "spec": {"schedulerName": "nobody", "containers": [{"name": "c", "image": "toolbox", "env": env}]}})
+}
+
+/// Milliseconds from the request of all, gzip accepted as by clients in Go, to its last byte.
+async fn list(plan: &Plan, cluster: &Cluster) -> Result<Vec<f64>> {
+    let https = Https::new(cluster.https.clone())?;
+    let mut samples = Vec::new();
+    for _ in 0..plan.times(20) {
+        let begun = Instant::now();
+        let bytes = get(&https, "/api/v1/namespaces/kube-public/pods").await?.bytes().await?;
+        samples.push(begun.elapsed().as_secs_f64() * 1e3);
+        anyhow::ensure!(bytes.len() > 100_000, "a list of {} bytes", bytes.len());
+    }
+    Ok(samples)
+}
+
+async fn get(https: &Https, uri: &str) -> Result<client::Reply> {
+    let request = Request::get(uri).header(header::ACCEPT, "application/json").header(header::ACCEPT_ENCODING, "gzip");
+    Ok(https.call(request.body(Bytes::new())?).await?)
+}
+
+/// The server's microseconds of CPU for an event and a watcher, the write included; milliseconds from the
+/// write's request to the event at each watcher. One write after the other.
+async fn fanout(plan: &Plan, cluster: &Cluster) -> Result<Vec<Figure>> {
+    let object = |n: usize| {
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "watched"},
+            "data": {"n": n.to_string(), "x": "y".repeat(900)}})
+    };
+    let config_maps = kind("configmaps");
+    let written = cluster.client.create(config_maps, "kube-public", &object(0)).await?;
+    let uri = format!(
+        "{}?watch=true&fieldSelector=metadata.name%3Dwatched&resourceVersion={}",
+        path(config_maps, "kube-public", &[]),
+        written.meta().resource_version
+    );
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let mut watchers = tokio::task::JoinSet::new();
+    for _ in 0..WATCHERS {
+        let https = Arc::new(Https::new(cluster.https.clone())?);
+        let Body::Stream(mut stream) = get(&https, &uri).await?.body else { anyhow::bail!("not a watch") };
+        let tell = tell.clone();
+        watchers.spawn(async move {
+            let _connection = https;
+            while let Some(Ok(bytes)) = stream.next().await {
+                let now = Instant::now();
+                for _ in bytes.iter().filter(|byte| **byte == b'\n') {
+                    let _ = tell.send(now);
+                }
+            }
+        });
+    }
+    let events = plan.times(300);
+    let (before, mut samples) = (Cost::of(cluster)?.ticks, Vec::new());
+    for number in 1..=events {
+        let begun = Instant::now();
+        cluster.client.update(config_maps, "kube-public", "watched", &object(number)).await?;
+        for _ in 0..WATCHERS {
+            let at = told.recv().await.context("a watch ended")?;
+            samples.push(at.duration_since(begun).as_secs_f64() * 1e3);
+        }
+    }
+    let ticks = Cost::of(cluster)?.ticks - before;
+    Ok(vec![
+        // A tick is a hundredth of a second.
+        Figure::below("fanout_us", "µs", 13.0, vec![ticks as f64 * 1e4 / (events * WATCHERS) as f64]),
+        Figure::below("delivery_ms", "ms", 1.2, samples),
+    ])
+}
