@@ -11,7 +11,7 @@ use api::{Object, Status, WatchEvent};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use futures::{FutureExt, Stream, StreamExt, stream};
+use futures::{Stream, StreamExt, stream};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 use wire::websocket::Message;
@@ -263,22 +263,21 @@ fn watch(mut watching: Box<Watching>, accept: Accept, include: Include) -> Respo
             return None;
         }
         let mut next = watching.next().await;
-        let now = watching.now();
         let mut block: Vec<Bytes> = Vec::new();
         let mut size = 0;
         let ended = loop {
             let Some(told) = next else { break true };
             let error = matches!(told, Told::Error(_));
-            let line = line(watching.served, told, accept, include, &now, &mut columns);
+            let line = line(&watching, told, accept, include, &mut columns);
             size += line.len();
             block.push(line);
             if error || size >= BLOCK {
                 break error;
             }
-            next = match watching.next().now_or_never() {
-                Some(more) => more,
-                None => break false,
-            };
+            next = watching.ready();
+            if next.is_none() {
+                break false;
+            }
         };
         let bytes = match block.len() {
             0 => return None,
@@ -301,7 +300,7 @@ fn messages(watching: Box<Watching>, accept: Accept, include: Include) -> impl S
     stream::unfold((watching, false, false), move |(mut watching, mut columns, ended)| async move {
         let told = if ended { None } else { watching.next().await }?;
         let ended = matches!(told, Told::Error(_));
-        let line = line(watching.served, told, accept, include, &watching.now(), &mut columns);
+        let line = line(&watching, told, accept, include, &mut columns);
         let message = match accept.encoding {
             Encoding::Protobuf => Message::binary(line.slice(protobuf::FRAME..)),
             _ => Message::text(String::from_utf8_lossy(&line).into_owned()),
@@ -311,8 +310,8 @@ fn messages(watching: Box<Watching>, accept: Accept, include: Include) -> impl S
 }
 
 /// One event in the form asked for.
-fn line(served: Served, told: Told, accept: Accept, include: Include, now: &str, columns: &mut bool) -> Bytes {
-    let form = accept.form;
+fn line(watching: &Watching, told: Told, accept: Accept, include: Include, columns: &mut bool) -> Bytes {
+    let (served, form) = (watching.served, accept.form);
     let json_line = |word: &str, object: &Value| match accept.encoding {
         Encoding::Protobuf => protobuf::frame(word, &protobuf::schema_of(object, Some(served)), object),
         _ => json_line(word, object),
@@ -328,7 +327,7 @@ fn line(served: Served, told: Told, accept: Accept, include: Include, now: &str,
                     object["apiVersion"] = "meta.k8s.io/v1".into();
                 }
                 Form::Table => {
-                    let mut table = table::table(served.kind, [], now, include);
+                    let mut table = table::table(served.kind, [], &watching.now(), include);
                     table["rows"] = json!([{"cells": [], "object": object}]);
                     table["metadata"] = json!({"resourceVersion": revision.to_string()});
                     table["columnDefinitions"] = json!([]);
@@ -356,8 +355,9 @@ fn line(served: Served, told: Told, accept: Accept, include: Include, now: &str,
                 let value = match form {
                     Form::Partial => table::partial(&object),
                     _ => {
-                        let mut table = table::table(served.kind, [], now, include);
-                        table["rows"] = json!([row(served, &object, now, include)]);
+                        let now = watching.now();
+                        let mut table = table::table(served.kind, [], &now, include);
+                        table["rows"] = json!([row(served, &object, &now, include)]);
                         table["metadata"]["resourceVersion"] = object["metadata"]["resourceVersion"].clone();
                         // Only the first table of a watch describes its columns.
                         if std::mem::replace(columns, true) {

@@ -5,8 +5,11 @@
 //! quiet watch has come. A reader that is too slow is cut off by the store; it lists again.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use api::{Reason, Status};
@@ -14,7 +17,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde_json::json;
 use store::{Change, Error, Revision, Watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 use wire::websocket::{self, Accepted};
 
 use crate::answer::{Payload, Reply};
@@ -44,11 +47,24 @@ pub struct Watching {
     ahead: Option<(String, Revision)>,
     start: Revision,
     bookmarked: Revision,
-    next_bookmark: Instant,
-    deadline: Instant,
-    stopped: tokio::sync::watch::Receiver<bool>,
+    end: End,
+    next_bookmark: Pin<Box<Sleep>>,
     /// The client asked for messages of a websocket (endpoints/handlers/watch.go HandleWS).
     pub socket: Option<Accepted>,
+}
+
+/// When a watch is over: its time, or the server's. It stays registered from event to event, as a timer made
+/// for each would cost more than the event.
+type End = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
+
+fn end(timeout: Duration, mut stopped: tokio::sync::watch::Receiver<bool>) -> End {
+    let deadline = tokio::time::sleep(timeout);
+    Box::pin(async move {
+        tokio::select! {
+            () = deadline => {}
+            _ = stopped.wait_for(|stopped| *stopped) => {}
+        }
+    })
 }
 
 /// What a watch tells.
@@ -99,7 +115,6 @@ pub async fn watch(call: Call<'_>) -> Result<Reply, Status> {
         Err(Error::Compacted { horizon }) => Err(Some(too_old(start, horizon))),
         Err(other) => return Err(crate::write::failed(&other)),
     };
-    let now = Instant::now();
     call.server.0.metrics.watches.fetch_add(1, Ordering::Relaxed);
     Ok(Reply::new(
         StatusCode::OK,
@@ -114,9 +129,8 @@ pub async fn watch(call: Call<'_>) -> Result<Reply, Status> {
             ahead,
             start,
             bookmarked: start,
-            next_bookmark: now + BOOKMARK_EVERY,
-            deadline: now + timeout,
-            stopped: call.server.0.stopped.subscribe(),
+            end: end(timeout, call.server.0.stopped.subscribe()),
+            next_bookmark: Box::pin(tokio::time::sleep(BOOKMARK_EVERY)),
             socket,
         })),
     ))
@@ -171,50 +185,70 @@ impl Watching {
 
     /// What comes next; None ends the watch. Nothing is lost if the caller stops waiting.
     pub async fn next(&mut self) -> Option<Told> {
-        if let Some(rendition) = self.initial.pop_front() {
-            return Some(Told::Object { happened: Happened::Added, rendition, spliced: None });
-        }
-        if std::mem::take(&mut self.initial_end) {
-            return Some(Told::Bookmark { revision: self.start.0, initial_events_end: true });
-        }
         if let Some((prefix, revision)) = &self.ahead {
             tokio::select! {
                 biased;
                 () = self.server.0.store.reached(*revision) => {}
-                () = tokio::time::sleep_until(self.deadline) => return None,
+                () = &mut self.end => return None,
             }
             self.watch = self.server.0.store.watch(prefix, *revision).map_err(|e| Some(crate::write::failed(&e)));
             self.ahead = None;
         }
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// What follows without waiting; None: nothing does now, and `next` waits for it or tells the end.
+    pub fn ready(&mut self) -> Option<Told> {
+        match self.poll_told(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Some(told)) => Some(told),
+            Poll::Ready(None) => {
+                self.watch = Err(None);
+                None
+            }
+            Poll::Pending => None,
+        }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Told>> {
+        loop {
+            if let Poll::Ready(told) = self.poll_told(cx) {
+                return Poll::Ready(told);
+            }
+            if self.bookmarks && self.next_bookmark.as_mut().poll(cx).is_ready() {
+                self.next_bookmark.as_mut().reset(Instant::now() + BOOKMARK_EVERY);
+                let revision = self.watch.as_ref().map_or(self.bookmarked, Watch::progress);
+                if revision <= self.bookmarked {
+                    // The timer is asked once more, or it would wake nobody.
+                    continue;
+                }
+                self.bookmarked = revision;
+                return Poll::Ready(Some(Told::Bookmark { revision: revision.0, initial_events_end: false }));
+            }
+            return self.end.as_mut().poll(cx).map(|()| None);
+        }
+    }
+
+    /// What was there, then what changes; None ends the watch.
+    fn poll_told(&mut self, cx: &mut Context<'_>) -> Poll<Option<Told>> {
+        if let Some(rendition) = self.initial.pop_front() {
+            return Poll::Ready(Some(Told::Object { happened: Happened::Added, rendition, spliced: None }));
+        }
+        if std::mem::take(&mut self.initial_end) {
+            return Poll::Ready(Some(Told::Bookmark { revision: self.start.0, initial_events_end: true }));
+        }
         loop {
             let watch = match &mut self.watch {
                 Ok(watch) => watch,
-                Err(error) => return error.take().map(Told::Error),
+                Err(error) => return Poll::Ready(error.take().map(Told::Error)),
             };
-            let change = tokio::select! {
-                biased;
-                change = watch.next() => change?,
-                () = tokio::time::sleep_until(self.next_bookmark), if self.bookmarks => {
-                    self.next_bookmark = Instant::now() + BOOKMARK_EVERY;
-                    let revision = watch.progress();
-                    if revision <= self.bookmarked {
-                        continue;
-                    }
-                    self.bookmarked = revision;
-                    return Some(Told::Bookmark { revision: revision.0, initial_events_end: false });
-                }
-                () = tokio::time::sleep_until(self.deadline) => return None,
-                _ = self.stopped.wait_for(|stopped| *stopped) => return None,
-            };
-            match change {
-                Ok(change) => {
-                    if let Some(told) = self.tell(&change) {
-                        return Some(told);
-                    }
-                }
+            let told = match ready!(watch.poll_change(cx)) {
+                Some(Ok(change)) => self.tell(&change),
                 // Cut off: the client lists again.
-                Err(Error::Lagged) => return None,
-                Err(error) => return Some(Told::Error(crate::write::failed(&error))),
+                Some(Err(Error::Lagged)) | None => return Poll::Ready(None),
+                Some(Err(error)) => Some(Told::Error(crate::write::failed(&error))),
+            };
+            if told.is_some() {
+                return Poll::Ready(told);
             }
         }
     }
