@@ -44,6 +44,8 @@ mod supervisor;
 mod sys;
 /// Said once.
 mod trouble;
+/// Of the supervisor.
+mod watchdog;
 
 use client::Client;
 pub use logfile::{remove_log, rotations as log_rotations};

@@ -15,6 +15,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::channel::{self, Inbox};
 use super::protocol::{Answer, Asked, Request, Told};
+use super::watchdog::{self, Silent, Watchdog};
 use super::{Commands, Exit, Folders};
 use crate::engine::{Error, Result};
 use crate::spec::{ContainerId, ContainerSpec, ExecSpec, MountSource, SandboxId};
@@ -281,6 +282,7 @@ struct Link {
     resuming: Option<u64>,
     /// Sessions that began when nobody waited for them any more.
     abandoned: Vec<u64>,
+    watchdog: Watchdog,
     /// The supervisor was asked to end and has not refused: then there is nothing to connect to again.
     ended: bool,
 }
@@ -349,6 +351,7 @@ impl Task {
             sessions: Vec::new(),
             resuming: None,
             abandoned: Vec::new(),
+            watchdog: Watchdog::asleep(),
             ended: false,
         };
         // Nothing is asked before the list is there, and what became of lost sessions.
@@ -361,7 +364,7 @@ impl Task {
                         break;
                     }
                     match link.fill() {
-                        Ok(true) => {}
+                        Ok(true) => link.watchdog.rest(),
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                         Ok(false) | Err(_) => break,
                     }
@@ -384,6 +387,13 @@ impl Task {
                     let Some(command) = command else { return false };
                     if link.send(command).await.is_err() {
                         break;
+                    }
+                }
+                () = tokio::time::sleep_until(link.watchdog.due()), if link.is_waiting() => {
+                    match link.watchdog.is_due() {
+                        Silent::Ask if link.ask(told(Request::Ping)).await.is_err() => break,
+                        Silent::Ended => break,
+                        Silent::Ask | Silent::Spared => {}
                     }
                 }
             }
@@ -411,8 +421,9 @@ impl Task {
                     }
                 }
                 told => {
-                    if let Told::Snapshot { resumes, damage, .. } = &told {
+                    if let Told::Snapshot { resumes, damage, pid, .. } = &told {
                         heard.snapshot = Some(*resumes);
+                        link.watchdog = pid.map_or_else(Watchdog::asleep, Watchdog::of);
                         damage.iter().for_each(|text| tracing::error!("the runtime: {text}"));
                     }
                     self.mirror.apply(told);
@@ -501,10 +512,18 @@ impl Link {
         self.ended |= matches!(command.request, Request::Quit);
         let asked = Asked { number: self.number, request: command.request.clone() };
         let bytes = channel::frame(&asked, 0);
+        if self.asked.is_empty() {
+            self.watchdog.rest();
+        }
         self.asked.insert(self.number, command);
         let mut rest = &bytes[..];
         while !rest.is_empty() {
-            self.stream.writable().await?;
+            match tokio::time::timeout(2 * watchdog::PATIENCE, self.stream.writable()).await {
+                Ok(writable) => writable?,
+                // It does not read.
+                Err(_) if self.watchdog.bite() => return Err(io::ErrorKind::TimedOut.into()),
+                Err(_) => continue,
+            }
             match self.stream.try_io(Interest::WRITABLE, || channel::send(&self.stream, rest, &[])) {
                 Ok(sent) => rest = &rest[sent..],
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -512,6 +531,11 @@ impl Link {
             }
         }
         Ok(())
+    }
+
+    /// For an answer, of somebody who would say if they lived.
+    fn is_waiting(&self) -> bool {
+        !self.asked.is_empty() && self.watchdog.is_awake()
     }
 
     fn answered(&mut self, number: u64, answer: Result<Answer>, fds: Vec<OwnedFd>) {

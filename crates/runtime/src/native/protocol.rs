@@ -92,6 +92,8 @@ pub enum Request {
     Sockets {
         id: SandboxId,
     },
+    /// Answered at once by who lives.
+    Ping,
     /// The supervisor becomes this program; no container notices.
     Upgrade {
         program: PathBuf,
@@ -120,6 +122,9 @@ pub enum Told {
         /// What was found damaged when the supervisor began, for people to read.
         #[serde(default)]
         damage: Vec<String>,
+        /// The supervisor's process; it answers pings.
+        #[serde(default)]
+        pid: Option<u32>,
     },
     Answer {
         number: u64,

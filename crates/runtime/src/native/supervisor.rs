@@ -308,6 +308,7 @@ impl Supervisor {
             Request::EndInput { session } => self.end_input(session).map(Some),
             Request::ReopenLog { id } => self.reopen_log(&id).map(Some),
             Request::Sockets { id } => self.sockets(&id, ticket),
+            Request::Ping => Ok(Some(Answer::Done)),
             Request::Upgrade { program } => self.prepare_upgrade(program).map(Some),
             Request::Quit => self.prepare_quit(ticket),
         };

@@ -180,6 +180,13 @@ fn stat_field(pid: u32, number: usize) -> io::Result<u64> {
     field.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat: {text:?}")))
 }
 
+/// As in /proc/PID/stat: `R`, `S`, `D`, `T`, `t`, `Z`, ….
+pub fn state_of(pid: u32) -> io::Result<char> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let state = text.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
+    state.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat: {text:?}")))
+}
+
 /// Blocks until the process has ended, reaped or not.
 pub fn wait_for_end(pidfd: &OwnedFd) -> io::Result<()> {
     let mut fds = [rustix::event::PollFd::new(pidfd, rustix::event::PollFlags::IN)];

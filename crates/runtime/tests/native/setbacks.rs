@@ -19,6 +19,7 @@ pub const TESTS: &[Test] = &[
     ("reboot_is_known_until_all_that_it_ended_is_recorded", killed_after_reboot),
     ("shared_pid_sandbox_of_an_earlier_keeper_can_be_stopped", earlier_keeper),
     ("supervisor_killed_while_an_older_child_is_told_is_started_again", hidden_by_a_zombie),
+    ("supervisor_that_hangs_is_replaced_and_what_was_asked_is_done", hanging),
     ("container_born_where_another_attempt_was_killed_lives", killed_group),
     ("full_disk_lets_a_supervisor_start_and_make_room", full_disk),
     ("lines_lost_on_a_full_disk_are_counted_in_the_log_itself", lost_lines),
@@ -139,6 +140,21 @@ fn group(stage: &Stage, below: &str) -> PathBuf {
 
 /// One container has ended and the stopped supervisor was told, when it is killed; the frozen set-up of
 /// another holds all that the supervisor had open, so that no socket closes either.
+/// Stopped, it holds up whatever is asked of it; a container of before goes on.
+fn hanging(stage: &Stage) {
+    let engine = stage.engine();
+    let (_, old) = started(stage, &engine, "old", &["wait"]);
+    let pid = process_of(stage, &engine, &old);
+    let before = named(SUPERVISOR);
+    signal_named(SUPERVISOR, libc::SIGSTOP);
+    let (out, _, code) = stage.block_on(stage::exec(&engine, &old, &["say", "asked", ""]));
+    assert_eq!((out.as_str(), code), ("asked\n", 0));
+    let (_, spec) = stage.container("new", &["exit", "3"]);
+    assert_eq!(stage.run(&engine, "new", spec).code, 3);
+    assert!(named(SUPERVISOR).iter().all(|pid| !before.contains(pid)), "another one");
+    assert!(is_alive(pid));
+}
+
 fn hidden_by_a_zombie(stage: &Stage) {
     let engine = stage.engine();
     let (_, old) = started(stage, &engine, "old", &["wait"]);

@@ -36,7 +36,8 @@ impl Supervisor {
             let peer = Peer { socket, token, inbox, queue, queued: 0, writing: false };
             self.peers.insert(number, peer);
             let (version, sandboxes) = (env!("CARGO_PKG_VERSION").to_owned(), self.everything());
-            let snapshot = Told::Snapshot { version, sandboxes, resumes: true, damage: self.damage.clone() };
+            let (damage, pid) = (self.damage.clone(), Some(std::process::id()));
+            let snapshot = Told::Snapshot { version, sandboxes, resumes: true, damage, pid };
             self.outbox.push((Some(number), snapshot, Vec::new()));
         }
     }

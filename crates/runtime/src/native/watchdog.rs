@@ -1,0 +1,82 @@
+//! A supervisor that is asked and says nothing: asked whether it lives, and ended if it does not say so.
+//!
+//! Its end costs nothing: the keeper starts another, which goes on where it was. One that hangs would
+//! start and stop nothing, however long.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::sys;
+
+/// How long nothing may be heard before it is asked, and then once more. It never takes its time on purpose: what
+/// does is done by its children.
+pub const PATIENCE: Duration = Duration::from_secs(4);
+
+pub struct Watchdog {
+    supervisor: Option<(u32, OwnedFd)>,
+    /// Something was heard last, or nothing was asked before.
+    since: Instant,
+    asked: bool,
+}
+
+/// What is to be done about the silence.
+pub enum Silent {
+    /// It is to be asked whether it lives.
+    Ask,
+    /// It was ended.
+    Ended,
+    /// It is left alone.
+    Spared,
+}
+
+impl Watchdog {
+    /// One that watches nothing: an older supervisor does not say who it is.
+    pub fn asleep() -> Watchdog {
+        Watchdog { supervisor: None, since: Instant::now(), asked: false }
+    }
+
+    pub fn of(pid: u32) -> Watchdog {
+        Watchdog { supervisor: sys::pidfd_open(pid).ok().map(|fd| (pid, fd)), ..Watchdog::asleep() }
+    }
+
+    pub fn is_awake(&self) -> bool {
+        self.supervisor.is_some()
+    }
+
+    /// Something was heard, or begins to be waited for.
+    pub fn rest(&mut self) {
+        (self.since, self.asked) = (Instant::now(), false);
+    }
+
+    pub fn due(&self) -> Instant {
+        self.since + PATIENCE
+    }
+
+    pub fn is_due(&mut self) -> Silent {
+        if !std::mem::replace(&mut self.asked, true) {
+            self.since = Instant::now();
+            return Silent::Ask;
+        }
+        match self.bite() {
+            true => Silent::Ended,
+            false => {
+                self.since = Instant::now();
+                Silent::Spared
+            }
+        }
+    }
+
+    /// Ends it, unless a debugger holds it, or the kernel: that would not let it end either.
+    pub fn bite(&self) -> bool {
+        let Some((pid, process)) = &self.supervisor else { return false };
+        let state = sys::state_of(*pid).unwrap_or('?');
+        if matches!(state, 't' | 'D') {
+            tracing::warn!("the runtime's supervisor does not answer (process {pid}, state {state})");
+            return false;
+        }
+        tracing::error!("the runtime's supervisor does not answer: process {pid}, state {state}, is replaced");
+        sys::pidfd_signal(process.as_fd(), libc::SIGKILL).is_ok()
+    }
+}
