@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, OFlags, renameat, statat, unlinkat};
+use rustix::fs::{AtFlags, Dir, FallocateFlags, OFlags, renameat, statat, unlinkat};
 use rustix::io::Errno;
 
 use super::trouble::Trouble;
@@ -20,6 +20,11 @@ use crate::spec;
 
 /// Longest text of one record.
 pub const LINE_MAX: usize = 16 << 10;
+
+/// Bytes. A disk with more takes what is written to it.
+const NEARLY_FULL: u64 = 16 << 20;
+/// Of the record that tells of lost ones.
+const LOST_RECORD_MAX: usize = 256;
 
 pub struct LogFile {
     spec: spec::LogFile,
@@ -64,13 +69,28 @@ impl LogFile {
         Ok(())
     }
 
-    /// Makes room for that many bytes: a new file where the current one would become too long.
+    /// Makes room for that many bytes: a new file where the current one would become too long, and their
+    /// place on a disk that is nearly full.
     pub fn make_room(&mut self, bytes: usize) -> io::Result<()> {
         let limit = self.spec.size_max;
         if limit > 0 && self.size > 0 && self.size + bytes as u64 > limit {
             self.rotate()?;
         }
-        Ok(())
+        let disk = rustix::fs::fstatvfs(&self.file)?;
+        if disk.f_bfree.saturating_mul(disk.f_frsize) >= NEARLY_FULL {
+            return Ok(());
+        }
+        let bytes = bytes + if self.lost.is_some() { LOST_RECORD_MAX } else { 0 };
+        match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, self.size, bytes as u64) {
+            // Not every file system can tell beforehand.
+            Err(Errno::OPNOTSUPP) => Ok(()),
+            placed => Ok(placed?),
+        }
+    }
+
+    /// Nothing is lost yet.
+    pub fn waits(&mut self, error: &io::Error) {
+        self.trouble.say(format_args!("{}: {error}; lines wait", self.spec.path.display()));
     }
 
     /// These records are lost. It is said where the container's own lines are, once one can be written.

@@ -11,8 +11,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
-use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice, tee};
+use rustix::io::{Errno, ioctl_fionread};
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice, tee};
 use serde::{Deserialize, Serialize};
 
 use super::logfile::{self, LINE_MAX, LogFile};
@@ -27,6 +27,8 @@ pub enum Left {
     Partial,
     /// More than was taken this time.
     More,
+    /// Lines that wait in their pipe until the log has room for them.
+    Waiting,
     /// All writers are gone.
     Ended,
 }
@@ -38,6 +40,18 @@ pub struct Source<'a> {
     pub terminal: bool,
     /// `stdout` or `stderr`
     pub stream: &'a str,
+    pub take: Take,
+}
+
+/// How much of a pipe is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Take {
+    /// Whole lines, once the log has room for them or they fill the pipe.
+    Lines,
+    /// Also a line without its end.
+    Partial,
+    /// All that is there, for a reader or at the end: nothing waits.
+    All,
 }
 
 pub struct Pump {
@@ -58,6 +72,8 @@ struct Note {
 }
 
 const CHUNK: usize = 64 << 10;
+/// What a pipe should hold while its log has no room.
+const WAITING_MAX: usize = 1 << 20;
 /// As much as the kernel gives of a terminal at once.
 const TERMINAL_CHUNK: usize = 4096;
 /// Chunks of one source at a time, so that one container's flood does not starve the others.
@@ -95,18 +111,17 @@ impl Pump {
         [self.stage.0.as_fd(), self.stage.1.as_fd(), self.note.as_fd()]
     }
 
-    /// Moves what is there. `eager`: also lines without an end. `see` gets each chunk as it was written.
+    /// Moves what is there. `see` gets each chunk as it was written.
     pub fn drain(
         &mut self,
         source: Source<'_>,
         mut log: Option<&mut LogFile>,
-        eager: bool,
         mut see: impl FnMut(&[u8]),
     ) -> io::Result<Left> {
         for _ in 0..CHUNKS_MAX {
             let taken = match source.terminal {
                 true => self.take_terminal(source, log.as_deref_mut()),
-                false => self.take_lines(source, log.as_deref_mut(), eager),
+                false => self.take_lines(source, log.as_deref_mut()),
             };
             // What an error leaves behind must not get into the next one's log.
             match taken.inspect_err(|_| self.empty())? {
@@ -118,20 +133,15 @@ impl Pump {
     }
 
     /// Whole lines from a pipe, through the stage to the log. They stay in `buffer`.
-    fn take_lines(
-        &mut self,
-        source: Source<'_>,
-        log: Option<&mut LogFile>,
-        eager: bool,
-    ) -> io::Result<Result<usize, Left>> {
-        match self.look(source, eager)? {
+    fn take_lines(&mut self, source: Source<'_>, log: Option<&mut LogFile>) -> io::Result<Result<usize, Left>> {
+        match self.look(source)? {
             Ok(length) => self.take(source, log, length),
             Err(left) => Ok(Err(left)),
         }
     }
 
     /// Copies what a pipe holds to `buffer`; how much of it is to be taken.
-    fn look(&mut self, source: Source<'_>, eager: bool) -> io::Result<Result<usize, Left>> {
+    fn look(&mut self, source: Source<'_>) -> io::Result<Result<usize, Left>> {
         let there = match tee(source.fd, &self.scratch.1, CHUNK, SpliceFlags::NONBLOCK) {
             Ok(0) => return Ok(Err(Left::Ended)),
             Ok(there) => there,
@@ -140,7 +150,7 @@ impl Pump {
         };
         read_exactly(&self.scratch.0, &mut self.buffer[..there])?;
         let lines = memrchr_newline(&self.buffer[..there]).map_or(0, |at| at + 1);
-        let length = if eager || there - lines >= LINE_MAX { there } else { lines };
+        let length = if source.take != Take::Lines || there - lines >= LINE_MAX { there } else { lines };
         Ok(if length == 0 { Err(Left::Partial) } else { Ok(length) })
     }
 
@@ -153,6 +163,12 @@ impl Pump {
         };
         self.format(source.stream, seen);
         let room = log.make_room(self.records.len());
+        if let Err(error) = &room
+            && may_wait(source, error)
+        {
+            log.waits(error);
+            return Ok(Err(Left::Waiting));
+        }
         self.remember(source.stream, log)?;
         let moved = move_up_to(source.fd, &self.stage.1, seen)?;
         if moved == 0 {
@@ -232,7 +248,7 @@ impl Pump {
     }
 
     fn recover(&mut self) -> io::Result<()> {
-        let length = rustix::io::ioctl_fionread(&self.stage.0)? as usize;
+        let length = ioctl_fionread(&self.stage.0)? as usize;
         if length == 0 {
             return Ok(());
         }
@@ -249,6 +265,17 @@ impl Pump {
         }
         Ok(())
     }
+}
+
+/// On a full disk, and as long as the container does not have to wait for its output to be taken.
+fn may_wait(source: Source<'_>, error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    if source.take == Take::All || !matches!(error.kind(), StorageFull | QuotaExceeded) {
+        return false;
+    }
+    // Not always allowed: then it holds what it holds.
+    let held = fcntl_setpipe_size(source.fd, WAITING_MAX).or_else(|_| fcntl_getpipe_size(source.fd)).unwrap_or(0);
+    ioctl_fionread(source.fd).is_ok_and(|there| (there as usize) < held / 4 * 3)
 }
 
 /// As much as is there, up to a length.

@@ -15,7 +15,7 @@ use super::cgroup::{self, devices};
 use super::journal::{Entry, Journal};
 use super::keeper::{SUPERVISOR_KEEPER_FD, SUPERVISOR_LISTENER_FD};
 use super::protocol::{Answer, FromKeeper, Refusal, Request, ToKeeper, Told};
-use super::pump::Pump;
+use super::pump::{Pump, Take};
 use super::{Folders, channel, setup, sys};
 use crate::spec::{ContainerId, SandboxId, Seccomp};
 
@@ -210,7 +210,7 @@ impl Supervisor {
             Source::Birth(id) => self.hear_birth(&id),
             Source::Entry(session) => self.hear_entry(session),
             Source::Init(id) => self.hear_init(&id),
-            Source::Output(id, number) => drop(self.pump_output(&id, number, false)),
+            Source::Output(id, number) => drop(self.pump_output(&id, number, Take::Lines)),
             Source::Tap(id, session) => self.drop_tap(&id, session),
             Source::Timer => self.timer_fired(),
         }

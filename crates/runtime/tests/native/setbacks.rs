@@ -8,7 +8,7 @@ use runtime::engine::Engine;
 use runtime::native::NativeEngine;
 use runtime::*;
 
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
 use super::Test;
 use super::faults::{self, KEEPER, SUPERVISOR, kill_named, named, signal_named, started};
@@ -22,6 +22,7 @@ pub const TESTS: &[Test] = &[
     ("supervisor_that_hangs_is_replaced_and_what_was_asked_is_done", hanging),
     ("container_born_where_another_attempt_was_killed_lives", killed_group),
     ("full_disk_lets_a_supervisor_start_and_make_room", full_disk),
+    ("lines_wait_for_room_on_a_full_disk", waiting_lines),
     ("lines_lost_on_a_full_disk_are_counted_in_the_log_itself", lost_lines),
     ("journal_that_cannot_be_shortened_is_lived_with", long_journal),
     ("sandbox_is_known_until_its_cgroups_are_gone", busy_groups),
@@ -273,6 +274,51 @@ fn full_disk(stage: &Stage) {
     assert_eq!(kill_named(SUPERVISOR), 1);
     let known: Vec<_> = stage.block_on(engine.list()).unwrap().into_iter().map(|sandbox| sandbox.id).collect();
     assert_eq!(known, [other], "what was forgotten while the disk was full stays so");
+    disk.leave(stage, &engine);
+}
+
+/// A supervisor's death between loses none of them either.
+fn waiting_lines(stage: &Stage) {
+    let mut disk = Disk::new(stage, "8m");
+    let engine = stage.engine();
+    let (sandbox, sandbox_spec) = stage.sandbox("patient");
+    let (id, mut spec) = stage.container("patient", &["copy"]);
+    let log = disk.at.join("logs/patient/0.log");
+    spec.log = Some(LogFile { path: log.clone(), size_max: 10 << 20, files_max: 5 });
+    spec.stdin = true;
+    let mut numbers = 0..;
+    let mut say = async |stdin: &mut (dyn AsyncWrite + Send + Unpin)| {
+        for number in numbers.by_ref().take(1000) {
+            stdin.write_all(format!("line {number:060}\n").as_bytes()).await.unwrap();
+        }
+    };
+    stage.block_on(async {
+        engine.run_sandbox(&sandbox, sandbox_spec).await.unwrap();
+        engine.create_container(&sandbox, &id, spec).await.unwrap();
+        engine.start_container(&id).await.unwrap();
+        disk.fill(0);
+        let mut stdin = engine.attach(&id, true, false, false).await.unwrap().stdin.unwrap();
+        say(&mut stdin).await;
+    });
+    stage::eventually("they wait", || stage.runtime_log().contains("lines wait"));
+    kill_named(SUPERVISOR);
+    stage.block_on(async {
+        // Asked of the dead one, it is lost with it.
+        let again = loop {
+            if let Ok(session) = engine.attach(&id, true, false, false).await {
+                break session;
+            }
+        };
+        say(&mut again.stdin.unwrap()).await;
+    });
+    assert!(!std::fs::read_to_string(&log).unwrap().contains("000999>"));
+    disk.empty();
+    let read = || std::fs::read_to_string(&log).unwrap();
+    stage::eventually("all are there", || read().lines().count() >= 2000);
+    let text = read();
+    let lines: Vec<&str> = text.lines().map(|line| line.split_once(" F ").unwrap().1).collect();
+    let all: Vec<String> = (0..2000).map(|number| format!("<line {number:060}>")).collect();
+    assert_eq!(lines, all);
     disk.leave(stage, &engine);
 }
 

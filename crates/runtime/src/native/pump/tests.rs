@@ -1,7 +1,7 @@
 use super::*;
 
 fn source(fd: &OwnedFd) -> Source<'_> {
-    Source { fd: fd.as_fd(), terminal: false, stream: "stdout" }
+    Source { fd: fd.as_fd(), terminal: false, stream: "stdout", take: Take::Lines }
 }
 
 fn log(folder: &std::path::Path, name: &str) -> LogFile {
@@ -20,7 +20,7 @@ fn stolen(bytes: usize, writer_goes: bool) -> String {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
     let (mut own, mut other) = (log(folder.path(), "own"), log(folder.path(), "other"));
     rustix::io::write(&write, b"one\ntwo\nthree\n").unwrap();
-    let seen = pump.look(source(&read), false).unwrap().unwrap();
+    let seen = pump.look(source(&read)).unwrap().unwrap();
     assert_eq!(rustix::io::read(&read, &mut vec![0; bytes]).unwrap(), bytes);
     if writer_goes {
         drop(write);
@@ -30,7 +30,7 @@ fn stolen(bytes: usize, writer_goes: bool) -> String {
     assert_eq!(rustix::io::ioctl_fionread(&pump.stage.0).unwrap(), 0);
     let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
     rustix::io::write(&write, b"mine\n").unwrap();
-    assert_eq!(pump.drain(source(&read), Some(&mut other), false, |_| {}).unwrap(), Left::Nothing);
+    assert_eq!(pump.drain(source(&read), Some(&mut other), |_| {}).unwrap(), Left::Nothing);
     assert_eq!(texts(&other), "mine\n");
     texts(&own)
 }
@@ -52,7 +52,7 @@ fn stage_is_empty_after_an_error() {
     let mut own = log(folder.path(), "own");
     // The stage has no other end: nothing can be moved off it.
     pump.null = std::fs::File::open("/dev/null").unwrap();
-    assert!(pump.drain(source(&read), Some(&mut own), false, |_| {}).is_err());
+    assert!(pump.drain(source(&read), Some(&mut own), |_| {}).is_err());
     assert_eq!(rustix::io::ioctl_fionread(&pump.stage.0).unwrap(), 0);
 }
 

@@ -10,7 +10,7 @@ use super::containers::{Live, key, not_found};
 use super::{Answered, Source, Supervisor};
 use crate::native::logfile::LogFile;
 use crate::native::protocol::{Answer, Refusal};
-use crate::native::pump::{self, Left};
+use crate::native::pump::{self, Left, Take};
 use crate::native::trouble::Trouble;
 use crate::spec::ContainerId;
 
@@ -85,7 +85,7 @@ impl Supervisor {
     }
 
     /// What is left then, and how many bytes were taken.
-    pub(super) fn pump_output(&mut self, id: &ContainerId, number: usize, eager: bool) -> Option<(Left, usize)> {
+    pub(super) fn pump_output(&mut self, id: &ContainerId, number: usize, take: Take) -> Option<(Left, usize)> {
         let held = self.containers.get_mut(id)?;
         let (spec, live) = (&held.seen.spec, held.live.as_mut()?);
         let Live { outputs, log, taps, .. } = live;
@@ -93,12 +93,14 @@ impl Supervisor {
             *log = spec.log.as_ref().and_then(|log| LogFile::open(log).ok());
         }
         let output = outputs.get_mut(number).filter(|output| output.token.is_some())?;
-        let source = pump::Source { fd: output.fd.as_fd(), terminal: output.terminal, stream: output.stream };
+        // Who is attached waits for nothing.
+        let is_read = taps.iter().flat_map(|tap| &tap.ends).any(|end| end.stream == output.stream);
+        let take = if is_read { Take::All } else { take };
+        let source = pump::Source { fd: output.fd.as_fd(), terminal: output.terminal, stream: output.stream, take };
         let mut slow = Vec::new();
-        let eager = eager || !taps.is_empty();
         let stream = output.stream;
         let mut taken = 0;
-        let left = self.pump.drain(source, log.as_mut(), eager, |bytes| {
+        let left = self.pump.drain(source, log.as_mut(), |bytes| {
             taken += bytes.len();
             let ends = taps.iter().flat_map(|tap| tap.ends.iter().map(|end| (tap.session, end)));
             for (session, end) in ends.filter(|(_, end)| end.stream == stream) {
@@ -127,7 +129,7 @@ impl Supervisor {
         slow.into_iter().for_each(|session| self.drop_tap(id, session));
         match left {
             Ok(Left::More) => self.again.push_back((id.clone(), number)),
-            Ok(Left::Partial) => self.later(id, number),
+            Ok(Left::Partial | Left::Waiting) => self.later(id, number),
             Ok(Left::Nothing | Left::Ended) => {}
             Err(_) => self.later(id, number),
         }
@@ -145,7 +147,7 @@ impl Supervisor {
     pub(super) fn pump_again(&mut self) {
         for _ in 0..self.again.len() {
             if let Some((id, number)) = self.again.pop_front() {
-                self.pump_output(&id, number, false);
+                self.pump_output(&id, number, Take::Lines);
             }
         }
     }
@@ -156,7 +158,7 @@ impl Supervisor {
         let capacity = |output: &Output| rustix::pipe::fcntl_getpipe_size(&output.fd).unwrap_or(TERMINAL_CAPACITY);
         let held: Vec<usize> = self.live(id).map_or(Vec::new(), |live| live.outputs.iter().map(capacity).collect());
         for (number, mut rest) in held.into_iter().enumerate() {
-            while let Some((Left::More, taken @ 1..)) = self.pump_output(id, number, true) {
+            while let Some((Left::More, taken @ 1..)) = self.pump_output(id, number, Take::All) {
                 if taken >= rest {
                     break;
                 }
@@ -205,7 +207,7 @@ impl Supervisor {
             self.remove_groups(doomed);
         }
         for (id, number) in std::mem::take(&mut self.partial) {
-            self.pump_output(&id, number, true);
+            self.pump_output(&id, number, Take::Partial);
         }
         // It says so when it fails, and sets the timer again.
         let _ = self.write_whole_journal();
