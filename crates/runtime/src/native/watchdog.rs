@@ -1,7 +1,7 @@
 //! A supervisor that is asked and says nothing: asked whether it lives, and ended if it does not say so.
 //!
 //! Its end costs nothing: the keeper starts another, which goes on where it was. One that hangs would
-//! start and stop nothing, however long.
+//! start and stop nothing, however long. One that somebody stopped is continued.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -68,15 +68,16 @@ impl Watchdog {
         }
     }
 
-    /// Ends it, unless a debugger holds it, or the kernel: that would not let it end either.
+    /// Ends it, unless a debugger holds it, or the kernel: that would not let it end either. True: it ends.
     pub fn bite(&self) -> bool {
         let Some((pid, process)) = &self.supervisor else { return false };
-        let state = sys::state_of(*pid).unwrap_or('?');
-        if matches!(state, 't' | 'D') {
-            tracing::warn!("the runtime's supervisor does not answer (process {pid}, state {state})");
-            return false;
-        }
-        tracing::error!("the runtime's supervisor does not answer: process {pid}, state {state}, is replaced");
-        sys::pidfd_signal(process.as_fd(), libc::SIGKILL).is_ok()
+        let (remedy, signal) = match sys::state_of(*pid).unwrap_or('?') {
+            'D' => ("waits for a device, or a file system", None),
+            't' => ("is held by a debugger", None),
+            'T' => ("was stopped, and is continued", Some(libc::SIGCONT)),
+            _ => ("hangs, and is replaced", Some(libc::SIGKILL)),
+        };
+        tracing::error!("the runtime's supervisor does not answer: process {pid} {remedy}");
+        signal.is_some_and(|signal| sys::pidfd_signal(process.as_fd(), signal).is_ok() && signal == libc::SIGKILL)
     }
 }

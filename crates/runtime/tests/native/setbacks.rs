@@ -20,6 +20,7 @@ pub const TESTS: &[Test] = &[
     ("shared_pid_sandbox_of_an_earlier_keeper_can_be_stopped", earlier_keeper),
     ("supervisor_killed_while_an_older_child_is_told_is_started_again", hidden_by_a_zombie),
     ("supervisor_that_hangs_is_replaced_and_what_was_asked_is_done", hanging),
+    ("supervisor_that_was_stopped_is_continued_when_it_is_asked", stopped),
     ("container_born_where_another_attempt_was_killed_lives", killed_group),
     ("full_disk_lets_a_supervisor_start_and_make_room", full_disk),
     ("lines_wait_for_room_on_a_full_disk", waiting_lines),
@@ -139,23 +140,36 @@ fn group(stage: &Stage, below: &str) -> PathBuf {
     root.expect("version 2 is mounted").join(&stage.cgroup).join(below)
 }
 
-/// One container has ended and the stopped supervisor was told, when it is killed; the frozen set-up of
-/// another holds all that the supervisor had open, so that no socket closes either.
-/// Stopped, it holds up whatever is asked of it; a container of before goes on.
+/// It holds up whatever is asked of it; a container of before goes on.
 fn hanging(stage: &Stage) {
     let engine = stage.engine();
     let (_, old) = started(stage, &engine, "old", &["wait"]);
     let pid = process_of(stage, &engine, &old);
     let before = named(SUPERVISOR);
-    signal_named(SUPERVISOR, libc::SIGSTOP);
+    let cage = group(stage, "cage");
+    std::fs::create_dir(&cage).unwrap();
+    std::fs::write(cage.join("cgroup.procs"), before[0].to_string()).unwrap();
+    std::fs::write(cage.join("cgroup.freeze"), "1").unwrap();
     let (out, _, code) = stage.block_on(stage::exec(&engine, &old, &["say", "asked", ""]));
     assert_eq!((out.as_str(), code), ("asked\n", 0));
     let (_, spec) = stage.container("new", &["exit", "3"]);
     assert_eq!(stage.run(&engine, "new", spec).code, 3);
     assert!(named(SUPERVISOR).iter().all(|pid| !before.contains(pid)), "another one");
     assert!(is_alive(pid));
+    std::fs::remove_dir(&cage).unwrap();
 }
 
+fn stopped(stage: &Stage) {
+    let engine = stage.engine();
+    let (_, id) = started(stage, &engine, "asked", &["wait"]);
+    let before = named(SUPERVISOR);
+    signal_named(SUPERVISOR, libc::SIGSTOP);
+    let (out, _, code) = stage.block_on(stage::exec(&engine, &id, &["say", "asked", ""]));
+    assert_eq!((out.as_str(), code, named(SUPERVISOR)), ("asked\n", 0, before));
+}
+
+/// One container has ended and the stopped supervisor was told, when it is killed; the frozen set-up of
+/// another holds all that the supervisor had open, so that no socket closes either.
 fn hidden_by_a_zombie(stage: &Stage) {
     let engine = stage.engine();
     let (_, old) = started(stage, &engine, "old", &["wait"]);
