@@ -3,6 +3,7 @@
 //! Only the first failing reason is told; a refused pod is Failed for good. Upstream:
 //! lifecycle/predicate.go and the admit handlers of kubelet.go. What was started is never re-judged.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -13,6 +14,7 @@ use crate::pod;
 use crate::spec::security;
 use crate::spec::{Settings, cgroup, sandbox};
 
+const DEFERRED: &str = "Deferred";
 const NO_PORTS: &str = "node(s) didn't have free ports for the requested pod ports";
 
 /// What the checks know of the node.
@@ -39,15 +41,30 @@ struct Held {
 #[derive(Debug, Default)]
 pub struct Ledger {
     held: BTreeMap<String, Held>,
+    /// What deferred resizes ask for: the first that there is room for gets it.
+    waiting: BTreeMap<Turn, Held>,
+    deferred: u64,
+}
+
+/// Among deferred resizes: priority, then quality of service, then who waits the longest (kubelet/allocation,
+/// sortPendingResizes).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Turn {
+    priority: Reverse<i32>,
+    quality: u8,
+    came: u64,
+    uid: String,
 }
 
 impl Ledger {
     /// A pod that already runs: entered without being judged.
     pub fn enter(&mut self, pod: &core::Pod, offer: &Offer) {
+        self.waiting.retain(|turn, _| turn.uid != pod::uid(pod));
         self.held.insert(pod::uid(pod).to_owned(), held(pod, offer));
     }
 
     pub fn release(&mut self, uid: &str) {
+        self.waiting.retain(|turn, _| turn.uid != uid);
         self.held.remove(uid);
     }
 
@@ -63,10 +80,39 @@ impl Ledger {
         Ok(())
     }
 
-    /// New resources of an admitted pod: taken, or why not (now, or ever).
+    /// New resources of an admitted pod: taken, or why not (now, or ever). Whose turn is before this one's has
+    /// got what there is room for by then, whoever asks first.
     pub fn resize(&mut self, pod: &core::Pod, offer: &Offer) -> Result<(), Waiting> {
-        let new = held(pod, offer);
-        let uid = pod::uid(pod);
+        let (new, uid) = (held(pod, offer), pod::uid(pod));
+        let waited = self.waiting.keys().find(|turn| turn.uid == uid).map(|turn| turn.came);
+        self.waiting.retain(|turn, _| turn.uid != uid);
+        let turn = Turn {
+            priority: Reverse(pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or(0)),
+            quality: ["Guaranteed", "Burstable"].iter().position(|class| *class == pod::qos(pod)).unwrap_or(2) as u8,
+            came: waited.unwrap_or(self.deferred),
+            uid: uid.to_owned(),
+        };
+        let before: Vec<Turn> = self.waiting.range(..turn.clone()).map(|(turn, _)| turn.clone()).collect();
+        for turn in before {
+            if self.room(&turn.uid, &self.waiting[&turn], offer).is_ok()
+                && let Some(asked) = self.waiting.remove(&turn)
+            {
+                self.held.insert(turn.uid, asked);
+            }
+        }
+        let verdict = self.room(uid, &new, offer);
+        match &verdict {
+            Ok(()) => drop(self.held.insert(uid.to_owned(), new)),
+            Err(waiting) if waiting.reason == DEFERRED => {
+                self.deferred += 1;
+                self.waiting.insert(turn, new);
+            }
+            Err(_) => {}
+        }
+        verdict
+    }
+
+    fn room(&self, uid: &str, new: &Held, offer: &Offer) -> Result<(), Waiting> {
         for (resource, need) in new.needs.iter().filter(|(_, need)| **need > 0) {
             let others = self.held.iter().filter(|(other, _)| *other != uid);
             let used: i64 = others.filter_map(|(_, h)| h.needs.get(resource)).sum();
@@ -82,10 +128,9 @@ impl Ledger {
                 let message = format!(
                     "Node didn't have enough resource: {resource}, requested: {need}, used: {used}, capacity: {capacity}"
                 );
-                return Err(Waiting { reason: "Deferred".into(), message });
+                return Err(Waiting { reason: DEFERRED.into(), message });
             }
         }
-        self.held.insert(uid.to_owned(), new);
         Ok(())
     }
 

@@ -33,7 +33,11 @@ impl Actor {
         let same_containers =
             now.containers.iter().all(|(name, now)| admitted.containers.get(name).is_none_or(|old| is_same(old, now)));
         if same_containers && is_same(&admitted.pod, &now.pod) {
-            self.memory.resize.pending = None;
+            if self.memory.resize.pending.take().is_some() {
+                // It is asked for no more, though it may have been promised since.
+                self.shared.ledger().enter(pod, &self.shared.offer());
+                self.shared.freed.send_modify(|n| *n += 1);
+            }
             return self.note_progress(pod);
         }
         let verdict = self.shared.ledger().resize(pod, &self.shared.offer());

@@ -35,7 +35,7 @@ pub struct Shared {
     pub recorder: Recorder,
     pub(crate) ledger: Mutex<Ledger>,
     pub(crate) offer: Mutex<Arc<Offer>>,
-    /// Counts releases of what pods held: a deferred resize is judged anew.
+    /// Counts releases of what pods held, and new offers: a deferred resize is judged anew.
     pub freed: tokio::sync::watch::Sender<u64>,
     /// What the node is short of.
     pub(crate) pressure: Mutex<Vec<Condition>>,
@@ -75,6 +75,7 @@ impl Shared {
 
     pub fn set_offer(&self, offer: Offer) {
         *self.offer.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(offer);
+        self.freed.send_modify(|n| *n += 1);
     }
 
     /// A random part of a period.

@@ -36,8 +36,10 @@ pub fn enter(verb: &str, words: &[String], home: &Path) -> Result<ExitStatus> {
 }
 
 /// Makes the network look like a machine's: loopback, one link with an address and a default route, a name server that
-/// refuses at once (a resolver that waits would make each look-up of a name outside take ten seconds).
+/// refuses at once (a resolver that waits would make each look-up of a name outside take ten seconds). Mounts are
+/// shared, as under systemd, but with nobody outside.
 pub fn furnish(scratch: &Path) -> Result<()> {
+    run(Command::new("mount").args(["--make-rshared", "/"]))?;
     let ip = |words: &str| run(Command::new("ip").args(words.split(' '))).map(drop);
     ip("link set lo up")?;
     ip("link add eth0 type veth peer name outside")?;

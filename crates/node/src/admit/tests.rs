@@ -60,6 +60,58 @@ fn node_promises_only_what_it_has() {
     assert_eq!(verdict(&mut ledger, "d", cpu("500m")), "taken");
 }
 
+/// By priority, then quality of service, then who asked first, whoever looks first.
+#[test]
+fn deferred_resizes_have_their_turns() {
+    let mut ledger = Ledger::default();
+    let offer = Offer { max_pods: 9, ..offer() };
+    let of = |uid: &str, cpu: &str| {
+        let (priority, memory) = (if uid == "urgent" { 7 } else { 0 }, json!({"cpu": cpu, "memory": "1"}));
+        let resources = match uid {
+            "guaranteed" => json!({"requests": memory, "limits": memory}),
+            _ => json!({"requests": {"cpu": cpu}}),
+        };
+        pod(uid, json!({"priority": priority, "containers": [{"name": "c", "resources": resources}]}))
+    };
+    for uid in ["first", "second", "guaranteed", "urgent"] {
+        ledger.enter(&of(uid, "100m"), &offer);
+    }
+    ledger.enter(&of("large", "600m"), &offer);
+    for uid in ["first", "guaranteed", "second", "urgent"] {
+        assert_eq!(ledger.resize(&of(uid, "600m"), &offer).unwrap_err().reason, "Deferred", "{uid}");
+    }
+    ledger.release("large");
+    for (turn, before) in ["urgent", "guaranteed", "first", "second"].iter().zip([
+        None,
+        Some("urgent"),
+        Some("guaranteed"),
+        Some("first"),
+    ]) {
+        before.into_iter().for_each(|uid| ledger.release(uid));
+        for uid in ["second", "first", "guaranteed", "urgent"] {
+            let is_here = ledger.held.contains_key(uid);
+            let taken = is_here && ledger.resize(&of(uid, "600m"), &offer).is_ok();
+            assert_eq!(taken, uid == *turn, "{uid} in the turn of {turn}");
+        }
+    }
+}
+
+#[test]
+fn resize_that_is_taken_back_keeps_nothing() {
+    let (mut ledger, offer) = (Ledger::default(), Offer { max_pods: 9, ..offer() });
+    let of = |uid: &str, amount: &str| pod(uid, cpu(amount));
+    for (uid, amount) in [("a", "100m"), ("b", "100m"), ("large", "700m")] {
+        ledger.enter(&of(uid, amount), &offer);
+    }
+    for uid in ["a", "b"] {
+        assert!(ledger.resize(&of(uid, "800m"), &offer).is_err());
+    }
+    ledger.release("large");
+    assert!(ledger.resize(&of("b", "800m"), &offer).is_err(), "it is a's by now");
+    ledger.enter(&of("a", "100m"), &offer);
+    assert!(ledger.resize(&of("b", "800m"), &offer).is_ok());
+}
+
 #[test]
 fn reasons_that_lie_in_the_pod_are_named() {
     let reason = |spec: Value| verdict(&mut Ledger::default(), "a", spec).split(':').next().unwrap().to_owned();
