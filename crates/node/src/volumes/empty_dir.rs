@@ -24,11 +24,12 @@ pub(super) fn set_up(
         ("", _) => on_disk(folder, group).map_err(told),
         ("Memory", _) => {
             let limit = source.size_limit.as_ref().and_then(|q| Quantity::parse(&q.0).ok()).map(|q| q.value());
-            mounted(folder, "tmpfs", || options(limit.map(|bytes| ("size", bytes)), group)).map_err(told)
+            // Like every fresh tmpfs, in which nobody removes another's files.
+            mounted(folder, "tmpfs", || options(0o1777, limit.map(|bytes| ("size", bytes)), group)).map_err(told)
         }
         (_, Some(_)) => {
             let size = page_size(pod, medium)?;
-            mounted(folder, "hugetlbfs", || options(Some(("pagesize", size)), group)).map_err(told)
+            mounted(folder, "hugetlbfs", || options(0o777, Some(("pagesize", size)), group)).map_err(told)
         }
         _ => Err(format!("unknown storage medium {medium:?}")),
     }
@@ -54,8 +55,9 @@ fn mounted(folder: &Path, kind: &str, options: impl FnOnce() -> String) -> io::R
 }
 
 /// What `ownership` makes of a folder, from the mount on.
-fn options(amount: Option<(&str, i64)>, group: Option<u32>) -> String {
-    let mut options = group.map_or("mode=0777".to_owned(), |group| format!("mode=2777,gid={group}"));
+fn options(mode: u32, amount: Option<(&str, i64)>, group: Option<u32>) -> String {
+    let mut options =
+        group.map_or(format!("mode={mode:04o}"), |group| format!("mode={:04o},gid={group}", mode | 0o2000));
     if let Some((name, bytes)) = amount.filter(|(_, bytes)| *bytes > 0) {
         options.push_str(&format!(",{name}={bytes}"));
     }

@@ -24,8 +24,8 @@ fn folder_has_no_name_before_it_is_complete() {
 
 #[test]
 fn mount_is_the_groups_from_the_first_moment() {
-    assert_eq!(options(None, None), "mode=0777");
-    assert_eq!(options(Some(("size", 4096)), Some(1000)), "mode=2777,gid=1000,size=4096");
+    assert_eq!(options(0o777, None, None), "mode=0777");
+    assert_eq!(options(0o1777, Some(("size", 4096)), Some(1000)), "mode=3777,gid=1000,size=4096");
 }
 
 #[test]
