@@ -313,7 +313,8 @@ impl Actor {
     async fn stop_signal(&mut self, id: &str, kill_after: i64) -> bool {
         let signal = self.seen.containers().find(|c| c.id.0 == id).map_or(15, |c| c.spec.stop_signal);
         let signal = if signal == 0 { 15 } else { signal };
-        let sent = self.shared.engine.signal(&ContainerId(id.to_owned()), signal).await;
+        let grace = std::time::Duration::from_secs(u64::try_from(kill_after).unwrap_or(0));
+        let sent = self.shared.engine.stop(&ContainerId(id.to_owned()), signal, grace).await;
         let now = self.now();
         self.memory.begin_stop(id, now, kill_after, false);
         if let Some(stop) = self.memory.stops.get_mut(id).filter(|_| is_done(&sent)) {

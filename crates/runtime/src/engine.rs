@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -82,6 +83,11 @@ pub trait Engine: Send + Sync + 'static {
     fn start_container(&self, id: &ContainerId) -> Boxed<'_, Result<()>>;
     /// Sends a signal to PID 1; SIGKILL goes to the whole cgroup.
     fn signal(&self, id: &ContainerId, signal: i32) -> Boxed<'_, Result<()>>;
+    /// Sends a signal, and SIGKILL when the grace is over, should the caller be held up by then and not gone.
+    fn stop(&self, id: &ContainerId, signal: i32, grace: Duration) -> Boxed<'_, Result<()>> {
+        let _ = grace;
+        self.signal(id, signal)
+    }
     /// Kills if running, and forgets it and its exit.
     fn remove_container(&self, id: &ContainerId) -> Boxed<'_, Result<()>>;
     /// Live limits of a container's cgroup.

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -266,7 +267,11 @@ impl Engine for NativeEngine {
     }
 
     fn signal(&self, id: &ContainerId, signal: i32) -> Boxed<'_, Result<()>> {
-        Box::pin(self.client.ask(Request::Signal { id: id.clone(), signal }))
+        Box::pin(self.client.ask(Request::Signal { id: id.clone(), signal, grace: None }))
+    }
+
+    fn stop(&self, id: &ContainerId, signal: i32, grace: Duration) -> Boxed<'_, Result<()>> {
+        Box::pin(self.client.ask(Request::Signal { id: id.clone(), signal, grace: Some(grace) }))
     }
 
     fn remove_container(&self, id: &ContainerId) -> Boxed<'_, Result<()>> {

@@ -518,7 +518,7 @@ impl Link {
         self.asked.insert(self.number, command);
         let mut rest = &bytes[..];
         while !rest.is_empty() {
-            match tokio::time::timeout(2 * watchdog::PATIENCE, self.stream.writable()).await {
+            match tokio::time::timeout(watchdog::PATIENCE, self.stream.writable()).await {
                 Ok(writable) => writable?,
                 // It does not read.
                 Err(_) if self.watchdog.bite() => return Err(io::ErrorKind::TimedOut.into()),

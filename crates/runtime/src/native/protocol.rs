@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +43,9 @@ pub enum Request {
     Signal {
         id: ContainerId,
         signal: i32,
+        /// None: it is not known when it is to be killed.
+        #[serde(default)]
+        grace: Option<Duration>,
     },
     RemoveContainer {
         id: ContainerId,

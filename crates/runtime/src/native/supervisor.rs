@@ -23,6 +23,8 @@ use crate::spec::{ContainerId, SandboxId, Seccomp};
 mod chores;
 /// Create, start, end, forget.
 mod containers;
+/// Signals, and what follows when a grace is over.
+mod graces;
 /// Inits of shared PID namespaces.
 mod inits;
 /// Set-ups in two halves.
@@ -75,6 +77,8 @@ enum Source {
     /// A tap that an attach reads from: closed when its reader is gone.
     Tap(ContainerId, u64),
     Timer,
+    /// A grace is over.
+    Grace,
 }
 
 /// Whose process it is.
@@ -130,6 +134,7 @@ pub struct Supervisor {
     /// Outputs that hold a line without its end.
     partial: Vec<(ContainerId, usize)>,
     chores: chores::Chores,
+    graces: graces::Graces,
     /// The timer runs.
     armed: bool,
     /// The journal on the disk lacks something.
@@ -213,6 +218,7 @@ impl Supervisor {
             Source::Output(id, number) => drop(self.pump_output(&id, number, Take::Lines)),
             Source::Tap(id, session) => self.drop_tap(&id, session),
             Source::Timer => self.timer_fired(),
+            Source::Grace => self.graces_over(),
         }
         Ok(())
     }
@@ -297,7 +303,7 @@ impl Supervisor {
                 self.create_container(&sandbox, &id, *spec, layers).map(Some)
             }
             Request::StartContainer { id } => self.start_container(&id, ticket),
-            Request::Signal { id, signal } => self.signal(&id, signal).map(Some),
+            Request::Signal { id, signal, grace } => self.signal(&id, signal, grace, ticket.peer).map(Some),
             Request::RemoveContainer { id } => self.remove_container(&id, ticket),
             Request::UpdateContainer { id, resources } => self.update_container(&id, resources).map(Some),
             Request::UpdateSandbox { id, resources } => self.update_sandbox(&id, resources).map(Some),

@@ -10,15 +10,19 @@ use tokio::time::Instant;
 
 use super::sys;
 
-/// How long nothing may be heard before it is asked, and then once more. It never takes its time on purpose: what
-/// does is done by its children.
-pub const PATIENCE: Duration = Duration::from_secs(4);
+/// Whether it was stopped is looked at after each of these, without a word from it.
+const LOOK: Duration = Duration::from_secs(1);
+/// It is asked after so many, and ended after twice as many: it never takes its time on purpose, what does is done
+/// by its children.
+const LOOKS: u32 = 4;
+/// How long it may read nothing.
+pub const PATIENCE: Duration = LOOK.saturating_mul(2 * LOOKS);
 
 pub struct Watchdog {
     supervisor: Option<(u32, OwnedFd)>,
-    /// Something was heard last, or nothing was asked before.
+    /// The last look, or something was heard, or nothing was asked before.
     since: Instant,
-    asked: bool,
+    looks: u32,
 }
 
 /// What is to be done about the silence.
@@ -27,14 +31,14 @@ pub enum Silent {
     Ask,
     /// It was ended.
     Ended,
-    /// It is left alone.
+    /// It has time.
     Spared,
 }
 
 impl Watchdog {
     /// One that watches nothing: an older supervisor does not say who it is.
     pub fn asleep() -> Watchdog {
-        Watchdog { supervisor: None, since: Instant::now(), asked: false }
+        Watchdog { supervisor: None, since: Instant::now(), looks: 0 }
     }
 
     pub fn of(pid: u32) -> Watchdog {
@@ -47,24 +51,21 @@ impl Watchdog {
 
     /// Something was heard, or begins to be waited for.
     pub fn rest(&mut self) {
-        (self.since, self.asked) = (Instant::now(), false);
+        (self.since, self.looks) = (Instant::now(), 0);
     }
 
     pub fn due(&self) -> Instant {
-        self.since + PATIENCE
+        self.since + LOOK
     }
 
     pub fn is_due(&mut self) -> Silent {
-        if !std::mem::replace(&mut self.asked, true) {
-            self.since = Instant::now();
-            return Silent::Ask;
-        }
-        match self.bite() {
-            true => Silent::Ended,
-            false => {
-                self.since = Instant::now();
-                Silent::Spared
-            }
+        self.since = Instant::now();
+        self.looks += 1;
+        let is_stopped = || self.supervisor.as_ref().is_some_and(|(pid, _)| matches!(sys::state_of(*pid), Ok('T')));
+        match self.looks {
+            LOOKS => Silent::Ask,
+            looks if (looks >= 2 * LOOKS || is_stopped()) && self.bite() => Silent::Ended,
+            _ => Silent::Spared,
         }
     }
 

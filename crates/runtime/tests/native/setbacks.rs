@@ -21,6 +21,7 @@ pub const TESTS: &[Test] = &[
     ("supervisor_killed_while_an_older_child_is_told_is_started_again", hidden_by_a_zombie),
     ("supervisor_that_hangs_is_replaced_and_what_was_asked_is_done", hanging),
     ("supervisor_that_was_stopped_is_continued_when_it_is_asked", stopped),
+    ("grace_that_nobody_counts_ends_all_the_same", graces),
     ("container_born_where_another_attempt_was_killed_lives", killed_group),
     ("full_disk_lets_a_supervisor_start_and_make_room", full_disk),
     ("lines_wait_for_room_on_a_full_disk", waiting_lines),
@@ -166,6 +167,26 @@ fn stopped(stage: &Stage) {
     signal_named(SUPERVISOR, libc::SIGSTOP);
     let (out, _, code) = stage.block_on(stage::exec(&engine, &id, &["say", "asked", ""]));
     assert_eq!((out.as_str(), code, named(SUPERVISOR)), ("asked\n", 0, before));
+}
+
+/// The agent does not kill, held up as it is; the one of an agent that is gone goes on.
+fn graces(stage: &Stage) {
+    let engine = stage.engine();
+    let (_, id) = started(stage, &engine, "stubborn", &["wait"]);
+    let (_, other) = started(stage, &engine, "other", &["wait"]);
+    let pid = process_of(stage, &engine, &other);
+    stage.block_on(async {
+        let second = std::time::Duration::from_secs(1);
+        let gone = stage.engine();
+        gone.stop(&other, libc::SIGTERM, second).await.unwrap();
+        drop(gone);
+        engine.stop(&id, libc::SIGTERM, second).await.unwrap();
+        let exit = wait_for_exit(&engine, &id).await;
+        assert_eq!(exit.signal, Some(libc::SIGKILL));
+        let (_, _, code) = stage::exec(&engine, &other, &["say", "here", ""]).await;
+        assert_eq!(code, 0);
+    });
+    assert!(is_alive(pid), "its grace began before the other's and would be over");
 }
 
 /// One container has ended and the stopped supervisor was told, when it is killed; the frozen set-up of

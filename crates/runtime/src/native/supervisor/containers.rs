@@ -433,16 +433,6 @@ impl Supervisor {
         self.publish(Told::Container { sandbox: held.sandbox.clone(), container: Box::new(held.seen.clone()) });
     }
 
-    pub(super) fn signal(&mut self, id: &ContainerId, signal: i32) -> Answered {
-        let held = self.containers.get(id).ok_or_else(|| not_found(id))?;
-        match (&held.live, signal) {
-            (None, libc::SIGKILL) => {}
-            (_, libc::SIGKILL) => self.kill_container(id),
-            _ => sys::pidfd_signal(held.running()?.pidfd.as_fd(), signal)?,
-        }
-        Ok(Answer::Done)
-    }
-
     /// The whole container, not only its first process.
     pub(super) fn kill_container(&mut self, id: &ContainerId) {
         let path = self.group_of(id);

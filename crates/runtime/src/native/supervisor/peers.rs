@@ -91,6 +91,7 @@ impl Supervisor {
         if let Some(peer) = self.peers.remove(&number) {
             self.unwatch(peer.token, peer.socket.as_fd());
             self.sessions_of_gone_peer(number);
+            self.graces_of_gone_peer(number);
         }
     }
 

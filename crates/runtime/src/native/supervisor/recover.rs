@@ -66,6 +66,7 @@ pub fn start(folders: Folders, keeper: OwnedFd, listener: OwnedFd) -> io::Result
         unwritten: false,
         watched: Vec::new(),
         chores: super::chores::Chores::default(),
+        graces: super::graces::Graces::new()?,
         outbox: Vec::new(),
         damage: Vec::new(),
         upgrade: None,
@@ -79,6 +80,7 @@ pub fn start(folders: Folders, keeper: OwnedFd, listener: OwnedFd) -> io::Result
         (rustix::io::fcntl_dupfd_cloexec(&supervisor.keeper, 5)?, Source::Keeper),
         (rustix::io::fcntl_dupfd_cloexec(&supervisor.listener, 5)?, Source::Listener),
         (rustix::io::fcntl_dupfd_cloexec(&supervisor.timer, 5)?, Source::Timer),
+        (supervisor.graces.timer()?, Source::Grace),
     ] {
         rustix::io::ioctl_fionbio(&fd, true)?;
         supervisor.watch(fd.as_fd(), source, EventFlags::IN)?;
