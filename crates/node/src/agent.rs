@@ -110,11 +110,12 @@ impl Agent {
         let volumes = volumes.map_err(Error::Volumes)?;
         // Before pods run that may write beside them: where they are now, behind links or not, they stay.
         for folder in ["pods", "containers"].map(|name| config.log_dir.join(name)) {
-            if let Err(why) = runtime::native::open_log_root(&folder, true) {
-                tracing::warn!(
+            match runtime::native::open_log_root(&folder, true) {
+                Ok(root) => runtime::disk::spread(root),
+                Err(why) => tracing::warn!(
                     "{} cannot be used, so logs or the links to them will be missing: {why}",
                     folder.display()
-                );
+                ),
             }
         }
         let looker = Looker::start(engine.clone());

@@ -83,6 +83,7 @@ impl Volumes {
         let (disk, memory) = (config.data_dir.join("pods"), config.run_dir.join("volumes"));
         fs::create_dir_all(&disk)?;
         fs::create_dir_all(&memory)?;
+        runtime::disk::spread(fs::File::open(&disk)?);
         mounts::ensure_in_memory(&memory, config.secrets_apart)?;
         // Secrets are root's to read, whatever the folders above allow.
         for folder in [&disk, &memory] {

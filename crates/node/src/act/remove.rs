@@ -104,7 +104,11 @@ fn forget_logs(folder: &Path, log_dir: &Path) {
     {
         let _ = removal::remove_at(root, name, folder, Mounts::Refused);
     }
-    unlink(log_dir, |_, log| log.starts_with(folder));
+    // `<namespace>_<name>_<uid>`, and links begin with `<name>_<namespace>_`.
+    let mut parts = folder.file_name().and_then(OsStr::to_str).unwrap_or_default().split('_');
+    let prefix = parts.next().zip(parts.next()).map(|(namespace, name)| format!("{name}_{namespace}_"));
+    let is_ones = |name: &str| prefix.as_ref().is_none_or(|prefix| name.starts_with(prefix));
+    unlink(log_dir, is_ones, |log| log.starts_with(folder));
 }
 
 /// Names of pods' folders below the root of all logs.
@@ -134,13 +138,14 @@ pub(crate) fn forget_strays(root: &Path, log_dir: &Path, strays: &[String]) {
         forget_logs(&root.join(name), log_dir);
     }
     let Ok(folder) = runtime::native::open_log_root(root, false) else { return };
-    unlink(log_dir, |_, log| {
+    let leads_nowhere = |log: &Path| {
         let Ok(below) = log.strip_prefix(root) else { return false };
         let pod = below.components().next().and_then(|first| first.as_os_str().to_str());
         // A log is there before the link to it.
         pod.is_some_and(|pod| uid_of(pod).is_some())
             && statat(&folder, below, AtFlags::SYMLINK_NOFOLLOW).err() == Some(Errno::NOENT)
-    });
+    };
+    unlink(log_dir, |_| true, leads_nowhere);
 }
 
 /// The files of one instance: the current one, rotated ones, the link.
@@ -148,7 +153,7 @@ pub(super) async fn forget_log(path: PathBuf, log_dir: PathBuf, id: String) {
     blocking(move || {
         runtime::native::remove_log(&path);
         let ending = format!("-{id}.log");
-        unlink(&log_dir, |name, _| name.ends_with(&ending));
+        unlink(&log_dir, |name| name.ends_with(&ending), |_| true);
     })
     .await;
 }
@@ -166,12 +171,15 @@ pub(super) fn links_folder(log_dir: &Path, make: bool) -> io::Result<OwnedFd> {
 }
 
 /// Removes those links of which the name and what they lead to are such; what is no link stays.
-fn unlink(log_dir: &Path, is_such: impl Fn(&str, &Path) -> bool) {
+fn unlink(log_dir: &Path, is_such: impl Fn(&str) -> bool, leads_there: impl Fn(&Path) -> bool) {
     let Ok(folder) = links_folder(log_dir, false) else { return };
     for link in Dir::read_from(&folder).into_iter().flatten().flatten() {
+        // A node has many: most are told by their names.
+        if !link.file_name().to_str().is_ok_and(&is_such) {
+            continue;
+        }
         let Ok(to) = readlinkat(&folder, link.file_name(), Vec::new()) else { continue };
-        let to = Path::new(OsStr::from_bytes(to.to_bytes()));
-        if link.file_name().to_str().is_ok_and(|name| is_such(name, to)) {
+        if leads_there(Path::new(OsStr::from_bytes(to.to_bytes()))) {
             let _ = unlinkat(&folder, link.file_name(), AtFlags::empty());
         }
     }

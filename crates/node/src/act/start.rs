@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use api::view::api::core::v1 as core;
 use client::ObjectReference;
 use client::recorder::Type;
 use runtime::{ContainerId, ContainerSpec, MountSource, Resources, SandboxId};
+use rustix::fs::AtFlags;
 use tokio::sync::watch;
 
 use crate::act::pull::For;
@@ -228,9 +231,8 @@ impl Starting {
         let log = log_path(&self.pod, &self.name, self.attempt, &self.shared.settings);
         let (pod, namespace) = (pod::name(&self.pod), pod::namespace(&self.pod));
         let link = format!("{pod}_{namespace}_{}-{}.log", self.name, self.id);
-        let made = remove::links_folder(&self.shared.config.log_dir, true)
-            .and_then(|folder| Ok(rustix::fs::symlinkat(&log, &folder, &*link)?));
-        if let Err(why) = made {
+        let links = remove::links_folder(&self.shared.config.log_dir, true);
+        if let Err(why) = links.and_then(|links| make_link(&log, &links, &link)) {
             tracing::debug!("{link} was not made among the links to logs: {why}");
         }
     }
@@ -247,6 +249,20 @@ impl Starting {
     pub(super) fn event_of_pod(&self, class: Type, reason: &str, message: &str) {
         self.shared.recorder.event(self.reference.clone(), "", class, reason, message);
     }
+}
+
+/// Where links come and go, ext4 takes long to find room for one (`disk::spread`): it is made beside its log and
+/// moved, unless that is on another disk.
+fn make_link(log: &Path, links: &OwnedFd, name: &str) -> io::Result<()> {
+    if let Ok(beside) = runtime::native::open_log_folder(log, false)
+        && rustix::fs::symlinkat(log, &beside, name).is_ok()
+    {
+        if rustix::fs::renameat(&beside, name, links, name).is_ok() {
+            return Ok(());
+        }
+        let _ = rustix::fs::unlinkat(&beside, name, AtFlags::empty());
+    }
+    Ok(rustix::fs::symlinkat(log, links, name)?)
 }
 
 /// Made once for all containers of the pod, which may write to it.
@@ -272,3 +288,6 @@ fn default_policy(image: &str) -> &'static str {
         Some(_) => "IfNotPresent",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,6 +30,18 @@ fn blocks_count_and_links_lead_nowhere() {
 }
 
 #[test]
+fn folders_of_a_spread_one_lie_apart_where_the_file_system_can_say_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || fs::File::open(folder.path()).unwrap();
+    let before = rustix::fs::ioctl_getflags(open());
+    // Where it cannot be said, nothing fails either.
+    (0..2).for_each(|_| spread(open()));
+    if rustix::fs::fstatfs(open()).unwrap().f_type as i64 == 0xef53 {
+        assert_eq!(rustix::fs::ioctl_getflags(open()).unwrap(), before.unwrap() | IFlags::TOPDIR);
+    }
+}
+
+#[test]
 fn a_tree_is_counted_however_deep_it_is() {
     let folder = tempfile::tempdir().unwrap();
     crate::removal::tests::nest(folder.path(), 3000);

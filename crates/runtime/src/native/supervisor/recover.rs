@@ -13,6 +13,7 @@ use super::sandboxes::{Kept, Sandboxed};
 use super::strays::Strays;
 use super::words;
 use super::{Child, Namespaces, Source, Supervisor, sandboxes};
+use crate::disk;
 use crate::native::cgroup::Tree;
 use crate::native::journal::{ContainerRecord, Entry, Journal, Process, Records};
 use crate::native::logfile::LogFile;
@@ -26,7 +27,9 @@ type Lent = BTreeMap<String, BTreeMap<String, OwnedFd>>;
 
 pub fn start(folders: Folders, keeper: OwnedFd, listener: OwnedFd) -> io::Result<Supervisor> {
     let mut lent = borrow_all(&keeper)?;
-    std::fs::create_dir_all(folders.data.join("containers"))?;
+    let containers = folders.data.join("containers");
+    std::fs::create_dir_all(&containers)?;
+    disk::spread(std::fs::File::open(&containers)?);
     // While there is room for it: what is removed from a full disk goes through there.
     let _ = std::fs::create_dir_all(folders.data.join("trash"));
     let (journal, records) = Journal::open(&folders.data)?;
