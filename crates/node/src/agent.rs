@@ -118,7 +118,7 @@ impl Agent {
                 ),
             }
         }
-        let looker = Looker::start(engine.clone());
+        let looker = Looker::new(engine.clone());
         sweep(&*network, &looker).await?;
         let kind = |name: &str| api::kind::by_kind("v1", name).expect("the kind table has the core kinds");
         let field_selector = format!("spec.nodeName={}", config.node_name);
@@ -372,6 +372,7 @@ impl Agent {
             return;
         }
         self.shared.release(&uid);
+        self.shared.looker.forget(&uid);
         self.sources.leave(&uid);
         let key = (entry.namespace, entry.name);
         if entry.origin == Origin::Static && !self.successors.contains_key(&key) {

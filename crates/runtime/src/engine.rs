@@ -66,6 +66,8 @@ pub trait Engine: Send + Sync + 'static {
     fn name(&self) -> (&str, &str);
 
     fn list(&self) -> Boxed<'_, Result<Vec<Sandbox>>>;
+    /// Those of the list that have this label with this value.
+    fn labelled(&self, label: &str, value: &str) -> Boxed<'_, Result<Vec<Sandbox>>>;
     fn changes(&self) -> broadcast::Receiver<Change>;
     /// Whether the runtime can be reached; what is asked meanwhile waits.
     fn is_up(&self) -> watch::Receiver<bool>;

@@ -287,6 +287,15 @@ impl Engine for Fake {
         })
     }
 
+    fn labelled(&self, label: &str, value: &str) -> Boxed<'_, Result<Vec<Sandbox>>> {
+        let (label, value) = (label.to_owned(), value.to_owned());
+        Box::pin(async move {
+            let mut list = self.list().await?;
+            list.retain(|sandbox| sandbox.has_label(&label, &value));
+            Ok(list)
+        })
+    }
+
     fn changes(&self) -> broadcast::Receiver<Change> {
         self.0.changes.subscribe()
     }

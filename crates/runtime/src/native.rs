@@ -231,7 +231,12 @@ impl Engine for NativeEngine {
     }
 
     fn list(&self) -> Boxed<'_, Result<Vec<Sandbox>>> {
-        Box::pin(self.client.list())
+        Box::pin(self.client.list(|_| true))
+    }
+
+    fn labelled(&self, label: &str, value: &str) -> Boxed<'_, Result<Vec<Sandbox>>> {
+        let (label, value) = (label.to_owned(), value.to_owned());
+        Box::pin(async move { self.client.list(|sandbox| sandbox.has_label(&label, &value)).await })
     }
 
     fn changes(&self) -> broadcast::Receiver<Change> {

@@ -19,6 +19,13 @@ pub struct Sandbox {
     pub containers: Vec<Container>,
 }
 
+impl Sandbox {
+    pub fn has_label(&self, label: &str, value: &str) -> bool {
+        // Values differ sooner than names.
+        self.spec.labels.iter().any(|(name, found)| found == value && name == label)
+    }
+}
+
 /// A container as it is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Container {

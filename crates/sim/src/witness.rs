@@ -192,6 +192,10 @@ impl Engine for Witness {
         self.through(self.engine.list())
     }
 
+    fn labelled(&self, label: &str, value: &str) -> Boxed<'_, Result<Vec<Sandbox>>> {
+        self.through(self.engine.labelled(label, value))
+    }
+
     fn changes(&self) -> broadcast::Receiver<Change> {
         self.engine.changes()
     }

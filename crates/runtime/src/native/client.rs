@@ -105,9 +105,9 @@ impl Client {
         self.commands.clone()
     }
 
-    pub async fn list(&self) -> Result<Vec<Sandbox>> {
+    pub async fn list(&self, is_wanted: impl Fn(&Sandbox) -> bool) -> Result<Vec<Sandbox>> {
         self.when_connected().await?;
-        Ok(self.mirror.lock().values().cloned().collect())
+        Ok(self.mirror.lock().values().filter(|sandbox| is_wanted(sandbox)).cloned().collect())
     }
 
     pub async fn find(&self, is_it: impl Fn(&Sandbox) -> bool) -> Result<Option<Sandbox>> {

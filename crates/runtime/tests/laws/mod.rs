@@ -56,12 +56,27 @@ impl Laws<'_> {
         assert_eq!(listed.len(), 1, "one live sandbox per id");
         assert!(listed[0].ready);
         assert_eq!(listed[0].spec.labels, self.0.sandbox("law").labels);
+        self.labels_choose(&id).await;
         assert!(listed[0].created_at > 0);
         self.engine().stop_sandbox(&id).await.unwrap();
         assert!(!self.sandbox(&id).await.unwrap().ready);
         assert!(self.engine().run_sandbox(&id, self.0.sandbox("law")).await.is_err(), "an id is used once");
         self.engine().remove_sandbox(&id).await.unwrap();
         assert!(self.sandbox(&id).await.is_none());
+    }
+
+    async fn labels_choose(&self, id: &SandboxId) {
+        let (other, mut spec) = (sandbox_id(1001), self.0.sandbox("law-labels"));
+        spec.labels.insert("law".into(), "labels".into());
+        self.engine().run_sandbox(&other, spec).await.unwrap();
+        let labelled = async |value: &str| {
+            let found = self.engine().labelled("law", value).await.unwrap();
+            found.into_iter().map(|s| s.id).collect::<Vec<_>>()
+        };
+        assert_eq!(labelled("labels").await, [other.clone()], "not {id:?}");
+        assert!(labelled("label").await.is_empty());
+        self.engine().remove_sandbox(&other).await.unwrap();
+        assert!(labelled("labels").await.is_empty());
     }
 
     async fn a_container_runs_and_its_exit_is_kept_until_removed(&self) {
