@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use api::{Clock, Entropy, Kind, Object, Reason, Status};
+use futures::future::join_all;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -23,6 +24,8 @@ use correlate::{Correlator, Verdict};
 
 /// client-go: maxQueuedEvents
 const QUEUE: usize = 1000;
+/// Events that are written side by side: the server makes them durable together.
+const TOGETHER: usize = 32;
 /// client-go: maxTriesPerEvent, defaultSleepDuration
 const TRIES: u32 = 12;
 const RETRY: Duration = Duration::from_secs(10);
@@ -223,8 +226,17 @@ struct Series {
     written: Instant,
 }
 
+/// One event on its way: new, or changed by a patch if it is still there.
+struct Write {
+    namespace: String,
+    name: String,
+    patch: Option<Value>,
+    body: Value,
+}
+
 impl Sink {
     async fn run(mut self, mut notes: mpsc::Receiver<Note>) {
+        let mut batch = Vec::with_capacity(TOGETHER);
         loop {
             // Only a series that is open wakes this task by itself.
             let end = self.series.values().map(|series| series.ends).min();
@@ -236,28 +248,47 @@ impl Sink {
             };
             tokio::select! {
                 biased;
-                note = notes.recv() => match note {
-                    Some(Note::Core(said)) => self.core(said).await,
-                    Some(Note::V1 { said, related, action }) => self.v1(said, related, action).await,
-                    None => return,
+                taken = notes.recv_many(&mut batch, TOGETHER) => match taken {
+                    0 => return,
+                    _ => self.take(batch.drain(..)).await,
                 },
                 () = series_ends => self.finish().await,
             }
         }
     }
 
-    async fn core(&mut self, said: Said) {
+    /// Writes new events side by side; one that is there already, after what was said before it.
+    async fn take(&mut self, notes: impl Iterator<Item = Note>) {
+        let mut new = Vec::new();
+        for note in notes {
+            let write = match note {
+                Note::Core(said) => self.core(said),
+                Note::V1 { said, related, action } => self.v1(said, related, action),
+            };
+            match write {
+                Some(again) if again.patch.is_some() => {
+                    join_all(new.drain(..).map(|new| self.write(new))).await;
+                    self.write(again).await;
+                }
+                write => new.extend(write),
+            }
+        }
+        join_all(new.into_iter().map(|new| self.write(new))).await;
+    }
+
+    fn core(&mut self, said: Said) -> Option<Write> {
         let name = event_name(&said);
+        let namespace = said.regarding.event_namespace().to_owned();
         match self.correlator.judge(&self.component, &self.host, &said, &name) {
-            Verdict::Skip => {}
+            Verdict::Skip => None,
             Verdict::Create { message } => {
                 let body = self.core_body(&said, &name, &message, 1, said.at);
-                self.write(&said.regarding, &name, None, body).await;
+                Some(Write { namespace, name, patch: None, body })
             }
             Verdict::Count { name, message, count, first } => {
                 let body = self.core_body(&said, &name, &message, count, first);
                 let patch = json!({"count": count, "lastTimestamp": seconds(said.at), "message": message});
-                self.write(&said.regarding, &name, Some(patch), body).await;
+                Some(Write { namespace, name, patch: Some(patch), body })
             }
         }
     }
@@ -281,7 +312,7 @@ impl Sink {
         })
     }
 
-    async fn v1(&mut self, said: Said, related: Option<ObjectReference>, action: String) {
+    fn v1(&mut self, said: Said, related: Option<ObjectReference>, action: String) -> Option<Write> {
         let ends = Instant::now() + SERIES_END;
         // Versions of the object differ from time to time; the event is still the same one.
         let unversioned = ObjectReference { resource_version: String::new(), ..said.regarding.clone() };
@@ -294,10 +325,9 @@ impl Sink {
             let old = series.written.elapsed() >= SERIES_REFRESH;
             if series.count == 2 || old {
                 series.written = Instant::now();
-                let (name, patch, body) = series.patch();
-                self.write(&said.regarding, &name, Some(patch), body).await;
+                return Some(series.again(&said.regarding));
             }
-            return;
+            return None;
         }
         let name = event_name(&said);
         let instance =
@@ -313,8 +343,10 @@ impl Sink {
         if let Some(related) = &related {
             body["related"] = related.to_value();
         }
-        self.write(&said.regarding, &name, None, body.clone()).await;
+        let namespace = said.regarding.event_namespace().to_owned();
+        let write = Write { namespace, name: name.clone(), patch: None, body: body.clone() };
         self.series.insert(key, Series { body, name, count: 1, last: said.at, ends, written: Instant::now() });
+        Some(write)
     }
 
     /// Writes the last count of every series that has been silent long enough.
@@ -325,15 +357,15 @@ impl Sink {
         for key in over {
             let series = self.series.remove(&key).expect("taken from the keys just now");
             if series.count > 2 {
-                let (name, patch, body) = series.patch();
-                self.write(&key.0, &name, Some(patch), body).await;
+                self.write(series.again(&key.0)).await;
             }
         }
     }
 
     /// Creates, or patches what is there; a refusal is final, silence is tried again.
-    async fn write(&self, regarding: &ObjectReference, name: &str, mut patch: Option<Value>, body: Value) {
-        let ns = regarding.event_namespace();
+    async fn write(&self, write: Write) {
+        let Write { namespace, name, mut patch, body } = write;
+        let (ns, name) = (namespace.as_str(), name.as_str());
         for attempt in 1..=TRIES {
             let result = match &patch {
                 Some(patch) => self.client.patch(self.kind, ns, name, "", PatchKind::Strategic, patch).await,
@@ -365,11 +397,13 @@ impl Sink {
 }
 
 impl Series {
-    fn patch(&self) -> (String, Value, Value) {
+    /// That it was said again.
+    fn again(&self, regarding: &ObjectReference) -> Write {
         let series = json!({"count": self.count, "lastObservedTime": micros(self.last)});
         let mut body = self.body.clone();
         body["series"] = series.clone();
-        (self.name.clone(), json!({"series": series}), body)
+        let namespace = regarding.event_namespace().to_owned();
+        Write { namespace, name: self.name.clone(), patch: Some(json!({"series": series})), body }
     }
 }
 
