@@ -84,7 +84,7 @@ const TOKEN_PAUSE: SignedDuration = SignedDuration::from_secs(1);
 
 impl Actor {
     /// Performs one action; true where the plan should be made anew at once.
-    pub(crate) async fn act(&mut self, pod: &core::Pod, action: Action) -> bool {
+    pub(crate) async fn act(&mut self, pod: &Arc<core::Pod>, action: Action) -> bool {
         tracing::debug!(pod = %self.object.meta().name, ?action);
         tracing::trace!(target: "walk", verb = "act", name = self.object.meta().name);
         match action {
@@ -203,7 +203,7 @@ impl Actor {
         std::mem::replace(&mut self.cancel, watch::Sender::new(false)).send_replace(true);
     }
 
-    fn prepare_volumes(&mut self, pod: &core::Pod) {
+    fn prepare_volumes(&mut self, pod: &Arc<core::Pod>) {
         self.memory.busy.insert(Job::Volumes);
         let (shared, pod) = (self.shared.clone(), pod.clone());
         let facts = shared.downward(self.seen.addresses());
@@ -236,7 +236,7 @@ impl Actor {
 
     /// Brings the files of its volumes up to date, unless the pod ends or they are not there yet. What is
     /// asked for while they are being written is kept: the writer may have read before.
-    pub(crate) fn start_refresh(&mut self, pod: &core::Pod) {
+    pub(crate) fn start_refresh(&mut self, pod: &Arc<core::Pod>) {
         let busy = |job| self.memory.busy.contains(&job);
         match self.memory.volumes {
             _ if self.memory.ending.is_some() => {}

@@ -7,34 +7,27 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use api::Object;
 use api::view::api::core::v1 as core;
-use api::{Object, Reason, Status};
+use client::ObjectReference;
 use client::recorder::Type;
-use client::{ObjectReference, PatchKind};
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::act::Outcome;
 use crate::memory::{Job, Memory, ProbeKind, ProbeState, Verdict};
 use crate::observe::{Seen, is_over, is_running};
-use crate::plan::{Plan, Situation, plan, probes};
+use crate::plan::{Action, Plan, Situation, plan, probes};
 use crate::pod::{self, Part};
-use crate::report;
 use crate::resize::Admitted;
 use crate::shared::Shared;
 use crate::volumes::Mounted;
 
 /// Law 8, asked from outside.
 mod audit;
-
-/// A pod that is only starting tells so after this, unless it runs by then.
-const QUIET: SignedDuration = SignedDuration::from_millis(50);
-/// And one that replaces a container after this.
-const REPLACING: SignedDuration = SignedDuration::from_millis(500);
-const WRITE_RETRY: SignedDuration = SignedDuration::from_millis(100);
-const WRITE_RETRY_MAX: SignedDuration = SignedDuration::from_secs(10);
+/// The status, sent when it is time.
+mod news;
 
 const EVICTED: &str = "Evicted";
 
@@ -82,6 +75,18 @@ impl Inbox {
         self.bell.notify_one();
     }
 
+    /// Until there is more than a version that is known: an actor's own writes come back to it.
+    async fn news(&self, known: Option<u64>) {
+        loop {
+            self.bell.notified().await;
+            let mut mail = self.mail.lock().unwrap_or_else(PoisonError::into_inner);
+            mail.object.take_if(|object| known.is_some_and(|known| object.revision() <= known));
+            if !mail.is_empty() || !mail.audit.is_empty() {
+                return;
+            }
+        }
+    }
+
     /// A newer version of the pod.
     pub fn object(&self, object: Object) {
         self.put(|m| m.object = Some(object));
@@ -121,6 +126,8 @@ pub struct Actor {
     pub(crate) object: Object,
     /// Static pods: where the status goes.
     pub(crate) mirror: Option<Object>,
+    /// Both decoded, as long as there is something to do: at rest a pod is its bytes.
+    decoded: Option<Arc<core::Pod>>,
     pub(crate) wanted: bool,
     pub(crate) memory: Memory,
     pub(crate) seen: Seen,
@@ -160,6 +167,7 @@ impl Actor {
             origin,
             object,
             mirror: None,
+            decoded: None,
             wanted: origin != Origin::Orphan,
             memory: Memory::new(born),
             seen: Seen::default(),
@@ -178,7 +186,7 @@ impl Actor {
             settled: false,
             writing: false,
             write_due: None,
-            write_pause: WRITE_RETRY,
+            write_pause: news::WRITE_RETRY,
             due: None,
             refused: None,
         }
@@ -200,8 +208,10 @@ impl Actor {
             self.adopt(&pod);
             self.admit(&pod);
             self.resize(&mut pod);
-            self.report(&pod);
+            let news = self.report(&pod);
             let next = self.plan(&pod);
+            // An end and the back-off that follows are told as one.
+            let news = news.filter(|_| !next.actions.iter().any(is_crash_loop));
             let mut again = false;
             for action in next.actions {
                 again |= self.act(&pod, action).await;
@@ -209,6 +219,7 @@ impl Actor {
             if self.refresh {
                 self.start_refresh(&pod);
             }
+            news.into_iter().for_each(|news| self.tell(news));
             if !again && !self.done {
                 self.wait(next.wake_at).await;
             }
@@ -218,15 +229,17 @@ impl Actor {
     fn take_mail(&mut self) {
         let mail = std::mem::take(&mut *self.inbox.mail.lock().unwrap_or_else(PoisonError::into_inner));
         if let Some(object) = mail.object
-            && (object.revision() >= self.object.revision() || self.origin == Origin::Static)
+            && (object.revision() > self.object.revision() || self.origin == Origin::Static)
         {
             let (old, new) = (self.object.meta(), object.meta());
             // Files of the downward API show them.
             self.refresh |= old.labels != new.labels || old.annotations != new.annotations;
             self.object = object;
+            self.decoded = None;
         }
         if let Some(mirror) = mail.mirror {
             self.mirror = mirror;
+            self.decoded = None;
         }
         self.wanted &= !mail.unwanted;
         if let Some(eviction) = mail.evicted.filter(|_| self.memory.evicted.is_none()) {
@@ -274,8 +287,11 @@ impl Actor {
         self.object.view::<core::Pod>().map_or(1, |pod| pod::parts(&pod).len().max(1))
     }
 
-    /// The pod with its status, decoded for one pass.
-    fn view(&self) -> Option<core::Pod> {
+    /// The pod with its status.
+    fn view(&mut self) -> Option<Arc<core::Pod>> {
+        if let Some(pod) = &self.decoded {
+            return Some(pod.clone());
+        }
         let mut pod: core::Pod = match self.object.view() {
             Ok(pod) => pod,
             Err(why) => {
@@ -286,7 +302,7 @@ impl Actor {
         if self.origin == Origin::Static {
             pod.status = self.mirror.as_ref().and_then(|m| m.view::<core::Pod>().ok()?.status);
         }
-        Some(pod)
+        Some(self.decoded.insert(Arc::new(pod)).clone())
     }
 
     /// Once, at the first look: what ran before this agent keeps `started`, and is probed at a moment
@@ -370,109 +386,12 @@ impl Actor {
         plan(&self.situation(pod))
     }
 
-    /// Sends the status if it differs from the server's: at once where it matters, else a moment later.
-    fn report(&mut self, pod: &core::Pod) {
-        let target = match self.origin {
-            Origin::Api => Some(&self.object),
-            Origin::Static => self.mirror.as_ref(),
-            Origin::Orphan => None,
-        };
-        let gone = !self.wanted && self.origin == Origin::Api || self.memory.removing;
-        let untold = self.memory.invalid && !pod::is_deleting(pod);
-        let Some(target) = target.filter(|_| !gone && !untold) else {
-            // A refused status that nobody waits for any more.
-            self.write_due = None;
-            return;
-        };
-        let status = report::report(&self.situation(pod));
-        let patch = report::patch::patch(&target.meta().uid, pod.status.as_ref(), &status);
-        let Some(patch) = patch else {
-            self.settled = !self.writing;
-            self.write_due = None;
-            return;
-        };
-        self.settled = false;
-        if self.writing {
-            return;
-        }
-        let now = self.now();
-        let replacing = self.is_replacing();
-        let due = match self.write_due {
-            Some(due) if self.refused.is_some() => due,
-            Some(due) if replacing => due,
-            None if replacing => now + REPLACING,
-            _ if is_urgent(pod, &status) => now,
-            Some(due) => due,
-            None => now + QUIET,
-        };
-        self.write_due = Some(due);
-        if now >= due {
-            let (namespace, name) = (target.meta().namespace.clone(), target.meta().name.clone());
-            self.write(namespace, name, patch);
-        }
-    }
-
-    /// Between the end of a container that the node stopped (a probe failed, its image or its resources were
-    /// changed) and the start of the next: one step upstream, where nobody sees the pod without it
-    /// (kuberuntime SyncPod). A pull takes longer and is told, and so is a back-off.
-    fn is_replacing(&self) -> bool {
-        let is_gap = |id: &str| {
-            let Some(replaced) = self.seen.containers().find(|c| c.id.0 == id) else { return false };
-            let name = &replaced.spec.name;
-            let is_latest = || self.seen.latest_begun(name).is_some_and(|latest| latest.container.id.0 == id);
-            is_over(replaced) && is_latest() && !self.memory.waiting.contains_key(name)
-        };
-        self.memory.ending.is_none() && self.memory.stops.keys().any(|id| is_gap(id))
-    }
-
-    fn write(&mut self, namespace: String, name: String, patch: Value) {
-        tracing::trace!(target: "walk", verb = "report", name);
-        self.writing = true;
-        self.write_due = None;
-        let client = self.shared.client.clone();
-        let kind = self.shared.pods;
-        self.tasks.spawn(async move {
-            let sent = client.patch(kind, &namespace, &name, "status", PatchKind::Strategic, &patch).await;
-            Outcome::Written(sent)
-        });
-    }
-
-    /// What came of a status write.
-    pub(crate) fn written(&mut self, result: Result<Object, Status>) {
-        self.writing = false;
-        match result {
-            Ok(object) => {
-                self.write_pause = WRITE_RETRY;
-                self.refused = None;
-                let place = if self.origin == Origin::Static { self.mirror.as_mut() } else { Some(&mut self.object) };
-                if let Some(place) = place.filter(|p| p.meta().uid == object.meta().uid)
-                    && object.revision() > place.revision()
-                {
-                    *place = object;
-                }
-            }
-            // The watch tells what became of it.
-            Err(status) if matches!(status.reason, Reason::NotFound | Reason::Gone) => {
-                self.write_again(&status);
-            }
-            Err(status) => {
-                if self.refused.as_ref() != Some(&status.message) {
-                    tracing::warn!(pod = %self.object.meta().name, "a status is not taken: {status}");
-                }
-                self.write_again(&status);
-            }
-        }
-    }
-
-    fn write_again(&mut self, status: &Status) {
-        self.refused = Some(status.message.clone());
-        self.write_due = Some(self.now() + self.write_pause);
-        self.write_pause = (self.write_pause * 2).min(WRITE_RETRY_MAX);
-    }
-
     /// Until there is news, work is done, or the time has come.
     async fn wait(&mut self, wake_at: Option<Timestamp>) {
         self.due = [wake_at, self.write_due, self.retry_due, self.refresh_due].into_iter().flatten().min();
+        if self.tasks.is_empty() {
+            self.decoded = None;
+        }
         let now = self.now();
         let pause = self.due.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
         let timer = async {
@@ -483,10 +402,11 @@ impl Actor {
         };
         let mut freed = self.shared.freed.subscribe();
         let deferred = self.memory.resize.pending.is_some();
+        let known = (self.origin == Origin::Api).then(|| self.object.revision());
         // In this order, always: a simulated run replays.
         tokio::select! {
             biased;
-            () = self.inbox.bell.notified() => {}
+            () = self.inbox.news(known) => {}
             Ok(()) = freed.changed(), if deferred => {}
             Some(outcome) = self.tasks.join_next() => self.take(outcome),
             () = timer => {}
@@ -542,13 +462,6 @@ impl Actor {
     }
 }
 
-/// Everything but a pod that is quietly starting.
-fn is_urgent(pod: &core::Pod, status: &core::PodStatus) -> bool {
-    let starting = status.phase.as_deref() == Some("Pending") && !pod::is_deleting(pod);
-    let lists = [&status.container_statuses, &status.init_container_statuses];
-    let told = lists.into_iter().flatten().flatten().any(|c| {
-        let waiting = c.state.as_ref().and_then(|s| s.waiting.as_ref()).and_then(|w| w.reason.as_deref());
-        waiting.is_some_and(|r| r != "ContainerCreating" && r != "PodInitializing")
-    });
-    !starting || told
+fn is_crash_loop(action: &Action) -> bool {
+    matches!(action, Action::NoteWaiting { reason: "CrashLoopBackOff", .. })
 }

@@ -5,6 +5,7 @@
 //! and 5419).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use api::view::api::core::v1 as core;
 use client::recorder::Type;
@@ -24,7 +25,7 @@ pub struct Admitted {
 
 impl Actor {
     /// Judges new resources; what is not admitted is put back in this view of the pod.
-    pub(crate) fn resize(&mut self, pod: &mut core::Pod) {
+    pub(crate) fn resize(&mut self, pod: &mut Arc<core::Pod>) {
         if !self.memory.admitted || self.memory.refused.is_some() || self.memory.ending.is_some() {
             return;
         }
@@ -57,7 +58,7 @@ impl Actor {
                     self.event(None, Type::Warning, &reason, &message);
                 }
                 self.memory.resize.pending = Some(waiting);
-                put_back(pod, &admitted);
+                put_back(Arc::make_mut(pod), &admitted);
             }
         }
     }

@@ -20,7 +20,7 @@ const INGRESS: &str = "kubernetes.io/ingress-bandwidth";
 const EGRESS: &str = "kubernetes.io/egress-bandwidth";
 
 impl Actor {
-    pub(super) fn run_sandbox(&mut self, pod: &core::Pod, attempt: u32, changed: bool) {
+    pub(super) fn run_sandbox(&mut self, pod: &Arc<core::Pod>, attempt: u32, changed: bool) {
         if changed {
             let text = "Pod sandbox changed, it will be killed and re-created.";
             self.event(None, Type::Normal, "SandboxChanged", text);

@@ -31,7 +31,7 @@ use crate::volumes::{HOSTNAME_FILE, HOSTS_FILE, Mounted, RESOLV_FILE, messages_f
 /// A start under way.
 pub(super) struct Starting {
     pub(super) shared: Arc<Shared>,
-    pub(super) pod: core::Pod,
+    pub(super) pod: Arc<core::Pod>,
     pub(super) cancel: watch::Sender<bool>,
     reference: ObjectReference,
     name: String,
@@ -47,7 +47,7 @@ pub(super) struct Starting {
 }
 
 impl Actor {
-    pub(super) fn start(&mut self, pod: &core::Pod, name: &str, attempt: u32, backoff: i64) {
+    pub(super) fn start(&mut self, pod: &Arc<core::Pod>, name: &str, attempt: u32, backoff: i64) {
         let (Some(part), Some(sandbox)) = (pod::part(pod, name), self.seen.current()) else { return };
         let starting = Starting {
             shared: self.shared.clone(),
@@ -117,16 +117,9 @@ impl Starting {
 
     /// All that the spec is made of.
     async fn resolve(&mut self) -> Result<ContainerSpec, Failure> {
-        let pod = std::mem::take(&mut self.pod);
-        let result = self.resolved(&pod).await;
-        self.pod = pod;
-        result
-    }
-
-    async fn resolved(&mut self, pod: &core::Pod) -> Result<ContainerSpec, Failure> {
+        let pod = &*self.pod.clone();
         let gone = || Failure::waiting("CreateContainerError", "the container is no longer in the pod");
         let part = pod::part(pod, &self.name).ok_or_else(gone)?;
-        self.pod = pod.clone();
         let volumes = self.image_volumes(&part).await?;
         let image = self.image(For::Container, part.image(), policy(&part)).await?;
         let config = |why: SpecError| (why.reason, why.message);

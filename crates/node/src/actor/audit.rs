@@ -45,7 +45,7 @@ impl Actor {
 }
 
 impl Mail {
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         let Mail { object, mirror, unwanted, evicted, look, refresh, audit: _ } = self;
         object.is_none() && mirror.is_none() && evicted.is_none() && !unwanted && !look && !refresh
     }

@@ -215,6 +215,40 @@ async fn pod_runs_within_milliseconds_and_with_one_write() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_restart_takes_one_write_and_so_does_a_back_off() {
+    let node = Node::start().await;
+    node.pod("p", one("Always", &["--run", "1", "--exit", "3"]));
+    let waits =
+        |p: &Value| p["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == json!("CrashLoopBackOff");
+    let pod = node.until("p", "waiting", waits).await;
+    assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 1);
+    assert_eq!(pod["status"]["containerStatuses"][0]["lastState"]["terminated"]["exitCode"], 3);
+    // Running, running again, waiting.
+    let writes = node.api.writes().into_iter().filter(|w| w == "PATCH pods/p/status").count();
+    assert_eq!(writes, 3);
+    // The second time it is told what ended before.
+    let again = |p: &Value| {
+        let c = &p["status"]["containerStatuses"][0];
+        c["restartCount"] == 1 && c["state"]["running"].is_object() && c["lastState"]["terminated"]["exitCode"] == 3
+    };
+    assert!(node.api.saw("p", again));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_takes_its_time_is_seen_to_begin() {
+    let node = Node::start().await;
+    let begun = node.now();
+    node.pod("p", json!({"containers": [{"name": "c", "image": "other:1", "command": ["puppet"]}]}));
+    let creating =
+        |p: &Value| p["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == json!("ContainerCreating");
+    node.until("p", "being created", creating).await;
+    assert!(node.now().duration_since(begun) <= jiff::SignedDuration::from_millis(1010));
+    node.phase("p", "Running").await;
+    let writes = node.api.writes().into_iter().filter(|w| w == "PATCH pods/p/status").count();
+    assert_eq!(writes, 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn node_is_ready_with_its_first_write() {
     let node = Node::start().await;
     tokio::time::sleep(Duration::from_millis(1)).await;
