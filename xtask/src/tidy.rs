@@ -20,11 +20,12 @@ const EDGES: &[(&str, &[&str])] = &[
     ("scheduler", &["api", "client"]),
     ("controllers", &["api", "client"]),
     ("node", &["api", "client", "wire", "runtime", "net"]),
+    ("kubectl", &["api", "client", "wire"]),
     ("gousse", &ALL),
     ("sim", &ALL),
 ];
 
-const ALL: [&str; 12] = [
+const ALL: [&str; 13] = [
     "api",
     "server",
     "store",
@@ -37,6 +38,7 @@ const ALL: [&str; 12] = [
     "net",
     "toolbox",
     "gousse",
+    "kubectl",
 ];
 
 /// Crates in which `unsafe` may stand; each has its system files.

@@ -33,5 +33,5 @@ pub use cache::{Cache, Change, Changes, Key, Scope};
 pub use https::{Https, HttpsConfig};
 pub use recorder::{ObjectReference, Recorder};
 pub use requests::path;
-pub use requests::{Client, DeleteOptions, List, ListOptions, PatchKind, WatchOptions, WatchStream};
+pub use requests::{Client, Collection, DeleteOptions, List, ListOptions, PatchKind, WatchOptions, WatchStream};
 pub use transport::{Body, Reply, Transport};

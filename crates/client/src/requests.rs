@@ -83,6 +83,22 @@ pub struct List {
     pub continue_token: String,
 }
 
+/// Where a kind's objects are served: of a row of the table, or of what a server's discovery names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Collection<'a> {
+    /// Empty for the core group.
+    pub group: &'a str,
+    pub version: &'a str,
+    pub plural: &'a str,
+    pub namespaced: bool,
+}
+
+impl<'a> From<&'a Kind> for Collection<'a> {
+    fn from(kind: &'a Kind) -> Collection<'a> {
+        Collection { group: kind.group, version: kind.version, plural: kind.plural, namespaced: kind.namespaced }
+    }
+}
+
 impl Client {
     pub fn new(transport: Arc<dyn Transport>) -> Client {
         Client { transport, agent: concat!("gousse/", env!("CARGO_PKG_VERSION")).into(), warned: None }
@@ -104,12 +120,12 @@ impl Client {
         &self.agent
     }
 
-    pub async fn get(&self, kind: &Kind, ns: &str, name: &str) -> Result<Object, Status> {
+    pub async fn get(&self, kind: impl Into<Collection<'_>>, ns: &str, name: &str) -> Result<Object, Status> {
         let path = path(kind, ns, &[name]);
         answer::object(self.call(Method::GET, &path, &[], None).await?).await
     }
 
-    pub async fn list(&self, kind: &Kind, ns: &str, options: &ListOptions) -> Result<List, Status> {
+    pub async fn list(&self, kind: impl Into<Collection<'_>>, ns: &str, options: &ListOptions) -> Result<List, Status> {
         let limit = decimal(options.limit as u64);
         let query = [
             ("labelSelector", options.label_selector.as_str()),
@@ -122,18 +138,24 @@ impl Client {
         answer::list(self.call(Method::GET, &path(kind, ns, &[]), &query, None).await?).await
     }
 
-    pub async fn create(&self, kind: &Kind, ns: &str, object: &Value) -> Result<Object, Status> {
+    pub async fn create(&self, kind: impl Into<Collection<'_>>, ns: &str, object: &Value) -> Result<Object, Status> {
         self.write(Method::POST, &path(kind, ns, &[]), object).await
     }
 
-    pub async fn update(&self, kind: &Kind, ns: &str, name: &str, object: &Value) -> Result<Object, Status> {
+    pub async fn update(
+        &self,
+        kind: impl Into<Collection<'_>>,
+        ns: &str,
+        name: &str,
+        object: &Value,
+    ) -> Result<Object, Status> {
         self.write(Method::PUT, &path(kind, ns, &[name]), object).await
     }
 
     /// POST to a subresource: `binding`, `eviction`, `token`.
     pub async fn create_sub(
         &self,
-        kind: &Kind,
+        kind: impl Into<Collection<'_>>,
         ns: &str,
         name: &str,
         sub: &str,
@@ -145,7 +167,7 @@ impl Client {
     /// PUT to a subresource: `status`, `finalize`.
     pub async fn update_sub(
         &self,
-        kind: &Kind,
+        kind: impl Into<Collection<'_>>,
         ns: &str,
         name: &str,
         sub: &str,
@@ -161,7 +183,7 @@ impl Client {
     /// `sub` is empty for the object itself.
     pub async fn patch(
         &self,
-        kind: &Kind,
+        kind: impl Into<Collection<'_>>,
         ns: &str,
         name: &str,
         sub: &str,
@@ -180,12 +202,23 @@ impl Client {
     }
 
     /// The object as it stands afterwards, or a `Status` of success.
-    pub async fn delete(&self, kind: &Kind, ns: &str, name: &str, options: &DeleteOptions) -> Result<Object, Status> {
+    pub async fn delete(
+        &self,
+        kind: impl Into<Collection<'_>>,
+        ns: &str,
+        name: &str,
+        options: &DeleteOptions,
+    ) -> Result<Object, Status> {
         let path = path(kind, ns, &[name]);
         answer::object(self.call(Method::DELETE, &path, &[], Some((JSON, &options.to_value()))).await?).await
     }
 
-    pub async fn watch(&self, kind: &Kind, ns: &str, options: &WatchOptions) -> Result<WatchStream, Status> {
+    pub async fn watch(
+        &self,
+        kind: impl Into<Collection<'_>>,
+        ns: &str,
+        options: &WatchOptions,
+    ) -> Result<WatchStream, Status> {
         let timeout = decimal(u64::from(options.timeout_seconds));
         let initial = options.send_initial_events;
         let query = [
@@ -276,7 +309,8 @@ impl Reply {
 const JSON: &str = "application/json";
 
 /// `/api/v1/namespaces/default/pods/web/status`; empty parts are left out.
-pub fn path(kind: &Kind, ns: &str, parts: &[&str]) -> String {
+pub fn path<'a>(kind: impl Into<Collection<'a>>, ns: &str, parts: &[&str]) -> String {
+    let kind = kind.into();
     let mut path = match kind.group {
         "" => format!("/api/{}", kind.version),
         group => format!("/apis/{group}/{}", kind.version),

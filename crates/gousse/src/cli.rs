@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::builder::TypedValueParser;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
+use kubectl::Connection;
 
 /// Kubernetes Pods from one static binary.
 // Of a flag given twice the last counts, as in kubectl.
@@ -19,55 +20,9 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// The command line with kubectl's booleans: `--wait`, `--wait=true`, `--wait=false`, and nothing after a
-/// blank belongs to them (pflag, NoOptDefVal).
+/// The command line with kubectl's booleans.
 pub fn command() -> clap::Command {
-    let command = Cli::command();
-    booleans(command)
-}
-
-fn booleans(command: clap::Command) -> clap::Command {
-    let is_boolean = |arg: &clap::Arg| {
-        let of_bool = arg.get_value_parser().type_id() == clap::value_parser!(bool).type_id();
-        !arg.is_positional() && of_bool && matches!(arg.get_action(), ArgAction::SetTrue | ArgAction::Set)
-    };
-    let command = command.mut_args(|arg| {
-        if !is_boolean(&arg) {
-            return arg;
-        }
-        let off = matches!(arg.get_action(), ArgAction::SetTrue);
-        let arg = arg.action(ArgAction::Set).num_args(0..=1).require_equals(true).default_missing_value("true");
-        let arg = arg.value_name("BOOL").hide_possible_values(true).hide_default_value(off);
-        let arg = arg.value_parser(clap::builder::NonEmptyStringValueParser::new().try_map(|text| truth(&text)));
-        if off { arg.default_value("false") } else { arg }
-    });
-    command.mut_subcommands(booleans)
-}
-
-/// As Go's strconv.ParseBool.
-fn truth(text: &str) -> Result<bool, String> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err("expected true or false".into()),
-    }
-}
-
-/// Which server, as whom, in which namespace.
-#[derive(Args, Clone, Debug, Default)]
-pub struct Connection {
-    /// Path of a kubeconfig; else $KUBECONFIG, ~/.kube/config, this machine's own instance
-    #[arg(long, global = true, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
-    /// Context of the kubeconfig
-    #[arg(long, global = true)]
-    pub context: Option<String>,
-    /// Namespace; else the context's
-    #[arg(long, short, global = true)]
-    pub namespace: Option<String>,
-    /// The API server's URL, instead of the kubeconfig's
-    #[arg(long, short, global = true, value_name = "URL")]
-    pub server: Option<String>,
+    kubectl::booleans(Cli::command())
 }
 
 /// Where an instance lives: several may run side by side under different names.
@@ -195,7 +150,7 @@ pub enum Command {
     #[command(subcommand)]
     Image(Image),
     #[command(flatten)]
-    Verb(crate::verbs::Verb),
+    Verb(kubectl::Chosen),
 }
 
 #[derive(Args, Clone, Debug)]
@@ -299,7 +254,6 @@ mod tests {
     use clap::FromArgMatches;
 
     use super::*;
-    use crate::verbs::Verb;
 
     fn parsed(words: &str) -> Result<Command, String> {
         let matches = command().try_get_matches_from(words.split(' ')).map_err(|error| error.to_string())?;
@@ -308,31 +262,13 @@ mod tests {
 
     #[test]
     fn booleans_are_kubectls() {
-        let delete = |words: &str| match parsed(&format!("gousse delete {words}")) {
-            Ok(Command::Verb(Verb::Delete(flags))) => flags,
-            Ok(_) => panic!("no delete"),
-            Err(error) => panic!("{words}: {error}"),
-        };
-        let flags = delete("--ignore-not-found=true --force=1 --all=false --wait pod/web");
-        assert_eq!(flags.resources, ["pod/web"]);
-        assert!(flags.ignore_not_found && flags.force && !flags.all && flags.wait && !flags.now);
-        assert!(!delete("pod/web --wait=false").wait);
-        assert!(!delete("pod/web --now --now=f").now, "the last one counts");
         let Ok(Command::Up(up)) = parsed("gousse up --allow-privileged site.yaml --detach other.yaml") else {
             panic!()
         };
         assert!(up.server.allow_privileged && up.detach && up.files.len() == 2);
         let Ok(Command::Up(up)) = parsed("gousse up --allow-privileged=false") else { panic!() };
         assert!(!up.server.allow_privileged && !up.detach);
-        let Ok(Command::Verb(Verb::Describe(flags))) = parsed("gousse describe --show-events pod web") else {
-            panic!()
-        };
-        assert_eq!(flags.resources, ["pod", "web"]);
-        let Ok(Command::Verb(Verb::Exec(flags))) = parsed("gousse exec -it web -- sh -c x") else { panic!() };
-        assert!(flags.asked.stdin && flags.asked.tty && flags.asked.target == "web");
-        let Ok(Command::Verb(Verb::Exec(flags))) = parsed("gousse exec -ti=false web -qc a -- sh") else { panic!() };
-        assert!(!flags.asked.stdin && flags.asked.tty && flags.asked.quiet);
-        assert_eq!(flags.asked.container.as_deref(), Some("a"));
+        assert!(parsed("gousse delete pod/web --now --now=f").is_ok(), "the last one counts");
         assert!(parsed("gousse get pods --watch=perhaps").is_err_and(|error| error.contains("true or false")));
         assert!(parsed("gousse agent --ca-hash 00").is_err());
         assert!(parsed("gousse token create --ttl forever").is_err());

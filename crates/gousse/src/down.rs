@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{Kind, Object, WatchEvent};
+use api::{Object, WatchEvent};
 use client::{Client, DeleteOptions, Https, ListOptions, WatchOptions, kubeconfig};
 use futures::StreamExt;
 use nix::sys::signal::{Signal, kill};
@@ -16,10 +16,10 @@ use runtime::images::ImagesStore;
 use runtime::native::NativeEngine;
 
 use crate::cli::Down;
-use crate::failure::{Context, Result, failure};
 use crate::instance::Instance;
 use crate::parts::node::{Machine, engine_config, pods_cgroup};
-use crate::verbs::resource;
+use kubectl::discovery::PODS;
+use kubectl::failure::{Context, Result, failure};
 
 /// What a node has beyond a pod's grace to say that it is gone. A node that is away never does.
 const SLACK: Duration = Duration::from_secs(20);
@@ -67,12 +67,11 @@ pub async fn clean_if_empty(instance: &Instance, machine: &Machine) -> Result<()
 async fn end_pods(instance: &Instance) -> Result<()> {
     let loaded = kubeconfig::load(Some(&instance.kubeconfig()), None).context("reading the kubeconfig")?;
     let client = Client::new(Arc::new(Https::new(loaded.https).context("connecting")?)).named("gousse");
-    let pods = resource::kind_of("pods")?;
-    let listed = client.list(pods, "", &ListOptions::default()).await?;
+    let listed = client.list(PODS, "", &ListOptions::default()).await?;
     let mut leaving = Vec::new();
     for pod in &listed.objects {
         let meta = pod.meta();
-        match client.delete(pods, &meta.namespace, &meta.name, &DeleteOptions::default()).await {
+        match client.delete(PODS, &meta.namespace, &meta.name, &DeleteOptions::default()).await {
             Ok(ending) => {
                 println!("pod/{} ends", meta.name);
                 // The mirror of a static pod comes back as long as its file is there; the runtime ends it.
@@ -88,7 +87,7 @@ async fn end_pods(instance: &Instance) -> Result<()> {
     let limit = tokio::time::Instant::now() + longest + SLACK;
     for pod in &leaving {
         let meta = pod.meta();
-        let ended = tokio::time::timeout_at(limit, ended(&client, pods, pod)).await;
+        let ended = tokio::time::timeout_at(limit, ended(&client, pod)).await;
         let why = match ended.unwrap_or_else(|_| Ok(Some("its node does not say that it is gone".into())))? {
             None => continue,
             Some(why) => why,
@@ -105,7 +104,7 @@ fn grace_of(pod: &Object) -> Option<Duration> {
 
 /// Waits until the node is done with a pod; tells what keeps the object all the same. A node's last word
 /// is a deletion with grace 0, which finalizers outlive.
-async fn ended(client: &Client, pods: &'static Kind, pod: &Object) -> Result<Option<String>> {
+async fn ended(client: &Client, pod: &Object) -> Result<Option<String>> {
     let meta = pod.meta();
     let held = |object: &Object| {
         let finalizers = &object.meta().finalizers;
@@ -115,7 +114,7 @@ async fn ended(client: &Client, pods: &'static Kind, pod: &Object) -> Result<Opt
     let field_selector = format!("metadata.name={}", meta.name);
     loop {
         let options = ListOptions { field_selector: field_selector.clone(), ..ListOptions::default() };
-        let listed = client.list(pods, &meta.namespace, &options).await?;
+        let listed = client.list(PODS, &meta.namespace, &options).await?;
         match listed.objects.iter().find(|object| object.meta().uid == meta.uid) {
             None => return Ok(None),
             Some(object) => {
@@ -127,7 +126,7 @@ async fn ended(client: &Client, pods: &'static Kind, pod: &Object) -> Result<Opt
         let resource_version = listed.revision.to_string();
         let options =
             WatchOptions { field_selector: field_selector.clone(), resource_version, ..WatchOptions::default() };
-        let mut watch = client.watch(pods, &meta.namespace, &options).await?;
+        let mut watch = client.watch(PODS, &meta.namespace, &options).await?;
         while let Some(event) = watch.next().await {
             match event {
                 WatchEvent::Deleted(object) if object.meta().uid == meta.uid => return Ok(None),

@@ -3,10 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::cli;
-use crate::failure::{Context, Result, failure};
 use crate::instance::{Instance, write_private};
 use crate::parts::{Alarm, Ended, Seams, broken, serve};
 use crate::token;
+use kubectl::failure::{Context, Result, failure};
 
 /// Runs the API server, scheduler and controllers until a signal.
 pub async fn server(flags: cli::Server) -> Result<()> {
@@ -38,7 +38,7 @@ async fn invite(instance: &Instance, serving: &serve::Serving) -> Result<()> {
 }
 
 /// Runs a node until a signal; its pods go on.
-pub async fn agent(connection: cli::Connection, flags: cli::Agent) -> Result<()> {
+pub async fn agent(connection: kubectl::Connection, flags: cli::Agent) -> Result<()> {
     token::refuse(flags.token.as_deref())?;
     crate::log("warn");
     let instance = Instance::of(&flags.place)?;

@@ -27,9 +27,9 @@ use tokio_util::io::{ReaderStream, StreamReader};
 use wire::query::{decoded, encoded};
 
 use crate::cli;
-use crate::failure::{Context, Result, all_of, failure};
 use crate::instance::Instance;
-use crate::verbs::table;
+use kubectl::failure::{Context, Result, all_of, failure};
+use kubectl::table;
 
 /// After an accept that failed.
 const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
@@ -227,7 +227,7 @@ async fn ask(
         headers: http::HeaderMap::new(),
         body: client::Body::Stream(stream),
     };
-    let mut lines = crate::verbs::session::lines(reply)?;
+    let mut lines = kubectl::session::lines(reply)?;
     let bar = indicatif::ProgressBar::hidden();
     while let Some(line) = lines.next().await {
         let line = line.context("reading the node's answer")?;

@@ -12,8 +12,8 @@ use nix::fcntl::{Flock, FlockArg};
 use runtime::removal::Mounts;
 
 use crate::cli::Place;
-use crate::failure::{Context, Result, failure};
 use crate::instance::folders::{DATA, RUN, Trusted, canonical};
+use kubectl::failure::{Context, Result, failure};
 
 /// What they must be like.
 mod folders;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::cli;
-use crate::failure::{Context, Result, failure};
 use crate::instance::{Instance, write_private};
+use kubectl::failure::{Context, Result, failure};
 
 pub fn run(flags: &cli::Kubeconfig) -> Result<()> {
     let instance = Instance::of(&flags.place)?;
@@ -60,7 +60,7 @@ fn merge(own: &std::path::Path, target: &std::path::Path) -> Result<String> {
     if let Some(folder) = target.parent() {
         std::fs::create_dir_all(folder).context(format_args!("making {}", folder.display()))?;
     }
-    write_private(target, crate::yaml::print(&theirs).as_bytes())?;
+    write_private(target, kubectl::yaml::print(&theirs).as_bytes())?;
     Ok(ours["current-context"].as_str().unwrap_or_default().to_string())
 }
 

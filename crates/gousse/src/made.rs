@@ -8,9 +8,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::failure::{Context, Result};
 use crate::instance::{Instance, write_private};
-use crate::verbs::apply::Applied;
+use kubectl::failure::{Context, Result};
+use kubectl::verbs::apply::Applied;
 
 /// Objects in the order in which they were made.
 pub struct Made {
@@ -47,8 +47,8 @@ impl Made {
     /// Takes in what became of one object of the files.
     pub fn note(&mut self, applied: &Applied) -> Result<()> {
         let meta = applied.object.meta();
-        let kind = match applied.kind.group {
-            "" => applied.kind.plural.to_string(),
+        let kind = match applied.kind.group.as_str() {
+            "" => applied.kind.plural.clone(),
             group => format!("{}.{group}", applied.kind.plural),
         };
         let one = One { kind, namespace: meta.namespace.clone(), name: meta.name.clone(), uid: meta.uid.clone() };

@@ -1,4 +1,4 @@
-//! The binary: parse, dispatch; the kubectl verbs; `up`, `server`, `agent` assemble the parts.
+//! The binary: parse, dispatch; `up`, `server`, `agent` assemble the parts.
 
 #![forbid(unsafe_code)]
 
@@ -6,39 +6,31 @@
 mod cli;
 /// `down`: the end of an instance.
 mod down;
-/// The one error of the command line.
-mod failure;
 /// `server` and `agent`: the two halves apart.
 mod halves;
 /// Image commands of this machine's node.
 mod images;
 /// Where an instance lives on this machine.
 mod instance;
-/// kubectl's dialect of JSONPath.
-mod jsonpath;
 /// Credentials for the user's own kubeconfig.
 mod kubeconfig;
 /// What `up` made of its files.
 mod made;
-/// YAML documents from files.
-mod manifest;
 /// The parts of a running instance, put together.
 mod parts;
 /// Tokens that nodes join with.
 mod token;
 /// `up`: server and node in one process.
 mod up;
-/// kubectl's verbs.
-mod verbs;
-/// JSON trees as YAML.
-mod yaml;
 
 use std::process::ExitCode;
 
-use clap::{FromArgMatches, Subcommand};
+use clap::FromArgMatches;
 
 use cli::{Cli, Command};
-use failure::{Context, Failure};
+use instance::Instance;
+use kubectl::VERBS;
+use kubectl::failure::{Context, Failure, failure};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -57,7 +49,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.message.is_empty() {
-                eprintln!("{}", verbs::table::escaped(&failure.printed()));
+                eprintln!("{}", kubectl::table::escaped(&failure.printed()));
             }
             ExitCode::from(failure.code)
         }
@@ -68,7 +60,7 @@ fn run() -> Result<(), Failure> {
     let cli = parse();
     rustls::crypto::ring::default_provider()
         .install_default()
-        .map_err(|_| failure::failure("two cryptography providers want to be the default"))?;
+        .map_err(|_| failure("two cryptography providers want to be the default"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     runtime.block_on(async {
         match cli.command {
@@ -76,10 +68,10 @@ fn run() -> Result<(), Failure> {
             Command::Down(flags) => down::run(flags).await,
             Command::Server(flags) => halves::server(flags).await,
             Command::Agent(flags) => halves::agent(cli.connection, flags).await,
-            Command::Token(command) => token::run(&cli.connection, command).await,
+            Command::Token(command) => token::run(cli.connection, command).await,
             Command::Kubeconfig(flags) => kubeconfig::run(&flags),
             Command::Image(command) => images::run(command).await,
-            Command::Verb(verb) => verbs::run(&cli.connection, verb).await,
+            Command::Verb(verb) => verb.run(login(cli.connection)?).await,
         }
     })
 }
@@ -92,14 +84,18 @@ fn parse() -> Cli {
         return Cli::from_arg_matches(&cli::command().get_matches()).unwrap_or_else(|error| error.exit());
     }
     let own = cli::command().name("kubectl");
-    let verbs: Vec<String> = verbs::Verb::augment_subcommands(clap::Command::new("x"))
-        .get_subcommands()
-        .map(|c| c.get_name().to_string())
-        .collect();
+    let is_verb = |name: &str| VERBS.iter().any(|verb| verb.name == name);
     let hidden: Vec<String> =
-        own.get_subcommands().map(|c| c.get_name().to_string()).filter(|name| !verbs.contains(name)).collect();
+        own.get_subcommands().map(|c| c.get_name().to_string()).filter(|name| !is_verb(name)).collect();
     let matches = hidden.iter().fold(own, |command, name| command.mut_subcommand(name, |c| c.hide(true))).get_matches();
     Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// The administrator of the default instance, where nothing else is named.
+fn login(connection: kubectl::Connection) -> Result<kubectl::Login, Failure> {
+    let place = cli::Place { name: "default".into(), data_dir: None, run_dir: None };
+    let own = Instance::of(&place)?.kubeconfig();
+    Ok(kubectl::Login { connection, own, clock: parts::Seams::real().clock })
 }
 
 /// Where log lines go: standard error, `GOUSSE_LOG` chooses what (`info`, `node=debug`).

@@ -13,7 +13,7 @@ use client::{Body, Client, Reply, Transport};
 use server::{Component, Identity, Server};
 use tokio::sync::mpsc;
 
-use crate::failure::{Failure, failure};
+use kubectl::failure::{Failure, failure};
 
 pub mod join;
 pub mod node;

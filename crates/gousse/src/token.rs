@@ -8,11 +8,12 @@ use std::path::Path;
 use jiff::SignedDuration;
 use sha2::{Digest, Sha256};
 
-use crate::cli::{Connection, Token};
-use crate::failure::{Context, Result, failure};
+use crate::cli::Token;
 use crate::parts::Seams;
-use crate::verbs::resource::kind_of;
-use crate::verbs::session::Session;
+use client::Collection;
+use kubectl::Connection;
+use kubectl::discovery::PODS;
+use kubectl::failure::{Context, Result, failure};
 
 /// Holds a token where no file does.
 const VARIABLE: &str = "GOUSSE_TOKEN";
@@ -20,17 +21,18 @@ const VARIABLE: &str = "GOUSSE_TOKEN";
 const LONGEST: u64 = 4096;
 const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
-pub async fn run(connection: &Connection, command: Token) -> Result<()> {
+pub async fn run(connection: Connection, command: Token) -> Result<()> {
     match command {
         Token::Create { ttl } => create(connection, ttl).await,
     }
 }
 
-async fn create(connection: &Connection, ttl: SignedDuration) -> Result<()> {
+async fn create(connection: Connection, ttl: SignedDuration) -> Result<()> {
     if ttl < SignedDuration::from_secs(1) {
         return Err(failure("--ttl is not positive: a token ends, 24h after it was made unless you say otherwise"));
     }
-    let session = Session::open(connection)?;
+    let login = crate::login(connection)?;
+    let session = login.session()?;
     let seams = Seams::real();
     let authority = session.client.call(http::Method::GET, server::AUTHORITY_PATH, &[], None).await?;
     let authority = String::from_utf8_lossy(&authority.bytes().await?).into_owned();
@@ -42,7 +44,8 @@ async fn create(connection: &Connection, ttl: SignedDuration) -> Result<()> {
     let (id, secret) = text.split_at(6);
     let ends = (seams.clock)().checked_add(ttl).context("--ttl is too long")?;
     let ends = ends.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    session.client.create(kind_of("secrets")?, "kube-system", &server::token_secret(id, secret, &ends)).await?;
+    let secrets = Collection { plural: "secrets", ..PODS };
+    session.client.create(secrets, "kube-system", &server::token_secret(id, secret, &ends)).await?;
     println!("{fingerprint}.{id}.{secret}");
     eprintln!("it holds until {ends}; to end it now: gousse delete -n kube-system secret bootstrap-token-{id}");
     Ok(())

@@ -10,18 +10,20 @@ use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use client::{Client, DeleteOptions};
+use client::{Client, Collection, DeleteOptions};
 use futures::FutureExt;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::Up;
-use crate::failure::{Context, Result, failure};
 use crate::instance::Instance;
 use crate::made::Made;
-use crate::manifest::{self, Manifest};
 use crate::parts::{Alarm, Ended, Local, Seams, broken, node, serve};
-use crate::verbs::resource::{kind_in, kind_of, shown};
-use crate::verbs::{apply, delete, session};
+use kubectl::Kinds;
+use kubectl::discovery::PODS;
+use kubectl::failure::{Context, Result, failure};
+use kubectl::manifest::{self, Manifest};
+use kubectl::resource::shown;
+use kubectl::verbs::{apply, delete, wait};
 
 /// Tells the waiting `--detach` that the instance is ready.
 const READY: &str = "GOUSSE_READY";
@@ -52,7 +54,7 @@ pub async fn run(flags: Up) -> Result<()> {
     let running =
         node::start(&instance, &flags.node, flags.server.allow_privileged, &machine, credentials, &seams, &alarm)
             .await?;
-    let admin = Local::client(&server, server::Component::Admin, "gousse").warning(session::warned);
+    let admin = Local::client(&server, server::Component::Admin, "gousse").warning(kubectl::session::warned);
     let mut ends = Ends::listen(ended)?;
     tokio::select! {
         ready = node_ready(&admin, &machine.name) => ready?,
@@ -132,18 +134,20 @@ impl Ends {
 /// Waits until the Node object says Ready.
 pub async fn node_ready(client: &Client, name: &str) -> Result<()> {
     let goal = "condition=Ready";
-    crate::verbs::wait::until_met(client, kind_of("nodes")?, "", name, goal).await
+    let nodes = Collection { plural: "nodes", namespaced: false, ..PODS };
+    wait::until_met(client, nodes, "", name, goal).await
 }
 
 /// Applies the manifests one by one; false where a signal came between. A request is never given up
 /// halfway: what it made would belong to nobody.
 async fn apply_all(client: &Client, manifests: &[Manifest], made: &mut Made, ends: &mut Ends) -> Result<bool> {
+    let kinds = Kinds::of(client).await?;
     for manifest in manifests {
         if ends.next().now_or_never().is_some() {
             return Ok(false);
         }
-        let done = apply::one(client, "default", manifest, "gousse", false).await?;
-        println!("{} {}", shown(done.kind, &done.object.meta().name), done.outcome);
+        let done = apply::one(client, &kinds, "default", manifest, "gousse", false).await?;
+        println!("{} {}", shown(&done.kind, &done.object.meta().name), done.outcome);
         made.note(&done)?;
     }
     Ok(true)
@@ -161,12 +165,12 @@ async fn show(client: &Client, manifests: &[Manifest]) -> Result<()> {
 
 /// A pod's way to readiness, a line for each step, then its address.
 async fn pod(client: &Client, manifest: &Manifest) -> Result<()> {
-    let kind = kind_in(&manifest.object)?;
     let name = manifest.object["metadata"]["name"].as_str().unwrap_or_default().to_string();
     let namespace = manifest.object["metadata"]["namespace"].as_str().unwrap_or("default").to_string();
     let mut last = String::new();
-    let object = crate::verbs::wait::watch_until(client, kind, &namespace, &name, |object| {
-        let row = (kind.columns.iter().find(|c| c.name == "Status")).map(|c| (c.cell)(&object.value(), ""));
+    let object = wait::watch_until(client, PODS, &namespace, &name, |object| {
+        let columns = api::kind::by_kind("v1", "Pod").map(|kind| kind.columns).unwrap_or_default();
+        let row = (columns.iter().find(|c| c.name == "Status")).map(|c| (c.cell)(&object.value(), ""));
         let value = object.value();
         let conditions = value["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
         let unplaced = conditions.iter().find(|c| c["type"] == "PodScheduled" && c["status"] == "False");
@@ -192,7 +196,7 @@ async fn pod(client: &Client, manifest: &Manifest) -> Result<()> {
     });
     if let (Some(port), Some("Running")) = (port, value["status"]["phase"].as_str()) {
         match fetch(address, port).await {
-            Ok(page) => println!("http://{address}:{port}/ says:\n{}", crate::verbs::table::escaped(page.trim_end())),
+            Ok(page) => println!("http://{address}:{port}/ says:\n{}", kubectl::table::escaped(page.trim_end())),
             Err(error) => println!("http://{address}:{port}/ did not answer: {error}"),
         }
     }
@@ -237,12 +241,12 @@ async fn undo(client: &Client, made: &mut Made, ends: &mut Ends) -> Result<()> {
 
 /// Deletes it, the last first, and waits until it is gone.
 async fn remove(client: &Client, made: &Made, grace: Option<i64>) -> Result<()> {
-    let mut leaving = Vec::new();
+    let (kinds, mut leaving) = (Kinds::of(client).await?, Vec::new());
     for one in made.all() {
-        let kind = kind_of(&one.kind)?;
+        let kind = kinds.named(&one.kind)?;
         let options =
             DeleteOptions { grace_period_seconds: grace, uid: Some(one.uid.clone()), ..DeleteOptions::default() };
-        match client.delete(kind, &one.namespace, &one.name, &options).await {
+        match client.delete(&kind, &one.namespace, &one.name, &options).await {
             Ok(_) => leaving.push((kind, one)),
             // Gone, or another one of that name, which is not ours.
             Err(status) if matches!(status.reason, api::Reason::NotFound | api::Reason::Conflict) => {}
@@ -250,8 +254,8 @@ async fn remove(client: &Client, made: &Made, grace: Option<i64>) -> Result<()> 
         }
     }
     for (kind, one) in leaving {
-        delete::wait_gone(client, kind, &one.namespace, &one.name, &one.uid).await?;
-        println!("{} deleted", shown(kind, &one.name));
+        delete::wait_gone(client, (&kind).into(), &one.namespace, &one.name, &one.uid).await?;
+        println!("{} deleted", shown(&kind, &one.name));
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use kubectl::jsonpath;
 use node::spec::names::Resolv;
 use runtime::images::credentials;
 use runtime::images::reference::Reference;
@@ -10,15 +11,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{OBJECTS, samples};
 use crate::Target;
-
-/// The command line's own, which is no crate.
-#[path = "../../../crates/gousse/src"]
-mod ours {
-    #[allow(dead_code, reason = "only what parses and renders is called")]
-    pub mod jsonpath;
-}
-
-use ours::jsonpath;
 
 pub const ROUTE: Target = Target { name: "route", samples: routes, words: ROUTE_WORDS, run: route };
 pub const SPDY: Target = Target { name: "spdy", samples: sessions, words: &[], run: spdy };

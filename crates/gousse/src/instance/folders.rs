@@ -13,7 +13,7 @@ use runtime::removal::{self, Mounts};
 use runtime::untrusted::require_links_of;
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 
-use crate::failure::{Context, Result, failure};
+use kubectl::failure::{Context, Result, failure};
 
 const WRITABLE_BY_OTHERS: u32 = 0o002;
 const WRITABLE_BY_GROUP: u32 = 0o020;

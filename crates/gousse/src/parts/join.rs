@@ -18,8 +18,8 @@ use wire::tls::Presented;
 
 use super::node::{Credentials, Machine};
 use crate::cli::NodeFlags;
-use crate::failure::{Context, Result, failure};
 use crate::instance::{Instance, write_private};
+use kubectl::failure::{Context, Result, failure};
 
 /// Before its end by this much a certificate is replaced, as the server does with its own.
 const RENEW_BEFORE: i64 = 60 * 24 * 3600;

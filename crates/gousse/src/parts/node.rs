@@ -18,9 +18,9 @@ use tokio::task::JoinSet;
 use super::serve::until;
 use super::{Alarm, Seams};
 use crate::cli::NodeFlags;
-use crate::failure::{Context, Result, failure};
 use crate::images;
 use crate::instance::Instance;
+use kubectl::failure::{Context, Result, failure};
 
 /// What a node is made of before it speaks to a server: opened first, since it knows the addresses.
 pub struct Machine {

@@ -9,8 +9,8 @@ use tokio::task::JoinSet;
 
 use super::{Alarm, Local, Seams};
 use crate::cli::ServerFlags;
-use crate::failure::{Context, Result};
 use crate::instance::Instance;
+use kubectl::failure::{Context, Result};
 
 /// A running server.
 pub struct Serving {

@@ -3,16 +3,19 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use api::{Kind, Reason, WatchEvent};
+use api::{Reason, WatchEvent};
 use clap::Args;
-use client::{Client, DeleteOptions, ListOptions, WatchOptions};
+use client::{Client, Collection, DeleteOptions, ListOptions, WatchOptions};
 use futures::StreamExt;
 
-use super::Session;
-use super::resource::{self, kind_in};
+use super::Run;
+use crate::discovery::Resource;
 use crate::failure::{Result, failure};
 use crate::manifest;
+use crate::resource;
+use crate::session::{Login, Session};
 
+/// Delete objects by name, label or file
 #[derive(Args, Default)]
 pub struct Delete {
     /// `pod/web`, `pods web db`
@@ -61,75 +64,85 @@ pub struct Delete {
 
 /// What is to go.
 struct Target {
-    kind: &'static Kind,
+    kind: Resource,
     namespace: String,
     name: String,
 }
 
 const FORCED: &str = "Warning: Immediate deletion does not wait for confirmation that the running resource has been terminated. The resource may continue to run on the cluster indefinitely.";
 
-pub async fn run(session: &Session, flags: Delete) -> Result<()> {
-    let mut options = DeleteOptions { propagation_policy: capitalized(&flags.cascade), ..DeleteOptions::default() };
-    if flags.now && flags.grace_period != -1 {
-        return Err(failure("--now and --grace-period cannot be specified together"));
-    }
-    if flags.force && flags.grace_period > 0 {
-        return Err(failure("--force and --grace-period greater than 0 cannot be specified together"));
-    }
-    let mut wait = flags.wait;
-    options.grace_period_seconds = match (flags.force, flags.now, flags.grace_period) {
-        (true, ..) => Some(0),
-        (_, true, _) => Some(1),
-        // Without --force the node must confirm, so it gets its second.
-        (_, _, 0) => Some(1),
-        (_, _, seconds) if seconds > 0 => Some(seconds),
-        _ => None,
-    };
-    if flags.force {
-        eprintln!("{FORCED}");
-        wait = false;
-    }
-    let targets = targets(session, &flags).await?;
-    if targets.is_empty() && !flags.ignore_not_found {
-        eprintln!("No resources found");
-    }
-    let mut leaving = Vec::new();
-    let mut failed = Vec::new();
-    for target in targets {
-        match session.client.delete(target.kind, &target.namespace, &target.name, &options).await {
-            Ok(object) => {
-                say(&flags, &target);
-                leaving.push((target, object));
-            }
-            Err(status) if status.reason == Reason::NotFound && flags.ignore_not_found => {}
-            Err(status) => failed.push(status.into()),
+impl Run for Delete {
+    async fn run(self, login: Login) -> Result<()> {
+        let (session, flags) = (&login.session()?, self);
+        let mut options = DeleteOptions { propagation_policy: capitalized(&flags.cascade), ..DeleteOptions::default() };
+        if flags.now && flags.grace_period != -1 {
+            return Err(failure("--now and --grace-period cannot be specified together"));
         }
-    }
-    if wait {
-        let gone = async {
-            for (target, object) in &leaving {
-                wait_gone(&session.client, target.kind, &target.namespace, &target.name, &object.meta().uid).await?;
-            }
-            Ok::<(), crate::failure::Failure>(())
+        if flags.force && flags.grace_period > 0 {
+            return Err(failure("--force and --grace-period greater than 0 cannot be specified together"));
+        }
+        let mut wait = flags.wait;
+        options.grace_period_seconds = match (flags.force, flags.now, flags.grace_period) {
+            (true, ..) => Some(0),
+            (_, true, _) => Some(1),
+            // Without --force the node must confirm, so it gets its second.
+            (_, _, 0) => Some(1),
+            (_, _, seconds) if seconds > 0 => Some(seconds),
+            _ => None,
         };
-        match flags.timeout {
-            Duration::ZERO => gone.await?,
-            limit => tokio::time::timeout(limit, gone)
-                .await
-                .map_err(|_| failure("timed out waiting for the objects to be gone"))??,
+        if flags.force {
+            eprintln!("{FORCED}");
+            wait = false;
         }
+        let targets = targets(session, &flags).await?;
+        if targets.is_empty() && !flags.ignore_not_found {
+            eprintln!("No resources found");
+        }
+        let mut leaving = Vec::new();
+        let mut failed = Vec::new();
+        for target in targets {
+            match session.client.delete(&target.kind, &target.namespace, &target.name, &options).await {
+                Ok(object) => {
+                    say(&flags, &target);
+                    leaving.push((target, object));
+                }
+                Err(status) if status.reason == Reason::NotFound && flags.ignore_not_found => {}
+                Err(status) => failed.push(status.into()),
+            }
+        }
+        if wait {
+            let gone = async {
+                for (target, object) in &leaving {
+                    wait_gone(
+                        &session.client,
+                        (&target.kind).into(),
+                        &target.namespace,
+                        &target.name,
+                        &object.meta().uid,
+                    )
+                    .await?;
+                }
+                Ok::<(), crate::failure::Failure>(())
+            };
+            match flags.timeout {
+                Duration::ZERO => gone.await?,
+                limit => tokio::time::timeout(limit, gone)
+                    .await
+                    .map_err(|_| failure("timed out waiting for the objects to be gone"))??,
+            }
+        }
+        crate::failure::all_of(failed)
     }
-    crate::failure::all_of(failed)
 }
 
 fn say(flags: &Delete, target: &Target) {
     if flags.output.is_some() {
-        println!("{}", resource::shown(target.kind, &target.name));
+        println!("{}", resource::shown(&target.kind, &target.name));
         return;
     }
     let how = if flags.force { "force deleted" } else { "deleted" };
-    let kind = match target.kind.group {
-        "" => target.kind.singular.to_string(),
+    let kind = match target.kind.group.as_str() {
+        "" => target.kind.singular.clone(),
         group => format!("{}.{group}", target.kind.singular),
     };
     match target.namespace.as_str() {
@@ -139,7 +152,7 @@ fn say(flags: &Delete, target: &Target) {
 }
 
 /// What the files name, as far as the label selector fits what they say.
-fn targets_in_files(session: &Session, flags: &Delete) -> Result<Vec<Target>> {
+async fn targets_in_files(session: &Session, flags: &Delete) -> Result<Vec<Target>> {
     if let Some(word) = flags.resources.first() {
         return Err(failure(resource::refused_beside_files(word)));
     }
@@ -149,7 +162,7 @@ fn targets_in_files(session: &Session, flags: &Delete) -> Result<Vec<Target>> {
     let selector = flags.selector.as_deref().map(api::selector::Labels::parse).transpose()?;
     let mut targets = Vec::new();
     for manifest in manifest::read(&flags.filename, flags.recursive)? {
-        let kind = kind_in(&manifest.object)?;
+        let kind = session.kinds().await?.of_manifest(&manifest.object)?;
         let meta = &manifest.object["metadata"];
         let text = |field: &str| meta[field].as_str().unwrap_or_default().to_string();
         let labels = meta["labels"].as_object().into_iter().flatten();
@@ -175,9 +188,9 @@ async fn targets(session: &Session, flags: &Delete) -> Result<Vec<Target>> {
         }
     }
     if !flags.filename.is_empty() {
-        return targets_in_files(session, flags);
+        return targets_in_files(session, flags).await;
     }
-    let named = resource::parse(&flags.resources)?;
+    let named = resource::parse(session.kinds().await?, &flags.resources)?;
     if flags.all || flags.selector.is_some() || flags.field_selector.is_some() {
         resource::unnamed(&flags.resources, &named)?;
     }
@@ -192,10 +205,10 @@ async fn targets(session: &Session, flags: &Delete) -> Result<Vec<Target>> {
                     field_selector: flags.field_selector.clone().unwrap_or_default(),
                     ..ListOptions::default()
                 };
-                for object in session.client.list(named.kind, &namespace, &options).await?.objects {
+                for object in session.client.list(&named.kind, &namespace, &options).await?.objects {
                     let meta = object.meta();
                     targets.push(Target {
-                        kind: named.kind,
+                        kind: named.kind.clone(),
                         namespace: meta.namespace.clone(),
                         name: meta.name.clone(),
                     });
@@ -208,7 +221,7 @@ async fn targets(session: &Session, flags: &Delete) -> Result<Vec<Target>> {
 }
 
 /// Waits until the object of that UID is gone; another of its name is not it.
-pub async fn wait_gone(client: &Client, kind: &'static Kind, namespace: &str, name: &str, uid: &str) -> Result<()> {
+pub async fn wait_gone(client: &Client, kind: Collection<'_>, namespace: &str, name: &str, uid: &str) -> Result<()> {
     let field_selector = format!("metadata.name={name}");
     loop {
         let options = ListOptions { field_selector: field_selector.clone(), ..ListOptions::default() };

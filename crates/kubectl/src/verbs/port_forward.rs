@@ -9,11 +9,14 @@ use tokio::net::{TcpListener, TcpStream};
 use wire::spdy::{self, Opener};
 use wire::websocket::Tunnel;
 
-use super::{Session, streams};
+use super::Run;
 use crate::failure::{Context, Result, failure};
+use crate::session::Login;
+use crate::streams;
 
 const PROTOCOL: &str = "SPDY/3.1+portforward.k8s.io";
 
+/// Lead ports of this machine to a pod's
 #[derive(Args, Default)]
 pub struct PortForward {
     /// `web` or `pod/web`
@@ -26,39 +29,42 @@ pub struct PortForward {
     pub address: Vec<String>,
 }
 
-pub async fn run(session: &Session, flags: PortForward) -> Result<()> {
-    let pod = streams::pod(session, &flags.target).await?;
-    if pod.value()["status"]["phase"] != "Running" {
-        let phase = pod.value()["status"]["phase"].as_str().unwrap_or("Unknown").to_owned();
-        return Err(failure(format!("unable to forward port because pod is not running. Current status={phase}")));
-    }
-    let ports = flags.ports.iter().map(|text| parse(text)).collect::<Result<Vec<_>>>()?;
-    let path = format!("/api/v1/namespaces/{}/pods/{}/portforward", session.namespace, pod.meta().name);
-    let (socket, _) = streams::connect(session, &path, &[PROTOCOL]).await?;
-    let mut forwarded = spdy::Session::client(Tunnel::over(socket));
-    let (lost, mut broken) = tokio::sync::mpsc::channel::<String>(1);
-    for (local, remote) in ports {
-        let mut listening = false;
-        let mut last = None;
-        for address in addresses(&flags.address)? {
-            match TcpListener::bind(SocketAddr::new(address, local)).await {
-                Ok(listener) => {
-                    listening = true;
-                    let bound = listener.local_addr().context("asking for our address")?;
-                    println!("Forwarding from {bound} -> {remote}");
-                    tokio::spawn(serve(listener, remote, forwarded.opener(), lost.clone()));
+impl Run for PortForward {
+    async fn run(self, login: Login) -> Result<()> {
+        let (session, flags) = (&login.session()?, self);
+        let pod = streams::pod(session, &flags.target).await?;
+        if pod.value()["status"]["phase"] != "Running" {
+            let phase = pod.value()["status"]["phase"].as_str().unwrap_or("Unknown").to_owned();
+            return Err(failure(format!("unable to forward port because pod is not running. Current status={phase}")));
+        }
+        let ports = flags.ports.iter().map(|text| parse(text)).collect::<Result<Vec<_>>>()?;
+        let path = format!("/api/v1/namespaces/{}/pods/{}/portforward", session.namespace, pod.meta().name);
+        let (socket, _) = streams::connect(session, &path, &[PROTOCOL]).await?;
+        let mut forwarded = spdy::Session::client(Tunnel::over(socket));
+        let (lost, mut broken) = tokio::sync::mpsc::channel::<String>(1);
+        for (local, remote) in ports {
+            let mut listening = false;
+            let mut last = None;
+            for address in addresses(&flags.address)? {
+                match TcpListener::bind(SocketAddr::new(address, local)).await {
+                    Ok(listener) => {
+                        listening = true;
+                        let bound = listener.local_addr().context("asking for our address")?;
+                        println!("Forwarding from {bound} -> {remote}");
+                        tokio::spawn(serve(listener, remote, forwarded.opener(), lost.clone()));
+                    }
+                    Err(error) => last = Some(failure(format!("listening on port {local}: {error}"))),
                 }
-                Err(error) => last = Some(failure(format!("listening on port {local}: {error}"))),
+            }
+            if let (false, Some(error)) = (listening, last) {
+                return Err(error);
             }
         }
-        if let (false, Some(error)) = (listening, last) {
-            return Err(error);
+        tokio::select! {
+            _ = forwarded.accept() => Err(failure("lost connection to pod")),
+            Some(why) = broken.recv() => Err(failure(why)),
+            _ = tokio::signal::ctrl_c() => Ok(()),
         }
-    }
-    tokio::select! {
-        _ = forwarded.accept() => Err(failure("lost connection to pod")),
-        Some(why) = broken.recv() => Err(failure(why)),
-        _ = tokio::signal::ctrl_c() => Ok(()),
     }
 }
 

@@ -9,10 +9,14 @@ use client::{Body, ListOptions};
 use futures::StreamExt;
 use tokio::io::AsyncWriteExt;
 
-use super::{Session, resource};
-use crate::failure::{Context, Result, failure};
 use wire::query::encoded;
 
+use super::Run;
+use crate::discovery::PODS;
+use crate::failure::{Context, Result, failure};
+use crate::session::{Login, Session};
+
+/// Show what containers wrote
 #[derive(Args, Default)]
 pub struct Logs {
     /// `web`, `pod/web`, and a container after it
@@ -52,40 +56,42 @@ pub struct Logs {
     pub selector: Option<String>,
 }
 
-pub async fn run(session: &Session, flags: Logs) -> Result<()> {
-    let pods = resource::kind_of("pods")?;
-    let namespace = session.namespace.as_str();
-    let (found, container): (Vec<Object>, Option<String>) = match (&flags.selector, &flags.target[..]) {
-        (Some(selector), []) => {
-            let options = ListOptions { label_selector: selector.clone(), ..ListOptions::default() };
-            (session.client.list(pods, namespace, &options).await?.objects, flags.container.clone())
+impl Run for Logs {
+    async fn run(self, login: Login) -> Result<()> {
+        let (session, flags) = (&login.session()?, self);
+        let namespace = session.namespace.as_str();
+        let (found, container): (Vec<Object>, Option<String>) = match (&flags.selector, &flags.target[..]) {
+            (Some(selector), []) => {
+                let options = ListOptions { label_selector: selector.clone(), ..ListOptions::default() };
+                (session.client.list(PODS, namespace, &options).await?.objects, flags.container.clone())
+            }
+            (None, [name]) | (None, [name, _]) => {
+                let plain = match name.split_once('/') {
+                    Some((kind, plain)) if session.kinds().await?.named(kind)?.is(PODS) => plain,
+                    Some((kind, _)) => return Err(failure(format!("logs of {kind:?} are not offered; name a pod"))),
+                    None => name,
+                };
+                let object = session.client.get(PODS, namespace, plain).await?;
+                (vec![object], flags.container.clone().or(flags.target.get(1).cloned()))
+            }
+            _ => return Err(failure("expected 'logs POD [CONTAINER]' or 'logs -l SELECTOR'")),
+        };
+        let mut streams = Vec::new();
+        for pod in &found {
+            for container in containers(pod, &flags, container.as_deref())? {
+                streams.push((pod.meta().name.clone(), container));
+            }
         }
-        (None, [name]) | (None, [name, _]) => {
-            let plain = match name.split_once('/') {
-                Some((kind, plain)) if std::ptr::eq(resource::kind_of(kind)?, pods) => plain,
-                Some((kind, _)) => return Err(failure(format!("logs of {kind:?} are not offered; name a pod"))),
-                None => name,
-            };
-            let object = session.client.get(pods, namespace, plain).await?;
-            (vec![object], flags.container.clone().or(flags.target.get(1).cloned()))
+        if flags.follow {
+            let work = streams.iter().map(|(pod, container)| show(session, &flags, pod, container));
+            futures::future::try_join_all(work).await?;
+        } else {
+            for (pod, container) in &streams {
+                show(session, &flags, pod, container).await?;
+            }
         }
-        _ => return Err(failure("expected 'logs POD [CONTAINER]' or 'logs -l SELECTOR'")),
-    };
-    let mut streams = Vec::new();
-    for pod in &found {
-        for container in containers(pod, &flags, container.as_deref())? {
-            streams.push((pod.meta().name.clone(), container));
-        }
+        Ok(())
     }
-    if flags.follow {
-        let work = streams.iter().map(|(pod, container)| show(session, &flags, pod, container));
-        futures::future::try_join_all(work).await?;
-    } else {
-        for (pod, container) in &streams {
-            show(session, &flags, pod, container).await?;
-        }
-    }
-    Ok(())
 }
 
 /// Which containers: the named one, all, or the pod's default.
@@ -127,7 +133,7 @@ async fn show(session: &Session, flags: &Logs, pod: &str, container: &str) -> Re
     let reply = session.client.send(request).await?;
     let mut out = tokio::io::stdout();
     if flags.prefix {
-        let mut lines = super::session::lines(reply)?;
+        let mut lines = crate::session::lines(reply)?;
         while let Some(line) = lines.next().await {
             let line = line.context("reading the log")?;
             let text = [format!("[pod/{pod}/{container}] ").as_bytes(), &line, b"\n"].concat();

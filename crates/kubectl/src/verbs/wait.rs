@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
-use api::{Kind, Object, WatchEvent};
+use api::{Object, WatchEvent};
 use clap::Args;
-use client::{Client, ListOptions, WatchOptions, WatchStream};
+use client::{Client, Collection, ListOptions, WatchOptions, WatchStream};
 use futures::StreamExt;
 use serde_json::Value;
 
-use super::Session;
-use super::resource;
+use super::Run;
 use crate::failure::{Result, failure};
 use crate::jsonpath::Template;
+use crate::resource;
+use crate::session::Login;
 
+/// Wait for a condition on objects
 #[derive(Args)]
 pub struct Wait {
     /// `pod/web`, `pods web db`
@@ -38,47 +40,50 @@ enum Goal {
     Path { template: Template, value: Option<String> },
 }
 
-pub async fn run(session: &Session, flags: Wait) -> Result<()> {
-    let goal = goal_of(&flags.what)?;
-    let named = resource::parse(&flags.resources)?;
-    if flags.all || flags.selector.is_some() {
-        resource::unnamed(&flags.resources, &named)?;
-    }
-    // One time for all of them, as upstream's one context.
-    let limit = tokio::time::Instant::now() + flags.timeout;
-    let mut is_any = false;
-    for named in named {
-        let namespace = if named.kind.namespaced { session.namespace.as_str() } else { "" };
-        let names: Vec<String> = match named.name {
-            Some(name) => vec![name.to_string()],
-            None if flags.all || flags.selector.is_some() => {
-                let selector = flags.selector.clone().unwrap_or_default();
-                let options = ListOptions { label_selector: selector, ..ListOptions::default() };
-                let list = session.client.list(named.kind, namespace, &options).await?;
-                list.objects.iter().map(|o| o.meta().name.clone()).collect()
-            }
-            None => return Err(failure("resource(s) were provided, but no name was specified; --all takes all")),
-        };
-        is_any |= !names.is_empty();
-        for name in names {
-            let of = format!("{}/{name}", named.kind.plural);
-            if flags.timeout.is_zero() {
-                once(&session.client, named.kind, namespace, &name, &goal, &of).await?;
-            } else {
-                let met = until(&session.client, named.kind, namespace, &name, &goal);
-                let met = tokio::time::timeout_at(limit, met).await;
-                met.map_err(|_| failure(format!("timed out waiting for the condition on {of}")))??;
-            }
-            println!("{} condition met", resource::shown(named.kind, &name));
+impl Run for Wait {
+    async fn run(self, login: Login) -> Result<()> {
+        let (session, flags) = (&login.session()?, self);
+        let goal = goal_of(&flags.what)?;
+        let named = resource::parse(session.kinds().await?, &flags.resources)?;
+        if flags.all || flags.selector.is_some() {
+            resource::unnamed(&flags.resources, &named)?;
         }
+        // One time for all of them, as upstream's one context.
+        let limit = tokio::time::Instant::now() + flags.timeout;
+        let mut is_any = false;
+        for named in named {
+            let namespace = if named.kind.namespaced { session.namespace.as_str() } else { "" };
+            let names: Vec<String> = match named.name {
+                Some(name) => vec![name.to_string()],
+                None if flags.all || flags.selector.is_some() => {
+                    let selector = flags.selector.clone().unwrap_or_default();
+                    let options = ListOptions { label_selector: selector, ..ListOptions::default() };
+                    let list = session.client.list(&named.kind, namespace, &options).await?;
+                    list.objects.iter().map(|o| o.meta().name.clone()).collect()
+                }
+                None => return Err(failure("resource(s) were provided, but no name was specified; --all takes all")),
+            };
+            is_any |= !names.is_empty();
+            for name in names {
+                let of = format!("{}/{name}", named.kind.plural);
+                if flags.timeout.is_zero() {
+                    once(&session.client, (&named.kind).into(), namespace, &name, &goal, &of).await?;
+                } else {
+                    let met = until(&session.client, (&named.kind).into(), namespace, &name, &goal);
+                    let met = tokio::time::timeout_at(limit, met).await;
+                    met.map_err(|_| failure(format!("timed out waiting for the condition on {of}")))??;
+                }
+                println!("{} condition met", resource::shown(&named.kind, &name));
+            }
+        }
+        if is_any || matches!(goal, Goal::Gone) { Ok(()) } else { Err(failure("no matching resources found")) }
     }
-    if is_any || matches!(goal, Goal::Gone) { Ok(()) } else { Err(failure("no matching resources found")) }
 }
 
 /// Looks, and does not wait.
 async fn once(
     client: &Client,
-    kind: &'static Kind,
+    kind: Collection<'_>,
     namespace: &str,
     name: &str,
     goal: &Goal,
@@ -119,7 +124,7 @@ fn goal_of(what: &str) -> Result<Goal> {
 }
 
 /// Waits for `what` (as `--for` takes it) on one object, which may come later.
-pub async fn until_met(client: &Client, kind: &'static Kind, namespace: &str, name: &str, what: &str) -> Result<()> {
+pub async fn until_met(client: &Client, kind: Collection<'_>, namespace: &str, name: &str, what: &str) -> Result<()> {
     let goal = goal_of(what)?;
     watch_until(client, kind, namespace, name, |object| is_met(&goal, object)).await.map(|_| ())
 }
@@ -127,7 +132,7 @@ pub async fn until_met(client: &Client, kind: &'static Kind, namespace: &str, na
 /// Hands over every version of one object, which may come later, until `met` says that it is enough.
 pub async fn watch_until(
     client: &Client,
-    kind: &'static Kind,
+    kind: Collection<'_>,
     namespace: &str,
     name: &str,
     mut met: impl FnMut(&Object) -> bool,
@@ -152,7 +157,7 @@ pub async fn watch_until(
 /// One object as it is, and its changes from then on.
 async fn follow(
     client: &Client,
-    kind: &'static Kind,
+    kind: Collection<'_>,
     namespace: &str,
     name: &str,
 ) -> Result<(Option<Object>, WatchStream)> {
@@ -165,7 +170,7 @@ async fn follow(
     Ok((listed.objects.into_iter().next(), watch))
 }
 
-async fn until(client: &Client, kind: &'static Kind, namespace: &str, name: &str, goal: &Goal) -> Result<()> {
+async fn until(client: &Client, kind: Collection<'_>, namespace: &str, name: &str, goal: &Goal) -> Result<()> {
     let mut seen = false;
     loop {
         let (listed, mut watch) = follow(client, kind, namespace, name).await?;

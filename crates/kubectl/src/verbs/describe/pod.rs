@@ -66,7 +66,7 @@ pub fn write(page: &mut Page, pod: &Value) {
     let conditions = status["conditions"].as_array().into_iter().flatten();
     rows.extend(conditions.map(|c| vec![shown(&c["type"]), shown(&c["status"])]));
     // kubectl leaves a blank after the second column.
-    let lines: Vec<String> = super::super::table::aligned(&rows).lines().map(|l| l.trim_end().to_string()).collect();
+    let lines: Vec<String> = crate::table::aligned(&rows).lines().map(|l| l.trim_end().to_string()).collect();
     lines.iter().enumerate().for_each(|(n, line)| page.line(1, if n == 0 { line.clone() } else { format!("{line} ") }));
     volumes(page, spec);
     page.field(0, "QoS Class", shown(&status["qosClass"]));

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::page::{Page, shown, text_or};
 
-pub fn write(page: &mut Page, node: &Value, lease: Option<&Value>, pods: &[Value]) {
+pub fn write(page: &mut Page, node: &Value, lease: Option<&Value>, pods: &[Value], now: jiff::Timestamp) {
     let (meta, spec, status) = (&node["metadata"], &node["spec"], &node["status"]);
     page.field(0, "Name", shown(&meta["name"]));
     let roles = meta["labels"].as_object().into_iter().flatten();
@@ -75,10 +75,10 @@ pub fn write(page: &mut Page, node: &Value, lease: Option<&Value>, pods: &[Value
         let all = spec["podCIDRs"].as_array().into_iter().flatten().map(shown).collect::<Vec<_>>();
         page.field(0, "PodCIDRs", all.join(","));
     }
-    allocated(page, status, pods);
+    allocated(page, status, pods, now);
 }
 
-fn allocated(page: &mut Page, status: &Value, pods: &[Value]) {
+fn allocated(page: &mut Page, status: &Value, pods: &[Value], now: jiff::Timestamp) {
     page.field(0, "Non-terminated Pods", format!("({} in total)", pods.len()));
     let head = ["Namespace", "Name", "CPU Requests", "CPU Limits", "Memory Requests", "Memory Limits", "Age"];
     let mut rows = vec![head.map(String::from).to_vec()];
@@ -99,7 +99,15 @@ fn allocated(page: &mut Page, status: &Value, pods: &[Value]) {
             *total += amount;
         }
         let [a, b, c, d] = shares(amounts, cpu, memory);
-        rows.push(vec![shown(&pod["metadata"]["namespace"]), shown(&pod["metadata"]["name"]), a, b, c, d, age(pod)]);
+        rows.push(vec![
+            shown(&pod["metadata"]["namespace"]),
+            shown(&pod["metadata"]["name"]),
+            a,
+            b,
+            c,
+            d,
+            age(pod, now),
+        ]);
     }
     page.table(1, &rows);
     page.head(0, "Allocated resources");
@@ -121,9 +129,9 @@ fn allocated(page: &mut Page, status: &Value, pods: &[Value]) {
     page.table(1, &rows);
 }
 
-fn age(pod: &Value) -> String {
+fn age(pod: &Value, now: jiff::Timestamp) -> String {
     let made = pod["metadata"]["creationTimestamp"].as_str().and_then(|t| t.parse::<jiff::Timestamp>().ok());
-    made.map_or("<unknown>".into(), |made| api::age::human(super::super::events::now().duration_since(made).as_secs()))
+    made.map_or("<unknown>".into(), |made| api::age::human(now.duration_since(made).as_secs()))
 }
 
 fn shares(amounts: [i64; 4], cpu: i64, memory: i64) -> [String; 4] {

@@ -2,15 +2,18 @@
 
 use std::path::PathBuf;
 
-use api::{Kind, Object};
+use api::Object;
 use clap::Args;
 use client::{Client, PatchKind};
 
-use super::Session;
-use super::resource::{kind_in, shown};
+use super::Run;
+use crate::discovery::{Kinds, Resource};
 use crate::failure::{Result, all_of, failure};
 use crate::manifest::{self, Manifest};
+use crate::resource::shown;
+use crate::session::Login;
 
+/// Make objects what the files say
 #[derive(Args)]
 pub struct Apply {
     /// Files, folders or `-`
@@ -32,37 +35,42 @@ pub struct Apply {
 
 /// What became of one object.
 pub struct Applied {
-    pub kind: &'static Kind,
+    pub kind: Resource,
     /// As the server has it now.
     pub object: Object,
     /// `created`, `configured`, `unchanged`
     pub outcome: &'static str,
 }
 
-pub async fn run(session: &Session, flags: Apply) -> Result<()> {
-    if !flags.server_side {
-        return Err(failure("objects are only merged by the server here: --server-side=false is not offered"));
-    }
-    let mut failed = Vec::new();
-    for manifest in manifest::read(&flags.filename, flags.recursive)? {
-        match one(&session.client, &session.namespace, &manifest, &flags.field_manager, flags.force_conflicts).await {
-            Ok(applied) => println!("{} {}", shown(applied.kind, &applied.object.meta().name), applied.outcome),
-            Err(error) if error.is_servers => failed.push(error),
-            Err(error) => failed.push(failure(format!("{}: {error}", manifest.file))),
+impl Run for Apply {
+    async fn run(self, login: Login) -> Result<()> {
+        let (session, flags) = (&login.session()?, self);
+        if !flags.server_side {
+            return Err(failure("objects are only merged by the server here: --server-side=false is not offered"));
         }
+        let (kinds, mut failed) = (session.kinds().await?, Vec::new());
+        for manifest in manifest::read(&flags.filename, flags.recursive)? {
+            let manager = &flags.field_manager;
+            match one(&session.client, kinds, &session.namespace, &manifest, manager, flags.force_conflicts).await {
+                Ok(applied) => println!("{} {}", shown(&applied.kind, &applied.object.meta().name), applied.outcome),
+                Err(error) if error.is_servers => failed.push(error),
+                Err(error) => failed.push(failure(format!("{}: {error}", manifest.file))),
+            }
+        }
+        all_of(failed)
     }
-    all_of(failed)
 }
 
 /// Applies one object.
 pub async fn one(
     client: &Client,
+    kinds: &Kinds,
     default_namespace: &str,
     manifest: &Manifest,
     manager: &str,
     force: bool,
 ) -> Result<Applied> {
-    let kind = kind_in(&manifest.object)?;
+    let kind = kinds.of_manifest(&manifest.object)?;
     let meta = |field: &str| manifest.object["metadata"][field].as_str().unwrap_or_default();
     let name = meta("name");
     if name.is_empty() {
@@ -75,14 +83,14 @@ pub async fn one(
         (true, "") => default_namespace,
         (true, given) => given,
     };
-    let before = match client.get(kind, namespace, name).await {
+    let before = match client.get(&kind, namespace, name).await {
         Ok(object) => Some(object.meta().resource_version.clone()),
         Err(status) if status.reason == api::Reason::NotFound => None,
         Err(status) => return Err(status.into()),
     };
-    tracing::trace!(target: "walk", verb = "apply", kind = kind.kind, name);
+    tracing::trace!(target: "walk", verb = "apply", kind = %kind.kind, name);
     let patch = PatchKind::Apply { manager: manager.to_string(), force };
-    let object = client.patch(kind, namespace, name, "", patch, &manifest.object).await?;
+    let object = client.patch(&kind, namespace, name, "", patch, &manifest.object).await?;
     let outcome = match before {
         None => "created",
         Some(version) if version == object.meta().resource_version => "unchanged",

@@ -1,14 +1,25 @@
 //! A connection as the flags, the kubeconfig or this machine's own instance give it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use api::Clock;
 use bytes::{Buf, Bytes, BytesMut};
 use client::{Body, Client, Https, Reply, kubeconfig};
 use futures::{Stream, StreamExt};
 
-use crate::cli::{Connection, Place};
+use crate::discovery::Kinds;
 use crate::failure::{Context, Result, failure};
-use crate::instance::Instance;
+use crate::flags::Connection;
+
+/// What a session is opened with.
+#[derive(Clone)]
+pub struct Login {
+    pub connection: Connection,
+    /// The kubeconfig where neither flags, $KUBECONFIG nor ~/.kube/config name one.
+    pub own: PathBuf,
+    pub clock: Clock,
+}
 
 /// One server, one user, one namespace.
 pub struct Session {
@@ -16,18 +27,18 @@ pub struct Session {
     /// For connections of one's own.
     pub https: client::HttpsConfig,
     pub namespace: String,
+    pub clock: Clock,
+    kinds: tokio::sync::OnceCell<Kinds>,
 }
 
-impl Session {
-    /// $KUBECONFIG and ~/.kube/config come first, as with kubectl; without both, the administrator of
-    /// the default instance on this machine.
-    pub fn open(connection: &Connection) -> Result<Session> {
-        let own = Place { name: "default".into(), data_dir: None, run_dir: None };
-        let own = Instance::of(&own)?.kubeconfig();
+impl Login {
+    /// $KUBECONFIG and ~/.kube/config come first, as with kubectl.
+    pub fn session(&self) -> Result<Session> {
+        let Login { connection, own, clock } = self;
         let given = connection.kubeconfig.clone();
         let named_elsewhere = std::env::var_os("KUBECONFIG").is_some_and(|v| !v.is_empty())
             || std::env::home_dir().is_some_and(|home| home.join(".kube/config").exists());
-        let path = given.or_else(|| (!named_elsewhere && own.exists()).then_some(own));
+        let path = given.or_else(|| (!named_elsewhere && own.exists()).then(|| own.clone()));
         let loaded = kubeconfig::load(path.as_deref(), connection.context.as_deref()).map_err(|error| {
             failure(format!("{error}; start a server with `gousse up`, or name a kubeconfig with --kubeconfig"))
         })?;
@@ -40,10 +51,18 @@ impl Session {
             client: Client::new(Arc::new(transport)).named("gousse").warning(warned),
             https,
             namespace: connection.namespace.clone().unwrap_or(loaded.namespace),
+            clock: clock.clone(),
+            kinds: tokio::sync::OnceCell::new(),
         })
     }
 }
 
+impl Session {
+    /// What the server serves; asked for once.
+    pub async fn kinds(&self) -> Result<&Kinds> {
+        self.kinds.get_or_try_init(|| Kinds::of(&self.client)).await
+    }
+}
 /// As kubectl shows what the server warns about.
 pub fn warned(text: &str) {
     eprintln!("Warning: {text}");

@@ -1,9 +1,11 @@
 //! Prints the server's tables: columns as wide as their widest cell and three blanks between.
 
-use api::Kind;
 use serde_json::Value;
 
-pub struct Options {
+use crate::discovery::Resource;
+use crate::resource;
+
+pub struct Options<'a> {
     pub wide: bool,
     /// A first column with the namespace.
     pub namespace: bool,
@@ -11,11 +13,11 @@ pub struct Options {
     pub labels: bool,
     pub headers: bool,
     /// Names are printed as `kind/name` where several kinds are shown.
-    pub prefix: Option<&'static Kind>,
+    pub prefix: Option<&'a Resource>,
 }
 
 /// A `meta.k8s.io/v1` Table as text.
-pub fn print(table: &Value, options: &Options, first: bool) -> String {
+pub fn print(table: &Value, options: &Options<'_>, first: bool) -> String {
     let columns = table["columnDefinitions"].as_array().map(Vec::as_slice).unwrap_or_default();
     let rows = table["rows"].as_array().map(Vec::as_slice).unwrap_or_default();
     let shown: Vec<usize> =
@@ -36,7 +38,7 @@ pub fn print(table: &Value, options: &Options, first: bool) -> String {
         let meta = &row["object"]["metadata"];
         let mut line: Vec<String> = shown.iter().map(|c| cell(&row["cells"][*c])).collect();
         if let (Some(kind), Some(name)) = (options.prefix, line.first_mut()) {
-            *name = super::resource::shown(kind, name);
+            *name = resource::shown(kind, name);
         }
         if options.namespace {
             line.insert(0, meta["namespace"].as_str().unwrap_or_default().to_string());

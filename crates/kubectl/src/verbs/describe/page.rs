@@ -33,7 +33,7 @@ impl Page {
 
     /// Rows that have columns of their own.
     pub fn table(&mut self, depth: usize, rows: &[Vec<String>]) {
-        for line in super::super::table::aligned(rows).lines() {
+        for line in crate::table::aligned(rows).lines() {
             self.line(depth, line.trim_end());
         }
     }

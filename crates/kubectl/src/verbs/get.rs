@@ -3,18 +3,22 @@
 use std::io::Write;
 use wire::query::encoded;
 
-use api::{Kind, Object, Reason, WatchEvent};
+use api::{Object, Reason, WatchEvent};
 use bytes::Bytes;
 use clap::Args;
 use client::{ListOptions, WatchOptions};
 use futures::StreamExt;
 use serde_json::{Value, json};
 
-use super::resource::{self, Named, shown};
-use super::{Session, table};
+use super::Run;
+use crate::discovery::Resource;
 use crate::failure::{Context, Result, all_of, failure};
 use crate::jsonpath::Template;
+use crate::resource::{self, Named, shown};
+use crate::session::{Login, Session};
+use crate::table;
 
+/// Show objects
 #[derive(Args, Default)]
 pub struct Get {
     /// `pods`, `pod/web`, `pods web db`, `po,svc`
@@ -61,27 +65,30 @@ enum Output {
 
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 
-pub async fn run(session: &Session, flags: Get) -> Result<()> {
-    let output = output_of(flags.output.as_deref())?;
-    let named = resource::parse(&flags.resources)?;
-    if flags.selector.is_some() || flags.field_selector.is_some() {
-        resource::unnamed(&flags.resources, &named)?;
-    }
-    if flags.watch || flags.watch_only {
-        // kubectl pkg/cmd/get/get.go, watch
-        if named.iter().any(|one| one.kind.plural != named[0].kind.plural) {
-            return Err(failure("you may only specify a single resource type"));
+impl Run for Get {
+    async fn run(self, login: Login) -> Result<()> {
+        let (session, flags) = (&login.session()?, self);
+        let output = output_of(flags.output.as_deref())?;
+        let named = resource::parse(session.kinds().await?, &flags.resources)?;
+        if flags.selector.is_some() || flags.field_selector.is_some() {
+            resource::unnamed(&flags.resources, &named)?;
         }
-        if named.len() > 1 {
-            let many = named.len();
-            return Err(failure(format!(
-                "watch is only supported on individual resources and resource collections - {many} resources were found"
-            )));
+        if flags.watch || flags.watch_only {
+            // kubectl pkg/cmd/get/get.go, watch
+            if named.iter().any(|one| one.kind.plural != named[0].kind.plural) {
+                return Err(failure("you may only specify a single resource type"));
+            }
+            if named.len() > 1 {
+                let many = named.len();
+                return Err(failure(format!(
+                    "watch is only supported on individual resources and resource collections - {many} resources were found"
+                )));
+            }
         }
-    }
-    match output {
-        Output::Table { wide } => tables(session, &flags, &named, wide).await,
-        output => objects(session, &flags, &named, &output).await,
+        match output {
+            Output::Table { wide } => tables(session, &flags, &named, wide).await,
+            output => objects(session, &flags, &named, &output).await,
+        }
     }
 }
 
@@ -101,13 +108,13 @@ fn output_of(text: Option<&str>) -> Result<Output> {
     }
 }
 
-fn namespace_of<'a>(session: &'a Session, flags: &Get, kind: &Kind) -> &'a str {
+fn namespace_of<'a>(session: &'a Session, flags: &Get, kind: &Resource) -> &'a str {
     if kind.namespaced && !flags.all_namespaces { &session.namespace } else { "" }
 }
 
 /// The path and query of what a word asks for.
 fn request_of(session: &Session, flags: &Get, named: &Named<'_>) -> String {
-    let mut path = client::path(named.kind, namespace_of(session, flags, named.kind), &[]);
+    let mut path = client::path(&named.kind, namespace_of(session, flags, &named.kind), &[]);
     let mut query: Vec<String> = Vec::new();
     if let Some(name) = named.name {
         query.push(format!("fieldSelector={}", encoded(&format!("metadata.name={name}"))));
@@ -140,7 +147,7 @@ async fn tables(session: &Session, flags: &Get, named: &[Named<'_>], wide: bool)
             if flags.ignore_not_found {
                 continue;
             }
-            failed.push(api::Status::not_found(one.kind.group, one.kind.plural, name).into());
+            failed.push(api::Status::not_found(&one.kind.group, &one.kind.plural, name).into());
             continue;
         }
         if rows == 0 || flags.watch_only {
@@ -149,7 +156,7 @@ async fn tables(session: &Session, flags: &Get, named: &[Named<'_>], wide: bool)
         if printed > 0 && several {
             println!();
         }
-        let options = print_options(flags, wide, several.then_some(one.kind));
+        let options = print_options(flags, wide, several.then_some(&one.kind));
         print!("{}", table::print(&answer, &options, printed == 0 || several));
         printed += rows;
     }
@@ -160,7 +167,7 @@ async fn tables(session: &Session, flags: &Get, named: &[Named<'_>], wide: bool)
         return watch_table(session, flags, &named[0], wide, revision, printed == 0).await;
     }
     if printed == 0 && !flags.ignore_not_found {
-        let place = namespace_of(session, flags, named[0].kind);
+        let place = namespace_of(session, flags, &named[0].kind);
         match place {
             "" => eprintln!("No resources found"),
             namespace => eprintln!("No resources found in {namespace} namespace."),
@@ -169,7 +176,7 @@ async fn tables(session: &Session, flags: &Get, named: &[Named<'_>], wide: bool)
     Ok(())
 }
 
-fn print_options(flags: &Get, wide: bool, prefix: Option<&'static Kind>) -> table::Options {
+fn print_options<'a>(flags: &Get, wide: bool, prefix: Option<&'a Resource>) -> table::Options<'a> {
     table::Options {
         wide,
         namespace: flags.all_namespaces,
@@ -191,7 +198,7 @@ async fn watch_table(
     let joint = if path.contains('?') { '&' } else { '?' };
     let path = format!("{path}{joint}watch=true&resourceVersion={revision}");
     let request = http::Request::get(path).header("accept", TABLE).body(Bytes::new()).context("making a request")?;
-    let mut lines = super::session::lines(session.client.send(request).await?)?;
+    let mut lines = crate::session::lines(session.client.send(request).await?)?;
     let mut columns = Value::Null;
     while let Some(line) = lines.next().await {
         let line = line.context("watching")?;
@@ -218,10 +225,10 @@ async fn objects(session: &Session, flags: &Get, named: &[Named<'_>], output: &O
     let single = named.len() == 1 && named[0].name.is_some();
     let (mut found, mut failed) = (Vec::new(), Vec::new());
     for one in named {
-        let namespace = namespace_of(session, flags, one.kind);
+        let namespace = namespace_of(session, flags, &one.kind);
         match one.name {
-            Some(name) => match session.client.get(one.kind, namespace, name).await {
-                Ok(object) => found.push(object),
+            Some(name) => match session.client.get(&one.kind, namespace, name).await {
+                Ok(object) => found.push((&one.kind, object)),
                 Err(status) if status.reason == Reason::NotFound && flags.ignore_not_found => {}
                 Err(status) => failed.push(status.into()),
             },
@@ -231,24 +238,21 @@ async fn objects(session: &Session, flags: &Get, named: &[Named<'_>], output: &O
                     field_selector: flags.field_selector.clone().unwrap_or_default(),
                     ..ListOptions::default()
                 };
-                found.extend(session.client.list(one.kind, namespace, &options).await?.objects);
+                let objects = session.client.list(&one.kind, namespace, &options).await?.objects;
+                found.extend(objects.into_iter().map(|object| (&one.kind, object)));
             }
         }
     }
     if matches!(output, Output::Name) {
-        for object in &found {
-            let meta = object.meta();
-            match api::kind::by_kind(&meta.api_version, &meta.kind) {
-                Some(kind) => println!("{}", shown(kind, &meta.name)),
-                None => println!("{}/{}", meta.kind.to_lowercase(), meta.name),
-            }
+        for (kind, object) in &found {
+            println!("{}", shown(kind, &object.meta().name));
         }
     } else if single {
-        if let Some(object) = found.first() {
+        if let Some((_, object)) = found.first() {
             show(output, &value_of(object, flags))?;
         }
     } else if failed.is_empty() || !found.is_empty() {
-        let items: Vec<Value> = found.iter().map(|object| value_of(object, flags)).collect();
+        let items: Vec<Value> = found.iter().map(|(_, object)| value_of(object, flags)).collect();
         show(
             output,
             &json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": items}),
@@ -259,16 +263,16 @@ async fn objects(session: &Session, flags: &Get, named: &[Named<'_>], output: &O
 
 /// Objects as they are, unless only changes are wanted, and their changes from then on.
 async fn watch_objects(session: &Session, flags: &Get, named: &Named<'_>, output: &Output) -> Result<()> {
-    let namespace = namespace_of(session, flags, named.kind);
+    let namespace = namespace_of(session, flags, &named.kind);
     let by_name = named.name.map(|name| format!("metadata.name={name}"));
     let options = ListOptions {
         label_selector: flags.selector.clone().unwrap_or_default(),
         field_selector: by_name.or(flags.field_selector.clone()).unwrap_or_default(),
         ..ListOptions::default()
     };
-    let listed = session.client.list(named.kind, namespace, &options).await?;
+    let listed = session.client.list(&named.kind, namespace, &options).await?;
     if let (Some(name), true, false) = (named.name, listed.objects.is_empty(), flags.ignore_not_found) {
-        return Err(api::Status::not_found(named.kind.group, named.kind.plural, name).into());
+        return Err(api::Status::not_found(&named.kind.group, &named.kind.plural, name).into());
     }
     let mut is_first = true;
     let mut print = |object: &Object| {
@@ -276,7 +280,7 @@ async fn watch_objects(session: &Session, flags: &Get, named: &Named<'_>, output
             println!("---");
         }
         match output {
-            Output::Name => println!("{}", shown(named.kind, &object.meta().name)),
+            Output::Name => println!("{}", shown(&named.kind, &object.meta().name)),
             output => show(output, &value_of(object, flags))?,
         }
         std::io::stdout().flush().context("writing")
@@ -287,7 +291,7 @@ async fn watch_objects(session: &Session, flags: &Get, named: &Named<'_>, output
     let ListOptions { label_selector, field_selector, .. } = options;
     let resource_version = listed.revision.to_string();
     let options = WatchOptions { label_selector, field_selector, resource_version, ..WatchOptions::default() };
-    let mut watch = session.client.watch(named.kind, namespace, &options).await?;
+    let mut watch = session.client.watch(&named.kind, namespace, &options).await?;
     while let Some(event) = watch.next().await {
         match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object) => print(&object)?,

@@ -11,12 +11,13 @@ use nix::sys::termios::{self, SetArg, Termios};
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use wire::query::encoded;
 use wire::streams::{self, END, RESIZE, STDERR, STDIN, STDOUT};
 use wire::websocket::{self, Connected, Message, Socket};
 
-use super::{Session, resource};
+use crate::discovery::PODS;
 use crate::failure::{Context, Failure, Result, failure, refused};
-use wire::query::encoded;
+use crate::session::Session;
 
 const PROTOCOLS: &[&str] = &["v5.channel.k8s.io", "v4.channel.k8s.io"];
 
@@ -41,13 +42,12 @@ pub struct Asked {
 
 /// `web` or `pod/web`.
 pub async fn pod(session: &Session, target: &str) -> Result<Object> {
-    let pods = resource::kind_of("pods")?;
     let name = match target.split_once('/') {
-        Some((kind, name)) if std::ptr::eq(resource::kind_of(kind)?, pods) => name,
+        Some((kind, name)) if session.kinds().await?.named(kind)?.is(PODS) => name,
         Some((kind, _)) => return Err(failure(format!("only pods have streams here, not {kind:?}"))),
         None => target,
     };
-    let found = session.client.get(pods, &session.namespace, name).await;
+    let found = session.client.get(PODS, &session.namespace, name).await;
     found.map_err(|status| refused(&status, ""))
 }
 

@@ -2,14 +2,16 @@
 //!
 //! A pod and a node have their own pages; every other kind is told field by field.
 
-use api::{Kind, Object};
+use api::Object;
 use clap::Args;
 use client::ListOptions;
 use serde_json::Value;
 
-use super::Session;
-use super::resource;
+use super::Run;
+use crate::discovery::{EVENTS, LEASES, PODS, Resource};
 use crate::failure::{Result, all_of};
+use crate::resource;
+use crate::session::{Login, Session};
 
 mod fields;
 mod node;
@@ -18,6 +20,7 @@ mod pod;
 
 use page::Page;
 
+/// Tell objects and their events in detail
 #[derive(Args)]
 pub struct Describe {
     /// `pod/web`, `pods web db`, `pods`
@@ -33,51 +36,54 @@ pub struct Describe {
     pub show_events: bool,
 }
 
-pub async fn run(session: &Session, flags: Describe) -> Result<()> {
-    let (mut pages, mut failed) = (Vec::new(), Vec::new());
-    let named = resource::parse(&flags.resources)?;
-    if flags.selector.is_some() {
-        resource::unnamed(&flags.resources, &named)?;
-    }
-    for named in named {
-        let namespace = match named.kind.namespaced && !flags.all_namespaces {
-            true => session.namespace.as_str(),
-            false => "",
-        };
-        let objects = match named.name {
-            Some(name) => match session.client.get(named.kind, namespace, name).await {
-                Ok(object) => vec![object],
-                Err(status) => {
-                    failed.push(status.into());
-                    continue;
-                }
-            },
-            None => {
-                let label_selector = flags.selector.clone().unwrap_or_default();
-                let options = ListOptions { label_selector, ..ListOptions::default() };
-                session.client.list(named.kind, namespace, &options).await?.objects
-            }
-        };
-        for object in objects {
-            pages.push(page_of(session, named.kind, &object, flags.show_events).await?);
+impl Run for Describe {
+    async fn run(self, login: Login) -> Result<()> {
+        let (session, flags) = (&login.session()?, self);
+        let (mut pages, mut failed) = (Vec::new(), Vec::new());
+        let named = resource::parse(session.kinds().await?, &flags.resources)?;
+        if flags.selector.is_some() {
+            resource::unnamed(&flags.resources, &named)?;
         }
+        for named in named {
+            let namespace = match named.kind.namespaced && !flags.all_namespaces {
+                true => session.namespace.as_str(),
+                false => "",
+            };
+            let objects = match named.name {
+                Some(name) => match session.client.get(&named.kind, namespace, name).await {
+                    Ok(object) => vec![object],
+                    Err(status) => {
+                        failed.push(status.into());
+                        continue;
+                    }
+                },
+                None => {
+                    let label_selector = flags.selector.clone().unwrap_or_default();
+                    let options = ListOptions { label_selector, ..ListOptions::default() };
+                    session.client.list(&named.kind, namespace, &options).await?.objects
+                }
+            };
+            for object in objects {
+                pages.push(page_of(session, &named.kind, &object, flags.show_events).await?);
+            }
+        }
+        if pages.is_empty() && failed.is_empty() {
+            eprintln!("No resources found");
+        }
+        print!("{}", crate::table::escaped(&pages.join("\n\n")));
+        all_of(failed)
     }
-    if pages.is_empty() && failed.is_empty() {
-        eprintln!("No resources found");
-    }
-    print!("{}", super::table::escaped(&pages.join("\n\n")));
-    all_of(failed)
 }
 
-async fn page_of(session: &Session, kind: &'static Kind, object: &Object, show_events: bool) -> Result<String> {
+async fn page_of(session: &Session, kind: &Resource, object: &Object, show_events: bool) -> Result<String> {
     let value = object.value();
     let mut page = Page::default();
-    match kind.kind {
+    match kind.kind.as_str() {
         "Pod" => pod::write(&mut page, &value),
         "Node" => {
-            let lease = session.client.get(resource::kind_of("leases")?, "kube-node-lease", &object.meta().name).await;
+            let lease = session.client.get(LEASES, "kube-node-lease", &object.meta().name).await;
             let lease = lease.ok().map(|lease| lease.value().clone());
-            node::write(&mut page, &value, lease.as_ref(), &pods_on(session, object).await?);
+            node::write(&mut page, &value, lease.as_ref(), &pods_on(session, object).await?, (session.clock)());
         }
         _ => fields::write(&mut page, &value),
     }
@@ -91,24 +97,24 @@ async fn page_of(session: &Session, kind: &'static Kind, object: &Object, show_e
 async fn pods_on(session: &Session, node: &Object) -> Result<Vec<Value>> {
     let selector = format!("spec.nodeName={},status.phase!=Failed,status.phase!=Succeeded", node.meta().name);
     let options = ListOptions { field_selector: selector, ..ListOptions::default() };
-    let pods = session.client.list(resource::kind_of("pods")?, "", &options).await?;
+    let pods = session.client.list(PODS, "", &options).await?;
     Ok(pods.objects.iter().map(Object::value).collect())
 }
 
-async fn events(session: &Session, kind: &Kind, object: &Object, page: &mut Page) -> Result<()> {
+async fn events(session: &Session, kind: &Resource, object: &Object, page: &mut Page) -> Result<()> {
     let meta = object.meta();
     // The node agent's events name a node by its name instead of its UID.
     let by_uid = if kind.kind == "Node" { String::new() } else { format!(",involvedObject.uid={}", meta.uid) };
     let selector = format!("involvedObject.name={},involvedObject.kind={}{by_uid}", meta.name, kind.kind);
     let options = ListOptions { field_selector: selector, ..ListOptions::default() };
-    let found = session.client.list(resource::kind_of("events")?, &meta.namespace, &options).await?;
+    let found = session.client.list(EVENTS, &meta.namespace, &options).await?;
     let mut events: Vec<Value> = found.objects.iter().map(Object::value).collect();
     if events.is_empty() {
         page.field(0, "Events", "<none>");
         return Ok(());
     }
     events.sort_by_key(super::events::last_time);
-    let now = super::events::now();
+    let now = (session.clock)();
     let mut rows = vec![["Type", "Reason", "Age", "From", "Message"].map(String::from).to_vec()];
     rows.push(["----", "------", "----", "----", "-------"].map(String::from).to_vec());
     for event in &events {
