@@ -12,7 +12,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("api", &[]),
     ("store", &[]),
     ("wire", &[]),
-    ("runtime", &[]),
+    ("runtime", &["wire"]),
     ("net", &[]),
     ("toolbox", &[]),
     ("client", &["api", "wire"]),

@@ -105,14 +105,10 @@ impl Https {
         let tls = match plain {
             true => None,
             false => {
-                let system;
                 let trust = match (&config.ca, config.insecure) {
                     (_, true) => wire::Trust::Anybody,
                     (Some(ca), false) => wire::Trust::Authorities(ca),
-                    (None, false) => {
-                        system = system_authorities()?;
-                        wire::Trust::Authorities(&system)
-                    }
+                    (None, false) => wire::Trust::Machine(None),
                 };
                 Some(wire::tls::client(trust, presented.clone(), &["h2", "http/1.1"])?)
             }
@@ -328,16 +324,6 @@ fn relative(uri: &Uri) -> Uri {
 }
 
 /// Where distributions keep the authorities that the machine trusts.
-fn system_authorities() -> io::Result<String> {
-    let places = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
-    places.iter().find_map(|place| std::fs::read_to_string(place).ok()).ok_or_else(|| {
-        io::Error::new(
-            io::ErrorKind::NotFound,
-            "no certificate authority is given, and this machine has none of its own",
-        )
-    })
-}
-
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -27,12 +27,25 @@ pub struct Pair {
 pub enum Trust<'a> {
     /// Servers with a certificate of these authorities (PEM).
     Authorities(&'a str),
+    /// Servers with a certificate of the machine's own authorities, or of these beside them (PEM).
+    Machine(Option<&'a str>),
     /// Whoever has a certificate of these authorities (PEM), whatever address or name it is for: who that is
     /// is looked at by whoever dials (`Connection::certificate`).
     Holders(&'a str),
     /// Anybody; the connection is encrypted but the peer is unknown (`insecure-skip-tls-verify`).
     Anybody,
+    /// Whoever answers, without the key of the certificate it shows even: a probe asks whether, not who.
+    Whatever,
 }
+
+/// Where distributions keep their authorities' certificates; the first that exists is read.
+const AUTHORITIES: [&str; 5] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
 
 /// The certificate that a side shows; replaceable without a restart: handshakes from then on see the new one.
 pub struct Presented(RwLock<Arc<CertifiedKey>>);
@@ -49,8 +62,12 @@ pub fn client(trust: Trust<'_>, identity: Option<Arc<Presented>>, alpn: &[&str])
     let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(bad)?;
     let builder = match trust {
         Trust::Authorities(pem) => builder.with_root_certificates(roots(pem)?),
-        Trust::Holders(pem) => builder.dangerous().with_custom_certificate_verifier(Unnamed::of(Some(roots(pem)?))),
-        Trust::Anybody => builder.dangerous().with_custom_certificate_verifier(Unnamed::of(None)),
+        Trust::Machine(more) => builder.with_root_certificates(machines(more)?),
+        Trust::Holders(pem) => {
+            builder.dangerous().with_custom_certificate_verifier(Unnamed::of(Some(roots(pem)?), true))
+        }
+        Trust::Anybody => builder.dangerous().with_custom_certificate_verifier(Unnamed::of(None, true)),
+        Trust::Whatever => builder.dangerous().with_custom_certificate_verifier(Unnamed::of(None, false)),
     };
     let mut config = match identity {
         Some(presented) => builder.with_client_cert_resolver(presented),
@@ -163,21 +180,53 @@ fn roots(pem: &str) -> io::Result<RootCertStore> {
     Ok(store)
 }
 
+/// What the machine trusts, read once, and what is given beside it.
+fn machines(more: Option<&str>) -> io::Result<RootCertStore> {
+    static OWN: std::sync::OnceLock<RootCertStore> = std::sync::OnceLock::new();
+    let own = OWN.get_or_init(|| {
+        let mut store = RootCertStore::empty();
+        let named = std::env::var_os("SSL_CERT_FILE").map(std::path::PathBuf::from);
+        let file = named.or_else(|| AUTHORITIES.iter().map(std::path::PathBuf::from).find(|path| path.exists()));
+        if let Some(file) = file {
+            match CertificateDer::pem_file_iter(&file) {
+                // Some distributions carry ones that no longer parse.
+                Ok(certificates) => {
+                    store.add_parsable_certificates(certificates.flatten());
+                }
+                Err(error) => tracing::warn!("{}: {error}", file.display()),
+            }
+        }
+        store
+    });
+    let mut store = own.clone();
+    for certificate in more.map(chain).transpose()?.unwrap_or_default() {
+        store.add(certificate).map_err(bad)?;
+    }
+    match store.is_empty() {
+        true => {
+            let none = "no certificate authority is given, and this machine has none of its own";
+            Err(io::Error::new(io::ErrorKind::NotFound, none))
+        }
+        false => Ok(store),
+    }
+}
+
 fn bad(error: impl ToString) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, error.to_string())
 }
 
-/// Checks that the peer holds the key of the certificate it shows, and that authorities have signed that, if
-/// they are known; not what it is called.
+/// Checks that authorities have signed the certificate, if they are known, and that the peer holds its key,
+/// where that matters; not what it is called.
 #[derive(Debug)]
 struct Unnamed {
     provider: Arc<CryptoProvider>,
     authorities: Option<RootCertStore>,
+    holds_key: bool,
 }
 
 impl Unnamed {
-    fn of(authorities: Option<RootCertStore>) -> Arc<Unnamed> {
-        Arc::new(Unnamed { provider: provider(), authorities })
+    fn of(authorities: Option<RootCertStore>, holds_key: bool) -> Arc<Unnamed> {
+        Arc::new(Unnamed { provider: provider(), authorities, holds_key })
     }
 }
 
@@ -204,6 +253,9 @@ impl ServerCertVerifier for Unnamed {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        if !self.holds_key {
+            return Ok(HandshakeSignatureValid::assertion());
+        }
         let algorithms = &self.provider.signature_verification_algorithms;
         rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms)
     }
@@ -214,6 +266,9 @@ impl ServerCertVerifier for Unnamed {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        if !self.holds_key {
+            return Ok(HandshakeSignatureValid::assertion());
+        }
         let algorithms = &self.provider.signature_verification_algorithms;
         rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
     }
@@ -222,3 +277,6 @@ impl ServerCertVerifier for Unnamed {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,5 @@
 //! An HTTP probe: 200 to 399 is well; certificates are not verified; redirects stay on the host.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use api::view::api::core::v1::HTTPGetAction;
@@ -9,10 +8,8 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use tokio_rustls::rustls::crypto::ring::default_provider;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, InvalidMessage, SignatureScheme};
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{Error, InvalidMessage};
 
 use super::Outcome;
 use super::tcp::dial;
@@ -95,7 +92,9 @@ async fn one(url: &http::Uri, action: &HTTPGetAction, agent: &str) -> Result<(u1
     let request = request.header("Connection", "close").body(Empty::<Bytes>::new()).map_err(|e| e.to_string())?;
     if tls {
         let name = ServerName::try_from(host.to_owned()).map_err(|e| e.to_string())?;
-        let stream = connector().connect(name, stream).await.map_err(refusal)?;
+        // It asks whether somebody answers, not who: upstream skips verification too.
+        let config = wire::tls::client(wire::Trust::Whatever, None, &[]).map_err(|e| e.to_string())?;
+        let stream = TlsConnector::from(config).connect(name, stream).await.map_err(refusal)?;
         exchange(TokioIo::new(stream), request).await
     } else {
         exchange(TokioIo::new(stream), request).await
@@ -148,55 +147,4 @@ fn resolve(from: &http::Uri, location: &str) -> Option<http::Uri> {
     let mut parts = from.clone().into_parts();
     parts.path_and_query = path.parse().ok();
     http::Uri::from_parts(parts).ok()
-}
-
-fn connector() -> TlsConnector {
-    let provider = Arc::new(default_provider());
-    let schemes = provider.signature_verification_algorithms.supported_schemes();
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("ring has the default versions")
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Unverified(schemes)))
-        .with_no_client_auth();
-    TlsConnector::from(Arc::new(config))
-}
-
-/// A probe asks whether somebody answers, not who: upstream skips verification too.
-#[derive(Debug)]
-struct Unverified(Vec<SignatureScheme>);
-
-impl ServerCertVerifier for Unverified {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.clone()
-    }
 }

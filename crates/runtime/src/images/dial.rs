@@ -1,11 +1,10 @@
 //! HTTP connections to registries: names, TLS, one request at a time, reuse within a pull.
 //!
-//! Names resolve through IP literals, /etc/hosts and DNS (hickory), never getaddrinfo: a static glibc
-//! has none. Roots are the system's CA files plus what `registries.yaml` adds. Every wait is bounded.
+//! Trusted are the machine's authorities and what `registries.yaml` adds. Every wait is bounded.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,28 +13,17 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
-use crate::engine::Duplex;
+use wire::tls::Presented;
+
 use crate::images::registries::{Registries, Tls};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADERS_TIMEOUT: Duration = Duration::from_secs(60);
 /// Between two pieces of a body.
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 const REDIRECTS_MAX: usize = 10;
-/// Where distributions keep their CA certificates; the first that exists is read.
-const CA_FILES: [&str; 5] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
-
 type Sender = SendRequest<Full<Bytes>>;
 
 /// The connections of one pull.
@@ -159,48 +147,35 @@ impl Http {
         let host = uri.host().ok_or("a URL without host")?.trim_matches(['[', ']']);
         let secure = uri.scheme_str() == Some("https");
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let stream = dial(host, port).await?;
-        let stream: Box<dyn Duplex> = if secure {
-            let authority = uri.authority().map_or(host, |a| a.as_str());
-            let config = self.tls_config(&self.registries.tls(authority))?;
-            let name = ServerName::try_from(host.to_string()).map_err(|e| format!("{host:?}: {e}"))?;
-            let connector = tokio_rustls::TlsConnector::from(config);
-            let secured = timeout(CONNECT_TIMEOUT, connector.connect(name, stream)).await;
-            Box::new(secured.map_err(|_| "the TLS handshake took too long")?.map_err(|e| format!("TLS: {e}"))?)
-        } else {
-            Box::new(stream)
-        };
-        handshake(stream).await
+        let authority = uri.authority().map_or(host, |a| a.as_str());
+        let tls = secure.then(|| self.tls_config(&self.registries.tls(authority))).transpose()?;
+        let connection = wire::dial(host, port, tls).await.map_err(|e| chain(&e))?;
+        handshake(connection.stream).await
     }
 
     fn tls_config(&self, tls: &Tls) -> Result<Arc<rustls::ClientConfig>, String> {
         if let Some(config) = self.tls.lock().unwrap_or_else(PoisonError::into_inner).get(tls) {
             return Ok(config.clone());
         }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = rustls::ClientConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()
-            .map_err(|e| e.to_string())?;
-        let builder = if tls.insecure_skip_verify {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
-        } else {
-            let mut roots = system_roots().clone();
-            if let Some(path) = &tls.ca_file {
-                for certificate in certificates(path)? {
-                    roots.add(certificate).map_err(|e| format!("{}: {e}", path.display()))?;
-                }
-            }
-            builder.with_root_certificates(roots)
+        let read = |path: &PathBuf| std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()));
+        let more = tls.ca_file.as_ref().filter(|_| !tls.insecure_skip_verify).map(read).transpose()?;
+        // `insecure_skip_verify` is the operator's word for a registry of their own.
+        let trust = match tls.insecure_skip_verify {
+            true => wire::Trust::Anybody,
+            false => wire::Trust::Machine(more.as_deref()),
         };
-        let config = match (&tls.cert_file, &tls.key_file) {
-            (Some(cert), Some(key)) => {
-                let key = PrivateKeyDer::from_pem_file(key).map_err(|e| format!("{}: {e}", key.display()))?;
-                builder.with_client_auth_cert(certificates(cert)?, key).map_err(|e| e.to_string())?
+        let identity = match (&tls.cert_file, &tls.key_file) {
+            (Some(certificate), Some(key)) => {
+                let pair = wire::Pair { certificate: read(certificate)?, key: read(key)? };
+                Some(Presented::new(&pair).map_err(|e| format!("{}: {e}", certificate.display()))?)
             }
-            (None, None) => builder.with_no_client_auth(),
+            (None, None) => None,
             _ => return Err("registries.yaml: cert_file and key_file go together".into()),
         };
-        let config = Arc::new(config);
+        let config = wire::tls::client(trust, identity, &[]).map_err(|e| match &tls.ca_file {
+            Some(path) => format!("{}: {e}", path.display()),
+            None => format!("{e}; registries.yaml names one with ca_file"),
+        })?;
         self.tls.lock().unwrap_or_else(PoisonError::into_inner).insert(tls.clone(), config.clone());
         Ok(config)
     }
@@ -241,61 +216,6 @@ async fn handshake(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static)
     Ok(sender)
 }
 
-async fn dial(host: &str, port: u16) -> Result<tokio::net::TcpStream, String> {
-    let mut last = format!("{host} has no address");
-    for address in addresses(host).await? {
-        let address = SocketAddr::new(address, port);
-        match timeout(CONNECT_TIMEOUT, tokio::net::TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
-                let _ = stream.set_nodelay(true);
-                return Ok(stream);
-            }
-            Ok(Err(e)) => last = format!("dial {address}: {e}"),
-            Err(_) => last = format!("dial {address}: no answer for {} s", CONNECT_TIMEOUT.as_secs()),
-        }
-    }
-    Err(last)
-}
-
-async fn addresses(host: &str) -> Result<Vec<IpAddr>, String> {
-    if let Ok(address) = host.parse::<IpAddr>() {
-        return Ok(vec![address]);
-    }
-    if host == "localhost" {
-        return Ok(vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])]);
-    }
-    // Built anew for each look-up, so that a changed resolv.conf counts; /etc/hosts comes first.
-    let resolver = hickory_resolver::TokioResolver::builder_tokio()
-        .and_then(|builder| builder.build())
-        .map_err(|e| format!("lookup {host}: /etc/resolv.conf: {e}"))?;
-    let found = resolver.lookup_ip(host).await.map_err(|e| format!("lookup {host}: {e}"))?;
-    Ok(found.iter().collect())
-}
-
-fn system_roots() -> &'static rustls::RootCertStore {
-    static ROOTS: OnceLock<rustls::RootCertStore> = OnceLock::new();
-    ROOTS.get_or_init(|| {
-        let mut roots = rustls::RootCertStore::empty();
-        let configured = std::env::var_os("SSL_CERT_FILE").map(std::path::PathBuf::from);
-        let file =
-            configured.or_else(|| CA_FILES.iter().map(Into::into).find(|path: &std::path::PathBuf| path.exists()));
-        match file.as_deref().map(certificates) {
-            Some(Ok(certificates)) => {
-                roots.add_parsable_certificates(certificates);
-            }
-            Some(Err(e)) => tracing::warn!("{e}"),
-            None => tracing::warn!("no CA certificates are installed; registries need a ca_file in registries.yaml"),
-        }
-        roots
-    })
-}
-
-fn certificates(path: impl AsRef<std::path::Path>) -> Result<Vec<CertificateDer<'static>>, String> {
-    let path = path.as_ref();
-    let context = |e: rustls::pki_types::pem::Error| format!("{}: {e}", path.display());
-    CertificateDer::pem_file_iter(path).map_err(context)?.collect::<Result<_, _>>().map_err(context)
-}
-
 fn origin(uri: &Uri) -> String {
     format!("{}://{}", uri.scheme_str().unwrap_or("http"), uri.authority().map_or("", |a| a.as_str()))
 }
@@ -322,43 +242,4 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = inner.source();
     }
     text
-}
-
-/// `insecure_skip_verify`: the operator's word for a registry of their own.
-#[derive(Debug)]
-struct AnyCertificate(Arc<rustls::crypto::CryptoProvider>);
-
-impl rustls::client::danger::ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: rustls::pki_types::UnixTime,
-    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
-        Ok(rustls::client::danger::ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
