@@ -7,33 +7,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{Object, Status};
-use bytes::Bytes;
-use client::transport::Boxed;
-use client::{Body, Cache, Client, DeleteOptions, PatchKind, Reply, Scope, Transport};
+use api::Object;
+use client::{Cache, Client, DeleteOptions, PatchKind, Scope};
 use serde_json::{Value, json};
-use server::{Backend, Component, Identity, Server};
+use server::{Backend, Component, Server};
 
 /// The server in the same process.
-struct Inside(Server, Identity);
+#[path = "../../gousse/src/parts/local.rs"]
+mod local;
 
-impl Transport for Inside {
-    fn call(&self, request: http::Request<Bytes>) -> Boxed<'_, Result<Reply, Status>> {
-        Box::pin(async move {
-            let response = self.0.handle(&self.1, request).await;
-            let body = match response.body {
-                server::Body::Bytes(bytes) => Body::Bytes(bytes),
-                server::Body::List { objects, revision, continue_token } => {
-                    Body::List { objects, revision, continue_token }
-                }
-                server::Body::Events(events) => Body::Events(events),
-                server::Body::Stream(stream) => Body::Stream(stream),
-                server::Body::Upgrade(_) => return Err(Status::internal("no upgrade was asked for")),
-            };
-            Ok(Reply { status: response.status, headers: response.headers, body })
-        })
-    }
-}
+use local::Local;
 
 struct Cluster {
     client: Client,
@@ -64,7 +47,7 @@ async fn cluster() -> Cluster {
     })
     .await
     .unwrap();
-    let as_component = |component| Client::new(Arc::new(Inside(server.clone(), server.internal(component))));
+    let as_component = |component| Local::client(&server, component, "gousse");
     let config = controllers::Config { authority: server.authority().into(), clock, entropy };
     let mut running = tokio::task::JoinSet::new();
     running.spawn(controllers::run(as_component(Component::Controllers), config));

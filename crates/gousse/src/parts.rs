@@ -6,18 +6,17 @@
 
 use std::sync::Arc;
 
-use api::{Clock, Entropy, Status};
-use bytes::Bytes;
-use client::transport::Boxed;
-use client::{Body, Client, Reply, Transport};
-use server::{Component, Identity, Server};
+use api::{Clock, Entropy};
 use tokio::sync::mpsc;
 
 use kubectl::failure::{Failure, failure};
 
 pub mod join;
+mod local;
 pub mod node;
 pub mod serve;
+
+pub use local::Local;
 
 /// The wall clock and the system's random source; every part takes them from here.
 #[derive(Clone)]
@@ -79,40 +78,6 @@ pub fn broken(part: &str) -> Failure {
     failure(format!(
         "{part} ended, and the rest with it (the log says why); pods go on, the next start takes them over"
     ))
-}
-
-/// The server in the same process, as a transport.
-pub struct Local {
-    server: Server,
-    identity: Identity,
-}
-
-impl Local {
-    /// A client of this server under the identity of one of our parts.
-    pub fn client(server: &Server, component: Component, agent: &str) -> Client {
-        let identity = server.internal(component);
-        Client::new(Arc::new(Local { server: server.clone(), identity })).named(agent)
-    }
-}
-
-impl Transport for Local {
-    fn call(&self, request: http::Request<Bytes>) -> Boxed<'_, Result<Reply, Status>> {
-        Box::pin(async move {
-            let response = self.server.handle(&self.identity, request).await;
-            let body = match response.body {
-                server::Body::Bytes(bytes) => Body::Bytes(bytes),
-                server::Body::List { objects, revision, continue_token } => {
-                    Body::List { objects, revision, continue_token }
-                }
-                server::Body::Events(events) => Body::Events(events),
-                server::Body::Stream(stream) => Body::Stream(stream),
-                server::Body::Upgrade(_) => {
-                    return Err(Status::internal("an upgraded connection cannot be handed over inside the process"));
-                }
-            };
-            Ok(Reply { status: response.status, headers: response.headers, body })
-        })
-    }
 }
 
 #[cfg(test)]

@@ -6,10 +6,13 @@
 
 use std::sync::Arc;
 
-use server::{Body, Component, Config, Server};
+use server::{Component, Config, Server};
 
-/// The server in the same process, as its controllers see it.
-struct Inside(Server);
+/// The server in the same process.
+#[path = "../../gousse/src/parts/local.rs"]
+mod local;
+
+use local::Local;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> std::io::Result<()> {
@@ -35,9 +38,9 @@ async fn main() -> std::io::Result<()> {
         entropy: entropy.clone(),
     })
     .await?;
-    let admin: Arc<dyn client::Transport> = Arc::new(Inside(server.clone()));
+    let client = Local::client(&server, Component::Controllers, "gousse");
     let parts = controllers::Config { authority: server.authority().into(), clock, entropy };
-    tokio::spawn(controllers::run(client::Client::new(admin), parts));
+    tokio::spawn(controllers::run(client, parts));
     let path = dir.join("kubeconfig");
     std::fs::write(&path, server.kubeconfig(&format!("https://{advertise}"), "gousse")?)?;
     println!("{}", path.display());
@@ -45,25 +48,4 @@ async fn main() -> std::io::Result<()> {
         let _ = tokio::signal::ctrl_c().await;
     };
     server.serve(listener, stop).await
-}
-
-impl client::Transport for Inside {
-    fn call(
-        &self,
-        request: http::Request<bytes::Bytes>,
-    ) -> client::transport::Boxed<'_, Result<client::Reply, api::Status>> {
-        Box::pin(async move {
-            let response = self.0.handle(&self.0.internal(Component::Controllers), request).await;
-            let body = match response.body {
-                Body::Bytes(bytes) => client::Body::Bytes(bytes),
-                Body::List { objects, revision, continue_token } => {
-                    client::Body::List { objects, revision, continue_token }
-                }
-                Body::Events(events) => client::Body::Events(events),
-                Body::Stream(stream) => client::Body::Stream(stream),
-                Body::Upgrade(_) => return Err(api::Status::internal("no upgrade was asked for")),
-            };
-            Ok(client::Reply { status: response.status, headers: response.headers, body })
-        })
-    }
 }

@@ -8,33 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use client::Transport;
-use server::{Backend, Body, Component, Config, Server};
+use server::{Backend, Component, Config, Server};
 use tokio::net::TcpListener;
 
-/// The server in the same process, as its controllers see it.
-struct Inside(Server);
+/// The server in the same process.
+#[path = "../../gousse/src/parts/local.rs"]
+mod local;
 
-impl Transport for Inside {
-    fn call(
-        &self,
-        request: http::Request<bytes::Bytes>,
-    ) -> client::transport::Boxed<'_, Result<client::Reply, api::Status>> {
-        Box::pin(async move {
-            let response = self.0.handle(&self.0.internal(Component::Controllers), request).await;
-            let body = match response.body {
-                Body::Bytes(bytes) => client::Body::Bytes(bytes),
-                Body::List { objects, revision, continue_token } => {
-                    client::Body::List { objects, revision, continue_token }
-                }
-                Body::Events(events) => client::Body::Events(events),
-                Body::Stream(stream) => client::Body::Stream(stream),
-                Body::Upgrade(_) => return Err(api::Status::internal("no upgrade was asked for")),
-            };
-            Ok(client::Reply { status: response.status, headers: response.headers, body })
-        })
-    }
-}
+use local::Local;
 
 struct Kubectl {
     home: PathBuf,
@@ -97,7 +78,7 @@ async fn a_stock_kubectl_is_at_home() {
     let advertise = listener.local_addr().unwrap();
     let server = open(dir.path(), advertise).await;
     let config = controllers::Config { authority: server.authority().into(), clock: clock(), entropy: entropy() };
-    let controllers = tokio::spawn(controllers::run(client::Client::new(Arc::new(Inside(server.clone()))), config));
+    let controllers = tokio::spawn(controllers::run(Local::client(&server, Component::Controllers, "gousse"), config));
     let kubeconfig = server.kubeconfig(&format!("https://{advertise}"), "test").unwrap();
     std::fs::write(dir.path().join("kubeconfig"), kubeconfig).unwrap();
     let serving = tokio::spawn(async move { server.serve(listener, std::future::pending()).await });
