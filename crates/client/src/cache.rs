@@ -3,12 +3,12 @@
 //! Objects share the bytes they came with. A subscriber gets what is there and then every change,
 //! one pending change per key: a slow reader sees fewer steps, never fewer keys. A watch that ends
 //! begins again where it was; a revision that is gone is a new list, whose difference to what was
-//! known is told as changes.
+//! known is told as changes. Objects are found by key, or by an index.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -18,6 +18,11 @@ use tokio::sync::Notify;
 
 use crate::backoff::{Backoff, seed_of};
 use crate::{Client, ListOptions, WatchOptions, WatchStream};
+
+/// Owner, node, label, service.
+pub mod index;
+
+pub use index::Index;
 
 /// Objects of one list request; the rest follow in pages of the same snapshot.
 const PAGE: usize = 5000;
@@ -46,12 +51,15 @@ pub struct Cache {
     synced: AtomicBool,
     /// Wakes who waits for the first list, in the order of their coming (a simulated run replays).
     listed: Notify,
+    /// Wakes who waits for a revision.
+    advanced: Notify,
     task: Mutex<Option<tokio::task::AbortHandle>>,
 }
 
 #[derive(Default)]
 struct Inner {
     objects: BTreeMap<Key, Object>,
+    indexes: index::Indexes,
     revision: u64,
     subscribers: Vec<Weak<Pending>>,
 }
@@ -109,6 +117,7 @@ impl Cache {
             inner: RwLock::default(),
             synced: AtomicBool::new(false),
             listed: Notify::new(),
+            advanced: Notify::new(),
             task: Mutex::default(),
         });
         let follow = Follow { client, kind, scope, cache: Arc::downgrade(&cache) };
@@ -130,6 +139,17 @@ impl Cache {
         self.read().objects.values().cloned().collect()
     }
 
+    /// What stands under a value of an index, in key order.
+    pub fn by(&self, index: &Index, value: &str) -> Vec<Object> {
+        if let Some(found) = self.read().by(index, value) {
+            return found;
+        }
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        let Inner { objects, indexes, .. } = &mut *inner;
+        indexes.build(index, objects);
+        inner.by(index, value).unwrap_or_default()
+    }
+
     pub fn len(&self) -> usize {
         self.read().objects.len()
     }
@@ -143,16 +163,15 @@ impl Cache {
         self.read().revision
     }
 
+    /// Returns once everything up to this revision is in. Whoever wrote an object of this cache and waits for
+    /// its revision, sees its own write afterwards: what it counted before, it does not make twice.
+    pub async fn reached(&self, revision: u64) {
+        until(&self.advanced, || self.revision() >= revision).await;
+    }
+
     /// Returns once the first list is in.
     pub async fn synced(&self) {
-        loop {
-            let mut listed = std::pin::pin!(self.listed.notified());
-            listed.as_mut().enable();
-            if self.is_synced() {
-                return;
-            }
-            listed.await;
-        }
+        until(&self.listed, || self.is_synced()).await;
     }
 
     pub fn is_synced(&self) -> bool {
@@ -178,14 +197,22 @@ impl Cache {
     fn set(&self, object: Object) {
         let key = Key::of(&object);
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
-        inner.revision = inner.revision.max(object.revision());
+        let revision = object.revision();
         inner.put(key, Some(object));
+        self.advance(inner, revision);
     }
 
     fn remove(&self, object: &Object) {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
-        inner.revision = inner.revision.max(object.revision());
         inner.put(Key::of(object), None);
+        self.advance(inner, object.revision());
+    }
+
+    /// Everything up to `revision` is in.
+    fn advance(&self, mut inner: RwLockWriteGuard<'_, Inner>, revision: u64) {
+        inner.revision = inner.revision.max(revision);
+        drop(inner);
+        self.advanced.notify_waiters();
     }
 
     fn replace(&self, objects: Vec<Object>, revision: u64) {
@@ -206,6 +233,19 @@ impl Cache {
         drop(inner);
         self.synced.store(true, Ordering::Release);
         self.listed.notify_waiters();
+        self.advanced.notify_waiters();
+    }
+}
+
+/// Waits until it is so, woken by whoever makes it so.
+async fn until(told: &Notify, is_so: impl Fn() -> bool) {
+    loop {
+        let mut told = std::pin::pin!(told.notified());
+        told.as_mut().enable();
+        if is_so() {
+            return;
+        }
+        told.await;
     }
 }
 
@@ -223,6 +263,12 @@ impl Drop for Cache {
 }
 
 impl Inner {
+    /// None where the index is not built.
+    fn by(&self, index: &Index, value: &str) -> Option<Vec<Object>> {
+        let keys = self.indexes.keys(index, value)?;
+        Some(keys.filter_map(|key| self.objects.get(key)).cloned().collect())
+    }
+
     fn put(&mut self, key: Key, new: Option<Object>) {
         let old = match &new {
             Some(object) => self.objects.insert(key.clone(), object.clone()),
@@ -231,6 +277,7 @@ impl Inner {
         if old.is_none() && new.is_none() {
             return;
         }
+        self.indexes.change(&key, old.as_ref(), new.as_ref());
         for subscriber in &self.subscribers {
             if let Some(pending) = subscriber.upgrade() {
                 pending.put(&key, old.clone(), new.clone());
@@ -426,8 +473,7 @@ impl Follow {
                 }
                 WatchEvent::Bookmark { revision: at, .. } => {
                     *revision = at.max(*revision);
-                    let mut inner = cache.inner.write().unwrap_or_else(PoisonError::into_inner);
-                    inner.revision = inner.revision.max(at);
+                    cache.advance(cache.inner.write().unwrap_or_else(PoisonError::into_inner), at);
                 }
                 WatchEvent::Error(status) => return expired_or_failed(status),
             }

@@ -62,7 +62,7 @@ async fn renew_once(client: &Client, clock: &Clock, config: &LeaseConfig, mut kn
     }
 }
 
-async fn create(client: &Client, clock: &Clock, config: &LeaseConfig) -> Result<Object, Status> {
+pub(crate) async fn create(client: &Client, clock: &Clock, config: &LeaseConfig) -> Result<Object, Status> {
     let mut body = json!({
         "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
         "metadata": {"name": config.name, "namespace": config.namespace},
@@ -76,9 +76,15 @@ async fn create(client: &Client, clock: &Clock, config: &LeaseConfig) -> Result<
 }
 
 /// Writes our name and the time into the lease, if nobody wrote it since `lease`.
-async fn claim(client: &Client, clock: &Clock, config: &LeaseConfig, lease: &Object) -> Result<Object, Status> {
+pub(crate) async fn claim(
+    client: &Client,
+    clock: &Clock,
+    config: &LeaseConfig,
+    lease: &Object,
+) -> Result<Object, Status> {
     let mut body = lease.value();
-    let ours = holder_of(lease) == config.holder;
+    // Who lets go takes nothing over.
+    let ours = config.holder.is_empty() || holder_of(lease) == config.holder;
     let fresh = spec(config, clock());
     for (field, value) in fresh.as_object().into_iter().flatten() {
         body["spec"][field] = value.clone();
@@ -96,17 +102,17 @@ async fn claim(client: &Client, clock: &Clock, config: &LeaseConfig, lease: &Obj
 
 fn spec(config: &LeaseConfig, now: Timestamp) -> Value {
     json!({
-        "holderIdentity": config.holder,
+        "holderIdentity": (!config.holder.is_empty()).then_some(&config.holder),
         "leaseDurationSeconds": config.duration.as_secs(),
         "renewTime": micros(now),
     })
 }
 
-fn holder_of(lease: &Object) -> String {
+pub(crate) fn holder_of(lease: &Object) -> String {
     lease.value()["spec"]["holderIdentity"].as_str().unwrap_or_default().to_string()
 }
 
-fn lease_kind() -> &'static Kind {
+pub(crate) fn lease_kind() -> &'static Kind {
     api::kind::by_kind("coordination.k8s.io/v1", "Lease").expect("the kind table has Lease")
 }
 

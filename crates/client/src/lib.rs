@@ -11,6 +11,10 @@ mod answer;
 mod backoff;
 /// One kind, kept in memory by list and watch, and its changes.
 pub mod cache;
+/// The caches of one process.
+mod caches;
+/// Of several candidates one leads.
+pub mod election;
 /// The transport over the network.
 pub mod https;
 /// Where the server is and who we are, from kubeconfig files or a pod's service account.
@@ -29,7 +33,8 @@ pub mod transport;
 #[cfg(test)]
 mod script;
 
-pub use cache::{Cache, Change, Changes, Key, Scope};
+pub use cache::{Cache, Change, Changes, Index, Key, Scope};
+pub use caches::Caches;
 pub use https::{Https, HttpsConfig};
 pub use recorder::{ObjectReference, Recorder};
 pub use requests::path;

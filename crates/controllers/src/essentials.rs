@@ -41,7 +41,7 @@ const ESSENTIALS: &[Essential] = &[
 
 pub async fn run(parts: Arc<Parts>) {
     let caches = [parts.core("namespaces"), parts.core("serviceaccounts"), parts.core("configmaps")];
-    parts.synced(&caches).await;
+    parts.synced(&caches.each_ref().map(|cache| &**cache)).await;
     let keys = caches.map(|cache| cache.subscribe().keys());
     let concerned = select_all(keys).filter_map(|key| std::future::ready(namespace_of(&key)));
     let work = |namespace: String| {
@@ -67,7 +67,8 @@ async fn ensure(parts: &Parts, namespace: &str) -> Result<Requeue, Status> {
     for essential in ESSENTIALS {
         let kind = core(essential.plural);
         let mut body = (essential.body)(parts);
-        let wrote = match parts.core(essential.plural).get(namespace, essential.name) {
+        let cache = parts.core(essential.plural);
+        let wrote = match cache.get(namespace, essential.name) {
             Some(found) if holds(&found, &body) => continue,
             Some(_) => {
                 let patch = json!({"data": body["data"]});
@@ -81,7 +82,8 @@ async fn ensure(parts: &Parts, namespace: &str) -> Result<Requeue, Status> {
             }
         };
         match wrote {
-            Ok(_) => {}
+            // The next run sees it: none is made twice.
+            Ok(written) => cache.reached(written.revision()).await,
             // The cache is behind: the change comes and this runs again.
             Err(status) if matches!(status.reason, Reason::AlreadyExists | Reason::NotFound) => {}
             // The namespace began to end meanwhile.

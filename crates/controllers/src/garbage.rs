@@ -4,13 +4,13 @@
 //! cuts the references first; `foregroundDeletion` waits for the dependents that block. The graph is
 //! the caches themselves, indexed by owner's uid.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use api::{Kind, Object, Reason, Status};
+use client::cache::index::OWNER;
 use client::reconcile::{self, Requeue};
 use client::recorder::Type;
-use client::{Change, DeleteOptions, Key, PatchKind, Recorder};
+use client::{Cache, Change, DeleteOptions, Key, PatchKind, Recorder};
 use futures::StreamExt;
 use serde_json::{Value, json};
 
@@ -25,9 +25,9 @@ struct Node {
     name: Arc<str>,
 }
 
-/// Who depends on whom, by the owner's uid.
+/// Who depends on whom: what the caches have under an owner's uid.
 struct Graph {
-    edges: Mutex<HashMap<String, BTreeSet<Node>>>,
+    caches: Vec<Arc<Cache>>,
     recorder: Recorder,
 }
 
@@ -35,15 +35,16 @@ const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
 
 pub async fn run(parts: Arc<Parts>) {
-    for cache in parts.caches.values() {
+    let caches = parts.all();
+    for cache in &caches {
         cache.synced().await;
     }
     let (clock, entropy) = (parts.config.clock.clone(), parts.config.entropy.clone());
     let recorder = Recorder::new(parts.client.clone(), "garbage-collector-controller", "", clock, entropy);
-    let graph = Arc::new(Graph { edges: Mutex::default(), recorder });
+    let graph = Arc::new(Graph { caches, recorder });
     let (feed, keys) = reconcile::feed::<Node>();
     let mut followers = tokio::task::JoinSet::new();
-    for cache in parts.caches.values() {
+    for cache in &graph.caches {
         let (mut changes, kind, graph, feed) = (cache.subscribe(), cache.kind(), graph.clone(), feed.clone());
         followers.spawn(async move {
             while let Some(change) = changes.next().await {
@@ -64,23 +65,6 @@ impl Graph {
     /// Takes a change in, and says who must be looked at.
     fn note(&self, kind: &'static Kind, change: &Change) -> Vec<Node> {
         let node = Node::of(kind, &change.key);
-        let owners = |object: &Option<Object>| -> HashSet<String> {
-            let references = object.iter().flat_map(|o| &o.meta().owner_references);
-            references.map(|owner| owner.uid.clone()).collect()
-        };
-        let (before, after) = (owners(&change.old), owners(&change.new));
-        let mut edges = self.edges.lock().unwrap_or_else(PoisonError::into_inner);
-        for uid in before.difference(&after) {
-            if let Some(dependents) = edges.get_mut(uid) {
-                dependents.remove(&node);
-                if dependents.is_empty() {
-                    edges.remove(uid);
-                }
-            }
-        }
-        for uid in &after {
-            edges.entry(uid.clone()).or_default().insert(node.clone());
-        }
         let uid = |object: &Option<Object>| object.as_ref().map(|o| o.meta().uid.clone());
         let (old, new) = (uid(&change.old), uid(&change.new));
         let mut concerned = Vec::new();
@@ -88,7 +72,7 @@ impl Graph {
         if let Some(old) = old
             && new.as_ref() != Some(&old)
         {
-            concerned.extend(edges.get(&old).into_iter().flatten().cloned());
+            concerned.extend(self.dependents(&old));
         }
         // An owner in foreground deletion waits for this one to go, or to block no longer.
         let references = change.old.iter().flat_map(|o| &o.meta().owner_references);
@@ -96,15 +80,19 @@ impl Graph {
         let ending = change.new.as_ref().is_some_and(|o| {
             o.meta().is_deleting() && o.meta().finalizers.iter().any(|f| f == ORPHAN || f == FOREGROUND)
         });
-        if ending || !after.is_empty() {
+        let is_owned = change.new.as_ref().is_some_and(|o| !o.meta().owner_references.is_empty());
+        if ending || is_owned {
             concerned.push(node);
         }
         concerned
     }
 
     fn dependents(&self, uid: &str) -> Vec<Node> {
-        let edges = self.edges.lock().unwrap_or_else(PoisonError::into_inner);
-        edges.get(uid).into_iter().flatten().cloned().collect()
+        let found = self.caches.iter().flat_map(|cache| {
+            let objects = cache.by(&OWNER, uid).into_iter();
+            objects.map(|object| Node::of(cache.kind(), &Key::of(&object)))
+        });
+        found.collect()
     }
 }
 
@@ -173,7 +161,7 @@ async fn owner_of(parts: &Parts, namespace: &str, owner: &api::OwnerReference) -
             false => Owner::Absent,
         }
     };
-    let cached = parts.caches.get(&(kind.group, kind.plural)).and_then(|cache| cache.get(namespace, &owner.name));
+    let cached = parts.cache(kind.group, kind.plural).and_then(|cache| cache.get(namespace, &owner.name));
     if let Some(object) = cached.filter(|object| object.meta().uid == owner.uid) {
         return Ok(state(&object));
     }
@@ -249,7 +237,7 @@ impl Node {
     }
 
     fn cached(&self, parts: &Parts) -> Option<Object> {
-        parts.caches.get(&(self.group, self.plural))?.get(&self.namespace, &self.name)
+        parts.cache(self.group, self.plural)?.get(&self.namespace, &self.name)
     }
 
     async fn delete(&self, parts: &Parts, object: &Object, policy: &str) -> Result<Requeue, Status> {

@@ -6,12 +6,11 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use api::{Clock, Entropy, Kind};
-use client::{Cache, Client, Recorder, Scope};
+use client::{Cache, Caches, Client, Recorder};
 use futures::future::join_all;
 
 /// What every namespace holds from its first moment.
@@ -56,12 +55,12 @@ pub static CONTROLLERS: &[Controller] = &[
 /// Kinds without a cache: Events are many and nobody's dependents.
 const UNCACHED: &[&str] = &["events"];
 
-/// What they share: one client, one cache per kind.
+/// What they share: one client, and one cache of each kind that somebody asked for.
 struct Parts {
     client: Client,
     config: Config,
     recorder: Recorder,
-    caches: BTreeMap<(&'static str, &'static str), Arc<Cache>>,
+    caches: Caches,
 }
 
 /// Runs all controllers; returns when one of them ended, which none should. Dropping it ends them.
@@ -69,9 +68,7 @@ pub async fn run(client: Client, config: Config) {
     let client = client.named("kube-controller-manager");
     let (clock, entropy) = (config.clock.clone(), config.entropy.clone());
     let recorder = Recorder::new(client.clone(), "node-controller", "", clock, entropy);
-    let cached = api::KINDS.iter().copied().filter(|kind| !UNCACHED.contains(&kind.plural));
-    let start = |kind: &'static Kind| Cache::start(client.clone(), kind, Scope::default());
-    let caches = cached.map(|kind| ((kind.group, kind.plural), start(kind))).collect();
+    let caches = Caches::new(client.clone());
     let parts = Arc::new(Parts { client, config, recorder, caches });
     // Spawned, so that one that computes does not hold up the others; dropped with this future.
     let mut loops = tokio::task::JoinSet::new();
@@ -86,15 +83,22 @@ pub async fn run(client: Client, config: Config) {
 
 impl Parts {
     /// The cache of a kind of the core group.
-    fn core(&self, plural: &'static str) -> &Arc<Cache> {
-        self.cache("", plural)
+    fn core(&self, plural: &str) -> Arc<Cache> {
+        self.cache("", plural).expect("a built-in kind with a cache")
     }
 
-    fn cache(&self, group: &'static str, plural: &'static str) -> &Arc<Cache> {
-        self.caches.get(&(group, plural)).expect("every cached kind is in the table")
+    /// None for kinds without one.
+    fn cache(&self, group: &str, plural: &str) -> Option<Arc<Cache>> {
+        let kind = api::kind::by_plural(group, plural).filter(|kind| is_cached(kind))?;
+        Some(self.caches.of(kind))
     }
 
-    async fn synced(&self, caches: &[&Arc<Cache>]) {
+    /// Of every kind that has one.
+    fn all(&self) -> Vec<Arc<Cache>> {
+        api::KINDS.iter().filter(|kind| is_cached(kind)).map(|kind| self.caches.of(kind)).collect()
+    }
+
+    async fn synced(&self, caches: &[&Cache]) {
         join_all(caches.iter().map(|cache| cache.synced())).await;
     }
 
@@ -102,6 +106,10 @@ impl Parts {
     fn now(&self) -> String {
         (self.config.clock)().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
     }
+}
+
+fn is_cached(kind: &Kind) -> bool {
+    !UNCACHED.contains(&kind.plural)
 }
 
 /// The row of a core kind.

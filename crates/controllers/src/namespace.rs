@@ -23,13 +23,13 @@ const FINALIZER: &str = "kubernetes";
 
 pub async fn run(parts: Arc<Parts>) {
     let (namespaces, pods) = (parts.core("namespaces"), parts.core("pods"));
-    parts.synced(&[namespaces, pods]).await;
+    parts.synced(&[&namespaces, &pods]).await;
     let own = namespaces.subscribe().keys().map(|key| key.name.to_string());
     let ending = {
         let namespaces = namespaces.clone();
         move |name: &str| namespaces.get("", name).is_some_and(|space| space.meta().is_deleting())
     };
-    let contents = parts.caches.values().filter(|cache| cache.kind().namespaced);
+    let contents = parts.all().into_iter().filter(|cache| cache.kind().namespaced);
     let emptied = select_all(contents.map(|cache| cache.subscribe().keys())).map(|key| key.namespace.to_string());
     let emptied = emptied.filter(move |name| std::future::ready(ending(name)));
     let work = |name: String| {
@@ -225,7 +225,7 @@ impl Left {
         for finalizer in objects.iter().flat_map(|o| &o.meta().finalizers) {
             *finalizers.entry(finalizer.clone()).or_default() += 1;
         }
-        let is_cached = !crate::UNCACHED.contains(&kind.plural);
+        let is_cached = crate::is_cached(kind);
         Left { resource: format!("{}.{}", kind.plural, kind.group), count: objects.len(), finalizers, is_cached }
     }
 }

@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use api::{Object, Reason, Status};
-use client::PatchKind;
 use client::reconcile::{self, Requeue};
 use client::recorder::Type;
+use client::{Cache, PatchKind};
 use futures::StreamExt;
 use futures::stream::{self, select};
 use serde_json::{Value, json};
@@ -44,8 +44,8 @@ const TAINTS: &[(&str, &str, &str)] = &[
 type Heard = Arc<Mutex<HashMap<String, (String, Instant)>>>;
 
 pub async fn run(parts: Arc<Parts>) {
-    let (nodes, leases) = (parts.core("nodes"), parts.cache("coordination.k8s.io", "leases"));
-    parts.synced(&[nodes, leases, parts.core("pods")]).await;
+    let (nodes, leases) = (parts.core("nodes"), leases(&parts));
+    parts.synced(&[&nodes, &leases, &parts.core("pods")]).await;
     let own = {
         let nodes = nodes.clone();
         let mut were_down = all_down(&nodes.list());
@@ -119,7 +119,7 @@ pub fn is_ready(node: &Value) -> bool {
 
 /// How long nothing new was heard of a node.
 fn silence(parts: &Parts, heard: &Heard, name: &str, node: &Value) -> Duration {
-    let lease = parts.cache("coordination.k8s.io", "leases").get(LEASES, name).map(|lease| lease.value());
+    let lease = leases(parts).get(LEASES, name).map(|lease| lease.value());
     let renewed = lease.as_ref().and_then(|l| l["spec"]["renewTime"].as_str()).unwrap_or("");
     let ready = condition(node, "Ready").and_then(|c| c["lastHeartbeatTime"].as_str()).unwrap_or("");
     let sign = format!("{renewed} {ready}");
@@ -226,11 +226,11 @@ async fn unready(parts: &Parts, node: &str) -> Result<(), Status> {
 
 /// The pods that run on a node.
 pub fn on_node(parts: &Parts, node: &str) -> Vec<Object> {
-    let needle = format!("\"nodeName\":\"{node}\"");
-    let pods = parts.core("pods").list().into_iter();
-    // Canonical bytes: most pods are told apart without being parsed.
-    let named = pods.filter(|pod| memchr::memmem::find(pod.bytes(), needle.as_bytes()).is_some());
-    named.filter(|pod| pod.value()["spec"]["nodeName"] == node).collect()
+    parts.core("pods").by(&client::cache::index::NODE, node)
+}
+
+fn leases(parts: &Parts) -> Arc<Cache> {
+    parts.cache("coordination.k8s.io", "leases").expect("a built-in kind with a cache")
 }
 
 fn condition<'a>(node: &'a Value, kind: &str) -> Option<&'a Value> {

@@ -26,7 +26,7 @@ const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 
 pub async fn run(parts: Arc<Parts>) {
     let (nodes, pods) = (parts.core("nodes"), parts.core("pods"));
-    parts.synced(&[nodes, pods]).await;
+    parts.synced(&[&nodes, &pods]).await;
     let own = pods.subscribe().keys();
     let missing = Missing::default();
     let abandoned = {

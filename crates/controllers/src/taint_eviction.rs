@@ -19,7 +19,7 @@ use crate::{Parts, core};
 
 pub async fn run(parts: Arc<Parts>) {
     let (nodes, pods) = (parts.core("nodes"), parts.core("pods"));
-    parts.synced(&[nodes, pods]).await;
+    parts.synced(&[&nodes, &pods]).await;
     let own = pods.subscribe().keys();
     let of_nodes = {
         let parts = parts.clone();

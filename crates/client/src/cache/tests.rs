@@ -171,3 +171,87 @@ async fn a_long_list_comes_in_pages_of_one_snapshot() {
     assert_eq!((cache.len(), cache.revision()), (2, 9));
     assert!(asked.lock().unwrap()[1].line.ends_with("&continue=next"));
 }
+
+fn owned(name: &str, revision: u64, owner: &str, node: &str) -> Value {
+    let mut pod = pod(name, revision);
+    pod["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": owner, "uid": owner}]);
+    pod["metadata"]["labels"] = json!({"app": "web", "kubernetes.io/service-name": "s"});
+    pod["spec"] = json!({"nodeName": node});
+    pod
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_index_follows_every_change_from_its_first_use_on() {
+    use index::{LABEL, NODE, OWNER, SERVICE};
+    let steps = vec![listed(vec![owned("a", 3, "r1", "n1"), owned("b", 4, "r1", "n2"), pod("c", 5)], 5), watched()];
+    let (client, _, watches) = scripted(steps);
+    let cache = Cache::start(client, kind(), Scope::default());
+    cache.synced().await;
+    let by = |index: &Index, value: &str| {
+        cache.by(index, value).iter().map(|object| object.meta().name.clone()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!((by(&OWNER, "r1"), by(&OWNER, "r2")), ("a b".into(), String::new()));
+    assert_eq!((by(&NODE, "n1"), by(&NODE, "")), ("a".into(), String::new()));
+    watches_are(&watches, 1).await;
+    send(&watches, "MODIFIED", owned("b", 6, "r2", "n1"));
+    send(&watches, "DELETED", owned("a", 7, "r1", "n1"));
+    send(&watches, "ADDED", owned("d", 8, "r2", "n1"));
+    cache.reached(8).await;
+    assert_eq!((by(&OWNER, "r1"), by(&OWNER, "r2")), (String::new(), "b d".into()));
+    assert_eq!((by(&NODE, "n1"), by(&NODE, "n2")), ("b d".into(), String::new()));
+    assert_eq!((by(&LABEL, "default/app=web"), by(&LABEL, "other/app=web")), ("b d".into(), String::new()));
+    assert_eq!(by(&SERVICE, "default/s"), "b d");
+}
+
+/// What makes as many as are missing, and looks into its cache for how many there are.
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_its_own_write_makes_nothing_twice() {
+    let (client, _, watches) = scripted(vec![listed(vec![], 5), watched()]);
+    let cache = Cache::start(client, kind(), Scope::default());
+    cache.synced().await;
+    watches_are(&watches, 1).await;
+    let (feed, keys) = crate::reconcile::feed::<&'static str>();
+    let revision = Arc::new(std::sync::atomic::AtomicU64::new(5));
+    let made = revision.clone();
+    let work = {
+        let (cache, watches) = (cache.clone(), watches.clone());
+        move |_| {
+            let (cache, watches, revision) = (cache.clone(), watches.clone(), revision.clone());
+            async move {
+                for number in cache.len()..3 {
+                    let at = revision.fetch_add(1, Ordering::SeqCst) + 1;
+                    // The server has it at once, its event comes a second later.
+                    let (watches, pod) = (watches.clone(), pod(&format!("p{number}-{at}"), at));
+                    tokio::spawn(async move {
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        send(&watches, "ADDED", pod);
+                    });
+                }
+                cache.reached(revision.load(Ordering::SeqCst)).await;
+                Ok::<_, String>(crate::reconcile::Requeue::Done)
+            }
+        }
+    };
+    let task = tokio::spawn(crate::reconcile::run(keys, 1, work));
+    for _ in 0..5 {
+        feed.add("set");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!((made.load(Ordering::SeqCst), cache.len()), (8, 3), "three, however often it was asked");
+    task.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cache_starts_when_somebody_needs_it_and_is_shared() {
+    let (client, asked, _) = scripted(vec![listed(vec![pod("a", 3)], 5), watched()]);
+    let caches = crate::Caches::new(client);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(asked.lock().unwrap().is_empty());
+    let (one, two) = (caches.of(kind()), caches.of(kind()));
+    one.synced().await;
+    assert!(Arc::ptr_eq(&one, &two) && two.len() == 1);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(asked.lock().unwrap().len(), 2, "one list, one watch");
+}

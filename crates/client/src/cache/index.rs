@@ -1,0 +1,112 @@
+//! What a cache's objects are found by beside their keys: owner, node, label, service.
+//!
+//! An index is a pure function from an object to the values it stands under. It is built when somebody
+//! asks by it for the first time, and kept with every change from then on.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use api::Object;
+use serde::Deserialize;
+
+use super::Key;
+
+/// One way to find objects.
+pub struct Index {
+    /// Its name in a cache: no two have the same.
+    pub name: &'static str,
+    /// What the object is found under: nothing, one value or several.
+    pub values: fn(&Object) -> Vec<String>,
+}
+
+/// Under the uid of each owner.
+pub static OWNER: Index = Index {
+    name: "owner",
+    values: |object| object.meta().owner_references.iter().map(|owner| owner.uid.clone()).collect(),
+};
+
+/// Pods under `spec.nodeName`.
+pub static NODE: Index = Index { name: "node", values: node_of };
+
+/// Under each label, within its namespace: `default/app=web`.
+pub static LABEL: Index = Index {
+    name: "label",
+    values: |object| {
+        let meta = object.meta();
+        meta.labels.iter().map(|(key, value)| format!("{}/{key}={value}", meta.namespace)).collect()
+    },
+};
+
+/// EndpointSlices under their Service's key: `default/web`.
+pub static SERVICE: Index = Index {
+    name: "service",
+    values: |object| {
+        let meta = object.meta();
+        let name = meta.labels.get("kubernetes.io/service-name");
+        name.map(|name| format!("{}/{name}", meta.namespace)).into_iter().collect()
+    },
+};
+
+fn node_of(object: &Object) -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Assigned {
+        spec: Spec,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Spec {
+        node_name: Option<String>,
+    }
+    let node = object.view::<Assigned>().ok().and_then(|pod| pod.spec.node_name);
+    node.filter(|name| !name.is_empty()).into_iter().collect()
+}
+
+/// The indexes that were asked for.
+#[derive(Default)]
+pub(super) struct Indexes(HashMap<&'static str, Built>);
+
+struct Built {
+    values: fn(&Object) -> Vec<String>,
+    keys: HashMap<String, BTreeSet<Key>>,
+}
+
+impl Indexes {
+    /// The keys under a value, in order; None where the index is not built.
+    pub fn keys(&self, index: &Index, value: &str) -> Option<impl Iterator<Item = &Key>> {
+        Some(self.0.get(index.name)?.keys.get(value).into_iter().flatten())
+    }
+
+    pub fn build(&mut self, index: &Index, objects: &BTreeMap<Key, Object>) {
+        let mut built = Built { values: index.values, keys: HashMap::new() };
+        for (key, object) in objects {
+            built.change(key, None, Some(object));
+        }
+        self.0.insert(index.name, built);
+    }
+
+    pub fn change(&mut self, key: &Key, old: Option<&Object>, new: Option<&Object>) {
+        for built in self.0.values_mut() {
+            built.change(key, old, new);
+        }
+    }
+}
+
+impl Built {
+    fn change(&mut self, key: &Key, old: Option<&Object>, new: Option<&Object>) {
+        let values = |object: Option<&Object>| object.map(self.values).unwrap_or_default();
+        let (old, new) = (values(old), values(new));
+        if old == new {
+            return;
+        }
+        for value in old {
+            if let Some(keys) = self.keys.get_mut(&value) {
+                keys.remove(key);
+                if keys.is_empty() {
+                    self.keys.remove(&value);
+                }
+            }
+        }
+        for value in new {
+            self.keys.entry(value).or_default().insert(key.clone());
+        }
+    }
+}
