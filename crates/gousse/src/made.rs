@@ -47,11 +47,12 @@ impl Made {
     /// Takes in what became of one object of the files.
     pub fn note(&mut self, applied: &Applied) -> Result<()> {
         let meta = applied.object.meta();
-        let kind = match applied.kind.group.as_str() {
-            "" => applied.kind.plural.clone(),
-            group => format!("{}.{group}", applied.kind.plural),
+        let one = One {
+            kind: applied.kind.qualified(),
+            namespace: meta.namespace.clone(),
+            name: meta.name.clone(),
+            uid: meta.uid.clone(),
         };
-        let one = One { kind, namespace: meta.namespace.clone(), name: meta.name.clone(), uid: meta.uid.clone() };
         if applied.outcome == "created" {
             self.known.push(one.clone());
             self.ours.push(one);

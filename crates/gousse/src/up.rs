@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use client::{Client, Collection, DeleteOptions};
+use client::{Client, DeleteOptions};
 use futures::FutureExt;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -19,7 +19,7 @@ use crate::instance::Instance;
 use crate::made::Made;
 use crate::parts::{Alarm, Ended, Local, Seams, broken, node, serve};
 use kubectl::Kinds;
-use kubectl::discovery::PODS;
+use kubectl::discovery::{NODES, PODS};
 use kubectl::failure::{Context, Result, failure};
 use kubectl::manifest::{self, Manifest};
 use kubectl::resource::shown;
@@ -134,8 +134,7 @@ impl Ends {
 /// Waits until the Node object says Ready.
 pub async fn node_ready(client: &Client, name: &str) -> Result<()> {
     let goal = "condition=Ready";
-    let nodes = Collection { plural: "nodes", namespaced: false, ..PODS };
-    wait::until_met(client, nodes, "", name, goal).await
+    wait::until_met(client, &NODES, "", name, goal).await
 }
 
 /// Applies the manifests one by one; false where a signal came between. A request is never given up
@@ -168,7 +167,7 @@ async fn pod(client: &Client, manifest: &Manifest) -> Result<()> {
     let name = manifest.object["metadata"]["name"].as_str().unwrap_or_default().to_string();
     let namespace = manifest.object["metadata"]["namespace"].as_str().unwrap_or("default").to_string();
     let mut last = String::new();
-    let object = wait::watch_until(client, PODS, &namespace, &name, |object| {
+    let object = wait::watch_until(client, &PODS, &namespace, &name, |object| {
         let columns = api::kind::by_kind("v1", "Pod").map(|kind| kind.columns).unwrap_or_default();
         let row = (columns.iter().find(|c| c.name == "Status")).map(|c| (c.cell)(&object.value(), ""));
         let value = object.value();
@@ -254,7 +253,7 @@ async fn remove(client: &Client, made: &Made, grace: Option<i64>) -> Result<()> 
         }
     }
     for (kind, one) in leaving {
-        delete::wait_gone(client, (&kind).into(), &one.namespace, &one.name, &one.uid).await?;
+        delete::wait_gone(client, &kind, &one.namespace, &one.name, &one.uid).await?;
         println!("{} deleted", shown(&kind, &one.name));
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! The kinds that a server serves, from its discovery: built in, or brought by its users.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use client::{Client, Collection};
@@ -10,12 +10,6 @@ use crate::failure::{Context, Result, failure};
 
 /// Discovery in one document (apidiscovery.k8s.io, GA since Kubernetes 1.30).
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-
-/// What verbs know by nature.
-pub const PODS: Collection<'static> = Collection { group: "", version: "v1", plural: "pods", namespaced: true };
-pub const EVENTS: Collection<'static> = Collection { plural: "events", ..PODS };
-pub const LEASES: Collection<'static> =
-    Collection { group: "coordination.k8s.io", version: "v1", plural: "leases", namespaced: true };
 
 /// One kind in one version, as the server names it. Clone is a reference count.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,8 +27,31 @@ pub struct Names {
     pub categories: Vec<String>,
     pub namespaced: bool,
     pub verbs: Vec<String>,
-    /// The version of its group that the server prefers.
-    pub is_preferred: bool,
+}
+
+/// What verbs know by nature.
+pub static EVENTS: LazyLock<Resource> = LazyLock::new(|| Resource::of("v1", "Event", "events", true));
+pub static LEASES: LazyLock<Resource> =
+    LazyLock::new(|| Resource::of("coordination.k8s.io/v1", "Lease", "leases", true));
+pub static NODES: LazyLock<Resource> = LazyLock::new(|| Resource::of("v1", "Node", "nodes", false));
+pub static PODS: LazyLock<Resource> = LazyLock::new(|| Resource::of("v1", "Pod", "pods", true));
+pub static SECRETS: LazyLock<Resource> = LazyLock::new(|| Resource::of("v1", "Secret", "secrets", true));
+
+impl Resource {
+    fn of(api_version: &str, kind: &str, plural: &str, namespaced: bool) -> Resource {
+        let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+        Resource(Arc::new(Names {
+            group: group.into(),
+            version: version.into(),
+            kind: kind.into(),
+            plural: plural.into(),
+            singular: kind.to_lowercase(),
+            short_names: Vec::new(),
+            categories: Vec::new(),
+            namespaced,
+            verbs: Vec::new(),
+        }))
+    }
 }
 
 impl std::ops::Deref for Resource {
@@ -57,13 +74,14 @@ impl<'a> From<&'a Resource> for Collection<'a> {
 }
 
 impl Names {
-    pub fn is(&self, collection: Collection<'_>) -> bool {
-        self.group == collection.group && self.plural == collection.plural
-    }
-
     /// `v1` or `apps/v1`.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
+    }
+
+    /// `pods`, `leases.coordination.k8s.io`.
+    pub fn qualified(&self) -> String {
+        if self.group.is_empty() { self.plural.clone() } else { format!("{}.{}", self.plural, self.group) }
     }
 }
 
@@ -80,6 +98,12 @@ impl Kinds {
 
     pub fn iter(&self) -> impl Iterator<Item = &Resource> {
         self.0.iter()
+    }
+
+    /// Of each group the version that the server prefers.
+    pub fn preferred(&self) -> impl Iterator<Item = &Resource> {
+        let first = |group: &str| self.iter().find(|resource| resource.group == group).map(|first| &first.version);
+        self.iter().filter(move |resource| first(&resource.group) == Some(&resource.version))
     }
 
     /// The first of plural, singular, kind or short name; `pods.v1.` and `deployments.apps` too.
@@ -108,8 +132,8 @@ impl Kinds {
         for word in words.split(',') {
             match word {
                 "all" => {
-                    let in_all = |r: &&Resource| r.is_preferred && r.categories.iter().any(|c| c == "all");
-                    found.extend(self.iter().filter(in_all).cloned());
+                    let in_all = |resource: &&Resource| resource.categories.iter().any(|category| category == "all");
+                    found.extend(self.preferred().filter(in_all).cloned());
                 }
                 word => found.push(self.named(word)?),
             }
@@ -142,7 +166,7 @@ async fn document(client: &Client, path: &str) -> Result<Value> {
 
 fn resources(document: &Value) -> impl Iterator<Item = Resource> {
     list(&document["items"]).iter().flat_map(|group| {
-        list(&group["versions"]).iter().enumerate().flat_map(move |(number, version)| {
+        list(&group["versions"]).iter().flat_map(move |version| {
             list(&version["resources"]).iter().map(move |resource| {
                 Resource(Arc::new(Names {
                     group: text(&group["metadata"]["name"]),
@@ -154,7 +178,6 @@ fn resources(document: &Value) -> impl Iterator<Item = Resource> {
                     categories: texts(&resource["categories"]),
                     namespaced: resource["scope"] == "Namespaced",
                     verbs: texts(&resource["verbs"]),
-                    is_preferred: number == 0,
                 }))
             })
         })

@@ -43,11 +43,11 @@ pub struct Asked {
 /// `web` or `pod/web`.
 pub async fn pod(session: &Session, target: &str) -> Result<Object> {
     let name = match target.split_once('/') {
-        Some((kind, name)) if session.kinds().await?.named(kind)?.is(PODS) => name,
+        Some((kind, name)) if session.kinds().await?.named(kind)?.qualified() == PODS.qualified() => name,
         Some((kind, _)) => return Err(failure(format!("only pods have streams here, not {kind:?}"))),
         None => target,
     };
-    let found = session.client.get(PODS, &session.namespace, name).await;
+    let found = session.client.get(&*PODS, &session.namespace, name).await;
     found.map_err(|status| refused(&status, ""))
 }
 

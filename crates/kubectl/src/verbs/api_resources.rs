@@ -31,17 +31,14 @@ impl Run for ApiResources {
         let wanted = |resource: &&Resource| {
             let in_group = self.api_group.as_ref().is_none_or(|group| *group == resource.group);
             let in_scope = self.namespaced.is_none_or(|namespaced| namespaced == resource.namespaced);
-            resource.is_preferred && in_group && in_scope
+            in_group && in_scope
         };
-        let mut shown: Vec<&Resource> = kinds.iter().filter(wanted).collect();
+        let mut shown: Vec<&Resource> = kinds.preferred().filter(wanted).collect();
         // By group, as kubectl sorts them.
         shown.sort_by_key(|resource| (!resource.group.is_empty(), resource.api_version()));
         if self.output.as_deref() == Some("name") {
             for resource in shown {
-                match resource.group.as_str() {
-                    "" => println!("{}", resource.plural),
-                    group => println!("{}.{group}", resource.plural),
-                }
+                println!("{}", resource.qualified());
             }
             return Ok(());
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use api::{Reason, WatchEvent};
 use clap::Args;
-use client::{Client, Collection, DeleteOptions, ListOptions, WatchOptions};
+use client::{Client, DeleteOptions, ListOptions, WatchOptions};
 use futures::StreamExt;
 
 use super::Run;
@@ -113,14 +113,8 @@ impl Run for Delete {
         if wait {
             let gone = async {
                 for (target, object) in &leaving {
-                    wait_gone(
-                        &session.client,
-                        (&target.kind).into(),
-                        &target.namespace,
-                        &target.name,
-                        &object.meta().uid,
-                    )
-                    .await?;
+                    wait_gone(&session.client, &target.kind, &target.namespace, &target.name, &object.meta().uid)
+                        .await?;
                 }
                 Ok::<(), crate::failure::Failure>(())
             };
@@ -221,7 +215,7 @@ async fn targets(session: &Session, flags: &Delete) -> Result<Vec<Target>> {
 }
 
 /// Waits until the object of that UID is gone; another of its name is not it.
-pub async fn wait_gone(client: &Client, kind: Collection<'_>, namespace: &str, name: &str, uid: &str) -> Result<()> {
+pub async fn wait_gone(client: &Client, kind: &Resource, namespace: &str, name: &str, uid: &str) -> Result<()> {
     let field_selector = format!("metadata.name={name}");
     loop {
         let options = ListOptions { field_selector: field_selector.clone(), ..ListOptions::default() };

@@ -63,15 +63,15 @@ impl Run for Logs {
         let (found, container): (Vec<Object>, Option<String>) = match (&flags.selector, &flags.target[..]) {
             (Some(selector), []) => {
                 let options = ListOptions { label_selector: selector.clone(), ..ListOptions::default() };
-                (session.client.list(PODS, namespace, &options).await?.objects, flags.container.clone())
+                (session.client.list(&*PODS, namespace, &options).await?.objects, flags.container.clone())
             }
             (None, [name]) | (None, [name, _]) => {
                 let plain = match name.split_once('/') {
-                    Some((kind, plain)) if session.kinds().await?.named(kind)?.is(PODS) => plain,
+                    Some((kind, plain)) if session.kinds().await?.named(kind)?.qualified() == PODS.qualified() => plain,
                     Some((kind, _)) => return Err(failure(format!("logs of {kind:?} are not offered; name a pod"))),
                     None => name,
                 };
-                let object = session.client.get(PODS, namespace, plain).await?;
+                let object = session.client.get(&*PODS, namespace, plain).await?;
                 (vec![object], flags.container.clone().or(flags.target.get(1).cloned()))
             }
             _ => return Err(failure("expected 'logs POD [CONTAINER]' or 'logs -l SELECTOR'")),

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use api::{Object, WatchEvent};
 use clap::Args;
-use client::{Client, Collection, ListOptions, WatchOptions, WatchStream};
+use client::{Client, ListOptions, WatchOptions, WatchStream};
 use futures::StreamExt;
 use serde_json::Value;
 
 use super::Run;
+use crate::discovery::Resource;
 use crate::failure::{Result, failure};
 use crate::jsonpath::Template;
 use crate::resource;
@@ -67,9 +68,9 @@ impl Run for Wait {
             for name in names {
                 let of = format!("{}/{name}", named.kind.plural);
                 if flags.timeout.is_zero() {
-                    once(&session.client, (&named.kind).into(), namespace, &name, &goal, &of).await?;
+                    once(&session.client, &named.kind, namespace, &name, &goal, &of).await?;
                 } else {
-                    let met = until(&session.client, (&named.kind).into(), namespace, &name, &goal);
+                    let met = until(&session.client, &named.kind, namespace, &name, &goal);
                     let met = tokio::time::timeout_at(limit, met).await;
                     met.map_err(|_| failure(format!("timed out waiting for the condition on {of}")))??;
                 }
@@ -81,14 +82,7 @@ impl Run for Wait {
 }
 
 /// Looks, and does not wait.
-async fn once(
-    client: &Client,
-    kind: Collection<'_>,
-    namespace: &str,
-    name: &str,
-    goal: &Goal,
-    shown: &str,
-) -> Result<()> {
+async fn once(client: &Client, kind: &Resource, namespace: &str, name: &str, goal: &Goal, shown: &str) -> Result<()> {
     let met = match client.get(kind, namespace, name).await {
         Ok(object) => is_met(goal, &object),
         Err(status) if status.reason == api::Reason::NotFound && matches!(goal, Goal::Gone) => true,
@@ -124,7 +118,7 @@ fn goal_of(what: &str) -> Result<Goal> {
 }
 
 /// Waits for `what` (as `--for` takes it) on one object, which may come later.
-pub async fn until_met(client: &Client, kind: Collection<'_>, namespace: &str, name: &str, what: &str) -> Result<()> {
+pub async fn until_met(client: &Client, kind: &Resource, namespace: &str, name: &str, what: &str) -> Result<()> {
     let goal = goal_of(what)?;
     watch_until(client, kind, namespace, name, |object| is_met(&goal, object)).await.map(|_| ())
 }
@@ -132,7 +126,7 @@ pub async fn until_met(client: &Client, kind: Collection<'_>, namespace: &str, n
 /// Hands over every version of one object, which may come later, until `met` says that it is enough.
 pub async fn watch_until(
     client: &Client,
-    kind: Collection<'_>,
+    kind: &Resource,
     namespace: &str,
     name: &str,
     mut met: impl FnMut(&Object) -> bool,
@@ -157,7 +151,7 @@ pub async fn watch_until(
 /// One object as it is, and its changes from then on.
 async fn follow(
     client: &Client,
-    kind: Collection<'_>,
+    kind: &Resource,
     namespace: &str,
     name: &str,
 ) -> Result<(Option<Object>, WatchStream)> {
@@ -170,14 +164,14 @@ async fn follow(
     Ok((listed.objects.into_iter().next(), watch))
 }
 
-async fn until(client: &Client, kind: Collection<'_>, namespace: &str, name: &str, goal: &Goal) -> Result<()> {
+async fn until(client: &Client, kind: &Resource, namespace: &str, name: &str, goal: &Goal) -> Result<()> {
     let mut seen = false;
     loop {
         let (listed, mut watch) = follow(client, kind, namespace, name).await?;
         match listed {
             None if matches!(goal, Goal::Gone) => return Ok(()),
             None if !matches!(goal, Goal::There) && !seen => {
-                return Err(api::Status::not_found(kind.group, kind.plural, name).into());
+                return Err(api::Status::not_found(&kind.group, &kind.plural, name).into());
             }
             Some(object) if is_met(goal, &object) => return Ok(()),
             _ => seen = true,
