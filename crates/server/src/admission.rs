@@ -4,6 +4,9 @@
 //! relied on becomes a claim that the write checks again. One file each, one line in a table, in
 //! upstream's order (kubeapiserver/options/plugins.go); those that only judge come after validation.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use api::{Kind, Status};
 use serde_json::Value;
 use store::{Expect, Step};
@@ -11,6 +14,8 @@ use store::{Expect, Step};
 use crate::identity::Identity;
 use crate::records::Snapshot;
 use crate::verbs::Call;
+
+pub use priority::{Class, Classes, classes};
 
 pub use node::{evict, token};
 
@@ -102,6 +107,10 @@ impl Ask<'_> {
 
     pub fn snapshot(&self) -> &Snapshot {
         &self.call.server.0.snapshot
+    }
+
+    pub fn classes(&self) -> Arc<BTreeMap<String, Class>> {
+        self.call.server.0.classes.now()
     }
 
     /// Whether a core kind itself (no subresource) is created.

@@ -83,6 +83,8 @@ mod subresources;
 mod tokens;
 /// One generic set of verbs over the kind table.
 mod verbs;
+/// Folds over what is stored.
+mod view;
 /// From a finished tree to a durable revision.
 mod write;
 
@@ -125,6 +127,7 @@ pub(crate) struct Inner {
     pub config: Config,
     pub store: Arc<Store>,
     pub snapshot: Snapshot,
+    pub classes: admission::Classes,
     pub renditions: Renditions,
     pub tokens: Tokens,
     pub authority: Authority,
@@ -173,6 +176,7 @@ impl Server {
         let any_node_tls = at_nodes(wire::Trust::Anybody)?;
         let server = Server(Arc::new(Inner {
             snapshot: Snapshot::new(store.clone()),
+            classes: admission::classes(&store),
             renditions: Renditions::new(),
             any_tls: wire::tls::client(wire::Trust::Anybody, None, &[])?,
             idle: nodes::Idle::default(),

@@ -194,6 +194,11 @@ impl Store {
         self.0.shared.read().revision()
     }
 
+    /// The newest revision whose changes every watch has; read without a lock.
+    pub fn published(&self) -> Revision {
+        self.0.shared.watchers.published().revision()
+    }
+
     /// Waits until a revision is written (a read that must not be older than it).
     pub async fn reached(&self, revision: Revision) {
         self.0.shared.watchers.published().reached(revision).await;

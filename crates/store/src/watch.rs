@@ -89,6 +89,29 @@ impl Watch {
         self.published.reached(Revision(revision.0 + 1)).await;
     }
 
+    /// A change that waits already; None where none does. `Lagged` once, last, as in `next`.
+    pub fn try_next(&mut self) -> Option<Result<Arc<Change>, Error>> {
+        if self.ended {
+            return None;
+        }
+        let mut queue = locked(&self.queue);
+        let (change, end) = (queue.changes.pop_front(), queue.end);
+        drop(queue);
+        match (change, end) {
+            (Some(change), _) => Some(Ok(self.returned(change))),
+            (None, end) => {
+                self.ended = end.is_some();
+                (end == Some(End::Lagged)).then_some(Err(Error::Lagged))
+            }
+        }
+    }
+
+    /// A write may have more than one change: only the revision before is surely complete.
+    fn returned(&mut self, change: Arc<Change>) -> Arc<Change> {
+        self.complete = self.complete.max(Revision(change.entry.revision.0 - 1));
+        change
+    }
+
     pub fn poll_change(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Arc<Change>, Error>>> {
         if self.ended {
             return Poll::Ready(None);
@@ -106,9 +129,7 @@ impl Watch {
         };
         drop(queue);
         turn.made_progress();
-        // A write may have more than one change: only the revision before is surely complete.
-        self.complete = self.complete.max(Revision(change.entry.revision.0 - 1));
-        Poll::Ready(Some(Ok(change)))
+        Poll::Ready(Some(Ok(self.returned(change))))
     }
 }
 

@@ -2,12 +2,38 @@
 //!
 //! Matches plugin/pkg/admission/priority upstream.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use api::Status;
+use serde::Deserialize;
 use serde_json::{Value, json};
+use store::Store;
 
 use super::{Ask, Operation, Outcome};
+use crate::view::View;
 
-const CLASSES: &str = "priorityclasses.scheduling.k8s.io";
+/// The PriorityClasses by name.
+pub type Classes = View<BTreeMap<String, Class>>;
+
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Class {
+    #[serde(default)]
+    value: i64,
+    global_default: Option<bool>,
+    preemption_policy: Option<String>,
+}
+
+pub fn classes(store: &Arc<Store>) -> Classes {
+    View::new(store, "priorityclasses.scheduling.k8s.io/", |classes, change| {
+        let name = change.entry.key.as_str().rsplit('/').next().unwrap_or_default();
+        match serde_json::from_slice(&change.entry.bytes) {
+            Ok(class) if !change.deleted => classes.insert(name.to_owned(), class),
+            _ => classes.remove(name),
+        };
+    })
+}
 
 pub fn admit(ask: &Ask<'_>, object: &mut Value, _: &mut Outcome) -> Result<(), Status> {
     if ask.kind().plural == "priorityclasses" && ask.operation != Operation::Delete {
@@ -16,22 +42,18 @@ pub fn admit(ask: &Ask<'_>, object: &mut Value, _: &mut Outcome) -> Result<(), S
     if !ask.creates("pods") {
         return Ok(());
     }
-    let name = object["spec"]["priorityClassName"].as_str().unwrap_or("").to_string();
-    let class = match name.as_str() {
-        "" => default_class(ask),
-        name => match ask.snapshot().value(CLASSES, "", name) {
+    let classes = ask.classes();
+    let named = object["spec"]["priorityClassName"].as_str().unwrap_or("");
+    let class = match named {
+        "" => default_of(&classes),
+        name => match classes.get_key_value(name) {
             Some(class) => Some(class),
             None => return Err(ask.forbidden(object, &format!("no PriorityClass with name {name} was found"))),
         },
     };
-    let (class_name, priority, policy) = match &class {
-        Some(class) => (
-            class["metadata"]["name"].as_str().unwrap_or(""),
-            class["value"].as_i64().unwrap_or(0),
-            class["preemptionPolicy"].as_str().unwrap_or("PreemptLowerPriority"),
-        ),
-        None => ("", 0, "PreemptLowerPriority"),
-    };
+    let class_name = class.map_or("", |(name, _)| name);
+    let priority = class.map_or(0, |(_, class)| class.value);
+    let policy = class.and_then(|(_, class)| class.preemption_policy.as_deref()).unwrap_or("PreemptLowerPriority");
     if let Some(given) = object["spec"]["priority"].as_i64()
         && given != priority
     {
@@ -60,20 +82,16 @@ pub fn admit(ask: &Ask<'_>, object: &mut Value, _: &mut Outcome) -> Result<(), S
 }
 
 /// The class that pods without a name get: of several marked ones the lowest (as upstream decides).
-fn default_class(ask: &Ask<'_>) -> Option<Value> {
-    let marked = ask.snapshot().all(CLASSES, "");
-    let marked = marked.iter().filter(|e| memchr::memmem::find(&e.bytes, b"\"globalDefault\":true").is_some());
-    let classes = marked.filter_map(|e| serde_json::from_slice::<Value>(&e.bytes).ok());
-    classes.filter(|c| c["globalDefault"] == true).min_by_key(|c| c["value"].as_i64().unwrap_or(0))
+fn default_of(classes: &BTreeMap<String, Class>) -> Option<(&String, &Class)> {
+    classes.iter().filter(|(_, class)| class.global_default == Some(true)).min_by_key(|(_, class)| class.value)
 }
 
 fn only_one_default(ask: &Ask<'_>, object: &Value) -> Result<(), Status> {
     if object["globalDefault"] != true {
         return Ok(());
     }
-    match default_class(ask) {
-        Some(other) if other["metadata"]["name"] != object["metadata"]["name"] => {
-            let name = other["metadata"]["name"].as_str().unwrap_or("");
+    match default_of(&ask.classes()) {
+        Some((name, _)) if object["metadata"]["name"] != **name => {
             let why = format!("PriorityClass {name} is already marked as default. Only one default can exist");
             Err(ask.forbidden(object, &why))
         }
