@@ -1,4 +1,4 @@
-//! A supervisor that is asked and says nothing: asked whether it lives, and ended if it does not say so.
+//! A supervisor that says nothing: asked whether it lives, and ended if it does not say so.
 //!
 //! Its end costs nothing: the keeper starts another, which goes on where it was. One that hangs would
 //! start and stop nothing, however long. One that somebody stopped is continued.

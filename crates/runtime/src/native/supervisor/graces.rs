@@ -1,4 +1,4 @@
-//! Signals, and the kill that follows: a container has its grace and no more, however busy its agent is.
+//! Signals, and the kill that follows: a container has its grace and no more, whatever its agent does.
 //!
 //! The agent counts graces, and kills. Should it be held up, it is done here, a second later. An agent
 //! that is gone has taken its graces along: the next one gives them whole again.
