@@ -110,6 +110,8 @@ pub struct Supervisor {
     namespaces: Namespaces,
     /// What programs get that have no stream of their own.
     null: setup::host::NullDevice,
+    /// See `hang`. Found out once: to let a clone go takes the kernel milliseconds.
+    hangs_mounts: bool,
     /// The limit of open files that containers get.
     files: (u64, u64),
     journal: Journal,

@@ -39,12 +39,14 @@ pub fn start(folders: Folders, keeper: OwnedFd, listener: OwnedFd) -> io::Result
     let known_stage = stage.is_some();
     let timer_flags = rustix::time::TimerfdFlags::CLOEXEC | rustix::time::TimerfdFlags::NONBLOCK;
     let (_, hard) = sys::rlimit(libc::RLIMIT_NOFILE);
+    let null = setup::host::NullDevice::new()?;
     let mut supervisor = Supervisor {
         tree: Tree::find()?,
         epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
         timer: rustix::time::timerfd_create(rustix::time::TimerfdClockId::Monotonic, timer_flags)?,
         namespaces: own_namespaces(&folders)?,
-        null: setup::host::NullDevice::new()?,
+        hangs_mounts: !setup::root::can_clone(null.as_fd()),
+        null,
         // As container runtimes leave it: as high as the machine allows.
         files: (hard, hard),
         pump: Pump::new(stage)?,

@@ -228,7 +228,7 @@ impl Supervisor {
     /// Kernels before 6.15 clone no mount that hangs nowhere: there the sandbox's /dev/shm and its shared
     /// /proc get a place of their own until the sandbox is lost.
     pub(super) fn hang(&self, id: &SandboxId, what: &str, mount: &OwnedFd) -> io::Result<()> {
-        if root::can_clone(mount.as_fd()) {
+        if !self.hangs_mounts {
             return Ok(());
         }
         // A supervisor that was killed before it recorded the sandbox has hung one there already.
@@ -269,10 +269,12 @@ impl Supervisor {
 
     /// Its namespaces are gone: the containers end with them, the sandbox is not ready any more.
     pub(super) fn lose_sandbox(&mut self, id: &SandboxId) {
+        let Some(held) = self.sandboxes.get_mut(id) else { return };
+        held.kept = Kept { init: held.kept.init.take(), ..Kept::default() };
+        // Who lets a mount go last waits for the kernel: the keeper, which has time.
         self.unkeep(&key(id), &[]);
         self.take_all_down(id);
         let Some(held) = self.sandboxes.get_mut(id) else { return };
-        held.kept = Kept { init: held.kept.init.take(), ..Kept::default() };
         if std::mem::take(&mut held.record.ready) {
             let sandbox = Box::new(held.seen(id));
             self.record_always(&Entry::SandboxLost(id.clone()));
