@@ -1,7 +1,7 @@
 //! A status on its way to the server: what is new, when it is told, and again where it was not taken.
 //!
 //! What matters is told at once. A start, and a container that is started anew, are told as one where
-//! they are quick: a watcher sees the pod run, and not each step that led there.
+//! they are quick: a watcher sees the pod run, and not each step that led there (docs/decisions/status-writes).
 
 use std::collections::BTreeSet;
 
