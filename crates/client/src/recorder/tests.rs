@@ -157,3 +157,18 @@ async fn the_v1_form_makes_repeats_a_series() {
     assert_eq!(sent[2].1["series"]["count"], 4);
     assert_eq!(sent.len(), 3);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_new_event_does_not_wait_for_the_one_before() {
+    let tries = std::sync::atomic::AtomicU32::new(0);
+    let bench = Bench::new(move |_| match tries.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+        0 => silent(),
+        _ => ok(json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": "x"}})),
+    });
+    for reason in ["Pulled", "Created"] {
+        bench.recorder.event(said("", 0).regarding, "", Type::Normal, reason, "");
+    }
+    let sent = bench.sent(3).await;
+    let reasons: Vec<&str> = sent.iter().map(|(_, body)| body["reason"].as_str().unwrap()).collect();
+    assert_eq!(reasons, ["Pulled", "Created", "Pulled"]);
+}
