@@ -15,18 +15,20 @@ const EDGES: &[(&str, &[&str])] = &[
     ("runtime", &["wire"]),
     ("net", &[]),
     ("toolbox", &[]),
+    ("kinds", &["api"]),
     ("client", &["api", "wire"]),
-    ("server", &["api", "store", "wire"]),
+    ("server", &["api", "kinds", "store", "wire"]),
     ("scheduler", &["api", "client"]),
     ("controllers", &["api", "client"]),
-    ("node", &["api", "client", "wire", "runtime", "net"]),
     ("kubectl", &["api", "client", "wire"]),
+    ("node", &["api", "kinds", "client", "wire", "runtime", "net"]),
     ("gousse", &ALL),
     ("sim", &ALL),
 ];
 
-const ALL: [&str; 13] = [
+const ALL: [&str; 14] = [
     "api",
+    "kinds",
     "server",
     "store",
     "wire",

@@ -15,6 +15,8 @@ use crate::{Cause, Reason, Status};
 
 /// Differences and field sets of objects.
 mod compare;
+/// The steps of a path.
+mod element;
 /// `metadata.managedFields` as data.
 mod entries;
 /// Trees by ownership.
@@ -30,7 +32,8 @@ use compare::{Difference, compare, fields};
 use entries::{Entry, Owned};
 use place::Place;
 
-pub use set::{Element, Path, Set};
+pub use element::{Element, Path};
+pub use set::Set;
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
@@ -63,6 +66,8 @@ pub struct Write<'a> {
     pub subresource: &'a str,
     /// RFC 3339, whole seconds.
     pub time: &'a str,
+    /// The fields that it leaves as they are (upstream: GetResetFields of the registry strategies).
+    pub resets: &'a [&'a [&'a str]],
 }
 
 /// Sets `metadata.managedFields` of a created or updated object. `old` is None at create.
@@ -132,25 +137,6 @@ struct Conflict {
     path: Path,
 }
 
-/// The fields that a write to the object or one of its subresources leaves as they are
-/// (upstream: GetResetFields of the registry strategies).
-fn reset_fields(of: &Type, subresource: &str) -> Set {
-    match (of.short_name(), subresource) {
-        ("Pod", "status") => {
-            Set::of_paths(&[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]])
-        }
-        // Their strategies have filters, but the storages that the installer asks do not pass them on:
-        // what an apply names it owns (registry/core/pod/storage, apiserver endpoints/installer.go).
-        ("Pod", "resize" | "ephemeralcontainers") => Set::default(),
-        ("Deployment", "status") => Set::of_paths(&[&["spec"], &["metadata", "labels"]]),
-        ("VolumeAttachment", "status") => Set::of_paths(&[&["metadata"], &["spec"]]),
-        ("CertificateSigningRequest", "status") => Set::of_paths(&[&["spec"], &["status", "conditions"]]),
-        ("CertificateSigningRequest", "approval") => Set::of_paths(&[&["spec"], &["status", "certificate"]]),
-        (_, "status") => Set::of_paths(&[&["spec"]]),
-        _ => Set::of_paths(&[&["status"]]),
-    }
-}
-
 /// What nobody owns (upstream: stripmeta.go).
 static STRIPPED: LazyLock<Set> = LazyLock::new(|| {
     let metadata: [&str; 9] = [
@@ -205,7 +191,7 @@ fn entry(write: &Write, operation: Operation, set: Set) -> Entry {
 
 /// Whoever changed a field owns it, and nobody else does.
 fn updated(write: &Write, of: &'static Type, old: &Value, new: &Value, managed: &mut Vec<Entry>) {
-    let reset = reset_fields(of, write.subresource);
+    let reset = Set::of_paths(write.resets);
     let changes = compare(old, new, Place::of_type(of)).without(&reset);
     disown(managed, &changes);
     let set = changes.modified.union(changes.added).difference(&STRIPPED);
@@ -242,7 +228,7 @@ fn applied_over(
     force: bool,
 ) -> Result<Merged, Vec<Conflict>> {
     let place = Place::of_type(of);
-    let reset = reset_fields(of, write.subresource);
+    let reset = Set::of_paths(write.resets);
     let set = fields(applied, place).without(&reset);
     let mut mine = entry(write, Operation::Apply, set.clone().difference(&STRIPPED));
     let last = managed.iter().find(|e| e.is_same(&mine));

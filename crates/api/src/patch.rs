@@ -13,8 +13,6 @@ use crate::{Reason, Status};
 
 /// Patches as differences: two-way, and three-way for `apply`.
 mod diff;
-/// Lists inside a strategic merge patch: merged by key, and put in order.
-mod lists;
 /// Where the items of a list stand.
 mod places;
 /// Strategic merge patch, applied.

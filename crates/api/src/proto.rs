@@ -14,7 +14,7 @@ mod read;
 #[cfg(test)]
 mod tests;
 /// The wire: tags, varints, lengths.
-pub(crate) mod wire;
+pub mod wire;
 /// Trees into messages.
 mod write;
 

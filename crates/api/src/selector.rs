@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::validate::names;
-use crate::{FieldError, Kind, Status, tree};
+use crate::names;
+use crate::{FieldError, Status, tree};
 
 mod parse;
 
@@ -168,30 +168,9 @@ impl Fields {
         Ok(Fields { terms })
     }
 
-    /// A 400 if the kind cannot be filtered by one of the fields.
-    pub fn check(&self, kind: &Kind) -> Result<(), Status> {
-        let known = |name: &str| {
-            name == "metadata.name"
-                || (name == "metadata.namespace" && kind.namespaced)
-                || kind.field_selectors.iter().any(|f| f.name == name)
-        };
-        match self.terms.iter().find(|t| !known(&t.field)) {
-            Some(term) => Err(Status::bad_request(format!("field label not supported: {}", term.field))),
-            None => Ok(()),
-        }
-    }
-
     /// `value` answers with a field's value; None (an unknown field) counts as empty.
     pub fn matches(&self, value: impl Fn(&str) -> Option<String>) -> bool {
         self.terms.iter().all(|term| (value(&term.field).unwrap_or_default() == term.value) == term.equal)
-    }
-
-    /// Whether an object of the kind is selected.
-    pub fn select(&self, kind: &Kind, object: &Value) -> bool {
-        self.matches(|name| match name {
-            "metadata.name" | "metadata.namespace" => Some(tree::text(object, name).into()),
-            _ => kind.field_selectors.iter().find(|f| f.name == name).map(|f| (f.value)(object)),
-        })
     }
 
     /// The value that a field must have, if one is demanded: a list by name is a get.

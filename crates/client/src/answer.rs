@@ -14,7 +14,19 @@ use futures::{Stream, StreamExt};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{Body, List, Reply, WatchStream};
+use crate::{Body, Reply};
+
+/// A watch; ends when the connection does.
+pub type WatchStream = Pin<Box<dyn Stream<Item = WatchEvent> + Send>>;
+
+/// One page.
+#[derive(Clone, Debug, Default)]
+pub struct List {
+    pub objects: Vec<Object>,
+    pub revision: u64,
+    /// Empty on the last page.
+    pub continue_token: String,
+}
 
 /// An object is at most 3 MiB; a watch event is one with a short envelope.
 const LINE_MAX: usize = 8 << 20;

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use api::{Kind, Object, Reason, Status, WatchEvent};
+use api::{Object, Reason, Resource, Status, WatchEvent};
 use futures::{Stream, StreamExt};
 use tokio::sync::Notify;
 
@@ -46,7 +46,7 @@ pub struct Scope {
 
 /// Lives as long as somebody holds it.
 pub struct Cache {
-    kind: &'static Kind,
+    kind: Resource,
     inner: RwLock<Inner>,
     synced: AtomicBool,
     /// Wakes who waits for the first list, in the order of their coming (a simulated run replays).
@@ -111,23 +111,23 @@ impl std::fmt::Display for Key {
 
 impl Cache {
     /// Begins to list and watch; `synced` tells when the first list is in.
-    pub fn start(client: Client, kind: &'static Kind, scope: Scope) -> Arc<Cache> {
+    pub fn start(client: Client, kind: &Resource, scope: Scope) -> Arc<Cache> {
         let cache = Arc::new(Cache {
-            kind,
+            kind: kind.clone(),
             inner: RwLock::default(),
             synced: AtomicBool::new(false),
             listed: Notify::new(),
             advanced: Notify::new(),
             task: Mutex::default(),
         });
-        let follow = Follow { client, kind, scope, cache: Arc::downgrade(&cache) };
+        let follow = Follow { client, kind: kind.clone(), scope, cache: Arc::downgrade(&cache) };
         let task = tokio::spawn(follow.run()).abort_handle();
         *cache.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
         cache
     }
 
-    pub fn kind(&self) -> &'static Kind {
-        self.kind
+    pub fn kind(&self) -> &Resource {
+        &self.kind
     }
 
     pub fn get(&self, ns: &str, name: &str) -> Option<Object> {
@@ -362,7 +362,7 @@ impl Queue {
 /// The task that keeps a cache: it holds the cache only while it writes into it.
 struct Follow {
     client: Client,
-    kind: &'static Kind,
+    kind: Resource,
     scope: Scope,
     cache: Weak<Cache>,
 }
@@ -379,7 +379,7 @@ enum Stop {
 
 impl Follow {
     async fn run(self) {
-        let seed = self.client.seed() ^ seed_of(self.kind.plural);
+        let seed = self.client.seed() ^ seed_of(&self.kind.plural);
         let backoff = Backoff { min: PAUSE_MIN, max: PAUSE_MAX, seed };
         let mut failures = 0;
         let mut revision = None;
@@ -437,7 +437,7 @@ impl Follow {
         };
         let mut objects = Vec::new();
         loop {
-            let page = self.client.list(self.kind, &self.scope.namespace, &options).await?;
+            let page = self.client.list(&self.kind, &self.scope.namespace, &options).await?;
             objects.extend(page.objects);
             if page.continue_token.is_empty() {
                 return Ok((objects, page.revision));
@@ -454,7 +454,7 @@ impl Follow {
             bookmarks: true,
             ..WatchOptions::default()
         };
-        self.client.watch(self.kind, &self.scope.namespace, &options).await
+        self.client.watch(&self.kind, &self.scope.namespace, &options).await
     }
 
     /// Applies events until the watch ends; moves `revision` along.

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use api::Kind;
+use api::Resource;
 
 use crate::{Cache, Client, Scope};
 
 /// All of a kind's objects, shared by whoever asks for them.
 pub struct Caches {
     client: Client,
-    started: Mutex<BTreeMap<(&'static str, &'static str), Arc<Cache>>>,
+    /// By qualified name: of a kind with several versions one is followed.
+    started: Mutex<BTreeMap<String, Arc<Cache>>>,
 }
 
 impl Caches {
@@ -20,9 +21,9 @@ impl Caches {
     }
 
     /// The cache of a kind; it may not be synced yet.
-    pub fn of(&self, kind: &'static Kind) -> Arc<Cache> {
+    pub fn of(&self, resource: &Resource) -> Arc<Cache> {
         let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
-        let start = || Cache::start(self.client.clone(), kind, Scope::default());
-        started.entry((kind.group, kind.plural)).or_insert_with(start).clone()
+        let start = || Cache::start(self.client.clone(), resource, Scope::default());
+        started.entry(resource.qualified()).or_insert_with(start).clone()
     }
 }

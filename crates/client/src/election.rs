@@ -6,11 +6,12 @@
 
 use std::time::Duration;
 
+use api::resource::LEASES;
 use api::{Clock, Object, Reason, Status};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::backoff::{Backoff, seed_of};
-use crate::leases::{LeaseConfig, claim, create, holder_of, lease_kind};
+use crate::leases::{LeaseConfig, claim, create, holder_of};
 use crate::{Cache, Client, Scope};
 
 /// Another may lead by now.
@@ -41,7 +42,7 @@ pub async fn lead<T>(
 async fn elected(client: &Client, clock: &Clock, config: &LeaseConfig) -> (Object, Instant) {
     let field_selector = format!("metadata.name={}", config.name);
     let scope = Scope { namespace: config.namespace.clone(), field_selector, ..Scope::default() };
-    let cache = Cache::start(client.clone(), lease_kind(), scope);
+    let cache = Cache::start(client.clone(), &LEASES, scope);
     cache.synced().await;
     let mut changes = cache.subscribe();
     let backoff = backoff(config);
@@ -133,8 +134,7 @@ impl Held<'_> {
 
     /// Somebody wrote into it: still ours, or another's.
     async fn look(&mut self) -> Result<(), Lost> {
-        let found: Result<Object, Status> =
-            self.client.get(lease_kind(), &self.config.namespace, &self.config.name).await;
+        let found: Result<Object, Status> = self.client.get(&LEASES, &self.config.namespace, &self.config.name).await;
         match found {
             Ok(lease) if holder_of(&lease) == self.config.holder => self.lease = lease,
             Ok(_) => return Err(Lost),

@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use api::{Clock, Kind, Object, Reason, Status};
+use api::resource::LEASES;
+use api::{Clock, Object, Reason, Status};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -41,7 +42,7 @@ async fn renew_once(client: &Client, clock: &Clock, config: &LeaseConfig, mut kn
     loop {
         let result = match &known {
             Some(lease) => claim(client, clock, config, lease).await,
-            None => match client.get(lease_kind(), &config.namespace, &config.name).await {
+            None => match client.get(&LEASES, &config.namespace, &config.name).await {
                 Ok(lease) => claim(client, clock, config, &lease).await,
                 Err(status) if status.reason == Reason::NotFound => create(client, clock, config).await,
                 Err(status) => Err(status),
@@ -72,7 +73,7 @@ pub(crate) async fn create(client: &Client, clock: &Clock, config: &LeaseConfig)
     if !config.owners.is_empty() {
         body["metadata"]["ownerReferences"] = json!(config.owners);
     }
-    client.create(lease_kind(), &config.namespace, &body).await
+    client.create(&LEASES, &config.namespace, &body).await
 }
 
 /// Writes our name and the time into the lease, if nobody wrote it since `lease`.
@@ -97,7 +98,7 @@ pub(crate) async fn claim(
     if !config.owners.is_empty() {
         body["metadata"]["ownerReferences"] = json!(config.owners);
     }
-    client.update(lease_kind(), &config.namespace, &config.name, &body).await
+    client.update(&LEASES, &config.namespace, &config.name, &body).await
 }
 
 fn spec(config: &LeaseConfig, now: Timestamp) -> Value {
@@ -110,10 +111,6 @@ fn spec(config: &LeaseConfig, now: Timestamp) -> Value {
 
 pub(crate) fn holder_of(lease: &Object) -> String {
     lease.value()["spec"]["holderIdentity"].as_str().unwrap_or_default().to_string()
-}
-
-pub(crate) fn lease_kind() -> &'static Kind {
-    api::kind::by_kind("coordination.k8s.io/v1", "Lease").expect("the kind table has Lease")
 }
 
 #[cfg(test)]

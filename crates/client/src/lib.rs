@@ -13,6 +13,8 @@ mod backoff;
 pub mod cache;
 /// The caches of one process.
 mod caches;
+/// Which resources the server has.
+pub mod discovery;
 /// Of several candidates one leads.
 pub mod election;
 /// The transport over the network.
@@ -33,10 +35,12 @@ pub mod transport;
 #[cfg(test)]
 mod script;
 
+pub use answer::{List, WatchStream};
 pub use cache::{Cache, Change, Changes, Index, Key, Scope};
 pub use caches::Caches;
+pub use discovery::Resources;
 pub use https::{Https, HttpsConfig};
 pub use recorder::{ObjectReference, Recorder};
 pub use requests::path;
-pub use requests::{Client, Collection, DeleteOptions, List, ListOptions, PatchKind, WatchOptions, WatchStream};
+pub use requests::{Client, DeleteOptions, ListOptions, PatchKind, WatchOptions};
 pub use transport::{Body, Reply, Transport};

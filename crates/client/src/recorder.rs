@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use api::{Clock, Entropy, Kind, Object, Reason, Status};
+use api::resource::EVENTS;
+use api::{Clock, Entropy, Object, Reason, Status};
 use futures::future::join_all;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -85,7 +86,6 @@ impl Recorder {
         let (queue, notes) = mpsc::channel(QUEUE);
         let sink = Sink {
             client,
-            kind: api::kind::by_kind("v1", "Event").expect("the kind table has Event"),
             component: component.into(),
             host: host.into(),
             entropy,
@@ -206,7 +206,6 @@ impl Type {
 /// The task that writes.
 struct Sink {
     client: Client,
-    kind: &'static Kind,
     component: String,
     host: String,
     entropy: Entropy,
@@ -368,8 +367,8 @@ impl Sink {
         let (ns, name) = (namespace.as_str(), name.as_str());
         for attempt in 1..=TRIES {
             let result = match &patch {
-                Some(patch) => self.client.patch(self.kind, ns, name, "", PatchKind::Strategic, patch).await,
-                None => self.client.create(self.kind, ns, &body).await,
+                Some(patch) => self.client.patch(&EVENTS, ns, name, "", PatchKind::Strategic, patch).await,
+                None => self.client.create(&EVENTS, ns, &body).await,
             };
             match result {
                 Ok(_) => return,

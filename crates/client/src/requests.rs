@@ -1,23 +1,19 @@
 //! The requests that every part makes: get, list, create, update, patch, delete, watch.
 //!
-//! Paths come from the kind table. A namespace is empty for cluster-scoped kinds and, in lists and
+//! Paths come from the resource's names. A namespace is empty for cluster-scoped kinds and, in lists and
 //! watches, for all namespaces. Answers that refuse are an `Err(Status)` with the server's words.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use wire::query::encoded;
 
-use api::{Kind, Object, Status, WatchEvent};
+use api::{Object, Resource, Status};
 use bytes::Bytes;
-use futures::Stream;
 use http::{Method, Request};
 use serde_json::{Value, json};
 
+use crate::answer::{List, WatchStream};
 use crate::backoff::seed_of;
 use crate::{Reply, Transport, answer};
-
-/// A watch; ends when the connection does.
-pub type WatchStream = Pin<Box<dyn Stream<Item = WatchEvent> + Send>>;
 
 /// Speaks to one server as one user. Clone is a reference count.
 #[derive(Clone)]
@@ -74,31 +70,6 @@ pub enum PatchKind {
     Apply { manager: String, force: bool },
 }
 
-/// One page.
-#[derive(Clone, Debug, Default)]
-pub struct List {
-    pub objects: Vec<Object>,
-    pub revision: u64,
-    /// Empty on the last page.
-    pub continue_token: String,
-}
-
-/// Where a kind's objects are served: of a row of the table, or of what a server's discovery names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Collection<'a> {
-    /// Empty for the core group.
-    pub group: &'a str,
-    pub version: &'a str,
-    pub plural: &'a str,
-    pub namespaced: bool,
-}
-
-impl<'a> From<&'a Kind> for Collection<'a> {
-    fn from(kind: &'a Kind) -> Collection<'a> {
-        Collection { group: kind.group, version: kind.version, plural: kind.plural, namespaced: kind.namespaced }
-    }
-}
-
 impl Client {
     pub fn new(transport: Arc<dyn Transport>) -> Client {
         Client { transport, agent: concat!("gousse/", env!("CARGO_PKG_VERSION")).into(), warned: None }
@@ -120,12 +91,12 @@ impl Client {
         &self.agent
     }
 
-    pub async fn get(&self, kind: impl Into<Collection<'_>>, ns: &str, name: &str) -> Result<Object, Status> {
+    pub async fn get(&self, kind: &Resource, ns: &str, name: &str) -> Result<Object, Status> {
         let path = path(kind, ns, &[name]);
         answer::object(self.call(Method::GET, &path, &[], None).await?).await
     }
 
-    pub async fn list(&self, kind: impl Into<Collection<'_>>, ns: &str, options: &ListOptions) -> Result<List, Status> {
+    pub async fn list(&self, kind: &Resource, ns: &str, options: &ListOptions) -> Result<List, Status> {
         let limit = decimal(options.limit as u64);
         let query = [
             ("labelSelector", options.label_selector.as_str()),
@@ -138,24 +109,18 @@ impl Client {
         answer::list(self.call(Method::GET, &path(kind, ns, &[]), &query, None).await?).await
     }
 
-    pub async fn create(&self, kind: impl Into<Collection<'_>>, ns: &str, object: &Value) -> Result<Object, Status> {
+    pub async fn create(&self, kind: &Resource, ns: &str, object: &Value) -> Result<Object, Status> {
         self.write(Method::POST, &path(kind, ns, &[]), object).await
     }
 
-    pub async fn update(
-        &self,
-        kind: impl Into<Collection<'_>>,
-        ns: &str,
-        name: &str,
-        object: &Value,
-    ) -> Result<Object, Status> {
+    pub async fn update(&self, kind: &Resource, ns: &str, name: &str, object: &Value) -> Result<Object, Status> {
         self.write(Method::PUT, &path(kind, ns, &[name]), object).await
     }
 
     /// POST to a subresource: `binding`, `eviction`, `token`.
     pub async fn create_sub(
         &self,
-        kind: impl Into<Collection<'_>>,
+        kind: &Resource,
         ns: &str,
         name: &str,
         sub: &str,
@@ -167,7 +132,7 @@ impl Client {
     /// PUT to a subresource: `status`, `finalize`.
     pub async fn update_sub(
         &self,
-        kind: impl Into<Collection<'_>>,
+        kind: &Resource,
         ns: &str,
         name: &str,
         sub: &str,
@@ -183,7 +148,7 @@ impl Client {
     /// `sub` is empty for the object itself.
     pub async fn patch(
         &self,
-        kind: impl Into<Collection<'_>>,
+        kind: &Resource,
         ns: &str,
         name: &str,
         sub: &str,
@@ -204,7 +169,7 @@ impl Client {
     /// The object as it stands afterwards, or a `Status` of success.
     pub async fn delete(
         &self,
-        kind: impl Into<Collection<'_>>,
+        kind: &Resource,
         ns: &str,
         name: &str,
         options: &DeleteOptions,
@@ -213,12 +178,7 @@ impl Client {
         answer::object(self.call(Method::DELETE, &path, &[], Some((JSON, &options.to_value()))).await?).await
     }
 
-    pub async fn watch(
-        &self,
-        kind: impl Into<Collection<'_>>,
-        ns: &str,
-        options: &WatchOptions,
-    ) -> Result<WatchStream, Status> {
+    pub async fn watch(&self, kind: &Resource, ns: &str, options: &WatchOptions) -> Result<WatchStream, Status> {
         let timeout = decimal(u64::from(options.timeout_seconds));
         let initial = options.send_initial_events;
         let query = [
@@ -309,9 +269,8 @@ impl Reply {
 const JSON: &str = "application/json";
 
 /// `/api/v1/namespaces/default/pods/web/status`; empty parts are left out.
-pub fn path<'a>(kind: impl Into<Collection<'a>>, ns: &str, parts: &[&str]) -> String {
-    let kind = kind.into();
-    let mut path = match kind.group {
+pub fn path(kind: &Resource, ns: &str, parts: &[&str]) -> String {
+    let mut path = match kind.group.as_str() {
         "" => format!("/api/{}", kind.version),
         group => format!("/apis/{group}/{}", kind.version),
     };
@@ -320,7 +279,7 @@ pub fn path<'a>(kind: impl Into<Collection<'a>>, ns: &str, parts: &[&str]) -> St
         path.push_str(&encoded(ns));
     }
     path.push('/');
-    path.push_str(kind.plural);
+    path.push_str(&kind.plural);
     for part in parts.iter().filter(|part| !part.is_empty()) {
         path.push('/');
         path.push_str(&encoded(part));

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use api::resource::{CONFIG_MAPS, NAMESPACES, Named, SERVICE_ACCOUNTS};
 use api::{Object, Reason, Status};
 use client::reconcile::{self, Requeue};
 use client::{Key, PatchKind};
@@ -13,7 +14,7 @@ use futures::StreamExt;
 use futures::stream::select_all;
 use serde_json::{Value, json};
 
-use crate::{Parts, core};
+use crate::Parts;
 
 const AUTHORITY: &str = "kube-root-ca.crt";
 const DESCRIPTION: &str = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal \
@@ -22,15 +23,15 @@ const DESCRIPTION: &str = "Contains a CA bundle that can be used to verify the k
 
 /// One object of every namespace: its kind, its name and what it holds.
 struct Essential {
-    plural: &'static str,
+    resource: &'static Named,
     name: &'static str,
     body: fn(&Parts) -> Value,
 }
 
 const ESSENTIALS: &[Essential] = &[
-    Essential { plural: "serviceaccounts", name: "default", body: |_| json!({}) },
+    Essential { resource: &SERVICE_ACCOUNTS, name: "default", body: |_| json!({}) },
     Essential {
-        plural: "configmaps",
+        resource: &CONFIG_MAPS,
         name: AUTHORITY,
         body: |parts| {
             json!({"metadata": {"annotations": {"kubernetes.io/description": DESCRIPTION}},
@@ -40,7 +41,7 @@ const ESSENTIALS: &[Essential] = &[
 ];
 
 pub async fn run(parts: Arc<Parts>) {
-    let caches = [parts.core("namespaces"), parts.core("serviceaccounts"), parts.core("configmaps")];
+    let caches = [parts.cache(&NAMESPACES), parts.cache(&SERVICE_ACCOUNTS), parts.cache(&CONFIG_MAPS)];
     parts.synced(&caches.each_ref().map(|cache| &**cache)).await;
     let keys = caches.map(|cache| cache.subscribe().keys());
     let concerned = select_all(keys).filter_map(|key| std::future::ready(namespace_of(&key)));
@@ -60,14 +61,14 @@ fn namespace_of(key: &Key) -> Option<String> {
 }
 
 async fn ensure(parts: &Parts, namespace: &str) -> Result<Requeue, Status> {
-    let space = parts.core("namespaces").get("", namespace);
+    let space = parts.cache(&NAMESPACES).get("", namespace);
     if space.is_none_or(|space| space.meta().is_deleting()) {
         return Ok(Requeue::Done);
     }
     for essential in ESSENTIALS {
-        let kind = core(essential.plural);
+        let kind = &**essential.resource;
         let mut body = (essential.body)(parts);
-        let cache = parts.core(essential.plural);
+        let cache = parts.cache(kind);
         let wrote = match cache.get(namespace, essential.name) {
             Some(found) if holds(&found, &body) => continue,
             Some(_) => {

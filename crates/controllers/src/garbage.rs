@@ -6,11 +6,11 @@
 
 use std::sync::Arc;
 
-use api::{Kind, Object, Reason, Status};
+use api::{Object, Reason, Resource, Status};
 use client::cache::index::OWNER;
 use client::reconcile::{self, Requeue};
 use client::recorder::Type;
-use client::{Cache, Change, DeleteOptions, Key, PatchKind, Recorder};
+use client::{Cache, Change, DeleteOptions, Key, PatchKind, Recorder, Resources};
 use futures::StreamExt;
 use serde_json::{Value, json};
 
@@ -19,8 +19,7 @@ use crate::Parts;
 /// An object of any kind.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 struct Node {
-    group: &'static str,
-    plural: &'static str,
+    resource: Resource,
     namespace: Arc<str>,
     name: Arc<str>,
 }
@@ -28,6 +27,7 @@ struct Node {
 /// Who depends on whom: what the caches have under an owner's uid.
 struct Graph {
     caches: Vec<Arc<Cache>>,
+    resources: Resources,
     recorder: Recorder,
 }
 
@@ -41,14 +41,14 @@ pub async fn run(parts: Arc<Parts>) {
     }
     let (clock, entropy) = (parts.config.clock.clone(), parts.config.entropy.clone());
     let recorder = Recorder::new(parts.client.clone(), "garbage-collector-controller", "", clock, entropy);
-    let graph = Arc::new(Graph { caches, recorder });
+    let graph = Arc::new(Graph { caches, resources: parts.resources.clone(), recorder });
     let (feed, keys) = reconcile::feed::<Node>();
     let mut followers = tokio::task::JoinSet::new();
     for cache in &graph.caches {
-        let (mut changes, kind, graph, feed) = (cache.subscribe(), cache.kind(), graph.clone(), feed.clone());
+        let (mut changes, kind, graph, feed) = (cache.subscribe(), cache.kind().clone(), graph.clone(), feed.clone());
         followers.spawn(async move {
             while let Some(change) = changes.next().await {
-                for node in graph.note(kind, &change) {
+                for node in graph.note(&kind, &change) {
                     feed.add(node);
                 }
             }
@@ -63,7 +63,7 @@ pub async fn run(parts: Arc<Parts>) {
 
 impl Graph {
     /// Takes a change in, and says who must be looked at.
-    fn note(&self, kind: &'static Kind, change: &Change) -> Vec<Node> {
+    fn note(&self, kind: &Resource, change: &Change) -> Vec<Node> {
         let node = Node::of(kind, &change.key);
         let uid = |object: &Option<Object>| object.as_ref().map(|o| o.meta().uid.clone());
         let (old, new) = (uid(&change.old), uid(&change.new));
@@ -76,7 +76,7 @@ impl Graph {
         }
         // An owner in foreground deletion waits for this one to go, or to block no longer.
         let references = change.old.iter().flat_map(|o| &o.meta().owner_references);
-        concerned.extend(references.filter_map(|owner| Node::of_owner(owner, &change.key)));
+        concerned.extend(references.filter_map(|owner| self.owner(owner, &change.key)));
         let ending = change.new.as_ref().is_some_and(|o| {
             o.meta().is_deleting() && o.meta().finalizers.iter().any(|f| f == ORPHAN || f == FOREGROUND)
         });
@@ -85,6 +85,12 @@ impl Graph {
             concerned.push(node);
         }
         concerned
+    }
+
+    fn owner(&self, owner: &api::OwnerReference, dependent: &Key) -> Option<Node> {
+        let resource = self.resources.by_kind(&owner.api_version, &owner.kind)?.clone();
+        let namespace = if resource.namespaced { dependent.namespace.clone() } else { "".into() };
+        Some(Node { resource, namespace, name: owner.name.as_str().into() })
     }
 
     fn dependents(&self, uid: &str) -> Vec<Node> {
@@ -113,7 +119,7 @@ async fn attend(parts: &Parts, graph: &Graph, node: &Node) -> Result<Requeue, St
     }
     let mut waiting = false;
     for owner in &meta.owner_references {
-        if is_out_of_reach(&meta.namespace, owner) {
+        if is_out_of_reach(parts, &meta.namespace, owner) {
             // graph_builder.go, reportInvalidNamespaceOwnerRef
             let api::OwnerReference { api_version, kind, name, uid, .. } = owner;
             let owner = format!("[{api_version}/{kind}, namespace: , name: {name}, uid: {uid}]");
@@ -140,15 +146,16 @@ enum Owner {
 }
 
 /// A namespaced owner of an object that is in no namespace: nobody can say whether it exists.
-fn is_out_of_reach(namespace: &str, owner: &api::OwnerReference) -> bool {
-    namespace.is_empty() && api::kind::by_kind(&owner.api_version, &owner.kind).is_some_and(|kind| kind.namespaced)
+fn is_out_of_reach(parts: &Parts, namespace: &str, owner: &api::OwnerReference) -> bool {
+    let resource = parts.resources.by_kind(&owner.api_version, &owner.kind);
+    namespace.is_empty() && resource.is_some_and(|resource| resource.namespaced)
 }
 
 async fn owner_of(parts: &Parts, namespace: &str, owner: &api::OwnerReference) -> Result<Owner, Status> {
     // A kind that we do not know may exist where we cannot see it.
-    let Some(kind) = api::kind::by_kind(&owner.api_version, &owner.kind) else { return Ok(Owner::Solid) };
+    let Some(kind) = parts.resources.by_kind(&owner.api_version, &owner.kind) else { return Ok(Owner::Solid) };
     // garbagecollector.go, namespacedOwnerOfClusterScopedObjectErr: it is never collected.
-    if is_out_of_reach(namespace, owner) {
+    if is_out_of_reach(parts, namespace, owner) {
         return Ok(Owner::Solid);
     }
     let namespace = if kind.namespaced { namespace } else { "" };
@@ -161,7 +168,7 @@ async fn owner_of(parts: &Parts, namespace: &str, owner: &api::OwnerReference) -
             false => Owner::Absent,
         }
     };
-    let cached = parts.cache(kind.group, kind.plural).and_then(|cache| cache.get(namespace, &owner.name));
+    let cached = parts.cache_of(kind).and_then(|cache| cache.get(namespace, &owner.name));
     if let Some(object) = cached.filter(|object| object.meta().uid == owner.uid) {
         return Ok(state(&object));
     }
@@ -222,22 +229,12 @@ async fn attend_later(parts: &Parts, graph: &Graph, node: &Node, object: &Object
 }
 
 impl Node {
-    fn of(kind: &'static Kind, key: &Key) -> Node {
-        Node { group: kind.group, plural: kind.plural, namespace: key.namespace.clone(), name: key.name.clone() }
-    }
-
-    fn of_owner(owner: &api::OwnerReference, dependent: &Key) -> Option<Node> {
-        let kind = api::kind::by_kind(&owner.api_version, &owner.kind)?;
-        let namespace = if kind.namespaced { dependent.namespace.clone() } else { "".into() };
-        Some(Node { group: kind.group, plural: kind.plural, namespace, name: owner.name.as_str().into() })
-    }
-
-    fn kind(&self) -> &'static Kind {
-        api::kind::by_plural(self.group, self.plural).expect("made from a row")
+    fn of(resource: &Resource, key: &Key) -> Node {
+        Node { resource: resource.clone(), namespace: key.namespace.clone(), name: key.name.clone() }
     }
 
     fn cached(&self, parts: &Parts) -> Option<Object> {
-        parts.cache(self.group, self.plural)?.get(&self.namespace, &self.name)
+        parts.cache_of(&self.resource)?.get(&self.namespace, &self.name)
     }
 
     async fn delete(&self, parts: &Parts, object: &Object, policy: &str) -> Result<Requeue, Status> {
@@ -248,11 +245,11 @@ impl Node {
             propagation_policy: policy.into(),
             ..DeleteOptions::default()
         };
-        settled(parts.client.delete(self.kind(), &self.namespace, &self.name, &options).await)
+        settled(parts.client.delete(&self.resource, &self.namespace, &self.name, &options).await)
     }
 
     async fn patch(&self, parts: &Parts, patch: &Value) -> Result<Requeue, Status> {
-        settled(parts.client.patch(self.kind(), &self.namespace, &self.name, "", PatchKind::Merge, patch).await)
+        settled(parts.client.patch(&self.resource, &self.namespace, &self.name, "", PatchKind::Merge, patch).await)
     }
 
     /// Takes a finalizer away.

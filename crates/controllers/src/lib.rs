@@ -6,11 +6,12 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use api::{Clock, Entropy, Kind};
-use client::{Cache, Caches, Client, Recorder};
+use api::{Clock, Entropy, Resource};
+use client::{Cache, Caches, Client, Recorder, Resources};
 use futures::future::join_all;
 
 /// What every namespace holds from its first moment.
@@ -52,7 +53,8 @@ pub static CONTROLLERS: &[Controller] = &[
     Controller { name: "garbage", run: |parts| Box::pin(garbage::run(parts)) },
 ];
 
-/// Kinds without a cache: Events are many and nobody's dependents.
+/// Resources without a cache: Events are many and nobody's dependents (cmd/kube-controller-manager,
+/// garbagecollector.DefaultIgnoredResources).
 const UNCACHED: &[&str] = &["events"];
 
 /// What they share: one client, and one cache of each kind that somebody asked for.
@@ -60,6 +62,7 @@ struct Parts {
     client: Client,
     config: Config,
     recorder: Recorder,
+    resources: Resources,
     caches: Caches,
 }
 
@@ -68,8 +71,9 @@ pub async fn run(client: Client, config: Config) {
     let client = client.named("kube-controller-manager");
     let (clock, entropy) = (config.clock.clone(), config.entropy.clone());
     let recorder = Recorder::new(client.clone(), "node-controller", "", clock, entropy);
+    let resources = Resources::of(&client).await;
     let caches = Caches::new(client.clone());
-    let parts = Arc::new(Parts { client, config, recorder, caches });
+    let parts = Arc::new(Parts { client, config, recorder, resources, caches });
     // Spawned, so that one that computes does not hold up the others; dropped with this future.
     let mut loops = tokio::task::JoinSet::new();
     for controller in CONTROLLERS {
@@ -82,20 +86,23 @@ pub async fn run(client: Client, config: Config) {
 }
 
 impl Parts {
-    /// The cache of a kind of the core group.
-    fn core(&self, plural: &str) -> Arc<Cache> {
-        self.cache("", plural).expect("a built-in kind with a cache")
+    /// None for kinds without one.
+    fn cache_of(&self, resource: &Resource) -> Option<Arc<Cache>> {
+        is_cached(resource).then(|| self.cache(resource))
     }
 
-    /// None for kinds without one.
-    fn cache(&self, group: &str, plural: &str) -> Option<Arc<Cache>> {
-        let kind = api::kind::by_plural(group, plural).filter(|kind| is_cached(kind))?;
-        Some(self.caches.of(kind))
+    /// The cache of a kind that every server has.
+    fn cache(&self, resource: &Resource) -> Arc<Cache> {
+        let is_it = |known: &&Resource| known.group == resource.group && known.plural == resource.plural;
+        // As the server names it, whoever asks first: nodes of the garbage collector are compared.
+        self.caches.of(self.resources.iter().find(is_it).unwrap_or(resource))
     }
 
     /// Of every kind that has one.
     fn all(&self) -> Vec<Arc<Cache>> {
-        api::KINDS.iter().filter(|kind| is_cached(kind)).map(|kind| self.caches.of(kind)).collect()
+        let mut seen = BTreeSet::new();
+        let cached = self.resources.iter().filter(|resource| is_cached(resource));
+        cached.filter(|resource| seen.insert(resource.qualified())).map(|resource| self.cache(resource)).collect()
     }
 
     async fn synced(&self, caches: &[&Cache]) {
@@ -108,11 +115,6 @@ impl Parts {
     }
 }
 
-fn is_cached(kind: &Kind) -> bool {
-    !UNCACHED.contains(&kind.plural)
-}
-
-/// The row of a core kind.
-fn core(plural: &str) -> &'static Kind {
-    api::kind::by_plural("", plural).expect("a built-in kind")
+fn is_cached(resource: &Resource) -> bool {
+    resource.can("list") && resource.can("watch") && !UNCACHED.contains(&resource.plural.as_str())
 }

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{Kind, Object, Reason, Status};
+use api::resource::{NAMESPACES, PODS};
+use api::{Object, Reason, Resource, Status};
 use client::reconcile::{self, Requeue};
 use client::{DeleteOptions, ListOptions, PatchKind};
 use futures::StreamExt;
@@ -15,14 +16,14 @@ use futures::stream::{select, select_all};
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::{Parts, core};
+use crate::Parts;
 
 /// What has no cache here does not announce that it went: it is looked at again after so long.
 const AGAIN: Duration = Duration::from_secs(2);
 const FINALIZER: &str = "kubernetes";
 
 pub async fn run(parts: Arc<Parts>) {
-    let (namespaces, pods) = (parts.core("namespaces"), parts.core("pods"));
+    let (namespaces, pods) = (parts.cache(&NAMESPACES), parts.cache(&PODS));
     parts.synced(&[&namespaces, &pods]).await;
     let own = namespaces.subscribe().keys().map(|key| key.name.to_string());
     let ending = {
@@ -51,15 +52,17 @@ struct Left {
 }
 
 async fn empty(parts: &Parts, name: &str) -> Result<Requeue, Status> {
-    let space = match parts.core("namespaces").get("", name) {
+    let space = match parts.cache(&NAMESPACES).get("", name) {
         Some(space) if space.meta().is_deleting() => space,
         _ => return Ok(Requeue::Done),
     };
     let (mut left, mut failures) = (Vec::new(), Vec::new());
-    let pods = core("pods");
+    let pods = &*PODS;
     clear(parts, pods, name, &mut left, &mut failures).await;
     if left.is_empty() && failures.is_empty() {
-        for kind in api::KINDS.iter().filter(|kind| kind.namespaced && kind.plural != "pods") {
+        let others =
+            parts.resources.iter().filter(|kind| kind.namespaced && kind.can("list") && kind.plural != pods.plural);
+        for kind in others {
             clear(parts, kind, name, &mut left, &mut failures).await;
         }
     }
@@ -75,7 +78,7 @@ async fn empty(parts: &Parts, name: &str) -> Result<Requeue, Status> {
 }
 
 /// Deletes all of a kind and counts what stays.
-async fn clear(parts: &Parts, kind: &'static Kind, namespace: &str, left: &mut Vec<Left>, failures: &mut Vec<String>) {
+async fn clear(parts: &Parts, kind: &Resource, namespace: &str, left: &mut Vec<Left>, failures: &mut Vec<String>) {
     let list = match parts.client.list(kind, namespace, &ListOptions::default()).await {
         Ok(list) => list.objects,
         Err(status) => return failures.push(status.message),
@@ -83,7 +86,7 @@ async fn clear(parts: &Parts, kind: &'static Kind, namespace: &str, left: &mut V
     if list.is_empty() {
         return;
     }
-    let deleted = match kind.verbs.contains(&"deletecollection") {
+    let deleted = match kind.can("deletecollection") {
         true => {
             let path = collection(kind, namespace);
             let options = DeleteOptions { propagation_policy: "Background".into(), ..DeleteOptions::default() };
@@ -102,7 +105,7 @@ async fn clear(parts: &Parts, kind: &'static Kind, namespace: &str, left: &mut V
     }
 }
 
-async fn each(parts: &Parts, kind: &Kind, namespace: &str, list: &[Object]) -> Result<(), Status> {
+async fn each(parts: &Parts, kind: &Resource, namespace: &str, list: &[Object]) -> Result<(), Status> {
     for object in list {
         match parts.client.delete(kind, namespace, &object.meta().name, &DeleteOptions::default()).await {
             Err(status) if status.reason != Reason::NotFound => return Err(status),
@@ -112,7 +115,7 @@ async fn each(parts: &Parts, kind: &Kind, namespace: &str, list: &[Object]) -> R
     Ok(())
 }
 
-fn collection(kind: &Kind, namespace: &str) -> String {
+fn collection(kind: &Resource, namespace: &str) -> String {
     let root = if kind.group.is_empty() { "/api/v1".into() } else { format!("/apis/{}/{}", kind.group, kind.version) };
     format!("{root}/namespaces/{namespace}/{}", kind.plural)
 }
@@ -126,7 +129,7 @@ async fn report(parts: &Parts, space: &Object, left: &[Left], failures: &[String
     }
     let meta = space.meta();
     let patch = json!({"metadata": {"uid": meta.uid}, "status": {"conditions": conditions}});
-    let patched = parts.client.patch(core("namespaces"), "", &meta.name, "status", PatchKind::Merge, &patch).await;
+    let patched = parts.client.patch(&NAMESPACES, "", &meta.name, "status", PatchKind::Merge, &patch).await;
     match patched {
         Err(status) if status.reason != Reason::NotFound => Err(status),
         _ => Ok(()),
@@ -135,7 +138,7 @@ async fn report(parts: &Parts, space: &Object, left: &[Left], failures: &[String
 
 /// Takes the finalizer away; the server deletes the namespace with it.
 async fn finalize(parts: &Parts, name: &str) -> Result<Requeue, Status> {
-    let kind = core("namespaces");
+    let kind = &*NAMESPACES;
     let space = match parts.client.get(kind, "", name).await {
         Ok(space) => space,
         Err(status) if status.reason == Reason::NotFound => return Ok(Requeue::Done),
@@ -220,7 +223,7 @@ fn conditions(old: &Value, left: &[Left], failures: &[String], now: &str) -> Val
 }
 
 impl Left {
-    fn of(kind: &Kind, objects: &[Object]) -> Left {
+    fn of(kind: &Resource, objects: &[Object]) -> Left {
         let mut finalizers = BTreeMap::new();
         for finalizer in objects.iter().flat_map(|o| &o.meta().finalizers) {
             *finalizers.entry(finalizer.clone()).or_default() += 1;

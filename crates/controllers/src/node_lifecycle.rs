@@ -9,20 +9,21 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use api::resource::{LEASES, NODES, PODS};
 use api::{Object, Reason, Status};
+use client::PatchKind;
 use client::reconcile::{self, Requeue};
 use client::recorder::Type;
-use client::{Cache, PatchKind};
 use futures::StreamExt;
 use futures::stream::{self, select};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::{Parts, core};
+use crate::Parts;
 
 /// --node-monitor-grace-period since 1.32.
 const GRACE: Duration = Duration::from_secs(50);
-const LEASES: &str = "kube-node-lease";
+const LEASE_NAMESPACE: &str = "kube-node-lease";
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 /// A node that says nothing about the health of the others.
@@ -44,8 +45,8 @@ const TAINTS: &[(&str, &str, &str)] = &[
 type Heard = Arc<Mutex<HashMap<String, (String, Instant)>>>;
 
 pub async fn run(parts: Arc<Parts>) {
-    let (nodes, leases) = (parts.core("nodes"), leases(&parts));
-    parts.synced(&[&nodes, &leases, &parts.core("pods")]).await;
+    let (nodes, leases) = (parts.cache(&NODES), parts.cache(&LEASES));
+    parts.synced(&[&nodes, &leases, &parts.cache(&PODS)]).await;
     let own = {
         let nodes = nodes.clone();
         let mut were_down = all_down(&nodes.list());
@@ -65,7 +66,7 @@ pub async fn run(parts: Arc<Parts>) {
             )
         })
     };
-    let renewed = leases.subscribe().keys().filter(|key| std::future::ready(&*key.namespace == LEASES));
+    let renewed = leases.subscribe().keys().filter(|key| std::future::ready(&*key.namespace == LEASE_NAMESPACE));
     let renewed = renewed.map(|key| key.name.to_string());
     let heard = Heard::default();
     let work = |name: String| {
@@ -76,7 +77,7 @@ pub async fn run(parts: Arc<Parts>) {
 }
 
 async fn look(parts: &Parts, heard: &Heard, name: &str) -> Result<Requeue, Status> {
-    let Some(node) = parts.core("nodes").get("", name) else {
+    let Some(node) = parts.cache(&NODES).get("", name) else {
         heard.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
         return Ok(Requeue::Done);
     };
@@ -86,15 +87,15 @@ async fn look(parts: &Parts, heard: &Heard, name: &str) -> Result<Requeue, Statu
         && let Some(conditions) = unknown(&value, &parts.now())
     {
         let patch = json!({"status": {"conditions": conditions}});
-        parts.client.patch(core("nodes"), "", name, "status", PatchKind::Strategic, &patch).await?;
+        parts.client.patch(&NODES, "", name, "status", PatchKind::Strategic, &patch).await?;
         // The change comes back as an event, and with it the taints.
         return Ok(Requeue::Done);
     }
-    let evicting = !all_down(&parts.core("nodes").list());
+    let evicting = !all_down(&parts.cache(&NODES).list());
     if let Some(taints) = taints(&value, evicting, &parts.now()) {
         let version = &node.meta().resource_version;
         let patch = json!({"metadata": {"resourceVersion": version}, "spec": {"taints": taints}});
-        match parts.client.patch(core("nodes"), "", name, "", PatchKind::Merge, &patch).await {
+        match parts.client.patch(&NODES, "", name, "", PatchKind::Merge, &patch).await {
             Ok(_) => {}
             // Somebody was quicker: the event of that write comes.
             Err(status) if matches!(status.reason, Reason::Conflict | Reason::NotFound) => {}
@@ -119,14 +120,14 @@ pub fn is_ready(node: &Value) -> bool {
 
 /// How long nothing new was heard of a node.
 fn silence(parts: &Parts, heard: &Heard, name: &str, node: &Value) -> Duration {
-    let lease = leases(parts).get(LEASES, name).map(|lease| lease.value());
+    let lease = parts.cache(&LEASES).get(LEASE_NAMESPACE, name).map(|lease| lease.value());
     let renewed = lease.as_ref().and_then(|l| l["spec"]["renewTime"].as_str()).unwrap_or("");
     let ready = condition(node, "Ready").and_then(|c| c["lastHeartbeatTime"].as_str()).unwrap_or("");
     let sign = format!("{renewed} {ready}");
     let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
     let now = Instant::now();
     if !heard.contains_key(name)
-        && let Some(object) = parts.core("nodes").get("", name)
+        && let Some(object) = parts.cache(&NODES).get("", name)
     {
         let text = format!("Node {name} event: Registered Node {name} in Controller");
         parts.recorder.event(&object, "", Type::Normal, "RegisteredNode", text);
@@ -214,8 +215,7 @@ async fn unready(parts: &Parts, node: &str) -> Result<(), Status> {
         condition["lastTransitionTime"] = json!(parts.now());
         let meta = pod.meta();
         let patch = json!({"metadata": {"uid": meta.uid}, "status": {"conditions": [condition]}});
-        let patched =
-            parts.client.patch(core("pods"), &meta.namespace, &meta.name, "status", PatchKind::Strategic, &patch);
+        let patched = parts.client.patch(&PODS, &meta.namespace, &meta.name, "status", PatchKind::Strategic, &patch);
         match patched.await {
             Err(status) if !matches!(status.reason, Reason::NotFound | Reason::Conflict) => return Err(status),
             _ => parts.recorder.event(&pod, "", Type::Warning, "NodeNotReady", "Node is not ready"),
@@ -226,11 +226,7 @@ async fn unready(parts: &Parts, node: &str) -> Result<(), Status> {
 
 /// The pods that run on a node.
 pub fn on_node(parts: &Parts, node: &str) -> Vec<Object> {
-    parts.core("pods").by(&client::cache::index::NODE, node)
-}
-
-fn leases(parts: &Parts) -> Arc<Cache> {
-    parts.cache("coordination.k8s.io", "leases").expect("a built-in kind with a cache")
+    parts.cache(&PODS).by(&client::cache::index::NODE, node)
 }
 
 fn condition<'a>(node: &'a Value, kind: &str) -> Option<&'a Value> {

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use api::resource::{NODES, PODS};
 use api::{Object, Reason, Status};
 use client::reconcile::{self, Requeue};
 use client::{DeleteOptions, Key, PatchKind};
@@ -16,8 +17,8 @@ use futures::stream::{self, select};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::Parts;
 use crate::node_lifecycle::{is_ready, on_node};
-use crate::{Parts, core};
 
 /// A node may be deleted and registered again.
 const QUARANTINE: Duration = Duration::from_secs(40);
@@ -25,14 +26,14 @@ const ENDED_MAX: usize = 12_500;
 const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 
 pub async fn run(parts: Arc<Parts>) {
-    let (nodes, pods) = (parts.core("nodes"), parts.core("pods"));
+    let (nodes, pods) = (parts.cache(&NODES), parts.cache(&PODS));
     parts.synced(&[&nodes, &pods]).await;
     let own = pods.subscribe().keys();
     let missing = Missing::default();
     let abandoned = {
         let (parts, missing) = (parts.clone(), missing.clone());
         nodes.subscribe().keys().flat_map(move |key| {
-            let node = parts.core("nodes").get("", &key.name);
+            let node = parts.cache(&NODES).get("", &key.name);
             if node.is_some() {
                 missing.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, (node, _)| **node != *key.name);
             }
@@ -55,13 +56,13 @@ type Missing = Arc<Mutex<HashMap<Key, (String, Instant)>>>;
 
 async fn collect(parts: &Parts, missing: &Missing, key: &Key) -> Result<Requeue, Status> {
     let missing = || missing.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(pod) = parts.core("pods").get(&key.namespace, &key.name) else {
+    let Some(pod) = parts.cache(&PODS).get(&key.namespace, &key.name) else {
         missing().remove(key);
         return Ok(Requeue::Done);
     };
     let value = pod.value();
     let name = value["spec"]["nodeName"].as_str().unwrap_or("");
-    let node = parts.core("nodes").get("", name);
+    let node = parts.cache(&NODES).get("", name);
     if !name.is_empty() && node.is_none() {
         let now = Instant::now();
         let since = missing().entry(key.clone()).or_insert_with(|| (name.into(), now)).1;
@@ -70,7 +71,7 @@ async fn collect(parts: &Parts, missing: &Missing, key: &Key) -> Result<Requeue,
             return Ok(Requeue::After(rest));
         }
         // The cache may be behind: the server decides.
-        return match parts.client.get(core("nodes"), "", name).await {
+        return match parts.client.get(&NODES, "", name).await {
             Err(status) if status.reason == Reason::NotFound => {
                 force(parts, &pod, Some("PodGC: node no longer exists")).await
             }
@@ -82,7 +83,7 @@ async fn collect(parts: &Parts, missing: &Missing, key: &Key) -> Result<Requeue,
     if pod.meta().is_deleting() && node.is_some_and(|node| is_out_of_service(&node.value())) {
         return force(parts, &pod, None).await;
     }
-    if is_ended(&value) && parts.core("pods").len() > ENDED_MAX {
+    if is_ended(&value) && parts.cache(&PODS).len() > ENDED_MAX {
         return trim(parts).await;
     }
     Ok(Requeue::Done)
@@ -90,7 +91,7 @@ async fn collect(parts: &Parts, missing: &Missing, key: &Key) -> Result<Requeue,
 
 /// Marks a pod as ended, by us where it is not its owner who wants it gone, and removes it.
 async fn force(parts: &Parts, pod: &Object, why: Option<&str>) -> Result<Requeue, Status> {
-    let (meta, kind) = (pod.meta(), core("pods"));
+    let (meta, kind) = (pod.meta(), &PODS);
     let value = pod.value();
     if !is_ended(&value) {
         let mut patch = json!({"metadata": {"uid": meta.uid}, "status": {"phase": "Failed"}});
@@ -115,7 +116,7 @@ async fn force(parts: &Parts, pod: &Object, why: Option<&str>) -> Result<Requeue
 /// Deletes the ended pods above the limit: evicted ones first, then the oldest.
 async fn trim(parts: &Parts) -> Result<Requeue, Status> {
     let ended =
-        parts.core("pods").list().into_iter().map(|pod| (pod.value(), pod)).filter(|(value, _)| is_ended(value));
+        parts.cache(&PODS).list().into_iter().map(|pod| (pod.value(), pod)).filter(|(value, _)| is_ended(value));
     let mut ended: Vec<(bool, String, Object)> = ended
         .map(|(value, pod)| {
             let created = pod.meta().creation_timestamp.clone().unwrap_or_default();

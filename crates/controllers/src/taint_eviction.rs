@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::resource::{NODES, PODS};
 use api::{Object, Reason, Status};
 use client::reconcile::{self, Requeue};
 use client::recorder::Type;
@@ -14,18 +15,18 @@ use futures::StreamExt;
 use futures::stream::{self, select};
 use serde_json::{Value, json};
 
+use crate::Parts;
 use crate::node_lifecycle::on_node;
-use crate::{Parts, core};
 
 pub async fn run(parts: Arc<Parts>) {
-    let (nodes, pods) = (parts.core("nodes"), parts.core("pods"));
+    let (nodes, pods) = (parts.cache(&NODES), parts.cache(&PODS));
     parts.synced(&[&nodes, &pods]).await;
     let own = pods.subscribe().keys();
     let of_nodes = {
         let parts = parts.clone();
         nodes.subscribe().keys().flat_map(move |key| {
             let tainted =
-                parts.core("nodes").get("", &key.name).is_some_and(|node| !no_execute(&node.value()).is_empty());
+                parts.cache(&NODES).get("", &key.name).is_some_and(|node| !no_execute(&node.value()).is_empty());
             let pods = if tainted { on_node(&parts, &key.name) } else { Vec::new() };
             stream::iter(pods.iter().map(Key::of).collect::<Vec<_>>())
         })
@@ -38,12 +39,12 @@ pub async fn run(parts: Arc<Parts>) {
 }
 
 async fn judge(parts: &Parts, key: &Key) -> Result<Requeue, Status> {
-    let Some(pod) = parts.core("pods").get(&key.namespace, &key.name) else { return Ok(Requeue::Done) };
-    if pod.meta().is_deleting() || parts.core("nodes").list().iter().all(no_execute_absent) {
+    let Some(pod) = parts.cache(&PODS).get(&key.namespace, &key.name) else { return Ok(Requeue::Done) };
+    if pod.meta().is_deleting() || parts.cache(&NODES).list().iter().all(no_execute_absent) {
         return Ok(Requeue::Done);
     }
     let value = pod.value();
-    let Some(node) = value["spec"]["nodeName"].as_str().and_then(|name| parts.core("nodes").get("", name)) else {
+    let Some(node) = value["spec"]["nodeName"].as_str().and_then(|name| parts.cache(&NODES).get("", name)) else {
         return Ok(Requeue::Done);
     };
     let now = (parts.config.clock)();
@@ -106,7 +107,7 @@ async fn evict(parts: &Parts, pod: &Object) -> Result<Requeue, Status> {
     let condition = json!({"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager",
         "message": "Taint manager: deleting due to NoExecute taint", "lastTransitionTime": parts.now()});
     let patch = json!({"metadata": {"uid": meta.uid}, "status": {"conditions": [condition]}});
-    let kind = core("pods");
+    let kind = &*PODS;
     let marked = parts.client.patch(kind, namespace, name, "status", PatchKind::Strategic, &patch).await;
     let options = DeleteOptions { uid: Some(meta.uid.clone()), ..DeleteOptions::default() };
     let deleted = match marked {

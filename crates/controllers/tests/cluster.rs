@@ -54,8 +54,8 @@ async fn cluster() -> Cluster {
     Cluster { client: as_component(Component::Admin), _dir: dir, _controllers: running }
 }
 
-fn kind(plural: &str) -> &'static api::Kind {
-    api::kind::by_plural("", plural).unwrap()
+fn kind(plural: &str) -> &'static api::Resource {
+    kinds::built_in().by_plural("", plural).unwrap()
 }
 
 impl Cluster {

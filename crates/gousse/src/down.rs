@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::resource::PODS;
 use api::{Object, WatchEvent};
 use client::{Client, DeleteOptions, Https, ListOptions, WatchOptions, kubeconfig};
 use futures::StreamExt;
@@ -18,7 +19,6 @@ use runtime::native::NativeEngine;
 use crate::cli::Down;
 use crate::instance::Instance;
 use crate::parts::node::{Machine, engine_config, pods_cgroup};
-use kubectl::discovery::PODS;
 use kubectl::failure::{Context, Result, failure};
 
 /// What a node has beyond a pod's grace to say that it is gone. A node that is away never does.
@@ -67,11 +67,11 @@ pub async fn clean_if_empty(instance: &Instance, machine: &Machine) -> Result<()
 async fn end_pods(instance: &Instance) -> Result<()> {
     let loaded = kubeconfig::load(Some(&instance.kubeconfig()), None).context("reading the kubeconfig")?;
     let client = Client::new(Arc::new(Https::new(loaded.https).context("connecting")?)).named("gousse");
-    let listed = client.list(&*PODS, "", &ListOptions::default()).await?;
+    let listed = client.list(&PODS, "", &ListOptions::default()).await?;
     let mut leaving = Vec::new();
     for pod in &listed.objects {
         let meta = pod.meta();
-        match client.delete(&*PODS, &meta.namespace, &meta.name, &DeleteOptions::default()).await {
+        match client.delete(&PODS, &meta.namespace, &meta.name, &DeleteOptions::default()).await {
             Ok(ending) => {
                 println!("pod/{} ends", meta.name);
                 // The mirror of a static pod comes back as long as its file is there; the runtime ends it.
@@ -114,7 +114,7 @@ async fn ended(client: &Client, pod: &Object) -> Result<Option<String>> {
     let field_selector = format!("metadata.name={}", meta.name);
     loop {
         let options = ListOptions { field_selector: field_selector.clone(), ..ListOptions::default() };
-        let listed = client.list(&*PODS, &meta.namespace, &options).await?;
+        let listed = client.list(&PODS, &meta.namespace, &options).await?;
         match listed.objects.iter().find(|object| object.meta().uid == meta.uid) {
             None => return Ok(None),
             Some(object) => {
@@ -126,7 +126,7 @@ async fn ended(client: &Client, pod: &Object) -> Result<Option<String>> {
         let resource_version = listed.revision.to_string();
         let options =
             WatchOptions { field_selector: field_selector.clone(), resource_version, ..WatchOptions::default() };
-        let mut watch = client.watch(&*PODS, &meta.namespace, &options).await?;
+        let mut watch = client.watch(&PODS, &meta.namespace, &options).await?;
         while let Some(event) = watch.next().await {
             match event {
                 WatchEvent::Deleted(object) if object.meta().uid == meta.uid => return Ok(None),

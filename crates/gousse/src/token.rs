@@ -5,13 +5,13 @@
 use std::io::Read;
 use std::path::Path;
 
+use api::resource::SECRETS;
 use jiff::SignedDuration;
 use sha2::{Digest, Sha256};
 
 use crate::cli::Token;
 use crate::parts::Seams;
 use kubectl::Connection;
-use kubectl::discovery::SECRETS;
 use kubectl::failure::{Context, Result, failure};
 
 /// Holds a token where no file does.
@@ -43,7 +43,7 @@ async fn create(connection: Connection, ttl: SignedDuration) -> Result<()> {
     let (id, secret) = text.split_at(6);
     let ends = (seams.clock)().checked_add(ttl).context("--ttl is too long")?;
     let ends = ends.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    session.client.create(&*SECRETS, "kube-system", &server::token_secret(id, secret, &ends)).await?;
+    session.client.create(&SECRETS, "kube-system", &server::token_secret(id, secret, &ends)).await?;
     println!("{fingerprint}.{id}.{secret}");
     eprintln!("it holds until {ends}; to end it now: gousse delete -n kube-system secret bootstrap-token-{id}");
     Ok(())

@@ -10,6 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use api::resource::{NODES, PODS};
 use client::{Client, DeleteOptions};
 use futures::FutureExt;
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,7 +20,6 @@ use crate::instance::Instance;
 use crate::made::Made;
 use crate::parts::{Alarm, Ended, Local, Seams, broken, node, serve};
 use kubectl::Kinds;
-use kubectl::discovery::{NODES, PODS};
 use kubectl::failure::{Context, Result, failure};
 use kubectl::manifest::{self, Manifest};
 use kubectl::resource::shown;
@@ -166,11 +166,11 @@ async fn show(client: &Client, manifests: &[Manifest]) -> Result<()> {
 async fn pod(client: &Client, manifest: &Manifest) -> Result<()> {
     let name = manifest.object["metadata"]["name"].as_str().unwrap_or_default().to_string();
     let namespace = manifest.object["metadata"]["namespace"].as_str().unwrap_or("default").to_string();
+    let pod = kinds::built_in().by_kind("v1", "Pod").expect("pods are a built-in kind");
     let mut last = String::new();
     let object = wait::watch_until(client, &PODS, &namespace, &name, |object| {
-        let columns = api::kind::by_kind("v1", "Pod").map(|kind| kind.columns).unwrap_or_default();
-        let row = (columns.iter().find(|c| c.name == "Status")).map(|c| (c.cell)(&object.value(), ""));
         let value = object.value();
+        let row = pod.columns.iter().find(|column| column.name == "Status").map(|column| column.of(&value, ""));
         let conditions = value["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
         let unplaced = conditions.iter().find(|c| c["type"] == "PodScheduled" && c["status"] == "False");
         let mut status = row.and_then(|cell| cell.as_str().map(str::to_string)).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! docs/compatibility.md says what is true: generated from the tables (UPDATE_EXPECT=1 writes it).
 
-use api::kinds::pod::unsupported::{Answer, UNSUPPORTED};
 use expect_test::expect_file;
+use kinds::pod::unsupported::{Answer, UNSUPPORTED};
 
 const HEAD: &str = "# Compatibility\n\
 Generated from the kind table and the table of unsupported fields (crates/gousse/tests/compatibility.rs).\n\n\
@@ -64,11 +64,8 @@ const DIFFERENT: &str = "\n## Different on purpose\n\
 fn docs_compatibility_is_current() {
     let mut text = String::from(HEAD);
     text.push_str("## Kinds\n| kind | versions | verbs | subresources |\n|---|---|---|---|\n");
-    for kind in api::KINDS {
-        let versions = kind.versions.iter().map(|v| match v.group {
-            "" => v.version.to_string(),
-            group => format!("{group}/{}", v.version),
-        });
+    for kind in kinds::built_in().iter() {
+        let versions = kind.versions.iter().map(|v| v.resource.api_version());
         let versions: Vec<String> = std::iter::once(kind.api_version()).chain(versions).collect();
         let subresources: Vec<&str> = kind.subresources.iter().map(|s| s.name).collect();
         text.push_str(&format!(

@@ -28,7 +28,7 @@ pub mod verbs;
 /// JSON trees as YAML.
 pub mod yaml;
 
-pub use discovery::{Kinds, Resource};
+pub use discovery::Kinds;
 pub use flags::{Connection, booleans};
 pub use session::{Login, Session};
 pub use verbs::{Chosen, VERBS};

@@ -1,6 +1,8 @@
 //! What a user writes for objects: `pod/web`, `pods web db`, `po,svc`, a kind in any of its names.
 
-use crate::discovery::{Kinds, Resource};
+use api::Resource;
+
+use crate::discovery::Kinds;
 use crate::failure::{Result, failure};
 
 /// One kind and, if given, one name.

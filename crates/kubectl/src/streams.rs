@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Read, Write};
 
 use api::Object;
+use api::resource::PODS;
 use bytes::Bytes;
 use clap::Args;
 use futures::stream::SplitSink;
@@ -15,7 +16,6 @@ use wire::query::encoded;
 use wire::streams::{self, END, RESIZE, STDERR, STDIN, STDOUT};
 use wire::websocket::{self, Connected, Message, Socket};
 
-use crate::discovery::PODS;
 use crate::failure::{Context, Failure, Result, failure, refused};
 use crate::session::Session;
 
@@ -47,7 +47,7 @@ pub async fn pod(session: &Session, target: &str) -> Result<Object> {
         Some((kind, _)) => return Err(failure(format!("only pods have streams here, not {kind:?}"))),
         None => target,
     };
-    let found = session.client.get(&*PODS, &session.namespace, name).await;
+    let found = session.client.get(&PODS, &session.namespace, name).await;
     found.map_err(|status| refused(&status, ""))
 }
 

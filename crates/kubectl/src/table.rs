@@ -1,8 +1,8 @@
 //! Prints the server's tables: columns as wide as their widest cell and three blanks between.
 
+use api::Resource;
 use serde_json::Value;
 
-use crate::discovery::Resource;
 use crate::resource;
 
 pub struct Options<'a> {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use api::Object;
+use api::resource::PODS;
 use api::view::api::core::v1 as core;
 use client::{Cache, Change, Client, Recorder, Scope};
 use runtime::{Engine, Sandbox};
@@ -120,9 +121,8 @@ impl Agent {
         }
         let looker = Looker::new(engine.clone());
         sweep(&*network, &looker).await?;
-        let kind = |name: &str| api::kind::by_kind("v1", name).expect("the kind table has the core kinds");
         let field_selector = format!("spec.nodeName={}", config.node_name);
-        let pods = Cache::start(client.clone(), kind("Pod"), Scope { field_selector, ..Scope::default() });
+        let pods = Cache::start(client.clone(), &PODS, Scope { field_selector, ..Scope::default() });
         let (clock, entropy) = (config.clock.clone(), config.entropy.clone());
         let recorder = Recorder::new(client.clone(), "kubelet", &config.node_name, clock, entropy);
         let manifests = config.manifest_dir.as_ref();
@@ -132,7 +132,7 @@ impl Agent {
             facts: facts(&config, &*engine),
             offer: Mutex::new(Arc::new(register::first_offer(&config))),
             ledger: Mutex::default(),
-            pods: kind("Pod"),
+            pods: &PODS,
             client,
             engine,
             network,

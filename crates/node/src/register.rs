@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::view::api::core::v1 as core;
-use api::{Kind, Object, Reason};
+use api::{Object, Reason, Resource};
 use client::leases::{LeaseConfig, renew};
 use client::recorder::Type;
 use client::{Cache, ObjectReference, PatchKind, Scope};
@@ -36,7 +36,7 @@ const LEASE_PERIOD: Duration = Duration::from_secs(10);
 
 /// Registers the node and keeps its object true, for ever.
 pub async fn keep(shared: Arc<Shared>) {
-    let kind = api::kind::by_kind("v1", "Node").expect("the kind table has Node");
+    let kind = &*api::resource::NODES;
     event(&shared, Type::Normal, "Starting", "Starting kubelet.");
     let mut node = register(&shared, kind).await;
     say_ready(&shared);
@@ -78,7 +78,7 @@ pub async fn keep(shared: Arc<Shared>) {
 }
 
 /// Until the server has the Node object; says so if the machine was rebooted since it had it last.
-async fn register(shared: &Arc<Shared>, kind: &'static Kind) -> Object {
+async fn register(shared: &Arc<Shared>, kind: &'static Resource) -> Object {
     let mut pause = RETRY_MIN;
     loop {
         match try_register(shared, kind).await {
@@ -92,7 +92,7 @@ async fn register(shared: &Arc<Shared>, kind: &'static Kind) -> Object {
     }
 }
 
-async fn try_register(shared: &Arc<Shared>, kind: &'static Kind) -> Result<Object, api::Status> {
+async fn try_register(shared: &Arc<Shared>, kind: &'static Resource) -> Result<Object, api::Status> {
     let config = &shared.config;
     let status = status::status(shared, None).await;
     let body = json!({
@@ -115,7 +115,7 @@ async fn try_register(shared: &Arc<Shared>, kind: &'static Kind) -> Result<Objec
 }
 
 /// The object of an earlier run: its labels are brought up to date, its boot id compared.
-async fn adopt(shared: &Arc<Shared>, kind: &'static Kind) -> Result<Object, api::Status> {
+async fn adopt(shared: &Arc<Shared>, kind: &'static Resource) -> Result<Object, api::Status> {
     let config = &shared.config;
     let node = shared.client.get(kind, "", &config.node_name).await?;
     let view = node.view::<core::Node>().unwrap_or_default();
@@ -137,7 +137,7 @@ async fn adopt(shared: &Arc<Shared>, kind: &'static Kind) -> Result<Object, api:
 /// Writes the status if it differs, or as a heartbeat. Taints are the node lifecycle controller's.
 async fn refresh(
     shared: &Arc<Shared>,
-    kind: &'static Kind,
+    kind: &'static Resource,
     node: &Object,
     heartbeat: bool,
 ) -> Result<Option<Object>, api::Status> {

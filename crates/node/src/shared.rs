@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use api::Kind;
+use api::Resource;
 use client::{Client, Recorder};
 use jiff::SignedDuration;
 use runtime::Engine;
@@ -26,7 +26,7 @@ pub struct Shared {
     /// What plan and report depend on.
     pub facts: Facts,
     pub client: Client,
-    pub pods: &'static Kind,
+    pub pods: &'static Resource,
     pub engine: Arc<dyn Engine>,
     pub network: Arc<dyn Network>,
     pub sources: Arc<dyn Sources>,

@@ -166,18 +166,14 @@ fn parse(text: &str, path: &Path, node: &str, allow_privileged: bool) -> Result<
     let mut tolerations = spec["tolerations"].as_array().cloned().unwrap_or_default();
     tolerations.push(json!({"operator": "Exists", "effect": "NoExecute"}));
     spec["tolerations"] = Value::Array(tolerations);
-    api::schema::default(SCHEMA, &mut tree);
-    if let Some(row) = api::kind::by_kind("v1", "Pod") {
-        (row.hooks.default)(&mut tree);
-    }
     // Nobody else does: it never goes through the API (kubelet/config/common.go tryDecodeSinglePod).
-    if let Some(row) = api::kind::by_kind("v1", "Pod") {
-        let context = api::kind::Context { allow_privileged, ..api::kind::Context::default() };
-        let wrong = (row.hooks.validate)(&tree, None, &context);
-        if !wrong.is_empty() {
-            let wrong: Vec<String> = wrong.iter().map(ToString::to_string).collect();
-            return Err(format!("invalid pod: {}", wrong.join("; ")));
-        }
+    let row = kinds::built_in().by_kind("v1", "Pod").expect("pods are a built-in kind");
+    row.default(&mut tree);
+    let context = kinds::Context { allow_privileged, ..kinds::Context::default() };
+    let wrong = row.validate(&tree, None, &context);
+    if !wrong.is_empty() {
+        let wrong: Vec<String> = wrong.iter().map(ToString::to_string).collect();
+        return Err(format!("invalid pod: {}", wrong.join("; ")));
     }
     tree["status"] = json!({"phase": "Pending"});
     let object = Object::from_value(&tree).map_err(|e| e.to_string())?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use api::Status;
-use api::kinds::pod::POD;
+use api::resource::PODS;
 use client::recorder::Type;
 use client::{Client, DeleteOptions, ObjectReference, PatchKind, Recorder};
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ impl Actor {
             "metadata": {"name": &*pod.name, "namespace": &*pod.namespace, "uid": &*pod.uid},
             "target": {"apiVersion": "v1", "kind": "Node", "name": node},
         });
-        self.client.create_sub(&POD, &pod.namespace, &pod.name, "binding", &body).await.map(drop)
+        self.client.create_sub(&PODS, &pod.namespace, &pod.name, "binding", &body).await.map(drop)
     }
 
     pub fn say_bound(&self, pod: &Pod, node: &str) {
@@ -95,7 +95,7 @@ impl Actor {
         }]});
         self.patch(victim, status).await?;
         let options = DeleteOptions { uid: Some(victim.uid.to_string()), ..DeleteOptions::default() };
-        self.client.delete(&POD, &victim.namespace, &victim.name, &options).await?;
+        self.client.delete(&PODS, &victim.namespace, &victim.name, &options).await?;
         let note = format!("Preempted by pod {} on node {node}", preemptor.uid);
         let related = Some(reference(preemptor));
         self.recorder.event_v1(reference(victim), related, Type::Normal, "Preempted", "Preempting", note);
@@ -105,7 +105,7 @@ impl Actor {
     async fn patch(&self, pod: &Pod, status: Value) -> Result<(), Status> {
         let body = json!({"metadata": {"uid": &*pod.uid}, "status": status});
         let (ns, name) = (&pod.namespace, &pod.name);
-        self.client.patch(&POD, ns, name, "status", PatchKind::Strategic, &body).await.map(drop)
+        self.client.patch(&PODS, ns, name, "status", PatchKind::Strategic, &body).await.map(drop)
     }
 }
 

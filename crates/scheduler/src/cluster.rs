@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use api::kinds::pod::Amounts;
+use api::pod::Amounts;
 use api::quantity::Quantity;
 use api::{Object, tree};
 use serde_json::Value;

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use api::kinds::{namespace::NAMESPACE, node::NODE, pod::POD};
+use api::resource::{NAMESPACES, NODES, PODS};
 use api::{Clock, Entropy, Object, Reason, Status};
 use client::{Cache, Change, Changes, Client, Recorder, Scope};
 use futures::FutureExt;
@@ -37,7 +37,7 @@ const BATCH: usize = 256;
 
 /// Places pods until the caches end, which they do only when the process does. Dropping it stops all.
 pub async fn run(client: Client, config: Config) {
-    let caches = [&POD, &NODE, &NAMESPACE].map(|kind| Cache::start(client.clone(), kind, Scope::default()));
+    let caches = [&PODS, &NODES, &NAMESPACES].map(|kind| Cache::start(client.clone(), kind, Scope::default()));
     for cache in &caches {
         cache.synced().await;
     }

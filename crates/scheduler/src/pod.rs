@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use api::kinds::pod::Demands;
+use api::pod::Demands;
 use api::selector::{Labels, Operator, Requirement};
 use api::{Object, tree};
 use serde_json::Value;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use api::kinds::pod::Amounts;
+use api::pod::Amounts;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Resources {

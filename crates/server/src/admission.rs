@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use api::{Kind, Status};
+use api::Status;
+use kinds::Kind;
 use serde_json::Value;
 use store::{Expect, Step};
 
@@ -97,7 +98,7 @@ fn run(table: &[Plugin], ask: &Ask<'_>, object: &mut Value, outcome: &mut Outcom
 }
 
 impl Ask<'_> {
-    pub fn kind(&self) -> &'static Kind {
+    pub fn kind(&self) -> &Kind {
         self.call.kind()
     }
 
@@ -132,7 +133,7 @@ impl Ask<'_> {
 
     /// `pods "x" is forbidden: why`
     pub fn forbidden(&self, object: &Value, why: &str) -> Status {
-        Status::forbidden(self.kind().group, self.kind().plural, self.name(object), why)
+        Status::forbidden(&self.kind().group, &self.kind().plural, self.name(object), why)
     }
 
     /// The write holds only while this entry is as it is now.

@@ -12,8 +12,9 @@ use futures::Stream;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::Value;
 
-use crate::rendition::{Rendition, Served};
+use crate::rendition::Rendition;
 use crate::verbs::watch::Watching;
+use kinds::Served;
 
 /// An answer to any request.
 pub struct Response {

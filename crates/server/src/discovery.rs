@@ -3,16 +3,16 @@
 //! Everything derives from the kind table and the table of reviews. The aggregated form
 //! (apidiscovery.k8s.io/v2) has an ETag, so that clients ask again for nothing.
 
-use std::net::SocketAddr;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use kinds::kind::Subresource;
+use kinds::{Kinds, Served};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::answer::{Body, Response};
-use crate::rendition::{Served, api_version};
 use crate::reviews::REVIEWS;
 
 /// The order in which groups are listed; those not named come last (kube-aggregator's priorities).
@@ -39,8 +39,8 @@ const ORDER: &[&str] = &[
 ];
 
 /// The documents, made once.
+#[derive(Default)]
 pub struct Documents {
-    address: SocketAddr,
     core: OnceLock<Document>,
     groups: OnceLock<Document>,
 }
@@ -50,78 +50,78 @@ struct Document {
     etag: String,
 }
 
-impl Documents {
-    pub fn new(address: SocketAddr) -> Documents {
-        Documents { address, core: OnceLock::new(), groups: OnceLock::new() }
-    }
-}
-
 /// Serves a discovery path; None if it is none.
 pub fn perform(server: &crate::Server, path: &str, headers: &HeaderMap) -> Option<Response> {
-    let documents = &server.0.discovery;
+    let published = server.0.published.load();
+    let crate::published::Published { kinds, documents } = &**published;
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     let value = match parts[..] {
-        [""] => json!({"paths": root()}),
+        [""] => json!({"paths": root(kinds)}),
         ["api"] => match aggregated(headers) {
-            Some(version) => return Some(document(&documents.core, version, headers, || vec![group_items("")])),
+            Some(version) => return Some(document(&documents.core, version, headers, || vec![group_items(kinds, "")])),
             None => json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": [
-                {"clientCIDR": "0.0.0.0/0", "serverAddress": documents.address.to_string()}]}),
+                {"clientCIDR": "0.0.0.0/0", "serverAddress": server.0.config.advertise.to_string()}]}),
         },
         ["apis"] => match aggregated(headers) {
             Some(version) => {
-                let all = || groups().into_iter().filter(|g| !g.is_empty()).map(group_items).collect();
+                let items = |g: String| group_items(kinds, &g);
+                let all = || groups(kinds).into_iter().filter(|g| !g.is_empty()).map(items).collect();
                 return Some(document(&documents.groups, version, headers, all));
             }
             None => {
-                let all: Vec<Value> = groups().into_iter().filter(|g| !g.is_empty()).map(group).collect();
+                let named = groups(kinds).into_iter().filter(|g| !g.is_empty());
+                let all: Vec<Value> = named.map(|g| group(kinds, &g)).collect();
                 json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": all})
             }
         },
-        ["api", "v1"] => resource_list("", "v1"),
-        ["apis", name] if groups().contains(&name) => {
-            let mut value = group(name);
+        ["api", "v1"] => resource_list(kinds, "", "v1"),
+        ["apis", name] if groups(kinds).iter().any(|g| g == name) => {
+            let mut value = group(kinds, name);
             value["kind"] = json!("APIGroup");
             value["apiVersion"] = json!("v1");
             value
         }
-        ["apis", name, version] if versions(name).contains(&version) => resource_list(name, version),
+        ["apis", name, version] if versions(kinds, name).iter().any(|v| v == version) => {
+            resource_list(kinds, name, version)
+        }
         _ => return None,
     };
     Some(Response::json(StatusCode::OK, &value))
 }
 
 /// The paths that a browser is shown at the root.
-fn root() -> Vec<String> {
+fn root(kinds: &Kinds) -> Vec<String> {
     let mut paths: Vec<String> =
         ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics"].map(String::from).into();
     paths.extend(["/openapi/v2", "/openapi/v3", "/readyz", "/version"].map(String::from));
-    for group in groups().into_iter().filter(|g| !g.is_empty()) {
+    for group in groups(kinds).into_iter().filter(|g| !g.is_empty()) {
         paths.push(format!("/apis/{group}"));
-        paths.extend(versions(group).iter().map(|version| format!("/apis/{group}/{version}")));
+        paths.extend(versions(kinds, &group).iter().map(|version| format!("/apis/{group}/{version}")));
     }
     paths.sort();
     paths
 }
 
 /// Every group with something in it, in order.
-pub fn groups() -> Vec<&'static str> {
-    let mut all: Vec<&str> = Vec::new();
-    let kinds = api::KINDS.iter().flat_map(|k| [k.group].into_iter().chain(k.versions.iter().map(|v| v.group)));
-    for group in kinds.chain(REVIEWS.iter().map(|r| r.group)) {
+fn groups(kinds: &Kinds) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    let served = kinds.all_served().map(|served| served.group().to_owned());
+    for group in served.chain(REVIEWS.iter().map(|r| r.group.to_owned())) {
         if !all.contains(&group) {
             all.push(group);
         }
     }
-    all.sort_by_key(|group| (ORDER.iter().position(|g| g == group).unwrap_or(ORDER.len()), *group));
+    all.sort_by_key(|group| (ORDER.iter().position(|g| g == group).unwrap_or(ORDER.len()), group.clone()));
     all
 }
 
 /// The versions of a group, the preferred one first.
-pub fn versions(group: &str) -> Vec<&'static str> {
-    let mut all: Vec<&str> = Vec::new();
-    let own = api::KINDS.iter().filter(|k| k.group == group).map(|k| k.version);
-    let others = api::KINDS.iter().flat_map(|k| k.versions).filter(|v| v.group == group).map(|v| v.version);
-    let reviews = REVIEWS.iter().filter(|r| r.group == group).map(|r| r.version);
+fn versions(kinds: &Kinds, group: &str) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    let own = kinds.iter().filter(|kind| kind.group == group).map(|kind| kind.version.clone());
+    let others = kinds.iter().flat_map(|kind| &kind.versions).map(|version| &version.resource);
+    let others = others.filter(|resource| resource.group == group).map(|resource| resource.version.clone());
+    let reviews = REVIEWS.iter().filter(|r| r.group == group).map(|r| r.version.to_owned());
     for version in own.chain(others).chain(reviews) {
         if !all.contains(&version) {
             all.push(version);
@@ -130,20 +130,20 @@ pub fn versions(group: &str) -> Vec<&'static str> {
     all
 }
 
-fn group(name: &str) -> Value {
-    let version = |v: &&str| json!({"groupVersion": api_version(name, v), "version": v});
-    let versions = versions(name);
+fn group(kinds: &Kinds, name: &str) -> Value {
+    let version = |v: &String| json!({"groupVersion": api_version(name, v), "version": v});
+    let versions = versions(kinds, name);
     let preferred = versions.first().map(version);
     json!({"name": name, "versions": versions.iter().map(version).collect::<Vec<_>>(), "preferredVersion": preferred})
 }
 
 /// `APIResourceList` of a version.
-fn resource_list(group: &str, version: &str) -> Value {
+fn resource_list(kinds: &Kinds, group: &str, version: &str) -> Value {
     let mut resources = Vec::new();
-    for served in served(group, version) {
-        let kind = served.kind;
+    for served in served(kinds, group, version) {
+        let kind = &served.kind;
         let mut resource = json!({"name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced,
-            "kind": kind.kind, "verbs": kind.verbs, "storageVersionHash": storage_hash(served)});
+            "kind": kind.kind, "verbs": kind.verbs, "storageVersionHash": storage_hash(&served)});
         if !kind.short_names.is_empty() {
             resource["shortNames"] = json!(kind.short_names);
         }
@@ -151,9 +151,9 @@ fn resource_list(group: &str, version: &str) -> Value {
             resource["categories"] = json!(kind.categories);
         }
         resources.push(resource);
-        for sub in kind.subresources {
+        for sub in &kind.subresources {
             let mut entry = json!({"name": format!("{}/{}", kind.plural, sub.name), "singularName": "",
-                "namespaced": kind.namespaced, "kind": body_kind(sub, kind.kind), "verbs": sub.verbs});
+                "namespaced": kind.namespaced, "kind": body_kind(sub, &kind.kind), "verbs": sub.verbs});
             if let Some((group, version)) = sub.body_group_version.rsplit_once('/') {
                 entry["group"] = json!(group);
                 entry["version"] = json!(version);
@@ -171,8 +171,8 @@ fn resource_list(group: &str, version: &str) -> Value {
 }
 
 /// A group's entry in the aggregated document.
-fn group_items(group: &str) -> Value {
-    let versions: Vec<Value> = versions(group).into_iter().map(|v| version_items(group, v)).collect();
+fn group_items(kinds: &Kinds, group: &str) -> Value {
+    let versions: Vec<Value> = versions(kinds, group).iter().map(|v| version_items(kinds, group, v)).collect();
     let mut metadata = json!({"creationTimestamp": null});
     if !group.is_empty() {
         metadata["name"] = json!(group);
@@ -180,10 +180,10 @@ fn group_items(group: &str) -> Value {
     json!({"metadata": metadata, "versions": versions})
 }
 
-fn version_items(group: &str, version: &str) -> Value {
+fn version_items(kinds: &Kinds, group: &str, version: &str) -> Value {
     let mut resources = Vec::new();
-    for served in served(group, version) {
-        let kind = served.kind;
+    for served in served(kinds, group, version) {
+        let kind = &served.kind;
         let own = json!({"group": group, "version": version, "kind": kind.kind});
         let mut resource = json!({"resource": kind.plural, "responseKind": own, "scope": scope(kind.namespaced),
             "singularResource": kind.singular, "verbs": kind.verbs});
@@ -196,7 +196,7 @@ fn version_items(group: &str, version: &str) -> Value {
         let subresources = kind.subresources.iter().map(|sub| {
             let (sub_group, sub_version) = sub.body_group_version.rsplit_once('/').unwrap_or((group, version));
             json!({"subresource": sub.name, "verbs": sub.verbs, "responseKind":
-                {"group": sub_group, "version": sub_version, "kind": body_kind(sub, kind.kind)}})
+                {"group": sub_group, "version": sub_version, "kind": body_kind(sub, &kind.kind)}})
         });
         let subresources: Vec<Value> = subresources.collect();
         if !subresources.is_empty() {
@@ -213,12 +213,17 @@ fn version_items(group: &str, version: &str) -> Value {
     json!({"version": version, "freshness": "Current", "resources": resources})
 }
 
-fn served(group: &str, version: &str) -> Vec<Served> {
-    api::KINDS.iter().filter_map(|kind| Served::find(group, version, kind.plural)).collect()
+fn served(kinds: &Kinds, group: &str, version: &str) -> impl Iterator<Item = Served> {
+    kinds.all_served().filter(move |served| served.resource().is_of(group, version))
 }
 
-fn body_kind(sub: &api::kind::Subresource, own: &'static str) -> &'static str {
+fn body_kind<'a>(sub: &Subresource, own: &'a str) -> &'a str {
     if sub.body_kind.is_empty() { own } else { sub.body_kind }
+}
+
+/// `v1` or `events.k8s.io/v1`.
+fn api_version(group: &str, version: &str) -> String {
+    if group.is_empty() { version.into() } else { format!("{group}/{version}") }
 }
 
 fn scope(namespaced: bool) -> &'static str {
@@ -226,7 +231,7 @@ fn scope(namespaced: bool) -> &'static str {
 }
 
 /// Names the stored form, so that clients notice a change of it.
-fn storage_hash(served: Served) -> String {
+fn storage_hash(served: &Served) -> String {
     use base64::Engine;
     let text = format!("{}/{}/{}", served.kind.group, served.kind.version, served.kind.kind);
     base64::engine::general_purpose::STANDARD.encode(&Sha256::digest(text)[..8])

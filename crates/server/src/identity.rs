@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use api::validate::names::{dns_label, dns_subdomain};
+use api::names::{dns_label, dns_subdomain};
 
 /// An authenticated user, as upstream's user.Info.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use api::Status;
-use api::validate::names::dns_subdomain;
+use api::names::dns_subdomain;
 use http::{HeaderMap, header};
 
 use crate::authorize::{self, Attributes, Decision};

@@ -20,7 +20,6 @@ use sha2::{Digest, Sha256};
 use crate::answer::{Reply, Response};
 use crate::certificates::Subject;
 use crate::identity::{Component, Identity, MASTERS, NODE_PREFIX, NODES};
-use crate::rendition::Served;
 use crate::route::Target;
 use crate::verbs::{self, Call};
 use crate::{Server, addresses, authenticate, node_keys, seed, write};
@@ -103,7 +102,7 @@ fn fingerprint(pem: &str) -> io::Result<String> {
 pub async fn perform(server: &Server, identity: &Identity, body: &[u8]) -> Result<Reply, Status> {
     let body: Value = serde_json::from_slice(body).map_err(|e| Status::bad_request(e.to_string()))?;
     let name = body["name"].as_str().unwrap_or("");
-    if !api::validate::names::dns_subdomain(name).is_empty() {
+    if !api::names::dns_subdomain(name).is_empty() {
         return Err(Status::bad_request(format!("name: {name:?} is no node name")));
     }
     if identity.node().is_some_and(|node| node != name) {
@@ -151,7 +150,7 @@ async fn claim(server: &Server, name: &str, range: &str, key: &str) -> Result<()
         node["spec"] = json!({"podCIDR": range, "podCIDRs": [range]});
     }
     let identity = Identity::component(Component::Admin);
-    let served = Served::find("", "v1", "nodes").ok_or_else(verbs::no_such_resource)?;
+    let served = server.kinds().served("", "v1", "nodes").ok_or_else(verbs::no_such_resource)?;
     let target = Target { version: "v1".into(), resource: "nodes".into(), ..Target::default() };
     let (query, headers, uri) = Default::default();
     let call = Call {

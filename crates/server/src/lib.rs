@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use api::{Clock, Entropy, Status};
+use arc_swap::ArcSwap;
 use store::Store;
 use wire::tls::Presented;
 
@@ -59,6 +60,8 @@ mod nodes;
 mod openapi;
 /// Bodies and answers in protobuf.
 mod protobuf;
+/// What is served now.
+mod published;
 /// Where objects lie in the store.
 mod records;
 /// An answer as bytes, and as Objects.
@@ -95,6 +98,7 @@ pub use join::{AUTHORITY_PATH, JoinToken, PATH as JOIN_PATH, TOKEN_LIFETIME, tok
 pub use store::Backend;
 
 use certificates::{Authority, Kept, Subject};
+use published::Published;
 use records::Snapshot;
 use rendition::Renditions;
 use tokens::Tokens;
@@ -145,7 +149,8 @@ pub(crate) struct Inner {
     pub metrics: metrics::Metrics,
     pub flow: Arc<flow::Flow>,
     pub places: Arc<wire::places::Places>,
-    pub discovery: discovery::Documents,
+    /// What is served now.
+    pub published: ArcSwap<Published>,
     /// True once the server ends: watches end, readiness fails.
     pub stopped: tokio::sync::watch::Sender<bool>,
 }
@@ -183,7 +188,7 @@ impl Server {
             metrics: metrics::Metrics::default(),
             flow: flow::Flow::new(config.limits),
             places: wire::places::Places::new(config.limits.connections, config.limits.share),
-            discovery: discovery::Documents::new(config.advertise),
+            published: ArcSwap::from_pointee(Published::new(kinds::built_in().clone())),
             stopped: tokio::sync::watch::Sender::new(false),
             config,
             store,
@@ -308,7 +313,7 @@ fn hosts(config: &Config) -> Vec<String> {
     let local = addresses::local().into_iter().chain([config.advertise.ip()]);
     hosts.extend(local.filter(|a| !a.is_unspecified()).map(|a| a.to_string()));
     // A host name that is no DNS name cannot stand in a certificate.
-    hosts.extend([addresses::hostname()].into_iter().filter(|n| api::validate::names::dns_subdomain(n).is_empty()));
+    hosts.extend([addresses::hostname()].into_iter().filter(|n| api::names::dns_subdomain(n).is_empty()));
     hosts.extend(config.names.iter().cloned());
     hosts.sort();
     hosts.dedup();

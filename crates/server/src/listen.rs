@@ -29,7 +29,6 @@ use crate::answer::{Body, Response};
 use crate::flow::Permit;
 use crate::identity::MASTERS;
 use crate::node_keys::Certificate;
-use crate::rendition::Served;
 use crate::{request, route, verbs};
 use wire::query::Query;
 
@@ -143,7 +142,7 @@ struct Peer {
 /// A request that panics is answered with 500; the connection and the server go on.
 async fn guarded(server: Server, peer: Arc<Peer>, request: Request<Incoming>) -> http::Response<Outgoing> {
     let _under_way = server.0.metrics.under_way();
-    let (verb, resource) = labels(&request);
+    let (verb, resource) = labels(&server, &request);
     let served = AssertUnwindSafe(respond(&server, &peer, request)).catch_unwind().await;
     let answer = served.unwrap_or_else(|_| {
         tracing::error!(verb, resource, "a request panicked");
@@ -203,15 +202,16 @@ async fn respond(server: &Server, peer: &Peer, request: Request<Incoming>) -> An
 }
 
 /// Verb and resource, from fixed words only.
-fn labels<B>(request: &Request<B>) -> (&'static str, &'static str) {
+fn labels<B>(server: &Server, request: &Request<B>) -> (&'static str, String) {
     let path = request.uri().path();
     if let Some(target) = route::parse(path) {
         let query = Query::parse(heads::query(request.uri(), request.extensions()));
-        let served = Served::find(&target.group, &target.version, &target.resource);
-        return (verbs::verb_of(request.method(), &target, &query), served.map_or("", |s| s.kind.plural));
+        let served = server.kinds().served(&target.group, &target.version, &target.resource);
+        let resource = served.map_or_else(String::new, |served| served.kind.plural.clone());
+        return (verbs::verb_of(request.method(), &target, &query), resource);
     }
     let verb = if request.method() == Method::GET { "get" } else { "other" };
-    (verb, "")
+    (verb, String::new())
 }
 
 impl Answer {

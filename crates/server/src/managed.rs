@@ -21,7 +21,8 @@ use crate::{slow, write};
 pub fn update(object: &mut Value, old: Option<&Value>, manager: &str, call: &Call<'_>, subresource: &str) {
     let (kind, time) = (call.kind(), call.server.now());
     let api_version = kind.api_version();
-    let write = Write { schema: kind.schema, api_version: &api_version, manager, subresource, time: &time };
+    let resets = kind.resets(subresource);
+    let write = Write { schema: &kind.schema, api_version: &api_version, manager, subresource, time: &time, resets };
     managed::update(&write, old, object);
 }
 
@@ -40,8 +41,8 @@ pub async fn apply(call: Call<'_>, subresource: &str) -> Result<Reply, Status> {
     place(&call, &mut applied)?;
     check_name(&call, &mut applied)?;
     let (api_version, time) = (call.served.api_version(), call.server.now());
-    let write =
-        Write { schema: call.served.schema(), api_version: &api_version, manager: &manager, subresource, time: &time };
+    let (schema, resets) = (call.served.schema(), call.kind().resets(subresource));
+    let write = Write { schema, api_version: &api_version, manager: &manager, subresource, time: &time, resets };
     // What the configuration itself gets wrong is told before it is merged.
     warnings.extend(decode::tree(applied.clone(), call.served.schema(), validation)?.warnings);
     let merge = |live: Option<&Value>| -> Result<Value, Status> {
@@ -59,7 +60,8 @@ pub async fn apply(call: Call<'_>, subresource: &str) -> Result<Reply, Status> {
             return Err(call.conflict(call.name(), &why));
         }
         let entry = insert(&call, merge(None)?, None, dry_run, &mut warnings).await?;
-        let payload = Payload::Object { served: call.served, rendition: std::sync::Arc::new(Rendition::new(entry)) };
+        let payload =
+            Payload::Object { served: call.served.clone(), rendition: std::sync::Arc::new(Rendition::new(entry)) };
         return Ok(Reply::new(StatusCode::CREATED, payload).warned(warnings));
     }
     let name = call.name();

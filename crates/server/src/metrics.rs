@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-type Labels = (&'static str, &'static str, u16);
+type Labels = (&'static str, String, u16);
 
 #[derive(Default)]
 pub struct Metrics {
@@ -34,7 +34,7 @@ impl Metrics {
         UnderWay(self)
     }
 
-    pub fn count(&self, verb: &'static str, resource: &'static str, code: u16) {
+    pub fn count(&self, verb: &'static str, resource: String, code: u16) {
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         *requests.entry((verb, resource, code)).or_default() += 1;
     }

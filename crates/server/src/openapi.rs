@@ -4,30 +4,32 @@
 //! for. Its ETag and the `hash` in its address change only with its contents, so that a client that
 //! has it is answered without making it.
 
-use api::{Status, openapi};
+use api::Status;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use kinds::{Kinds, openapi};
 use serde_json::Value;
 
 use crate::answer::{Body, Response};
-use crate::verbs;
+use crate::{Server, verbs};
 use wire::query::Query;
 
 /// Serves an OpenAPI path; None if it is none.
-pub fn perform(path: &str, query: &Query, headers: &HeaderMap) -> Option<Result<Response, Status>> {
+pub fn perform(server: &Server, path: &str, query: &Query, headers: &HeaderMap) -> Option<Result<Response, Status>> {
     let rest = path.trim_end_matches('/').strip_prefix("/openapi/")?;
+    let kinds = &*server.kinds();
     Some(match rest.split_once('/') {
-        None if rest == "v2" && wants_protobuf(headers) => Ok(kept(&all(), headers, protobuf)),
-        None if rest == "v2" => acceptable(headers).map(|()| kept(&all(), headers, || json(&openapi::v2(api::KINDS)))),
-        None if rest == "v3" => Ok(Response::json(StatusCode::OK, &openapi::v3_index(api::KINDS))),
-        Some(("v3", root)) => acceptable(headers).and_then(|()| version(root, query, headers)),
+        None if rest == "v2" && wants_protobuf(headers) => Ok(kept(&all(kinds), headers, || protobuf(kinds))),
+        None if rest == "v2" => acceptable(headers).map(|()| kept(&all(kinds), headers, || json(&openapi::v2(kinds)))),
+        None if rest == "v3" => Ok(Response::json(StatusCode::OK, &openapi::v3_index(kinds))),
+        Some(("v3", root)) => acceptable(headers).and_then(|()| version(kinds, root, query, headers)),
         _ => Err(verbs::no_such_resource()),
     })
 }
 
 /// The document of one group and version: `api/v1`, `apis/apps/v1`.
-fn version(root: &str, query: &Query, headers: &HeaderMap) -> Result<Response, Status> {
-    let index = openapi::v3_index(api::KINDS);
+fn version(kinds: &Kinds, root: &str, query: &Query, headers: &HeaderMap) -> Result<Response, Status> {
+    let index = openapi::v3_index(kinds);
     let address = index["paths"][root]["serverRelativeURL"].as_str().ok_or_else(verbs::no_such_resource)?;
     let hash = address.split_once("hash=").map_or("", |(_, hash)| hash);
     let asked = query.get("hash");
@@ -39,7 +41,7 @@ fn version(root: &str, query: &Query, headers: &HeaderMap) -> Result<Response, S
         return Ok(response);
     }
     let group_version = root.strip_prefix("apis/").or(root.strip_prefix("api/")).unwrap_or(root);
-    let mut response = kept(hash, headers, || json(&openapi::v3(group_version, api::KINDS)));
+    let mut response = kept(hash, headers, || json(&openapi::v3(group_version, kinds)));
     if !asked.is_empty() {
         // This address always answers the same (handler3 HandleGroupVersion).
         response.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
@@ -75,16 +77,16 @@ fn wants_protobuf(headers: &HeaderMap) -> bool {
     [openapi::V2_PROTOBUF_ASKED, openapi::V2_PROTOBUF].contains(&first)
 }
 
-fn protobuf() -> Response {
-    let body = Body::Bytes(Bytes::from(openapi::v2_protobuf(api::KINDS)));
+fn protobuf(kinds: &Kinds) -> Response {
+    let body = Body::Bytes(Bytes::from(openapi::v2_protobuf(kinds)));
     let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(openapi::V2_PROTOBUF))]);
     Response { status: StatusCode::OK, headers, body }
 }
 
 /// A hash of all documents.
-fn all() -> String {
+fn all(kinds: &Kinds) -> String {
     use sha2::{Digest, Sha256};
-    crate::discovery::hex(&Sha256::digest(openapi::v3_index(api::KINDS).to_string()))
+    crate::discovery::hex(&Sha256::digest(openapi::v3_index(kinds).to_string()))
 }
 
 /// JSON otherwise: a client that insists on another form is told so.

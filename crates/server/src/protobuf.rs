@@ -10,7 +10,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::answer::{Page, Response};
-use crate::rendition::Served;
+use kinds::Served;
 
 pub const WATCH_MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf;stream=watch";
 
@@ -30,16 +30,15 @@ pub fn value(code: StatusCode, schema: &str, value: &Value) -> Response {
 }
 
 pub fn list(code: StatusCode, page: &Page, metadata: &Value) -> Response {
-    let served = page.served;
+    let served = &page.served;
     let message = |bytes: Bytes| {
         let tree = serde_json::from_slice(&bytes).map_err(|_| ProtoError::Malformed)?;
         proto::message(served.schema(), &tree)
     };
-    let messages: Result<Vec<Vec<u8>>, _> = page.items.iter().map(|item| message(item.bytes(served.version))).collect();
-    let kind = format!("{}List", served.kind.kind);
-    let items = |messages: Vec<Vec<u8>>| {
-        proto::list(&served.api_version(), &kind, metadata, messages.iter().map(Vec::as_slice))
-    };
+    let messages: Result<Vec<Vec<u8>>, _> = page.items.iter().map(|item| message(item.bytes(served))).collect();
+    let kind = &served.kind.list_kind;
+    let items =
+        |messages: Vec<Vec<u8>>| proto::list(&served.api_version(), kind, metadata, messages.iter().map(Vec::as_slice));
     written(code, messages.and_then(items))
 }
 
@@ -59,7 +58,7 @@ pub fn frame(word: &str, schema: &str, object: &Value) -> Bytes {
 pub const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
 
 /// The schema of an answer that is no stored object: a Status, a review, a Table.
-pub fn schema_of(object: &Value, served: Option<Served>) -> String {
+pub fn schema_of(object: &Value, served: Option<&Served>) -> String {
     let (group_version, kind) = (object["apiVersion"].as_str().unwrap_or(""), object["kind"].as_str().unwrap_or(""));
     if kind == "Status" {
         return STATUS.into();

@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use api::{Kind, Object};
+use api::resource::NAMESPACES;
+use api::{Object, Resource};
 use serde_json::Value;
 use store::{Entry, Key, Store};
 
@@ -31,6 +32,11 @@ impl Snapshot {
         serde_json::from_slice(&self.entry(resource, namespace, name)?.bytes).ok()
     }
 
+    /// The namespace of a name.
+    pub fn namespace(&self, name: &str) -> Option<Entry> {
+        self.entry(&NAMESPACES.plural, "", name)
+    }
+
     /// All of a kind, of one namespace unless it is empty.
     pub fn all(&self, resource: &str, namespace: &str) -> Vec<Entry> {
         let prefix = match namespace {
@@ -41,21 +47,16 @@ impl Snapshot {
     }
 }
 
-/// `pods`, `leases.coordination.k8s.io`: the first part of a kind's keys.
-pub fn resource(kind: &Kind) -> String {
-    if kind.group.is_empty() { kind.plural.into() } else { format!("{}.{}", kind.plural, kind.group) }
-}
-
 /// The key of an object.
-pub fn key(kind: &Kind, namespace: &str, name: &str) -> Key {
-    raw_key(&resource(kind), if kind.namespaced { namespace } else { "" }, name)
+pub fn key(kind: &Resource, namespace: &str, name: &str) -> Key {
+    raw_key(&kind.qualified(), if kind.namespaced { namespace } else { "" }, name)
 }
 
 /// The keys of a kind: of one namespace unless it is empty.
-pub fn prefix(kind: &Kind, namespace: &str) -> String {
+pub fn prefix(kind: &Resource, namespace: &str) -> String {
     match namespace {
-        n if !kind.namespaced || n.is_empty() => format!("{}/", resource(kind)),
-        n => format!("{}/{n}/", resource(kind)),
+        n if !kind.namespaced || n.is_empty() => format!("{}/", kind.qualified()),
+        n => format!("{}/{n}/", kind.qualified()),
     }
 }
 

@@ -6,19 +6,20 @@
 use std::io::Write;
 use std::pin::Pin;
 
-use api::table::{self, Include};
 use api::{Object, Status, WatchEvent};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures::{Stream, StreamExt, stream};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use kinds::Served;
+use kinds::print::{self, Include};
 use serde_json::{Value, json};
 use wire::websocket::Message;
 
 use crate::accept::{self, Accept, Encoding, Form};
 use crate::answer::{Body, Page, Payload, Reply, Response};
-use crate::rendition::{Happened, Rendition, Served};
+use crate::rendition::{Happened, Rendition};
 use crate::verbs::watch::{Told, Watching};
 use crate::{Server, protobuf, sockets};
 
@@ -68,7 +69,7 @@ impl Outcome {
         let mut response = match reply.payload {
             Payload::Ready(response) => response,
             Payload::Value(value) => encoded(code, &value, accept.encoding),
-            Payload::Object { served, rendition } => object(code, served, &rendition, accept, include, &now),
+            Payload::Object { served, rendition } => object(code, &served, &rendition, accept, include, &now),
             Payload::List(page) => list(code, page, accept, include, &now),
             Payload::Watch(watching) => watch(watching, accept, include),
         };
@@ -91,12 +92,12 @@ impl Outcome {
         let mut headers = HeaderMap::new();
         reply.warning_headers(&mut headers);
         let body = match reply.payload {
-            Payload::List(page) if page.served.version.is_none() => Body::List {
+            Payload::List(page) if page.served.index().is_none() => Body::List {
                 objects: page.items.iter().filter_map(|item| item.object().cloned()).collect(),
                 revision: page.revision,
                 continue_token: page.continue_token,
             },
-            Payload::Watch(watching) if watching.served.version.is_none() => Body::Events(events(watching)),
+            Payload::Watch(watching) if watching.served.index().is_none() => Body::Events(events(watching)),
             payload => {
                 let reply = Reply { code: reply.code, warnings: reply.warnings, payload };
                 let plain = Outcome { reply: Ok(reply), accept: self.accept, include: self.include, gzip: false };
@@ -121,24 +122,24 @@ fn encoded(code: StatusCode, value: &Value, encoding: Encoding) -> Response {
 
 fn object(
     code: StatusCode,
-    served: Served,
+    served: &Served,
     rendition: &Rendition,
     accept: Accept,
     include: Include,
     now: &str,
 ) -> Response {
     if (accept.form, accept.encoding) == (Form::Whole, Encoding::Json) {
-        return Response::bytes(code, "application/json", rendition.bytes(served.version));
+        return Response::bytes(code, "application/json", rendition.bytes(served));
     }
     let value = match accept.form {
         Form::Whole if accept.encoding == Encoding::Protobuf => {
-            return protobuf::value(code, served.schema(), &tree(&rendition.bytes(served.version)));
+            return protobuf::value(code, served.schema(), &tree(&rendition.bytes(served)));
         }
-        Form::Whole => tree(&rendition.bytes(served.version)),
-        Form::Partial => table::partial(&tree(&rendition.entry.bytes)),
+        Form::Whole => tree(&rendition.bytes(served)),
+        Form::Partial => print::partial(&tree(&rendition.entry.bytes)),
         Form::Table => {
             let object = tree(&rendition.entry.bytes);
-            let mut table = table::table(served.kind, [], now, include);
+            let mut table = print::table(&served.kind, [], now, include);
             table["rows"] = json!([row(served, &object, now, include)]);
             table["metadata"]["resourceVersion"] = object["metadata"]["resourceVersion"].clone();
             table
@@ -147,18 +148,12 @@ fn object(
     encoded(code, &value, accept.encoding)
 }
 
-fn row(served: Served, object: &Value, now: &str, include: Include) -> Value {
-    match (served.version, include) {
-        (Some(version), Include::Object) => {
-            let mut row = table::row(served.kind, object, now, Include::None);
-            let mut other = object.clone();
-            (version.from_stored)(&mut other);
-            other["apiVersion"] = served.api_version().into();
-            row["object"] = other;
-            row
-        }
-        _ => table::row(served.kind, object, now, include),
+fn row(served: &Served, object: &Value, now: &str, include: Include) -> Value {
+    let mut row = print::row(&served.kind, object, now, include);
+    if include == Include::Object {
+        served.of_stored(&mut row["object"]);
     }
+    row
 }
 
 fn tree(bytes: &[u8]) -> Value {
@@ -173,7 +168,7 @@ fn list(code: StatusCode, page: Page, accept: Accept, include: Include, now: &st
     if let Some(remaining) = page.remaining {
         metadata["remainingItemCount"] = remaining.into();
     }
-    let served = page.served;
+    let served = &page.served;
     if (accept.form, accept.encoding) == (Form::Whole, Encoding::Json) {
         return concatenated(code, page, &metadata);
     }
@@ -183,16 +178,16 @@ fn list(code: StatusCode, page: Page, accept: Accept, include: Include, now: &st
     let objects = page.items.iter().map(|item| tree(&item.entry.bytes));
     let mut value = match accept.form {
         Form::Whole => {
-            let items: Vec<Value> = page.items.iter().map(|item| tree(&item.bytes(served.version))).collect();
-            json!({"kind": format!("{}List", served.kind.kind), "apiVersion": served.api_version(), "items": items})
+            let items: Vec<Value> = page.items.iter().map(|item| tree(&item.bytes(served))).collect();
+            json!({"kind": served.kind.list_kind, "apiVersion": served.api_version(), "items": items})
         }
         Form::Partial => {
             let objects: Vec<Value> = objects.collect();
-            table::partial_list(&objects)
+            print::partial_list(&objects)
         }
         Form::Table => {
             let rows: Vec<Value> = objects.map(|object| row(served, &object, now, include)).collect();
-            let mut table = table::table(served.kind, [], now, include);
+            let mut table = print::table(&served.kind, [], now, include);
             table["rows"] = rows.into();
             table
         }
@@ -203,14 +198,14 @@ fn list(code: StatusCode, page: Page, accept: Accept, include: Include, now: &st
 
 /// A whole list: head, objects with commas, tail; in blocks when it is large.
 fn concatenated(code: StatusCode, page: Page, metadata: &Value) -> Response {
-    let served = page.served;
+    let served = &page.served;
     let head = format!(
-        "{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{metadata},\"items\":[",
-        served.kind.kind,
+        "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{metadata},\"items\":[",
+        served.kind.list_kind,
         served.api_version()
     );
     let tail = "]}\n";
-    let parts: Vec<Bytes> = page.items.iter().map(|item| item.bytes(served.version)).collect();
+    let parts: Vec<Bytes> = page.items.iter().map(|item| item.bytes(served)).collect();
     let commas = parts.len().saturating_sub(1);
     let length = head.len() + tail.len() + commas + parts.iter().map(Bytes::len).sum::<usize>();
     if length <= BLOCK {
@@ -311,7 +306,7 @@ fn messages(watching: Box<Watching>, accept: Accept, include: Include) -> impl S
 
 /// One event in the form asked for.
 fn line(watching: &Watching, told: Told, accept: Accept, include: Include, columns: &mut bool) -> Bytes {
-    let (served, form) = (watching.served, accept.form);
+    let (served, form) = (&watching.served, accept.form);
     let json_line = |word: &str, object: &Value| match accept.encoding {
         Encoding::Protobuf => protobuf::frame(word, &protobuf::schema_of(object, Some(served)), object),
         _ => json_line(word, object),
@@ -327,7 +322,7 @@ fn line(watching: &Watching, told: Told, accept: Accept, include: Include, colum
                     object["apiVersion"] = "meta.k8s.io/v1".into();
                 }
                 Form::Table => {
-                    let mut table = table::table(served.kind, [], &watching.now(), include);
+                    let mut table = print::table(&served.kind, [], &watching.now(), include);
                     table["rows"] = json!([{"cells": [], "object": object}]);
                     table["metadata"] = json!({"resourceVersion": revision.to_string()});
                     table["columnDefinitions"] = json!([]);
@@ -337,26 +332,24 @@ fn line(watching: &Watching, told: Told, accept: Accept, include: Include, colum
             json_line("BOOKMARK", &object)
         }
         Told::Object { happened, rendition, spliced } if accept == PROTOBUF => {
-            let bytes = match (spliced, served.version) {
-                (Some(bytes), Some(version)) => crate::rendition::converted(&bytes, version),
-                (Some(bytes), None) => bytes,
-                (None, version) => rendition.bytes(version),
+            let bytes = match spliced {
+                Some(bytes) => crate::rendition::converted(&bytes, served),
+                None => rendition.bytes(served),
             };
             json_line(happened.as_str(), &tree(&bytes))
         }
         Told::Object { happened, rendition, spliced } => match (form, spliced) {
-            (Form::Whole, None) => rendition.event(happened, served.version),
+            (Form::Whole, None) => rendition.event(happened, served),
             (Form::Whole, Some(bytes)) => {
-                let bytes = served.version.map_or(bytes.clone(), |v| crate::rendition::converted(&bytes, v));
-                crate::rendition::event(happened, &bytes)
+                crate::rendition::event(happened, &crate::rendition::converted(&bytes, served))
             }
             (form, spliced) => {
                 let object = tree(spliced.as_ref().unwrap_or(&rendition.entry.bytes));
                 let value = match form {
-                    Form::Partial => table::partial(&object),
+                    Form::Partial => print::partial(&object),
                     _ => {
                         let now = watching.now();
-                        let mut table = table::table(served.kind, [], &now, include);
+                        let mut table = print::table(&served.kind, [], &now, include);
                         table["rows"] = json!([row(served, &object, &now, include)]);
                         table["metadata"]["resourceVersion"] = object["metadata"]["resourceVersion"].clone();
                         // Only the first table of a watch describes its columns.

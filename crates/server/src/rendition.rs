@@ -7,10 +7,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use api::kind::Version;
-use api::{Kind, Object};
+use api::Object;
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
+use kinds::{Kind, Served};
 use serde_json::Value;
 use store::Entry;
 
@@ -24,8 +24,8 @@ pub struct Rendition {
     /// The values of the kind's field selectors, in its order.
     fields: OnceLock<Box<[String]>>,
     events: [OnceLock<Bytes>; 3],
-    /// The bytes in a further version of the kind (there is at most one).
-    converted: OnceLock<Bytes>,
+    /// The bytes in each further version of the kind.
+    converted: OnceLock<Box<[OnceLock<Bytes>]>>,
 }
 
 /// The type of a watch event about an object.
@@ -68,23 +68,26 @@ impl Rendition {
         let index = kind.field_selectors.iter().position(|s| s.name == name)?;
         let fields = self.fields.get_or_init(|| {
             let tree = self.object().map(Object::value).unwrap_or_default();
-            kind.field_selectors.iter().map(|s| (s.value)(&tree)).collect()
+            kind.field_selectors.iter().map(|s| s.of(&tree)).collect()
         });
         fields.get(index).map(String::as_str)
     }
 
-    /// The object's bytes in a version; None is the stored one.
-    pub fn bytes(&self, version: Option<&'static Version>) -> Bytes {
-        match version {
-            None => self.entry.bytes.clone(),
-            Some(version) => self.converted.get_or_init(|| converted(&self.entry.bytes, version)).clone(),
+    /// The object's bytes in a version of its kind.
+    pub fn bytes(&self, served: &Served) -> Bytes {
+        let Some(index) = served.index() else { return self.entry.bytes.clone() };
+        let versions = || served.kind.versions.iter().map(|_| OnceLock::new()).collect();
+        match self.converted.get_or_init(versions).get(index) {
+            Some(slot) => slot.get_or_init(|| converted(&self.entry.bytes, served)).clone(),
+            // The kind has more versions than when these bytes were first asked for.
+            None => converted(&self.entry.bytes, served),
         }
     }
 
     /// `{"type":…,"object":…}` and a newline.
-    pub fn event(&self, happened: Happened, version: Option<&'static Version>) -> Bytes {
-        let encode = || event(happened, &self.bytes(version));
-        match version {
+    pub fn event(&self, happened: Happened, served: &Served) -> Bytes {
+        let encode = || event(happened, &self.bytes(served));
+        match served.index() {
             None => self.events[happened as usize].get_or_init(encode).clone(),
             Some(_) => encode(),
         }
@@ -149,50 +152,14 @@ pub fn event(happened: Happened, object: &[u8]) -> Bytes {
     line.into()
 }
 
-/// A stored object in a further version of its kind.
-pub fn converted(bytes: &Bytes, version: &Version) -> Bytes {
+/// A stored object in a version of its kind.
+pub fn converted(bytes: &Bytes, served: &Served) -> Bytes {
+    if served.index().is_none() {
+        return bytes.clone();
+    }
     let Ok(mut tree) = serde_json::from_slice::<Value>(bytes) else { return bytes.clone() };
-    (version.from_stored)(&mut tree);
-    tree["apiVersion"] = api_version(version.group, version.version).into();
+    served.of_stored(&mut tree);
     serde_json::to_vec(&tree).map_or_else(|_| bytes.clone(), Bytes::from)
-}
-
-/// `v1` or `events.k8s.io/v1`.
-pub fn api_version(group: &str, version: &str) -> String {
-    if group.is_empty() { version.into() } else { format!("{group}/{version}") }
-}
-
-/// A kind in the version that a request names.
-#[derive(Clone, Copy)]
-pub struct Served {
-    pub kind: &'static Kind,
-    /// None: the stored version.
-    pub version: Option<&'static Version>,
-}
-
-impl Served {
-    /// The row that serves a plural in a group and version.
-    pub fn find(group: &str, version: &str, plural: &str) -> Option<Served> {
-        api::KINDS.iter().filter(|kind| kind.plural == plural).find_map(|kind| {
-            if kind.group == group && kind.version == version {
-                return Some(Served { kind, version: None });
-            }
-            let other = kind.versions.iter().find(|v| v.group == group && v.version == version)?;
-            Some(Served { kind, version: Some(other) })
-        })
-    }
-
-    pub fn group(&self) -> &'static str {
-        self.version.map_or(self.kind.group, |v| v.group)
-    }
-
-    pub fn api_version(&self) -> String {
-        self.version.map_or_else(|| self.kind.api_version(), |v| api_version(v.group, v.version))
-    }
-
-    pub fn schema(&self) -> &'static str {
-        self.version.map_or(self.kind.schema, |v| v.schema)
-    }
 }
 
 #[cfg(test)]

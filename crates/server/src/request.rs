@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::table::Include;
 use api::{Reason, Status};
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
@@ -15,6 +14,7 @@ use http::{HeaderMap, header};
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use kinds::print::Include;
 use wire::places::{Place, Proof};
 use wire::query::Query;
 
@@ -25,7 +25,6 @@ use crate::flow::{Arriving, Cost, Flow, Permit};
 use crate::identity::{ANONYMOUS, Identity, MASTERS};
 use crate::node_keys::Certificate;
 use crate::render::Outcome;
-use crate::rendition::Served;
 use crate::route::{self, Target};
 use crate::verbs::{self, Call};
 use crate::{Server, accept, discovery, health, impersonate, join, openapi, reviews, slow};
@@ -191,7 +190,7 @@ impl Way<'_> {
         if let Some(review) = reviews::find(target) {
             return reviews::answer(review, server, identity, head, query, target, coming).await;
         }
-        let served = Served::find(&target.group, &target.version, &target.resource);
+        let served = server.kinds().served(&target.group, &target.version, &target.resource);
         let served = served.ok_or_else(verbs::no_such_resource)?;
         if let (true, Err(refused)) = (target.subresource.is_empty(), accepted) {
             return Err(refused.clone());
@@ -216,7 +215,7 @@ impl Way<'_> {
         if path == join::PATH {
             return join::perform(server, identity, &coming.read().await?).await;
         }
-        if let Some(response) = openapi::perform(path, query, &head.headers) {
+        if let Some(response) = openapi::perform(server, path, query, &head.headers) {
             return response.map(Reply::ready);
         }
         if let Some(response) = discovery::perform(server, path, &head.headers) {

@@ -3,8 +3,11 @@
 //! One table; each answers a POST with its own object and a status (pkg/registry/authentication,
 //! pkg/registry/authorization).
 
+use std::sync::LazyLock;
+
 use api::decode;
-use api::{FieldError, Status};
+use api::resource::PODS;
+use api::{FieldError, Resource, Status};
 use http::request::Parts;
 use http::{Method, StatusCode, header};
 use serde_json::{Value, json};
@@ -16,7 +19,6 @@ use crate::authenticate;
 use crate::authorize::{self, Attributes, Decision};
 use crate::identity::Identity;
 use crate::protobuf;
-use crate::rendition::Served;
 use wire::query::Query;
 
 use crate::request::Coming;
@@ -34,7 +36,15 @@ pub struct Review {
     pub kind: &'static str,
     pub namespaced: bool,
     schema: &'static str,
-    answer: fn(&Asked<'_>, &Value) -> Result<Value, Status>,
+    answers: Answers,
+}
+
+/// How a review is answered.
+enum Answers {
+    /// With the status that the body leads to.
+    Judged(fn(&Asked<'_>, &Value) -> Result<Value, Status>),
+    /// It is another way to write a subresource of the object that it names.
+    For { resource: &'static LazyLock<Resource>, subresource: &'static str },
 }
 
 /// Who asks, and where.
@@ -56,7 +66,7 @@ pub static REVIEWS: &[Review] = &[
         kind: "Binding",
         namespaced: true,
         schema: "io.k8s.api.core.v1.Binding",
-        answer: |_, _| Err(verbs::method_not_allowed()),
+        answers: Answers::For { resource: &PODS, subresource: "binding" },
     },
     Review {
         group: AUTHENTICATION,
@@ -66,7 +76,7 @@ pub static REVIEWS: &[Review] = &[
         kind: "TokenReview",
         namespaced: false,
         schema: "io.k8s.api.authentication.v1.TokenReview",
-        answer: token_review,
+        answers: Answers::Judged(token_review),
     },
     Review {
         group: AUTHENTICATION,
@@ -76,7 +86,7 @@ pub static REVIEWS: &[Review] = &[
         kind: "SelfSubjectReview",
         namespaced: false,
         schema: "io.k8s.api.authentication.v1.SelfSubjectReview",
-        answer: |asked, _| Ok(json!({"userInfo": asked.identity.to_value()})),
+        answers: Answers::Judged(|asked, _| Ok(json!({"userInfo": asked.identity.to_value()}))),
     },
     Review {
         group: AUTHORIZATION,
@@ -86,7 +96,7 @@ pub static REVIEWS: &[Review] = &[
         kind: "SubjectAccessReview",
         namespaced: false,
         schema: "io.k8s.api.authorization.v1.SubjectAccessReview",
-        answer: access_review,
+        answers: Answers::Judged(access_review),
     },
     Review {
         group: AUTHORIZATION,
@@ -96,7 +106,7 @@ pub static REVIEWS: &[Review] = &[
         kind: "LocalSubjectAccessReview",
         namespaced: true,
         schema: "io.k8s.api.authorization.v1.LocalSubjectAccessReview",
-        answer: local_access_review,
+        answers: Answers::Judged(local_access_review),
     },
     Review {
         group: AUTHORIZATION,
@@ -106,7 +116,7 @@ pub static REVIEWS: &[Review] = &[
         kind: "SelfSubjectAccessReview",
         namespaced: false,
         schema: "io.k8s.api.authorization.v1.SelfSubjectAccessReview",
-        answer: self_access_review,
+        answers: Answers::Judged(self_access_review),
     },
     Review {
         group: AUTHORIZATION,
@@ -116,7 +126,7 @@ pub static REVIEWS: &[Review] = &[
         kind: "SelfSubjectRulesReview",
         namespaced: false,
         schema: "io.k8s.api.authorization.v1.SelfSubjectRulesReview",
-        answer: rules_review,
+        answers: Answers::Judged(rules_review),
     },
 ];
 
@@ -149,13 +159,19 @@ pub async fn answer(
     server.authorize(identity, &asked)?;
     accept::whole(head.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()))?;
     let body = coming.read().await?;
-    if review.plural == "bindings" {
-        let served = Served::find("", "v1", "pods").ok_or_else(verbs::no_such_resource)?;
-        let (method, headers, uri) = (&head.method, &head.headers, &head.uri);
-        let raw_query = "";
-        let call = Call { server, identity, served, target, method, query, headers, body, uri, raw_query };
-        return crate::subresources::bind_collection(call).await;
-    }
+    let judge = match review.answers {
+        Answers::Judged(judge) => judge,
+        Answers::For { resource, subresource } => {
+            let served = server.kinds().served(&resource.group, &resource.version, &resource.plural);
+            let served = served.ok_or_else(verbs::no_such_resource)?;
+            let target =
+                Target { resource: resource.plural.clone(), subresource: subresource.into(), ..target.clone() };
+            let (method, headers, uri, target) = (&head.method, &head.headers, &head.uri, &target);
+            let raw_query = "";
+            let call = Call { server, identity, served, target, method, query, headers, body, uri, raw_query };
+            return crate::subresources::bind_collection(call).await;
+        }
+    };
     let media = head.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("application/json");
     let validation = decode::FieldValidation::parse(query.get("fieldValidation")).unwrap_or_default();
     let decoded = match protobuf::is_meant(media) {
@@ -164,7 +180,7 @@ pub async fn answer(
     };
     let mut object = decoded.value;
     let of = Asked { server, identity, namespace: &target.namespace };
-    let status = (review.answer)(&of, &object)?;
+    let status = judge(&of, &object)?;
     object["apiVersion"] = format!("{}/{}", review.group, review.version).into();
     object["kind"] = review.kind.into();
     if !object["metadata"].is_object() {

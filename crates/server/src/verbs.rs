@@ -4,11 +4,12 @@
 //! per verb. Nothing here knows a kind by name; what is special to one stands in `subresources`.
 
 use api::decode::{self, Decoded, FieldValidation};
-use api::kind::Context;
 use api::selector::Fields;
-use api::{Kind, Reason, Status};
+use api::{Reason, Status};
 use bytes::Bytes;
 use http::{HeaderMap, Method, header};
+use kinds::kind::Act;
+use kinds::{Context, Kind, Served};
 use serde_json::Value;
 
 use crate::Server;
@@ -16,7 +17,6 @@ use crate::answer::Reply;
 use crate::authorize::Attributes;
 use crate::identity::Identity;
 use crate::protobuf;
-use crate::rendition::Served;
 use wire::query::Query;
 
 use crate::request::Coming;
@@ -59,9 +59,14 @@ pub async fn perform(mut call: Call<'_>, coming: Coming<'_>) -> Result<Reply, St
     let verb = verb_of(call.method, call.target, call.query);
     let subresource = match call.target.subresource.as_str() {
         "" => None,
-        name => Some(call.kind().subresources.iter().find(|s| s.name == name).ok_or_else(no_such_resource)?),
+        name => Some(*call.kind().subresource(name).ok_or_else(no_such_resource)?),
     };
-    let known = subresource.map_or(call.kind().verbs, |s| s.verbs);
+    let known = match subresource {
+        None => call.kind().can(verb),
+        // A proxy carries whatever method it is given.
+        Some(subresource) => subresource.act == Act::Proxy || subresource.verbs.contains(&verb),
+    };
+    let passes_on = subresource.is_some_and(|subresource| subresource.act == Act::Proxy);
     if call.target.namespace.is_empty() && call.kind().namespaced {
         if !call.target.name.is_empty() {
             return Err(no_such_resource());
@@ -80,17 +85,16 @@ pub async fn perform(mut call: Call<'_>, coming: Coming<'_>) -> Result<Reply, St
     if subresource.is_none() && misplaced {
         return Err(method_not_allowed());
     }
-    // A proxy carries whatever method it is given.
-    if !known.contains(&verb) && call.target.subresource != "proxy" {
+    if !known {
         return Err(method_not_allowed());
     }
     call.authorize(verb)?;
     // Nobody looks at the body of what only reads (nor does upstream); a proxy passes it on.
-    if !call.method.is_safe() || call.target.subresource == "proxy" {
+    if !call.method.is_safe() || passes_on {
         call.body = coming.read().await?;
     }
     match subresource {
-        Some(subresource) => crate::subresources::perform(call, verb, subresource).await,
+        Some(subresource) => crate::subresources::perform(call, verb, &subresource).await,
         None => match verb {
             "get" => read::get(call).await,
             "list" => read::list(call).await,
@@ -157,8 +161,8 @@ pub fn method_not_allowed() -> Status {
 }
 
 impl Call<'_> {
-    pub fn kind(&self) -> &'static Kind {
-        self.served.kind
+    pub fn kind(&self) -> &Kind {
+        &self.served.kind
     }
 
     pub fn name(&self) -> &str {
@@ -201,28 +205,22 @@ impl Call<'_> {
     }
 
     pub fn not_found(&self, name: &str) -> Status {
-        Status::not_found(self.served.group(), self.kind().plural, name)
+        self.served.not_found(name)
     }
 
     pub fn conflict(&self, name: &str, why: &str) -> Status {
-        Status::conflict(self.served.group(), self.kind().plural, name, why)
+        Status::conflict(self.served.group(), &self.kind().plural, name, why)
     }
 
     /// A stored object in the version of the request.
     pub fn in_version(&self, object: &Value) -> Value {
         let mut object = object.clone();
-        if let Some(version) = self.served.version {
-            (version.from_stored)(&mut object);
-            object["apiVersion"] = self.served.api_version().into();
-        }
+        self.served.of_stored(&mut object);
         object
     }
 
     /// An object of a further version in the stored one.
     pub fn to_stored(&self, object: &mut Value) {
-        if let Some(version) = self.served.version {
-            (version.to_stored)(object);
-            object["apiVersion"] = self.kind().api_version().into();
-        }
+        self.served.to_stored(object);
     }
 }

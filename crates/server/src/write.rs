@@ -2,16 +2,13 @@
 //!
 //! Also the facts that the server itself sets: uid, times, names made from a prefix.
 
-use std::time::Duration;
-
-use api::{Entropy, Kind, Reason, Status};
+use api::{Entropy, Reason, Status};
+use kinds::Kind;
 use serde_json::{Map, Value};
 use store::{Entry, Error, Expect, Key, Room, Step, Sync, Written};
 
 use crate::encode;
 
-/// How long an Event is kept after it was last written (upstream's --event-ttl).
-const EVENT_TTL: Duration = Duration::from_secs(3600);
 /// The letters of generated names: no vowels, nothing that looks alike (util/rand).
 const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 /// An object may not be larger (etcd's --max-request-bytes of 1.5 MiB).
@@ -26,19 +23,17 @@ pub fn put(kind: &Kind, key: Key, expect: Expect, object: &Value) -> Result<Step
         let message = format!("Request entity too large: limit is {OBJECT_MAX}");
         return Err(Status::new(Reason::RequestEntityTooLarge, message));
     }
-    let ttl = (kind.plural == "events" && kind.group.is_empty()).then_some(EVENT_TTL);
-    Ok(Step::Put { key, expect, value, ttl, sync: Sync::First, room: Room::Free })
+    Ok(Step::Put { key, expect, value, ttl: kind.writes.ttl, sync: Sync::First, room: Room::Free })
 }
 
-/// A step that puts a later version of an object. A Lease that its holder only renews may wait for
-/// the next sync: lost in a crash, it reads like a renewal that came late.
+/// A step that puts a later version of an object. What is only renewed may wait for the next sync.
 pub fn replace(kind: &Kind, entry: &Entry, old: &Value, object: &Value) -> Result<Step, Status> {
     let mut step = put(kind, entry.key.clone(), Expect::At(entry.revision), object)?;
     if let Step::Put { sync, room, value, .. } = &mut step {
-        if kind.plural == "leases" && is_renewal(old, object) {
+        if (kind.writes.only_renews)(old, object) {
             *sync = Sync::Later;
         }
-        if leads_to_less(kind.plural, object) && value.head.len() + value.tail.len() <= entry.bytes.len() + GROWTH_MAX {
+        if leads_to_less(kind, object) && value.head.len() + value.tail.len() <= entry.bytes.len() + GROWTH_MAX {
             *room = Room::Kept;
         }
     }
@@ -58,31 +53,9 @@ pub fn with_room(mut step: Step, given: Room) -> Step {
     step
 }
 
-/// Whether a version of an object tells of its end, or of what must go on until then: a node that
-/// could not renew its lease would lose its pods, and one that cannot say that a pod has ended keeps it.
-pub fn leads_to_less(plural: &str, object: &Value) -> bool {
-    let is_target = |condition: &Value| condition["type"] == "DisruptionTarget" && condition["status"] == "True";
-    let status = &object["status"];
-    object["metadata"].get("deletionTimestamp").is_some()
-        || match plural {
-            "leases" | "nodes" => true,
-            "pods" => {
-                matches!(status["phase"].as_str(), Some("Succeeded" | "Failed"))
-                    || status["conditions"].as_array().is_some_and(|all| all.iter().any(is_target))
-            }
-            _ => false,
-        }
-}
-
-/// Whether nothing changed but when the lease was renewed, and who says so.
-fn is_renewal(old: &Value, new: &Value) -> bool {
-    let rest = |object: &Value, part: &str, moving: &[&str]| {
-        let mut fields = object[part].as_object().cloned().unwrap_or_default();
-        fields.retain(|name, _| !moving.contains(&name.as_str()));
-        fields
-    };
-    let same = |part: &str, moving: &[&str]| rest(old, part, moving) == rest(new, part, moving);
-    same("spec", &["renewTime"]) && same("metadata", &["managedFields", "resourceVersion"])
+/// Whether a version of an object tells of its end, or of what must go on until then.
+pub fn leads_to_less(kind: &Kind, object: &Value) -> bool {
+    object["metadata"].get("deletionTimestamp").is_some() || (kind.writes.leads_to_less)(object)
 }
 
 /// A step that deletes an object; watchers see `last`.

@@ -6,8 +6,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use api::kind::by_kind;
-use api::{Kind, Object, Reason, Status};
+use api::resource::{self, PODS, SERVICE_ACCOUNTS};
+use api::{Object, Reason, Resource, Status};
 use client::{Client, DeleteOptions, ListOptions, PatchKind};
 use serde_json::{Value, json};
 
@@ -63,10 +63,10 @@ impl User {
         (namespace, format!("x{}", self.chance.below(NAMES)))
     }
 
-    fn kind(&mut self) -> &'static Kind {
+    fn kind(&mut self) -> &'static Resource {
         let names = [("v1", "Pod"), ("v1", "Pod"), ("v1", "ConfigMap"), ("v1", "Secret")];
         let (version, kind) = *self.chance.pick(&names);
-        by_kind(version, kind).expect("a built-in kind")
+        kinds::built_in().by_kind(version, kind).expect("a built-in kind")
     }
 
     async fn create(&mut self) -> Result<(), Status> {
@@ -102,7 +102,7 @@ impl User {
 
     /// Writes a condition into a pod's status, and tries to change its spec in the same breath.
     async fn report(&mut self) -> Result<(), Status> {
-        let kind = by_kind("v1", "Pod").expect("a built-in kind");
+        let kind = &*PODS;
         let (namespace, name) = self.place();
         let mut pod = self.client.get(kind, namespace, &name).await?.value();
         pod["spec"]["activeDeadlineSeconds"] = json!(1 + self.chance.below(1000));
@@ -166,7 +166,7 @@ impl User {
     }
 
     async fn namespace(&mut self) -> Result<(), Status> {
-        let kind = by_kind("v1", "Namespace").expect("a built-in kind");
+        let kind = &*resource::NAMESPACES;
         let name = *self.chance.pick(&NAMESPACES[1..]);
         if self.chance.happens(250) {
             return self.client.delete(kind, "", name, &DeleteOptions::default()).await.map(|_| ());
@@ -184,7 +184,7 @@ impl User {
 
 /// A service account for every namespace there is, as a controller would make it.
 pub async fn account(client: &Client, namespace: &str) -> Result<(), Status> {
-    let kind = by_kind("v1", "ServiceAccount").expect("a built-in kind");
+    let kind = &*SERVICE_ACCOUNTS;
     let object = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
     match client.create(kind, namespace, &object).await {
         Err(status) if status.reason != Reason::AlreadyExists => Err(status),

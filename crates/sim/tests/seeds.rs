@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use api::Reason;
-use api::kind::by_kind;
+use api::resource::{NAMESPACES, NODES, PODS};
 use client::{Cache, Client, DeleteOptions, ListOptions, Scope};
 use serde_json::json;
 use server::Component;
@@ -46,7 +46,7 @@ async fn users_in_a_storm(seed: u64) -> u64 {
     let admin = world.client("admin", Component::Admin, Weather::default());
     for namespace in ["default", "team-a", "team-b"] {
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
-        let _ = admin.create(by_kind("v1", "Namespace").unwrap(), "", &object).await;
+        let _ = admin.create(&NAMESPACES, "", &object).await;
         account(&admin, namespace).await.unwrap();
     }
     for node in ["n1", "n2"] {
@@ -54,15 +54,15 @@ async fn users_in_a_storm(seed: u64) -> u64 {
         let ready = json!([{"type": "Ready", "status": "True"}]);
         let object = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": node},
             "status": {"capacity": capacity, "allocatable": capacity, "conditions": ready}});
-        let made = admin.create(by_kind("v1", "Node").unwrap(), "", &object).await.unwrap();
+        let made = admin.create(&NODES, "", &object).await.unwrap();
         let mut status = made.value();
         status["status"] = object["status"].clone();
         status["spec"].as_object_mut().map(|spec| spec.remove("taints"));
-        admin.update_sub(by_kind("v1", "Node").unwrap(), "", node, "status", &status).await.unwrap();
+        admin.update_sub(&NODES, "", node, "status", &status).await.unwrap();
     }
     world.start_scheduler(STORMY);
     let watcher = world.client("watcher", Component::Admin, STORMY);
-    let cache = Cache::start(watcher, by_kind("v1", "Pod").unwrap(), Scope::default());
+    let cache = Cache::start(watcher, &PODS, Scope::default());
     let mut surprises = Vec::new();
     for n in 0..4 {
         let name = format!("user{n}");
@@ -107,7 +107,7 @@ async fn users_in_a_storm(seed: u64) -> u64 {
 
 /// Until it is done, or there is nothing to delete.
 async fn delete(world: &mut World, admin: &Client, name: &str, options: &DeleteOptions) {
-    while let Err(status) = admin.delete(by_kind("v1", "Pod").unwrap(), "default", name, options).await {
+    while let Err(status) = admin.delete(&PODS, "default", name, options).await {
         if status.reason == Reason::NotFound {
             return;
         }
@@ -126,7 +126,7 @@ async fn pods_in_a_storm(seed: u64) -> u64 {
     let admin = world.client("admin", Component::Admin, Weather::default());
     world.pass(Duration::from_secs(20)).await;
     let mut chance = Chance::new(seed, "story");
-    let pods = by_kind("v1", "Pod").unwrap();
+    let pods = &*PODS;
     let mut alive: Vec<(String, &Program)> = Vec::new();
     let mut rebooted = false;
     let mut unknown: Vec<String> = Vec::new();

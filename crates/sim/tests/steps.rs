@@ -7,16 +7,16 @@
 
 use std::time::Duration;
 
-use api::kind::by_kind;
-use api::{Kind, Reason};
+use api::resource::PODS;
+use api::{Reason, Resource};
 use client::{Client, DeleteOptions, ListOptions};
 use serde_json::{Value, json};
 use server::Component;
 use sim::{Weather, World};
 use store::{Fault, Revision};
 
-fn pods() -> &'static Kind {
-    by_kind("v1", "Pod").unwrap()
+fn pods() -> &'static Resource {
+    &PODS
 }
 
 fn run<F: Future>(story: F) -> F::Output {

@@ -4,15 +4,15 @@
 
 use std::time::Duration;
 
-use api::Kind;
-use api::kind::by_kind;
+use api::Resource;
+use api::resource::PODS;
 use client::{Client, DeleteOptions};
 use serde_json::{Value, json};
 use server::Component;
 use sim::{Weather, World};
 
-fn pods() -> &'static Kind {
-    by_kind("v1", "Pod").unwrap()
+fn pods() -> &'static Resource {
+    &PODS
 }
 
 async fn cluster(seed: u64) -> (World, Client) {

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use api::decode::{self, FieldValidation};
-use api::kind::{self, Context};
 use api::managed::{self, Write};
 use api::patch::{self, PatchKind};
+use api::proto;
 use api::quantity::Quantity;
 use api::selector::{Fields, Labels};
-use api::{Kind, proto, table};
+use kinds::{Context, Kind, print};
 use serde_json::Value;
 
 use super::{OBJECTS, WORDS, samples};
@@ -43,7 +43,7 @@ fn yamls() -> Vec<Vec<u8>> {
 fn messages() -> Vec<Vec<u8>> {
     let encoded = OBJECTS.iter().filter_map(|text| {
         let value: Value = serde_json::from_str(text).ok()?;
-        proto::encode(of(&value).schema, &value).ok()
+        proto::encode(&of(&value).schema, &value).ok()
     });
     encoded.collect()
 }
@@ -82,8 +82,8 @@ fn quantities() -> Vec<Vec<u8>> {
 /// The row of an object's kind; pods for what names none.
 fn of(object: &Value) -> &'static Kind {
     let word = |name: &str| object[name].as_str().unwrap_or_default();
-    let pod = || kind::by_kind("v1", "Pod").expect("the table has pods");
-    kind::by_kind(word("apiVersion"), word("kind")).unwrap_or_else(pod)
+    let pod = || kinds::built_in().by_kind("v1", "Pod").expect("the table has pods");
+    kinds::built_in().by_kind(word("apiVersion"), word("kind")).unwrap_or_else(pod)
 }
 
 fn split(input: &[u8]) -> (&[u8], &[u8]) {
@@ -93,8 +93,8 @@ fn split(input: &[u8]) -> (&[u8], &[u8]) {
 
 /// Decodes, and holds that what is canonical decodes to itself; then everything else that a write does.
 fn accept(body: &[u8], content_type: &str, of: &'static Kind) -> Option<Value> {
-    let decoded = decode::decode(body, content_type, of.schema, FieldValidation::Warn).ok()?.value;
-    let again = decode::decode(&bytes(&decoded), "application/json", of.schema, FieldValidation::Strict);
+    let decoded = decode::decode(body, content_type, &of.schema, FieldValidation::Warn).ok()?.value;
+    let again = decode::decode(&bytes(&decoded), "application/json", &of.schema, FieldValidation::Strict);
     match again {
         Ok(again) => assert_eq!(again.value, decoded, "a decoded body decodes to something else"),
         Err(why) => panic!("a decoded body is refused: {why}: {decoded}"),
@@ -107,18 +107,17 @@ fn accept(body: &[u8], content_type: &str, of: &'static Kind) -> Option<Value> {
 fn admit(of: &Kind, decoded: &Value) {
     let context = Context { now: "2026-01-01T00:00:00Z".into(), ..Context::default() };
     let mut object = decoded.clone();
-    (of.hooks.prepare)(&mut object, None, &context);
-    api::schema::default(of.schema, &mut object);
-    (of.hooks.default)(&mut object);
+    of.prepare(&mut object, None, &context);
+    of.default(&mut object);
     let defaulted = object.clone();
-    (of.hooks.default)(&mut object);
+    of.default(&mut object);
     assert_eq!(object, defaulted, "defaults of defaults differ");
-    let _ = (of.hooks.validate)(&object, None, &context);
-    let _ = (of.hooks.validate)(&object, Some(decoded), &context);
-    let _ = (of.hooks.warnings)(&object, None);
-    let _ = table::row(of, &object, &context.now, table::Include::Metadata);
-    if let Ok(message) = proto::encode(of.schema, &object) {
-        let back = proto::decode(&message, of.schema);
+    let _ = of.validate(&object, None, &context);
+    let _ = of.validate(&object, Some(decoded), &context);
+    let _ = of.warnings(&object, None);
+    let _ = print::row(of, &object, &context.now, print::Include::Metadata);
+    if let Ok(message) = proto::encode(&of.schema, &object) {
+        let back = proto::decode(&message, &of.schema);
         assert!(back.is_ok(), "a message that we wrote cannot be read: {back:?}");
     }
 }
@@ -151,13 +150,13 @@ fn live(input: &[u8]) -> Option<(&'static Kind, Value, &[u8])> {
     let (first, rest) = split(input);
     let value: Value = serde_json::from_slice(first).ok()?;
     let row = of(&value);
-    let decoded = decode::tree(value, row.schema, FieldValidation::Ignore).ok()?;
+    let decoded = decode::tree(value, &row.schema, FieldValidation::Ignore).ok()?;
     Some((row, decoded.value, rest))
 }
 
 fn patched(input: &[u8], kind: PatchKind) -> bool {
     let Some((row, live, body)) = live(input) else { return false };
-    let Ok(patched) = patch::patched(kind, row.schema, &live, body, FieldValidation::Warn) else { return false };
+    let Ok(patched) = patch::patched(kind, &row.schema, &live, body, FieldValidation::Warn) else { return false };
     admit(row, &patched.value);
     true
 }
@@ -184,20 +183,20 @@ fn difference(input: &[u8]) -> bool {
     let body = patch::two_way_merge(&from, &to);
     let made = patch::merge(&from, &bytes(&body)).expect("a difference is a patch");
     assert_eq!(made, to, "by the merge patch {body} of {from}");
-    let Ok(body) = patch::two_way_strategic(row.schema, &from, &to) else { return false };
-    let Ok(made) = patch::strategic(row.schema, &from, &bytes(&body)) else { return false };
+    let Ok(body) = patch::two_way_strategic(&row.schema, &from, &to) else { return false };
+    let Ok(made) = patch::strategic(&row.schema, &from, &bytes(&body)) else { return false };
     if !is_keyed(row, &from) || !is_keyed(row, &to) {
         return true;
     }
     assert_eq!(made, to, "by the strategic patch {body} of {from}");
-    let again = patch::two_way_strategic(row.schema, &to, &to).expect("an object differs not from itself");
+    let again = patch::two_way_strategic(&row.schema, &to, &to).expect("an object differs not from itself");
     assert_eq!(again, serde_json::json!({}), "of {to} to itself");
     true
 }
 
 /// Every element of a list that merges has its key, and no two have the same: as in all that is valid.
 fn is_keyed(row: &Kind, object: &Value) -> bool {
-    names_once(object) && patch::two_way_strategic(row.schema, object, object).is_ok()
+    names_once(object) && patch::two_way_strategic(&row.schema, object, object).is_ok()
 }
 
 /// No list holds two elements that a merge would take for one: such objects have no patch between them.
@@ -228,17 +227,18 @@ fn apply(input: &[u8]) -> bool {
     let Ok(applied) = decode::untyped(body) else { return false };
     let keyed = is_keyed(row, &live);
     let write = Write {
-        schema: row.schema,
+        schema: &row.schema,
         api_version: &row.api_version(),
         manager: "fuzz",
         subresource: "",
         time: "2026-01-01T00:00:00Z",
+        resets: row.resets(""),
     };
     let Ok(once) = managed::apply(&write, Some(&live), &applied, true) else { return false };
-    let Ok(once) = decode::tree(once, row.schema, FieldValidation::Ignore) else { return false };
+    let Ok(once) = decode::tree(once, &row.schema, FieldValidation::Ignore) else { return false };
     match managed::apply(&write, Some(&once.value), &applied, false) {
         Ok(twice) => {
-            let twice = decode::tree(twice, row.schema, FieldValidation::Ignore).expect("it was decoded once");
+            let twice = decode::tree(twice, &row.schema, FieldValidation::Ignore).expect("it was decoded once");
             assert!(!keyed || twice.value == once.value, "applied twice: {}, once: {}", twice.value, once.value);
         }
         Err(_) if !keyed => return false,
@@ -254,8 +254,8 @@ fn selector(input: &[u8]) -> bool {
     let labels = BTreeMap::from([("a".to_owned(), "b".to_owned())]);
     let pod: Value = serde_json::from_str(OBJECTS[0]).expect("samples are JSON");
     let fields = Fields::parse(&text).ok().map(|fields| {
-        let _ = fields.check(of(&pod));
-        fields.select(of(&pod), &pod)
+        let _ = of(&pod).check(&fields);
+        of(&pod).selects(&fields, &pod)
     });
     let by_tree = serde_json::from_str(&text).ok().and_then(|value| Labels::from_label_selector(&value).ok());
     let parsed = Labels::parse(&text).ok().or(by_tree).map(|selector| selector.matches(&labels));

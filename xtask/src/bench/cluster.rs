@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use api::{Kind, Object, WatchEvent};
+use api::{Object, Resource, WatchEvent};
 use client::{Client, DeleteOptions, Https, HttpsConfig, ListOptions, WatchOptions, WatchStream, kubeconfig};
 use futures::StreamExt;
 use serde_json::{Value, json};
@@ -119,8 +119,8 @@ impl Cluster {
     }
 }
 
-pub fn kind(plural: &str) -> &'static Kind {
-    api::kind::by_plural("", plural).expect("the core kinds are built in")
+pub fn kind(plural: &str) -> &'static Resource {
+    kinds::built_in().by_plural("", plural).expect("the core kinds are built in")
 }
 
 /// A pod of one toolbox container; `mutate` changes its spec.

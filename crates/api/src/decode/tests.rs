@@ -189,6 +189,7 @@ fn what_is_accepted_can_be_read_back_and_sent_again() {
         manager: "me",
         subresource: "",
         time: "2024-01-01T00:00:00Z",
+        resets: &[&["status"]],
     };
     for depth in [1, 50, 90, 99, 100, 105, 106, 107, 120, 126, 130, 400] {
         for (data, fields) in [(depth, 1), (1, depth)] {

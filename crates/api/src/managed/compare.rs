@@ -4,8 +4,9 @@
 
 use serde_json::{Map, Value};
 
+use super::element::Element;
 use super::place::Place;
-use super::set::{Element, Set};
+use super::set::Set;
 
 /// No field is in more than one of the sets.
 #[derive(Clone, Debug, Default, PartialEq)]

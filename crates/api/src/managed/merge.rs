@@ -6,8 +6,9 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
+use super::element::Element;
 use super::place::Place;
-use super::set::{Element, Set};
+use super::set::Set;
 
 /// `config` over `live`: its leaves win, nothing is removed, its order of list items wins.
 pub fn merge(live: Option<&Value>, config: Option<&Value>, place: Place) -> Option<Value> {

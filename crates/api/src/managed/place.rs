@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use super::set::Element;
+use super::element::Element;
 use crate::schema::{Field, List, Of, Shape, Type};
 
 #[derive(Clone, Copy)]

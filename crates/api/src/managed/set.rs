@@ -4,23 +4,10 @@
 //! members are not members by themselves. Upstream: structured-merge-diff fieldpath (set.go,
 //! serialize.go).
 
-use std::fmt;
-
 use serde_json::{Map, Value};
 
+use super::element::{Element, Path};
 use super::place::Place;
-
-/// One step of a path. The order is that of upstream's sets: fields, keys, values, indices.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Element {
-    /// A field or a map's key.
-    Field(String),
-    /// A list item by its keys: canonical JSON of an object.
-    Key(String),
-    /// A set's item by its value: canonical JSON.
-    Value(String),
-    Index(usize),
-}
 
 /// Sorted by element. Most levels have few: a vector is smaller and faster than a tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -217,61 +204,5 @@ impl Set {
 impl Node {
     fn holds(&self) -> bool {
         self.member || !self.below.is_empty()
-    }
-}
-
-impl Element {
-    /// `f:name`, `k:{"name":"a"}`, `v:"a"`, `i:0`
-    pub fn parse(key: &str) -> Option<Element> {
-        let (kind, rest) = key.split_once(':')?;
-        let canonical = || Some(serde_json::from_str::<Value>(rest).ok()?.to_string());
-        match kind {
-            "f" => Some(Element::Field(rest.into())),
-            "k" => canonical().map(Element::Key),
-            "v" => canonical().map(Element::Value),
-            "i" => rest.parse().ok().map(Element::Index),
-            _ => None,
-        }
-    }
-
-    pub fn key(&self) -> String {
-        match self {
-            Element::Field(name) => format!("f:{name}"),
-            Element::Key(json) => format!("k:{json}"),
-            Element::Value(json) => format!("v:{json}"),
-            Element::Index(at) => format!("i:{at}"),
-        }
-    }
-}
-
-impl fmt::Display for Element {
-    /// `.name`, `[name="a"]`, `[="a"]`, `[0]`
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Element::Field(name) => write!(f, ".{name}"),
-            Element::Value(json) => write!(f, "[={json}]"),
-            Element::Index(at) => write!(f, "[{at}]"),
-            Element::Key(json) => {
-                let keys: Map<String, Value> = serde_json::from_str(json).unwrap_or_default();
-                let keys: Vec<String> = keys.iter().map(|(name, value)| format!("{name}={value}")).collect();
-                write!(f, "[{}]", keys.join(","))
-            }
-        }
-    }
-}
-
-/// The path of one member.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Path(pub Vec<Element>);
-
-impl Path {
-    fn then(&self, element: &Element) -> Path {
-        Path(self.0.iter().chain([element]).cloned().collect())
-    }
-}
-
-impl fmt::Display for Path {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|element| element.fmt(f))
     }
 }

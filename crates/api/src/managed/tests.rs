@@ -9,7 +9,7 @@ const DEPLOYMENT: &str = "io.k8s.api.apps.v1.Deployment";
 
 fn by<'a>(schema: &'a str, manager: &'a str, time: &'a str) -> Write<'a> {
     let api_version = if schema == DEPLOYMENT { "apps/v1" } else { "v1" };
-    Write { schema, api_version, manager, subresource: "", time }
+    Write { schema, api_version, manager, subresource: "", time, resets: &[&["status"]] }
 }
 
 fn decoded(schema: &str, value: Value) -> Value {
@@ -59,7 +59,7 @@ fn a_created_pod_is_owned_as_upstream_says() {
     let mut next = pod.clone();
     next["status"]["conditions"] = json!([{"type": "Ready", "status": "True"}]);
     next["spec"]["priority"] = json!(5);
-    let status = Write { subresource: "status", ..by(POD, "kubelet", "2024-01-02T00:00:00Z") };
+    let status = Write { subresource: "status", resets: &[&["spec"]], ..by(POD, "kubelet", "2024-01-02T00:00:00Z") };
     update(&status, Some(&pod), &mut next);
     let entry = &next["metadata"]["managedFields"][1];
     assert_eq!((&entry["subresource"], &entry["time"]), (&json!("status"), &json!("2024-01-02T00:00:00Z")));
@@ -307,7 +307,7 @@ fn an_apply_to_resize_owns_all_that_it_names() {
     let config = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "status": {"phase": "Running"},
         "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}]}});
     for subresource in ["resize", "ephemeralcontainers"] {
-        let write = Write { subresource, ..by(POD, "m", "2024-01-01T00:00:00Z") };
+        let write = Write { subresource, resets: &[], ..by(POD, "m", "2024-01-01T00:00:00Z") };
         let object = applied(&write, Some(&live), config.clone(), true).unwrap();
         let entries = object["metadata"]["managedFields"].as_array().unwrap();
         let mine = entries.iter().find(|e| e["subresource"] == subresource).unwrap();

@@ -8,7 +8,8 @@ use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
 
-use super::lists::{are_objects, same, sort_by_order};
+use super::places::same;
+use super::strategic::lists::{are_objects, sort_by_order};
 use super::strategic::{DELETE_PRIMITIVES, ELEMENT_ORDER, Mode, PATCH, RETAIN_KEYS, merge};
 use super::strategy::{Meta, Strategy};
 use super::{PatchError, known};

@@ -7,8 +7,6 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::lists::same;
-
 /// Items up to which a list is searched from its start.
 const SHORT: usize = 16;
 
@@ -46,6 +44,11 @@ impl<'k> Places<'k> {
             None => items.iter().position(|other| same(other, item, self.key)),
         }
     }
+}
+
+/// Whether two items are the same by a key; an empty key: whether they are equal.
+pub fn same(left: &Value, right: &Value, key: &str) -> bool {
+    if key.is_empty() { left == right } else { left.get(key) == right.get(key) }
 }
 
 /// Equal exactly for what `same` calls so: the JSON of what is compared; absent is no JSON.

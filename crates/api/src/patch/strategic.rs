@@ -7,10 +7,13 @@
 
 use serde_json::{Map, Value};
 
-use super::lists::{self, merge_lists};
 use super::places::Places;
 use super::strategy::Meta;
 use super::{PatchError, strategic};
+use lists::merge_lists;
+
+/// Lists inside: merged by key, and put in order.
+pub mod lists;
 
 pub const PATCH: &str = "$patch";
 pub const RETAIN_KEYS: &str = "$retainKeys";

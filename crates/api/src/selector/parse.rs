@@ -1,7 +1,7 @@
 //! The grammar of selectors (apimachinery pkg/labels and pkg/fields, with their error texts).
 
 use super::{Operator, Requirement, Term};
-use crate::validate::names;
+use crate::names;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Token<'a> {

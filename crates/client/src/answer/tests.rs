@@ -1,6 +1,6 @@
 //! Answers from bytes: pages, watch lines however they are cut, errors of every kind.
 
-use api::{Kind, Reason, Status, WatchEvent};
+use api::{Reason, Status, WatchEvent};
 use bytes::Bytes;
 use futures::StreamExt;
 use serde_json::json;
@@ -9,8 +9,8 @@ use super::*;
 use crate::script::{Script, ok, pod, pods, refused};
 use crate::{DeleteOptions, ListOptions, PatchKind, WatchOptions};
 
-fn kind() -> &'static Kind {
-    api::kind::by_kind("v1", "Pod").unwrap()
+fn kind() -> &'static api::Resource {
+    &api::resource::PODS
 }
 
 #[tokio::test]

@@ -9,8 +9,8 @@ use super::*;
 use crate::Reply;
 use crate::script::{Asked, Script, pod, pods, refused, silent, watch};
 
-fn kind() -> &'static Kind {
-    api::kind::by_kind("v1", "Pod").unwrap()
+fn kind() -> &'static api::Resource {
+    &api::resource::PODS
 }
 
 type Watches = Arc<StdMutex<Vec<UnboundedSender<Value>>>>;

@@ -11,8 +11,8 @@ use tokio_rustls::TlsAcceptor;
 use super::*;
 use crate::Client;
 
-fn kind() -> &'static api::Kind {
-    api::kind::by_kind("v1", "Pod").unwrap()
+fn kind() -> &'static api::Resource {
+    &api::resource::PODS
 }
 
 struct Server {

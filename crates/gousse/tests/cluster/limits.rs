@@ -51,7 +51,7 @@ fn the_memory_of_large_writes_comes_back() {
             line.trim_end_matches(" kB").parse::<usize>().unwrap() >> 10
         };
         let client = own.client();
-        let kind = *api::KINDS.iter().find(|kind| kind.plural == "configmaps").unwrap();
+        let kind = &*api::resource::CONFIG_MAPS;
         let map = |n: usize| {
             let name = format!("c-{}", n % 10);
             let data = serde_json::json!({"k": "x".repeat(SIZE), "n": n.to_string()});

@@ -1,9 +1,9 @@
 //! `api-resources`: what the server says that it serves.
 
+use api::Resource;
 use clap::Args;
 
 use super::Run;
-use crate::discovery::Resource;
 use crate::failure::Result;
 use crate::session::Login;
 use crate::table;

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use api::Object;
+use api::{Object, Resource};
 use clap::Args;
 use client::{Client, PatchKind};
 
 use super::Run;
-use crate::discovery::{Kinds, Resource};
+use crate::discovery::Kinds;
 use crate::failure::{Result, all_of, failure};
 use crate::manifest::{self, Manifest};
 use crate::resource::shown;

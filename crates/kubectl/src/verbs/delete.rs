@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use api::{Reason, WatchEvent};
+use api::{Reason, Resource, WatchEvent};
 use clap::Args;
 use client::{Client, DeleteOptions, ListOptions, WatchOptions};
 use futures::StreamExt;
 
 use super::Run;
-use crate::discovery::Resource;
 use crate::failure::{Result, failure};
 use crate::manifest;
 use crate::resource;

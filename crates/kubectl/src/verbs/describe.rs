@@ -2,13 +2,13 @@
 //!
 //! A pod and a node have their own pages; every other kind is told field by field.
 
-use api::Object;
+use api::resource::{EVENTS, LEASES, PODS};
+use api::{Object, Resource};
 use clap::Args;
 use client::ListOptions;
 use serde_json::Value;
 
 use super::Run;
-use crate::discovery::{EVENTS, LEASES, PODS, Resource};
 use crate::failure::{Result, all_of};
 use crate::resource;
 use crate::session::{Login, Session};
@@ -81,7 +81,7 @@ async fn page_of(session: &Session, kind: &Resource, object: &Object, show_event
     match kind.kind.as_str() {
         "Pod" => pod::write(&mut page, &value),
         "Node" => {
-            let lease = session.client.get(&*LEASES, "kube-node-lease", &object.meta().name).await;
+            let lease = session.client.get(&LEASES, "kube-node-lease", &object.meta().name).await;
             let lease = lease.ok().map(|lease| lease.value().clone());
             node::write(&mut page, &value, lease.as_ref(), &pods_on(session, object).await?, (session.clock)());
         }
@@ -97,7 +97,7 @@ async fn page_of(session: &Session, kind: &Resource, object: &Object, show_event
 async fn pods_on(session: &Session, node: &Object) -> Result<Vec<Value>> {
     let selector = format!("spec.nodeName={},status.phase!=Failed,status.phase!=Succeeded", node.meta().name);
     let options = ListOptions { field_selector: selector, ..ListOptions::default() };
-    let pods = session.client.list(&*PODS, "", &options).await?;
+    let pods = session.client.list(&PODS, "", &options).await?;
     Ok(pods.objects.iter().map(Object::value).collect())
 }
 
@@ -107,7 +107,7 @@ async fn events(session: &Session, kind: &Resource, object: &Object, page: &mut 
     let by_uid = if kind.kind == "Node" { String::new() } else { format!(",involvedObject.uid={}", meta.uid) };
     let selector = format!("involvedObject.name={},involvedObject.kind={}{by_uid}", meta.name, kind.kind);
     let options = ListOptions { field_selector: selector, ..ListOptions::default() };
-    let found = session.client.list(&*EVENTS, &meta.namespace, &options).await?;
+    let found = session.client.list(&EVENTS, &meta.namespace, &options).await?;
     let mut events: Vec<Value> = found.objects.iter().map(Object::value).collect();
     if events.is_empty() {
         page.field(0, "Events", "<none>");

@@ -1,5 +1,6 @@
 //! `events`: what happened, the latest last.
 
+use api::resource::EVENTS;
 use api::{Object, WatchEvent};
 use clap::Args;
 use client::{ListOptions, WatchOptions};
@@ -7,7 +8,6 @@ use futures::StreamExt;
 use serde_json::Value;
 
 use super::Run;
-use crate::discovery::EVENTS;
 use crate::failure::Result;
 use crate::session::Login;
 use crate::{resource, table};
@@ -45,7 +45,7 @@ impl Run for Events {
         }
         let field_selector = selector.join(",");
         let options = ListOptions { field_selector: field_selector.clone(), ..ListOptions::default() };
-        let listed = session.client.list(&*EVENTS, namespace, &options).await?;
+        let listed = session.client.list(&EVENTS, namespace, &options).await?;
         let mut events: Vec<Value> = listed.objects.iter().map(Object::value).filter(|e| wanted(&flags, e)).collect();
         events.sort_by_key(last_time);
         let mut rows = Vec::new();
@@ -70,7 +70,7 @@ impl Run for Events {
         }
         let options =
             WatchOptions { field_selector, resource_version: listed.revision.to_string(), ..WatchOptions::default() };
-        let mut watch = session.client.watch(&*EVENTS, namespace, &options).await?;
+        let mut watch = session.client.watch(&EVENTS, namespace, &options).await?;
         while let Some(event) = watch.next().await {
             match event {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => {

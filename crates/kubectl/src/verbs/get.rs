@@ -3,7 +3,7 @@
 use std::io::Write;
 use wire::query::encoded;
 
-use api::{Object, Reason, WatchEvent};
+use api::{Object, Reason, Resource, WatchEvent};
 use bytes::Bytes;
 use clap::Args;
 use client::{ListOptions, WatchOptions};
@@ -11,7 +11,6 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 
 use super::Run;
-use crate::discovery::Resource;
 use crate::failure::{Context, Result, all_of, failure};
 use crate::jsonpath::Template;
 use crate::resource::{self, Named, shown};

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use api::Object;
+use api::resource::PODS;
 use bytes::Bytes;
 use clap::Args;
 use client::{Body, ListOptions};
@@ -12,7 +13,6 @@ use tokio::io::AsyncWriteExt;
 use wire::query::encoded;
 
 use super::Run;
-use crate::discovery::PODS;
 use crate::failure::{Context, Result, failure};
 use crate::session::{Login, Session};
 
@@ -63,7 +63,7 @@ impl Run for Logs {
         let (found, container): (Vec<Object>, Option<String>) = match (&flags.selector, &flags.target[..]) {
             (Some(selector), []) => {
                 let options = ListOptions { label_selector: selector.clone(), ..ListOptions::default() };
-                (session.client.list(&*PODS, namespace, &options).await?.objects, flags.container.clone())
+                (session.client.list(&PODS, namespace, &options).await?.objects, flags.container.clone())
             }
             (None, [name]) | (None, [name, _]) => {
                 let plain = match name.split_once('/') {
@@ -71,7 +71,7 @@ impl Run for Logs {
                     Some((kind, _)) => return Err(failure(format!("logs of {kind:?} are not offered; name a pod"))),
                     None => name,
                 };
-                let object = session.client.get(&*PODS, namespace, plain).await?;
+                let object = session.client.get(&PODS, namespace, plain).await?;
                 (vec![object], flags.container.clone().or(flags.target.get(1).cloned()))
             }
             _ => return Err(failure("expected 'logs POD [CONTAINER]' or 'logs -l SELECTOR'")),

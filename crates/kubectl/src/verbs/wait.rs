@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use api::{Object, WatchEvent};
+use api::{Object, Resource, WatchEvent};
 use clap::Args;
 use client::{Client, ListOptions, WatchOptions, WatchStream};
 use futures::StreamExt;
 use serde_json::Value;
 
 use super::Run;
-use crate::discovery::Resource;
 use crate::failure::{Result, failure};
 use crate::jsonpath::Template;
 use crate::resource;

@@ -64,7 +64,7 @@ async fn make(shared: &Arc<Shared>, pod: &core::Pod, attempt: u32, resolv: &str)
 async fn check_handler(shared: &Shared, pod: &core::Pod) -> Result<(), String> {
     let named = pod.spec.as_ref().and_then(|s| s.runtime_class_name.as_deref()).filter(|n| !n.is_empty());
     let Some(name) = named else { return Ok(()) };
-    let kind = api::kind::by_kind("node.k8s.io/v1", "RuntimeClass").expect("the kind table has RuntimeClass");
+    let kind = &*api::resource::RUNTIME_CLASSES;
     let class = shared.client.get(kind, "", name).await;
     let class = class.map_err(|status| format!("failed to get sandbox runtime: {}", status.message))?;
     let handler = class.value()["handler"].as_str().unwrap_or("").to_owned();

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use api::resource::{CONFIG_MAPS, SECRETS, SERVICE_ACCOUNTS, SERVICES};
 use api::view::api::core::v1::{ConfigMap, Secret, Service};
-use api::{Clock, Kind, Object, Reason};
+use api::{Clock, Object, Reason, Resource};
 use client::{Cache, Client, Scope};
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -27,9 +28,9 @@ type Named = (bool, String, String);
 pub struct Live {
     client: Client,
     clock: Clock,
-    config_maps: &'static Kind,
-    secrets: &'static Kind,
-    accounts: &'static Kind,
+    config_maps: &'static Resource,
+    secrets: &'static Resource,
+    accounts: &'static Resource,
     services: Arc<Cache>,
     watched: Mutex<BTreeMap<Named, Watched>>,
     tokens: Mutex<BTreeMap<TokenRequest, (Token, i64)>>,
@@ -43,12 +44,11 @@ struct Watched {
 
 impl Live {
     pub fn new(client: Client, clock: Clock) -> Live {
-        let row = |kind: &str| api::kind::by_kind("v1", kind).expect("the kind table has the core kinds");
         Live {
-            services: Cache::start(client.clone(), row("Service"), Scope::default()),
-            config_maps: row("ConfigMap"),
-            secrets: row("Secret"),
-            accounts: row("ServiceAccount"),
+            services: Cache::start(client.clone(), &SERVICES, Scope::default()),
+            config_maps: &CONFIG_MAPS,
+            secrets: &SECRETS,
+            accounts: &SERVICE_ACCOUNTS,
             client,
             clock,
             watched: Mutex::default(),

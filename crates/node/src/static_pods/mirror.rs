@@ -123,7 +123,7 @@ impl Keeper {
     /// Owned by the Node: NodeRestriction takes no other (KEP 1314).
     async fn create(&self) -> Result<(), String> {
         let (shared, name) = (&self.shared, &self.shared.config.node_name);
-        let node = api::kind::by_kind("v1", "Node").expect("the kind table has Node");
+        let node = &*api::resource::NODES;
         let owner = shared.client.get(node, "", name).await;
         let owner = owner.map_err(|status| format!("its node: {}", status.message))?;
         if owner.meta().deletion_timestamp.is_some() {

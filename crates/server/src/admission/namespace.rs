@@ -19,7 +19,7 @@ pub fn admit(ask: &Ask<'_>, object: &mut Value, outcome: &mut Outcome) -> Result
         return Ok(());
     }
     let namespace = ask.call.namespace();
-    let found = ask.snapshot().entry("namespaces", "", namespace);
+    let found = ask.snapshot().namespace(namespace);
     let Some(entry) = found else { return Err(Status::not_found("", "namespaces", namespace)) };
     // Most namespaces are not ending: the word alone rules it out without a parse.
     let suspicious = memchr::memmem::find(&entry.bytes, b"\"deletionTimestamp\"").is_some();

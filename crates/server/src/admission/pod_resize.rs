@@ -2,7 +2,7 @@
 //!
 //! plugin/pkg/admission/podresize. What merely does not fit beside others is the node's to put off.
 
-use api::kinds::pod::Demands;
+use api::pod::Demands;
 use api::quantity::Quantity;
 use api::{Cause, Status, tree};
 use serde_json::Value;

@@ -26,8 +26,8 @@ pub async fn bind_collection(call: Call<'_>) -> Result<Reply, Status> {
     let WriteOptions { dry_run, validation, .. } = WriteOptions::of(&call)?;
     let decoded = call.decode(SCHEMA, validation)?;
     let name = write::text(&decoded.value, "name").to_string();
-    let target = Target { name, resource: "pods".into(), subresource: "binding".into(), ..call.target.clone() };
-    assign(&Call { target: &target, body: call.body.clone(), ..call }, decoded.value, dry_run).await
+    let target = Target { name, ..call.target.clone() };
+    assign(&Call { target: &target, ..call }, decoded.value, dry_run).await
 }
 
 async fn assign(call: &Call<'_>, binding: Value, dry_run: bool) -> Result<Reply, Status> {

@@ -57,7 +57,7 @@ pub async fn forward(call: Call<'_>) -> Result<Reply, Status> {
         }
         return Ok(Reply::ready(nodes::send(call.server, name, outgoing, upgrades).await?));
     }
-    let goal = match call.kind().plural {
+    let goal = match call.kind().plural.as_str() {
         "pods" => pod(&call)?,
         _ => service(&call)?,
     };

@@ -25,11 +25,6 @@ const TRIES: usize = 32;
 pub const MODIFIED: &str =
     "the object has been modified; please apply your changes to the latest version and try again";
 
-/// Kinds that a PUT creates (AllowCreateOnUpdate).
-const CREATED_BY_PUT: &[&str] = &["endpoints", "events", "leases", "limitranges", "services"];
-/// Kinds whose PUT must name a revision (no AllowUnconditionalUpdate).
-const CONDITIONAL: &[&str] = &["leases", "runtimeclasses"];
-
 /// A change under way: what is asked, beside the new content itself.
 pub struct Change<'a> {
     pub call: &'a Call<'a>,
@@ -55,18 +50,17 @@ pub async fn update(call: Call<'_>, subresource: &str) -> Result<Reply, Status> 
     check_name(&call, &mut object)?;
     call.to_stored(&mut object);
     let revision = write::text(&object, "resourceVersion").to_string();
-    let plural = call.kind().plural;
     let missing = call.server.0.store.get(call.key(call.name()).as_str()).is_none();
-    if missing && subresource.is_empty() && CREATED_BY_PUT.contains(&plural) && revision.is_empty() {
+    if missing && subresource.is_empty() && call.kind().writes.put_creates && revision.is_empty() {
         let mut warnings = decoded.warnings;
         let entry = create::insert(&call, object, Some(&manager), dry_run, &mut warnings).await?;
         let rendition = std::sync::Arc::new(Rendition::new(entry));
-        let payload = Payload::Object { served: call.served, rendition };
+        let payload = Payload::Object { served: call.served.clone(), rendition };
         return Ok(Reply::new(StatusCode::CREATED, payload).warned(warnings));
     }
-    if revision.is_empty() && CONDITIONAL.contains(&plural) {
+    if revision.is_empty() && call.kind().writes.conditional {
         let error = FieldError::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
-        return Err(Status::invalid(call.served.group(), call.kind().kind, call.name(), &[error]));
+        return Err(Status::invalid(call.served.group(), &call.kind().kind, call.name(), &[error]));
     }
     let mut change = Change {
         call: &call,
@@ -116,7 +110,7 @@ pub fn reply(call: &Call<'_>, entry: Entry, warnings: Vec<String>, dry_run: bool
         true => std::sync::Arc::new(Rendition::new(entry)),
         false => call.server.0.renditions.of(&entry),
     };
-    Reply::new(StatusCode::OK, Payload::Object { served: call.served, rendition }).warned(warnings)
+    Reply::new(StatusCode::OK, Payload::Object { served: call.served.clone(), rendition }).warned(warnings)
 }
 
 /// The object that a patch makes of a stored one, in its stored form; and warnings.
@@ -199,20 +193,19 @@ impl Change<'_> {
             return Ok((Some(object), admission::Outcome::default(), Vec::new()));
         }
         let context = call.context(self.subresource);
-        (call.kind().hooks.prepare)(&mut object, Some(old), &context);
-        api::schema::default(call.kind().schema, &mut object);
-        (call.kind().hooks.default)(&mut object);
+        call.kind().prepare(&mut object, Some(old), &context);
+        call.kind().default(&mut object);
         if let Some(manager) = self.manager {
             managed::update(&mut object, Some(old), manager, call, self.subresource);
         }
         let ask = Ask { call, operation: Operation::Update, subresource: self.subresource, old: Some(old) };
         let mut outcome = admission::admit(&ask, &mut object)?;
-        let errors = (call.kind().hooks.validate)(&object, Some(old), &context);
+        let errors = call.kind().validate(&object, Some(old), &context);
         if !errors.is_empty() {
-            return Err(Status::invalid(call.served.group(), call.kind().kind, self.name, &errors));
+            return Err(Status::invalid(call.served.group(), &call.kind().kind, self.name, &errors));
         }
         admission::validate(&ask, &mut object, &mut outcome)?;
-        let mut warnings = (call.kind().hooks.warnings)(&object, Some(old));
+        let mut warnings = call.kind().warnings(&object, Some(old));
         warnings.extend(outcome.warnings.iter().cloned());
         api::managed::keep_times(old, &mut object);
         let changed = object != *old;

@@ -14,7 +14,7 @@ use crate::{managed, tokens, write};
 
 /// Tries to find a free generated name (registry/generic/registry/store.go).
 const NAME_TRIES: usize = 8;
-const ACCOUNT_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
 pub async fn create(call: Call<'_>) -> Result<Reply, Status> {
     let WriteOptions { manager, dry_run, validation, .. } = WriteOptions::of(&call)?;
@@ -29,7 +29,7 @@ pub async fn create(call: Call<'_>) -> Result<Reply, Status> {
         true => std::sync::Arc::new(Rendition::new(entry)),
         false => call.server.0.renditions.of(&entry),
     };
-    let payload = Payload::Object { served: call.served, rendition };
+    let payload = Payload::Object { served: call.served.clone(), rendition };
     Ok(Reply::new(StatusCode::CREATED, payload).warned(warnings))
 }
 
@@ -46,32 +46,32 @@ pub async fn insert(
     let generated = write::text(&object, "name").is_empty() && !prefix.is_empty();
     let context = call.context("");
     let base = born(call, object, manager, &context);
-    await_account(call, &base).await;
+    await_needed(call, &base).await;
     let mut room = Room::Free;
     for attempt in 1.. {
         let mut object = base.clone();
         if generated {
             object["metadata"]["name"] = write::generated(&prefix, entropy).into();
             // Some defaults are made from the name.
-            (call.kind().hooks.default)(&mut object);
+            call.kind().default(&mut object);
         }
         let ask = Ask { call, operation: Operation::Create, subresource: "", old: None };
         let mut outcome = admission::admit(&ask, &mut object)?;
         let name = write::text(&object, "name").to_string();
-        let errors = (call.kind().hooks.validate)(&object, None, &context);
+        let errors = call.kind().validate(&object, None, &context);
         if !errors.is_empty() {
-            return Err(Status::invalid(call.served.group(), call.kind().kind, &name, &errors));
+            return Err(Status::invalid(call.served.group(), &call.kind().kind, &name, &errors));
         }
         admission::validate(&ask, &mut object, &mut outcome)?;
         if attempt == 1 {
-            warnings.extend((call.kind().hooks.warnings)(&object, None));
+            warnings.extend(call.kind().warnings(&object, None));
             warnings.extend(outcome.warnings);
         }
         let key = call.key(&name);
         let store = &call.server.0.store;
         if dry_run {
             if store.get(key.as_str()).is_some() {
-                return Err(Status::already_exists(call.served.group(), call.kind().plural, &name));
+                return Err(Status::already_exists(call.served.group(), &call.kind().plural, &name));
             }
             return Ok(unwritten(key, &object));
         }
@@ -82,10 +82,10 @@ pub async fn insert(
             Ok(written) => return Ok(write::first(written)),
             Err(Error::Conflict { key: at, .. }) if at == key => {
                 if !generated {
-                    return Err(Status::already_exists(call.served.group(), call.kind().plural, &name));
+                    return Err(Status::already_exists(call.served.group(), &call.kind().plural, &name));
                 }
                 if attempt >= NAME_TRIES {
-                    let mut status = Status::already_exists(call.served.group(), call.kind().plural, &name);
+                    let mut status = Status::already_exists(call.served.group(), &call.kind().plural, &name);
                     status.message += ", the server was not able to generate a unique name for the object";
                     return Err(status);
                 }
@@ -101,7 +101,7 @@ pub async fn insert(
 }
 
 /// The object before admission: its identity, what a client may not set, defaults, managed fields.
-fn born(call: &Call<'_>, mut object: Value, manager: Option<&str>, context: &api::kind::Context) -> Value {
+fn born(call: &Call<'_>, mut object: Value, manager: Option<&str>, context: &kinds::Context) -> Value {
     let metadata = write::metadata(&mut object);
     for field in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
         metadata.remove(field);
@@ -111,43 +111,38 @@ fn born(call: &Call<'_>, mut object: Value, manager: Option<&str>, context: &api
     }
     metadata.insert("uid".into(), tokens::uuid(&call.server.0.config.entropy).into());
     metadata.insert("creationTimestamp".into(), context.now.clone().into());
-    (call.kind().hooks.prepare)(&mut object, None, context);
-    api::schema::default(call.kind().schema, &mut object);
-    (call.kind().hooks.default)(&mut object);
+    call.kind().prepare(&mut object, None, context);
+    call.kind().default(&mut object);
     if let Some(manager) = manager {
         managed::update(&mut object, None, manager, call, "");
     }
     object
 }
 
-/// Whether an object is an Event about a pod that is deleted or has ended.
+/// Whether an object tells of another one that is deleted or has ended.
 fn is_of_an_end(call: &Call<'_>, object: &Value) -> bool {
-    let about = &object["involvedObject"];
-    if call.kind().plural != "events" || about["kind"] != "Pod" {
-        return false;
-    }
-    let name = |field: &str| about[field].as_str().unwrap_or("");
-    let pod = call.server.0.snapshot.value("pods", name("namespace"), name("name"));
-    pod.is_some_and(|pod| pod["metadata"]["uid"] == about["uid"] && write::leads_to_less("pods", &pod))
+    let Some(told) = (call.kind().writes.tells_of)(object) else { return false };
+    let kinds = call.server.kinds();
+    let Some(kind) = kinds.by_kind(told.api_version, told.kind) else { return false };
+    let other = call.server.0.snapshot.value(&kind.qualified(), told.namespace, told.name);
+    other.is_some_and(|other| write::text(&other, "uid") == told.uid && write::leads_to_less(kind, &other))
 }
 
-/// A new namespace gets its account a moment after itself: a pod that is quicker waits for it
-/// (plugin/pkg/admission/serviceaccount getServiceAccount).
-async fn await_account(call: &Call<'_>, object: &Value) {
+/// What comes with every namespace comes a moment after it: who needs it and is quicker waits for it.
+async fn await_needed(call: &Call<'_>, object: &Value) {
     let (snapshot, namespace) = (&call.server.0.snapshot, call.namespace());
-    let given = object["spec"]["serviceAccountName"].as_str().unwrap_or("");
-    let by_default = call.kind().plural == "pods" && matches!(given, "" | "default") && !admission::is_mirror(object);
-    if !by_default || snapshot.entry("serviceaccounts", namespace, "default").is_some() {
+    let Some((resource, name)) = (call.kind().writes.awaits)(object) else { return };
+    if snapshot.entry(resource, namespace, name).is_some() {
         return;
     }
-    if snapshot.entry("namespaces", "", namespace).is_none() {
+    if snapshot.namespace(namespace).is_none() {
         return;
     }
     let store = &call.server.0.store;
-    let Ok(mut watch) = store.watch(&format!("serviceaccounts/{namespace}/default"), store.revision()) else { return };
+    let Ok(mut watch) = store.watch(&format!("{resource}/{namespace}/{name}"), store.revision()) else { return };
     // It may have come between the look and the watch.
-    if snapshot.entry("serviceaccounts", namespace, "default").is_none() {
-        let _ = tokio::time::timeout(ACCOUNT_PATIENCE, watch.next()).await;
+    if snapshot.entry(resource, namespace, name).is_none() {
+        let _ = tokio::time::timeout(PATIENCE, watch.next()).await;
     }
 }
 

@@ -1,13 +1,14 @@
 //! DELETE of one object or a collection: preconditions, grace, finalizers, then gone.
 //!
-//! Matches apiserver pkg/registry/rest/delete.go and generic/registry/store.go: a pod records its
-//! grace first, finalizers hold any object, a namespace is emptied before it goes.
+//! Matches apiserver pkg/registry/rest/delete.go and generic/registry/store.go: an object may record its
+//! grace first, finalizers hold any object, some are emptied before they go.
 
 use api::decode::FieldValidation;
-use api::kind::DeleteStrategy;
-use api::{Kind, Status, later};
+use api::{Status, later};
 use http::StatusCode;
 use jiff::Timestamp;
+use kinds::Kind;
+use kinds::kind::DeleteStrategy;
 use serde_json::{Value, json};
 use store::{Entry, Error, Expect, Key, Store};
 
@@ -17,17 +18,6 @@ use crate::rendition::Rendition;
 use crate::verbs::filter::Filter;
 use crate::verbs::{Call, create, options};
 use crate::{records, write};
-
-/// Kinds that answer a DELETE with the object and not with a Status (ReturnDeletedObject).
-const RETURNED: &[&str] = &[
-    "persistentvolumeclaims",
-    "persistentvolumes",
-    "pods",
-    "podtemplates",
-    "resourcequotas",
-    "serviceaccounts",
-    "services",
-];
 
 const OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
 
@@ -62,7 +52,7 @@ pub async fn delete(call: Call<'_>) -> Result<Reply, Status> {
         Deleted::Pending(entry) => (entry, false),
         Deleted::Gone(entry) => (entry, true),
     };
-    if gone && !RETURNED.contains(&call.kind().plural) {
+    if gone && !call.kind().writes.returns_deleted {
         let uid = serde_json::from_slice::<Value>(&entry.bytes).ok().map(|o| o["metadata"]["uid"].clone());
         let mut details = json!({"name": call.name(), "kind": call.kind().plural, "uid": uid});
         if !call.served.group().is_empty() {
@@ -73,7 +63,7 @@ pub async fn delete(call: Call<'_>) -> Result<Reply, Status> {
         return Ok(Reply::ok(status));
     }
     let rendition = std::sync::Arc::new(Rendition::new(entry));
-    Ok(Reply::new(StatusCode::OK, Payload::Object { served: call.served, rendition }))
+    Ok(Reply::new(StatusCode::OK, Payload::Object { served: call.served.clone(), rendition }))
 }
 
 /// Deletes what the selectors match, and answers with the list of it.
@@ -91,7 +81,7 @@ pub async fn delete_collection(call: Call<'_>) -> Result<Reply, Status> {
         let Some(object) = rendition.object() else { continue };
         let meta = object.meta().clone();
         let target = crate::route::Target { namespace: meta.namespace, name: meta.name.clone(), ..call.target.clone() };
-        let one = Call { target: &target, body: call.body.clone(), ..call };
+        let one = Call { target: &target, body: call.body.clone(), served: call.served.clone(), ..call };
         match remove(&one, &meta.name, &options).await {
             Ok(Deleted::Pending(entry) | Deleted::Gone(entry)) => {
                 items.push(std::sync::Arc::new(Rendition::new(entry)))
@@ -102,7 +92,7 @@ pub async fn delete_collection(call: Call<'_>) -> Result<Reply, Status> {
         }
     }
     let revision = page.revision.0;
-    let page = Page { served: call.served, items, revision, continue_token: String::new(), remaining: None };
+    let page = Page { served: call.served.clone(), items, revision, continue_token: String::new(), remaining: None };
     Ok(Reply::new(StatusCode::OK, Payload::List(page)))
 }
 
@@ -184,11 +174,11 @@ pub fn next(kind: &Kind, object: &mut Value, options: &Options, now: Timestamp) 
     let grace = options.grace.map(|g| if g < 0 { 1 } else { g });
     let deleting = object["metadata"].get("deletionTimestamp").is_some();
     let recorded = object["metadata"]["deletionGracePeriodSeconds"].as_i64();
-    if kind.delete == DeleteStrategy::Namespace {
-        return namespace(object, options, now);
-    }
     let mut graceful = None;
-    if kind.delete == DeleteStrategy::Graceful {
+    if let DeleteStrategy::Emptied = kind.delete {
+        return emptied(object, options, now);
+    }
+    if let DeleteStrategy::Graceful(grace_of) = kind.delete {
         match (deleting, recorded.unwrap_or(0)) {
             // Marked before with nothing left to wait for.
             (true, 0) => {}
@@ -229,9 +219,8 @@ pub fn next(kind: &Kind, object: &mut Value, options: &Options, now: Timestamp) 
     Next::Mark { then_gone: false }
 }
 
-/// A namespace is Terminating until it is empty and its finalizers are gone
-/// (pkg/registry/core/namespace/storage).
-fn namespace(object: &mut Value, options: &Options, now: Timestamp) -> Next {
+/// Terminating until it is empty and its finalizers are gone (pkg/registry/core/namespace/storage).
+fn emptied(object: &mut Value, options: &Options, now: Timestamp) -> Next {
     if object["metadata"].get("deletionTimestamp").is_none() {
         write::metadata(object).insert("deletionTimestamp".into(), seconds(now).into());
         object["status"]["phase"] = json!("Terminating");
@@ -253,19 +242,7 @@ pub fn goes_with(kind: &Kind, object: &Value) -> bool {
     metadata.get("deletionTimestamp").is_some()
         && none(&metadata["finalizers"])
         && metadata["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
-        && (kind.delete != DeleteStrategy::Namespace || none(&object["spec"]["finalizers"]))
-}
-
-/// A pod's grace at its first deletion (pkg/registry/core/pod/strategy.go CheckGracefulDelete).
-fn grace_of(pod: &Value, asked: Option<i64>) -> i64 {
-    let grace = asked.or(pod["spec"]["terminationGracePeriodSeconds"].as_i64()).unwrap_or(30);
-    let unscheduled = pod["spec"]["nodeName"].as_str().unwrap_or("").is_empty();
-    let ended = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
-    match grace {
-        _ if unscheduled || ended => 0,
-        negative if negative < 0 => 1,
-        grace => grace,
-    }
+        && (!matches!(kind.delete, DeleteStrategy::Emptied) || none(&object["spec"]["finalizers"]))
 }
 
 fn mark(object: &mut Value, end: Timestamp, grace: i64) {
@@ -304,7 +281,7 @@ fn propagate(object: &mut Value, propagation: Option<Propagation>) -> bool {
 
 pub fn check_preconditions(call: &Call<'_>, name: &str, object: &Value, options: &Options) -> Result<(), Status> {
     // Upstream names the kind here, not the resource (rest/delete.go BeforeDelete).
-    let conflict = |why: &str| Status::conflict(call.served.group(), call.kind().kind, name, why);
+    let conflict = |why: &str| Status::conflict(call.served.group(), &call.kind().kind, name, why);
     let (uid, revision) = (write::text(object, "uid"), write::text(object, "resourceVersion"));
     if let Some(asked) = &options.uid
         && asked != uid

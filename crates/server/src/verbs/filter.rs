@@ -2,9 +2,10 @@
 
 use api::Status;
 use api::selector::{Fields, Labels};
+use kinds::Served;
 
 use crate::records;
-use crate::rendition::{Rendition, Served};
+use crate::rendition::Rendition;
 use crate::verbs::Call;
 
 /// What must hold of an object.
@@ -28,9 +29,9 @@ impl Filter {
             text => Some(Fields::parse(text)?).filter(|f| !f.is_empty()),
         };
         if let Some(fields) = &fields {
-            fields.check(call.kind())?;
+            call.kind().check(fields)?;
         }
-        Ok(Filter { served: call.served, labels, fields, name: call.target.name.clone() })
+        Ok(Filter { served: call.served.clone(), labels, fields, name: call.target.name.clone() })
     }
 
     /// Everything passes.
@@ -54,13 +55,13 @@ impl Filter {
         fields.matches(|field| match field {
             "metadata.name" => Some(meta.name.clone()),
             "metadata.namespace" => Some(meta.namespace.clone()),
-            other => rendition.field(self.served.kind, other).map(String::from),
+            other => rendition.field(&self.served.kind, other).map(String::from),
         })
     }
 
     /// The keys among which all that passes lies: those of one object where its name is demanded.
     pub fn prefix(&self, namespace: &str) -> String {
-        let kind = self.served.kind;
+        let kind = &self.served.kind;
         let demanded = self.fields.as_ref().and_then(|f| f.exact("metadata.name"));
         match demanded.or(Some(self.name.as_str()).filter(|n| !n.is_empty())) {
             Some(name) if !kind.namespaced || !namespace.is_empty() => {

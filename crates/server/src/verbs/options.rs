@@ -4,9 +4,9 @@
 
 use api::decode::FieldValidation;
 use api::patch::PatchKind;
-use api::validate::meta::{MANAGER_MAX, asked_manager};
 use api::{FieldError, Status};
 use http::{Method, header};
+use kinds::validate::meta::{MANAGER_MAX, asked_manager};
 use serde_json::json;
 
 use crate::verbs::Call;

@@ -25,7 +25,7 @@ pub async fn get(call: Call<'_>) -> Result<Reply, Status> {
     }
     let entry = call.server.0.store.get(call.key(call.name()).as_str()).ok_or_else(|| call.not_found(call.name()))?;
     let rendition = call.server.0.renditions.of(&entry);
-    Ok(Reply::new(StatusCode::OK, Payload::Object { served: call.served, rendition }))
+    Ok(Reply::new(StatusCode::OK, Payload::Object { served: call.served.clone(), rendition }))
 }
 
 pub async fn list(call: Call<'_>) -> Result<Reply, Status> {
@@ -60,7 +60,8 @@ pub async fn list(call: Call<'_>) -> Result<Reply, Status> {
         (_, Some(last)) => token(revision as i64, &format!("{}\0", last.0)),
     };
     let counted = filter.is_open() && remaining > 0;
-    let page = Page { served: call.served, items, revision, continue_token, remaining: counted.then_some(remaining) };
+    let page =
+        Page { served: call.served.clone(), items, revision, continue_token, remaining: counted.then_some(remaining) };
     Ok(Reply::new(StatusCode::OK, Payload::List(page)))
 }
 

@@ -21,11 +21,12 @@ use tokio::time::{Instant, Sleep};
 use wire::websocket::{self, Accepted};
 
 use crate::answer::{Payload, Reply};
-use crate::rendition::{Happened, Rendition, Served};
+use crate::rendition::{Happened, Rendition};
 use crate::verbs::Call;
 use crate::verbs::filter::Filter;
 use crate::verbs::read::revision_of;
 use crate::{Server, encode};
+use kinds::Served;
 
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// Upstream's --min-request-timeout; a client's own timeoutSeconds comes first.
@@ -120,7 +121,7 @@ pub async fn watch(call: Call<'_>) -> Result<Reply, Status> {
         StatusCode::OK,
         Payload::Watch(Box::new(Watching {
             server: call.server.clone(),
-            served: call.served,
+            served: call.served.clone(),
             filter,
             initial,
             initial_end: initial_events,
@@ -282,7 +283,7 @@ impl Watching {
     }
 
     /// The object of a bookmark.
-    pub fn bookmark(served: Served, revision: u64, initial_events_end: bool) -> serde_json::Value {
+    pub fn bookmark(served: &Served, revision: u64, initial_events_end: bool) -> serde_json::Value {
         let mut object = json!({"kind": served.kind.kind, "apiVersion": served.api_version(),
             "metadata": {"resourceVersion": revision.to_string(), "creationTimestamp": null}});
         if initial_events_end {

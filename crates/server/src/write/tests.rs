@@ -18,7 +18,7 @@ fn entry(size: usize) -> Entry {
 }
 
 fn sync(plural: &str, change: impl FnOnce(&mut Value)) -> Sync {
-    let kind = api::kind::KINDS.iter().find(|kind| kind.plural == plural).unwrap();
+    let kind = kinds::built_in().iter().find(|kind| kind.plural == plural).unwrap();
     let mut new = lease();
     change(&mut new);
     match replace(kind, &entry(1000), &lease(), &new).unwrap() {
@@ -53,7 +53,7 @@ fn only_a_renewal_by_the_holder_may_wait() {
 #[test]
 fn what_leads_to_less_may_use_what_is_kept() {
     let room = |plural: &str, size: usize, mut new: Value| {
-        let kind = api::kind::KINDS.iter().find(|kind| kind.plural == plural).unwrap();
+        let kind = kinds::built_in().iter().find(|kind| kind.plural == plural).unwrap();
         new["metadata"] = match new["metadata"].take() {
             Value::Null => json!({"name": "n", "resourceVersion": "7"}),
             metadata => metadata,

@@ -1,7 +1,7 @@
 //! A node's page: what it has, how it is, and what its pods have asked for.
 
-use api::kinds::pod::facts::is_pod_level;
-use api::kinds::pod::{Amounts, Demands};
+use api::pod::is_pod_level;
+use api::pod::{Amounts, Demands};
 use api::quantity::Quantity;
 use serde_json::Value;
 

@@ -1,0 +1,106 @@
+//! Pods: what may be created, what may change, and what a status may say.
+//!
+//! Matches pkg/apis/core/validation/validation.go (ValidatePodCreate, …Update, …StatusUpdate,
+//! …EphemeralContainersUpdate, …Resize, …Binding). Fields that this release does not honour are
+//! refused beside (`pod::unsupported`).
+
+use api::{FieldError, names};
+use serde_json::Value;
+
+use super::unsupported;
+use crate::kind::{Context, Kind};
+use crate::validate::at::{At, Errors, invalid_each, non_negative};
+use crate::validate::meta;
+
+mod annotations;
+mod containers;
+mod devices;
+mod env;
+mod mounts;
+mod paths;
+pub mod placement;
+pub mod probes;
+mod resize;
+pub mod resources;
+mod security;
+mod spec;
+mod status;
+mod update;
+mod volumes;
+mod warnings;
+
+pub use annotations::MIRROR;
+pub use spec::requirements_below;
+pub use volumes::SOURCES as VOLUME_SOURCES;
+pub use warnings::warnings;
+
+pub fn validate(_: &Kind, pod: &Value, old: Option<&Value>, context: &Context) -> Vec<FieldError> {
+    let mut errors = Errors::new();
+    match (old, context.subresource.as_str()) {
+        (None, _) => create(pod, context, &mut errors),
+        (Some(old), "status") => status::status(pod, old, &mut errors),
+        (Some(old), "ephemeralcontainers") => {
+            whole(pod, Some(old), context, &mut errors);
+            annotations::changes(pod, old, &mut errors);
+            update::ephemeral_containers(pod, old, &mut errors);
+            unsupported::refuse(pod, &mut errors);
+        }
+        (Some(old), "resize") => {
+            whole(pod, Some(old), context, &mut errors);
+            resize::resize(pod, old, &mut errors);
+        }
+        (Some(old), _) => {
+            whole(pod, Some(old), context, &mut errors);
+            annotations::changes(pod, old, &mut errors);
+            update::update(pod, old, &mut errors);
+        }
+    }
+    errors
+}
+
+/// The body of `pods/binding`.
+pub fn binding(binding: &Value) -> Vec<FieldError> {
+    let target = At::root(binding).get("target");
+    let (kind, name) = (target.get("kind"), target.get("name"));
+    let mut errors = Errors::new();
+    let is_node = matches!(kind.text(), "" | "Node");
+    if !is_node {
+        errors.push(kind.not_supported(&["Node", "<empty>"]));
+    }
+    match name.text() {
+        "" => errors.push(name.required("")),
+        text if is_node => invalid_each(&name, names::dns_subdomain(text), &mut errors),
+        _ => {}
+    }
+    errors
+}
+
+fn create(pod: &Value, context: &Context, errors: &mut Errors) {
+    whole(pod, None, context, errors);
+    let spec = At::root(pod).get("spec");
+    if !spec.get("ephemeralContainers").is_empty() {
+        errors.push(spec.get("ephemeralContainers").forbidden("cannot be set on create"));
+    }
+    if !spec.get("nodeName").text().is_empty() && !spec.get("schedulingGates").is_empty() {
+        errors.push(spec.get("nodeName").forbidden("cannot be set until all schedulingGates have been cleared"));
+    }
+    annotations::match_fields(pod, errors);
+    unsupported::refuse(pod, errors);
+}
+
+/// Metadata and spec, as every write but one of the status is judged.
+fn whole(pod: &Value, old: Option<&Value>, context: &Context, errors: &mut Errors) {
+    meta::object(pod, old, true, names::dns_subdomain, errors);
+    annotations::annotations(pod, errors);
+    spec::spec(pod, context.allow_privileged, errors);
+    let spec = At::root(pod).get("spec");
+    non_negative(&spec.get("terminationGracePeriodSeconds"), errors);
+    for list in ["containers", "initContainers"] {
+        for container in spec.get(list).items() {
+            containers::image_spaces(&container, errors);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

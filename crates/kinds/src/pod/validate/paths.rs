@@ -1,0 +1,24 @@
+//! Paths inside a volume or below a folder of the node: they never lead out.
+
+use crate::validate::at::{At, Errors};
+
+/// Relative, without `..`, and not beginning with two dots.
+pub fn local_path(at: &At, errors: &mut Errors) {
+    descending_path(at, errors);
+    if at.text().starts_with("..") && !at.text().starts_with("../") {
+        errors.push(at.invalid("must not start with '..'"));
+    }
+}
+
+pub fn descending_path(at: &At, errors: &mut Errors) {
+    if at.text().starts_with('/') {
+        errors.push(at.invalid("must be a relative path"));
+    }
+    no_backsteps(at, errors);
+}
+
+pub fn no_backsteps(at: &At, errors: &mut Errors) {
+    if at.text().split('/').any(|part| part == "..") {
+        errors.push(at.invalid("must not contain '..'"));
+    }
+}

@@ -1,0 +1,183 @@
+//! Requests and limits, of containers and of a pod as a whole.
+
+use serde_json::Value;
+
+use crate::validate::at::{At, Errors};
+use api::names;
+use api::pod::Demands;
+use api::pod::is_pod_level;
+use api::quantity::Quantity;
+use api::tree;
+
+/// Which names a list may hold.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Names {
+    Container,
+    Pod,
+}
+
+pub fn requirements(at: &At, names: Names, errors: &mut Errors) {
+    let (limits, requests) = (at.get("limits"), at.get("requests"));
+    let (mut computes, mut huge) = (false, false);
+    for (name, amount) in limits.entries() {
+        resource_name(name, names, &amount, errors);
+        quantity(name, &amount, errors);
+        computes |= matches!(name.as_str(), "cpu" | "memory");
+        huge |= is_huge(name);
+    }
+    for (name, amount) in requests.entries() {
+        resource_name(name, names, &amount, errors);
+        quantity(name, &amount, errors);
+        computes |= matches!(name.as_str(), "cpu" | "memory");
+        huge |= is_huge(name);
+        let (asked, limit) = (Quantity::of(amount.value), limits.value.get(name));
+        match limit.map(Quantity::of) {
+            Some(limit) if asked != limit && !may_overcommit(name) => {
+                errors
+                    .push(requests.invalid_as(asked.to_string(), &format!("must be equal to {name} limit of {limit}")));
+            }
+            Some(limit) if asked > limit => {
+                let detail = format!("must be less than or equal to {name} limit of {limit}");
+                errors.push(requests.invalid_as(asked.to_string(), &detail));
+            }
+            Some(_) => {}
+            None if !may_overcommit(name) => {
+                errors.push(limits.required("Limit must be set for non overcommitable resources"));
+            }
+            None => {}
+        }
+    }
+    if huge && !computes {
+        errors.push(at.forbidden("HugePages require cpu or memory"));
+    }
+}
+
+/// `spec.resources`: no less than the containers ask for together, no limit below one of theirs.
+pub fn pod_level(pod: &Value, spec: &At, errors: &mut Errors) {
+    let at = spec.get("resources");
+    if !at.has() {
+        return;
+    }
+    if spec.get("os").get("name").text() == "windows" {
+        errors.push(at.forbidden("may not be set for a windows pod"));
+        return;
+    }
+    if at.has_field("claims") {
+        errors.push(at.get("claims").forbidden("claims may not be set for Resources at pod-level"));
+    }
+    requirements(&at, Names::Pod, errors);
+    let demands = Demands::of_tree(pod);
+    let lists = [
+        ("requests", "requests", demands.container_requests()),
+        ("limits", "limits", demands.container_limits().into_iter().filter(|(name, _)| is_huge(name)).collect()),
+    ];
+    for (field, word, sums) in lists {
+        for (name, sum) in &sums {
+            let own = at.get(field).key(name);
+            if own.has() && *sum > Quantity::of(own.value) {
+                let own_text = Quantity::of(own.value).to_string();
+                let detail = format!("must be greater than or equal to aggregate container {word} of {sum}");
+                errors.push(own.invalid_as(own_text, &detail));
+            }
+        }
+    }
+    for (index, container) in tree::list(spec.value, "containers").iter().enumerate() {
+        for (name, limit) in tree::entries(container, "resources.limits") {
+            let own = at.get("limits").key(name);
+            let limit = Quantity::of(limit);
+            if own.has() && limit > Quantity::of(own.value) {
+                let detail = format!("must be less than or equal to pod limits of {}", Quantity::of(own.value));
+                let shown = at.get("containers").index(index).key(name).get("limits");
+                errors.push(shown.invalid_as(limit.to_string(), &detail));
+            }
+        }
+    }
+}
+
+fn resource_name(name: &str, set: Names, at: &At, errors: &mut Errors) {
+    let complaints = names::qualified(name);
+    let bare = !name.contains('/');
+    if !complaints.is_empty() {
+        errors.extend(complaints.iter().map(|m| at.invalid_as(name, m)));
+        if set == Names::Pod {
+            return;
+        }
+    } else if bare && !is_standard(name) {
+        errors.push(at.invalid_as(name, "must be a standard resource type or fully qualified"));
+        if set == Names::Pod {
+            return;
+        }
+    }
+    match set {
+        Names::Container if bare && !is_container_standard(name) => {
+            errors.push(at.invalid_as(name, "must be a standard resource for containers"));
+        }
+        Names::Container if !bare && !is_native(name) && !is_extended(name) => {
+            errors.push(at.invalid_as(name, "doesn't follow extended resource name standard"));
+        }
+        Names::Pod if !is_pod_level(name) => {
+            let path = at.path();
+            errors.push(api::FieldError::not_supported(&path, &name.into(), &["cpu", "hugepages-", "memory"]));
+        }
+        _ => {}
+    }
+}
+
+/// Not negative, and whole where the resource is counted in pieces.
+pub fn quantity(name: &str, at: &At, errors: &mut Errors) {
+    let Ok(amount) = Quantity::from_value(at.value) else {
+        errors.push(at.invalid(&Quantity::from_value(at.value).err().map_or(String::new(), |e| e.to_string())));
+        return;
+    };
+    if amount.is_negative() {
+        errors.push(at.invalid_as(amount.to_string(), "must be greater than or equal to 0"));
+    }
+    if is_counted(name) && !amount.is_integer() {
+        errors.push(at.invalid_as(amount.to_string(), "must be an integer"));
+    }
+    if let Some(size) = name.strip_prefix("hugepages-").and_then(|s| Quantity::parse(s).ok())
+        && (size.value() <= 0 || amount.value() % size.value() != 0)
+    {
+        errors.push(at.invalid_as(amount.to_string(), &format!("{amount} is not positive integer multiple of {name}")));
+    }
+}
+
+pub fn is_huge(name: &str) -> bool {
+    name.starts_with("hugepages-")
+}
+
+fn may_overcommit(name: &str) -> bool {
+    is_native(name) && !is_huge(name)
+}
+
+fn is_native(name: &str) -> bool {
+    !name.contains('/') || name.contains("kubernetes.io/")
+}
+
+pub fn is_extended(name: &str) -> bool {
+    !is_native(name) && !name.starts_with("requests.") && names::qualified(&format!("requests.{name}")).is_empty()
+}
+
+fn is_counted(name: &str) -> bool {
+    matches!(
+        name,
+        "pods"
+            | "resourcequotas"
+            | "services"
+            | "replicationcontrollers"
+            | "secrets"
+            | "configmaps"
+            | "persistentvolumeclaims"
+            | "services.nodeports"
+            | "services.loadbalancers"
+    ) || is_extended(name)
+}
+
+fn is_standard(name: &str) -> bool {
+    let plain = name.strip_prefix("requests.").or(name.strip_prefix("limits.")).unwrap_or(name);
+    matches!(plain, "cpu" | "memory" | "ephemeral-storage" | "storage") || is_huge(plain) || is_counted(name)
+}
+
+fn is_container_standard(name: &str) -> bool {
+    matches!(name, "cpu" | "memory" | "ephemeral-storage") || is_huge(name)
+}

@@ -1,0 +1,271 @@
+//! Volumes of a pod: one source each, in upstream's order and words.
+//!
+//! Sources that this release cannot honour are refused by `kinds::pod::unsupported`, not here; their
+//! own rules are upstream's business and are not repeated.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::env::{field_ref, resource_ref};
+use super::paths::{local_path, no_backsteps};
+use crate::validate::at::{At, Errors, invalid_each};
+use api::names;
+
+/// The volumes that stand, by name: what mounts may refer to.
+pub type Volumes<'a> = BTreeMap<&'a str, &'a Value>;
+
+/// Every source, in the order in which upstream looks at them: the first one counts, each further
+/// one is one too many.
+pub const SOURCES: &[&str] = &[
+    "emptyDir",
+    "hostPath",
+    "gitRepo",
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "secret",
+    "nfs",
+    "iscsi",
+    "glusterfs",
+    "flocker",
+    "persistentVolumeClaim",
+    "rbd",
+    "cinder",
+    "cephfs",
+    "quobyte",
+    "downwardAPI",
+    "fc",
+    "flexVolume",
+    "configMap",
+    "azureFile",
+    "vsphereVolume",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "azureDisk",
+    "storageos",
+    "projected",
+    "scaleIO",
+    "csi",
+    "ephemeral",
+    "image",
+];
+
+const MODE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
+
+pub fn volumes<'a>(at: &At<'a>, pod_name: &str, errors: &mut Errors) -> Volumes<'a> {
+    let mut good = Volumes::new();
+    for volume in at.items() {
+        let mut found = Errors::new();
+        source(&volume, &mut found);
+        let name = volume.get("name");
+        if name.text().is_empty() {
+            found.push(name.required(""));
+        } else {
+            invalid_each(&name, names::dns_label(name.text()), &mut found);
+        }
+        if good.contains_key(name.text()) {
+            found.push(name.duplicate());
+        }
+        if found.is_empty() {
+            good.insert(name.text(), volume.value);
+        }
+        errors.append(&mut found);
+        let claim = volume.get("persistentVolumeClaim").get("claimName");
+        let made = |other: At| {
+            other.has_field("ephemeral") && claim.text() == format!("{pod_name}-{}", other.get("name").text())
+        };
+        if claim.has() && !pod_name.is_empty() && at.items().any(made) {
+            errors.push(claim.invalid("must not reference a PVC that gets created for an ephemeral volume"));
+        }
+    }
+    good
+}
+
+fn source(volume: &At, errors: &mut Errors) {
+    let mut first = true;
+    for name in SOURCES.iter().filter(|name| volume.has_field(name)) {
+        let at = volume.get(name);
+        if !first {
+            // Two of the paths are misspelt upstream.
+            let shown = match *name {
+                "downwardAPI" => volume.get("downwarAPI"),
+                "cephfs" => volume.get("cephFS"),
+                _ => at,
+            };
+            errors.push(shown.forbidden("may not specify more than 1 volume type"));
+            continue;
+        }
+        first = false;
+        match *name {
+            "emptyDir" => empty_dir(&at, errors),
+            "hostPath" => host_path(&at, errors),
+            "secret" => keys(&at, "secretName", errors),
+            "configMap" => keys(&at, "name", errors),
+            "downwardAPI" => {
+                mode(&at.get("defaultMode"), errors);
+                for item in at.get("items").items() {
+                    downward_file(&item, &at, errors);
+                }
+            }
+            "projected" => projected(&at, errors),
+            "persistentVolumeClaim" if at.get("claimName").text().is_empty() => {
+                errors.push(at.get("claimName").required(""));
+            }
+            "image" => image(&at, errors),
+            _ => {}
+        }
+    }
+    if first {
+        errors.push(volume.required("must specify a volume type"));
+    }
+}
+
+fn image(at: &At, errors: &mut Errors) {
+    let (reference, policy) = (at.get("reference"), at.get("pullPolicy"));
+    if reference.text().is_empty() {
+        errors.push(reference.required(""));
+    }
+    match policy.text() {
+        "Always" | "IfNotPresent" | "Never" => {}
+        "" => errors.push(policy.required("")),
+        _ => errors.push(policy.not_supported(&["Always", "IfNotPresent", "Never"])),
+    }
+}
+
+fn empty_dir(at: &At, errors: &mut Errors) {
+    let limit = at.get("sizeLimit");
+    match api::quantity::Quantity::from_value(limit.value) {
+        Ok(quantity) if quantity.is_negative() => {
+            errors.push(limit.forbidden("SizeLimit field must be a valid resource quantity"));
+        }
+        _ => {}
+    }
+}
+
+fn host_path(at: &At, errors: &mut Errors) {
+    let path = at.get("path");
+    if path.text().is_empty() {
+        errors.push(path.required(""));
+        return;
+    }
+    no_backsteps(&path, errors);
+    const TYPES: &[&str] =
+        &["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
+    if !TYPES.contains(&at.get("type").text()) {
+        errors.push(at.get("type").not_supported(TYPES));
+    }
+}
+
+/// A Secret or ConfigMap as a volume.
+fn keys(at: &At, name: &'static str, errors: &mut Errors) {
+    if at.get(name).text().is_empty() {
+        errors.push(at.get(name).required(""));
+    }
+    mode(&at.get("defaultMode"), errors);
+    for item in at.get("items").items() {
+        key_to_path(&item, errors);
+    }
+}
+
+fn key_to_path(item: &At, errors: &mut Errors) {
+    for field in ["key", "path"] {
+        if item.get(field).text().is_empty() {
+            errors.push(item.get(field).required(""));
+        }
+    }
+    local_path(&item.get("path"), errors);
+    mode(&item.get("mode"), errors);
+}
+
+/// Upstream reports a file of a downward volume at the path of its volume, without an index.
+fn downward_file(file: &At, at: &At, errors: &mut Errors) {
+    let path = file.get("path");
+    let shown = at.get("path").with(path.value);
+    if path.text().is_empty() {
+        errors.push(shown.required(""));
+    }
+    local_path(&shown, errors);
+    let field = at.get("fieldRef").with(file.get("fieldRef").value);
+    let resource = at.get("resourceFieldRef").with(file.get("resourceFieldRef").value);
+    const FIELDS: &[&str] =
+        &["metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"];
+    if field.has() {
+        field_ref(&field, FIELDS, errors);
+        if resource.has() {
+            errors.push(at.invalid_as("resource", "fieldRef and resourceFieldRef can not be specified simultaneously"));
+        }
+    } else if resource.has() {
+        resource_ref(&resource, true, errors);
+    } else {
+        errors.push(at.required("one of fieldRef and resourceFieldRef is required"));
+    }
+    mode(&at.get("mode").with(file.get("mode").value), errors);
+}
+
+fn projected(at: &At, errors: &mut Errors) {
+    mode(&at.get("defaultMode"), errors);
+    let mut paths = BTreeSet::new();
+    for source in at.get("sources").items() {
+        let mut count = 0;
+        for name in ["secret", "configMap"] {
+            let part = source.get(name);
+            if !part.has() {
+                continue;
+            }
+            count += 1;
+            if part.get("name").text().is_empty() {
+                errors.push(part.get("name").required(""));
+            }
+            for item in part.get("items").items() {
+                key_to_path(&item, errors);
+                let path = item.get("path").text().to_string();
+                if !path.is_empty() && !paths.insert(path) {
+                    errors.push(at.invalid_as(part.get("name").text(), "conflicting duplicate paths"));
+                }
+            }
+        }
+        let downward = source.get("downwardAPI");
+        count += usize::from(downward.has());
+        for item in downward.get("items").items() {
+            downward_file(&item, &downward, errors);
+            let path = item.get("path").text().to_string();
+            if !path.is_empty() && !paths.insert(path.clone()) {
+                errors.push(at.invalid_as(path, "conflicting duplicate paths"));
+            }
+        }
+        if source.has_field("serviceAccountToken") {
+            count += 1;
+            token(&source.get("serviceAccountToken"), at, errors);
+        }
+        count += ["clusterTrustBundle", "podCertificate"].iter().filter(|name| source.has_field(name)).count();
+        if count > 1 {
+            errors.push(source.forbidden("may not specify more than 1 volume type per source"));
+        }
+    }
+}
+
+fn token(token: &At, volume: &At, errors: &mut Errors) {
+    let expiration = token.get("expirationSeconds");
+    match expiration.int() {
+        None => errors.push(expiration.required("")),
+        Some(seconds) if seconds < 600 => {
+            errors.push(expiration.invalid("may not specify a duration less than 10 minutes"));
+        }
+        Some(seconds) if seconds > 1 << 32 => {
+            errors.push(expiration.invalid("may not specify a duration larger than 2^32 seconds"));
+        }
+        Some(_) => {}
+    }
+    let path = volume.get("path").with(token.get("path").value);
+    if path.text().is_empty() {
+        errors.push(path.required(""));
+    } else {
+        local_path(&path, errors);
+    }
+}
+
+fn mode(at: &At, errors: &mut Errors) {
+    if at.int().is_some_and(|mode| !(0..=0o777).contains(&mode)) {
+        errors.push(at.invalid(MODE));
+    }
+}
