@@ -7,6 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// Circles of imports.
+#[path = "tidy/circles.rs"]
+mod circles;
+/// Kinds that are named outside their rows.
+#[path = "tidy/rows.rs"]
+mod rows;
+
 /// Which of our crates a crate may name. Everything else is a broken wall.
 const EDGES: &[(&str, &[&str])] = &[
     ("api", &[]),
@@ -95,13 +102,20 @@ pub fn problems(root: &Path) -> Vec<String> {
         rust_files(&root.join(folder), &mut files);
     }
     files.sort();
+    let mut texts = Vec::new();
     for path in &files {
         let name = path.strip_prefix(root).unwrap_or(path).display().to_string();
         match fs::read_to_string(path) {
-            Ok(text) => file(&name, &text, &mut problems),
+            Ok(text) => texts.push((name, text)),
             Err(error) => problems.push(format!("{name}: {error}")),
         }
     }
+    for (name, text) in &texts {
+        file(name, text, &mut problems);
+    }
+    texts.retain(|(name, _)| !is_test(name));
+    rows::problems(root, &texts, &mut problems);
+    circles::problems(root, &mut problems);
     documents(root, &mut problems);
     problems
 }
@@ -149,8 +163,12 @@ fn is_set_up(name: &str) -> bool {
     set_up && !MAY_NAME.iter().any(|place| name.contains(place))
 }
 
+fn is_test(name: &str) -> bool {
+    name.contains("/tests/") || name.ends_with("/tests.rs")
+}
+
 fn file(name: &str, text: &str, problems: &mut Vec<String>) {
-    let is_test = name.contains("/tests/") || name.ends_with("/tests.rs");
+    let is_test = is_test(name);
     let is_generated = text.starts_with("//! Generated");
     let stem = Path::new(name).file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
     if stem == "mod" && !is_test {
