@@ -11,8 +11,6 @@ pub mod discovery;
 pub mod failure;
 /// kubectl's booleans, and the flags that every verb has.
 pub mod flags;
-/// kubectl's dialect of JSONPath.
-pub mod jsonpath;
 /// YAML documents from files.
 pub mod manifest;
 /// What a user writes for objects.

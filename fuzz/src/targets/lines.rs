@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use kubectl::jsonpath;
+use api::jsonpath;
 use node::spec::names::Resolv;
 use runtime::images::credentials;
 use runtime::images::reference::Reference;

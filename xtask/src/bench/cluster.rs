@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use api::{Object, Resource, WatchEvent};
+use api::resource::PODS;
+use api::{Object, WatchEvent};
 use client::{Client, DeleteOptions, Https, HttpsConfig, ListOptions, WatchOptions, WatchStream, kubeconfig};
 use futures::StreamExt;
 use serde_json::{Value, json};
@@ -119,10 +120,6 @@ impl Cluster {
     }
 }
 
-pub fn kind(plural: &str) -> &'static Resource {
-    kinds::built_in().by_plural("", plural).expect("the core kinds are built in")
-}
-
 /// A pod of one toolbox container; `mutate` changes its spec.
 pub fn pod(name: &str, command: &[&str], mutate: impl FnOnce(&mut Value)) -> Value {
     let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"bench": "yes"}},
@@ -133,9 +130,9 @@ pub fn pod(name: &str, command: &[&str], mutate: impl FnOnce(&mut Value)) -> Val
 
 /// A watch of all pods in `default` from now on.
 pub async fn watch(client: &Client) -> Result<WatchStream> {
-    let revision = client.list(kind("pods"), "default", &ListOptions::default()).await?.revision;
+    let revision = client.list(&PODS, "default", &ListOptions::default()).await?.revision;
     let options = WatchOptions { resource_version: revision.to_string(), ..WatchOptions::default() };
-    Ok(client.watch(kind("pods"), "default", &options).await?)
+    Ok(client.watch(&PODS, "default", &options).await?)
 }
 
 /// Reads the watch until `met` says so.

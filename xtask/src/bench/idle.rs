@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use api::resource::PODS;
 
-use super::cluster::{Cluster, graceless, is_gone, is_running, kind, pod, until, watch};
+use super::cluster::{Cluster, graceless, is_gone, is_running, pod, until, watch};
 use super::{Figure, Plan};
 
 pub async fn measure(plan: &Plan, cluster: &Cluster) -> Result<Vec<Figure>> {
@@ -14,7 +15,7 @@ pub async fn measure(plan: &Plan, cluster: &Cluster) -> Result<Vec<Figure>> {
     }
     let client = &cluster.client;
     let mut events = watch(client).await?;
-    client.create(kind("pods"), "default", &pod("idle", &["sleep", "1h"], |_| {})).await?;
+    client.create(&PODS, "default", &pod("idle", &["sleep", "1h"], |_| {})).await?;
     until(&mut events, is_running("idle")).await?;
     // What the start left to do is done before idling is measured.
     tokio::time::sleep(Duration::from_secs(5)).await;
@@ -28,17 +29,17 @@ pub async fn measure(plan: &Plan, cluster: &Cluster) -> Result<Vec<Figure>> {
     let more = if plan.quick { 20 } else { 50 };
     for number in 0..more {
         let name = format!("idle-{number}");
-        client.create(kind("pods"), "default", &pod(&name, &["sleep", "1h"], |_| {})).await?;
+        client.create(&PODS, "default", &pod(&name, &["sleep", "1h"], |_| {})).await?;
         until(&mut events, is_running(&name)).await?;
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
     let many = Cost::of(cluster)?;
     for number in 0..more {
         let name = format!("idle-{number}");
-        client.delete(kind("pods"), "default", &name, &graceless()).await?;
+        client.delete(&PODS, "default", &name, &graceless()).await?;
         until(&mut events, is_gone(&name)).await?;
     }
-    client.delete(kind("pods"), "default", "idle", &graceless()).await?;
+    client.delete(&PODS, "default", "idle", &graceless()).await?;
     until(&mut events, is_gone("idle")).await?;
     let megabytes = |bytes: u64| bytes as f64 / 1e6;
     Ok(vec![

@@ -7,13 +7,14 @@ use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
+use api::resource::PODS;
 use client::{Client, DeleteOptions, Https, ListOptions};
 use futures::StreamExt;
 use http::Method;
 use serde_json::{Value, json};
 use wire::websocket::{self, Connected};
 
-use super::cluster::{Cluster, graceless, is_gone, is_running, kind, pod, until, watch};
+use super::cluster::{Cluster, graceless, is_gone, is_running, pod, until, watch};
 use super::{Figure, Plan};
 
 pub async fn measure(plan: &Plan, cluster: &Cluster) -> Result<Vec<Figure>> {
@@ -82,11 +83,11 @@ async fn life(plan: &Plan, cluster: &Cluster) -> Result<Vec<Figure>> {
         let file = scratch.join(&name);
         let mut events = watch(client).await?;
         let (clock, begun) = (now(), Instant::now());
-        client.create(kind("pods"), "default", &puppet(&name, &scratch, &[])).await?;
+        client.create(&PODS, "default", &puppet(&name, &scratch, &[])).await?;
         let seen = until(&mut events, is_running(&name)).await?;
         let started = first_logged(&file, "start").await?;
         let asked = now();
-        client.delete(kind("pods"), "default", &name, &DeleteOptions::default()).await?;
+        client.delete(&PODS, "default", &name, &DeleteOptions::default()).await?;
         until(&mut events, is_gone(&name)).await?;
         let left = now();
         // The first few warm caches up.
@@ -114,7 +115,7 @@ async fn restart(plan: &Plan, cluster: &Cluster) -> Result<Figure> {
         let name = format!("restart-{number}");
         let mut events = watch(client).await?;
         let body = puppet(&name, &scratch, &["--after", "50ms", "--exit", "1"]);
-        client.create(kind("pods"), "default", &body).await?;
+        client.create(&PODS, "default", &body).await?;
         until(&mut events, |object, _| {
             object.meta().name == name && object.value()["status"]["containerStatuses"][0]["restartCount"] == 1
         })
@@ -124,7 +125,7 @@ async fn restart(plan: &Plan, cluster: &Cluster) -> Result<Figure> {
             tokio::time::sleep(std::time::Duration::from_micros(200)).await;
         }
         samples.push(milliseconds(logged(&file, "end", 0)?, logged(&file, "start", 1)?));
-        client.delete(kind("pods"), "default", &name, &graceless()).await?;
+        client.delete(&PODS, "default", &name, &graceless()).await?;
         until(&mut events, is_gone(&name)).await?;
     }
     Ok(Figure::below("restart_ms", "ms", 20.0, samples))
@@ -135,7 +136,7 @@ async fn exec(plan: &Plan, cluster: &Cluster) -> Result<Figure> {
     const PATH: &str = "/api/v1/namespaces/default/pods/exec/exec?container=c&stdout=true&stderr=true&command=true";
     let client = &cluster.client;
     let mut events = watch(client).await?;
-    client.create(kind("pods"), "default", &pod("exec", &["sleep", "1h"], |_| {})).await?;
+    client.create(&PODS, "default", &pod("exec", &["sleep", "1h"], |_| {})).await?;
     until(&mut events, is_running("exec")).await?;
     let https = Https::new(cluster.https.clone())?;
     let mut samples = Vec::new();
@@ -160,7 +161,7 @@ async fn exec(plan: &Plan, cluster: &Cluster) -> Result<Figure> {
             samples.push(begun.elapsed().as_secs_f64() * 1e3);
         }
     }
-    client.delete(kind("pods"), "default", "exec", &graceless()).await?;
+    client.delete(&PODS, "default", "exec", &graceless()).await?;
     until(&mut events, is_gone("exec")).await?;
     Ok(Figure::below("exec_ms", "ms", 10.0, samples))
 }
@@ -169,7 +170,7 @@ async fn logs(plan: &Plan, cluster: &Cluster) -> Result<Figure> {
     let client = &cluster.client;
     let mut events = watch(client).await?;
     let body = pod("logs", &["puppet", "--print", "one line"], |_| {});
-    client.create(kind("pods"), "default", &body).await?;
+    client.create(&PODS, "default", &body).await?;
     until(&mut events, is_running("logs")).await?;
     let mut samples = Vec::new();
     for number in 0..plan.times(100) + 3 {
@@ -181,7 +182,7 @@ async fn logs(plan: &Plan, cluster: &Cluster) -> Result<Figure> {
             samples.push(begun.elapsed().as_secs_f64() * 1e3);
         }
     }
-    client.delete(kind("pods"), "default", "logs", &graceless()).await?;
+    client.delete(&PODS, "default", "logs", &graceless()).await?;
     until(&mut events, is_gone("logs")).await?;
     Ok(Figure::below("logs_ms", "ms", 1.0, samples))
 }
@@ -206,18 +207,18 @@ async fn hundred(plan: &Plan, cluster: &Cluster) -> Result<Vec<Figure>> {
         burst.push((seen - begun).as_secs_f64() * 1e3);
         let begun = Instant::now();
         let options = graceless();
-        let deletes = names.iter().map(|name| client.delete(kind("pods"), "default", name, &options));
+        let deletes = names.iter().map(|name| client.delete(&PODS, "default", name, &options));
         futures::future::try_join_all(deletes).await?;
         left_nothing(cluster).await?;
         teardown.push(begun.elapsed().as_secs_f64() * 1e3);
-        let left = client.list(kind("pods"), "default", &ListOptions::default()).await?.objects.len();
+        let left = client.list(&PODS, "default", &ListOptions::default()).await?.objects.len();
         anyhow::ensure!(left == 0, "{left} pods are left");
     }
     Ok(vec![Figure::below("burst100_ms", "ms", 2000.0, burst), Figure::below("teardown100_ms", "ms", 2000.0, teardown)])
 }
 
 async fn post(client: &Client, name: &str) -> Result<()> {
-    client.create(kind("pods"), "default", &pod(name, &["sleep", "1h"], |_| {})).await?;
+    client.create(&PODS, "default", &pod(name, &["sleep", "1h"], |_| {})).await?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use api::resource::{self, CONFIG_MAPS};
 use bytes::Bytes;
 use client::{Body, Https, Transport, path};
 use futures::StreamExt;
@@ -11,7 +12,7 @@ use http::{Request, header};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::cluster::{Cluster, kind};
+use super::cluster::Cluster;
 use super::idle::Cost;
 use super::{Figure, Plan};
 
@@ -40,7 +41,7 @@ async fn store(cluster: &Cluster) -> Result<()> {
     for (first, client) in clients.into_iter().enumerate() {
         tasks.spawn(async move {
             for number in (first..PODS).step_by(16) {
-                client.create(kind("pods"), "kube-public", &stored(number)).await?;
+                client.create(&resource::PODS, "kube-public", &stored(number)).await?;
             }
             Ok::<(), api::Status>(())
         });
@@ -85,7 +86,7 @@ async fn fanout(plan: &Plan, cluster: &Cluster) -> Result<Vec<Figure>> {
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "watched"},
             "data": {"n": n.to_string(), "x": "y".repeat(900)}})
     };
-    let config_maps = kind("configmaps");
+    let config_maps = &*CONFIG_MAPS;
     let written = cluster.client.create(config_maps, "kube-public", &object(0)).await?;
     let uri = format!(
         "{}?watch=true&fieldSelector=metadata.name%3Dwatched&resourceVersion={}",

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use api::resource::CONFIG_MAPS;
 use client::Client;
 use serde_json::json;
 
-use super::cluster::{Cluster, kind};
+use super::cluster::Cluster;
 use super::{Figure, Plan};
 
 const CONNECTIONS: usize = 64;
@@ -25,7 +26,7 @@ pub async fn measure(plan: &Plan, cluster: &Cluster) -> Result<Vec<Figure>> {
                 let name = format!("c{}", next.fetch_add(1, Ordering::Relaxed));
                 let object =
                     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"x": filler}});
-                client.create(kind("configmaps"), "default", &object).await.map(|_| ())
+                client.create(&CONFIG_MAPS, "default", &object).await.map(|_| ())
             }
         })
         .await?;
@@ -33,14 +34,10 @@ pub async fn measure(plan: &Plan, cluster: &Cluster) -> Result<Vec<Figure>> {
     }
     if plan.wants("gets_per_s") {
         let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one"}, "data": {"x": "y".repeat(900)}});
-        cluster.client.create(kind("configmaps"), "default", &object).await?;
+        cluster.client.create(&CONFIG_MAPS, "default", &object).await?;
         let samples =
-            rate(
-                plan,
-                &clients,
-                |client| async move { client.get(kind("configmaps"), "default", "one").await.map(|_| ()) },
-            )
-            .await?;
+            rate(plan, &clients, |client| async move { client.get(&CONFIG_MAPS, "default", "one").await.map(|_| ()) })
+                .await?;
         figures.push(Figure::above("gets_per_s", "1/s", 10_000.0, samples));
     }
     Ok(figures)

@@ -3,6 +3,7 @@
 use std::io::Write;
 use wire::query::encoded;
 
+use api::jsonpath::Template;
 use api::{Object, Reason, Resource, WatchEvent};
 use bytes::Bytes;
 use clap::Args;
@@ -12,7 +13,6 @@ use serde_json::{Value, json};
 
 use super::Run;
 use crate::failure::{Context, Result, all_of, failure};
-use crate::jsonpath::Template;
 use crate::resource::{self, Named, shown};
 use crate::session::{Login, Session};
 use crate::table;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use api::jsonpath::Template;
 use api::{Object, Resource, WatchEvent};
 use clap::Args;
 use client::{Client, ListOptions, WatchOptions, WatchStream};
@@ -10,7 +11,6 @@ use serde_json::Value;
 
 use super::Run;
 use crate::failure::{Result, failure};
-use crate::jsonpath::Template;
 use crate::resource;
 use crate::session::Login;
 
