@@ -73,7 +73,7 @@ impl Laws<'_> {
             let found = self.engine().labelled("law", value).await.unwrap();
             found.into_iter().map(|s| s.id).collect::<Vec<_>>()
         };
-        assert_eq!(labelled("labels").await, [other.clone()], "not {id:?}");
+        assert_eq!(labelled("labels").await, std::slice::from_ref(&other), "not {id:?}");
         assert!(labelled("label").await.is_empty());
         self.engine().remove_sandbox(&other).await.unwrap();
         assert!(labelled("labels").await.is_empty());
