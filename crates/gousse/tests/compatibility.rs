@@ -22,12 +22,15 @@ const NOT_YET: &str = "\n## Not there yet\n\
 - Static pods: their UID is made with SHA-256, not MD5, and they carry no annotation kubernetes.io/config.seen.\n\
 - The event SystemOOM is not told, and a node answers 501 at /metrics/probes.\n\
 - `status.resources` and `status.allocatedResources` of a pod are written only where its spec has resources of its own.\n\
-- A runtime that is connected and never answers is not noticed; one that cannot be reached for 30 seconds makes its node NotReady.\n\
+- A supervisor that answers nothing for eight seconds is replaced, and continued if somebody stopped it; a keeper that hangs is not noticed. A runtime that cannot be reached for 30 seconds makes its node NotReady.\n\
 - Evictions from nodes that fell silent stop while no node is ready, as upstream's do; they are not otherwise rate-limited, and zones do not count.\n\
 - A store on etcd; the embedded one serves a single API server.\n\
 - Images are refused, in words, that are compressed with xz, bzip2 or lz4, encrypted, of manifest schema 1, named by another digest than sha256, or no images at all (charts, signatures); so are sparse files of the pax form in a layer, archives whose own members are sparse (`tar --sparse`), and docker archives from before manifest.json (Docker 1.10). A layer that its publisher gives away elsewhere (`foreign`, `nondistributable`) is taken if the registry has it. An image for linux/386 does not stand in where one for linux/amd64 is missing (containerd's does).\n";
 
 const DIFFERENT: &str = "\n## Different on purpose\n\
+- Answers are not compressed for a client on the server's own address, whatever it accepts: compressing takes longer than loopback.\n\
+- An end and what follows at once (the next instance, CrashLoopBackOff) are one status, where upstream may write two; a pod of which nothing has begun yet says so after a second ([status-writes](decisions/status-writes.md)).\n\
+- On a full disk up to 1 MiB of a container's output waits in its pipe for room in its log; only what is beyond that, or waits at the container's end, is lost and counted in the log (containerd drops it).\n\
 - A container whose pod says nothing about seccomp is held to the runtime's default profile (upstream: Unconfined, unless the kubelet's seccompDefault is on). `seccompProfile: {type: Unconfined}` lifts it; privileged containers have none.\n\
 - That profile is stricter than both Docker's and containerd's in four calls ([seccomp.md](seccomp.md) compares them all). Programs notice one: `socketcall`, the way to sockets of 32-bit x86 programs (Debian's i386 libraries, so SteamCMD and Wine; GOARCH=386), is ENOSYS, since no filter can see its family. examples/seccomp-i386.json as a `Localhost` profile allows it.\n\
 - An ephemeral container that was made and never started before its agent ended is made anew (upstream leaves it).\n\
