@@ -113,7 +113,8 @@ async fn events(session: &Session, kind: &Resource, object: &Object, page: &mut 
         page.field(0, "Events", "<none>");
         return Ok(());
     }
-    events.sort_by_key(super::events::last_time);
+    // As kubectl: what tells only of one moment (a pod's being scheduled) comes first.
+    events.sort_by_key(|event| super::events::time(&event["lastTimestamp"]));
     let now = (session.clock)();
     let mut rows = vec![["Type", "Reason", "Age", "From", "Message"].map(String::from).to_vec()];
     rows.push(["----", "------", "----", "----", "-------"].map(String::from).to_vec());

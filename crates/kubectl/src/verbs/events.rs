@@ -130,6 +130,6 @@ pub fn age(event: &Value, now: jiff::Timestamp) -> String {
     }
 }
 
-fn time(value: &Value) -> Option<jiff::Timestamp> {
+pub fn time(value: &Value) -> Option<jiff::Timestamp> {
     value.as_str()?.parse().ok()
 }
