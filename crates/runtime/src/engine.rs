@@ -86,8 +86,7 @@ pub trait Engine: Send + Sync + 'static {
     /// Sends a signal to PID 1; SIGKILL goes to the whole cgroup.
     fn signal(&self, id: &ContainerId, signal: i32) -> Boxed<'_, Result<()>>;
     /// Sends a signal, and SIGKILL when the grace is over, should the caller be held up by then and not gone.
-    fn stop(&self, id: &ContainerId, signal: i32, grace: Duration) -> Boxed<'_, Result<()>> {
-        let _ = grace;
+    fn stop(&self, id: &ContainerId, signal: i32, _grace: Duration) -> Boxed<'_, Result<()>> {
         self.signal(id, signal)
     }
     /// Kills if running, and forgets it and its exit.

@@ -6,7 +6,10 @@
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::str::FromStr;
+use std::time::Duration;
 
+use rustix::time::{Itimerspec, TimerfdTimerFlags, Timespec};
 use serde::{Deserialize, Serialize};
 
 /// A descriptor by its number, as a child of the supervisor knows it: nothing is closed by forgetting it,
@@ -163,7 +166,7 @@ pub fn unique_of(pid: u32, pidfd: BorrowedFd<'_>) -> io::Result<u64> {
 }
 
 pub fn parent_of(pid: u32) -> io::Result<u32> {
-    Ok(stat_field(pid, 4)? as u32)
+    stat_field(pid, 4)
 }
 
 /// Whether it lives in a PID namespace below ours, where it has a further number.
@@ -172,19 +175,26 @@ pub fn is_below(pid: u32) -> bool {
     text.lines().find_map(|line| line.strip_prefix("NSpid:")).is_some_and(|ids| ids.split_whitespace().count() > 1)
 }
 
-/// A field of /proc/<pid>/stat by its number in proc_pid_stat(5), from 4 on.
-fn stat_field(pid: u32, number: usize) -> io::Result<u64> {
+/// `R`, `S`, `D`, `T`, `t`, `Z`, … (proc_pid_stat(5)).
+pub fn state_of(pid: u32) -> io::Result<char> {
+    stat_field(pid, 3)
+}
+
+/// A field of /proc/<pid>/stat by its number in proc_pid_stat(5), from 3 on.
+fn stat_field<T: FromStr>(pid: u32, number: usize) -> io::Result<T> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name before may hold anything.
     let field = text.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(number - 3)?.parse().ok());
     field.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat: {text:?}")))
 }
 
-/// As in /proc/PID/stat: `R`, `S`, `D`, `T`, `t`, `Z`, ….
-pub fn state_of(pid: u32) -> io::Result<char> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let state = text.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
-    state.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat: {text:?}")))
+/// A timer rings once after that time; zero stops it.
+pub fn ring_once(timer: impl AsFd, pause: Duration) -> io::Result<()> {
+    let spec = |tv_sec, tv_nsec| Timespec { tv_sec, tv_nsec };
+    let once =
+        Itimerspec { it_interval: spec(0, 0), it_value: spec(pause.as_secs() as i64, pause.subsec_nanos().into()) };
+    rustix::time::timerfd_settime(timer, TimerfdTimerFlags::empty(), &once)?;
+    Ok(())
 }
 
 /// Blocks until the process has ended, reaped or not.

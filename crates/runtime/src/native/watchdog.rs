@@ -62,11 +62,15 @@ impl Watchdog {
         self.since = Instant::now();
         self.looks += 1;
         let is_stopped = || self.supervisor.as_ref().is_some_and(|(pid, _)| matches!(sys::state_of(*pid), Ok('T')));
-        match self.looks {
-            LOOKS => Silent::Ask,
-            looks if (looks >= 2 * LOOKS || is_stopped()) && self.bite() => Silent::Ended,
-            _ => Silent::Spared,
+        if self.looks == LOOKS {
+            return Silent::Ask;
         }
+        if self.looks < 2 * LOOKS && !is_stopped() {
+            return Silent::Spared;
+        }
+        // One that is left alone is not spoken of every second.
+        self.looks = 0;
+        if self.bite() { Silent::Ended } else { Silent::Spared }
     }
 
     /// Ends it, unless a debugger holds it, or the kernel: that would not let it end either. True: it ends.

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
+use rustix::time::{TimerfdClockId, TimerfdFlags};
 
 use super::containers::not_found;
 use super::{Answered, Supervisor};
@@ -46,12 +46,7 @@ impl Graces {
             // Nothing at all would stop the timer.
             over.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
         });
-        let pause = pause.unwrap_or_default();
-        let once = Itimerspec {
-            it_interval: Timespec { tv_sec: 0, tv_nsec: 0 },
-            it_value: Timespec { tv_sec: pause.as_secs() as i64, tv_nsec: pause.subsec_nanos().into() },
-        };
-        if let Err(error) = rustix::time::timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once) {
+        if let Err(error) = sys::ring_once(&self.timer, pause.unwrap_or_default()) {
             eprintln!("supervisor: graces are counted by the agent alone: {error}");
         }
     }

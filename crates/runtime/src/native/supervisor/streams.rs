@@ -11,6 +11,7 @@ use super::{Answered, Source, Supervisor};
 use crate::native::logfile::LogFile;
 use crate::native::protocol::{Answer, Refusal};
 use crate::native::pump::{self, Left, Take};
+use crate::native::sys;
 use crate::native::trouble::Trouble;
 use crate::spec::ContainerId;
 
@@ -190,13 +191,7 @@ impl Supervisor {
             (true, true) => return,
             (true, false) => Duration::from_secs(1),
         };
-        let value = rustix::time::Timespec { tv_sec: pause.as_secs() as i64, tv_nsec: pause.subsec_nanos().into() };
-        let interval = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
-        let once = rustix::time::Itimerspec { it_interval: interval, it_value: value };
-        let flags = rustix::time::TimerfdTimerFlags::empty();
-        if rustix::time::timerfd_settime(&self.timer, flags, &once).is_ok() {
-            self.armed = true;
-        }
+        self.armed |= sys::ring_once(&self.timer, pause).is_ok();
     }
 
     pub(super) fn timer_fired(&mut self) {
