@@ -321,8 +321,8 @@ impl Agent {
         for uid in left {
             if !present.contains(&uid) {
                 let shared = self.shared.clone();
-                tokio::task::spawn_blocking(move || {
-                    if let Err(why) = shared.volumes.teardown(&uid) {
+                tokio::spawn(async move {
+                    if let Err(why) = shared.volumes.tear_down(&uid).await {
                         tracing::warn!(%uid, "volumes of a former pod are left: {why}");
                     }
                 });

@@ -6,12 +6,31 @@
 use std::collections::BTreeMap;
 use std::pin::Pin;
 
+use api::Resource;
+use api::resource::{CONFIG_MAPS, SECRETS};
 use api::view::api::core::v1::{ConfigMap, Secret, Service};
 
 /// The API's engine, on watches and requests.
 pub mod live;
 
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// An object of the pod's namespace that contents come from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Source {
+    pub kind: &'static Resource,
+    pub name: String,
+}
+
+impl Source {
+    pub fn config_map(name: &str) -> Source {
+        Source { kind: &CONFIG_MAPS, name: name.to_owned() }
+    }
+
+    pub fn secret(name: &str) -> Source {
+        Source { kind: &SECRETS, name: name.to_owned() }
+    }
+}
 
 /// A service-account token for one pod.
 #[derive(Clone, Debug, PartialEq)]

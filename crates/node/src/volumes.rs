@@ -17,28 +17,59 @@ use runtime::removal::{self, Mounts};
 use crate::config::Config;
 use crate::downward::Facts;
 use crate::pod;
-use crate::sources::Sources;
+use crate::sources::{Source, Sources};
 
-/// Files that change as one: `..data` and its timestamped folders.
-mod atomic;
+/// One volume type: a row.
+mod plugin;
+
+/// Files of a ConfigMap.
+mod config_map;
+/// Files about the pod itself.
+mod downward_api;
 /// Folders that live as long as the pod.
 mod empty_dir;
 /// Files and folders of the host.
 mod host_path;
+/// Files of an image.
+mod image;
+/// What several sources say, in one folder.
+mod projected;
+/// Files of a Secret.
+mod secret;
+/// Tokens of the pod's account.
+mod token;
+
+/// What several pods share.
+mod shares;
+
+/// Files that change as one: `..data` and its timestamped folders.
+mod atomic;
+/// Volumes whose files the node writes.
+mod files;
 /// File systems in memory.
 mod mounts;
 /// Groups that may write to a volume.
 mod ownership;
-/// What the files of a volume contain.
-mod payload;
+/// What the files of one pod may take.
+mod room;
 
-use payload::Room;
+use plugin::{Ask, Medium, Plugin};
+use room::Room;
+use shares::Shares;
+
+/// Every volume type that this node has; what is not here is refused (docs/adding-a-volume.md).
+static PLUGINS: &[Plugin] = &[
+    config_map::PLUGIN,
+    secret::PLUGIN,
+    downward_api::PLUGIN,
+    projected::PLUGIN,
+    host_path::PLUGIN,
+    empty_dir::PLUGIN,
+    image::PLUGIN,
+];
 
 /// What the files of a pod may take at least and at most, unless it is said otherwise.
 const PROJECTED: std::ops::RangeInclusive<u64> = 4 << 20..=64 << 20;
-
-const EMPTY_DIR: &str = "kubernetes.io~empty-dir";
-const CONFIG_MAP: &str = "kubernetes.io~configmap";
 
 /// In the pod's own folder; mounted into every container, which may write to them.
 pub const HOSTS_FILE: &str = "etc-hosts";
@@ -76,6 +107,8 @@ pub struct Volumes {
     projected: u64,
     sources: Arc<dyn Sources>,
     clock: api::Clock,
+    plugins: &'static [Plugin],
+    shares: Shares,
 }
 
 impl Volumes {
@@ -92,7 +125,8 @@ impl Volumes {
         // However many pods do their worst, each gets its own.
         let share = mounts::size(&memory)? / u64::from(config.max_pods).max(1);
         let projected = config.projected_max.unwrap_or(share.clamp(*PROJECTED.start(), *PROJECTED.end()));
-        Ok(Volumes { disk, memory, projected, sources, clock: config.clock.clone() })
+        let (clock, shares) = (config.clock.clone(), Shares::new(config.data_dir.join("shares")));
+        Ok(Volumes { disk, memory, projected, sources, clock, plugins: PLUGINS, shares })
     }
 
     /// The pod's own folder on the disk: volumes and termination messages.
@@ -102,53 +136,63 @@ impl Volumes {
 
     /// The pod's emptyDirs that take disk space, by volume name.
     pub fn on_disk<'a>(&'a self, pod: &'a Pod) -> impl Iterator<Item = (&'a str, PathBuf)> {
-        let plain = |v: &&Volume| v.empty_dir.as_ref().is_some_and(|e| e.medium.as_deref().unwrap_or("").is_empty());
-        volumes_of(pod).filter(plain).map(|v| (v.name.as_str(), self.folder(&self.disk, pod, EMPTY_DIR, &v.name)))
+        let on_disk = volumes_of(pod).filter(|volume| empty_dir::is_on_disk(volume));
+        on_disk.map(|volume| (volume.name.as_str(), self.folder(&empty_dir::PLUGIN, pod::uid(pod), &volume.name)))
     }
 
     /// Where the contents of a pod's ConfigMaps are.
     pub fn config_maps(&self, uid: &str) -> PathBuf {
-        self.disk.join(uid).join("volumes").join(CONFIG_MAP)
+        self.folder(&config_map::PLUGIN, uid, "")
     }
 
     /// Makes every volume of the pod; by volume name. The first that fails is reported.
     pub async fn prepare(&self, pod: &Pod, facts: &Facts) -> Result<BTreeMap<String, Mounted>, VolumeError> {
-        let (mut ready, mut room) = (BTreeMap::new(), Room::of(self.projected));
+        let (mut ready, room) = (BTreeMap::new(), Room::of(self.projected));
         debug_assert!(pod::is_plain_uid(pod::uid(pod)), "agents and manifests refuse others");
         for volume in volumes_of(pod) {
-            let failed = |message: String| VolumeError { volume: volume.name.clone(), message };
-            ready.insert(volume.name.clone(), self.set_up(pod, volume, facts, &mut room).await.map_err(failed)?);
+            let made = self.set_up(pod, volume, facts, &room).await.map_err(|why| failed(volume, why))?;
+            ready.insert(volume.name.clone(), made);
         }
         Ok(ready)
     }
 
-    /// Brings the files of configMap, secret, downwardAPI and projected volumes up to date; true if
-    /// any changed. Call it when a source or the pod changes, and when a token is due (`Sources::token_due`).
+    /// Brings up to date what follows the API; true if anything changed. Call it when a source or the pod
+    /// changes, and when a token is due (`Sources::token_due`).
     pub async fn refresh(&self, pod: &Pod, facts: &Facts) -> Result<bool, VolumeError> {
-        let (mut changed, mut room) = (false, Room::of(self.projected));
-        for volume in volumes_of(pod).filter(|v| payload::has_payload(v)) {
-            let failed = |message: String| VolumeError { volume: volume.name.clone(), message };
-            changed |= self.write_payload(pod, volume, facts, &mut room).await.map_err(failed)?;
+        let (mut changed, room) = (false, Room::of(self.projected));
+        for volume in volumes_of(pod) {
+            let Some(plugin) = plugin_of(self.plugins, volume) else { continue };
+            let Some(refresh) = plugin.refresh else { continue };
+            let folder = self.folder(plugin, pod::uid(pod), &volume.name);
+            let ask = self.ask(pod, volume, facts, &room, &folder);
+            changed |= refresh(ask).await.map_err(|why| failed(volume, why))?;
         }
         Ok(changed)
     }
 
-    /// Ends every mount and removes every file of the pod's volumes.
-    pub fn teardown(&self, uid: &str) -> std::io::Result<()> {
+    /// Ends every mount and removes every file of the pod's volumes, and what it was the last to share.
+    pub async fn tear_down(&self, uid: &str) -> Result<(), String> {
         // Whoever named it: no more than a pod's own folders go.
         if !pod::is_plain_uid(uid) {
-            return Err(std::io::Error::other(format!("{uid:?}: {}", pod::PLAIN_UID)));
+            return Err(format!("{uid:?}: {}", pod::PLAIN_UID));
         }
-        for folder in [self.memory.join(uid), self.disk.join(uid)] {
-            // Containers may have spread mounts of theirs into it (mountPropagation: Bidirectional).
-            removal::remove(&folder, Mounts::Detached)?;
+        for plugin in self.plugins {
+            let Some(tear_down) = plugin.tear_down else { continue };
+            for folder in shares::below(&self.folder(plugin, uid, "")).map_err(|e| e.to_string())? {
+                tear_down(&folder).await?;
+            }
         }
-        Ok(())
+        let folders = [&self.memory, &self.disk].map(|root| root.join(uid));
+        // Containers may have spread mounts of theirs into it (mountPropagation: Bidirectional).
+        let remove = move || folders.iter().try_for_each(|folder| removal::remove(folder, Mounts::Detached));
+        let removed = tokio::task::spawn_blocking(remove).await.map_err(|why| why.to_string())?;
+        removed.map_err(|why| why.to_string())?;
+        self.shares.let_go(self.plugins, uid).await
     }
 
-    /// The UIDs of all pods that have a folder here: what an earlier run left.
+    /// The UIDs of all pods that have a folder or share anything here: what an earlier run left.
     pub fn left(&self) -> std::io::Result<Vec<String>> {
-        let mut uids = Vec::new();
+        let mut uids = self.shares.users()?;
         for folder in [&self.disk, &self.memory] {
             for file in fs::read_dir(folder)? {
                 uids.extend(file?.file_name().into_string());
@@ -159,67 +203,50 @@ impl Volumes {
         Ok(uids)
     }
 
-    async fn set_up(&self, pod: &Pod, volume: &Volume, facts: &Facts, room: &mut Room) -> Result<Mounted, String> {
-        let at_host = |path: PathBuf, read_only| Mounted { source: MountSource::Host(path), read_only };
-        if payload::has_payload(volume) {
-            self.write_payload(pod, volume, facts, room).await?;
-            return Ok(at_host(self.payload_folder(pod, volume), true));
-        }
-        if let Some(source) = &volume.host_path {
-            return host_path::check(source).map(|path| at_host(path, false));
-        }
-        if let Some(source) = &volume.empty_dir {
-            let folder = self.folder(&self.disk, pod, EMPTY_DIR, &volume.name);
-            empty_dir::set_up(&folder, pod, source, ownership::group_of(pod))?;
-            return Ok(at_host(folder, false));
-        }
-        if let Some(source) = &volume.image {
-            let reference = source.reference.clone().unwrap_or_default();
-            return Ok(Mounted { source: MountSource::Image(reference), read_only: true });
-        }
-        Err("this node does not support the volume's type".into())
+    async fn set_up(&self, pod: &Pod, volume: &Volume, facts: &Facts, room: &Room) -> Result<Mounted, String> {
+        let plugin = plugin_of(self.plugins, volume).ok_or(plugin::NOT_BUILT)?;
+        let staged = self.shares.take(plugin, volume, pod::uid(pod)).await?;
+        let folder = self.folder(plugin, pod::uid(pod), &volume.name);
+        let ask = Ask { staged: staged.as_deref(), ..self.ask(pod, volume, facts, room, &folder) };
+        Ok(Mounted { source: (plugin.set_up)(ask).await?, read_only: plugin.read_only })
     }
 
-    async fn write_payload(&self, pod: &Pod, volume: &Volume, facts: &Facts, room: &mut Room) -> Result<bool, String> {
-        let files = payload::collect(pod, volume, facts, &*self.sources, room).await?;
-        let folder = self.payload_folder(pod, volume);
-        fs::create_dir_all(&folder).map_err(|e| format!("making {}: {e}", folder.display()))?;
-        ownership::open_to_all(&folder).map_err(|e| format!("opening {}: {e}", folder.display()))?;
-        atomic::write(&folder, &files, ownership::group_of(pod), (self.clock)())
-            .map_err(|e| format!("writing {}: {e}", folder.display()))
+    fn ask<'a>(
+        &'a self,
+        pod: &'a Pod,
+        volume: &'a Volume,
+        facts: &'a Facts,
+        room: &'a Room,
+        folder: &'a Path,
+    ) -> Ask<'a> {
+        Ask { pod, volume, folder, staged: None, facts, sources: &*self.sources, room, now: (self.clock)() }
     }
 
-    fn payload_folder(&self, pod: &Pod, volume: &Volume) -> PathBuf {
-        // ConfigMaps are no secrets; everything else may carry one.
-        let (root, plugin) = match volume {
-            Volume { config_map: Some(_), .. } => (&self.disk, CONFIG_MAP),
-            Volume { secret: Some(_), .. } => (&self.memory, "kubernetes.io~secret"),
-            Volume { downward_api: Some(_), .. } => (&self.memory, "kubernetes.io~downward-api"),
-            _ => (&self.memory, "kubernetes.io~projected"),
+    /// Of one volume of a pod; of all of the type where it has no name.
+    fn folder(&self, plugin: &Plugin, uid: &str, volume: &str) -> PathBuf {
+        let root = match plugin.medium {
+            Medium::Disk => &self.disk,
+            Medium::Memory => &self.memory,
         };
-        self.folder(root, pod, plugin, &volume.name)
-    }
-
-    fn folder(&self, root: &Path, pod: &Pod, plugin: &str, volume: &str) -> PathBuf {
-        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-        root.join(uid).join("volumes").join(plugin).join(volume)
+        root.join(uid).join("volumes").join(plugin.name).join(volume)
     }
 }
 
-/// The objects (`true`: a ConfigMap, else a Secret) whose change changes a volume of this pod.
-pub fn sources_of(pod: &Pod) -> Vec<(bool, String)> {
-    let mut named = Vec::new();
-    for volume in volumes_of(pod) {
-        named.extend(volume.config_map.iter().map(|s| (true, s.name.clone())));
-        named.extend(volume.secret.iter().filter_map(|s| Some((false, s.secret_name.clone()?))));
-        for source in volume.projected.iter().flat_map(|p| p.sources.iter().flatten()) {
-            named.extend(source.config_map.iter().map(|s| (true, s.name.clone())));
-            named.extend(source.secret.iter().map(|s| (false, s.name.clone())));
-        }
-    }
+/// The objects whose change changes a volume of this pod.
+pub fn sources_of(pod: &Pod) -> Vec<Source> {
+    let needs = |volume| plugin_of(PLUGINS, volume).map(|plugin| (plugin.needs)(volume));
+    let mut named: Vec<Source> = volumes_of(pod).filter_map(needs).flatten().collect();
     named.sort();
     named.dedup();
     named
+}
+
+fn plugin_of(plugins: &'static [Plugin], volume: &Volume) -> Option<&'static Plugin> {
+    plugins.iter().find(|plugin| (plugin.is)(volume))
+}
+
+fn failed(volume: &Volume, message: String) -> VolumeError {
+    VolumeError { volume: volume.name.clone(), message }
 }
 
 fn volumes_of(pod: &Pod) -> impl Iterator<Item = &Volume> {

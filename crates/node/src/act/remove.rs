@@ -33,11 +33,8 @@ impl Actor {
         self.memory.busy.insert(Job::Teardown);
         let (shared, uid) = (self.shared.clone(), self.uid.clone());
         self.tasks.spawn(async move {
-            let gone = tokio::task::spawn_blocking(move || shared.volumes.teardown(&uid)).await;
-            Outcome::TornDown(match gone {
-                Ok(result) => result.map_err(|e| format!("taking volumes down: {e}")),
-                Err(why) => Err(format!("taking volumes down: {why}")),
-            })
+            let gone = shared.volumes.tear_down(&uid).await;
+            Outcome::TornDown(gone.map_err(|why| format!("taking volumes down: {why}")))
         });
     }
 

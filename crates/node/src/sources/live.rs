@@ -7,30 +7,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use api::resource::{CONFIG_MAPS, SECRETS, SERVICE_ACCOUNTS, SERVICES};
+use api::resource::{SERVICE_ACCOUNTS, SERVICES};
 use api::view::api::core::v1::{ConfigMap, Secret, Service};
-use api::{Clock, Object, Reason, Resource};
+use api::{Clock, Object, Reason};
 use client::{Cache, Client, Scope};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::actor::Inbox;
-use crate::sources::{Boxed, Sources, Token, TokenRequest};
+use crate::sources::{Boxed, Source, Sources, Token, TokenRequest};
 
 /// A node that cannot list services yet lets its pods wait this long for them.
 const SERVICES_WAIT: Duration = Duration::from_secs(5);
 /// Seconds until a token that could not be renewed is tried again.
 const TOKEN_RETRY: i64 = 10;
 
-/// `true`: a ConfigMap, else a Secret; namespace; name.
-type Named = (bool, String, String);
+/// By namespace.
+type Named = (String, Source);
 
 pub struct Live {
     client: Client,
     clock: Clock,
-    config_maps: &'static Resource,
-    secrets: &'static Resource,
-    accounts: &'static Resource,
     services: Arc<Cache>,
     watched: Mutex<BTreeMap<Named, Watched>>,
     tokens: Mutex<BTreeMap<TokenRequest, (Token, i64)>>,
@@ -46,9 +43,6 @@ impl Live {
     pub fn new(client: Client, clock: Clock) -> Live {
         Live {
             services: Cache::start(client.clone(), &SERVICES, Scope::default()),
-            config_maps: &CONFIG_MAPS,
-            secrets: &SECRETS,
-            accounts: &SERVICE_ACCOUNTS,
             client,
             clock,
             watched: Mutex::default(),
@@ -57,11 +51,11 @@ impl Live {
     }
 
     /// Watches what a pod names, and no longer what nobody names.
-    pub fn follow(&self, uid: &str, namespace: &str, named: &[(bool, String)], inbox: &Arc<Inbox>) {
+    pub fn follow(&self, uid: &str, namespace: &str, named: &[Source], inbox: &Arc<Inbox>) {
         let mut watched = lock(&self.watched);
-        for (is_map, name) in named {
-            let key = (*is_map, namespace.to_owned(), name.clone());
-            let entry = watched.entry(key).or_insert_with(|| self.watch(*is_map, namespace, name));
+        for source in named {
+            let key = (namespace.to_owned(), source.clone());
+            let entry = watched.entry(key).or_insert_with(|| self.watch(namespace, source));
             lock(&entry.pods).insert(uid.to_owned(), inbox.clone());
         }
     }
@@ -76,11 +70,10 @@ impl Live {
         lock(&self.tokens).retain(|request, _| request.pod_uid != uid);
     }
 
-    fn watch(&self, is_map: bool, namespace: &str, name: &str) -> Watched {
-        let kind = if is_map { self.config_maps } else { self.secrets };
-        let field_selector = format!("metadata.name={name}");
+    fn watch(&self, namespace: &str, source: &Source) -> Watched {
+        let field_selector = format!("metadata.name={}", source.name);
         let scope = Scope { namespace: namespace.into(), field_selector, ..Scope::default() };
-        let cache = Cache::start(self.client.clone(), kind, scope);
+        let cache = Cache::start(self.client.clone(), source.kind, scope);
         let pods: Arc<Mutex<BTreeMap<String, Arc<Inbox>>>> = Arc::default();
         let mut changes = cache.subscribe();
         let ring = pods.clone();
@@ -95,14 +88,14 @@ impl Live {
         Watched { cache, pods }
     }
 
-    async fn object(&self, is_map: bool, namespace: &str, name: &str) -> Result<Option<Object>, String> {
-        let key = (is_map, namespace.to_owned(), name.to_owned());
+    async fn object(&self, namespace: &str, source: Source) -> Result<Option<Object>, String> {
+        let key = (namespace.to_owned(), source);
         let cached = lock(&self.watched).get(&key).map(|w| w.cache.clone());
-        if let Some(object) = cached.filter(|c| c.is_synced()).and_then(|c| c.get(namespace, name)) {
+        let Source { kind, name } = key.1;
+        if let Some(object) = cached.filter(|c| c.is_synced()).and_then(|c| c.get(namespace, &name)) {
             return Ok(Some(object));
         }
-        let kind = if is_map { self.config_maps } else { self.secrets };
-        match self.client.get(kind, namespace, name).await {
+        match self.client.get(kind, namespace, &name).await {
             Ok(object) => Ok(Some(object)),
             Err(status) if status.reason == Reason::NotFound => Ok(None),
             Err(status) => Err(status.message),
@@ -145,7 +138,7 @@ impl Live {
             },
         });
         let (namespace, account) = (&request.namespace, &request.service_account);
-        let answer = self.client.create_sub(self.accounts, namespace, account, "token", &body).await;
+        let answer = self.client.create_sub(&SERVICE_ACCOUNTS, namespace, account, "token", &body).await;
         let answer = answer.map_err(|status| status.message)?.value();
         let status = &answer["status"];
         let expires = status["expirationTimestamp"].as_str().and_then(|t| t.parse::<jiff::Timestamp>().ok());
@@ -170,11 +163,11 @@ impl Live {
 
 impl Sources for Live {
     fn config_map<'a>(&'a self, namespace: &'a str, name: &'a str) -> Boxed<'a, Result<Option<ConfigMap>, String>> {
-        Box::pin(async move { decoded(self.object(true, namespace, name).await?) })
+        Box::pin(async move { decoded(self.object(namespace, Source::config_map(name)).await?) })
     }
 
     fn secret<'a>(&'a self, namespace: &'a str, name: &'a str) -> Boxed<'a, Result<Option<Secret>, String>> {
-        Box::pin(async move { decoded(self.object(false, namespace, name).await?) })
+        Box::pin(async move { decoded(self.object(namespace, Source::secret(name)).await?) })
     }
 
     fn token<'a>(&'a self, request: &'a TokenRequest) -> Boxed<'a, Result<Token, String>> {

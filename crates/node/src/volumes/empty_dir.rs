@@ -6,18 +6,32 @@ use std::io;
 use std::path::Path;
 
 use api::quantity::Quantity;
-use api::view::api::core::v1::{EmptyDirVolumeSource, Pod};
+use api::view::api::core::v1::{EmptyDirVolumeSource, Pod, Volume};
+use runtime::MountSource;
 
-use super::{mounts, ownership};
+use crate::volumes::plugin::Plugin;
+use crate::volumes::{mounts, ownership};
+
+pub(super) const PLUGIN: Plugin = Plugin {
+    name: "kubernetes.io~empty-dir",
+    is: |volume| volume.empty_dir.is_some(),
+    set_up: |ask| {
+        let source = ask.volume.empty_dir.iter();
+        let mut made = source.map(|source| set_up(ask.folder, ask.pod, source, ownership::group_of(ask.pod)));
+        let made = made.next().unwrap_or(Ok(()));
+        Box::pin(std::future::ready(made.map(|()| MountSource::Host(ask.folder.to_owned()))))
+    },
+    ..Plugin::NEW
+};
+
+/// Whether what is written to the volume takes disk space.
+pub(super) fn is_on_disk(volume: &Volume) -> bool {
+    volume.empty_dir.as_ref().is_some_and(|source| source.medium.as_deref().unwrap_or_default().is_empty())
+}
 
 /// Makes it once: an existing one is left as the containers have it. It gets its name when it is
 /// complete, so that an agent killed meanwhile leaves none that only looks ready.
-pub(super) fn set_up(
-    folder: &Path,
-    pod: &Pod,
-    source: &EmptyDirVolumeSource,
-    group: Option<u32>,
-) -> Result<(), String> {
+fn set_up(folder: &Path, pod: &Pod, source: &EmptyDirVolumeSource, group: Option<u32>) -> Result<(), String> {
     let medium = source.medium.as_deref().unwrap_or_default();
     let told = |e: io::Error| e.to_string();
     match (medium, medium.strip_prefix("HugePages")) {

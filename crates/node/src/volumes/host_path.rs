@@ -8,9 +8,22 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use api::view::api::core::v1::HostPathVolumeSource;
+use runtime::MountSource;
+
+use crate::volumes::plugin::{NOT_BUILT, Plugin};
+
+pub(super) const PLUGIN: Plugin = Plugin {
+    name: "kubernetes.io~host-path",
+    is: |volume| volume.host_path.is_some(),
+    set_up: |ask| {
+        let path = ask.volume.host_path.as_ref().ok_or_else(|| NOT_BUILT.to_owned()).and_then(check);
+        Box::pin(std::future::ready(path.map(MountSource::Host)))
+    },
+    ..Plugin::NEW
+};
 
 /// The path, once it is what the pod expects.
-pub(super) fn check(source: &HostPathVolumeSource) -> Result<PathBuf, String> {
+fn check(source: &HostPathVolumeSource) -> Result<PathBuf, String> {
     let path = PathBuf::from(&source.path);
     let kind = source.type_.as_deref().unwrap_or_default();
     let made = |result: std::io::Result<()>| result.map_err(|e| format!("making {}: {e}", source.path));

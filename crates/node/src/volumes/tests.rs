@@ -11,7 +11,7 @@ use runtime::removal;
 use serde_json::{Value, json};
 
 use super::atomic::{self, Contents};
-use super::{Volumes, payload, sources_of};
+use super::*;
 use crate::config::Config;
 use crate::downward::Facts;
 use crate::sources::Fixed;
@@ -42,7 +42,9 @@ fn open(root: &Path, sources: Fixed) -> Volumes {
     let (disk, memory) = (root.join("pods"), root.join("memory"));
     fs::create_dir_all(&disk).unwrap();
     fs::create_dir_all(&memory).unwrap();
-    Volumes { disk, memory, projected: 64 << 10, sources: Arc::new(sources), clock: Arc::new(|| now(0)) }
+    let shares = Shares::new(root.join("shares"));
+    let (sources, clock) = (Arc::new(sources), Arc::new(|| now(0)));
+    Volumes { disk, memory, projected: 64 << 10, sources, clock, plugins: PLUGINS, shares }
 }
 
 fn mode(path: &Path) -> u32 {
@@ -70,7 +72,7 @@ fn a_configmap_becomes_files_behind_links_and_follows_its_source() {
     let folders = fs::read_dir(at).unwrap().filter(|f| f.as_ref().unwrap().file_type().unwrap().is_dir()).count();
     assert_eq!(folders, 1, "the old folder is gone");
 
-    volumes.teardown("u1").unwrap();
+    block_on(volumes.tear_down("u1")).unwrap();
     assert_eq!(volumes.left().unwrap(), Vec::<String>::new());
 }
 
@@ -140,14 +142,13 @@ fn a_projected_volume_joins_its_sources() {
         {"downwardAPI": {"items": [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]}},
         {"serviceAccountToken": {"path": "token", "expirationSeconds": 600}}]}}]);
     let pod = pod(projected);
-    let spec = pod.spec.as_ref().unwrap();
-    let volume = &spec.volumes.as_ref().unwrap()[0];
-    let mut room = payload::Room::of(1 << 20);
-    let files = block_on(payload::collect(&pod, volume, &Facts::default(), &sources("red"), &mut room)).unwrap();
-    let text = |name: &str| String::from_utf8(files[name].data.clone()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mounted = block_on(open(folder.path(), sources("red")).prepare(&pod, &Facts::default())).unwrap();
+    let MountSource::Host(at) = &mounted["v"].source else { panic!("{mounted:?}") };
+    let text = |name: &str| fs::read_to_string(at.join(name)).unwrap();
     assert_eq!((text("c"), text("labels")), ("red".to_string(), "a=\"b\"".to_string()));
     assert_eq!(text("token"), "token of shop/default for \"\"");
-    assert_eq!(sources_of(&pod), [(true, "config".to_string())]);
+    assert_eq!(sources_of(&pod), [Source::config_map("config")]);
 }
 
 /// The runtime makes them for what is mounted below the volume.
@@ -234,7 +235,7 @@ fn what_a_container_mounted_into_its_volume_outlives_the_pod_where_the_data_fold
         bind(&precious, &at.join("twice"));
         fs::write(at.join("file"), "").unwrap();
         bind(&precious.join("kept"), &at.join("file"));
-        volumes.teardown("u1").unwrap();
+        block_on(volumes.tear_down("u1")).unwrap();
         assert_eq!(fs::read_to_string(precious.join("kept")).unwrap(), "kept");
         assert_eq!(volumes.left().unwrap(), Vec::<String>::new());
     });
@@ -252,7 +253,7 @@ fn memory_is_given_back_where_the_data_folder_is_a_link() {
         // A restarted agent finds it mounted, and does not mount another one over it.
         block_on(volumes.prepare(&pod, &Facts::default())).unwrap();
         assert!(at.join("kept").exists());
-        volumes.teardown("u1").unwrap();
+        block_on(volumes.tear_down("u1")).unwrap();
         assert_eq!(volumes.left().unwrap(), Vec::<String>::new());
     });
 }
@@ -270,7 +271,7 @@ fn a_mount_point_that_is_no_text_keeps_no_pod_from_its_volumes() {
         let volumes = open(root, Fixed::default());
         let pod = pod(json!([{"name": "fast", "emptyDir": {"medium": "Memory"}}]));
         block_on(volumes.prepare(&pod, &Facts::default())).unwrap();
-        volumes.teardown("u1").unwrap();
+        block_on(volumes.tear_down("u1")).unwrap();
         assert_eq!(volumes.left().unwrap(), Vec::<String>::new());
         assert!(odd.exists());
     });
@@ -288,9 +289,35 @@ fn a_link_swapped_in_for_a_volume_is_removed_and_not_followed() {
     std::os::unix::fs::symlink(&precious, at.join("x/link")).unwrap();
     fs::rename(at, at.with_file_name("b")).unwrap();
     std::os::unix::fs::symlink(&precious, at).unwrap();
-    volumes.teardown("u1").unwrap();
+    block_on(volumes.tear_down("u1")).unwrap();
     assert_eq!(fs::read_to_string(precious.join("kept")).unwrap(), "kept");
     assert_eq!(volumes.left().unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn volume_types_without_a_row_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let volumes = open(folder.path(), Fixed::default());
+    for source in [
+        json!({"csi": {"driver": "d"}}),
+        json!({"nfs": {"server": "s", "path": "/"}}),
+        json!({"persistentVolumeClaim": {"claimName": "c"}}),
+        json!({"ephemeral": {}}),
+        json!({}),
+    ] {
+        let mut volume = source;
+        volume["name"] = json!("v");
+        let refused = block_on(volumes.prepare(&pod(json!([volume])), &Facts::default())).unwrap_err();
+        let why = "MountVolume.SetUp failed for volume \"v\" : this node does not support the volume's type";
+        assert_eq!(refused.to_string(), why);
+    }
+}
+
+#[test]
+fn rows_are_told_apart_by_their_names() {
+    let names: std::collections::BTreeSet<&str> = PLUGINS.iter().map(|plugin| plugin.name).collect();
+    assert_eq!(names.len(), PLUGINS.len());
+    assert!(names.iter().all(|name| name.starts_with("kubernetes.io~")), "{names:?}");
 }
 
 #[test]
@@ -299,7 +326,7 @@ fn teardown_of_no_plain_uid_removes_nothing() {
     let (precious, _) = precious_and_a_data_folder_by_a_link(folder.path());
     let volumes = open(folder.path(), Fixed::default());
     for uid in ["..", ".", "", "../precious", "/", precious.to_str().unwrap()] {
-        assert!(volumes.teardown(uid).is_err(), "{uid:?}");
+        assert!(block_on(volumes.tear_down(uid)).is_err(), "{uid:?}");
         assert_eq!(fs::read_to_string(precious.join("kept")).unwrap(), "kept", "{uid:?}");
     }
 }
