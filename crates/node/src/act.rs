@@ -32,7 +32,7 @@ use crate::actor::Actor;
 use crate::memory::{Hook, Job, PostStart, ProbeKind, PullBackoff, Stage, Waiting};
 use crate::plan::{Action, backoff};
 use crate::pod;
-use crate::probe;
+use crate::probe::Answer;
 use crate::volumes::{Mounted, VolumeError};
 
 /// What work beside the actor came to.
@@ -43,7 +43,7 @@ pub enum Outcome {
     Started { name: String, images: Vec<String>, result: Result<Started, Failure> },
     PostStart { id: String, name: String, result: Result<(), String> },
     PreStop { id: String },
-    Probe { id: String, name: String, kind: ProbeKind, due: Timestamp, outcome: probe::Outcome },
+    Probe { id: String, name: String, kind: ProbeKind, due: Timestamp, answer: Answer },
     Resized(Result<(), fit::Refused>),
     SandboxStopped { id: String, result: Result<(), String> },
     TornDown(Result<(), String>),
@@ -157,7 +157,7 @@ impl Actor {
                     stop.hook = Hook::Done(now);
                 }
             }
-            Outcome::Probe { id, name, kind, due, outcome } => self.probed(&id, &name, kind, due, outcome),
+            Outcome::Probe { id, name, kind, due, answer } => self.probed(&id, &name, kind, due, answer),
             Outcome::Resized(result) => self.resized(result),
             Outcome::SandboxStopped { id, result } => {
                 self.memory.busy.remove(&Job::StopSandbox(id));

@@ -9,12 +9,11 @@ use std::net::SocketAddr;
 
 use api::view::api::core::v1 as core;
 
-use crate::memory::{Verdict, Waiting};
+use crate::memory::{Pending, Verdict};
 use crate::pod;
 use crate::spec::security;
 use crate::spec::{Settings, cgroup, sandbox};
 
-const DEFERRED: &str = "Deferred";
 const NO_PORTS: &str = "node(s) didn't have free ports for the requested pod ports";
 
 /// What the checks know of the node.
@@ -82,7 +81,7 @@ impl Ledger {
 
     /// New resources of an admitted pod: taken, or why not (now, or ever). Whose turn is before this one's has
     /// got what there is room for by then, whoever asks first.
-    pub fn resize(&mut self, pod: &core::Pod, offer: &Offer) -> Result<(), Waiting> {
+    pub fn resize(&mut self, pod: &core::Pod, offer: &Offer) -> Result<(), Pending> {
         let (new, uid) = (held(pod, offer), pod::uid(pod));
         let waited = self.waiting.keys().find(|turn| turn.uid == uid).map(|turn| turn.came);
         self.waiting.retain(|turn, _| turn.uid != uid);
@@ -103,16 +102,16 @@ impl Ledger {
         let verdict = self.room(uid, &new, offer);
         match &verdict {
             Ok(()) => drop(self.held.insert(uid.to_owned(), new)),
-            Err(waiting) if waiting.reason == DEFERRED => {
+            Err(Pending::Deferred(_)) => {
                 self.deferred += 1;
                 self.waiting.insert(turn, new);
             }
-            Err(_) => {}
+            Err(Pending::Infeasible(_)) => {}
         }
         verdict
     }
 
-    fn room(&self, uid: &str, new: &Held, offer: &Offer) -> Result<(), Waiting> {
+    fn room(&self, uid: &str, new: &Held, offer: &Offer) -> Result<(), Pending> {
         for (resource, need) in new.needs.iter().filter(|(_, need)| **need > 0) {
             let others = self.held.iter().filter(|(other, _)| *other != uid);
             let used: i64 = others.filter_map(|(_, h)| h.needs.get(resource)).sum();
@@ -122,13 +121,13 @@ impl Ledger {
             if need > capacity {
                 let message =
                     format!("Node didn't have enough capacity: {resource}, requested: {need}, capacity: {capacity}");
-                return Err(Waiting { reason: "Infeasible".into(), message });
+                return Err(Pending::Infeasible(message));
             }
             if used + need > capacity {
                 let message = format!(
                     "Node didn't have enough resource: {resource}, requested: {need}, used: {used}, capacity: {capacity}"
                 );
-                return Err(Waiting { reason: DEFERRED.into(), message });
+                return Err(Pending::Deferred(message));
             }
         }
         Ok(())
@@ -155,44 +154,71 @@ impl Ledger {
     }
 }
 
-/// Reasons that lie in the pod and the node alone.
+/// What the checks judge by.
+struct Case<'a> {
+    pod: &'a core::Pod,
+    spec: &'a core::PodSpec,
+    offer: &'a Offer,
+    settings: &'a Settings,
+}
+
+/// Reasons that lie in the pod and the node alone, in the order in which they are told.
+static CHECKS: &[fn(&Case<'_>) -> Option<Verdict>] =
+    &[sysctls, apparmor, os, os_selector, claims, node_name, affinity, taints, own_ports];
+
 fn unsuitable(pod: &core::Pod, offer: &Offer, settings: &Settings) -> Option<Verdict> {
-    if let Some(message) = sandbox::forbidden_sysctl(pod, settings) {
-        return Some(refused("SysctlForbidden", &message));
-    }
-    if let Some(message) = security::unenforceable_apparmor(pod, settings) {
-        return Some(refused("AppArmor", &message));
-    }
-    let spec = pod.spec.as_ref()?;
-    if spec.os.as_ref().is_some_and(|os| os.name != "linux") {
-        let message = "Failed to admit pod as the OS field doesn't match node OS";
-        return Some(refused("PodOSNotSupported", message));
-    }
-    if spec.node_selector.as_ref().and_then(|s| s.get("kubernetes.io/os")).is_some_and(|os| os != "linux") {
-        let message = "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label";
-        return Some(refused("PodOSSelectorNodeLabelDoesNotMatch", message));
-    }
-    if spec.resource_claims.as_ref().is_some_and(|c| !c.is_empty()) {
-        return Some(refused("UnexpectedAdmissionError", "resourceClaims are not supported by this node"));
-    }
-    if spec.node_name.as_deref().is_some_and(|n| n != offer.node_name) {
-        return Some(predicate("NodeName", "node(s) didn't match the requested node name"));
-    }
-    if !selected(spec, offer) {
-        return Some(predicate("NodeAffinity", "node(s) didn't match Pod's node affinity/selector"));
-    }
-    let bare = !pod::is_static(pod);
-    let untolerated = |t: &&core::Taint| t.effect == "NoExecute" && !tolerates(spec, t);
-    if bare && offer.taints.iter().any(|t| untolerated(&t)) {
-        return Some(predicate("TaintToleration", "node(s) had taints that the pod didn't tolerate"));
-    }
-    // Upstream lets a pod have them, and with them what the node's own clients say to it.
-    let is_own = |port: &net::HostPort| offer.own_ports.iter().any(|listener| port.takes(*listener));
-    if let Some(port) = sandbox::host_ports(pod).into_iter().find(is_own) {
-        let why = format!("{NO_PORTS}: the node itself serves TCP port {}", port.host_port);
-        return Some(predicate("NodePorts", &why));
-    }
-    None
+    let case = Case { pod, spec: pod.spec.as_ref()?, offer, settings };
+    CHECKS.iter().find_map(|check| check(&case))
+}
+
+fn sysctls(case: &Case<'_>) -> Option<Verdict> {
+    Some(refused("SysctlForbidden", &sandbox::forbidden_sysctl(case.pod, case.settings)?))
+}
+
+fn apparmor(case: &Case<'_>) -> Option<Verdict> {
+    Some(refused("AppArmor", &security::unenforceable_apparmor(case.pod, case.settings)?))
+}
+
+fn os(case: &Case<'_>) -> Option<Verdict> {
+    let is_other = case.spec.os.as_ref().is_some_and(|os| os.name != "linux");
+    let message = "Failed to admit pod as the OS field doesn't match node OS";
+    is_other.then(|| refused("PodOSNotSupported", message))
+}
+
+fn os_selector(case: &Case<'_>) -> Option<Verdict> {
+    let selector = case.spec.node_selector.as_ref();
+    let is_other = selector.and_then(|s| s.get("kubernetes.io/os")).is_some_and(|os| os != "linux");
+    let message = "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label";
+    is_other.then(|| refused("PodOSSelectorNodeLabelDoesNotMatch", message))
+}
+
+fn claims(case: &Case<'_>) -> Option<Verdict> {
+    let claims = case.spec.resource_claims.as_ref().is_some_and(|c| !c.is_empty());
+    claims.then(|| refused("UnexpectedAdmissionError", "resourceClaims are not supported by this node"))
+}
+
+fn node_name(case: &Case<'_>) -> Option<Verdict> {
+    let is_other = case.spec.node_name.as_deref().is_some_and(|n| n != case.offer.node_name);
+    is_other.then(|| predicate("NodeName", "node(s) didn't match the requested node name"))
+}
+
+fn affinity(case: &Case<'_>) -> Option<Verdict> {
+    let why = "node(s) didn't match Pod's node affinity/selector";
+    (!selected(case.spec, case.offer)).then(|| predicate("NodeAffinity", why))
+}
+
+/// A static pod stays whatever the node's taints.
+fn taints(case: &Case<'_>) -> Option<Verdict> {
+    let untolerated = |t: &core::Taint| t.effect == "NoExecute" && !tolerates(case.spec, t);
+    let is_driven_out = !pod::is_static(case.pod) && case.offer.taints.iter().any(untolerated);
+    is_driven_out.then(|| predicate("TaintToleration", "node(s) had taints that the pod didn't tolerate"))
+}
+
+/// Upstream lets a pod have them, and with them what the node's own clients say to it.
+fn own_ports(case: &Case<'_>) -> Option<Verdict> {
+    let is_own = |port: &net::HostPort| case.offer.own_ports.iter().any(|listener| port.takes(*listener));
+    let port = sandbox::host_ports(case.pod).into_iter().find(is_own)?;
+    Some(predicate("NodePorts", &format!("{NO_PORTS}: the node itself serves TCP port {}", port.host_port)))
 }
 
 pub(crate) fn refused(reason: &str, message: &str) -> Verdict {

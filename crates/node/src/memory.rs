@@ -165,12 +165,34 @@ pub struct ProbeState {
 /// In-place resize as it stands.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Resize {
-    /// `Deferred` or `Infeasible`, with its message.
-    pub pending: Option<Waiting>,
+    pub pending: Option<Pending>,
     /// Under way; a message where it failed.
     pub in_progress: Option<String>,
     /// After a failure, not before this.
     pub retry_at: Option<Timestamp>,
+}
+
+/// Why new resources are not given: a message.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Pending {
+    /// Others have what it asks for.
+    Deferred(String),
+    /// More than there is on this node.
+    Infeasible(String),
+}
+
+impl Pending {
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Pending::Deferred(_) => "Deferred",
+            Pending::Infeasible(_) => "Infeasible",
+        }
+    }
+
+    pub fn message(&self) -> &str {
+        let (Pending::Deferred(message) | Pending::Infeasible(message)) = self;
+        message
+    }
 }
 
 impl Memory {

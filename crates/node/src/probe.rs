@@ -1,26 +1,34 @@
-//! One attempt of a probe or hook: exec, HTTP, TCP or gRPC, and what came of it.
+//! One attempt of a probe or hook, and what came of it: a table of ways to ask, one file each.
 //!
 //! Thresholds and periods are the plan's; here is only the attempt. Matches pkg/probe upstream:
 //! a failure is an answer, an error means that nobody could ask.
 
 use std::time::Duration;
 
-use api::view::api::core::v1::{Container, ExecAction, GRPCAction, HTTPGetAction, Probe, TCPSocketAction};
+use api::view::api::core::v1::{Container, LifecycleHandler, Probe};
 use api::view::apimachinery::pkg::util::intstr::IntOrString;
 use runtime::{ContainerId, Engine};
 
-use crate::expand::expand;
+use crate::sources::Boxed;
 
 mod exec;
 mod grpc;
 mod http;
+mod sleep;
 mod tcp;
 
-use exec::Late;
+/// None: the probe asks in another way.
+type ProbeKind = for<'a> fn(&'a Probe, &'a Target<'a>, Duration) -> Option<Boxed<'a, Answer>>;
+/// None: it is another sort of hook.
+type HookKind = for<'a> fn(&'a LifecycleHandler, &'a Target<'a>, Duration) -> Option<Boxed<'a, Answer>>;
+
+static PROBES: &[ProbeKind] = &[exec::probe, http::probe, tcp::probe, grpc::probe];
+/// TCP is accepted and fails.
+static HOOKS: &[HookKind] = &[exec::hook, http::hook, sleep::hook];
 
 /// What an attempt found.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
+pub enum Answer {
     Success,
     /// A success with something to say: event ProbeWarning.
     Warning(String),
@@ -38,76 +46,24 @@ pub struct Target<'a> {
     pub id: &'a ContainerId,
     /// Empty while the pod has none: an error for network probes.
     pub pod_ip: &'a str,
+    /// A command under a name that this container knows is the same run, and not begun again.
+    pub run: &'a str,
 }
 
 /// Runs the probe once, within its own time-out.
-pub async fn run(probe: &Probe, target: &Target<'_>) -> Outcome {
+pub async fn probe(probe: &Probe, target: &Target<'_>) -> Answer {
     let limit = Duration::from_secs(probe.timeout_seconds.unwrap_or(1).max(1) as u64);
-    if let Some(action) = &probe.exec {
-        exec::run("", static_argv(action, target.container), target, limit, Late::Ends).await
-    } else if let Some(action) = &probe.http_get {
-        http_get(action, target, "kube-probe/1.37", limit).await
-    } else if let Some(action) = &probe.tcp_socket {
-        tcp_socket(action, target, limit).await
-    } else if let Some(action) = &probe.grpc {
-        grpc_check(action, target, limit).await
-    } else {
-        Outcome::Error(format!("missing probe handler for {}", target.container.name))
+    match PROBES.iter().find_map(|kind| kind(probe, target, limit)) {
+        Some(attempt) => attempt.await,
+        None => Answer::Error(format!("missing probe handler for {}", target.container.name)),
     }
 }
 
-/// An exec hook: its exit status decides, its output is not kept. Under the same name it is the same run.
-pub async fn exec_hook(name: &str, action: &ExecAction, target: &Target<'_>, limit: Duration) -> Outcome {
-    exec::run(name, action.command.clone().unwrap_or_default(), target, limit, Late::GoesOn).await
-}
-
-/// A probe's command knows the values that the spec itself gives to variables, and takes others for
-/// empty (kubelet/container/helpers.go ExpandContainerCommandOnlyStatic); a hook's is not expanded.
-fn static_argv(action: &ExecAction, container: &Container) -> Vec<String> {
-    let given = |name: &str| container.env.iter().flatten().rfind(|variable| variable.name == name);
-    let value = |name: &str| given(name).map(|variable| variable.value.clone().unwrap_or_default());
-    action.command.iter().flatten().map(|word| expand(word, value)).collect()
-}
-
-/// An HTTP hook: any answer is a success. HTTPS to a server that speaks plain HTTP is asked again so,
-/// without its credentials; the warning says it (kubelet/lifecycle/handlers.go runHTTPHandler).
-pub async fn http_hook(action: &HTTPGetAction, target: &Target<'_>, limit: Duration) -> Outcome {
-    let (host, port) = match address(action.host.as_deref(), &action.port, target) {
-        Ok(asked) => asked,
-        Err(error) => return Outcome::Error(error),
-    };
-    let ask =
-        async |action: &HTTPGetAction, limit| match http::get(action, host, port, "kube-lifecycle/1.37", limit).await {
-            Outcome::Failure(text) if text.starts_with(http::STATUS_TEXT) => Outcome::Success,
-            Outcome::Warning(_) => Outcome::Success,
-            other => other,
-        };
-    let begun = tokio::time::Instant::now();
-    let outcome = ask(action, limit).await;
-    if !matches!(&outcome, Outcome::Failure(text) if text.ends_with(http::PLAIN_TEXT)) {
-        return outcome;
-    }
-    let mut plain = HTTPGetAction { scheme: Some("HTTP".into()), ..action.clone() };
-    plain.http_headers.iter_mut().for_each(|headers| headers.retain(|h| !h.name.eq_ignore_ascii_case("authorization")));
-    match ask(&plain, limit.saturating_sub(begun.elapsed())).await {
-        Outcome::Success => Outcome::Warning(format!(
-            "request to HTTPS lifecycle hook {host}:{port} got HTTP response, retry with HTTP succeeded"
-        )),
-        _ => outcome,
-    }
-}
-
-async fn http_get(action: &HTTPGetAction, target: &Target<'_>, agent: &str, limit: Duration) -> Outcome {
-    match address(action.host.as_deref(), &action.port, target) {
-        Ok((host, port)) => http::get(action, host, port, agent, limit).await,
-        Err(error) => Outcome::Error(error),
-    }
-}
-
-async fn tcp_socket(action: &TCPSocketAction, target: &Target<'_>, limit: Duration) -> Outcome {
-    match address(action.host.as_deref(), &action.port, target) {
-        Ok((host, port)) => tcp::connect(host, port, limit).await,
-        Err(error) => Outcome::Error(error),
+/// Runs the hook once.
+pub async fn hook(handler: &LifecycleHandler, target: &Target<'_>, limit: Duration) -> Answer {
+    match HOOKS.iter().find_map(|kind| kind(handler, target, limit)) {
+        Some(attempt) => attempt.await,
+        None => Answer::Error("a handler must be exec, httpGet or sleep".into()),
     }
 }
 
@@ -115,14 +71,6 @@ async fn tcp_socket(action: &TCPSocketAction, target: &Target<'_>, limit: Durati
 fn address<'a>(host: Option<&'a str>, port: &IntOrString, target: &Target<'a>) -> Result<(&'a str, u16), String> {
     let host = host.filter(|host| !host.is_empty()).unwrap_or(target.pod_ip);
     number_of(port, target.container).map(|port| (host, port))
-}
-
-async fn grpc_check(action: &GRPCAction, target: &Target<'_>, limit: Duration) -> Outcome {
-    let service = action.service.as_deref().unwrap_or_default();
-    match u16::try_from(action.port) {
-        Ok(port) => grpc::check(target.pod_ip, port, service, limit).await,
-        Err(_) => Outcome::Error(format!("invalid port number: {}", action.port)),
-    }
 }
 
 /// A number, or the container's port of that name.

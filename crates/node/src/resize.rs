@@ -52,9 +52,9 @@ impl Actor {
                 self.event(None, Type::Normal, "ResizeStarted", &told(pod, "started", ""));
             }
             Err(waiting) => {
-                if self.memory.resize.pending.as_ref().is_none_or(|p| p.reason != waiting.reason) {
-                    let reason = format!("Resize{}", waiting.reason);
-                    let message = told(pod, &waiting.reason, &waiting.message);
+                if self.memory.resize.pending.as_ref().is_none_or(|p| p.reason() != waiting.reason()) {
+                    let reason = format!("Resize{}", waiting.reason());
+                    let message = told(pod, waiting.reason(), waiting.message());
                     self.event(None, Type::Warning, &reason, &message);
                 }
                 self.memory.resize.pending = Some(waiting);

@@ -13,7 +13,7 @@ use crate::actor::Actor;
 use crate::memory::{Hook, PostStart, ProbeKind, Waiting};
 use crate::plan::probes;
 use crate::pod;
-use crate::probe::{self, Target};
+use crate::probe::{self, Answer, Target};
 use crate::shared::Shared;
 
 /// A hook without a budget of its own may take as long as its container lives.
@@ -109,14 +109,14 @@ impl Actor {
         let (id, name) = (id.to_owned(), name.to_owned());
         self.tasks.spawn(async move {
             let container = ContainerId(run.id.clone());
-            let target = run.target(&container);
-            let outcome = probe::run(&probe, &target).await;
-            Outcome::Probe { id, name, kind, due, outcome }
+            let target = run.target(&container, "");
+            let answer = probe::probe(&probe, &target).await;
+            Outcome::Probe { id, name, kind, due, answer }
         });
     }
 
     /// Counts one outcome; a failure is told each time, as upstream does.
-    pub(super) fn probed(&mut self, id: &str, name: &str, kind: ProbeKind, due: Timestamp, outcome: probe::Outcome) {
+    pub(super) fn probed(&mut self, id: &str, name: &str, kind: ProbeKind, due: Timestamp, answer: Answer) {
         let Ok(pod) = self.object.view::<core::Pod>() else { return };
         let Some(part) = pod::part(&pod, name) else { return };
         let Some(probe) = probes::probe_of(&part, kind) else { return };
@@ -125,27 +125,27 @@ impl Actor {
         state.running = false;
         // The next one is due a period after this one was, unless it took longer.
         state.next_at = Some((due + probes::period(probe)).max(self.shared.config.now()));
-        let success = match &outcome {
-            probe::Outcome::Success | probe::Outcome::Warning(_) => Some(true),
-            probe::Outcome::Failure(_) => Some(false),
-            probe::Outcome::Error(_) | probe::Outcome::Unknown(_) => None,
+        let success = match &answer {
+            Answer::Success | Answer::Warning(_) => Some(true),
+            Answer::Failure(_) => Some(false),
+            Answer::Error(_) | Answer::Unknown(_) => None,
         };
         if let Some(success) = success {
             let (to_succeed, to_fail) = (probe.success_threshold.unwrap_or(1), probe.failure_threshold.unwrap_or(3));
             state.note(success, to_succeed, to_fail);
         }
         let title = kind.title();
-        match outcome {
-            probe::Outcome::Success => {}
-            probe::Outcome::Warning(text) => {
+        match answer {
+            Answer::Success => {}
+            Answer::Warning(text) => {
                 let message = format!("{title} probe warning: {text}");
                 self.event(Some(&part), Type::Warning, "ProbeWarning", &message);
             }
-            probe::Outcome::Failure(text) => {
+            Answer::Failure(text) => {
                 let message = format!("{title} probe failed: {text}");
                 self.event(Some(&part), Type::Warning, "Unhealthy", &message);
             }
-            probe::Outcome::Error(text) | probe::Outcome::Unknown(text) => {
+            Answer::Error(text) | Answer::Unknown(text) => {
                 let message = format!("{title} probe errored and resulted in unknown state: {text}");
                 self.event(Some(&part), Type::Warning, "Unhealthy", &message);
             }
@@ -159,48 +159,33 @@ impl Actor {
 }
 
 impl HookRun {
-    fn target<'a>(&'a self, id: &'a ContainerId) -> Target<'a> {
-        Target { engine: &*self.shared.engine, container: &self.container, id, pod_ip: &self.pod_ip }
+    fn target<'a>(&'a self, id: &'a ContainerId, run: &'a str) -> Target<'a> {
+        Target { engine: &*self.shared.engine, container: &self.container, id, pod_ip: &self.pod_ip, run }
     }
 
     /// One handler within its limit. What became of it may not be known: then it is asked again, under the
     /// name of this run, so that a command is not begun twice; a request is sent again (hooks come at least
     /// once).
     async fn run(&self, name: &str, handler: &core::LifecycleHandler, limit: Duration) -> Result<(), String> {
+        let id = ContainerId(self.id.clone());
+        let target = self.target(&id, name);
         let begun = tokio::time::Instant::now();
         let mut pause = RETRY;
         loop {
-            match self.attempt(name, handler, limit.saturating_sub(begun.elapsed())).await {
-                probe::Outcome::Success => return Ok(()),
-                probe::Outcome::Warning(text) => {
+            match probe::hook(handler, &target, limit.saturating_sub(begun.elapsed())).await {
+                Answer::Success => return Ok(()),
+                Answer::Warning(text) => {
                     let recorder = &self.shared.recorder;
                     recorder.event(self.pod.clone(), "", Type::Warning, "LifecycleHTTPFallback", &text);
                     return Ok(());
                 }
-                probe::Outcome::Failure(text) | probe::Outcome::Error(text) => return Err(text),
-                probe::Outcome::Unknown(text) => {
+                Answer::Failure(text) | Answer::Error(text) => return Err(text),
+                Answer::Unknown(text) => {
                     tracing::info!(container = self.id, "what became of a hook is not known, it is asked again: {text}")
                 }
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(RETRY_MAX);
-        }
-    }
-
-    /// Only exec, http and sleep are hooks (tcp is accepted and fails).
-    async fn attempt(&self, name: &str, handler: &core::LifecycleHandler, limit: Duration) -> probe::Outcome {
-        let id = ContainerId(self.id.clone());
-        let target = self.target(&id);
-        if let Some(exec) = &handler.exec {
-            probe::exec_hook(name, exec, &target, limit).await
-        } else if let Some(http) = &handler.http_get {
-            probe::http_hook(http, &target, limit).await
-        } else if let Some(sleep) = &handler.sleep {
-            let pause = Duration::from_secs(u64::try_from(sleep.seconds).unwrap_or(0));
-            tokio::time::sleep(pause.min(limit)).await;
-            probe::Outcome::Success
-        } else {
-            probe::Outcome::Error("a handler must be exec, httpGet or sleep".into())
         }
     }
 }

@@ -78,7 +78,7 @@ fn deferred_resizes_have_their_turns() {
     }
     ledger.enter(&of("large", "600m"), &offer);
     for uid in ["first", "guaranteed", "second", "urgent"] {
-        assert_eq!(ledger.resize(&of(uid, "600m"), &offer).unwrap_err().reason, "Deferred", "{uid}");
+        assert_eq!(ledger.resize(&of(uid, "600m"), &offer).unwrap_err().reason(), "Deferred", "{uid}");
     }
     ledger.release("large");
     for (turn, before) in ["urgent", "guaranteed", "first", "second"].iter().zip([

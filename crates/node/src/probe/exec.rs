@@ -2,28 +2,54 @@
 
 use std::time::Duration;
 
+use api::view::api::core::v1::{Container, ExecAction, LifecycleHandler, Probe};
 use runtime::ExecSpec;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::{Outcome, Target};
+use super::{Answer, Target};
+use crate::expand::expand;
+use crate::sources::Boxed;
 
 /// Bytes of output that a failure shows.
 const OUTPUT_MAX: u64 = 10 * 1024;
 
 /// What becomes of a command that takes too long.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Late {
+enum Late {
     /// It is killed, as a runtime's ExecSync does.
     Ends,
     /// It goes on, and ends with its container (lifecycle/handlers.go gives a hook no time-out).
     GoesOn,
 }
 
-pub(super) async fn run(name: &str, argv: Vec<String>, target: &Target<'_>, limit: Duration, late: Late) -> Outcome {
+pub(super) fn probe<'a>(probe: &'a Probe, target: &'a Target<'a>, limit: Duration) -> Option<Boxed<'a, Answer>> {
+    let argv = static_argv(probe.exec.as_ref()?, target.container);
+    Some(Box::pin(run(argv, target, limit, Late::Ends)))
+}
+
+/// Its exit status decides, its output is not kept.
+pub(super) fn hook<'a>(
+    handler: &'a LifecycleHandler,
+    target: &'a Target<'a>,
+    limit: Duration,
+) -> Option<Boxed<'a, Answer>> {
+    let argv = handler.exec.as_ref()?.command.clone().unwrap_or_default();
+    Some(Box::pin(run(argv, target, limit, Late::GoesOn)))
+}
+
+/// A probe's command knows the values that the spec itself gives to variables, and takes others for
+/// empty (kubelet/container/helpers.go ExpandContainerCommandOnlyStatic); a hook's is not expanded.
+pub(super) fn static_argv(action: &ExecAction, container: &Container) -> Vec<String> {
+    let given = |name: &str| container.env.iter().flatten().rfind(|variable| variable.name == name);
+    let value = |name: &str| given(name).map(|variable| variable.value.clone().unwrap_or_default());
+    action.command.iter().flatten().map(|word| expand(word, value)).collect()
+}
+
+async fn run(argv: Vec<String>, target: &Target<'_>, limit: Duration, late: Late) -> Answer {
     let shown = argv.join(" ");
     // Whoever reads the output of what goes on may end before it.
     let read_on = late == Late::Ends;
-    let spec = ExecSpec { name: name.into(), argv, stdout: read_on, stderr: read_on, ..ExecSpec::default() };
+    let spec = ExecSpec { name: target.run.into(), argv, stdout: read_on, stderr: read_on, ..ExecSpec::default() };
     let mut kill = None;
     let mut up = target.engine.is_up();
     up.mark_unchanged();
@@ -37,20 +63,20 @@ pub(super) async fn run(name: &str, argv: Vec<String>, target: &Target<'_>, limi
         Ok::<_, runtime::Error>((code, out + &err))
     };
     match tokio::time::timeout(limit, attempt).await {
-        Ok(Ok((0, _))) => Outcome::Success,
-        Ok(Ok((_, output))) => Outcome::Failure(output),
-        Ok(Err(runtime::Error::Start(text))) => Outcome::Failure(text),
-        Ok(Err(runtime::Error::NotKnown(text))) => Outcome::Unknown(text),
-        Ok(Err(error)) => Outcome::Error(error.to_string()),
+        Ok(Ok((0, _))) => Answer::Success,
+        Ok(Ok((_, output))) => Answer::Failure(output),
+        Ok(Err(runtime::Error::Start(text))) => Answer::Failure(text),
+        Ok(Err(runtime::Error::NotKnown(text))) => Answer::Unknown(text),
+        Ok(Err(error)) => Answer::Error(error.to_string()),
         Err(_) => {
             if let Some(kill) = kill.filter(|_| late == Late::Ends) {
                 kill();
             }
             // It is not the command that took so long.
             if was_away() {
-                return Outcome::Unknown("the runtime could not be reached in time".into());
+                return Answer::Unknown("the runtime could not be reached in time".into());
             }
-            Outcome::Failure(format!("command timed out: {shown:?} timed out after {}s", limit.as_secs()))
+            Answer::Failure(format!("command timed out: {shown:?} timed out after {}s", limit.as_secs()))
         }
     }
 }

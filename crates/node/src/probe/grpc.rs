@@ -6,6 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use api::view::api::core::v1::Probe;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http2;
@@ -13,8 +14,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use jiff::SignedDuration;
 use tokio::net::TcpStream;
 
-use super::Outcome;
+use super::{Answer, Target};
 use crate::plan::backoff::go_duration;
+use crate::sources::Boxed;
 
 /// Between two tries to reach a server, growing by three fifths (grpc/backoff).
 const PAUSE: Duration = Duration::from_secs(1);
@@ -28,9 +30,20 @@ enum Refusal {
     Answer(String),
 }
 
-pub(super) async fn check(host: &str, port: u16, service: &str, limit: Duration) -> Outcome {
+pub(super) fn probe<'a>(probe: &'a Probe, target: &'a Target<'a>, limit: Duration) -> Option<Boxed<'a, Answer>> {
+    let action = probe.grpc.as_ref()?;
+    let service = action.service.as_deref().unwrap_or_default();
+    Some(Box::pin(async move {
+        match u16::try_from(action.port) {
+            Ok(port) => check(target.pod_ip, port, service, limit).await,
+            Err(_) => Answer::Error(format!("invalid port number: {}", action.port)),
+        }
+    }))
+}
+
+pub(super) async fn check(host: &str, port: u16, service: &str, limit: Duration) -> Answer {
     let Ok(address) = host.parse().map(|ip: IpAddr| SocketAddr::new(ip, port)) else {
-        return Outcome::Error("the pod has no address yet".into());
+        return Answer::Error("the pod has no address yet".into());
     };
     // Who cannot be reached is tried again until the time is over, as grpc.WithBlock does.
     let asked = tokio::time::timeout(limit, async {
@@ -50,13 +63,13 @@ pub(super) async fn check(host: &str, port: u16, service: &str, limit: Duration)
             let (server, limit) =
                 (address.to_string(), go_duration(SignedDuration::try_from(limit).unwrap_or_default()));
             let why = "context deadline exceeded";
-            Outcome::Failure(format!("timeout: failed to connect service {server:?} within {limit}: {why}"))
+            Answer::Failure(format!("timeout: failed to connect service {server:?} within {limit}: {why}"))
         }
-        Ok(Err(text)) => Outcome::Failure(text),
-        Ok(Ok(SERVING)) => Outcome::Success,
+        Ok(Err(text)) => Answer::Failure(text),
+        Ok(Ok(SERVING)) => Answer::Success,
         Ok(Ok(status)) => {
             let name = STATUSES.get(status as usize).copied().unwrap_or("UNKNOWN");
-            Outcome::Failure(format!("service unhealthy (responded with {name:?})"))
+            Answer::Failure(format!("service unhealthy (responded with {name:?})"))
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use api::view::api::core::v1::HTTPGetAction;
+use api::view::api::core::v1::{HTTPGetAction, LifecycleHandler, Probe};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
@@ -11,27 +11,96 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{Error, InvalidMessage};
 
-use super::Outcome;
 use super::tcp::dial;
-
-/// What a failure by status begins with.
-pub(super) const STATUS_TEXT: &str = "HTTP probe failed with statuscode: ";
-
-/// How the text ends when TLS was spoken to a server of plain HTTP; Go's, which clients know.
-pub(super) const PLAIN_TEXT: &str = "http: server gave HTTP response to HTTPS client";
+use super::{Answer, Target, address};
+use crate::sources::Boxed;
 
 const BODY_MAX: usize = 10 * 1024;
 const REDIRECTS_MAX: usize = 10;
 
-pub(super) async fn get(action: &HTTPGetAction, host: &str, port: u16, agent: &str, limit: Duration) -> Outcome {
-    let shown = format!("Get {:?}", url_of(action, host, port));
-    match tokio::time::timeout(limit, follow(action, host, port, agent)).await {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(text)) => Outcome::Failure(format!("{shown}: {text}")),
-        Err(_) => Outcome::Failure(format!(
-            "{shown}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
-        )),
+/// What the server said.
+enum Reply {
+    Status(u16),
+    /// It sends elsewhere, which is not followed; its body.
+    Elsewhere(String),
+}
+
+/// Why there is no reply.
+#[derive(Debug, thiserror::Error)]
+enum Silence {
+    /// Plain HTTP where TLS was asked for. The text is Go's, which clients know.
+    #[error("http: server gave HTTP response to HTTPS client")]
+    PlainHttp,
+    #[error("{0}")]
+    Else(String),
+}
+
+impl From<String> for Silence {
+    fn from(text: String) -> Silence {
+        Silence::Else(text)
     }
+}
+
+pub(super) fn probe<'a>(probe: &'a Probe, target: &'a Target<'a>, limit: Duration) -> Option<Boxed<'a, Answer>> {
+    let action = probe.http_get.as_ref()?;
+    Some(Box::pin(async move {
+        match address(action.host.as_deref(), &action.port, target) {
+            Ok((host, port)) => judge(action, host, port, limit).await,
+            Err(error) => Answer::Error(error),
+        }
+    }))
+}
+
+/// Any reply is a success. HTTPS to a server that speaks plain HTTP is asked again so, without its
+/// credentials; the warning says it (kubelet/lifecycle/handlers.go runHTTPHandler).
+pub(super) fn hook<'a>(
+    handler: &'a LifecycleHandler,
+    target: &'a Target<'a>,
+    limit: Duration,
+) -> Option<Boxed<'a, Answer>> {
+    let action = handler.http_get.as_ref()?;
+    Some(Box::pin(async move {
+        let (host, port) = match address(action.host.as_deref(), &action.port, target) {
+            Ok(asked) => asked,
+            Err(error) => return Answer::Error(error),
+        };
+        const AGENT: &str = "kube-lifecycle/1.37";
+        let begun = tokio::time::Instant::now();
+        let silence = match get(action, host, port, AGENT, limit).await {
+            Ok(_) => return Answer::Success,
+            Err(silence) => silence,
+        };
+        if matches!(silence, Silence::PlainHttp) {
+            let mut plain = HTTPGetAction { scheme: Some("HTTP".into()), ..action.clone() };
+            let is_credential = |name: &str| name.eq_ignore_ascii_case("authorization");
+            plain.http_headers.iter_mut().for_each(|headers| headers.retain(|h| !is_credential(&h.name)));
+            if get(&plain, host, port, AGENT, limit.saturating_sub(begun.elapsed())).await.is_ok() {
+                return Answer::Warning(format!(
+                    "request to HTTPS lifecycle hook {host}:{port} got HTTP response, retry with HTTP succeeded"
+                ));
+            }
+        }
+        Answer::Failure(told(action, host, port, &silence))
+    }))
+}
+
+pub(super) async fn judge(action: &HTTPGetAction, host: &str, port: u16, limit: Duration) -> Answer {
+    match get(action, host, port, "kube-probe/1.37", limit).await {
+        Ok(Reply::Status(200..400)) => Answer::Success,
+        Ok(Reply::Status(status)) => Answer::Failure(format!("HTTP probe failed with statuscode: {status}")),
+        Ok(Reply::Elsewhere(body)) => Answer::Warning(format!("Probe terminated redirects, Response body: {body}")),
+        Err(silence) => Answer::Failure(told(action, host, port, &silence)),
+    }
+}
+
+fn told(action: &HTTPGetAction, host: &str, port: u16, silence: &Silence) -> String {
+    format!("Get {:?}: {silence}", url_of(action, host, port))
+}
+
+async fn get(action: &HTTPGetAction, host: &str, port: u16, agent: &str, limit: Duration) -> Result<Reply, Silence> {
+    let late = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)";
+    let asked = tokio::time::timeout(limit, follow(action, host, port, agent)).await;
+    asked.unwrap_or_else(|_| Err(Silence::Else(late.into())))
 }
 
 fn is_tls(action: &HTTPGetAction) -> bool {
@@ -46,7 +115,7 @@ fn url_of(action: &HTTPGetAction, host: &str, port: u16) -> String {
     format!("{scheme}://{host}:{port}{slash}{path}")
 }
 
-async fn follow(action: &HTTPGetAction, host: &str, port: u16, agent: &str) -> Result<Outcome, String> {
+async fn follow(action: &HTTPGetAction, host: &str, port: u16, agent: &str) -> Result<Reply, Silence> {
     let mut url: http::Uri = url_of(action, host, port).parse().map_err(|e| format!("{e}"))?;
     let first = url.authority().cloned();
     for _ in 0..REDIRECTS_MAX {
@@ -54,21 +123,18 @@ async fn follow(action: &HTTPGetAction, host: &str, port: u16, agent: &str) -> R
         if let Some(location) = location.filter(|_| (300..400).contains(&status)) {
             let next = resolve(&url, &location).ok_or_else(|| format!("bad redirect {location:?}"))?;
             if next.host() != first.as_ref().map(|a| a.host()) {
-                return Ok(Outcome::Warning(format!("Probe terminated redirects, Response body: {body}")));
+                return Ok(Reply::Elsewhere(body));
             }
             url = next;
             continue;
         }
-        return Ok(match status {
-            200..400 => Outcome::Success,
-            _ => Outcome::Failure(format!("{STATUS_TEXT}{status}")),
-        });
+        return Ok(Reply::Status(status));
     }
-    Err(format!("stopped after {REDIRECTS_MAX} redirects"))
+    Err(Silence::Else(format!("stopped after {REDIRECTS_MAX} redirects")))
 }
 
 /// One request; its status, where it points on, and its body.
-async fn one(url: &http::Uri, action: &HTTPGetAction, agent: &str) -> Result<(u16, Option<String>, String), String> {
+async fn one(url: &http::Uri, action: &HTTPGetAction, agent: &str) -> Result<(u16, Option<String>, String), Silence> {
     let tls = url.scheme_str() == Some("https");
     let host = url.host().unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -95,18 +161,18 @@ async fn one(url: &http::Uri, action: &HTTPGetAction, agent: &str) -> Result<(u1
         // It asks whether somebody answers, not who: upstream skips verification too.
         let config = wire::tls::client(wire::Trust::Whatever, None, &[]).map_err(|e| e.to_string())?;
         let stream = TlsConnector::from(config).connect(name, stream).await.map_err(refusal)?;
-        exchange(TokioIo::new(stream), request).await
+        Ok(exchange(TokioIo::new(stream), request).await?)
     } else {
-        exchange(TokioIo::new(stream), request).await
+        Ok(exchange(TokioIo::new(stream), request).await?)
     }
 }
 
 /// Why no TLS came about. Whoever answers with no record of TLS is taken for a server of plain HTTP.
-fn refusal(error: std::io::Error) -> String {
+fn refusal(error: std::io::Error) -> Silence {
     let no_record = Error::InvalidMessage(InvalidMessage::InvalidContentType);
     match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) == Some(&no_record) {
-        true => PLAIN_TEXT.into(),
-        false => error.to_string(),
+        true => Silence::PlainHttp,
+        false => Silence::Else(error.to_string()),
     }
 }
 

@@ -3,21 +3,33 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use api::view::api::core::v1::Probe;
 use tokio::net::TcpStream;
 
-use super::Outcome;
+use super::{Answer, Target, address};
+use crate::sources::Boxed;
 
 const NO_ADDRESS: &str = "the pod has no address yet";
 
-pub(super) async fn connect(host: &str, port: u16, limit: Duration) -> Outcome {
+pub(super) fn probe<'a>(probe: &'a Probe, target: &'a Target<'a>, limit: Duration) -> Option<Boxed<'a, Answer>> {
+    let action = probe.tcp_socket.as_ref()?;
+    Some(Box::pin(async move {
+        match address(action.host.as_deref(), &action.port, target) {
+            Ok((host, port)) => connect(host, port, limit).await,
+            Err(error) => Answer::Error(error),
+        }
+    }))
+}
+
+pub(super) async fn connect(host: &str, port: u16, limit: Duration) -> Answer {
     if host.is_empty() {
-        return Outcome::Error(NO_ADDRESS.into());
+        return Answer::Error(NO_ADDRESS.into());
     }
     match tokio::time::timeout(limit, dial(host, port)).await {
-        Ok(Ok(_)) => Outcome::Success,
-        Ok(Err(text)) => Outcome::Failure(text),
-        Err(_) if host.contains(':') => Outcome::Failure(format!("dial tcp [{host}]:{port}: i/o timeout")),
-        Err(_) => Outcome::Failure(format!("dial tcp {host}:{port}: i/o timeout")),
+        Ok(Ok(_)) => Answer::Success,
+        Ok(Err(text)) => Answer::Failure(text),
+        Err(_) if host.contains(':') => Answer::Failure(format!("dial tcp [{host}]:{port}: i/o timeout")),
+        Err(_) => Answer::Failure(format!("dial tcp {host}:{port}: i/o timeout")),
     }
 }
 

@@ -10,7 +10,8 @@ use runtime::ContainerId;
 use runtime::fake::{Fake, FakeConfig};
 use serde_json::json;
 
-use super::{Outcome, Target, grpc, http, http_hook, number_of, static_argv, tcp};
+use super::exec::static_argv;
+use super::*;
 
 /// Serves these answers, a connection each; returns the port and what was asked.
 fn server(answers: Vec<String>) -> (u16, std::thread::JoinHandle<Vec<String>>) {
@@ -34,8 +35,8 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
 }
 
-fn get(port: u16, action: HTTPGetAction) -> Outcome {
-    block_on(http::get(&action, "127.0.0.1", port, "kube-probe/1.37", Duration::from_secs(5)))
+fn get(port: u16, action: HTTPGetAction) -> Answer {
+    block_on(http::judge(&action, "127.0.0.1", port, Duration::from_secs(5)))
 }
 
 fn answer(status: &str, headers: &str) -> String {
@@ -45,10 +46,10 @@ fn answer(status: &str, headers: &str) -> String {
 #[test]
 fn http_is_judged_by_its_status() {
     for (status, wanted) in [
-        ("200 OK", Outcome::Success),
-        ("399 Odd", Outcome::Success),
-        ("400 Bad", Outcome::Failure("HTTP probe failed with statuscode: 400".into())),
-        ("500 Sad", Outcome::Failure("HTTP probe failed with statuscode: 500".into())),
+        ("200 OK", Answer::Success),
+        ("399 Odd", Answer::Success),
+        ("400 Bad", Answer::Failure("HTTP probe failed with statuscode: 400".into())),
+        ("500 Sad", Answer::Failure("HTTP probe failed with statuscode: 500".into())),
     ] {
         let (port, thread) = server(vec![answer(status, "")]);
         let headers = json!([{"name": "X-A", "value": "b"}, {"name": "User-Agent", "value": "me"}]);
@@ -73,10 +74,11 @@ fn an_https_hook_falls_back_to_http_and_says_so() {
         let (port, thread) = server(answers);
         let headers = json!([{"name": "Authorization", "value": "secret"}, {"name": "X-A", "value": "b"}]);
         let action = json!({"port": port, "scheme": "HTTPS", "host": "127.0.0.1", "httpHeaders": headers});
-        let (action, container, id) =
+        let action = json!({"httpGet": action});
+        let (handler, container, id) =
             (serde_json::from_value(action).unwrap(), Container::default(), ContainerId("c".into()));
-        let target = Target { engine: fake, container: &container, id: &id, pod_ip: "" };
-        (block_on(http_hook(&action, &target, Duration::from_secs(5))), port, thread)
+        let target = Target { engine: fake, container: &container, id: &id, pod_ip: "", run: "" };
+        (block_on(super::hook(&handler, &target, Duration::from_secs(5))), port, thread)
     };
     let fake = Fake::new(FakeConfig {
         clock: std::sync::Arc::new(|| 0),
@@ -87,22 +89,22 @@ fn an_https_hook_falls_back_to_http_and_says_so() {
     });
     let (outcome, port, thread) = hook(vec![answer("400 Bad Request", ""), answer("500 Sad", "")], &fake);
     let said = format!("request to HTTPS lifecycle hook 127.0.0.1:{port} got HTTP response, retry with HTTP succeeded");
-    assert_eq!(outcome, Outcome::Warning(said));
+    assert_eq!(outcome, Answer::Warning(said));
     let asked = thread.join().unwrap().remove(1).to_lowercase();
     assert!(asked.starts_with("get / http/1.1") && asked.contains("x-a: b"), "{asked}");
     assert!(!asked.contains("authorization"), "{asked}");
     // Who speaks neither is told as the first attempt was.
     let (outcome, port, _) = hook(vec!["nothing\r\n".into(), "nothing\r\n".into()], &fake);
     let said = format!("Get \"https://127.0.0.1:{port}/\": http: server gave HTTP response to HTTPS client");
-    assert_eq!(outcome, Outcome::Failure(said));
+    assert_eq!(outcome, Answer::Failure(said));
 }
 
 #[test]
 fn redirects_are_followed_on_the_same_host_only() {
     let (port, _) = server(vec![answer("302 Found", "Location: /there\r\n"), answer("200 OK", "")]);
-    assert_eq!(get(port, HTTPGetAction::default()), Outcome::Success);
+    assert_eq!(get(port, HTTPGetAction::default()), Answer::Success);
     let (port, _) = server(vec![answer("302 Found", "Location: http://127.0.0.2:PORT/\r\n")]);
-    let Outcome::Warning(text) = get(port, HTTPGetAction::default()) else { panic!("no warning") };
+    let Answer::Warning(text) = get(port, HTTPGetAction::default()) else { panic!("no warning") };
     assert!(text.starts_with("Probe terminated redirects"), "{text}");
 }
 
@@ -110,11 +112,11 @@ fn redirects_are_followed_on_the_same_host_only() {
 fn a_closed_port_is_a_failure_that_names_it() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let refused = format!("dial tcp 127.0.0.1:{port}: connect: connection refused");
-    assert_eq!(block_on(tcp::connect("127.0.0.1", port, Duration::from_secs(5))), Outcome::Failure(refused.clone()));
+    assert_eq!(block_on(tcp::connect("127.0.0.1", port, Duration::from_secs(5))), Answer::Failure(refused.clone()));
     let wanted = format!("Get \"http://127.0.0.1:{port}/\": {refused}");
-    assert_eq!(get(port, HTTPGetAction::default()), Outcome::Failure(wanted));
+    assert_eq!(get(port, HTTPGetAction::default()), Answer::Failure(wanted));
     let unknown = block_on(tcp::connect("", 80, Duration::from_secs(5)));
-    assert_eq!(unknown, Outcome::Error("the pod has no address yet".into()));
+    assert_eq!(unknown, Answer::Error("the pod has no address yet".into()));
 }
 
 #[test]
@@ -123,13 +125,13 @@ fn hosts_may_have_names() {
     let port = listener.local_addr().unwrap().port();
     let tcp = |host: &str| block_on(tcp::connect(host, port, Duration::from_millis(500)));
     // Resolvers know all of `localhost` without asking anybody (RFC 6761).
-    assert_eq!(tcp("probe.localhost"), Outcome::Success);
-    let Outcome::Failure(text) = tcp("nowhere.invalid") else { panic!("a name that nobody knows is a failure") };
+    assert_eq!(tcp("probe.localhost"), Answer::Success);
+    let Answer::Failure(text) = tcp("nowhere.invalid") else { panic!("a name that nobody knows is a failure") };
     assert!(text.starts_with("dial tcp"), "{text}");
     let (port, thread) = server(vec![answer("200 OK", "")]);
     let (action, limit) = (HTTPGetAction::default(), Duration::from_secs(5));
-    let get = http::get(&action, "probe.localhost", port, "kube-probe/1.37", limit);
-    assert_eq!(block_on(get), Outcome::Success);
+    let get = http::judge(&action, "probe.localhost", port, limit);
+    assert_eq!(block_on(get), Answer::Success);
     let asked = thread.join().unwrap().remove(0).to_lowercase();
     assert!(asked.contains(&format!("host: probe.localhost:{port}")), "{asked}");
 }
@@ -162,10 +164,10 @@ async fn grpc_waits_for_a_server_until_its_time_is_over() {
     let why = "context deadline exceeded";
     let failed = format!("timeout: failed to connect service \"127.0.0.1:{nobody}\" within 1s: {why}");
     let outcome = grpc::check("127.0.0.1", nobody, "", Duration::from_secs(1)).await;
-    assert_eq!(outcome, Outcome::Failure(failed));
+    assert_eq!(outcome, Answer::Failure(failed));
     let (port, thread) = server(vec![answer("200 OK", "")]);
     let failed = format!("timeout: failed to connect service \"127.0.0.1:{port}\" within 2s: {why}");
     let outcome = grpc::check("127.0.0.1", port, "", Duration::from_secs(2)).await;
-    assert_eq!(outcome, Outcome::Failure(failed));
+    assert_eq!(outcome, Answer::Failure(failed));
     thread.join().unwrap();
 }

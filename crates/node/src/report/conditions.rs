@@ -40,7 +40,7 @@ pub fn conditions(s: &Situation<'_>, status: &core::PodStatus, verdict: Option<&
     let mut all: Vec<core::PodCondition> = old.iter().filter(|c| !OWN.contains(&c.type_.as_str())).cloned().collect();
     let mut put = |type_: &str, said: Said| all.push(condition(s, old, type_, said));
     if let Some(pending) = &s.memory.resize.pending {
-        put("PodResizePending", said(true, &pending.reason, &pending.message));
+        put("PodResizePending", said(true, pending.reason(), pending.message()));
     }
     if let Some(problem) = &s.memory.resize.in_progress {
         let reason = if problem.is_empty() { "" } else { "Error" };
