@@ -9,11 +9,13 @@ use std::net::SocketAddr;
 
 use api::view::api::core::v1 as core;
 
-use crate::memory::{Pending, Verdict};
 use crate::pod;
+use crate::pressure::Condition;
+use crate::progress::{Cause, Pending, Verdict};
 use crate::spec::security;
 use crate::spec::{Settings, cgroup, sandbox};
 
+const MEMORY_TAINT: &str = "node.kubernetes.io/memory-pressure";
 const NO_PORTS: &str = "node(s) didn't have free ports for the requested pod ports";
 
 /// What the checks know of the node.
@@ -154,6 +156,23 @@ impl Ledger {
     }
 }
 
+/// Why a new pod is not taken while these conditions last: under disk pressure none but critical ones,
+/// under memory pressure alone none that asks for nothing.
+pub fn under_pressure(conditions: &[Condition], pod: &core::Pod) -> Option<Verdict> {
+    if conditions.is_empty() || pod::is_critical(pod) {
+        return None;
+    }
+    if conditions == [Condition::MemoryPressure] {
+        let taint = core::Taint { key: MEMORY_TAINT.into(), effect: "NoSchedule".into(), ..core::Taint::default() };
+        let tolerated = pod.spec.as_ref().is_some_and(|spec| tolerates(spec, &taint));
+        if pod::qos(pod) != "BestEffort" || tolerated {
+            return None;
+        }
+    }
+    let names: Vec<&str> = conditions.iter().map(|c| c.name()).collect();
+    Some(refused("Evicted", &format!("The node had condition: [{}]. ", names.join(" "))))
+}
+
 /// What the checks judge by.
 struct Case<'a> {
     pod: &'a core::Pod,
@@ -221,8 +240,8 @@ fn own_ports(case: &Case<'_>) -> Option<Verdict> {
     Some(predicate("NodePorts", &format!("{NO_PORTS}: the node itself serves TCP port {}", port.host_port)))
 }
 
-pub(crate) fn refused(reason: &str, message: &str) -> Verdict {
-    Verdict { reason: reason.into(), message: format!("Pod was rejected: {message}"), disruption: false }
+fn refused(reason: &str, message: &str) -> Verdict {
+    Verdict { cause: Cause::Refused(reason.to_owned()), message: message.to_owned(), disruption: false }
 }
 
 fn predicate(name: &str, why: &str) -> Verdict {
@@ -254,7 +273,7 @@ fn clash(a: &(String, String, u16), b: &(String, String, u16)) -> bool {
     a.0 == b.0 && a.2 == b.2 && (everywhere(&a.1) || everywhere(&b.1) || a.1 == b.1)
 }
 
-pub(crate) fn tolerates(spec: &core::PodSpec, taint: &core::Taint) -> bool {
+fn tolerates(spec: &core::PodSpec, taint: &core::Taint) -> bool {
     spec.tolerations.iter().flatten().any(|t| {
         let effect = t.effect.as_deref().unwrap_or("");
         let key = t.key.as_deref().unwrap_or("");

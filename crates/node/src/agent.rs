@@ -18,20 +18,23 @@ use tokio::sync::broadcast;
 use tokio::task::{Id, JoinSet};
 
 use crate::act::remove;
-use crate::actor::{Actor, Inbox, Origin};
+use crate::actor::Actor;
 use crate::config::Config;
 use crate::control::Control;
+use crate::inbox::Inbox;
 use crate::look::Looker;
 use crate::network::Network;
 use crate::plan::Facts;
 use crate::pod::{self, LABEL_POD_NAME, LABEL_POD_NAMESPACE};
 use crate::register;
+use crate::roster::{Entry, Roster};
 use crate::sampler;
 use crate::shared::Shared;
 use crate::sources::live::Live;
 use crate::spec::Settings;
 use crate::static_pods::mirror::Mirror;
 use crate::static_pods::{Manifests, StaticPod};
+use crate::subject::Origin;
 use crate::volumes::{self, Volumes};
 
 /// An actor that broke off is made anew after this.
@@ -52,7 +55,7 @@ pub struct Agent {
     shared: Arc<Shared>,
     sources: Arc<Live>,
     pods: Arc<Cache>,
-    actors: Arc<Mutex<BTreeMap<String, Entry>>>,
+    actors: Roster,
     running: JoinSet<String>,
     ids: HashMap<Id, String>,
     /// Static pods that wait for the end of whoever has their name or their UID, by full name.
@@ -60,28 +63,6 @@ pub struct Agent {
     /// By full name of their static pods.
     mirrors: HashMap<(String, String), Mirror>,
     manifests: Option<Manifests>,
-}
-
-/// A pod that has an actor.
-#[derive(Clone)]
-pub struct Entry {
-    pub origin: Origin,
-    pub namespace: String,
-    pub name: String,
-    /// As it was when the actor was last told.
-    pub object: Object,
-    /// Its manifest is gone.
-    ending: bool,
-    pub(crate) inbox: Arc<Inbox>,
-    /// Its use of the disk has to be measured.
-    pub(crate) limited: bool,
-}
-
-impl Entry {
-    /// Namespace and name.
-    fn key(&self) -> (String, String) {
-        (self.namespace.clone(), self.name.clone())
-    }
 }
 
 /// Runs a node until `shutdown`; its pods go on.
@@ -276,7 +257,9 @@ impl Agent {
         };
         if let Ok(pod) = object.view::<core::Pod>() {
             entry.limited = crate::limits::has_limits(&pod);
-            self.sources.follow(&uid, &entry.namespace, &volumes::sources_of(&pod), &inbox);
+            let ring = inbox.clone();
+            let ring = Arc::new(move || ring.refresh());
+            self.sources.follow(&uid, &entry.namespace, &volumes::sources_of(&pod), ring);
         }
         if entry.limited {
             self.shared.sampled.notify_one();

@@ -2,27 +2,26 @@
 //!
 //! Names are the API's, so a static pod answers to its mirror's name.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use api::Object;
 use api::view::api::core::v1 as core;
 use runtime::{Container, Engine, SandboxId};
 
-use crate::actor::Origin;
-use crate::agent::Entry;
 use crate::config::Config;
 use crate::observe::Seen;
 use crate::plan::Action;
+use crate::roster::{Entry, Roster};
 use crate::shared::Shared;
 use crate::spec::container::log_path;
+use crate::subject::Origin;
 
 /// Clone is a reference count.
 #[derive(Clone)]
 pub struct Control {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) actors: Arc<Mutex<BTreeMap<String, Entry>>>,
+    pub(crate) actors: Roster,
 }
 
 /// A pod of this node and what runs of it.

@@ -10,8 +10,9 @@ use runtime::MountSource;
 
 use crate::downward::{self, Facts};
 use crate::expand::expand;
+use crate::pod;
 use crate::sources::Sources;
-use crate::volumes::Mounted;
+use crate::spec::Mounted;
 
 /// Variables from files in volumes.
 mod file;
@@ -127,7 +128,7 @@ impl Known<'_> {
         if let Some(reference) = &source.resource_field_ref {
             let of = match reference.container_name.as_deref() {
                 None | Some("") => self.container,
-                Some(name) => named(pod, name).ok_or_else(|| failed(format!("container {name} not found")))?,
+                Some(name) => pod::container(pod, name).ok_or_else(|| failed(format!("container {name} not found")))?,
             };
             return downward::resource(of, self.facts, reference).map(Some).map_err(failed);
         }
@@ -170,12 +171,6 @@ impl Known<'_> {
             }
         }
     }
-}
-
-/// A container of the pod, of whatever sort.
-pub fn named<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
-    let spec = pod.spec.as_ref()?;
-    spec.containers.iter().chain(spec.init_containers.iter().flatten()).find(|c| c.name == name)
 }
 
 /// A key of an object's data.

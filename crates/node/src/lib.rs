@@ -6,59 +6,38 @@
 
 #![forbid(unsafe_code)]
 
-// The walk: what was seen, what is to be done, doing it, telling it.
+// The walk: from a pod that is bound here to the status of what was seen.
 
 /// Doing it.
 pub mod act;
-/// One pod's actor.
+/// One pod's actor: the loop.
 pub mod actor;
+/// Whether the node takes a pod.
+pub mod admit;
 /// The node agent: finds its pods, gives each an actor.
 pub mod agent;
+/// What an actor is told by others.
+pub mod inbox;
 /// Looking at the machine, many at once.
 pub mod look;
-/// What a pod's actor remembers, and may forget.
-pub mod memory;
 /// What was seen of one pod on this machine.
 pub mod observe;
 /// What is to be done now: pure.
 pub mod plan;
 /// A pod as the node reads it.
 pub mod pod;
+/// How far a pod is, which its actor may forget.
+pub mod progress;
 /// The status of what was seen: pure.
 pub mod report;
-
-// The node itself.
-
-/// Whether the node takes a pod.
-pub mod admit;
-/// The node's own HTTPS API.
-pub mod api;
-/// Which images go when the disk fills up: pure.
-pub mod collect;
-/// What an agent is told at its start.
-pub mod config;
-/// What the node's own API may ask.
-pub mod control;
-/// Limits of local storage: pure.
-pub mod limits;
-/// What the machine is.
-pub mod machine;
-/// What one pod uses.
-pub mod measure;
-/// Memory or disk running short: pure.
-pub mod pressure;
-/// The Node object and its lease.
-pub mod register;
 /// New resources for a pod that runs.
 pub mod resize;
-/// What nobody announces, looked at in turn.
-pub mod sampler;
-/// What all actors share.
-pub mod shared;
-/// Pods from manifests, and their mirrors.
-pub mod static_pods;
+/// The pods that have an actor.
+pub mod roster;
+/// The pod that an actor is for.
+pub mod subject;
 
-// What a pod's containers are made of.
+// What acts are made with.
 
 /// What a pod may know of itself.
 pub mod downward;
@@ -79,6 +58,39 @@ pub mod spec;
 /// A pod's volumes.
 pub mod volumes;
 
+// The node itself.
+
+/// What an agent is told at its start.
+pub mod config;
+/// What the machine is.
+pub mod machine;
+/// The Node object and its lease.
+pub mod register;
+/// What all actors share.
+pub mod shared;
+/// Pods from manifests, and their mirrors.
+pub mod static_pods;
+
+// What nobody announces, looked at in turn.
+
+/// Which images go when the disk fills up: pure.
+pub mod collect;
+/// Limits of local storage: pure.
+pub mod limits;
+/// What one pod uses.
+pub mod measure;
+/// Memory or disk running short: pure.
+pub mod pressure;
+/// One table of looks.
+pub mod sampler;
+
+// What others ask of it.
+
+/// The node's own HTTPS API.
+pub mod api;
+/// What the node's own API may ask.
+pub mod control;
+
 pub use agent::{Agent, Error, run};
 pub use config::Config;
 pub use control::Control;
@@ -86,6 +98,4 @@ pub use machine::Machine;
 pub use network::{Imagined, Network};
 
 #[cfg(test)]
-mod sample;
-#[cfg(test)]
-mod small_api;
+mod tests;

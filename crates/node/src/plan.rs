@@ -20,9 +20,9 @@ pub mod termination;
 use api::view::api::core::v1 as core;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::memory::{Job, Memory, ProbeKind, Stage, Verdict};
 use crate::observe::{Seen, attempt_of};
-use crate::pod;
+use crate::pod::{self, Part, Role};
+use crate::progress::{Cause, Job, ProbeKind, Progress, Stage, Verdict, Why};
 
 /// Seconds that an evicted pod is left (eviction_manager.go immediateEvictionGracePeriodSeconds).
 const EVICTION_GRACE: i64 = 1;
@@ -31,13 +31,34 @@ const EVICTION_GRACE: i64 = 1;
 pub struct Situation<'a> {
     pub pod: &'a core::Pod,
     pub seen: &'a Seen,
-    pub memory: &'a Memory,
+    pub progress: &'a Progress,
     pub facts: &'a Facts,
     /// False once the pod is no longer in the API (or its manifest is gone).
     pub wanted: bool,
     /// The server has accepted the status that `report` gives for what is seen.
     pub settled: bool,
     pub now: Timestamp,
+}
+
+impl Situation<'_> {
+    /// A regular container exists in the living sandbox.
+    pub fn is_initialized(&self, parts: &[Part<'_>]) -> bool {
+        parts.iter().any(|p| p.role == Role::Regular && self.seen.latest_here(p.name()).is_some())
+    }
+
+    /// Its postStart hook is done and its startup probe has passed: the status field `started`.
+    pub fn has_started(&self, part: &Part<'_>, id: &str) -> bool {
+        if self.progress.post_start.contains_key(id) {
+            return false;
+        }
+        if part.spec.startup_probe.is_none() {
+            return true;
+        }
+        match self.progress.probes.get(&(id.to_owned(), ProbeKind::Startup)) {
+            Some(state) => state.result == Some(true),
+            None => false,
+        }
+    }
 }
 
 /// What plan and report know of the node.
@@ -73,7 +94,7 @@ pub enum Action {
     /// Why a container waits; told as an event too.
     NoteWaiting {
         name: String,
-        reason: &'static str,
+        why: Why,
         message: String,
     },
     BeginStop {
@@ -137,7 +158,7 @@ impl Plan {
 pub fn plan(s: &Situation<'_>) -> Plan {
     tracing::trace!(target: "walk", verb = "plan", name = s.pod.metadata.name.as_deref());
     let mut out = Plan::default();
-    if s.memory.invalid && s.wanted && !pod::is_deleting(s.pod) {
+    if s.progress.invalid && s.wanted && !pod::is_deleting(s.pod) {
         return out;
     }
     match end_of(s, &mut out) {
@@ -163,7 +184,7 @@ fn end_of(s: &Situation<'_>, out: &mut Plan) -> Option<End> {
     if !s.wanted {
         return Some(End { grace: spec_grace, verdict: None });
     }
-    let evicted = s.memory.evicted.as_ref().filter(|_| !pod::is_terminal(pod::phase(s.pod)));
+    let evicted = s.progress.evicted.as_ref().filter(|_| !pod::is_terminal(pod::phase(s.pod)));
     if let Some(verdict) = evicted {
         // A pod that is being deleted has no longer than any other.
         return Some(End { grace: EVICTION_GRACE, verdict: Some(verdict.clone()) });
@@ -172,13 +193,13 @@ fn end_of(s: &Situation<'_>, out: &mut Plan) -> Option<End> {
         let recorded = s.pod.metadata.deletion_grace_period_seconds;
         return Some(End { grace: recorded.unwrap_or(spec_grace).max(1), verdict: None });
     }
-    if let Some(refused) = &s.memory.refused {
+    if let Some(refused) = &s.progress.refused {
         return Some(End { grace: 1, verdict: Some(refused.clone()) });
     }
     if pod::is_terminal(pod::phase(s.pod)) {
         return Some(End { grace: spec_grace, verdict: None });
     }
-    if let Some(ending) = &s.memory.ending {
+    if let Some(ending) = &s.progress.ending {
         return Some(End { grace: ending.grace, verdict: ending.verdict.clone() });
     }
     if let Some(deadline) = deadline(s) {
@@ -193,16 +214,16 @@ fn end_of(s: &Situation<'_>, out: &mut Plan) -> Option<End> {
 /// Start time plus activeDeadlineSeconds (kubelet active_deadline.go).
 fn deadline(s: &Situation<'_>) -> Option<Timestamp> {
     let seconds = s.pod.spec.as_ref()?.active_deadline_seconds?;
-    Some(api::later(start_time(s.pod, s.memory), seconds))
+    Some(api::later(start_time(s.pod, s.progress), seconds))
 }
 
-pub fn start_time(pod: &core::Pod, memory: &Memory) -> Timestamp {
-    pod.status.as_ref().and_then(|s| s.start_time.as_ref()).map_or(memory.born, |t| t.0)
+pub fn start_time(pod: &core::Pod, progress: &Progress) -> Timestamp {
+    pod.status.as_ref().and_then(|s| s.start_time.as_ref()).map_or(progress.born, |t| t.0)
 }
 
 fn deadline_exceeded() -> Verdict {
     Verdict {
-        reason: "DeadlineExceeded".into(),
+        cause: Cause::DeadlineExceeded,
         message: "Pod was active on the node longer than the specified deadline".into(),
         disruption: false,
     }
@@ -210,14 +231,14 @@ fn deadline_exceeded() -> Verdict {
 
 /// Volumes and sandbox side by side, then init containers, then the regular ones.
 fn run(s: &Situation<'_>, out: &mut Plan) {
-    let volumes = stage(s, out, &s.memory.volumes, Job::Volumes, Action::PrepareVolumes);
+    let volumes = stage(s, out, &s.progress.volumes, Job::Volumes, Action::PrepareVolumes);
     let Some(sandbox) = s.seen.current() else {
         return replace_sandbox(s, out);
     };
     if !volumes {
         return;
     }
-    for part in pod::parts(s.pod).iter().filter(|p| p.role == pod::Role::Ephemeral) {
+    for part in pod::parts(s.pod).iter().filter(|p| p.role == Role::Ephemeral) {
         ephemeral(s, out, part);
     }
     if init::plan(s, out) {
@@ -228,7 +249,7 @@ fn run(s: &Situation<'_>, out: &mut Plan) {
 }
 
 /// Once: one that has run is not run again, in whatever sandbox that was.
-fn ephemeral(s: &Situation<'_>, out: &mut Plan, part: &pod::Part<'_>) {
+fn ephemeral(s: &Situation<'_>, out: &mut Plan, part: &Part<'_>) {
     if s.seen.latest_begun(part.name()).is_some() {
         return;
     }
@@ -244,20 +265,20 @@ fn replace_sandbox(s: &Situation<'_>, out: &mut Plan) {
     for old in &s.seen.sandboxes {
         let job = Job::StopSandbox(old.id.0.clone());
         if s.seen.attached.contains(&old.id.0) || old.ready {
-            if !s.memory.busy.contains(&job) {
+            if !s.progress.busy.contains(&job) {
                 out.push(Action::StopSandbox { id: old.id.0.clone() });
             }
             return;
         }
     }
     let attempt = latest.map_or(0, |old| attempt_of(old) + 1);
-    stage(s, out, &s.memory.sandbox, Job::Sandbox, Action::RunSandbox { attempt, changed: latest.is_some() });
+    stage(s, out, &s.progress.sandbox, Job::Sandbox, Action::RunSandbox { attempt, changed: latest.is_some() });
 }
 
 /// True once a stage is ready; else plans it, unless it is under way or backing off.
 fn stage(s: &Situation<'_>, out: &mut Plan, stage: &Stage, job: Job, action: Action) -> bool {
     match stage {
-        _ if s.memory.busy.contains(&job) => {}
+        _ if s.progress.busy.contains(&job) => {}
         // A sandbox that was ready and is gone again is made anew.
         Stage::Ready if job != Job::Sandbox => return true,
         Stage::Failed(at) if s.now < *at => out.wake(*at),

@@ -124,6 +124,12 @@ pub fn part<'a>(pod: &'a core::Pod, name: &str) -> Option<Part<'a>> {
     parts(pod).into_iter().find(|p| p.name() == name)
 }
 
+/// A container of the pod, an ephemeral one excepted.
+pub fn container<'a>(pod: &'a core::Pod, name: &str) -> Option<&'a core::Container> {
+    let spec = pod.spec.as_ref()?;
+    spec.containers.iter().chain(spec.init_containers.iter().flatten()).find(|c| c.name == name)
+}
+
 /// An ephemeral container as an ordinary one: the fields are the same.
 fn plain(e: &core::EphemeralContainer) -> core::Container {
     let e = e.clone();

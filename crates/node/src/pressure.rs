@@ -8,13 +8,9 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use api::quantity::Quantity;
-use api::view::api::core::v1 as core;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::admit;
 use crate::collect::Room;
-use crate::memory::Verdict;
-use crate::pod;
 
 /// Which pod goes, and what is said of it.
 pub mod rank;
@@ -24,7 +20,6 @@ pub const DEFAULT: &str =
     "imagefs.available<15%,imagefs.inodesFree<5%,memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%";
 /// A condition lasts so long after it was last seen (evictionPressureTransitionPeriod).
 const TRANSITION: SignedDuration = SignedDuration::from_mins(5);
-const MEMORY_TAINT: &str = "node.kubernetes.io/memory-pressure";
 
 /// What is looked at. The order is that in which shortages are met: memory first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,6 +84,16 @@ pub struct Shortage {
 /// When each condition was last seen.
 #[derive(Clone, Debug, Default)]
 pub struct Seen(BTreeMap<Condition, Timestamp>);
+
+/// The node needs the room of a pod, or the pod broke a limit: it is to end.
+#[derive(Clone, Debug, Default)]
+pub struct Eviction {
+    pub message: String,
+    /// The pod may be innocent: condition DisruptionTarget.
+    pub disruption: bool,
+    /// Of the event.
+    pub annotations: BTreeMap<String, String>,
+}
 
 impl Signal {
     fn row(self) -> &'static Row {
@@ -206,23 +211,6 @@ impl Seen {
     pub fn conditions(&self, now: Timestamp) -> Vec<Condition> {
         self.0.iter().filter(|(_, at)| now.duration_since(**at) < TRANSITION).map(|(c, _)| *c).collect()
     }
-}
-
-/// Why a new pod is not taken while these conditions last: under disk pressure none but critical ones,
-/// under memory pressure alone none that asks for nothing.
-pub fn refusal(conditions: &[Condition], pod: &core::Pod) -> Option<Verdict> {
-    if conditions.is_empty() || pod::is_critical(pod) {
-        return None;
-    }
-    if conditions == [Condition::MemoryPressure] {
-        let taint = core::Taint { key: MEMORY_TAINT.into(), effect: "NoSchedule".into(), ..core::Taint::default() };
-        let tolerated = pod.spec.as_ref().is_some_and(|spec| admit::tolerates(spec, &taint));
-        if pod::qos(pod) != "BestEffort" || tolerated {
-            return None;
-        }
-    }
-    let names: Vec<&str> = conditions.iter().map(|c| c.name()).collect();
-    Some(admit::refused("Evicted", &format!("The node had condition: [{}]. ", names.join(" "))))
 }
 
 #[cfg(test)]

@@ -39,6 +39,17 @@ pub enum Answer {
     Unknown(String),
 }
 
+impl Answer {
+    /// None: it stands for nothing.
+    pub fn success(&self) -> Option<bool> {
+        match self {
+            Answer::Success | Answer::Warning(_) => Some(true),
+            Answer::Failure(_) => Some(false),
+            Answer::Error(_) | Answer::Unknown(_) => None,
+        }
+    }
+}
+
 /// Whom an attempt asks.
 pub struct Target<'a> {
     pub engine: &'a dyn Engine,

@@ -19,6 +19,7 @@ use api::view::apimachinery::pkg::apis::meta::v1::Time;
 use crate::plan::resize::pod_fits;
 use crate::plan::{Situation, start_time};
 use crate::pod::{self, Role};
+use crate::progress::Verdict;
 
 /// The whole status as the server should have it.
 pub fn report(s: &Situation<'_>) -> core::PodStatus {
@@ -36,7 +37,7 @@ pub fn report(s: &Situation<'_>) -> core::PodStatus {
     }
     // Failed means that nothing of the pod runs any more: until then nothing tells (status_manager.go
     // mergePodStatus).
-    let verdict = s.memory.refused.as_ref().or(s.memory.ending.as_ref().and_then(|e| e.verdict.as_ref()));
+    let verdict = s.progress.refused.as_ref().or(s.progress.ending.as_ref().and_then(|e| e.verdict.as_ref()));
     let verdict = verdict.filter(|_| over);
     let old_phase = old.phase.as_deref().unwrap_or("");
     let next = match phase::phase_of(s.pod, &status, over) {
@@ -48,14 +49,14 @@ pub fn report(s: &Situation<'_>) -> core::PodStatus {
     let closes = over && (pod::is_deleting(s.pod) || verdict.is_some());
     let last = if closes && !pod::is_terminal(next) { "Failed" } else { next };
     if last != old_phase {
-        status.reason = verdict.map(|v| v.reason.clone());
-        status.message = verdict.map(|v| v.message.clone());
+        status.reason = verdict.map(|v| v.cause.reason().to_owned());
+        status.message = verdict.map(Verdict::told);
     }
     status.phase = Some(next.to_owned());
     if !pod::is_static(s.pod) {
         status.observed_generation = s.pod.metadata.generation;
     }
-    status.start_time = Some(old.start_time.clone().unwrap_or(Time(start_time(s.pod, s.memory))));
+    status.start_time = Some(old.start_time.clone().unwrap_or(Time(start_time(s.pod, s.progress))));
     addresses(s, &mut status);
     // What ended unseen is closed only after they were judged (kubelet.go SyncTerminatedPod).
     status.conditions = Some(conditions::conditions(s, &status, verdict));
@@ -73,16 +74,16 @@ pub fn report(s: &Situation<'_>) -> core::PodStatus {
 fn refused(s: &Situation<'_>, old: &core::PodStatus) -> Option<core::PodStatus> {
     if pod::is_terminal(old.phase.as_deref().unwrap_or("")) {
         let began = old.host_ip.is_some() || old.container_statuses.is_some() || !s.seen.sandboxes.is_empty();
-        return (s.memory.refused.is_some() || !began).then(|| old.clone());
+        return (s.progress.refused.is_some() || !began).then(|| old.clone());
     }
-    let verdict = s.memory.refused.as_ref()?;
+    let verdict = s.progress.refused.as_ref()?;
     let foreign = |c: &&core::PodCondition| !conditions::OWN.contains(&c.type_.as_str());
     Some(core::PodStatus {
         phase: Some("Failed".into()),
-        reason: Some(verdict.reason.clone()),
-        message: Some(verdict.message.clone()),
+        reason: Some(verdict.cause.reason().to_owned()),
+        message: Some(verdict.told()),
         qos_class: Some(pod::qos(s.pod).into()),
-        start_time: Some(old.start_time.clone().unwrap_or(Time(start_time(s.pod, s.memory)))),
+        start_time: Some(old.start_time.clone().unwrap_or(Time(start_time(s.pod, s.progress)))),
         observed_generation: s.pod.metadata.generation.filter(|_| !pod::is_static(s.pod)),
         conditions: Some(old.conditions.iter().flatten().filter(foreign).cloned().collect()),
         nominated_node_name: old.nominated_node_name.clone(),
@@ -92,8 +93,8 @@ fn refused(s: &Situation<'_>, old: &core::PodStatus) -> Option<core::PodStatus> 
 
 /// Ended, and nothing of it runs or is still being made.
 fn is_over(s: &Situation<'_>) -> bool {
-    let ending = s.memory.ending.is_some() || s.memory.refused.is_some();
-    ending && !s.seen.any_running() && !s.memory.busy.iter().any(|j| matches!(j, crate::memory::Job::Start(_)))
+    let ending = s.progress.ending.is_some() || s.progress.refused.is_some();
+    ending && !s.seen.any_running() && !s.progress.busy.iter().any(|j| matches!(j, crate::progress::Job::Start(_)))
 }
 
 /// The pod's own resources, where it has any: what was admitted, and what its cgroup was given.
@@ -111,7 +112,7 @@ fn list(s: &Situation<'_>, which: impl Fn(Role) -> bool) -> Option<Vec<core::Con
 
 /// hostIP(s) and podIP(s); a pod's own addresses stay visible after its end.
 fn addresses(s: &Situation<'_>, status: &mut core::PodStatus) {
-    if s.memory.refused.is_some() {
+    if s.progress.refused.is_some() {
         return;
     }
     let hosts = one_per_family(&s.facts.host_ips);

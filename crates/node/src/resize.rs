@@ -4,88 +4,64 @@
 //! alike; the pod's own resources just like its containers'. Upstream: kubelet/allocation (KEPs 1287
 //! and 5419).
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use api::view::api::core::v1 as core;
-use client::recorder::Type;
 use serde::Serialize;
 
-use crate::actor::Actor;
-use crate::observe::is_running;
+use crate::observe::{Seen, is_running};
 use crate::plan::resize::{Step, pod_fits, resizable, step};
 use crate::pod::{self, Role};
+use crate::progress::{Admitted, Pending, Resize};
+use crate::shared::Shared;
 
-/// What the pod as a whole and its containers (by name) may have.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Admitted {
-    pod: Option<core::ResourceRequirements>,
-    containers: BTreeMap<String, Option<core::ResourceRequirements>>,
+/// What is new about a pod's resources.
+pub enum Judgement {
+    /// They are those that were admitted; true where other ones are asked for no more.
+    Same {
+        withdrawn: bool,
+    },
+    /// They are admitted now.
+    Taken(Admitted),
+    Waits(Pending),
 }
 
-impl Actor {
-    /// Judges new resources; what is not admitted is put back in this view of the pod.
-    pub(crate) fn resize(&mut self, pod: &mut Arc<core::Pod>) {
-        if !self.memory.admitted || self.memory.refused.is_some() || self.memory.ending.is_some() {
-            return;
+/// What the pod asks for, judged by what there is on the node.
+pub fn judge(pod: &core::Pod, admitted: &Admitted, resize: &Resize, shared: &Shared) -> Judgement {
+    let now = resources(pod);
+    let same_containers =
+        now.containers.iter().all(|(name, now)| admitted.containers.get(name).is_none_or(|old| is_same(old, now)));
+    if same_containers && is_same(&admitted.pod, &now.pod) {
+        let withdrawn = resize.pending.is_some();
+        if withdrawn {
+            // It is asked for no more, though it may have been promised since.
+            shared.ledger().enter(pod, &shared.offer());
+            shared.freed.send_modify(|n| *n += 1);
         }
-        let admitted = self.admitted.get_or_insert_with(|| first(pod)).clone();
-        let now = resources(pod);
-        let same_containers =
-            now.containers.iter().all(|(name, now)| admitted.containers.get(name).is_none_or(|old| is_same(old, now)));
-        if same_containers && is_same(&admitted.pod, &now.pod) {
-            if self.memory.resize.pending.take().is_some() {
-                // It is asked for no more, though it may have been promised since.
-                self.shared.ledger().enter(pod, &self.shared.offer());
-                self.shared.freed.send_modify(|n| *n += 1);
-            }
-            return self.note_progress(pod);
-        }
-        let verdict = self.shared.ledger().resize(pod, &self.shared.offer());
-        match verdict {
-            Ok(()) => {
-                self.admitted = Some(now);
-                self.memory.resize.pending = None;
-                self.memory.resize.in_progress = Some(String::new());
-                self.memory.resize.retry_at = None;
-                self.shared.freed.send_modify(|n| *n += 1);
-                self.event(None, Type::Normal, "ResizeStarted", &told(pod, "started", ""));
-            }
-            Err(waiting) => {
-                if self.memory.resize.pending.as_ref().is_none_or(|p| p.reason() != waiting.reason()) {
-                    let reason = format!("Resize{}", waiting.reason());
-                    let message = told(pod, waiting.reason(), waiting.message());
-                    self.event(None, Type::Warning, &reason, &message);
-                }
-                self.memory.resize.pending = Some(waiting);
-                put_back(Arc::make_mut(pod), &admitted);
-            }
-        }
+        return Judgement::Same { withdrawn };
     }
+    let verdict = shared.ledger().resize(pod, &shared.offer());
+    match verdict {
+        Ok(()) => {
+            shared.freed.send_modify(|n| *n += 1);
+            Judgement::Taken(now)
+        }
+        Err(pending) => Judgement::Waits(pending),
+    }
+}
 
-    /// A resize is over once the pod and every running container have what they were promised.
-    fn note_progress(&mut self, pod: &core::Pod) {
-        if self.memory.resize.in_progress.is_none() {
-            return;
-        }
-        let parts = pod::parts(pod);
-        // What has not begun begins with it, and a step that is done needs it no more.
-        let fits = |p: &pod::Part<'_>| match self.seen.latest_here(p.name()) {
-            None => true,
-            Some(c) if p.role == Role::Init && !is_running(c) => true,
-            Some(c) => is_running(c) && step(pod, p, c) == Step::Nothing,
-        };
-        let done = self.seen.current().is_some_and(|sandbox| pod_fits(pod, sandbox))
-            && parts.iter().filter(|p| resizable(p)).all(fits);
-        if done {
-            self.memory.resize.in_progress = None;
-            self.event(None, Type::Normal, "ResizeCompleted", &told(pod, "completed", ""));
-        }
-    }
+/// The pod and every running container have what they were promised.
+pub fn is_completed(pod: &core::Pod, seen: &Seen) -> bool {
+    let parts = pod::parts(pod);
+    // What has not begun begins with it, and a step that is done needs it no more.
+    let fits = |p: &pod::Part<'_>| match seen.latest_here(p.name()) {
+        None => true,
+        Some(c) if p.role == Role::Init && !is_running(c) => true,
+        Some(c) => is_running(c) && step(pod, p, c) == Step::Nothing,
+    };
+    seen.current().is_some_and(|sandbox| pod_fits(pod, sandbox)) && parts.iter().filter(|p| resizable(p)).all(fits)
 }
 
 /// What was admitted before this agent: what the status says that the pod has, else the spec.
-fn first(pod: &core::Pod) -> Admitted {
+pub fn first(pod: &core::Pod) -> Admitted {
     let mut all = resources(pod);
     for (name, resources) in &mut all.containers {
         let given = pod::old_status(pod, name).and_then(|s| s.resources.clone());
@@ -118,7 +94,7 @@ fn is_same(a: &Option<core::ResourceRequirements>, b: &Option<core::ResourceRequ
     ["cpu", "memory"].iter().all(|name| [true, false].iter().all(|l| of(a, *l, name) == of(b, *l, name)))
 }
 
-fn put_back(pod: &mut core::Pod, admitted: &Admitted) {
+pub fn put_back(pod: &mut core::Pod, admitted: &Admitted) {
     let Some(spec) = &mut pod.spec else { return };
     spec.resources = admitted.pod.clone();
     for c in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
@@ -129,7 +105,7 @@ fn put_back(pod: &mut core::Pod, admitted: &Admitted) {
 }
 
 /// The message of an event of a resize (pkg/kubelet/events/resize.go).
-pub(crate) fn told(pod: &core::Pod, what: &str, error: &str) -> String {
+pub fn told(pod: &core::Pod, what: &str, error: &str) -> String {
     #[derive(Serialize)]
     struct One<'a> {
         name: &'a str,

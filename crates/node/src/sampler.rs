@@ -5,22 +5,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use api::view::api::core::v1 as core;
 use client::recorder::Type;
 use tokio::time::Instant;
 
-use crate::actor::{Eviction, Origin};
-use crate::agent::Entry;
 use crate::collect::{self, Room};
 use crate::limits;
 use crate::measure::measure;
 use crate::pod;
-use crate::pressure::{self, Condition, Shortage, Signal, rank};
+use crate::pressure::{self, Condition, Eviction, Shortage, Signal, rank};
 use crate::register;
+use crate::roster::{Entry, Roster};
 use crate::shared::Shared;
+use crate::subject::Origin;
 
 /// One look.
 pub struct Row {
@@ -64,7 +64,7 @@ const CLEARING_MAX: Duration = Duration::from_secs(30);
 
 struct Sampler {
     shared: Arc<Shared>,
-    actors: Arc<Mutex<BTreeMap<String, Entry>>>,
+    actors: Roster,
     /// UIDs of pods that were told to end.
     evicted: BTreeSet<String>,
     images: collect::Known,
@@ -76,7 +76,7 @@ struct Sampler {
 }
 
 /// For ever.
-pub async fn run(shared: Arc<Shared>, actors: Arc<Mutex<BTreeMap<String, Entry>>>) {
+pub async fn run(shared: Arc<Shared>, actors: Roster) {
     if !shared.config.sampling {
         return;
     }

@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use api::Resource;
+use client::recorder::Type;
 use client::{Client, Recorder};
 use jiff::SignedDuration;
 use runtime::Engine;
@@ -14,9 +15,11 @@ use crate::downward;
 use crate::look::Looker;
 use crate::network::Network;
 use crate::plan::Facts;
+use crate::pod::Part;
 use crate::pressure::Condition;
 use crate::sources::Sources;
 use crate::spec::Settings;
+use crate::subject::Subject;
 use crate::volumes::Volumes;
 
 pub struct Shared {
@@ -76,6 +79,12 @@ impl Shared {
     pub fn set_offer(&self, offer: Offer) {
         *self.offer.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(offer);
         self.freed.send_modify(|n| *n += 1);
+    }
+
+    /// An event about a pod, or one of its containers.
+    pub fn event(&self, subject: &Subject, part: Option<&Part<'_>>, class: Type, reason: &str, message: &str) {
+        let path = part.map(Part::field_path).unwrap_or_default();
+        self.recorder.event(subject.reference(), &path, class, reason, message);
     }
 
     /// A random part of a period.

@@ -19,6 +19,8 @@ pub mod security;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use runtime::MountSource;
+
 /// The node's settings that specs depend on.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -61,6 +63,15 @@ impl SpecError {
     pub fn create(message: impl Into<String>) -> SpecError {
         SpecError { reason: "CreateContainerError", message: message.into() }
     }
+}
+
+/// A volume that is ready to be mounted into containers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mounted {
+    /// For an image volume: the reference as the pod names it, yet to be pulled and resolved.
+    pub source: MountSource,
+    /// Contents that only the node writes: read-only in every container.
+    pub read_only: bool,
 }
 
 #[cfg(test)]

@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use api::view::api::core::v1::{Pod, Volume};
-use runtime::MountSource;
 use runtime::removal::{self, Mounts};
 
 use crate::config::Config;
 use crate::downward::Facts;
 use crate::pod;
 use crate::sources::{Source, Sources};
+use crate::spec::Mounted;
 
 /// One volume type: a row.
 mod plugin;
@@ -87,15 +87,6 @@ pub fn messages_folder(pod_folder: &Path, container: &str) -> PathBuf {
 pub struct VolumeError {
     pub volume: String,
     pub message: String,
-}
-
-/// A volume that is ready to be mounted into containers.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Mounted {
-    /// For an image volume: the reference as the pod names it, yet to be pulled and resolved.
-    pub source: MountSource,
-    /// Contents that only the node writes: read-only in every container.
-    pub read_only: bool,
 }
 
 pub struct Volumes {

@@ -5,22 +5,19 @@
 
 use std::sync::Arc;
 
-use api::view::api::core::v1 as core;
-use client::recorder::Type;
 use runtime::{ContainerId, Engine, Resources, Sandbox};
 
-use super::{Outcome, RETRY};
-use crate::actor::Actor;
-use crate::memory::Job;
+use crate::act::{Act, Effect, Scene};
 use crate::plan::resize::{Due, due};
+use crate::progress::Job;
 use crate::resize::told;
 use crate::spec::cgroup;
 
 /// Limits that could not be given.
 pub struct Refused {
-    why: String,
+    pub why: String,
     /// As the event says it.
-    told: String,
+    pub told: String,
 }
 
 /// One running container whose limits change.
@@ -40,47 +37,27 @@ struct Fit {
     containers: Vec<New>,
 }
 
-impl Actor {
-    pub(super) fn fit(&mut self, pod: &core::Pod) {
-        let Some(sandbox) = self.seen.current() else { return };
-        let Due { containers, whole } = due(pod, &self.seen, &self.memory);
-        let new = |part: &crate::pod::Part<'_>| cgroup::container_resources(pod, part.spec.resources.as_ref());
-        let containers = containers.iter().map(|(part, c)| New {
-            id: c.id.clone(),
-            name: part.name().to_owned(),
-            old: c.spec.resources.clone(),
-            new: new(part),
-        });
-        let kept = &sandbox.spec.resources;
-        let whole = whole.map_or_else(
-            || kept.clone(),
-            |w| Resources { pids: self.shared.settings.pids_max, hugepages: kept.hugepages.clone(), ..w },
-        );
-        let fit = Fit {
-            engine: self.shared.engine.clone(),
-            sandbox: sandbox.clone(),
-            whole,
-            containers: containers.collect(),
-        };
-        self.memory.busy.insert(Job::Resize);
-        let pod = pod.clone();
-        self.tasks.spawn(async move {
-            let result = fit.run().await;
-            Outcome::Resized(result.map_err(|why| Refused { told: told(&pod, "error", &why), why }))
-        });
-    }
-
-    pub(super) fn resized(&mut self, result: Result<(), Refused>) {
-        self.memory.busy.remove(&Job::Resize);
-        self.stale = true;
-        self.memory.resize.retry_at = None;
-        let Err(Refused { why, told }) = result else { return };
-        self.memory.resize.retry_at = Some(self.now() + RETRY);
-        if self.memory.resize.in_progress.as_ref() != Some(&why) {
-            self.event(None, Type::Warning, "ResizeError", &told);
-            self.memory.resize.in_progress = Some(why);
-        }
-    }
+pub(super) fn fit(scene: &Scene<'_>) -> Option<Act> {
+    let sandbox = scene.seen.current()?;
+    let Due { containers, whole } = due(scene.pod, scene.seen, scene.progress);
+    let containers = containers.iter().map(|(part, c)| New {
+        id: c.id.clone(),
+        name: part.name().to_owned(),
+        old: c.spec.resources.clone(),
+        new: cgroup::container_resources(scene.pod, part.spec.resources.as_ref()),
+    });
+    let kept = &sandbox.spec.resources;
+    let whole = whole.map_or_else(
+        || kept.clone(),
+        |w| Resources { pids: scene.shared.settings.pids_max, hugepages: kept.hugepages.clone(), ..w },
+    );
+    let engine = scene.shared.engine.clone();
+    let fit = Fit { engine, sandbox: sandbox.clone(), whole, containers: containers.collect() };
+    let pod = scene.pod.clone();
+    Some(Act::job(Job::Resize, async move {
+        let result = fit.run().await;
+        Effect::Resized(result.map_err(|why| Refused { told: told(&pod, "error", &why), why }))
+    }))
 }
 
 impl Fit {

@@ -1,20 +1,21 @@
-//! Hooks and probes: run beside the actor, judged here, told as events.
+//! Hooks and probes: run beside the actor.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use api::view::api::core::v1 as core;
 use client::ObjectReference;
 use client::recorder::Type;
-use jiff::Timestamp;
 use runtime::ContainerId;
 
-use crate::act::Outcome;
-use crate::actor::Actor;
-use crate::memory::{Hook, PostStart, ProbeKind, Waiting};
+use crate::act::{Act, Effect, Scene, Work};
+use crate::observe::Seen;
 use crate::plan::probes;
-use crate::pod;
+use crate::pod::{self, Part};
 use crate::probe::{self, Answer, Target};
+use crate::progress::ProbeKind;
 use crate::shared::Shared;
+use crate::subject::Subject;
 
 /// A hook without a budget of its own may take as long as its container lives.
 const NO_LIMIT: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -25,137 +26,77 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 
 /// What a hook is run with.
 struct HookRun {
-    shared: std::sync::Arc<Shared>,
+    shared: Arc<Shared>,
     container: core::Container,
     id: String,
     pod: ObjectReference,
     pod_ip: String,
 }
 
-impl Actor {
-    fn hook_run(&self, pod: &core::Pod, name: &str, id: &str) -> Option<HookRun> {
-        let part = pod::part(pod, name)?;
-        Some(HookRun {
-            shared: self.shared.clone(),
+impl HookRun {
+    fn new(shared: &Arc<Shared>, subject: &Subject, seen: &Seen, part: Part<'_>, id: &str) -> HookRun {
+        HookRun {
+            shared: shared.clone(),
             container: part.spec.into_owned(),
             id: id.to_owned(),
-            pod: self.reference(),
-            pod_ip: self.seen.addresses().first().cloned().unwrap_or_default(),
-        })
-    }
-
-    pub(crate) fn post_start(&mut self, name: &str, id: &str) {
-        let Ok(pod) = self.object.view::<core::Pod>() else { return };
-        let Some(run) = self.hook_run(&pod, name, id) else { return };
-        let (name, id) = (name.to_owned(), id.to_owned());
-        self.tasks.spawn(async move {
-            let handler = run.container.lifecycle.as_ref().and_then(|l| l.post_start.clone());
-            let result = match handler {
-                Some(handler) => run.run("postStart", &handler, NO_LIMIT).await,
-                None => Ok(()),
-            };
-            Outcome::PostStart { id, name, result }
-        });
-    }
-
-    pub(super) fn post_started(&mut self, id: &str, name: &str, result: Result<(), String>) {
-        match result {
-            Ok(()) => {
-                self.memory.post_start.remove(id);
-                self.memory.waiting.remove(name);
-            }
-            // A container that ended meanwhile has other worries.
-            Err(_) if !self.memory.post_start.contains_key(id) => {}
-            Err(why) => {
-                tracing::info!(pod = %self.object.meta().name, container = name, "a postStart hook failed: {why}");
-                self.event_by_name(name, Type::Warning, "FailedPostStartHook", "PostStartHook failed");
-                self.memory.post_start.insert(id.to_owned(), PostStart::Failed);
-                let waiting = Waiting { reason: "PostStartHookError".into(), message: "PostStartHook failed".into() };
-                self.memory.waiting.insert(name.to_owned(), waiting);
-            }
+            pod: subject.reference(),
+            pod_ip: seen.addresses().first().cloned().unwrap_or_default(),
         }
     }
+}
 
-    pub(super) fn pre_stop(&mut self, pod: &core::Pod, id: &str, name: &str, budget: i64) {
-        let deletion = pod.metadata.deletion_timestamp.as_ref().map(|time| time.0);
-        let since = self.memory.stops.get_mut(id).map(|stop| {
-            stop.hook = Hook::Running;
-            stop.since
-        });
-        // One run for each time that it is stopped: a deletion is the same one for a restarted agent.
-        let occasion = format!("preStop/{}", deletion.or(since).unwrap_or_default());
-        let Some(run) = self.hook_run(pod, name, id) else { return };
-        let limit = Duration::from_secs(u64::try_from(budget).unwrap_or(0));
-        let path = pod::part(pod, name).map(|p| p.field_path()).unwrap_or_default();
-        let id = id.to_owned();
-        self.tasks.spawn(async move {
-            let handler = run.container.lifecycle.as_ref().and_then(|l| l.pre_stop.clone());
-            if let Some(handler) = handler
-                && let Err(why) = run.run(&occasion, &handler, limit).await
-            {
-                tracing::info!("a preStop hook failed: {why}");
-                let recorder = &run.shared.recorder;
-                recorder.event(run.pod, &path, Type::Warning, "FailedPreStopHook", "PreStopHook failed");
-            }
-            Outcome::PreStop { id }
-        });
-    }
-
-    pub(super) fn probe(&mut self, pod: &core::Pod, id: &str, name: &str, kind: ProbeKind) {
-        let due = self.now();
-        let Some(run) = self.hook_run(pod, name, id) else { return };
-        let Some(probe) = pod::part(pod, name).and_then(|p| probes::probe_of(&p, kind).cloned()) else { return };
-        self.memory.probes.entry((id.to_owned(), kind)).or_default().running = true;
-        let (id, name) = (id.to_owned(), name.to_owned());
-        self.tasks.spawn(async move {
-            let container = ContainerId(run.id.clone());
-            let target = run.target(&container, "");
-            let answer = probe::probe(&probe, &target).await;
-            Outcome::Probe { id, name, kind, due, answer }
-        });
-    }
-
-    /// Counts one outcome; a failure is told each time, as upstream does.
-    pub(super) fn probed(&mut self, id: &str, name: &str, kind: ProbeKind, due: Timestamp, answer: Answer) {
-        let Ok(pod) = self.object.view::<core::Pod>() else { return };
-        let Some(part) = pod::part(&pod, name) else { return };
-        let Some(probe) = probes::probe_of(&part, kind) else { return };
-        let key = (id.to_owned(), kind);
-        let Some(state) = self.memory.probes.get_mut(&key) else { return };
-        state.running = false;
-        // The next one is due a period after this one was, unless it took longer.
-        state.next_at = Some((due + probes::period(probe)).max(self.shared.config.now()));
-        let success = match &answer {
-            Answer::Success | Answer::Warning(_) => Some(true),
-            Answer::Failure(_) => Some(false),
-            Answer::Error(_) | Answer::Unknown(_) => None,
+/// The hook of a container that runs now. None: it is not in the pod any more.
+pub(crate) fn post_start(shared: &Arc<Shared>, subject: &Subject, seen: &Seen, name: &str, id: &str) -> Option<Work> {
+    let pod = subject.object.view::<core::Pod>().ok()?;
+    let run = HookRun::new(shared, subject, seen, pod::part(&pod, name)?, id);
+    let (name, id) = (name.to_owned(), id.to_owned());
+    Some(Box::pin(async move {
+        let handler = run.container.lifecycle.as_ref().and_then(|l| l.post_start.clone());
+        let result = match handler {
+            Some(handler) => run.run("postStart", &handler, NO_LIMIT).await,
+            None => Ok(()),
         };
-        if let Some(success) = success {
-            let (to_succeed, to_fail) = (probe.success_threshold.unwrap_or(1), probe.failure_threshold.unwrap_or(3));
-            state.note(success, to_succeed, to_fail);
-        }
-        let title = kind.title();
-        match answer {
-            Answer::Success => {}
-            Answer::Warning(text) => {
-                let message = format!("{title} probe warning: {text}");
-                self.event(Some(&part), Type::Warning, "ProbeWarning", &message);
-            }
-            Answer::Failure(text) => {
-                let message = format!("{title} probe failed: {text}");
-                self.event(Some(&part), Type::Warning, "Unhealthy", &message);
-            }
-            Answer::Error(text) | Answer::Unknown(text) => {
-                let message = format!("{title} probe errored and resulted in unknown state: {text}");
-                self.event(Some(&part), Type::Warning, "Unhealthy", &message);
-            }
-        }
-    }
+        Effect::PostStart { id, name, result }
+    }))
+}
 
-    fn event_by_name(&self, name: &str, class: Type, reason: &str, message: &str) {
-        let pod = self.object.view::<core::Pod>().unwrap_or_default();
-        self.event(pod::part(&pod, name).as_ref(), class, reason, message);
-    }
+/// `budget`: seconds.
+pub(super) fn pre_stop(scene: &Scene<'_>, id: String, name: &str, budget: i64) -> Act {
+    let effect = Effect::PreStopBegan { id: id.clone() };
+    let deletion = scene.pod.metadata.deletion_timestamp.as_ref().map(|time| time.0);
+    let since = scene.progress.stops.get(&id).map(|stop| stop.since);
+    // One run for each time that it is stopped: a deletion is the same one for a restarted agent.
+    let occasion = format!("preStop/{}", deletion.or(since).unwrap_or_default());
+    let Some(part) = pod::part(scene.pod, name) else { return effect.into() };
+    let path = part.field_path();
+    let run = HookRun::new(scene.shared, scene.subject, scene.seen, part, &id);
+    let limit = Duration::from_secs(u64::try_from(budget).unwrap_or(0));
+    let work = async move {
+        let handler = run.container.lifecycle.as_ref().and_then(|l| l.pre_stop.clone());
+        if let Some(handler) = handler
+            && let Err(why) = run.run(&occasion, &handler, limit).await
+        {
+            tracing::info!("a preStop hook failed: {why}");
+            let recorder = &run.shared.recorder;
+            recorder.event(run.pod, &path, Type::Warning, "FailedPreStopHook", "PreStopHook failed");
+        }
+        Effect::PreStop { id }
+    };
+    Act { effect, beside: Some(Box::pin(work)) }
+}
+
+pub(super) fn probe(scene: &Scene<'_>, id: String, name: String, kind: ProbeKind) -> Option<Act> {
+    let due = scene.shared.config.now();
+    let part = pod::part(scene.pod, &name)?;
+    let probe = probes::probe_of(&part, kind)?.clone();
+    let run = HookRun::new(scene.shared, scene.subject, scene.seen, part, &id);
+    let effect = Effect::ProbeBegan { id: id.clone(), kind };
+    let work = async move {
+        let container = ContainerId(id.clone());
+        let answer = probe::probe(&probe, &run.target(&container, "")).await;
+        Effect::Probed { id, name, kind, due, answer }
+    };
+    Some(Act { effect, beside: Some(Box::pin(work)) })
 }
 
 impl HookRun {

@@ -6,15 +6,17 @@ use api::view::api::core::v1 as core;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use client::recorder::Type;
+use jiff::SignedDuration;
 use runtime::Image;
 use runtime::engine::Credential;
 use runtime::images::Reference;
 use serde_json::Value;
+use tokio::sync::watch;
 
-use crate::act::Failure;
-use crate::act::start::Starting;
-use crate::actor::Actor;
+use crate::act::{Failure, Voice};
+use crate::plan::backoff;
 use crate::pod;
+use crate::shared::Shared;
 
 /// What an image is for, and so of what its pull is told.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,13 +27,22 @@ pub(super) enum For {
     Volume,
 }
 
-impl Starting {
+/// Whose images they are, and who hears of them.
+pub(super) struct Puller<'a> {
+    pub shared: &'a Shared,
+    pub pod: &'a core::Pod,
+    /// About the container that is started.
+    pub container: &'a Voice,
+    pub cancel: &'a watch::Sender<bool>,
+}
+
+impl Puller<'_> {
     /// The image, present on this machine.
-    pub(super) async fn image(&mut self, what: For, name: &str, policy: &str) -> Result<Image, Failure> {
+    pub async fn image(&self, what: For, name: &str, policy: &str) -> Result<Image, Failure> {
         if let Err(why) = Reference::parse(name) {
             let message = format!("Failed to apply default image tag \"{name}\": {why}");
             self.tell(what, Type::Warning, "InspectFailed", &message);
-            self.event(Type::Warning, "Failed", "Error: InvalidImageName");
+            self.container.event(Type::Warning, "Failed", "Error: InvalidImageName");
             return Err(Failure::waiting("InvalidImageName", message));
         }
         let images = self.shared.engine.images();
@@ -40,7 +51,7 @@ impl Starting {
             Err(why) => {
                 let message = format!("Failed to inspect image \"{name}\": {why}");
                 self.tell(what, Type::Warning, "InspectFailed", &message);
-                self.event(Type::Warning, "Failed", "Error: ImageInspectError");
+                self.container.event(Type::Warning, "Failed", "Error: ImageInspectError");
                 return Err(Failure::waiting("ImageInspectError", message));
             }
         };
@@ -48,7 +59,7 @@ impl Starting {
             ("Never", None) => {
                 let message = format!("Container image \"{name}\" is not present with pull policy of Never");
                 self.tell(what, Type::Warning, "ErrImageNeverPull", &message);
-                self.event(Type::Warning, "Failed", "Error: ErrImageNeverPull");
+                self.container.event(Type::Warning, "Failed", "Error: ErrImageNeverPull");
                 Err(Failure::waiting("ErrImageNeverPull", message))
             }
             ("Never" | "IfNotPresent", Some(image)) => {
@@ -61,7 +72,7 @@ impl Starting {
         }
     }
 
-    async fn pull(&mut self, what: For, name: &str) -> Result<Image, Failure> {
+    async fn pull(&self, what: For, name: &str) -> Result<Image, Failure> {
         self.tell(what, Type::Normal, "Pulling", &format!("Pulling image \"{name}\""));
         let credentials = self.credentials().await;
         let images = self.shared.engine.images();
@@ -74,7 +85,7 @@ impl Starting {
         };
         match pulled {
             Ok(image) => {
-                let took = Actor::printed(self.shared.config.now().duration_since(begun));
+                let took = printed(self.shared.config.now().duration_since(begun));
                 let message = format!(
                     "Successfully pulled image \"{name}\" in {took} ({took} including waiting). Image size: {} bytes.",
                     image.size
@@ -86,7 +97,7 @@ impl Starting {
             Err(why) => {
                 let error = why.to_string();
                 self.tell(what, Type::Warning, "Failed", &format!("Failed to pull image \"{name}\": {error}"));
-                self.event(Type::Warning, "Failed", "Error: ErrImagePull");
+                self.container.event(Type::Warning, "Failed", "Error: ErrImagePull");
                 Err(Failure { pull: Some((name.to_owned(), error.clone())), ..Failure::waiting("ErrImagePull", error) })
             }
         }
@@ -94,14 +105,14 @@ impl Starting {
 
     fn tell(&self, what: For, class: Type, reason: &str, message: &str) {
         match what {
-            For::Container => self.event(class, reason, message),
-            For::Volume => self.event_of_pod(class, reason, message),
+            For::Container => self.container.event(class, reason, message),
+            For::Volume => self.container.event_of_pod(class, reason, message),
         }
     }
 
     /// What the pod's pull secrets say; one that is missing is told and done without.
     async fn credentials(&self) -> Vec<Credential> {
-        let namespace = pod::namespace(&self.pod);
+        let namespace = pod::namespace(self.pod);
         let mut all = Vec::new();
         let mut missing = Vec::new();
         for reference in self.pod.spec.iter().flat_map(|s| s.image_pull_secrets.iter().flatten()) {
@@ -115,7 +126,7 @@ impl Starting {
                 "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
                 missing.join(", ")
             );
-            self.event_of_pod(Type::Warning, "FailedToRetrieveImagePullSecret", &message);
+            self.container.event_of_pod(Type::Warning, "FailedToRetrieveImagePullSecret", &message);
         }
         all
     }
@@ -140,6 +151,19 @@ fn credentials_of(secret: &core::Secret) -> Vec<Credential> {
         Credential { registry: registry.clone(), username, password, identity_token: text("identitytoken") }
     };
     auths.as_object().into_iter().flatten().map(credential).collect()
+}
+
+/// As Go prints a time: `1.2s`, `350ms`.
+fn printed(duration: SignedDuration) -> String {
+    let millis = duration.as_millis();
+    match millis {
+        m if m < 1000 => format!("{m}ms"),
+        m if m < 60_000 => {
+            let text = format!("{:.3}", m as f64 / 1000.0);
+            format!("{}s", text.trim_end_matches('0').trim_end_matches('.'))
+        }
+        _ => backoff::go_duration(duration),
+    }
 }
 
 #[cfg(test)]

@@ -18,52 +18,47 @@ use runtime::removal::{self, Mounts};
 use rustix::fs::{AtFlags, Dir, FileType, readlinkat, statat, unlinkat};
 use rustix::io::Errno;
 
-use crate::act::{Outcome, sandbox};
-use crate::actor::{Actor, Origin};
-use crate::memory::Job;
+use crate::act::{Act, Effect, Scene, sandbox};
 use crate::pod;
+use crate::progress::Job;
 use crate::shared::Shared;
 use crate::spec::container::log_folder;
+use crate::subject::Origin;
 
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(10);
 
-impl Actor {
-    pub(super) fn teardown(&mut self) {
-        self.memory.busy.insert(Job::Teardown);
-        let (shared, uid) = (self.shared.clone(), self.uid.clone());
-        self.tasks.spawn(async move {
-            let gone = shared.volumes.tear_down(&uid).await;
-            Outcome::TornDown(gone.map_err(|why| format!("taking volumes down: {why}")))
-        });
-    }
+pub(super) fn volumes(scene: &Scene<'_>) -> Act {
+    let (shared, uid) = (scene.shared.clone(), scene.subject.uid.clone());
+    Act::job(Job::Teardown, async move {
+        let gone = shared.volumes.tear_down(&uid).await;
+        Effect::TornDown(gone.map_err(|why| format!("taking volumes down: {why}")))
+    })
+}
 
-    pub(super) fn finish(&mut self) {
-        self.memory.busy.insert(Job::Finish);
-        self.memory.removing = true;
-        let shared = self.shared.clone();
-        // The latest last: what a next agent sees after a kill in between, it tells.
-        let sandboxes: Vec<String> = self.seen.sandboxes.iter().rev().map(|s| s.id.0.clone()).collect();
-        let meta = self.object.meta().clone();
-        let delete = self.wanted && self.origin == Origin::Api;
-        let logs = self.object.view::<core::Pod>().ok().map(|pod| log_folder(&pod, &self.shared.settings));
-        self.tasks.spawn(async move {
-            let mut pause = RETRY_MIN;
-            while let Err(why) = remove_all(&shared, &sandboxes).await {
-                tracing::warn!(pod = %meta.name, "{why}");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(RETRY_MAX);
-            }
-            if let Some(folder) = logs {
-                let log_dir = shared.config.log_dir.clone();
-                blocking(move || forget_logs(&folder, &log_dir)).await;
-            }
-            if delete {
-                delete_object(&shared, &meta.namespace, &meta.name, &meta.uid).await;
-            }
-            Outcome::Finished
-        });
-    }
+pub(super) fn all(scene: &Scene<'_>) -> Act {
+    let (shared, subject) = (scene.shared.clone(), scene.subject);
+    // The latest last: what a next agent sees after a kill in between, it tells.
+    let sandboxes: Vec<String> = scene.seen.sandboxes.iter().rev().map(|s| s.id.0.clone()).collect();
+    let meta = subject.object.meta().clone();
+    let delete = subject.wanted && subject.origin == Origin::Api;
+    let logs = subject.object.view::<core::Pod>().ok().map(|pod| log_folder(&pod, &shared.settings));
+    Act::job(Job::Finish, async move {
+        let mut pause = RETRY_MIN;
+        while let Err(why) = remove_all(&shared, &sandboxes).await {
+            tracing::warn!(pod = %meta.name, "{why}");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RETRY_MAX);
+        }
+        if let Some(folder) = logs {
+            let log_dir = shared.config.log_dir.clone();
+            blocking(move || forget_logs(&folder, &log_dir)).await;
+        }
+        if delete {
+            delete_object(&shared, &meta.namespace, &meta.name, &meta.uid).await;
+        }
+        Effect::Finished
+    })
 }
 
 async fn remove_all(shared: &Shared, sandboxes: &[String]) -> Result<(), String> {

@@ -8,10 +8,9 @@ use client::recorder::Type;
 use net::AttachSpec;
 use runtime::{Network, SandboxId};
 
-use crate::act::{Outcome, known};
-use crate::actor::Actor;
-use crate::memory::Job;
+use crate::act::{Act, Effect, Scene, known};
 use crate::pod;
+use crate::progress::Job;
 use crate::shared::Shared;
 use crate::spec::{names, sandbox};
 use crate::volumes::{HOSTS_FILE, RESOLV_FILE};
@@ -19,29 +18,26 @@ use crate::volumes::{HOSTS_FILE, RESOLV_FILE};
 const INGRESS: &str = "kubernetes.io/ingress-bandwidth";
 const EGRESS: &str = "kubernetes.io/egress-bandwidth";
 
-impl Actor {
-    pub(super) fn run_sandbox(&mut self, pod: &Arc<core::Pod>, attempt: u32, changed: bool) {
-        if changed {
-            let text = "Pod sandbox changed, it will be killed and re-created.";
-            self.event(None, Type::Normal, "SandboxChanged", text);
-        }
-        let (resolv, cut) = names::resolv(pod, &self.shared.settings);
-        if let Some(message) = cut {
-            self.event(None, Type::Warning, "DNSConfigForming", &message);
-        }
-        self.memory.busy.insert(Job::Sandbox);
-        let (shared, pod) = (self.shared.clone(), pod.clone());
-        self.tasks.spawn(async move { Outcome::Sandbox(make(&shared, &pod, attempt, &resolv.text()).await) });
+/// `changed`: a former one was lost.
+pub(super) fn run(scene: &Scene<'_>, attempt: u32, changed: bool) -> Act {
+    if changed {
+        let text = "Pod sandbox changed, it will be killed and re-created.";
+        scene.event(None, Type::Normal, "SandboxChanged", text);
     }
+    let (resolv, cut) = names::resolv(scene.pod, &scene.shared.settings);
+    if let Some(message) = cut {
+        scene.event(None, Type::Warning, "DNSConfigForming", &message);
+    }
+    let (shared, pod) = (scene.shared.clone(), scene.pod.clone());
+    Act::job(Job::Sandbox, async move { Effect::Sandbox(make(&shared, &pod, attempt, &resolv.text()).await) })
+}
 
-    pub(super) fn stop_sandbox(&mut self, id: String) {
-        self.memory.busy.insert(Job::StopSandbox(id.clone()));
-        let shared = self.shared.clone();
-        self.tasks.spawn(async move {
-            let result = let_go(&shared, &id).await;
-            Outcome::SandboxStopped { id, result }
-        });
-    }
+pub(super) fn stop(scene: &Scene<'_>, id: String) -> Act {
+    let shared = scene.shared.clone();
+    Act::job(Job::StopSandbox(id.clone()), async move {
+        let result = let_go(&shared, &id).await;
+        Effect::SandboxStopped { id, result }
+    })
 }
 
 async fn make(shared: &Arc<Shared>, pod: &core::Pod, attempt: u32, resolv: &str) -> Result<(), String> {

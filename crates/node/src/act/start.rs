@@ -11,31 +11,28 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use api::view::api::core::v1 as core;
-use client::ObjectReference;
 use client::recorder::Type;
 use runtime::{ContainerId, ContainerSpec, MountSource, Resources, SandboxId};
 use rustix::fs::AtFlags;
 use tokio::sync::watch;
 
-use crate::act::pull::For;
-use crate::act::{Failure, Outcome, Started, known, remove};
-use crate::actor::Actor;
+use crate::act::pull::{For, Puller};
+use crate::act::{Act, Effect, Failure, Scene, Voice, known, remove};
 use crate::env;
-use crate::memory::Job;
 use crate::pod::{self, Part};
+use crate::progress::{Waiting, Why};
 use crate::shared::Shared;
 use crate::spec::container::{Resolved, container_spec, log_path};
-use crate::spec::{SpecError, cgroup, names, security};
-use crate::volumes::{HOSTNAME_FILE, HOSTS_FILE, Mounted, RESOLV_FILE, messages_folder};
+use crate::spec::{Mounted, SpecError, cgroup, names, security};
+use crate::volumes::{HOSTNAME_FILE, HOSTS_FILE, RESOLV_FILE, messages_folder};
 
 /// A start under way.
-pub(super) struct Starting {
-    pub(super) shared: Arc<Shared>,
-    pub(super) pod: Arc<core::Pod>,
-    pub(super) cancel: watch::Sender<bool>,
-    reference: ObjectReference,
+struct Starting {
+    shared: Arc<Shared>,
+    pod: Arc<core::Pod>,
+    cancel: watch::Sender<bool>,
+    voice: Voice,
     name: String,
-    field_path: String,
     sandbox: SandboxId,
     /// Of the pod's cgroup as it is.
     limits: Resources,
@@ -46,48 +43,54 @@ pub(super) struct Starting {
     backoff: i64,
 }
 
-impl Actor {
-    pub(super) fn start(&mut self, pod: &Arc<core::Pod>, name: &str, attempt: u32, backoff: i64) {
-        let (Some(part), Some(sandbox)) = (pod::part(pod, name), self.seen.current()) else { return };
-        let starting = Starting {
-            shared: self.shared.clone(),
-            pod: pod.clone(),
-            cancel: self.cancel.clone(),
-            reference: self.reference(),
-            name: name.to_owned(),
-            field_path: part.field_path(),
-            sandbox: sandbox.id.clone(),
-            limits: sandbox.spec.resources.clone(),
-            addresses: self.seen.addresses(),
-            volumes: self.volumes.clone(),
-            id: self.shared.config.new_id(),
-            attempt,
-            backoff,
-        };
-        if part.post_start().is_some() {
-            self.expect_post_start(&starting.id);
-        }
-        let images = pod::images_of(pod, &part).into_iter().map(str::to_owned).collect();
-        self.memory.busy.insert(Job::Start(name.to_owned()));
-        self.tasks.spawn(async move {
-            let name = starting.name.clone();
-            Outcome::Started { name, images, result: starting.run().await }
-        });
-    }
+pub(super) fn start(scene: &Scene<'_>, name: &str, attempt: u32, backoff: i64) -> Option<Act> {
+    let (part, sandbox) = (pod::part(scene.pod, name)?, scene.seen.current()?);
+    let starting = Starting {
+        shared: scene.shared.clone(),
+        pod: scene.pod.clone(),
+        cancel: scene.cancel.clone(),
+        voice: Voice::new(scene, &part),
+        name: name.to_owned(),
+        sandbox: sandbox.id.clone(),
+        limits: sandbox.spec.resources.clone(),
+        addresses: scene.seen.addresses(),
+        volumes: scene.progress.mounted.clone(),
+        id: scene.shared.config.new_id(),
+        attempt,
+        backoff,
+    };
+    let hooked = part.post_start().map(|_| starting.id.clone());
+    let images = pod::images_of(scene.pod, &part).into_iter().map(str::to_owned).collect();
+    let effect = Effect::StartBegan { name: name.to_owned(), hooked };
+    let work = async move {
+        let name = starting.name.clone();
+        Effect::Started { name, images, result: starting.run().await }
+    };
+    Some(Act { effect, beside: Some(Box::pin(work)) })
 }
 
-impl Failure {
-    pub(super) fn waiting(reason: &'static str, message: impl Into<String>) -> Failure {
-        Failure { reason, message: message.into(), pull: None, exited: false, cancelled: false }
+/// A back-off begins to be waited for: remembered for the status, told as events.
+pub(super) fn wait(scene: &Scene<'_>, name: String, why: Why, message: String) -> Effect {
+    let part = pod::part(scene.pod, &name);
+    match (&why, &part) {
+        (Why::CrashLoop, _) => {
+            let text = format!("Back-off restarting failed container {name} in pod {}", pod::full_name(scene.pod));
+            scene.event(part.as_ref(), Type::Warning, "BackOff", &text);
+        }
+        (Why::PullBackOff { image }, Some(part)) => {
+            let text = format!("Back-off pulling image \"{image}\"");
+            // What befalls a volume is told of the pod, not of a container.
+            let own = image == part.image();
+            scene.event(Some(part).filter(|_| own), Type::Normal, "BackOff", &text);
+            scene.event(Some(part), Type::Warning, "Failed", &format!("Error: {}", why.reason()));
+        }
+        (Why::PullBackOff { .. } | Why::Failed(_), _) => {}
     }
-
-    pub(super) fn cancelled() -> Failure {
-        Failure { cancelled: true, ..Failure::waiting("", "") }
-    }
+    Effect::Waits { name, waiting: Waiting { why, message } }
 }
 
 impl Starting {
-    async fn run(mut self) -> Result<Started, Failure> {
+    async fn run(self) -> Result<String, Failure> {
         let spec = match self.resolve().await {
             Ok(spec) => spec,
             Err(failure) => return Err(failure),
@@ -104,30 +107,30 @@ impl Starting {
         if let Err(why) = known(|| engine.create_container(&self.sandbox, &id, spec.clone())).await {
             return Err(self.failed("CreateContainerError", why.to_string()));
         }
-        self.event(Type::Normal, "Created", "Container created");
+        self.voice.event(Type::Normal, "Created", "Container created");
         if let Err(why) = known(|| engine.start_container(&id)).await {
             let exited = matches!(why, runtime::Error::Start(_));
             let failure = self.failed("RunContainerError", why.to_string());
             return Err(Failure { exited, ..failure });
         }
-        self.event(Type::Normal, "Started", "Container started");
+        self.voice.event(Type::Normal, "Started", "Container started");
         self.link_log();
-        Ok(Started { id: self.id })
+        Ok(self.id)
     }
 
     /// All that the spec is made of.
-    async fn resolve(&mut self) -> Result<ContainerSpec, Failure> {
+    async fn resolve(&self) -> Result<ContainerSpec, Failure> {
         let pod = &*self.pod.clone();
         let gone = || Failure::waiting("CreateContainerError", "the container is no longer in the pod");
         let part = pod::part(pod, &self.name).ok_or_else(gone)?;
         let volumes = self.image_volumes(&part).await?;
-        let image = self.image(For::Container, part.image(), policy(&part)).await?;
+        let image = self.puller().image(For::Container, part.image(), policy(&part)).await?;
         let config = |why: SpecError| (why.reason, why.message);
         let facts = self.shared.downward(self.addresses.clone());
         let variables = env::environment(pod, &part.spec, &facts, &*self.shared.sources, &volumes).await;
         let variables = variables.map_err(|why| self.failed("CreateContainerConfigError", why.message))?;
         for (reason, message) in variables.warnings {
-            self.event_of_pod(Type::Warning, reason, &message);
+            self.voice.event_of_pod(Type::Warning, reason, &message);
         }
         let wanted = security::wanted_user(pod, &part, &image.user);
         let user = self.shared.engine.images().user(&image.id, &wanted).await;
@@ -179,7 +182,7 @@ impl Starting {
     }
 
     /// Image volumes are pulled like the container's own image, then stand by their ids.
-    async fn image_volumes(&mut self, part: &Part<'_>) -> Result<BTreeMap<String, Mounted>, Failure> {
+    async fn image_volumes(&self, part: &Part<'_>) -> Result<BTreeMap<String, Mounted>, Failure> {
         let mut volumes = BTreeMap::clone(&self.volumes);
         let pod = self.pod.clone();
         let mounted = |name: &str| part.spec.volume_mounts.iter().flatten().any(|m| m.name == name);
@@ -187,7 +190,7 @@ impl Starting {
             let Some(source) = &volume.image else { continue };
             let reference = source.reference.as_deref().unwrap_or_default();
             let policy = source.pull_policy.as_deref().unwrap_or_else(|| default_policy(reference));
-            let image = self.image(For::Volume, reference, policy).await?;
+            let image = self.puller().image(For::Volume, reference, policy).await?;
             let ready = Mounted { source: MountSource::Image(image.id), read_only: true };
             volumes.insert(volume.name.clone(), ready);
         }
@@ -231,16 +234,12 @@ impl Starting {
     }
 
     fn failed(&self, reason: &'static str, message: String) -> Failure {
-        self.event(Type::Warning, "Failed", &format!("Error: {message}"));
+        self.voice.event(Type::Warning, "Failed", &format!("Error: {message}"));
         Failure::waiting(reason, message)
     }
 
-    pub(super) fn event(&self, class: Type, reason: &str, message: &str) {
-        self.shared.recorder.event(self.reference.clone(), &self.field_path, class, reason, message);
-    }
-
-    pub(super) fn event_of_pod(&self, class: Type, reason: &str, message: &str) {
-        self.shared.recorder.event(self.reference.clone(), "", class, reason, message);
+    fn puller(&self) -> Puller<'_> {
+        Puller { shared: &self.shared, pod: &self.pod, container: &self.voice, cancel: &self.cancel }
     }
 }
 

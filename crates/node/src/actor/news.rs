@@ -4,6 +4,7 @@
 //! they are quick: a watcher sees the pod run, and not each step that led there (docs/decisions/status-writes).
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use api::view::api::core::v1 as core;
 use api::{Object, Reason, Status};
@@ -11,10 +12,12 @@ use client::PatchKind;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::{Actor, Origin};
-use crate::act::Outcome;
-use crate::memory::Job;
+use super::Actor;
+use crate::act::Effect;
 use crate::observe::is_over;
+use crate::plan::Situation;
+use crate::progress::Job;
+use crate::subject::{Origin, Subject};
 use crate::{pod, report};
 
 /// A pod of which nothing has begun tells so after this, unless it runs by then.
@@ -23,7 +26,7 @@ const STARTING: SignedDuration = SignedDuration::from_secs(1);
 const QUIET: SignedDuration = SignedDuration::from_millis(50);
 /// And that a container has ended which is started anew.
 const REPLACING: SignedDuration = SignedDuration::from_millis(500);
-pub(super) const WRITE_RETRY: SignedDuration = SignedDuration::from_millis(100);
+const WRITE_RETRY: SignedDuration = SignedDuration::from_millis(100);
 const WRITE_RETRY_MAX: SignedDuration = SignedDuration::from_secs(10);
 
 /// A status that the server does not have.
@@ -35,19 +38,66 @@ pub(super) struct News {
     quiet: SignedDuration,
 }
 
+/// How far the server knows what was seen.
+pub(super) struct Teller {
+    settled: bool,
+    writing: bool,
+    due: Option<Timestamp>,
+    pause: SignedDuration,
+    /// Why the newest status was not taken; the same is logged once.
+    refused: Option<String>,
+}
+
+impl Default for Teller {
+    fn default() -> Teller {
+        Teller { settled: false, writing: false, due: None, pause: WRITE_RETRY, refused: None }
+    }
+}
+
 impl Actor {
     /// What the server does not know yet of the pod's status.
-    pub(super) fn report(&mut self, pod: &core::Pod) -> Option<News> {
-        let target = match self.origin {
-            Origin::Api => Some(&self.object),
-            Origin::Static => self.mirror.as_ref(),
-            Origin::Orphan => None,
-        };
-        let gone = !self.wanted && self.origin == Origin::Api || self.memory.removing;
-        let untold = self.memory.invalid && !pod::is_deleting(pod);
-        let Some(target) = target.filter(|_| !gone && !untold) else {
+    pub(super) fn report(&mut self, pod: &Arc<core::Pod>) -> Option<News> {
+        let (scene, teller) = self.scene_and_teller(pod);
+        teller.report(&scene.situation(teller.settled), scene.subject)
+    }
+
+    /// Sends it: at once where it matters, else a moment later.
+    pub(super) fn tell(&mut self, pod: &Arc<core::Pod>, news: News) {
+        let (scene, teller) = self.scene_and_teller(pod);
+        let now = teller.tell(&scene.situation(teller.settled), news.quiet);
+        if !now {
+            return;
+        }
+        let News { namespace, name, patch, .. } = news;
+        tracing::trace!(target: "walk", verb = "report", name);
+        let (client, kind) = (self.shared.client.clone(), self.shared.pods);
+        self.tasks.spawn(async move {
+            Effect::Written(client.patch(kind, &namespace, &name, "status", PatchKind::Strategic, &patch).await)
+        });
+    }
+}
+
+impl Teller {
+    /// The server has accepted the status that `report` gives for what is seen.
+    pub fn is_settled(&self) -> bool {
+        self.settled
+    }
+
+    /// When the status is to be written.
+    pub fn due(&self) -> Option<Timestamp> {
+        self.due
+    }
+
+    pub fn broke_off(&mut self) {
+        self.writing = false;
+    }
+
+    fn report(&mut self, s: &Situation<'_>, subject: &Subject) -> Option<News> {
+        let gone = !s.wanted && subject.origin == Origin::Api || s.progress.removing;
+        let untold = s.progress.invalid && !pod::is_deleting(s.pod);
+        let Some(target) = subject.target().filter(|_| !gone && !untold) else {
             // A refused status that nobody waits for any more.
-            self.write_due = None;
+            self.due = None;
             return None;
         };
         // What is new will be seen when it is to be told.
@@ -55,18 +105,18 @@ impl Actor {
             self.settled = false;
             return None;
         }
-        let status = report::report(&self.situation(pod));
-        let quiet = quiet(pod, &status);
-        let due = self.due(quiet);
-        if self.write_due.is_some() && self.now() < due {
+        let status = report::report(s);
+        let quiet = quiet(s.pod, &status);
+        let due = self.due_of(s, quiet);
+        if self.due.is_some() && s.now < due {
             self.settled = false;
-            self.write_due = Some(due);
+            self.due = Some(due);
             return None;
         }
-        let patch = report::patch::patch(&target.meta().uid, pod.status.as_ref(), &status);
+        let patch = report::patch::patch(&target.meta().uid, s.pod.status.as_ref(), &status);
         let Some(patch) = patch else {
             self.settled = true;
-            self.write_due = None;
+            self.due = None;
             return None;
         };
         self.settled = false;
@@ -74,87 +124,61 @@ impl Actor {
         Some(News { namespace, name, patch, quiet })
     }
 
-    /// Sends it: at once where it matters, else a moment later.
-    pub(super) fn tell(&mut self, news: News) {
-        let due = self.due(news.quiet);
-        self.write_due = Some(due);
-        if self.now() >= due {
-            self.write(news);
-        }
+    /// True where it is written now.
+    fn tell(&mut self, s: &Situation<'_>, quiet: SignedDuration) -> bool {
+        let due = self.due_of(s, quiet);
+        self.writing = s.now >= due;
+        self.due = (!self.writing).then_some(due);
+        self.writing
     }
 
-    fn due(&self, quiet: SignedDuration) -> Timestamp {
-        let soon = self.now() + quiet;
-        match self.write_due {
-            Some(due) if self.refused.is_some() || self.is_replacing() => due,
+    fn due_of(&self, s: &Situation<'_>, quiet: SignedDuration) -> Timestamp {
+        let soon = s.now + quiet;
+        match self.due {
+            Some(due) if self.refused.is_some() || is_replacing(s) => due,
             Some(due) => due.min(soon),
-            None if self.is_replacing() => self.now() + REPLACING,
+            None if is_replacing(s) => s.now + REPLACING,
             None => soon,
         }
     }
 
-    /// Between the end of a container that the node stopped (a probe failed, its image or its resources were
-    /// changed) and the start of the next: one step upstream, where nobody sees the pod without it
-    /// (kuberuntime SyncPod). And while one that ended by itself is started again: both are told at once. A pull
-    /// takes longer and is told, and so is a back-off.
-    fn is_replacing(&self) -> bool {
-        let is_gap = |latest: &runtime::Container| {
-            let name = &latest.spec.name;
-            let is_started = || self.memory.busy.contains(&Job::Start(name.clone()));
-            let is_due = || self.memory.stops.contains_key(&latest.id.0) || is_started();
-            is_over(latest) && is_due() && !self.memory.waiting.contains_key(name)
-        };
-        let names: BTreeSet<&String> = self.seen.containers().map(|c| &c.spec.name).collect();
-        let mut latest = names.into_iter().filter_map(|name| self.seen.latest_begun(name));
-        self.memory.ending.is_none() && latest.any(|latest| is_gap(latest.container))
-    }
-
-    fn write(&mut self, news: News) {
-        let News { namespace, name, patch, .. } = news;
-        tracing::trace!(target: "walk", verb = "report", name);
-        self.writing = true;
-        self.write_due = None;
-        let client = self.shared.client.clone();
-        let kind = self.shared.pods;
-        self.tasks.spawn(async move {
-            let sent = client.patch(kind, &namespace, &name, "status", PatchKind::Strategic, &patch).await;
-            Outcome::Written(sent)
-        });
-    }
-
     /// What came of a status write.
-    pub(crate) fn written(&mut self, result: Result<Object, Status>) {
+    pub fn written(&mut self, result: Result<Object, Status>, subject: &mut Subject, now: Timestamp) {
         self.writing = false;
         match result {
             Ok(object) => {
-                self.write_pause = WRITE_RETRY;
+                self.pause = WRITE_RETRY;
                 self.refused = None;
-                let place = if self.origin == Origin::Static { self.mirror.as_mut() } else { Some(&mut self.object) };
-                if let Some(place) = place.filter(|p| p.meta().uid == object.meta().uid)
-                    && object.revision() > place.revision()
-                {
-                    *place = object;
-                    self.decoded = None;
-                }
-            }
-            // The watch tells what became of it.
-            Err(status) if matches!(status.reason, Reason::NotFound | Reason::Gone) => {
-                self.write_again(&status);
+                subject.written(object);
             }
             Err(status) => {
-                if self.refused.as_ref() != Some(&status.message) {
-                    tracing::warn!(pod = %self.object.meta().name, "a status is not taken: {status}");
+                // The watch tells what became of a pod that is gone.
+                let is_gone = matches!(status.reason, Reason::NotFound | Reason::Gone);
+                if !is_gone && self.refused.as_ref() != Some(&status.message) {
+                    tracing::warn!(pod = %subject.object.meta().name, "a status is not taken: {status}");
                 }
-                self.write_again(&status);
+                self.refused = Some(status.message);
+                self.due = Some(now + self.pause);
+                self.pause = (self.pause * 2).min(WRITE_RETRY_MAX);
             }
         }
     }
+}
 
-    fn write_again(&mut self, status: &Status) {
-        self.refused = Some(status.message.clone());
-        self.write_due = Some(self.now() + self.write_pause);
-        self.write_pause = (self.write_pause * 2).min(WRITE_RETRY_MAX);
-    }
+/// Between the end of a container that the node stopped (a probe failed, its image or its resources were
+/// changed) and the start of the next: one step upstream, where nobody sees the pod without it
+/// (kuberuntime SyncPod). And while one that ended by itself is started again: both are told at once. A pull
+/// takes longer and is told, and so is a back-off.
+fn is_replacing(s: &Situation<'_>) -> bool {
+    let is_gap = |latest: &runtime::Container| {
+        let name = &latest.spec.name;
+        let is_started = || s.progress.busy.contains(&Job::Start(name.clone()));
+        let is_due = || s.progress.stops.contains_key(&latest.id.0) || is_started();
+        is_over(latest) && is_due() && !s.progress.waiting.contains_key(name)
+    };
+    let names: BTreeSet<&String> = s.seen.containers().map(|c| &c.spec.name).collect();
+    let mut latest = names.into_iter().filter_map(|name| s.seen.latest_begun(name));
+    s.progress.ending.is_none() && latest.any(|latest| is_gap(latest.container))
 }
 
 /// Only a pod that is quietly starting has time.

@@ -38,7 +38,7 @@ fn pod(uid: &str, spec: Value) -> core::Pod {
 fn verdict(ledger: &mut Ledger, uid: &str, spec: Value) -> String {
     match ledger.admit(&pod(uid, spec), &offer(), &settings()) {
         Ok(()) => "taken".into(),
-        Err(v) => format!("{}: {}", v.reason, v.message),
+        Err(v) => format!("{}: {}", v.cause.reason(), v.told()),
     }
 }
 
@@ -135,8 +135,9 @@ fn every_apparmor_profile_but_unconfined_is_refused() {
         let own = pod("a", json!({"containers": [{"name": "c", "securityContext": context}]}));
         let podwide = pod("a", json!({"securityContext": context, "containers": []}));
         let settings = Settings { apparmor: enabled, ..settings() };
-        let of =
-            |pod: &core::Pod| Ledger::default().admit(pod, &offer(), &settings).err().map(|v| (v.reason, v.message));
+        let of = |pod: &core::Pod| {
+            Ledger::default().admit(pod, &offer(), &settings).err().map(|v| (v.cause.reason().to_owned(), v.told()))
+        };
         assert_eq!(of(&own), of(&podwide));
         of(&own)
     };

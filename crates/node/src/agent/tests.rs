@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::network::Imagined;
-use crate::small_api::SmallApi;
+use crate::tests::small_api::SmallApi;
 
 /// A node on paused time with a fake engine, whose agent can be stopped and started.
 struct Node {

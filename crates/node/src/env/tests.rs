@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::environment;
 use crate::downward::Facts;
 use crate::sources::Fixed;
-use crate::volumes::Mounted;
+use crate::spec::Mounted;
 
 fn sources() -> Fixed {
     let mut sources = Fixed::default();

@@ -1,5 +1,5 @@
 use super::*;
-use crate::sample::exited;
+use crate::tests::world::exited;
 
 fn container(code: i32, policy: &str, file: &str, log: &str) -> (tempfile::TempDir, Container) {
     let folder = tempfile::tempdir().unwrap();

@@ -3,10 +3,10 @@
 //! Only the furthest one reached decides what follows; earlier sidecars are merely kept alive. Once a
 //! regular container exists in the sandbox the pod is initialized for good (computeInitContainerActions).
 
-use crate::memory::{PostStart, ProbeKind};
 use crate::observe::{exit_code, is_over, is_running};
 use crate::plan::{Plan, Situation, regular};
 use crate::pod::{self, Part, Role};
+use crate::progress::PostStart;
 
 /// True where the regular containers may run.
 pub fn plan(s: &Situation<'_>, out: &mut Plan) -> bool {
@@ -15,7 +15,7 @@ pub fn plan(s: &Situation<'_>, out: &mut Plan) -> bool {
     if inits.is_empty() {
         return true;
     }
-    if is_initialized(s, &parts) {
+    if s.is_initialized(&parts) {
         for sidecar in inits.iter().filter(|p| p.role == Role::Sidecar) {
             regular::keep(s, out, sidecar);
         }
@@ -40,17 +40,12 @@ pub fn plan(s: &Situation<'_>, out: &mut Plan) -> bool {
     }
 }
 
-/// A regular container exists in the living sandbox.
-pub fn is_initialized(s: &Situation<'_>, parts: &[Part<'_>]) -> bool {
-    parts.iter().any(|p| p.role == Role::Regular && s.seen.latest_here(p.name()).is_some())
-}
-
 /// The furthest container reached lets its follower start; else what it needs is planned.
 fn is_passed(s: &Situation<'_>, out: &mut Plan, part: &Part<'_>) -> bool {
     if part.role == Role::Sidecar {
         regular::keep(s, out, part);
         let Some(c) = s.seen.latest_here(part.name()) else { return false };
-        return is_running(c) && has_started(s, part, &c.id.0);
+        return is_running(c) && s.has_started(part, &c.id.0);
     }
     let Some(c) = s.seen.latest_here(part.name()) else { return false };
     if is_over(c) && exit_code(c) == Some(0) {
@@ -62,22 +57,8 @@ fn is_passed(s: &Situation<'_>, out: &mut Plan, part: &Part<'_>) -> bool {
         }
     } else if !is_running(c) {
         regular::recover(s, out, part, c);
-    } else if s.memory.post_start.get(&c.id.0) == Some(&PostStart::Failed) || s.memory.stops.contains_key(&c.id.0) {
+    } else if s.progress.post_start.get(&c.id.0) == Some(&PostStart::Failed) || s.progress.stops.contains_key(&c.id.0) {
         regular::keep(s, out, part);
     }
     false
-}
-
-/// Its postStart hook is done and its startup probe has passed: the status field `started`.
-pub fn has_started(s: &Situation<'_>, part: &Part<'_>, id: &str) -> bool {
-    if s.memory.post_start.contains_key(id) {
-        return false;
-    }
-    if part.spec.startup_probe.is_none() {
-        return true;
-    }
-    match s.memory.probes.get(&(id.to_owned(), ProbeKind::Startup)) {
-        Some(state) => state.result == Some(true),
-        None => false,
-    }
 }

@@ -1,4 +1,4 @@
-//! When each probe of a running container is due; thresholds are kept in `memory::ProbeState`.
+//! When each probe of a running container is due; thresholds are kept in `progress::ProbeState`.
 //!
 //! Until the first result readiness counts as failed, liveness as fine, startup as unknown; the other
 //! two wait for startup; liveness and startup pause after a failure until a new container runs, and
@@ -8,19 +8,19 @@ use api::view::api::core::v1 as core;
 use jiff::{SignedDuration, Timestamp};
 use runtime::Container;
 
-use crate::memory::{ProbeKind, ProbeState};
 use crate::observe::started_at;
-use crate::plan::{Action, Plan, Situation, init};
+use crate::plan::{Action, Plan, Situation};
 use crate::pod::Part;
+use crate::progress::{ProbeKind, ProbeState};
 
 /// The probes of one running container that are due, and when the next is.
 pub fn plan(s: &Situation<'_>, out: &mut Plan, part: &Part<'_>, c: &Container) {
     let id = &c.id.0;
-    if s.memory.post_start.contains_key(id) {
+    if s.progress.post_start.contains_key(id) {
         return;
     }
-    let started = init::has_started(s, part, id);
-    let ending = s.memory.ending.is_some();
+    let started = s.has_started(part, id);
+    let ending = s.progress.ending.is_some();
     for kind in [ProbeKind::Startup, ProbeKind::Liveness, ProbeKind::Readiness] {
         let Some(probe) = probe_of(part, kind) else { continue };
         let wanted = match kind {
@@ -28,7 +28,7 @@ pub fn plan(s: &Situation<'_>, out: &mut Plan, part: &Part<'_>, c: &Container) {
             ProbeKind::Liveness => started && !ending,
             ProbeKind::Readiness => started,
         };
-        let state = s.memory.probes.get(&(id.clone(), kind));
+        let state = s.progress.probes.get(&(id.clone(), kind));
         let paused = kind != ProbeKind::Readiness && state.is_some_and(|p| p.result == Some(false));
         if !wanted || paused || state.is_some_and(|p| p.running) {
             continue;

@@ -3,12 +3,12 @@
 use jiff::{SignedDuration, Timestamp};
 use runtime::{Container, Sandbox};
 
-use crate::memory::{Job, PostStart, ProbeKind};
 use crate::observe::{exit_code, finished_at, is_over, is_running, time};
 use crate::plan::backoff::{self, Next, Past, go_duration};
 use crate::plan::resize::{self, Step};
 use crate::plan::{Action, Plan, Situation, probes, termination};
 use crate::pod::{self, NOTE_BACKOFF, Part, Role};
+use crate::progress::{Job, PostStart, ProbeKind, Why};
 
 /// Instances kept of each container: the current one and the one before (for `logs -p`).
 const KEPT: usize = 2;
@@ -31,13 +31,13 @@ pub fn keep(s: &Situation<'_>, out: &mut Plan, part: &Part<'_>) {
     };
     let id = c.id.0.as_str();
     if is_over(c) {
-        let replaced = s.memory.stops.get(id).is_some_and(|stop| stop.replace);
+        let replaced = s.progress.stops.get(id).is_some_and(|stop| stop.replace);
         if replaced || pod::restarts_after(s.pod, part, exit_code(c).unwrap_or(255)) {
             start(s, out, part);
         }
     } else if !is_running(c) {
         recover(s, out, part, c);
-    } else if let Some(stop) = s.memory.stops.get(id) {
+    } else if let Some(stop) = s.progress.stops.get(id) {
         termination::step(s, out, part, c, stop, true);
     } else if let Some((message, grace, replace)) = reason_to_stop(s, part, c) {
         let name = part.name().to_owned();
@@ -60,7 +60,7 @@ fn reason_to_stop(s: &Situation<'_>, part: &Part<'_>, c: &Container) -> Option<(
     if resize::step(s.pod, part, c) == Step::Restart {
         return Some((format!("Container {name} resize requires restart"), grace, true));
     }
-    if s.memory.post_start.get(id) == Some(&PostStart::Failed) {
+    if s.progress.post_start.get(id) == Some(&PostStart::Failed) {
         return Some(("FailedPostStartHook".into(), grace, false));
     }
     for (kind, probe, word) in [
@@ -68,7 +68,7 @@ fn reason_to_stop(s: &Situation<'_>, part: &Part<'_>, c: &Container) -> Option<(
         (ProbeKind::Liveness, &part.spec.liveness_probe, "liveness"),
     ] {
         let Some(probe) = probe else { continue };
-        let failed = s.memory.probes.get(&(id.clone(), kind)).is_some_and(|p| p.result == Some(false));
+        let failed = s.progress.probes.get(&(id.clone(), kind)).is_some_and(|p| p.result == Some(false));
         if failed {
             let grace = probe.termination_grace_period_seconds.unwrap_or(grace).max(1);
             return Some((format!("Container {name} failed {word} probe{tail}"), grace, false));
@@ -79,7 +79,7 @@ fn reason_to_stop(s: &Situation<'_>, part: &Part<'_>, c: &Container) -> Option<(
 
 /// Created and never started, because the agent died in between: made anew.
 pub fn recover(s: &Situation<'_>, out: &mut Plan, part: &Part<'_>, c: &Container) {
-    if !s.memory.busy.contains(&Job::Start(part.name().to_owned())) {
+    if !s.progress.busy.contains(&Job::Start(part.name().to_owned())) {
         out.push(Action::RemoveContainer { id: c.id.0.clone() });
     }
 }
@@ -87,7 +87,7 @@ pub fn recover(s: &Situation<'_>, out: &mut Plan, part: &Part<'_>, c: &Container
 /// Starts the next instance, unless it is under way or one of the back-offs says wait.
 pub fn start(s: &Situation<'_>, out: &mut Plan, part: &Part<'_>) {
     let name = part.name().to_owned();
-    if s.memory.busy.contains(&Job::Start(name.clone())) {
+    if s.progress.busy.contains(&Job::Start(name.clone())) {
         return;
     }
     let former = former(s, part);
@@ -98,15 +98,16 @@ pub fn start(s: &Situation<'_>, out: &mut Plan, part: &Part<'_>) {
             return out.wake(until);
         }
     };
-    if let Some(at) = s.memory.retry_at.get(&name).filter(|at| s.now < **at) {
+    if let Some(at) = s.progress.retry_at.get(&name).filter(|at| s.now < **at) {
         return out.wake(*at);
     }
     let images = pod::images_of(s.pod, part);
-    let mut pulls = images.into_iter().filter_map(|image| Some((image, s.memory.pulls.get(image)?)));
+    let mut pulls = images.into_iter().filter_map(|image| Some((image, s.progress.pulls.get(image)?)));
     if let Some((image, pull)) = pulls.find(|(_, pull)| s.now < pull.until) {
         let message = format!("Back-off pulling image \"{image}\": ErrImagePull: {}", pull.error);
-        if s.memory.waiting.get(&name).is_none_or(|w| w.reason != "ImagePullBackOff") {
-            out.push(Action::NoteWaiting { name, reason: "ImagePullBackOff", message });
+        let waits = s.progress.waiting.get(&name);
+        if waits.is_none_or(|waits| !matches!(waits.why, Why::PullBackOff { .. })) {
+            out.push(Action::NoteWaiting { name, why: Why::PullBackOff { image: image.to_owned() }, message });
         }
         return out.wake(pull.until);
     }
@@ -118,9 +119,9 @@ fn note_crash_loop(s: &Situation<'_>, out: &mut Plan, part: &Part<'_>, delay: Si
     let name = part.name();
     let message =
         format!("back-off {} restarting failed container={name} pod={}", go_duration(delay), pod::full_name(s.pod));
-    let noted = s.memory.waiting.get(name).is_some_and(|w| w.reason == "CrashLoopBackOff" && w.message == message);
-    if !noted {
-        out.push(Action::NoteWaiting { name: name.to_owned(), reason: "CrashLoopBackOff", message });
+    let waits = s.progress.waiting.get(name);
+    if waits.is_none_or(|waits| waits.why != Why::CrashLoop || waits.message != message) {
+        out.push(Action::NoteWaiting { name: name.to_owned(), why: Why::CrashLoop, message });
     }
 }
 
@@ -165,7 +166,7 @@ fn former(s: &Situation<'_>, part: &Part<'_>) -> Option<Former> {
 
 /// For a probe that failed or what was changed, not for its own hook: that is part of its start.
 fn is_stopped(s: &Situation<'_>, c: &Container) -> bool {
-    s.memory.stops.contains_key(&c.id.0) && !s.memory.post_start.contains_key(&c.id.0)
+    s.progress.stops.contains_key(&c.id.0) && !s.progress.post_start.contains_key(&c.id.0)
 }
 
 /// When the instance before this one ended.
@@ -196,14 +197,14 @@ pub fn is_finished(s: &Situation<'_>) -> bool {
         let replaced = s
             .seen
             .latest(p.name())
-            .is_some_and(|i| s.memory.stops.get(&i.container.id.0).is_some_and(|stop| stop.replace));
+            .is_some_and(|i| s.progress.stops.get(&i.container.id.0).is_some_and(|stop| stop.replace));
         !replaced && ended_code(s, p).is_some_and(|code| !pod::restarts_after(s.pod, p, code))
     };
     let mut regular = parts.iter().filter(|p| p.role == Role::Regular).peekable();
     if regular.peek().is_some() && regular.all(done) {
         return true;
     }
-    if crate::plan::init::is_initialized(s, &parts) {
+    if s.is_initialized(&parts) {
         return false;
     }
     parts.iter().filter(|p| p.role == Role::Init).any(|p| done(p) && ended_code(s, p).is_some_and(|code| code != 0))

@@ -6,10 +6,10 @@
 use api::view::api::core::v1 as core;
 use runtime::{Container, Resources, Sandbox};
 
-use crate::memory::{Job, Memory};
 use crate::observe::{Seen, is_running};
 use crate::plan::{Action, Plan, Situation};
 use crate::pod::{self, Part, Role, noted_resources};
+use crate::progress::{Job, Progress};
 use crate::spec::cgroup::{self, container_resources};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,17 +29,17 @@ pub struct Due<'a> {
 
 /// New limits in place, once at a time.
 pub fn plan(s: &Situation<'_>, out: &mut Plan) {
-    let due = due(s.pod, s.seen, s.memory);
-    if (due.containers.is_empty() && due.whole.is_none()) || s.memory.busy.contains(&Job::Resize) {
+    let due = due(s.pod, s.seen, s.progress);
+    if (due.containers.is_empty() && due.whole.is_none()) || s.progress.busy.contains(&Job::Resize) {
         return;
     }
-    match s.memory.resize.retry_at {
+    match s.progress.resize.retry_at {
         Some(at) if s.now < at => out.wake(at),
         _ => out.push(Action::Resize),
     }
 }
 
-pub fn due<'a>(pod: &'a core::Pod, seen: &'a Seen, memory: &Memory) -> Due<'a> {
+pub fn due<'a>(pod: &'a core::Pod, seen: &'a Seen, progress: &Progress) -> Due<'a> {
     let Some(sandbox) = seen.current() else { return Due::default() };
     let mut containers = Vec::new();
     let mut restarting = false;
@@ -50,7 +50,7 @@ pub fn due<'a>(pod: &'a core::Pod, seen: &'a Seen, memory: &Memory) -> Due<'a> {
         };
         match step(pod, &part, c) {
             Step::Restart => restarting = true,
-            Step::InPlace if !memory.stops.contains_key(&c.id.0) => containers.push((part, c)),
+            Step::InPlace if !progress.stops.contains_key(&c.id.0) => containers.push((part, c)),
             _ => {}
         }
     }

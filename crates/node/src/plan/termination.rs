@@ -6,17 +6,14 @@
 use jiff::Timestamp;
 use runtime::Container;
 
-use crate::memory::{Ending, Hook, Job, Stop};
 use crate::observe::is_running;
 use crate::plan::{Action, End, Plan, Situation, probes};
 use crate::pod::{self, Part, Role};
-
-/// Seconds between the stop signal and the kill at least (minimumGracePeriodInSeconds).
-pub const GRACE_FLOOR: i64 = 2;
+use crate::progress::{Ending, GRACE_FLOOR, Hook, Job, Stop};
 
 /// The pod's end, from its first announcement to its removal.
 pub fn end(s: &Situation<'_>, out: &mut Plan, end: End) {
-    let Some(ending) = &s.memory.ending else {
+    let Some(ending) = &s.progress.ending else {
         return out.push(Action::BeginEnding { grace: end.grace, verdict: end.verdict });
     };
     if end.grace < ending.grace {
@@ -31,7 +28,7 @@ pub fn end(s: &Situation<'_>, out: &mut Plan, end: End) {
     }
     // Whoever still writes would make anew what the teardown removes.
     let writes = |j: &Job| matches!(j, Job::Start(_) | Job::Sandbox | Job::Volumes | Job::Refresh);
-    if running || s.memory.busy.iter().any(writes) {
+    if running || s.progress.busy.iter().any(writes) {
         return;
     }
     take_down(s, out);
@@ -46,7 +43,7 @@ fn stop_one(
     c: &Container,
     ending: &Ending,
 ) {
-    let Some(stop) = s.memory.stops.get(&c.id.0) else {
+    let Some(stop) = s.progress.stops.get(&c.id.0) else {
         let name = c.spec.name.clone();
         let message = format!("Stopping container {name}");
         return out.push(Action::BeginStop { id: c.id.0.clone(), name, grace: ending.grace, message, replace: false });
@@ -124,19 +121,19 @@ fn take_down(s: &Situation<'_>, out: &mut Plan) {
         let id = sandbox.id.0.clone();
         if sandbox.ready || s.seen.attached.contains(&id) {
             waiting = true;
-            if !s.memory.busy.contains(&Job::StopSandbox(id.clone())) {
+            if !s.progress.busy.contains(&Job::StopSandbox(id.clone())) {
                 out.push(Action::StopSandbox { id });
             }
         }
     }
-    if !s.memory.torn_down {
+    if !s.progress.torn_down {
         waiting = true;
-        if !s.memory.busy.contains(&Job::Teardown) {
+        if !s.progress.busy.contains(&Job::Teardown) {
             out.push(Action::TeardownVolumes);
         }
     }
     let goes = !s.wanted || pod::is_deleting(s.pod);
-    if goes && !waiting && (s.settled || !s.wanted) && !s.memory.busy.contains(&Job::Finish) {
+    if goes && !waiting && (s.settled || !s.wanted) && !s.progress.busy.contains(&Job::Finish) {
         out.push(Action::Finish);
     }
 }

@@ -3,9 +3,9 @@ use runtime::Phase;
 use serde_json::json;
 
 use super::*;
-use crate::memory::{Hook, PostStart, ProbeState};
 use crate::observe::Seen;
-use crate::sample::{World, at, created, exited, lost, running, sandbox};
+use crate::progress::{Hook, PostStart, ProbeState, Waiting};
+use crate::tests::world::{World, at, created, exited, lost, running, sandbox};
 
 fn check(world: &World, expected: Expect) {
     expected.assert_eq(&world.planned());
@@ -13,10 +13,10 @@ fn check(world: &World, expected: Expect) {
 
 /// A world in which the pod's end has begun and every running container is being stopped.
 fn ending(mut world: World, grace: i64) -> World {
-    world.memory.begin_ending(at(10), grace, None);
+    world.progress.begin_ending(at(10), grace, None);
     let ids: Vec<String> = world.seen.containers().map(|c| c.id.0.clone()).collect();
     for id in ids {
-        world.memory.begin_stop(&id, at(10), grace, false);
+        world.progress.begin_stop(&id, at(10), grace, false);
     }
     world.at(10)
 }
@@ -35,14 +35,14 @@ fn sidecar_world() -> World {
 #[test]
 fn new_pod_gets_volumes_and_sandbox_side_by_side() {
     let mut world = World::simple("Always").bare();
-    world.memory.volumes = Stage::New;
+    world.progress.volumes = Stage::New;
     check(
         &world,
         expect![[r#"
         PrepareVolumes
         RunSandbox { attempt: 0, changed: false }"#]],
     );
-    world.memory.busy.extend([Job::Volumes, Job::Sandbox]);
+    world.progress.busy.extend([Job::Volumes, Job::Sandbox]);
     check(&world, expect![[r#""#]]);
 }
 
@@ -87,11 +87,11 @@ fn second_restart_waits_for_its_back_off_and_says_so_once() {
     check(
         &world,
         expect![[r#"
-        NoteWaiting { name: "c", reason: "CrashLoopBackOff", message: "back-off 10s restarting failed container=c pod=p_ns(u)" }
+        NoteWaiting { name: "c", why: CrashLoop, message: "back-off 10s restarting failed container=c pod=p_ns(u)" }
         wake at 15"#]],
     );
     let message = "back-off 10s restarting failed container=c pod=p_ns(u)".to_owned();
-    world.memory.waiting.insert("c".into(), crate::memory::Waiting { reason: "CrashLoopBackOff".into(), message });
+    world.progress.waiting.insert("c".into(), Waiting { why: Why::CrashLoop, message });
     check(&world, expect!["wake at 15"]);
     check(&world.at(15), expect![[r#"Start { name: "c", attempt: 2, backoff: 20 }"#]]);
 }
@@ -106,7 +106,7 @@ fn instances_beyond_two_are_forgotten() {
 fn created_but_never_started_is_made_anew() {
     check(&World::simple("Always").with(created("c", 0)), expect![[r#"RemoveContainer { id: "c0" }"#]]);
     let mut busy = World::simple("Always").with(created("c", 0));
-    busy.memory.busy.insert(Job::Start("c".into()));
+    busy.progress.busy.insert(Job::Start("c".into()));
     check(&busy, expect![[r#""#]]);
 }
 
@@ -114,7 +114,7 @@ fn created_but_never_started_is_made_anew() {
 fn lost_sandbox_is_let_go_and_made_anew() {
     let mut world = World::simple("Always").with(lost("c", 3));
     world.seen.sandboxes[0].ready = false;
-    world.memory.sandbox = Stage::Ready;
+    world.progress.sandbox = Stage::Ready;
     check(&world, expect![[r#"StopSandbox { id: "s0" }"#]]);
     world.seen.attached.clear();
     check(&world, expect!["RunSandbox { attempt: 1, changed: true }"]);
@@ -141,7 +141,7 @@ fn changed_image_replaces_that_container_only() {
             r#"BeginStop { id: "c0", name: "c", grace: 30, message: "Container c definition changed, will be restarted", replace: true }"#
         ]],
     );
-    world.memory.begin_stop("c0", at(0), 30, true);
+    world.progress.begin_stop("c0", at(0), 30, true);
     world.seen.sandboxes[0].containers[0] = exited("c", 0, 143);
     check(&world.at(6), expect![[r#"Start { name: "c", attempt: 1, backoff: 10 }"#]]);
 }
@@ -199,7 +199,7 @@ fn failed_probes_stop_the_container_with_their_own_grace() {
     let mut world = World::new(spec).with(running("c", 0));
     check(&world, expect!["wake at 5"]);
     let failed = ProbeState { result: Some(false), ..Default::default() };
-    world.memory.probes.insert(("c0".into(), ProbeKind::Liveness), failed);
+    world.progress.probes.insert(("c0".into(), ProbeKind::Liveness), failed);
     check(
         &world,
         expect![[
@@ -211,7 +211,7 @@ fn failed_probes_stop_the_container_with_their_own_grace() {
 #[test]
 fn failed_post_start_hook_stops_the_container() {
     let mut world = World::simple("Always").with(running("c", 0));
-    world.memory.post_start.insert("c0".into(), PostStart::Failed);
+    world.progress.post_start.insert("c0".into(), PostStart::Failed);
     check(
         &world,
         expect![[r#"BeginStop { id: "c0", name: "c", grace: 30, message: "FailedPostStartHook", replace: false }"#]],
@@ -223,14 +223,14 @@ fn deletion_announces_signals_and_kills_after_the_grace() {
     let world = World::simple("Always").with(running("c", 0)).deleting(20);
     check(&world, expect!["BeginEnding { grace: 20, verdict: None }"]);
     let mut world = world;
-    world.memory.begin_ending(at(10), 20, None);
+    world.progress.begin_ending(at(10), 20, None);
     check(
         &world,
         expect![[r#"BeginStop { id: "c0", name: "c", grace: 20, message: "Stopping container c", replace: false }"#]],
     );
     let mut world = ending(world, 20);
     check(&world, expect![[r#"StopSignal { id: "c0", kill_after: 20 }"#]]);
-    let stop = world.memory.stops.get_mut("c0").unwrap();
+    let stop = world.progress.stops.get_mut("c0").unwrap();
     (stop.signalled, stop.kill_at) = (Some(at(10)), Some(at(30)));
     check(&world, expect!["wake at 30"]);
     check(&world.at(30), expect![[r#"Kill { id: "c0" }"#]]);
@@ -248,7 +248,7 @@ fn hook_time_is_taken_off_but_two_seconds_always_remain() {
         (Hook::Done(at(39)), 39, r#"StopSignal { id: "c0", kill_after: 2 }"#),
         (Hook::Running, 40, r#"StopSignal { id: "c0", kill_after: 2 }"#),
     ] {
-        world.memory.stops.get_mut("c0").unwrap().hook = hook;
+        world.progress.stops.get_mut("c0").unwrap().hook = hook;
         world.now = at(now);
         assert_eq!(world.planned(), expected);
     }
@@ -264,11 +264,11 @@ fn forced_deletion_still_gives_two_seconds() {
 #[test]
 fn shorter_grace_takes_effect_at_once_and_a_longer_one_never() {
     let mut world = ending(World::simple("Always").with(running("c", 0)).deleting(100), 100);
-    let stop = world.memory.stops.get_mut("c0").unwrap();
+    let stop = world.progress.stops.get_mut("c0").unwrap();
     (stop.signalled, stop.kill_at) = (Some(at(10)), Some(at(110)));
     let mut world = world.deleting(5).at(20);
     check(&world, expect!["BeginEnding { grace: 5, verdict: None }"]);
-    world.memory.begin_ending(at(20), 5, None);
+    world.progress.begin_ending(at(20), 5, None);
     check(&world, expect!["wake at 25"]);
     check(&world.deleting(500), expect!["wake at 25"]);
 }
@@ -299,7 +299,7 @@ fn sidecars_end_after_the_regular_ones_in_reverse_order() {
 fn at_expiry_all_sidecars_get_the_signal_and_two_seconds() {
     let world = sidecar_world().with(running("a", 0)).with(running("b", 0)).with(running("c", 0)).deleting(30);
     let mut world = ending(world, 30).at(40);
-    let stop = world.memory.stops.get_mut("c0").unwrap();
+    let stop = world.progress.stops.get_mut("c0").unwrap();
     (stop.signalled, stop.kill_at) = (Some(at(10)), Some(at(40)));
     check(
         &world,
@@ -314,7 +314,7 @@ fn at_expiry_all_sidecars_get_the_signal_and_two_seconds() {
 fn sidecar_that_ends_while_its_pod_ends_stays_ended() {
     let world = sidecar_world().with(exited("a", 0, 1)).with(running("b", 0)).with(running("c", 0)).deleting(30);
     let mut world = ending(world, 30);
-    world.memory.stops.get_mut("c0").unwrap().signalled = Some(at(10));
+    world.progress.stops.get_mut("c0").unwrap().signalled = Some(at(10));
     check(&world, expect!["wake at 40"]);
 }
 
@@ -324,7 +324,7 @@ fn sidecar_that_ends_while_its_pod_ends_stays_ended() {
 fn container_that_the_node_stopped_is_judged_by_the_one_before() {
     let stopped = |world: World, id: &str| {
         let mut world = world;
-        world.memory.begin_stop(id, at(4), 1, false);
+        world.progress.begin_stop(id, at(4), 1, false);
         world
     };
     let first = stopped(World::simple("Always").with(exited("c", 0, 137)).at(5), "c0");
@@ -344,7 +344,7 @@ fn container_that_the_node_stopped_is_judged_by_the_one_before() {
     check(&late, expect![[r#"Start { name: "c", attempt: 3, backoff: 20 }"#]]);
     // A failed hook is part of the start.
     let mut hooked = first;
-    hooked.memory.post_start.insert("c0".into(), PostStart::Failed);
+    hooked.progress.post_start.insert("c0".into(), PostStart::Failed);
     check(&hooked, expect![[r#"Start { name: "c", attempt: 1, backoff: 10 }"#]]);
 }
 
@@ -359,11 +359,11 @@ fn everything_goes_once_all_has_stopped_and_the_object_last() {
     );
     world.seen.sandboxes[0].ready = false;
     world.seen.attached.clear();
-    world.memory.torn_down = true;
+    world.progress.torn_down = true;
     check(&world, expect![[r#""#]]);
     world.settled = true;
     check(&world, expect!["Finish"]);
-    world.memory.busy.insert(Job::Finish);
+    world.progress.busy.insert(Job::Finish);
     check(&world, expect![[r#""#]]);
 }
 
@@ -378,7 +378,7 @@ fn finished_pod_lets_its_sandbox_go_and_stays() {
     );
     world.seen.sandboxes[0].ready = false;
     world.seen.attached.clear();
-    world.memory.torn_down = true;
+    world.progress.torn_down = true;
     world.settled = true;
     check(&world, expect![[r#""#]]);
 }
@@ -398,7 +398,7 @@ fn deadline_ends_the_pod_as_failed() {
     check(
         &world.at(60),
         expect![[
-            r#"BeginEnding { grace: 30, verdict: Some(Verdict { reason: "DeadlineExceeded", message: "Pod was active on the node longer than the specified deadline", disruption: false }) }"#
+            r#"BeginEnding { grace: 30, verdict: Some(Verdict { cause: DeadlineExceeded, message: "Pod was active on the node longer than the specified deadline", disruption: false }) }"#
         ]],
     );
 }
@@ -407,12 +407,12 @@ fn deadline_ends_the_pod_as_failed() {
 fn pull_back_off_holds_the_start() {
     let mut world = World::simple("Always").at(3);
     let delay = jiff::SignedDuration::from_secs(10);
-    let pull = crate::memory::PullBackoff { delay, until: at(12), error: "no such host".into() };
-    world.memory.pulls.insert("i".into(), pull);
+    let pull = crate::progress::PullBackoff { delay, until: at(12), error: "no such host".into() };
+    world.progress.pulls.insert("i".into(), pull);
     check(
         &world,
         expect![[r#"
-        NoteWaiting { name: "c", reason: "ImagePullBackOff", message: "Back-off pulling image \"i\": ErrImagePull: no such host" }
+        NoteWaiting { name: "c", why: PullBackOff { image: "i" }, message: "Back-off pulling image \"i\": ErrImagePull: no such host" }
         wake at 12"#]],
     );
     check(&world.at(12), expect![[r#"Start { name: "c", attempt: 0, backoff: 0 }"#]]);
@@ -432,7 +432,7 @@ fn ephemeral_container_runs_once_also_where_the_agent_died_before_its_start() {
     let world = || World::new(spec.clone()).with(running("c", 0));
     check(&world().with(created("e", 0)), expect![[r#"RemoveContainer { id: "e0" }"#]]);
     let mut busy = world().with(created("e", 0));
-    busy.memory.busy.insert(Job::Start("e".into()));
+    busy.progress.busy.insert(Job::Start("e".into()));
     check(&busy, expect![[r#""#]]);
     check(&world().with(running("e", 0)), expect![[r#""#]]);
     check(&world().with(exited("e", 0, 1)).at(60), expect![[r#""#]]);

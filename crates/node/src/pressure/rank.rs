@@ -9,8 +9,7 @@ use std::collections::BTreeMap;
 use api::quantity::Quantity;
 use api::view::api::core::v1 as core;
 
-use super::{Shortage, Signal};
-use crate::actor::Eviction;
+use super::{Eviction, Shortage, Signal};
 use crate::limits::{ContainerUsed, Used};
 use crate::pod::{self, Role};
 use crate::spec::cgroup::pod_sum;

@@ -1,9 +1,11 @@
+use api::view::api::core::v1 as core;
 use expect_test::{Expect, expect};
 use runtime::disk::DiskUse;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::limits::{ContainerUsed, Used};
+use crate::{admit, pod};
 
 const MEBIBYTE: u64 = 1 << 20;
 
@@ -76,11 +78,13 @@ fn memory_comes_first_and_a_condition_outlasts_its_cause() {
 #[test]
 fn a_node_under_pressure_takes_only_what_upstreams_takes() {
     use Condition::{DiskPressure, MemoryPressure};
-    let told = |conditions: &[Condition], pod: &core::Pod| refusal(conditions, pod).map(|v| (v.reason, v.message));
+    let told = |conditions: &[Condition], pod: &core::Pod| {
+        admit::under_pressure(conditions, pod).map(|v| (v.cause.reason().to_owned(), v.told()))
+    };
     let (bare, asking) = (pod("bare", 0, json!({})), pod("asking", 0, json!({"memory": "1Mi"})));
     let critical = pod("critical", 2_000_000_000, json!({}));
     let mut tolerant = bare.clone();
-    let toleration = json!([{"key": MEMORY_TAINT, "operator": "Exists"}]);
+    let toleration = json!([{"key": "node.kubernetes.io/memory-pressure", "operator": "Exists"}]);
     tolerant.spec.as_mut().unwrap().tolerations = serde_json::from_value(toleration).unwrap();
     let refused =
         |names: &str| Some(("Evicted".to_owned(), format!("Pod was rejected: The node had condition: [{names}]. ")));
@@ -166,7 +170,10 @@ fn processes_run_short_like_memory_and_rank_by_priority() {
     let mut seen = Seen::default();
     seen.note(&shortages, at(0));
     assert_eq!(seen.conditions(at(299)), [Condition::PIDPressure]);
-    assert_eq!(refusal(&[Condition::PIDPressure], &pod("a", 0, json!({"cpu": "1"}))).unwrap().reason, "Evicted");
+    assert_eq!(
+        admit::under_pressure(&[Condition::PIDPressure], &pod("a", 0, json!({"cpu": "1"}))).unwrap().cause.reason(),
+        "Evicted"
+    );
     let uses = |pids: u64| Used { containers: vec![ContainerUsed { pids, ..Default::default() }], ..Used::default() };
     let mut pods = [
         (pod("high", 9, json!({})), uses(500)),

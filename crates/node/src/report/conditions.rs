@@ -6,9 +6,9 @@
 use api::view::api::core::v1 as core;
 use api::view::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::memory::{Stage, Verdict};
 use crate::plan::Situation;
 use crate::pod::{self, Role};
+use crate::progress::{Stage, Verdict};
 
 /// Types that the node writes itself; all others are kept as they are.
 pub const OWN: &[&str] = &[
@@ -39,10 +39,10 @@ pub fn conditions(s: &Situation<'_>, status: &core::PodStatus, verdict: Option<&
     let old = old_conditions(s);
     let mut all: Vec<core::PodCondition> = old.iter().filter(|c| !OWN.contains(&c.type_.as_str())).cloned().collect();
     let mut put = |type_: &str, said: Said| all.push(condition(s, old, type_, said));
-    if let Some(pending) = &s.memory.resize.pending {
+    if let Some(pending) = &s.progress.resize.pending {
         put("PodResizePending", said(true, pending.reason(), pending.message()));
     }
-    if let Some(problem) = &s.memory.resize.in_progress {
+    if let Some(problem) = &s.progress.resize.in_progress {
         let reason = if problem.is_empty() { "" } else { "Error" };
         put("PodResizeInProgress", said(true, reason, problem));
     }
@@ -72,7 +72,7 @@ pub fn conditions(s: &Situation<'_>, status: &core::PodStatus, verdict: Option<&
 /// without its volumes has is none to start containers in.
 pub fn has_sandbox(s: &Situation<'_>) -> bool {
     let told = |c: &core::PodCondition| c.type_ == READY_TO_START && c.message.as_deref() != Some(NO_SANDBOX);
-    let made = s.memory.volumes == Stage::Ready || s.seen.containers().next().is_some();
+    let made = s.progress.volumes == Stage::Ready || s.seen.containers().next().is_some();
     s.seen.latest_sandbox().is_some() && (made || old_conditions(s).iter().any(told))
 }
 

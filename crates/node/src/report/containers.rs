@@ -7,10 +7,10 @@ use api::view::api::core::v1 as core;
 use api::view::apimachinery::pkg::apis::meta::v1::Time;
 use runtime::{Container, Phase};
 
-use crate::memory::ProbeKind;
 use crate::observe::{exit_code, finished_at, is_over, is_running, started_at};
-use crate::plan::{Situation, init, probes, regular};
+use crate::plan::{Situation, probes, regular};
 use crate::pod::{self, NOTE_IMAGE_NAME, NOTE_IMAGE_REF, NOTE_STOP_SIGNAL, Part, Role};
+use crate::progress::ProbeKind;
 use crate::spec::cgroup;
 
 const UNKNOWN: &str = "ContainerStatusUnknown";
@@ -55,7 +55,7 @@ pub fn status_of(s: &Situation<'_>, part: &Part<'_>) -> core::ContainerStatus {
 /// Its instances that can be told of, latest first: one that is only made, or whose postStart hook has not
 /// passed, is a step of the start that is under way, and what was there before is shown until then.
 fn begun<'a>(s: &Situation<'a>, part: &Part<'_>) -> Vec<&'a Container> {
-    let begun = |c: &&Container| is_over(c) || (is_running(c) && !s.memory.post_start.contains_key(&c.id.0));
+    let begun = |c: &&Container| is_over(c) || (is_running(c) && !s.progress.post_start.contains_key(&c.id.0));
     s.seen.instances(part.name()).into_iter().map(|i| i.container).filter(begun).collect()
 }
 
@@ -81,7 +81,7 @@ fn from_instance(s: &Situation<'_>, part: &Part<'_>, c: &Container) -> core::Con
                 running: Some(core::ContainerStateRunning { started_at }),
                 ..Default::default()
             });
-            let started = init::has_started(s, part, id) || was(s, part, id, |o| o.started.unwrap_or(false));
+            let started = s.has_started(part, id) || was(s, part, id, |o| o.started.unwrap_or(false));
             status.started = Some(started);
             status.ready = started && is_ready(s, part, id);
         }
@@ -103,7 +103,7 @@ fn is_ready(s: &Situation<'_>, part: &Part<'_>, id: &str) -> bool {
     if probes::probe_of(part, ProbeKind::Readiness).is_none() {
         return true;
     }
-    match s.memory.probes.get(&(id.to_owned(), ProbeKind::Readiness)).and_then(|p| p.result) {
+    match s.progress.probes.get(&(id.to_owned(), ProbeKind::Readiness)).and_then(|p| p.result) {
         Some(result) => result,
         None => was(s, part, id, |old| old.ready),
     }
@@ -158,8 +158,8 @@ fn without_instance(s: &Situation<'_>, part: &Part<'_>, old: Option<&core::Conta
 
 /// A reason why it waits replaces the state it had, if it is to run again.
 fn apply_waiting(s: &Situation<'_>, part: &Part<'_>, shown: Option<&Container>, status: &mut core::ContainerStatus) {
-    let Some(why) = s.memory.waiting.get(part.name()) else { return };
-    if s.memory.ending.is_some() || pod::is_deleting(s.pod) {
+    let Some(why) = s.progress.waiting.get(part.name()) else { return };
+    if s.progress.ending.is_some() || pod::is_deleting(s.pod) {
         return;
     }
     let goes_on = match shown {
@@ -175,7 +175,7 @@ fn apply_waiting(s: &Situation<'_>, part: &Part<'_>, shown: Option<&Container>, 
     }
     let message = (!why.message.is_empty()).then(|| why.message.clone());
     status.state = Some(core::ContainerState {
-        waiting: Some(core::ContainerStateWaiting { reason: Some(why.reason.clone()), message }),
+        waiting: Some(core::ContainerStateWaiting { reason: Some(why.why.reason().to_owned()), message }),
         ..Default::default()
     });
 }
@@ -238,7 +238,7 @@ fn in_terminated(t: core::ContainerStateTerminated) -> core::ContainerState {
 /// How an instance ended; reasons as containerd gives them.
 fn terminated(s: &Situation<'_>, c: &Container) -> Option<core::ContainerStateTerminated> {
     let code = exit_code(c)?;
-    let told = s.memory.messages.get(&c.id.0).filter(|m| !m.is_empty()).cloned();
+    let told = s.progress.messages.get(&c.id.0).filter(|m| !m.is_empty()).cloned();
     // The file goes with the pod's volumes; what was reported stays.
     let told = told.or_else(|| reported_message(s, c)).unwrap_or_default();
     let (reason, own) = match &c.phase {

@@ -2,9 +2,9 @@ use runtime::ContainerId;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::memory::{PostStart, ProbeKind, ProbeState, Stage, Verdict, Waiting};
 use crate::observe::Seen;
-use crate::sample::{World, at, created, exited, lost, running, sandbox};
+use crate::progress::{Cause, PostStart, ProbeKind, ProbeState, Stage, Verdict, Waiting, Why};
+use crate::tests::world::{World, at, created, exited, lost, running, sandbox};
 
 fn status(world: &World) -> Value {
     serde_json::to_value(world.situation(report)).unwrap()
@@ -74,18 +74,19 @@ fn a_refused_pod_has_a_phase_a_reason_and_a_message_and_nothing_else() {
     let mut world = World::simple("Always").bare();
     world.pod["status"] = json!({"phase": "Pending", "conditions": [
         {"type": "PodScheduled", "status": "True"}, {"type": "example.com/own", "status": "True"}]});
-    let (reason, message) = ("OutOfcpu".to_owned(), "Pod was rejected: why".to_owned());
-    world.memory.refused = Some(Verdict { reason, message, disruption: false });
+    let (reason, message) = ("OutOfcpu".to_owned(), "why".to_owned());
+    world.progress.refused = Some(Verdict { cause: Cause::Refused(reason), message, disruption: false });
     let refused = status(&world);
     let mut keys: Vec<&str> = refused.as_object().unwrap().keys().map(String::as_str).collect();
     keys.retain(|key| *key != "observedGeneration");
     assert_eq!(keys, ["conditions", "message", "phase", "qosClass", "reason", "startTime"]);
     assert_eq!((&refused["phase"], &refused["reason"]), (&json!("Failed"), &json!("OutOfcpu")));
+    assert_eq!(refused["message"], "Pod was rejected: why");
     assert_eq!(refused["conditions"].as_array().unwrap().len(), 1, "{refused}");
     // The next life of the agent, which knows of no refusal, leaves it so; and so does this one.
     world.pod["status"] = refused.clone();
     assert_eq!(status(&world), refused);
-    world.memory.refused = None;
+    world.progress.refused = None;
     assert_eq!(status(&world), refused);
 }
 
@@ -93,12 +94,12 @@ fn a_refused_pod_has_a_phase_a_reason_and_a_message_and_nothing_else() {
 fn deleted_pod_is_succeeded_only_if_all_ended_well() {
     for (code, expected) in [(0, "Succeeded"), (143, "Failed")] {
         let mut world = World::simple("Always").with(exited("c", 0, code)).deleting(30);
-        world.memory.begin_ending(at(6), 30, None);
+        world.progress.begin_ending(at(6), 30, None);
         assert_eq!(phase(&world), expected);
     }
     // Never started: closed as unknown.
     let mut world = World::simple("Always").deleting(30);
-    world.memory.begin_ending(at(6), 30, None);
+    world.progress.begin_ending(at(6), 30, None);
     let status = status(&world);
     assert_eq!(status["phase"], "Failed");
     assert_eq!(status["containerStatuses"][0]["state"]["terminated"]["reason"], "ContainerStatusUnknown");
@@ -147,7 +148,7 @@ fn readiness_probe_decides_and_survives_an_agent_restart() {
         "ready": true, "started": true, "containerID": "gousse://c0", "state": {"running": {}}}]);
     assert_eq!(status(&world)["containerStatuses"][0]["ready"], true);
     let failed = ProbeState { result: Some(false), ..Default::default() };
-    world.memory.probes.insert(("c0".into(), ProbeKind::Readiness), failed);
+    world.progress.probes.insert(("c0".into(), ProbeKind::Readiness), failed);
     assert_eq!(status(&world)["containerStatuses"][0]["ready"], false);
 }
 
@@ -155,7 +156,7 @@ fn readiness_probe_decides_and_survives_an_agent_restart() {
 fn crash_loop_shows_the_last_end() {
     let mut world = World::simple("Always").with(exited("c", 2, 3));
     assert_eq!(status(&world)["containerStatuses"][0]["state"]["terminated"]["reason"], "Error");
-    world.memory.waiting.insert("c".into(), Waiting { reason: "CrashLoopBackOff".into(), message: "m".into() });
+    world.progress.waiting.insert("c".into(), Waiting { why: Why::CrashLoop, message: "m".into() });
     let status = status(&world);
     let c = &status["containerStatuses"][0];
     assert_eq!(status["phase"], "Running");
@@ -221,7 +222,7 @@ fn instance_that_never_ran_is_no_restart_and_nobodys_last_state() {
         never
     };
     let mut world = World::simple("Always").deleting(30);
-    world.memory.begin_ending(at(6), 30, None);
+    world.progress.begin_ending(at(6), 30, None);
     let first = || in_lost("s0", 0, exited("c", 0, 3));
     let second = || in_lost("s2", 2, exited("c", 1, 4));
     for (sandboxes, count, code, last) in [
@@ -252,8 +253,8 @@ fn instance_that_never_ran_is_no_restart_and_nobodys_last_state() {
 fn verdict_fails_the_pod_once_nothing_of_it_runs() {
     let ending = |c: runtime::Container| {
         let mut world = World::simple("Always").with(c);
-        let verdict = Verdict { reason: "Evicted".into(), message: "low".into(), disruption: true };
-        world.memory.begin_ending(at(3), 1, Some(verdict));
+        let verdict = Verdict { cause: Cause::Evicted, message: "low".into(), disruption: true };
+        world.progress.begin_ending(at(3), 1, Some(verdict));
         let status = status(&world);
         let disrupted = status["conditions"].as_array().unwrap().iter().find(|c| c["type"] == "DisruptionTarget");
         let ready = condition(&status, "Ready")["reason"].clone();
@@ -285,14 +286,14 @@ fn a_sandbox_that_is_not_there_is_told_with_its_reason() {
     assert_eq!(told(&ended), not("pod sandbox is not ready", json!("10.0.0.5")));
     // It is made beside the volumes; until those are there nothing can start in it.
     let mut early = World::simple("Always");
-    early.memory.volumes = Stage::Failed(at(60));
+    early.progress.volumes = Stage::Failed(at(60));
     assert_eq!(told(&early), not("no pod sandbox exists", Value::Null));
     early.seen.sandboxes[0].ready = false;
     assert_eq!(told(&early), not("no pod sandbox exists", Value::Null));
     // The next life of the agent finds what the one before told of.
     let mut later = World::simple("Always");
     later.pod["status"] = status(&later);
-    later.memory.volumes = Stage::New;
+    later.progress.volumes = Stage::New;
     assert_eq!(told(&later), ready);
     later.pod["status"] = json!({});
     assert_eq!(told(&later.with(running("c", 0))), ready);
@@ -307,7 +308,7 @@ fn a_pod_that_is_closed_unseen_keeps_the_conditions_it_had() {
         })
     };
     let mut world = World::simple("Always").deleting(30);
-    world.memory.begin_ending(at(6), 30, None);
+    world.progress.begin_ending(at(6), 30, None);
     let unready = (json!("ContainersNotReady"), json!("containers with unready status: [c]"));
     let closed = status(&world);
     assert_eq!((&closed["phase"], reasons(&closed)), (&json!("Failed"), [unready.clone(), unready]));
@@ -316,7 +317,7 @@ fn a_pod_that_is_closed_unseen_keeps_the_conditions_it_had() {
     assert_eq!(status(&world), closed);
     // Whoever ended as seen was judged as ended.
     let mut world = World::simple("Always").with(exited("c", 0, 1)).deleting(30);
-    world.memory.begin_ending(at(6), 30, None);
+    world.progress.begin_ending(at(6), 30, None);
     let failed = (json!("PodFailed"), Value::Null);
     assert_eq!(reasons(&status(&world)), [failed.clone(), failed.clone()]);
     // Called over by somebody else while it was ready.
@@ -355,7 +356,7 @@ fn ephemeral_containers_have_no_started() {
     let mut worlds = vec![World::new(spec.clone())];
     worlds.extend([running("e", 0), exited("e", 0, 0)].map(|e| World::new(spec.clone()).with(e)));
     let mut ended = World::new(spec).with(exited("e", 0, 0)).deleting(1);
-    ended.memory.begin_ending(at(6), 1, None);
+    ended.progress.begin_ending(at(6), 1, None);
     worlds.push(ended);
     for world in worlds {
         let status = status(&world);
@@ -383,19 +384,19 @@ fn a_restart_is_told_once_it_runs() {
     assert_eq!(shown(&world), ended);
     let mut world = world.with(created("c", 1));
     assert_eq!(shown(&world), ended);
-    let waits = |reason: &str| Waiting { reason: reason.into(), message: String::new() };
-    world.memory.waiting.insert("c".into(), waits("CrashLoopBackOff"));
+    let waits = |reason: &'static str| Waiting { why: Why::Failed(reason), message: String::new() };
+    world.progress.waiting.insert("c".into(), waits("CrashLoopBackOff"));
     assert_eq!(shown(&world), told("waiting", "CrashLoopBackOff", 0, Some("c0")));
     // Its postStart hook is part of its start, and so is what a failed one brings.
     let mut hooked = World::simple("Always").with(exited("c", 0, 3)).with(running("c", 1));
-    hooked.memory.post_start.insert("c1".into(), PostStart::Running);
+    hooked.progress.post_start.insert("c1".into(), PostStart::Running);
     assert_eq!(shown(&hooked), ended);
-    hooked.memory.waiting.insert("c".into(), waits("PostStartHookError"));
-    hooked.memory.post_start.insert("c1".into(), PostStart::Failed);
+    hooked.progress.waiting.insert("c".into(), waits("PostStartHookError"));
+    hooked.progress.post_start.insert("c1".into(), PostStart::Failed);
     assert_eq!(shown(&hooked), told("waiting", "PostStartHookError", 0, Some("c0")));
     let mut first = World::simple("Always").with(running("c", 0));
-    first.memory.post_start.insert("c0".into(), PostStart::Failed);
-    first.memory.waiting.insert("c".into(), waits("PostStartHookError"));
+    first.progress.post_start.insert("c0".into(), PostStart::Failed);
+    first.progress.waiting.insert("c".into(), waits("PostStartHookError"));
     assert_eq!(shown(&first), told("waiting", "ContainerCreating", 0, None));
     let runs = World::simple("Always").with(exited("c", 0, 3)).with(running("c", 1));
     assert_eq!(shown(&runs), told("running", "", 1, Some("c1")));

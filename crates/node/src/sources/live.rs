@@ -14,13 +14,15 @@ use client::{Cache, Client, Scope};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use crate::actor::Inbox;
 use crate::sources::{Boxed, Source, Sources, Token, TokenRequest};
 
 /// A node that cannot list services yet lets its pods wait this long for them.
 const SERVICES_WAIT: Duration = Duration::from_secs(5);
 /// Seconds until a token that could not be renewed is tried again.
 const TOKEN_RETRY: i64 = 10;
+
+/// Called when something that a pod names has changed.
+pub type Ring = Arc<dyn Fn() + Send + Sync>;
 
 /// By namespace.
 type Named = (String, Source);
@@ -36,7 +38,7 @@ pub struct Live {
 struct Watched {
     cache: Arc<Cache>,
     /// Pods that name it, by UID, and where to ring.
-    pods: Arc<Mutex<BTreeMap<String, Arc<Inbox>>>>,
+    pods: Arc<Mutex<BTreeMap<String, Ring>>>,
 }
 
 impl Live {
@@ -51,12 +53,12 @@ impl Live {
     }
 
     /// Watches what a pod names, and no longer what nobody names.
-    pub fn follow(&self, uid: &str, namespace: &str, named: &[Source], inbox: &Arc<Inbox>) {
+    pub fn follow(&self, uid: &str, namespace: &str, named: &[Source], ring: Ring) {
         let mut watched = lock(&self.watched);
         for source in named {
             let key = (namespace.to_owned(), source.clone());
             let entry = watched.entry(key).or_insert_with(|| self.watch(namespace, source));
-            lock(&entry.pods).insert(uid.to_owned(), inbox.clone());
+            lock(&entry.pods).insert(uid.to_owned(), ring.clone());
         }
     }
 
@@ -74,15 +76,13 @@ impl Live {
         let field_selector = format!("metadata.name={}", source.name);
         let scope = Scope { namespace: namespace.into(), field_selector, ..Scope::default() };
         let cache = Cache::start(self.client.clone(), source.kind, scope);
-        let pods: Arc<Mutex<BTreeMap<String, Arc<Inbox>>>> = Arc::default();
+        let pods: Arc<Mutex<BTreeMap<String, Ring>>> = Arc::default();
         let mut changes = cache.subscribe();
         let ring = pods.clone();
         tokio::spawn(async move {
             // Ends with the cache.
             while changes.next().await.is_some() {
-                for inbox in lock(&ring).values() {
-                    inbox.refresh();
-                }
+                lock(&ring).values().for_each(|ring| ring());
             }
         });
         Watched { cache, pods }

@@ -11,9 +11,9 @@ use crate::pod::{
     self, LABEL_CONTAINER_NAME, LABEL_POD_NAME, LABEL_POD_NAMESPACE, LABEL_POD_UID, NOTE_BACKOFF, NOTE_IMAGE_NAME,
     NOTE_IMAGE_REF, NOTE_MESSAGE_PATH, NOTE_MESSAGE_POLICY, NOTE_RESOURCES, NOTE_STOP_SIGNAL, Part,
 };
+use crate::spec::Mounted;
 use crate::spec::argv::argv;
 use crate::spec::{Settings, SpecError, cgroup, security};
-use crate::volumes::Mounted;
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::container::{Resolved, container_spec, signal_number};
 use super::*;
 use crate::pod;
-use crate::volumes::Mounted;
+use crate::spec::Mounted;
 
 fn settings() -> Settings {
     Settings {

@@ -3,7 +3,7 @@
 use api::view::api::core::v1::DownwardAPIVolumeFile;
 
 use crate::downward;
-use crate::env;
+use crate::pod;
 use crate::volumes::atomic::{Contents, clean};
 use crate::volumes::files::{self, Collect, Files, Projection, mode_of};
 use crate::volumes::plugin::{Ask, Medium, Plugin};
@@ -44,7 +44,7 @@ fn collect<'a>(
             (Some(reference), _) => downward::field(ask.pod, ask.facts, &reference.field_path)?,
             (None, Some(reference)) => {
                 let name = reference.container_name.as_deref().unwrap_or_default();
-                let container = env::named(ask.pod, name).ok_or_else(|| format!("container {name} not found"))?;
+                let container = pod::container(ask.pod, name).ok_or_else(|| format!("container {name} not found"))?;
                 downward::resource(container, ask.facts, reference)?
             }
             (None, None) => return Err(format!("item {} names neither a field nor a resource", item.path)),

@@ -1,4 +1,4 @@
-//! image: the files of an image, read-only; pulled when a container that mounts it starts (`act::start`).
+//! image: the files of an image; pulled when a container that mounts it starts (`act::start`).
 
 use runtime::MountSource;
 

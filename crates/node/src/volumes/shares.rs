@@ -1,4 +1,4 @@
-//! What several pods of this node share: staged for the first, unstaged after the last; one owner a node.
+//! What several pods share: staged for the first, unstaged after the last; one owner a node.
 //!
 //! `<data_dir>/shares/<plugin>/<digest of the name>/` has a folder `staged` and, in `users`, a file for each
 //! pod that uses it: a restarted agent knows who does, and stages again what a reboot took away.

@@ -1,4 +1,4 @@
-//! serviceAccountToken, a source of projected volumes: a token of the pod's own account, renewed in time.
+//! serviceAccountToken: a token of the pod's own account, renewed in time.
 
 use api::view::api::core::v1::ServiceAccountTokenProjection;
 

@@ -4,10 +4,10 @@ use jiff::{SignedDuration, Timestamp};
 use runtime::{Container, ContainerId, ContainerSpec, Exit, Phase, Sandbox, SandboxId, SandboxSpec};
 use serde_json::{Value, json};
 
-use crate::memory::{Memory, Stage};
 use crate::observe::Seen;
 use crate::plan::{Facts, Plan, Situation, plan};
 use crate::pod::{NOTE_ADDRESSES, NOTE_ATTEMPT, NOTE_BACKOFF};
+use crate::progress::{Progress, Stage};
 
 /// Second 0 of every test.
 pub const START: i64 = 1_700_000_000;
@@ -24,7 +24,7 @@ fn nanos(seconds: i64) -> i128 {
 pub struct World {
     pub pod: Value,
     pub seen: Seen,
-    pub memory: Memory,
+    pub progress: Progress,
     pub facts: Facts,
     pub wanted: bool,
     pub settled: bool,
@@ -39,8 +39,8 @@ impl World {
             "spec": spec,
             "status": {"phase": "Pending", "qosClass": "BestEffort"},
         });
-        let mut memory = Memory::new(at(0));
-        memory.volumes = Stage::Ready;
+        let mut progress = Progress::new(at(0));
+        progress.volumes = Stage::Ready;
         let facts = Facts {
             node_name: "n".into(),
             host_ips: vec!["192.0.2.1".into()],
@@ -48,7 +48,7 @@ impl World {
             backoff_max: SignedDuration::from_secs(300),
         };
         let seen = Seen::new(vec![sandbox("s0", 0, true)], vec!["s0".into()]);
-        World { pod, seen, memory, facts, wanted: true, settled: false, now: at(0) }
+        World { pod, seen, progress, facts, wanted: true, settled: false, now: at(0) }
     }
 
     pub fn simple(policy: &str) -> World {
@@ -82,7 +82,7 @@ impl World {
         look(&Situation {
             pod: &pod,
             seen: &self.seen,
-            memory: &self.memory,
+            progress: &self.progress,
             facts: &self.facts,
             wanted: self.wanted,
             settled: self.settled,

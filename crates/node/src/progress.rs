@@ -1,16 +1,28 @@
-//! What a pod's actor remembers between passes, and may forget: a restart rebuilds or repeats it.
+//! How far a pod is, which its actor may forget: a restart rebuilds or repeats it.
 //!
 //! Attempts, back-off, addresses and exit codes are not here: they come from the runtime's list and
 //! the API object. Here stand the things under way (hooks, stops, pulls, probes) and the reasons why
 //! something waits. A restarted agent gives the whole grace again because this is empty then.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use api::view::api::core::v1 as core;
 use jiff::{SignedDuration, Timestamp};
+
+use crate::spec::Mounted;
+
+/// The one place where it changes.
+mod kept;
+
+pub use kept::Kept;
+
+/// Seconds between the stop signal and the kill at least (minimumGracePeriodInSeconds).
+pub const GRACE_FLOOR: i64 = 2;
 
 /// Per pod UID; made when the actor starts.
 #[derive(Clone, Debug)]
-pub struct Memory {
+pub struct Progress {
     /// When this agent first saw the pod: the start time, unless the API has one.
     pub born: Timestamp,
     /// Node admission was asked and answered.
@@ -22,6 +34,10 @@ pub struct Memory {
     /// The node's own validation refuses the pod: it stays Pending.
     pub invalid: bool,
     pub volumes: Stage,
+    /// The volumes, once they are ready.
+    pub mounted: Arc<BTreeMap<String, Mounted>>,
+    /// How often they were not made in a row.
+    pub volume_failures: u32,
     pub sandbox: Stage,
     /// Why a container waits, by name; upstream's reason cache.
     pub waiting: BTreeMap<String, Waiting>,
@@ -58,19 +74,73 @@ pub enum Stage {
 }
 
 /// A waiting state that only an attempt could tell.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Waiting {
-    pub reason: String,
+    pub why: Why,
     pub message: String,
 }
 
+/// Why a container waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It ends again and again.
+    CrashLoop,
+    /// Of an image that it needs.
+    PullBackOff { image: String },
+    /// It could not be made; the reason of its status.
+    Failed(&'static str),
+}
+
+impl Why {
+    /// The reason of the container's status.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Why::CrashLoop => "CrashLoopBackOff",
+            Why::PullBackOff { .. } => "ImagePullBackOff",
+            Why::Failed(reason) => reason,
+        }
+    }
+}
+
 /// Why the node calls a pod Failed.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Verdict {
-    pub reason: String,
+    pub cause: Cause,
+    /// As its event has it.
     pub message: String,
     /// Also a DisruptionTarget condition, reason TerminationByKubelet.
     pub disruption: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// It was active for longer than it may.
+    DeadlineExceeded,
+    /// It broke a limit, or the node needs its room.
+    Evicted,
+    /// The node does not take it; the reason of its status.
+    Refused(String),
+}
+
+impl Verdict {
+    /// As the pod's status has it.
+    pub fn told(&self) -> String {
+        match self.cause {
+            Cause::Refused(_) => format!("Pod was rejected: {}", self.message),
+            Cause::DeadlineExceeded | Cause::Evicted => self.message.clone(),
+        }
+    }
+}
+
+impl Cause {
+    /// The reason of the pod's status.
+    pub fn reason(&self) -> &str {
+        match self {
+            Cause::DeadlineExceeded => "DeadlineExceeded",
+            Cause::Evicted => "Evicted",
+            Cause::Refused(reason) => reason,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -162,9 +232,18 @@ pub struct ProbeState {
     pub next_at: Option<Timestamp>,
 }
 
+/// What the pod as a whole and its containers (by name) may have.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Admitted {
+    pub pod: Option<core::ResourceRequirements>,
+    pub containers: BTreeMap<String, Option<core::ResourceRequirements>>,
+}
+
 /// In-place resize as it stands.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Resize {
+    /// Resources that were admitted; None before.
+    pub admitted: Option<Admitted>,
     pub pending: Option<Pending>,
     /// Under way; a message where it failed.
     pub in_progress: Option<String>,
@@ -195,15 +274,17 @@ impl Pending {
     }
 }
 
-impl Memory {
-    pub fn new(born: Timestamp) -> Memory {
-        Memory {
+impl Progress {
+    pub fn new(born: Timestamp) -> Progress {
+        Progress {
             born,
             admitted: false,
             refused: None,
             evicted: None,
             invalid: false,
             volumes: Stage::New,
+            mounted: Arc::default(),
+            volume_failures: 0,
             sandbox: Stage::New,
             waiting: BTreeMap::new(),
             retry_at: BTreeMap::new(),
@@ -264,7 +345,7 @@ impl Stop {
         let new_end = api::later(now, grace);
         if new_end < ends {
             self.grace = grace + (now.as_second() - self.since.as_second()).max(0);
-            let floor = api::later(now, grace.max(crate::plan::termination::GRACE_FLOOR));
+            let floor = api::later(now, grace.max(GRACE_FLOOR));
             self.kill_at = self.kill_at.map(|at| at.min(floor));
         }
     }
