@@ -183,7 +183,7 @@ impl Actor {
                 None => std::future::pending().await,
             }
         };
-        let mut freed = self.shared.freed.subscribe();
+        let mut freed = self.shared.promises.freed();
         let deferred = self.progress.resize.pending.is_some();
         // In this order, always: a simulated run replays.
         tokio::select! {

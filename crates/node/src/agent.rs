@@ -4,8 +4,7 @@
 //! (what nobody wants any more). At its end the agent leaves everything running.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use api::Object;
@@ -26,12 +25,14 @@ use crate::look::Looker;
 use crate::network::Network;
 use crate::plan::Facts;
 use crate::pod::{self, LABEL_POD_NAME, LABEL_POD_NAMESPACE};
+use crate::promises::Promises;
 use crate::register;
 use crate::roster::{Entry, Roster};
 use crate::sampler;
 use crate::shared::Shared;
 use crate::sources::live::Live;
 use crate::spec::Settings;
+use crate::standing::Standing;
 use crate::static_pods::mirror::Mirror;
 use crate::static_pods::{Manifests, StaticPod};
 use crate::subject::Origin;
@@ -111,9 +112,8 @@ impl Agent {
         let shared = Arc::new(Shared {
             settings: settings(&config),
             facts: facts(&config, &*engine),
-            offer: Mutex::new(Arc::new(register::first_offer(&config))),
-            ledger: Mutex::default(),
-            pods: &PODS,
+            promises: Promises::new(register::first_offer(&config)),
+            standing: Standing::default(),
             client,
             engine,
             network,
@@ -121,10 +121,6 @@ impl Agent {
             volumes,
             looker,
             recorder,
-            freed: tokio::sync::watch::Sender::new(0),
-            pressure: Mutex::default(),
-            runtime_down: AtomicBool::default(),
-            node_changed: tokio::sync::Notify::new(),
             sampled: tokio::sync::Notify::new(),
             config,
         });
@@ -186,12 +182,11 @@ impl Agent {
 
     /// What ran before this agent is entered into the ledger before anything new is judged.
     fn enter_started(&self) {
-        let offer = self.shared.offer();
         for object in self.pods.list() {
             let Ok(pod) = object.view::<core::Pod>() else { continue };
             let started = pod.status.as_ref().is_some_and(|s| s.start_time.is_some());
             if started && !pod::is_terminal(pod::phase(&pod)) && !pod::is_mirror(&pod) {
-                self.shared.ledger().enter(&pod, &offer);
+                self.shared.promises.enter(&pod);
             }
         }
     }
@@ -205,7 +200,7 @@ impl Agent {
         let (old, new) = (uid_of(&change.old), uid_of(&change.new));
         if !old.is_empty() && old != new {
             // What still runs of it stands in nobody's way (kubelet_pods.go GetActivePods; kubernetes#104824).
-            self.shared.ledger().release(&old);
+            self.shared.promises.release(&old);
             self.tell(&old, |entry| entry.inbox.unwanted());
         }
         let Some(object) = change.new else { return };
@@ -354,7 +349,7 @@ impl Agent {
             }
             return;
         }
-        self.shared.release(&uid);
+        self.shared.promises.release(&uid);
         self.shared.looker.forget(&uid);
         self.sources.leave(&uid);
         let key = (entry.namespace, entry.name);

@@ -64,10 +64,14 @@ pub mod volumes;
 pub mod config;
 /// What the machine is.
 pub mod machine;
+/// What the node offers, and what it promised.
+pub mod promises;
 /// The Node object and its lease.
 pub mod register;
 /// What all actors share.
 pub mod shared;
+/// How the node stands.
+pub mod standing;
 /// Pods from manifests, and their mirrors.
 pub mod static_pods;
 

@@ -60,7 +60,7 @@ pub async fn keep(shared: Arc<Shared>) {
                 }
                 false
             }
-            () = shared.node_changed.notified() => false,
+            () = shared.standing.changed() => false,
             () = tokio::time::sleep_until(due) => true,
         };
         match refresh(&shared, kind, &node, heartbeat).await {
@@ -186,7 +186,7 @@ fn spec(config: &Config) -> Value {
 fn offer(shared: &Shared, node: &Object) {
     let taints = node.view::<core::Node>().ok().and_then(|n| n.spec?.taints).unwrap_or_default();
     let labels = node.meta().labels.clone();
-    shared.set_offer(Offer { labels, taints, ..first_offer(&shared.config) });
+    shared.promises.set_offer(Offer { labels, taints, ..first_offer(&shared.config) });
 }
 
 async fn keep_lease(shared: Arc<Shared>, uid: String) {
@@ -205,7 +205,7 @@ async fn keep_lease(shared: Arc<Shared>, uid: String) {
 fn say_ready(shared: &Shared) {
     let name = &shared.config.node_name;
     // What is short was told by who saw it.
-    let short = shared.conditions();
+    let short = shared.standing.conditions();
     for condition in Condition::ALL.iter().filter(|c| !short.contains(c)) {
         let reason = condition.told(false).0.replacen("Kubelet", "Node", 1);
         event(shared, Type::Normal, &reason, &format!("Node {name} status is now: {reason}"));

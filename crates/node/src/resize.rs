@@ -11,7 +11,7 @@ use crate::observe::{Seen, is_running};
 use crate::plan::resize::{Step, pod_fits, resizable, step};
 use crate::pod::{self, Role};
 use crate::progress::{Admitted, Pending, Resize};
-use crate::shared::Shared;
+use crate::promises::Promises;
 
 /// What is new about a pod's resources.
 pub enum Judgement {
@@ -25,25 +25,19 @@ pub enum Judgement {
 }
 
 /// What the pod asks for, judged by what there is on the node.
-pub fn judge(pod: &core::Pod, admitted: &Admitted, resize: &Resize, shared: &Shared) -> Judgement {
+pub fn judge(pod: &core::Pod, admitted: &Admitted, resize: &Resize, promises: &Promises) -> Judgement {
     let now = resources(pod);
     let same_containers =
         now.containers.iter().all(|(name, now)| admitted.containers.get(name).is_none_or(|old| is_same(old, now)));
     if same_containers && is_same(&admitted.pod, &now.pod) {
         let withdrawn = resize.pending.is_some();
         if withdrawn {
-            // It is asked for no more, though it may have been promised since.
-            shared.ledger().enter(pod, &shared.offer());
-            shared.freed.send_modify(|n| *n += 1);
+            promises.withdraw(pod);
         }
         return Judgement::Same { withdrawn };
     }
-    let verdict = shared.ledger().resize(pod, &shared.offer());
-    match verdict {
-        Ok(()) => {
-            shared.freed.send_modify(|n| *n += 1);
-            Judgement::Taken(now)
-        }
+    match promises.resize(pod) {
+        Ok(()) => Judgement::Taken(now),
         Err(pending) => Judgement::Waits(pending),
     }
 }

@@ -178,7 +178,7 @@ impl Sampler {
     fn note(&mut self, shortages: &[Shortage]) {
         let now = self.shared.config.now();
         self.seen.note(shortages, now);
-        let (before, current) = (self.shared.conditions(), self.seen.conditions(now));
+        let (before, current) = (self.shared.standing.conditions(), self.seen.conditions(now));
         if before == current {
             return;
         }
@@ -190,7 +190,7 @@ impl Sampler {
                 register::event(&self.shared, Type::Normal, &reason, &message);
             }
         }
-        self.shared.set_conditions(current);
+        self.shared.standing.set_conditions(current);
     }
 
     async fn observe(&self) -> BTreeMap<Signal, Room> {
@@ -274,7 +274,7 @@ impl Sampler {
         }
         tracing::info!(?unused, "unused images are removed for {excess} bytes of room");
         let freed = images.collect(unused).await?;
-        self.shared.node_changed.notify_one();
+        self.shared.standing.change();
         Ok(freed)
     }
 

@@ -91,7 +91,7 @@ impl Puller<'_> {
                     image.size
                 );
                 self.tell(what, Type::Normal, "Pulled", &message);
-                self.shared.node_changed.notify_one();
+                self.shared.standing.change();
                 Ok(image)
             }
             Err(why) => {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use api::Reason;
+use api::resource::PODS;
 use api::view::api::core::v1 as core;
 use client::DeleteOptions;
 use runtime::SandboxId;
@@ -78,7 +79,7 @@ async fn delete_object(shared: &Shared, namespace: &str, name: &str, uid: &str) 
         DeleteOptions { grace_period_seconds: Some(0), uid: Some(uid.to_owned()), ..DeleteOptions::default() };
     let mut pause = RETRY_MIN;
     loop {
-        match shared.client.delete(shared.pods, namespace, name, &options).await {
+        match shared.client.delete(&PODS, namespace, name, &options).await {
             Ok(_) => return,
             Err(status) if matches!(status.reason, Reason::NotFound | Reason::Conflict | Reason::Gone) => return,
             Err(status) => tracing::warn!(pod = name, "the server does not delete a pod that has ended: {status}"),

@@ -57,7 +57,7 @@ impl Actor {
             return;
         }
         if started {
-            return self.shared.ledger().enter(pod, &self.shared.offer());
+            return self.shared.promises.enter(pod);
         }
         if self.subject.origin == Origin::Api
             && let Some(message) = crate::admit::invalid(pod, self.shared.config.allow_privileged)
@@ -65,8 +65,8 @@ impl Actor {
             self.progress.is_invalid();
             return self.event(None, Type::Warning, "FailedValidation", &message);
         }
-        let pressed = crate::admit::under_pressure(&self.shared.conditions(), pod).map_or(Ok(()), Err);
-        let admit = || self.shared.ledger().admit(pod, &self.shared.offer(), &self.shared.settings);
+        let pressed = crate::admit::under_pressure(&self.shared.standing.conditions(), pod).map_or(Ok(()), Err);
+        let admit = || self.shared.promises.admit(pod, &self.shared.settings);
         if let Err(verdict) = pressed.and_then(|()| admit()) {
             self.event(None, Type::Warning, verdict.cause.reason(), &verdict.message);
             self.progress.refuse(verdict);

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use api::resource::PODS;
 use api::view::api::core::v1 as core;
 use api::{Object, Reason, Status};
 use client::PatchKind;
@@ -70,9 +71,9 @@ impl Actor {
         }
         let News { namespace, name, patch, .. } = news;
         tracing::trace!(target: "walk", verb = "report", name);
-        let (client, kind) = (self.shared.client.clone(), self.shared.pods);
+        let client = self.shared.client.clone();
         self.tasks.spawn(async move {
-            Effect::Written(client.patch(kind, &namespace, &name, "status", PatchKind::Strategic, &patch).await)
+            Effect::Written(client.patch(&PODS, &namespace, &name, "status", PatchKind::Strategic, &patch).await)
         });
     }
 }

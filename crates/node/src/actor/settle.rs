@@ -105,7 +105,7 @@ impl Actor {
                 match result {
                     Ok(()) => {
                         self.progress.torn_down();
-                        self.shared.release(&self.subject.uid);
+                        self.shared.promises.release(&self.subject.uid);
                     }
                     Err(why) => {
                         self.event(None, Type::Warning, "FailedUnMount", &why);
@@ -279,7 +279,7 @@ impl Actor {
                 first
             }
         };
-        match resize::judge(pod, &admitted, &self.progress.resize, &self.shared) {
+        match resize::judge(pod, &admitted, &self.progress.resize, &self.shared.promises) {
             Judgement::Same { withdrawn } => {
                 if withdrawn {
                     self.progress.resize_waits(None);

@@ -4,7 +4,6 @@
 //! maxWaitForContainerRuntime); here the engine says when its connection breaks.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use client::recorder::Type;
@@ -22,7 +21,7 @@ pub fn told(ready: bool) -> (&'static str, &'static str) {
 }
 
 pub fn is_ready(shared: &Shared) -> bool {
-    !shared.runtime_down.load(Ordering::Relaxed)
+    shared.standing.runtime_answers()
 }
 
 /// For ever, or until the engine is gone.
@@ -47,9 +46,8 @@ pub async fn keep(shared: Arc<Shared>) {
 }
 
 fn note(shared: &Shared, ready: bool) {
-    shared.runtime_down.store(!ready, Ordering::Relaxed);
     let reason = if ready { "NodeReady" } else { "NodeNotReady" };
     let message = format!("Node {} status is now: {reason}", shared.config.node_name);
     super::event(shared, Type::Normal, reason, &message);
-    shared.node_changed.notify_one();
+    shared.standing.set_runtime_answers(ready);
 }

@@ -95,7 +95,7 @@ fn conditions(shared: &Shared, old: Option<&Value>) -> Vec<Value> {
         json!({"type": type_, "status": status, "reason": reason, "message": message,
             "lastHeartbeatTime": now, "lastTransitionTime": since})
     };
-    let short = shared.conditions();
+    let short = shared.standing.conditions();
     let mut all: Vec<Value> = Condition::ALL
         .iter()
         .map(|condition| {

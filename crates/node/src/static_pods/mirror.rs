@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::resource::PODS;
 use api::{Object, Reason};
 use client::{Cache, DeleteOptions};
 use serde_json::json;
@@ -137,7 +138,7 @@ impl Keeper {
         // Both are the server's to give.
         meta.as_object_mut().map(|meta| meta.remove("uid"));
         tree.as_object_mut().map(|tree| tree.remove("status"));
-        let made = shared.client.create(shared.pods, &self.pod.meta().namespace, &tree).await;
+        let made = shared.client.create(&PODS, &self.pod.meta().namespace, &tree).await;
         made.map(drop).map_err(|status| status.message)
     }
 }
@@ -153,7 +154,7 @@ async fn delete(shared: &Shared, mirror: &Object) -> Result<(), String> {
     let meta = mirror.meta();
     let options =
         DeleteOptions { grace_period_seconds: Some(0), uid: Some(meta.uid.clone()), ..DeleteOptions::default() };
-    match shared.client.delete(shared.pods, &meta.namespace, &meta.name, &options).await {
+    match shared.client.delete(&PODS, &meta.namespace, &meta.name, &options).await {
         Ok(_) => Ok(()),
         Err(status) if matches!(status.reason, Reason::NotFound | Reason::Conflict | Reason::Gone) => Ok(()),
         Err(status) => Err(status.message),
