@@ -58,8 +58,7 @@ impl Stage {
 
     pub fn config(&self) -> Config {
         let config = Config::new(self.folder.join("data"), self.folder.join("run"));
-        let program = std::env::var_os("GOUSSE_PROGRAM").map_or(config.program, PathBuf::from);
-        Config { cgroup: format!("{}/engine", self.cgroup), program, ..config }
+        Config { cgroup: format!("{}/engine", self.cgroup), ..config }
     }
 
     pub fn engine(&self) -> Arc<NativeEngine> {
