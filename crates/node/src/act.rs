@@ -262,7 +262,7 @@ impl Failure {
 }
 
 /// Asks the runtime until it is known whether it is done: what it may have done is asked for again.
-async fn known<'a>(ask: impl Fn() -> Boxed<'a, runtime::engine::Result<()>>) -> runtime::engine::Result<()> {
+async fn known<'a, T>(ask: impl Fn() -> Boxed<'a, runtime::engine::Result<T>>) -> runtime::engine::Result<T> {
     let mut pause = NOT_KNOWN_RETRY;
     loop {
         match ask().await {

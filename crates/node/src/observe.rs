@@ -90,12 +90,16 @@ impl Seen {
 
     /// The pod's addresses, from the newest sandbox that has any.
     pub fn addresses(&self) -> Vec<String> {
-        self.sandboxes
-            .iter()
-            .filter_map(|s| s.spec.annotations.get(NOTE_ADDRESSES))
-            .find(|a| !a.is_empty())
-            .map(|a| a.split(',').map(str::to_owned).collect())
-            .unwrap_or_default()
+        self.sandboxes.iter().map(addresses_of).find(|addresses| !addresses.is_empty()).unwrap_or_default()
+    }
+}
+
+/// Of the network that its engine made, or that it was given.
+fn addresses_of(sandbox: &Sandbox) -> Vec<String> {
+    match sandbox.spec.annotations.get(NOTE_ADDRESSES) {
+        _ if !sandbox.addresses.is_empty() => sandbox.addresses.iter().map(ToString::to_string).collect(),
+        Some(noted) if !noted.is_empty() => noted.split(',').map(str::to_owned).collect(),
+        _ => Vec::new(),
     }
 }
 

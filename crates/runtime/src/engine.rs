@@ -5,6 +5,7 @@
 //! here waits for a container's end: a caller subscribes to `changes` and looks at `list`.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -72,8 +73,14 @@ pub trait Engine: Send + Sync + 'static {
     /// Whether the runtime can be reached; what is asked meanwhile waits.
     fn is_up(&self) -> watch::Receiver<bool>;
 
-    /// Makes namespaces and cgroup; returns when the sandbox is ready. The id is the caller's.
-    fn run_sandbox(&self, id: &SandboxId, spec: SandboxSpec) -> Boxed<'_, Result<()>>;
+    /// Whether sandboxes may ask for a network of the engine's own (`Network::Own`).
+    fn makes_networks(&self) -> bool {
+        false
+    }
+
+    /// Makes namespaces and cgroup; returns when the sandbox is ready. The id is the caller's. The addresses
+    /// are those of a network that the engine made, as the list has them.
+    fn run_sandbox(&self, id: &SandboxId, spec: SandboxSpec) -> Boxed<'_, Result<Vec<IpAddr>>>;
     /// Kills what runs in it and lets its namespaces go; containers stay listed with their exits.
     fn stop_sandbox(&self, id: &SandboxId) -> Boxed<'_, Result<()>>;
     /// Stops, and forgets it with all its containers, their roots and its cgroup; logs stay.

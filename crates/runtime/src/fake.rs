@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::engine::{Boxed, Duplex, Engine, Error, Images, Result, Session};
 use crate::native::logfolder;
-use crate::spec::{ContainerId, ContainerSpec, ExecSpec, MountSource, Resources, SandboxId, SandboxSpec};
+use crate::spec::{ContainerId, ContainerSpec, ExecSpec, MountSource, Network, Resources, SandboxId, SandboxSpec};
 use crate::state::{Change, Container, Exit, Phase, Sandbox, Usage};
 
 mod images;
@@ -68,6 +69,8 @@ struct Inner {
 struct State {
     sandboxes: BTreeMap<SandboxId, FakeSandbox>,
     next_pid: u32,
+    /// Of the networks that it makes, if it makes any.
+    addresses: Vec<IpAddr>,
 }
 
 struct FakeSandbox {
@@ -75,6 +78,7 @@ struct FakeSandbox {
     ready: bool,
     created_at: i128,
     containers: BTreeMap<ContainerId, Played>,
+    addresses: Vec<IpAddr>,
 }
 
 /// A container and its part.
@@ -95,6 +99,11 @@ impl Fake {
         let (changes, _) = broadcast::channel(1024);
         let (up, execs, losses) = (watch::Sender::new(true), Arc::default(), watch::Sender::default());
         Fake(Arc::new(Inner { config, images, state: Mutex::default(), changes, up, execs, losses }))
+    }
+
+    /// It makes networks from now on: every sandbox that asks for one has these addresses.
+    pub fn make_networks(&self, addresses: Vec<IpAddr>) {
+        self.0.lock().addresses = addresses;
     }
 
     /// How every session that is open ends will not be known; its program goes on.
@@ -282,6 +291,7 @@ impl Engine for Fake {
                 ready: sandbox.ready,
                 created_at: sandbox.created_at,
                 containers: sandbox.containers.values().map(|played| played.container.clone()).collect(),
+                addresses: sandbox.addresses.clone(),
             });
             Ok(sandboxes.collect())
         })
@@ -304,23 +314,34 @@ impl Engine for Fake {
         self.0.up.subscribe()
     }
 
-    fn run_sandbox(&self, id: &SandboxId, spec: SandboxSpec) -> Boxed<'_, Result<()>> {
+    fn makes_networks(&self) -> bool {
+        !self.0.lock().addresses.is_empty()
+    }
+
+    fn run_sandbox(&self, id: &SandboxId, spec: SandboxSpec) -> Boxed<'_, Result<Vec<IpAddr>>> {
         let id = id.clone();
         Box::pin(async move {
             self.begin("run_sandbox").await?;
             tokio::time::sleep(self.0.config.start_time).await;
             let mut state = self.0.lock();
             match state.sandboxes.get(&id) {
-                Some(sandbox) if sandbox.ready => return Ok(()),
+                Some(sandbox) if sandbox.ready => return Ok(sandbox.addresses.clone()),
                 Some(_) => return Err(Error::Failed(format!("sandbox {} was stopped", id.0))),
                 None => {}
             }
-            let containers = BTreeMap::new();
-            let sandbox = FakeSandbox { spec, ready: true, created_at: self.0.now(), containers };
+            let addresses = match spec.network {
+                Network::Own if state.addresses.is_empty() => {
+                    return Err(Error::Failed("this runtime makes no networks".into()));
+                }
+                Network::Own => state.addresses.clone(),
+                Network::Host | Network::Namespace(_) => Vec::new(),
+            };
+            let (containers, created_at) = (BTreeMap::new(), self.0.now());
+            let sandbox = FakeSandbox { spec, ready: true, created_at, containers, addresses: addresses.clone() };
             state.sandboxes.insert(id.clone(), sandbox);
             drop(state);
             self.0.tell(Change::Sandbox(id));
-            Ok(())
+            Ok(addresses)
         })
     }
 

@@ -6,6 +6,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -247,8 +248,9 @@ impl Engine for NativeEngine {
         self.client.connected()
     }
 
-    fn run_sandbox(&self, id: &SandboxId, spec: SandboxSpec) -> Boxed<'_, Result<()>> {
-        Box::pin(self.client.ask(Request::RunSandbox { id: id.clone(), spec }))
+    fn run_sandbox(&self, id: &SandboxId, spec: SandboxSpec) -> Boxed<'_, Result<Vec<IpAddr>>> {
+        let run = self.client.ask(Request::RunSandbox { id: id.clone(), spec });
+        Box::pin(async { run.await.map(|()| Vec::new()) })
     }
 
     fn stop_sandbox(&self, id: &SandboxId) -> Boxed<'_, Result<()>> {

@@ -45,6 +45,8 @@ pub enum Network {
     Host,
     /// A network namespace made by the caller (a pinned file).
     Namespace(PathBuf),
+    /// The engine makes it, where it can (`Engine::makes_networks`).
+    Own,
 }
 
 /// Who shares a namespace with whom.

@@ -1,6 +1,7 @@
 //! What the engines answer: the observed state of sandboxes, containers and images.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,9 @@ pub struct Sandbox {
     /// Nanoseconds since the epoch.
     pub created_at: i128,
     pub containers: Vec<Container>,
+    /// Of a network that the engine made, in its order of preference; else empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpAddr>,
 }
 
 impl Sandbox {

@@ -58,6 +58,13 @@ async fn the_fake_engine_keeps_the_laws() {
     laws::cat_echoes(&bench, vec!["/bin/cat".into()]).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_fake_engine_keeps_the_laws_where_it_makes_networks() {
+    let bench = Bench::new(|_| {}).await;
+    bench.engine.make_networks(vec!["10.0.0.5".parse().unwrap(), "fd00::5".parse().unwrap()]);
+    tokio::time::timeout(laws::PATIENCE, laws::suite(&bench)).await.unwrap();
+}
+
 async fn started(bench: &Bench, n: u32, change: impl FnOnce(&mut ContainerSpec), words: &[&str]) -> ContainerId {
     use laws::Bench as _;
     let sandbox = SandboxId("5a".into());

@@ -25,8 +25,6 @@ mod puppet;
 mod sessions;
 #[path = "native/setbacks.rs"]
 mod setbacks;
-#[path = "native/speed.rs"]
-mod speed;
 #[path = "native/stage.rs"]
 mod stage;
 #[path = "native/tracer.rs"]
@@ -42,7 +40,6 @@ const TESTS: &[&[Test]] = &[
     sessions::TESTS,
     faults::TESTS,
     setbacks::TESTS,
-    speed::TESTS,
 ];
 
 fn main() {
@@ -63,9 +60,6 @@ fn main() {
     let wanted: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
     let mut failed = 0;
     for (name, test) in TESTS.iter().flat_map(|group| group.iter()) {
-        if wanted.is_empty() && *name == "measure" {
-            continue;
-        }
         if !wanted.is_empty() && !wanted.iter().any(|word| name.contains(word.as_str())) {
             continue;
         }

@@ -5,6 +5,7 @@
 //! wait for ever and change nothing more.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -204,7 +205,11 @@ impl Engine for Witness {
         self.engine.is_up()
     }
 
-    fn run_sandbox(&self, id: &SandboxId, spec: SandboxSpec) -> Boxed<'_, Result<()>> {
+    fn makes_networks(&self) -> bool {
+        self.engine.makes_networks()
+    }
+
+    fn run_sandbox(&self, id: &SandboxId, spec: SandboxSpec) -> Boxed<'_, Result<Vec<IpAddr>>> {
         let run = self.engine.run_sandbox(id, spec);
         self.asked(Box::pin(async move {
             let result = run.await;

@@ -131,6 +131,7 @@ async fn machines_and_acknowledgements_are_checked() {
         ready,
         created_at: 0,
         containers: vec![],
+        addresses: vec![],
     };
     let attachment = |id: &str, address: &str| Attachment {
         spec: AttachSpec { id: id.into(), ..AttachSpec::default() },

@@ -79,6 +79,8 @@ async fn attach_and_run(
 ) -> Result<(), String> {
     let (network, addresses) = if pod::host_network(pod) {
         (Network::Host, shared.facts.host_ips.clone())
+    } else if shared.engine.makes_networks() {
+        (Network::Own, Vec::new())
     } else {
         shared.looker.note_attached(id);
         let (ingress, egress) = (sandbox::bandwidth(pod, INGRESS)?, sandbox::bandwidth(pod, EGRESS)?);
@@ -86,18 +88,23 @@ async fn attach_and_run(
         let made = shared.network.attach(ask).await.map_err(|e| format!("setting up the network: {e}"))?;
         (Network::Namespace(made.namespace), made.addresses.iter().map(ToString::to_string).collect())
     };
-    let folder = shared.volumes.pod_folder(pod::uid(pod));
-    let hosts = names::hosts(pod, &shared.settings, &addresses);
-    let write = |name: &str, text: &str| {
-        fs::create_dir_all(&folder)
-            .and_then(|()| fs::write(folder.join(name), text))
-            .map_err(|e| format!("writing {name} of the pod: {e}"))
-    };
-    write(HOSTS_FILE, &hosts)?;
+    let write = |name: &str, text: &str| write(shared, pod, name, text);
+    write(HOSTS_FILE, &names::hosts(pod, &shared.settings, &addresses))?;
     write(RESOLV_FILE, resolv)?;
     let spec = sandbox::sandbox_spec(pod, &shared.settings, attempt, network, &addresses)?;
     let sandbox = SandboxId(id.into());
-    known(|| shared.engine.run_sandbox(&sandbox, spec.clone())).await.map_err(|e| e.to_string())
+    let own = known(|| shared.engine.run_sandbox(&sandbox, spec.clone())).await.map_err(|e| e.to_string())?;
+    if !own.is_empty() {
+        let own: Vec<String> = own.iter().map(ToString::to_string).collect();
+        write(HOSTS_FILE, &names::hosts(pod, &shared.settings, &own))?;
+    }
+    Ok(())
+}
+
+fn write(shared: &Shared, pod: &core::Pod, name: &str, text: &str) -> Result<(), String> {
+    let folder = shared.volumes.pod_folder(pod::uid(pod));
+    let written = fs::create_dir_all(&folder).and_then(|()| fs::write(folder.join(name), text));
+    written.map_err(|e| format!("writing {name} of the pod: {e}"))
 }
 
 /// Stops a sandbox, then lets its network go.

@@ -200,6 +200,28 @@ fn one(policy: &str, args: &[&str]) -> Value {
     json!({"restartPolicy": policy, "containers": [puppet(args)]})
 }
 
+/// As one that is spoken to over CRI does.
+#[tokio::test(start_paused = true)]
+async fn addresses_are_the_engines_where_it_makes_the_network() {
+    let mut node = Node::start().await;
+    node.fake.make_networks(vec!["10.9.0.7".parse().unwrap(), "fd00::7".parse().unwrap()]);
+    node.pod("p", one("Always", &[]));
+    let pod = node.phase("p", "Running").await;
+    assert_eq!(pod["status"]["podIPs"], json!([{"ip": "10.9.0.7"}, {"ip": "fd00::7"}]));
+    assert!(node.network.list().await.unwrap().is_empty(), "the node makes none beside it");
+    let folder = node.config.data_dir.join("pods").join(pod["metadata"]["uid"].as_str().unwrap());
+    let hosts = std::fs::read_to_string(folder.join("etc-hosts")).unwrap();
+    assert!(hosts.contains("10.9.0.7\tp") && hosts.contains("fd00::7\tp"), "{hosts}");
+    // The next agent sees them in the engine's list.
+    node.stop_agent().await;
+    node.start_agent().await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(node.api.get("pods", "ns", "p").unwrap()["status"]["podIP"], "10.9.0.7");
+    node.api.delete_gracefully("ns", "p", 1, node.now());
+    node.gone("p").await;
+    node.nothing_left().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn pod_runs_within_milliseconds_and_with_one_write() {
     let node = Node::start().await;

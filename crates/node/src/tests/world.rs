@@ -116,6 +116,7 @@ pub fn sandbox(id: &str, attempt: u32, ready: bool) -> Sandbox {
         ready,
         created_at: nanos(0),
         containers: Vec::new(),
+        addresses: Vec::new(),
     }
 }
 

@@ -9,7 +9,8 @@
 use std::time::Duration;
 
 use runtime::{
-    Change, Container, ContainerId, ContainerSpec, Engine, Error, ExecSpec, Phase, Sandbox, SandboxId, SandboxSpec,
+    Change, Container, ContainerId, ContainerSpec, Engine, Error, ExecSpec, Network, Phase, Sandbox, SandboxId,
+    SandboxSpec,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::broadcast::error::RecvError;
@@ -32,6 +33,7 @@ pub trait Bench: Sync {
 pub async fn suite(bench: &dyn Bench) {
     let bench = Laws(bench);
     bench.a_sandbox_is_run_once_stopped_and_removed().await;
+    bench.a_network_of_the_engines_own_has_addresses_that_are_listed().await;
     bench.a_container_runs_and_its_exit_is_kept_until_removed().await;
     bench.exit_codes_and_signals_are_told_apart().await;
     bench.a_start_that_fails_is_an_exit_with_its_reason().await;
@@ -62,6 +64,23 @@ impl Laws<'_> {
         assert!(!self.sandbox(&id).await.unwrap().ready);
         assert!(self.engine().run_sandbox(&id, self.0.sandbox("law")).await.is_err(), "an id is used once");
         self.engine().remove_sandbox(&id).await.unwrap();
+        assert!(self.sandbox(&id).await.is_none());
+    }
+
+    async fn a_network_of_the_engines_own_has_addresses_that_are_listed(&self) {
+        let (id, given) = (sandbox_id(1002), self.0.sandbox("law-given"));
+        assert!(self.engine().run_sandbox(&id, given).await.unwrap().is_empty(), "not the engine's");
+        self.engine().remove_sandbox(&id).await.unwrap();
+        let own = SandboxSpec { network: Network::Own, ..self.0.sandbox("law-own") };
+        let (id, makes) = (sandbox_id(1003), self.engine().makes_networks());
+        let run = self.engine().run_sandbox(&id, own.clone()).await;
+        assert_eq!(run.is_ok(), makes, "{run:?}");
+        if let Ok(addresses) = run {
+            assert!(!addresses.is_empty());
+            assert_eq!(self.engine().run_sandbox(&id, own).await.unwrap(), addresses, "asked again");
+            assert_eq!(self.sandbox(&id).await.unwrap().addresses, addresses);
+            self.engine().remove_sandbox(&id).await.unwrap();
+        }
         assert!(self.sandbox(&id).await.is_none());
     }
 

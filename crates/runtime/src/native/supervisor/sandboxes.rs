@@ -64,7 +64,7 @@ impl Sandboxed {
     /// As an agent lists it, without its containers.
     pub fn seen(&self, id: &SandboxId) -> Sandbox {
         let SandboxRecord { spec, created_at, ready, .. } = self.record.clone();
-        Sandbox { id: id.clone(), spec, ready, created_at, containers: Vec::new() }
+        Sandbox { id: id.clone(), spec, ready, created_at, containers: Vec::new(), addresses: Vec::new() }
     }
 
     pub fn is_ending(&self) -> bool {
@@ -105,6 +105,9 @@ impl Supervisor {
         }
         if spec.user_namespace.is_some() {
             return Err(Refusal::Failed("user namespaces (hostUsers: false) are not supported by this runtime".into()));
+        }
+        if spec.network == Network::Own {
+            return Err(Refusal::Failed("this runtime makes no networks".into()));
         }
         let mut spec = spec;
         if spec.cgroup.is_empty() {
