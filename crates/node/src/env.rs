@@ -63,11 +63,11 @@ pub async fn environment(
         let (what, name, data) = match (&from.config_map_ref, &from.secret_ref) {
             (Some(reference), _) => {
                 let optional = reference.optional.unwrap_or(false);
-                ("ConfigMap", &reference.name, config_map_data(sources, namespace, &reference.name, optional).await?)
+                ("configMap", &reference.name, config_map_data(sources, namespace, &reference.name, optional).await?)
             }
             (None, Some(reference)) => {
                 let optional = reference.optional.unwrap_or(false);
-                ("Secret", &reference.name, secret_data(sources, namespace, &reference.name, optional).await?)
+                ("secret", &reference.name, secret_data(sources, namespace, &reference.name, optional).await?)
             }
             (None, None) => continue,
         };
@@ -81,8 +81,7 @@ pub async fn environment(
             environment.warnings.push((
                 "InvalidEnvironmentVariableNames",
                 format!(
-                    "Keys [{keys}] from the EnvFrom {} {namespace}/{name} were skipped since they are considered invalid environment variable names.",
-                    if what == "ConfigMap" { "configMap" } else { "secret" }
+                    "Keys [{keys}] from the EnvFrom {what} {namespace}/{name} were skipped since they are considered invalid environment variable names."
                 ),
             ));
         }

@@ -40,25 +40,33 @@ pub enum Condition {
     PIDPressure,
 }
 
+/// What pods have to give back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scarce {
+    Memory,
+    Storage,
+    Inodes,
+    Pids,
+}
+
 struct Row {
     signal: Signal,
     name: &'static str,
-    /// What pods have to give back.
-    resource: &'static str,
+    scarce: Scarce,
     condition: Condition,
 }
 
-const fn row(signal: Signal, name: &'static str, resource: &'static str, condition: Condition) -> Row {
-    Row { signal, name, resource, condition }
+const fn row(signal: Signal, name: &'static str, scarce: Scarce, condition: Condition) -> Row {
+    Row { signal, name, scarce, condition }
 }
 
 static SIGNALS: &[Row] = &[
-    row(Signal::MemoryAvailable, "memory.available", "memory", Condition::MemoryPressure),
-    row(Signal::ImagefsAvailable, "imagefs.available", "ephemeral-storage", Condition::DiskPressure),
-    row(Signal::ImagefsInodes, "imagefs.inodesFree", "inodes", Condition::DiskPressure),
-    row(Signal::NodefsAvailable, "nodefs.available", "ephemeral-storage", Condition::DiskPressure),
-    row(Signal::NodefsInodes, "nodefs.inodesFree", "inodes", Condition::DiskPressure),
-    row(Signal::PidsAvailable, "pid.available", "pids", Condition::PIDPressure),
+    row(Signal::MemoryAvailable, "memory.available", Scarce::Memory, Condition::MemoryPressure),
+    row(Signal::ImagefsAvailable, "imagefs.available", Scarce::Storage, Condition::DiskPressure),
+    row(Signal::ImagefsInodes, "imagefs.inodesFree", Scarce::Inodes, Condition::DiskPressure),
+    row(Signal::NodefsAvailable, "nodefs.available", Scarce::Storage, Condition::DiskPressure),
+    row(Signal::NodefsInodes, "nodefs.inodesFree", Scarce::Inodes, Condition::DiskPressure),
+    row(Signal::PidsAvailable, "pid.available", Scarce::Pids, Condition::PIDPressure),
 ];
 
 /// How much of a resource stays free.
@@ -100,8 +108,20 @@ impl Signal {
         SIGNALS.iter().find(|row| row.signal == self).expect("every signal has its row")
     }
 
-    pub fn resource(self) -> &'static str {
-        self.row().resource
+    pub fn scarce(self) -> Scarce {
+        self.row().scarce
+    }
+}
+
+impl Scarce {
+    /// As pods ask for it, where they can.
+    pub fn name(self) -> &'static str {
+        match self {
+            Scarce::Memory => "memory",
+            Scarce::Storage => "ephemeral-storage",
+            Scarce::Inodes => "inodes",
+            Scarce::Pids => "pids",
+        }
     }
 }
 

@@ -20,42 +20,36 @@ use crate::pressure::{self, Condition, Eviction, Shortage, Signal, rank};
 use crate::register;
 use crate::roster::{Entry, Roster};
 use crate::shared::Shared;
+use crate::sources::Boxed;
 use crate::subject::Origin;
 
 /// One look.
-pub struct Row {
-    pub what: What,
-    pub period: Duration,
-    /// What one look costs, and when it costs nothing.
-    pub cost: &'static str,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
-    /// Volumes, logs and layers of pods that have limits of storage.
-    Storage,
-    /// The node's memory and disks.
-    Pressure,
-    /// The file system of images.
-    Images,
+struct Look {
+    /// Whether there is anything to look at.
+    applies: fn(&Sampler) -> bool,
+    look: for<'a> fn(&'a mut Sampler) -> Boxed<'a, ()>,
+    period: Duration,
 }
 
 /// Periods are upstream's (the eviction manager's monitoringInterval, ImageGCPeriod).
-pub static SAMPLED: &[Row] = &[
-    Row {
-        what: What::Storage,
+static SAMPLED: &[Look] = &[
+    // A walk over the files of pods with an ephemeral-storage limit or a sized emptyDir; none without such pods.
+    Look {
+        applies: |sampler| sampler.actors().values().any(|entry| entry.limited),
+        look: |sampler| Box::pin(sampler.judge_limits()),
         period: Duration::from_secs(10),
-        cost: "a walk over the files of pods with an ephemeral-storage limit or a sized emptyDir; none without such pods",
     },
-    Row {
-        what: What::Pressure,
+    // A statvfs and reads of /proc/meminfo and /proc/loadavg; every pod is measured while something is short.
+    Look {
+        applies: |sampler| !sampler.shared.config.thresholds.is_empty(),
+        look: |sampler| Box::pin(sampler.judge_pressure()),
         period: Duration::from_secs(10),
-        cost: "a statvfs and reads of /proc/meminfo and /proc/loadavg; every pod is measured while something is short",
     },
-    Row {
-        what: What::Images,
+    // One statvfs and the list of images; one removal above the high mark.
+    Look {
+        applies: |sampler| sampler.shared.engine.images().folder().is_some(),
+        look: |sampler| Box::pin(sampler.tidy_images()),
         period: Duration::from_secs(300),
-        cost: "one statvfs and the list of images; one removal above the high mark",
     },
 ];
 
@@ -93,17 +87,17 @@ pub async fn run(shared: Arc<Shared>, actors: Roster) {
     if let Err(why) = sampler.collect(0).await {
         tracing::warn!("images are not listed: {why}");
     }
-    sampler.look(What::Pressure).await;
+    sampler.judge_pressure().await;
     let mut looked: Vec<Option<Instant>> = vec![None; SAMPLED.len()];
     loop {
         let now = Instant::now();
         for (row, looked) in SAMPLED.iter().zip(&mut looked) {
-            if !sampler.applies(row.what) {
+            if !(row.applies)(&sampler) {
                 *looked = None;
             } else if looked.is_none_or(|at| now >= at + row.period) {
                 // The first look comes a period after there is something to look at.
                 if looked.replace(now).is_some() {
-                    sampler.look(row.what).await;
+                    (row.look)(&mut sampler).await;
                 }
             }
         }
@@ -117,22 +111,6 @@ pub async fn run(shared: Arc<Shared>, actors: Roster) {
 }
 
 impl Sampler {
-    fn applies(&self, what: What) -> bool {
-        match what {
-            What::Storage => self.actors().values().any(|entry| entry.limited),
-            What::Pressure => !self.shared.config.thresholds.is_empty(),
-            What::Images => self.shared.engine.images().folder().is_some(),
-        }
-    }
-
-    async fn look(&mut self, what: What) {
-        match what {
-            What::Storage => self.judge_limits().await,
-            What::Pressure => self.judge_pressure().await,
-            What::Images => self.tidy_images().await,
-        }
-    }
-
     /// Ends every pod that broke one of its limits.
     async fn judge_limits(&mut self) {
         for (uid, entry) in self.active(|entry| entry.limited) {
@@ -160,7 +138,7 @@ impl Sampler {
         if self.is_clearing().await {
             return;
         }
-        let resource = shortage.signal.resource();
+        let resource = shortage.signal.scarce().name();
         let message = format!("Attempting to reclaim {resource}");
         register::event(&shared, Type::Warning, "EvictionThresholdMet", &message);
         if !matches!(shortage.signal, Signal::MemoryAvailable | Signal::PidsAvailable) {
@@ -224,7 +202,7 @@ impl Sampler {
 
     /// Ends the pod whose turn it is.
     async fn relieve(&mut self, shortage: &Shortage) {
-        let resource = shortage.signal.resource();
+        let scarce = shortage.signal.scarce();
         let mut candidates = Vec::new();
         for (uid, entry) in self.active(|_| true) {
             let Ok(pod) = entry.object.view::<core::Pod>() else { continue };
@@ -234,14 +212,14 @@ impl Sampler {
                 candidates.push((uid, entry, pod, used));
             }
         }
-        candidates.sort_by_cached_key(|(_, _, pod, used)| rank::order(resource, pod, used));
+        candidates.sort_by_cached_key(|(_, _, pod, used)| rank::order(scarce, pod, used));
         for (uid, entry, pod, used) in candidates {
             if self.evict(&uid, &entry, &pod, rank::eviction(shortage, &pod, &used)) {
                 self.clearing = Some((uid, Instant::now() + CLEARING_MAX));
                 return;
             }
         }
-        tracing::debug!("the node is short of {resource}, and there is no pod to evict");
+        tracing::debug!("the node is short of {}, and there is no pod to evict", scarce.name());
     }
 
     /// Above the high mark the longest unused images go.

@@ -9,38 +9,39 @@ use std::collections::BTreeMap;
 use api::quantity::Quantity;
 use api::view::api::core::v1 as core;
 
-use super::{Eviction, Shortage, Signal};
+use super::{Eviction, Scarce, Shortage, Signal};
 use crate::limits::{ContainerUsed, Used};
 use crate::pod::{self, Role};
 use crate::spec::cgroup::pod_sum;
 
 /// The smallest gives way first.
-pub fn order(resource: &str, pod: &core::Pod, used: &Used) -> impl Ord + use<> {
-    let amount = i128::from(match resource {
-        "memory" => used.memory(),
-        "inodes" => used.storage().inodes,
-        "pids" => used.pids(),
-        _ => used.storage().bytes,
+pub fn order(scarce: Scarce, pod: &core::Pod, used: &Used) -> impl Ord + use<> {
+    let amount = i128::from(match scarce {
+        Scarce::Memory => used.memory(),
+        Scarce::Storage => used.storage().bytes,
+        Scarce::Inodes => used.storage().inodes,
+        Scarce::Pids => used.pids(),
     });
     let priority = pod.spec.as_ref().and_then(|s| s.priority).unwrap_or(0);
     // Nobody asks for process numbers, so nobody has more than that (rankPIDPressure).
-    if resource == "pids" {
+    if scarce == Scarce::Pids {
         return (Reverse(false), priority, Reverse(amount));
     }
     // Nor for inodes.
-    let asked = i128::from(pod_sum(pod, resource, false).unwrap_or(0) / 1000);
+    let asked = i128::from(pod_sum(pod, scarce.name(), false).unwrap_or(0) / 1000);
     (Reverse(amount > asked), priority, Reverse(amount - asked))
 }
 
 /// What is said of a pod that gives way.
 pub fn eviction(shortage: &Shortage, pod: &core::Pod, used: &Used) -> Eviction {
-    let resource = shortage.signal.resource();
+    let scarce = shortage.signal.scarce();
+    let resource = scarce.name();
     let (floor, available) = (told(shortage.signal, shortage.floor), told(shortage.signal, shortage.available));
     let mut message =
         format!("The node was low on resource: {resource}. Threshold quantity: {floor}, available: {available}. ");
     let mut blamed = BTreeMap::new();
     let whole = pod.spec.as_ref().and_then(|s| s.resources.as_ref()?.requests.as_ref()?.get(resource));
-    if let Some(request) = whole.filter(|_| resource == "memory").and_then(|q| Quantity::parse(&q.0).ok()) {
+    if let Some(request) = whole.filter(|_| scarce == Scarce::Memory).and_then(|q| Quantity::parse(&q.0).ok()) {
         let (name, amount) = (pod::name(pod), binary(used.memory()));
         message.push_str(&format!(
             "Pod {name} was using {amount}, request is {request}, has larger consumption of {resource}. "
@@ -54,7 +55,7 @@ pub fn eviction(shortage: &Shortage, pod: &core::Pod, used: &Used) -> Eviction {
         // An ephemeral container cannot ask for anything, so it is not blamed.
         let counted = |p: &&pod::Part<'_>| p.role != Role::Ephemeral;
         let Some(part) = parts.iter().filter(counted).find(|p| p.name() == container.name) else { continue };
-        let Some(amount) = amount_of(resource, container) else { continue };
+        let Some(amount) = amount_of(scarce, container) else { continue };
         let requests = part.spec.resources.as_ref().and_then(|r| r.requests.as_ref());
         let request = requests.and_then(|r| Quantity::parse(&r.get(resource)?.0).ok()).unwrap_or(Quantity::ZERO);
         if i128::from(amount) * 1_000_000_000 <= request.nanos() {
@@ -76,11 +77,12 @@ pub fn eviction(shortage: &Shortage, pod: &core::Pod, used: &Used) -> Eviction {
     Eviction { message, disruption: true, annotations }
 }
 
-fn amount_of(resource: &str, container: &ContainerUsed) -> Option<u64> {
-    match resource {
-        "memory" => Some(container.memory),
-        "ephemeral-storage" => Some(container.storage().bytes),
-        _ => None,
+/// Bytes of what a container can ask for.
+fn amount_of(scarce: Scarce, container: &ContainerUsed) -> Option<u64> {
+    match scarce {
+        Scarce::Memory => Some(container.memory),
+        Scarce::Storage => Some(container.storage().bytes),
+        Scarce::Inodes | Scarce::Pids => None,
     }
 }
 

@@ -106,13 +106,13 @@ fn who_uses_more_than_it_asked_for_goes_first_then_the_least_important_then_the_
         (pod("small", 0, json!({})), uses(10, 10)),
         (pod("large", 0, ask("100Mi")), uses(300, 300)),
     ];
-    let mut names = |resource: &str| {
-        all.sort_by_cached_key(|(pod, used)| rank::order(resource, pod, used));
+    let mut names = |scarce: Scarce| {
+        all.sort_by_cached_key(|(pod, used)| rank::order(scarce, pod, used));
         all.iter().map(|(pod, _)| pod::name(pod).to_owned()).collect::<Vec<_>>()
     };
-    assert_eq!(names("memory"), ["large", "small", "important", "modest"]);
-    assert_eq!(names("ephemeral-storage"), ["large", "small", "important", "modest"]);
-    assert_eq!(names("inodes"), ["modest", "large", "small", "important"], "nobody asks for inodes");
+    assert_eq!(names(Scarce::Memory), ["large", "small", "important", "modest"]);
+    assert_eq!(names(Scarce::Storage), ["large", "small", "important", "modest"]);
+    assert_eq!(names(Scarce::Inodes), ["modest", "large", "small", "important"], "nobody asks for inodes");
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn processes_run_short_like_memory_and_rank_by_priority() {
         (pod("few", 0, json!({})), uses(1)),
         (pod("many", 0, json!({})), uses(80)),
     ];
-    pods.sort_by_cached_key(|(pod, used)| rank::order("pids", pod, used));
+    pods.sort_by_cached_key(|(pod, used)| rank::order(Scarce::Pids, pod, used));
     assert_eq!(pods.each_ref().map(|(p, _)| pod::name(p).to_owned()), ["many", "few", "high"]);
     let eviction = rank::eviction(&shortages[0], &pods[0].0, &pods[0].1);
     assert_eq!(eviction.message, "The node was low on resource: pids. Threshold quantity: 100, available: 99. ");
