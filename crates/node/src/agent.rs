@@ -308,15 +308,15 @@ impl Agent {
         }
     }
 
-    fn hint(&self, hint: Result<runtime::Change, broadcast::error::RecvError>) {
+    fn hint(&self, hint: Result<runtime::Hint, broadcast::error::RecvError>) {
         match hint {
-            Ok(runtime::Change::Container(sandbox, _) | runtime::Change::Sandbox(sandbox)) => {
+            Ok(runtime::Hint::Container(sandbox, _) | runtime::Hint::Sandbox(sandbox)) => {
                 // A sandbox that no look has seen yet is looked at by whoever made it.
                 if let Some(uid) = self.shared.looker.uid_of(&sandbox.0) {
                     self.tell(&uid, |entry| entry.inbox.look());
                 }
             }
-            Ok(runtime::Change::Lagged) | Err(broadcast::error::RecvError::Lagged(_)) => {
+            Ok(runtime::Hint::Lagged) | Err(broadcast::error::RecvError::Lagged(_)) => {
                 for entry in self.actors().values() {
                     entry.inbox.look();
                 }

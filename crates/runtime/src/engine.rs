@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::spec::{ContainerId, ContainerSpec, ExecSpec, Resources, SandboxId, SandboxSpec};
-use crate::state::{Change, Image, ImageUser, Sandbox, Usage};
+use crate::state::{Hint, Image, ImageUser, Sandbox, Usage};
 
 /// Why an engine could not do what it was asked; a caller decides on the variant, people read the text.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +69,7 @@ pub trait Engine: Send + Sync + 'static {
     fn list(&self) -> Boxed<'_, Result<Vec<Sandbox>>>;
     /// Those of the list that have this label with this value.
     fn labelled(&self, label: &str, value: &str) -> Boxed<'_, Result<Vec<Sandbox>>>;
-    fn changes(&self) -> broadcast::Receiver<Change>;
+    fn changes(&self) -> broadcast::Receiver<Hint>;
     /// Whether the runtime can be reached; what is asked meanwhile waits.
     fn is_up(&self) -> watch::Receiver<bool>;
 

@@ -17,7 +17,7 @@ use tokio::sync::{broadcast, watch};
 use crate::engine::{Boxed, Duplex, Engine, Error, Images, Result, Session};
 use crate::native::logfolder;
 use crate::spec::{ContainerId, ContainerSpec, ExecSpec, MountSource, Network, Resources, SandboxId, SandboxSpec};
-use crate::state::{Change, Container, Exit, Phase, Sandbox, Usage};
+use crate::state::{Container, Exit, Hint, Phase, Sandbox, Usage};
 
 mod images;
 mod script;
@@ -57,7 +57,7 @@ struct Inner {
     config: FakeConfig,
     images: Arc<FakeImages>,
     state: Mutex<State>,
-    changes: broadcast::Sender<Change>,
+    changes: broadcast::Sender<Hint>,
     up: watch::Sender<bool>,
     /// Held by each exec under way.
     execs: Arc<()>,
@@ -126,7 +126,7 @@ impl Fake {
         }
         drop(state);
         // Nobody is left who could hear it, except those who only lagged.
-        let _ = self.0.changes.send(Change::Lagged);
+        let _ = self.0.changes.send(Hint::Lagged);
     }
 
     /// What is asked waits until it is up again.
@@ -163,7 +163,7 @@ impl Inner {
         (self.config.clock)()
     }
 
-    fn tell(&self, change: Change) {
+    fn tell(&self, change: Hint) {
         // No receiver is no error: a change is only a hint.
         let _ = self.changes.send(change);
     }
@@ -186,7 +186,7 @@ impl Inner {
             leave_message(&played.container.spec, message);
         }
         played.ended.send_replace(Some(code));
-        let change = Change::Container(sandbox, id.clone());
+        let change = Hint::Container(sandbox, id.clone());
         drop(state);
         self.tell(change);
     }
@@ -212,7 +212,7 @@ impl Inner {
         if played.container.phase != Phase::Created {
             return Ok(());
         }
-        let change = Change::Container(sandbox, id.clone());
+        let change = Hint::Container(sandbox, id.clone());
         if let Some(why) = played.script.start_error.clone() {
             let exit = Exit { code: 128, signal: None, finished_at: now, oom_killed: false, start_error: why.clone() };
             played.container.phase = Phase::Exited { started_at: None, exit };
@@ -265,7 +265,7 @@ impl Inner {
             self.end(&container, 128 + KILL, Some(KILL));
         }
         if was_ready {
-            self.tell(Change::Sandbox(id.clone()));
+            self.tell(Hint::Sandbox(id.clone()));
         }
     }
 }
@@ -306,7 +306,7 @@ impl Engine for Fake {
         })
     }
 
-    fn changes(&self) -> broadcast::Receiver<Change> {
+    fn changes(&self) -> broadcast::Receiver<Hint> {
         self.0.changes.subscribe()
     }
 
@@ -340,7 +340,7 @@ impl Engine for Fake {
             let sandbox = FakeSandbox { spec, ready: true, created_at, containers, addresses: addresses.clone() };
             state.sandboxes.insert(id.clone(), sandbox);
             drop(state);
-            self.0.tell(Change::Sandbox(id));
+            self.0.tell(Hint::Sandbox(id));
             Ok(addresses)
         })
     }
@@ -360,7 +360,7 @@ impl Engine for Fake {
             self.begin("remove_sandbox").await?;
             self.0.stop(&id);
             if self.0.lock().sandboxes.remove(&id).is_some() {
-                self.0.tell(Change::Sandbox(id));
+                self.0.tell(Hint::Sandbox(id));
             }
             Ok(())
         })
@@ -390,7 +390,7 @@ impl Engine for Fake {
                 Played { container, script, ended: watch::Sender::new(None), finished: vec![], named: BTreeMap::new() };
             found.containers.insert(id.clone(), played);
             drop(state);
-            self.0.tell(Change::Container(sandbox, id));
+            self.0.tell(Hint::Container(sandbox, id));
             Ok(())
         })
     }
@@ -421,7 +421,7 @@ impl Engine for Fake {
             let Some((sandbox, _)) = state.find(&id) else { return Ok(()) };
             state.sandboxes.get_mut(&sandbox).map(|s| s.containers.remove(&id));
             drop(state);
-            self.0.tell(Change::Container(sandbox, id));
+            self.0.tell(Hint::Container(sandbox, id));
             Ok(())
         })
     }

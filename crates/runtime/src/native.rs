@@ -16,7 +16,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use crate::engine::{Boxed, Duplex, Engine, Error, Images, Result, Session};
 use crate::images::ImagesStore;
 use crate::spec::{ContainerId, ContainerSpec, ExecSpec, MountSource, Resources, SandboxId, SandboxSpec};
-use crate::state::{Change, Sandbox, Usage};
+use crate::state::{Hint, Sandbox, Usage};
 
 /// Control groups, both versions.
 mod cgroup;
@@ -240,7 +240,7 @@ impl Engine for NativeEngine {
         Box::pin(async move { self.client.list(|sandbox| sandbox.has_label(&label, &value)).await })
     }
 
-    fn changes(&self) -> broadcast::Receiver<Change> {
+    fn changes(&self) -> broadcast::Receiver<Hint> {
         self.client.changes()
     }
 

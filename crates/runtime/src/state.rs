@@ -71,7 +71,7 @@ pub struct Exit {
 
 /// A hint that something changed; look at `list`.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Change {
+pub enum Hint {
     Container(SandboxId, ContainerId),
     Sandbox(SandboxId),
     /// Hints were lost: look at everything.

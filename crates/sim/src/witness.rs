@@ -13,7 +13,7 @@ use api::Clock;
 use runtime::engine::{Boxed, Duplex, Images, Result, Session};
 use runtime::fake::Fake;
 use runtime::{
-    Change, ContainerId, ContainerSpec, Engine, ExecSpec, Phase, Resources, Sandbox, SandboxId, SandboxSpec, Usage,
+    ContainerId, ContainerSpec, Engine, ExecSpec, Hint, Phase, Resources, Sandbox, SandboxId, SandboxSpec, Usage,
 };
 use tokio::sync::{broadcast, watch};
 
@@ -197,7 +197,7 @@ impl Engine for Witness {
         self.through(self.engine.labelled(label, value))
     }
 
-    fn changes(&self) -> broadcast::Receiver<Change> {
+    fn changes(&self) -> broadcast::Receiver<Hint> {
         self.engine.changes()
     }
 

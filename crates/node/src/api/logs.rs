@@ -9,7 +9,7 @@ use api::view::api::core::v1 as core;
 use bytes::Bytes;
 use futures::StreamExt;
 use http::StatusCode;
-use runtime::{Change, Container, ContainerId};
+use runtime::{Container, ContainerId, Hint};
 use tokio::sync::broadcast;
 
 use super::answer::{self, Response};
@@ -184,7 +184,7 @@ struct Reading {
     /// None while a read is under way.
     log: Option<Log>,
     notice: Option<Notice>,
-    changes: broadcast::Receiver<Change>,
+    changes: broadcast::Receiver<Hint>,
     /// The container to be followed, until its end was seen.
     living: Option<ContainerId>,
 }
@@ -226,8 +226,8 @@ impl Reading {
             tokio::select! {
                 () = written => return,
                 change = self.changes.recv() => match change {
-                    Ok(Change::Container(_, id)) if Some(&id) != self.living.as_ref() => {}
-                    Ok(Change::Sandbox(_)) => {}
+                    Ok(Hint::Container(_, id)) if Some(&id) != self.living.as_ref() => {}
+                    Ok(Hint::Sandbox(_)) => {}
                     _ => return,
                 },
             }

@@ -9,7 +9,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
-use crate::images::tree::{Place, Tree, is, open_beneath};
+use crate::images::tree::{Found, Tree, is, open_beneath};
 
 const XATTR_KEYS: [&[u8]; 2] = [b"SCHILY.xattr.", b"LIBARCHIVE.xattr."];
 
@@ -60,8 +60,8 @@ impl Attributes {
         Attributes { mode: 0o755, ..Attributes::default() }
     }
 
-    pub fn of_file(tree: &Tree, place: &Place, path: &Path) -> io::Result<Attributes> {
-        Ok(Attributes { xattrs: xattrs(tree, place, path)?, ..Attributes::of_open(&place.stat, None)? })
+    pub fn of_file(tree: &Tree, found: &Found, path: &Path) -> io::Result<Attributes> {
+        Ok(Attributes { xattrs: xattrs(tree, found, path)?, ..Attributes::of_open(&found.stat, None)? })
     }
 
     /// Of what stat(2) told of it; with its extended attributes where it is open.
@@ -125,18 +125,18 @@ pub fn set_open_times(file: &impl AsFd, mtime: (i64, u32)) -> io::Result<()> {
 }
 
 /// Whether a place is a folder as `plain_folder` describes it.
-pub fn is_plain_folder(tree: &Tree, place: &Place, path: &Path) -> io::Result<bool> {
-    let stat = &place.stat;
+pub fn is_plain_folder(tree: &Tree, found: &Found, path: &Path) -> io::Result<bool> {
+    let stat = &found.stat;
     let plain = is(stat, FileType::Directory) && stat.st_mode & 0o7777 == 0o755 && stat.st_uid == 0 && stat.st_gid == 0;
-    Ok(plain && xattrs(tree, place, path)?.is_empty())
+    Ok(plain && xattrs(tree, found, path)?.is_empty())
 }
 
-fn xattrs(tree: &Tree, place: &Place, path: &Path) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
-    let stat = &place.stat;
+fn xattrs(tree: &Tree, found: &Found, path: &Path) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let stat = &found.stat;
     if !is(stat, FileType::Directory) && !is(stat, FileType::RegularFile) {
         return Ok(Vec::new());
     }
-    xattrs_of(&open_beneath(tree.root(place.layer), path, OFlags::RDONLY | OFlags::NOFOLLOW)?)
+    xattrs_of(&open_beneath(tree.root(found.layer), path, OFlags::RDONLY | OFlags::NOFOLLOW)?)
 }
 
 /// All but overlayfs's own, and what a security module adds by itself.

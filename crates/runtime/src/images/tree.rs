@@ -24,7 +24,7 @@ pub struct Tree {
 }
 
 /// What a path names: the layer it comes from, and its own metadata.
-pub struct Place {
+pub struct Found {
     pub layer: usize,
     pub stat: Stat,
 }
@@ -40,12 +40,12 @@ impl Tree {
     }
 
     /// What is at a path none of whose parents is a symbolic link (see `resolve`); not followed.
-    pub fn look(&self, path: &Path) -> io::Result<Option<Place>> {
+    pub fn look(&self, path: &Path) -> io::Result<Option<Found>> {
         for (layer, root) in self.roots.iter().enumerate() {
             match open_beneath(root, path, OFlags::PATH | OFlags::NOFOLLOW) {
                 Ok(file) => {
                     let stat = rustix::fs::fstat(&file)?;
-                    return Ok((!is_whiteout(&stat)).then_some(Place { layer, stat }));
+                    return Ok((!is_whiteout(&stat)).then_some(Found { layer, stat }));
                 }
                 Err(Errno::NOENT) if self.hides(layer, path)? => return Ok(None),
                 Err(Errno::NOENT) => {}

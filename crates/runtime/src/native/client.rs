@@ -19,13 +19,13 @@ use super::watchdog::{self, Silent, Watchdog};
 use super::{Commands, Exit, Folders};
 use crate::engine::{Error, Result};
 use crate::spec::{ContainerId, ContainerSpec, ExecSpec, MountSource, SandboxId};
-use crate::state::{Change, Sandbox};
+use crate::state::{Hint, Sandbox};
 
 /// What the connection's task is asked to do.
 pub struct Command {
     request: Request,
     /// None: nobody waits for the answer.
-    answer: Option<oneshot::Sender<Outcome>>,
+    answer: Option<oneshot::Sender<Fate>>,
     /// Of what it opens.
     opens: Option<Open>,
     /// Connections that were lost over it.
@@ -40,7 +40,8 @@ struct Open {
     exit: oneshot::Sender<Result<i32>>,
 }
 
-enum Outcome {
+/// What became of a request.
+enum Fate {
     Answered(Result<(Answer, Vec<OwnedFd>)>),
     /// The connection ended first; whether the request was carried out is not known.
     Lost,
@@ -64,7 +65,7 @@ pub struct Client {
 
 struct Mirror {
     sandboxes: Mutex<BTreeMap<SandboxId, Sandbox>>,
-    changes: broadcast::Sender<Change>,
+    changes: broadcast::Sender<Hint>,
 }
 
 /// How often a request is sent again over a new connection before its caller hears of it.
@@ -83,7 +84,7 @@ impl Client {
         Client { commands, mirror, connected: is_connected, lot, sessions: AtomicU64::default() }
     }
 
-    pub fn changes(&self) -> broadcast::Receiver<Change> {
+    pub fn changes(&self) -> broadcast::Receiver<Hint> {
         self.mirror.changes.subscribe()
     }
 
@@ -128,7 +129,7 @@ impl Client {
 
     pub async fn ask_for_fds(&self, request: Request) -> Result<Vec<OwnedFd>> {
         for _ in 0..TRIES {
-            if let Outcome::Answered(answered) = self.send(request.clone(), None).await {
+            if let Fate::Answered(answered) = self.send(request.clone(), None).await {
                 return answered.map(|(_, fds)| fds);
             }
         }
@@ -160,30 +161,30 @@ impl Client {
     ) -> Result<Opened> {
         let (exit, receiver) = oneshot::channel();
         match self.send(request, Some(Open { session, name, exit })).await {
-            Outcome::Answered(Ok((Answer::Session { .. }, fds))) => {
+            Fate::Answered(Ok((Answer::Session { .. }, fds))) => {
                 Ok(Opened { session, fds: fds.into(), exit: receiver })
             }
-            Outcome::Answered(Ok(_)) => Err(Error::Failed("the supervisor answered something else".into())),
-            Outcome::Answered(Err(error)) => Err(error),
-            Outcome::Lost => Err(Error::NotKnown(LOST.into())),
+            Fate::Answered(Ok(_)) => Err(Error::Failed("the supervisor answered something else".into())),
+            Fate::Answered(Err(error)) => Err(error),
+            Fate::Lost => Err(Error::NotKnown(LOST.into())),
         }
     }
 
     /// The last request: a lost connection is what is wanted. Returns the processes that end.
     pub async fn quit(&self) -> Result<Vec<OwnedFd>> {
         match self.send(Request::Quit, None).await {
-            Outcome::Answered(answered) => answered.map(|(_, processes)| processes),
-            Outcome::Lost => Ok(Vec::new()),
+            Fate::Answered(answered) => answered.map(|(_, processes)| processes),
+            Fate::Lost => Ok(Vec::new()),
         }
     }
 
-    async fn send(&self, request: Request, opens: Option<Open>) -> Outcome {
+    async fn send(&self, request: Request, opens: Option<Open>) -> Fate {
         let (answer, answered) = oneshot::channel();
         let sent = self.commands.send(Command { request, answer: Some(answer), opens, losses: 0 });
         if sent.is_err() {
-            return Outcome::Answered(Err(Error::Failed("the runtime's connection has ended".into())));
+            return Fate::Answered(Err(Error::Failed("the runtime's connection has ended".into())));
         }
-        answered.await.unwrap_or(Outcome::Lost)
+        answered.await.unwrap_or(Fate::Lost)
     }
 }
 
@@ -224,7 +225,7 @@ impl Mirror {
                     sandbox.containers = std::mem::take(&mut old.containers);
                 }
                 sandboxes.insert(id.clone(), sandbox);
-                Change::Sandbox(id)
+                Hint::Sandbox(id)
             }
             Told::Container { sandbox, container } => {
                 let id = container.id.clone();
@@ -234,21 +235,21 @@ impl Mirror {
                         None => held.containers.push(*container),
                     }
                 }
-                Change::Container(sandbox, id)
+                Hint::Container(sandbox, id)
             }
             Told::SandboxGone { id } => {
                 sandboxes.remove(&id);
-                Change::Sandbox(id)
+                Hint::Sandbox(id)
             }
             Told::ContainerGone { sandbox, id } => {
                 if let Some(held) = sandboxes.get_mut(&sandbox) {
                     held.containers.retain(|held| held.id != id);
                 }
-                Change::Container(sandbox, id)
+                Hint::Container(sandbox, id)
             }
             Told::Snapshot { sandboxes: all, .. } => {
                 *sandboxes = all.into_iter().map(|sandbox| (sandbox.id.clone(), sandbox)).collect();
-                Change::Lagged
+                Hint::Lagged
             }
             Told::Answer { .. } | Told::SessionEnded { .. } => return,
         };
@@ -472,7 +473,7 @@ impl Task {
             if is_exec && command.losses < TRIES {
                 self.again.push(command);
             } else if let Some(waiting) = command.answer {
-                let _ = waiting.send(Outcome::Lost);
+                let _ = waiting.send(Fate::Lost);
             }
         }
         for (_, open) in link.sessions {
@@ -549,7 +550,7 @@ impl Link {
             _ => None,
         };
         if let Some(waiting) = command.answer
-            && waiting.send(Outcome::Answered(answer.map(|answer| (answer, fds)))).is_err()
+            && waiting.send(Fate::Answered(answer.map(|answer| (answer, fds)))).is_err()
         {
             self.abandoned.extend(session);
         }
@@ -566,6 +567,6 @@ impl Link {
 fn refuse(command: Command, text: &str) {
     if let Some(waiting) = command.answer {
         // One that was sent before may have been carried out.
-        let _ = waiting.send(Outcome::Answered(Err(Error::NotKnown(text.to_owned()))));
+        let _ = waiting.send(Fate::Answered(Err(Error::NotKnown(text.to_owned()))));
     }
 }

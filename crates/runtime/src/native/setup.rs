@@ -55,7 +55,7 @@ pub const PROC: u8 = b'P';
 pub struct Setup<'a> {
     pub spec: Cow<'a, ContainerSpec>,
     pub argv: Cow<'a, [String]>,
-    pub place: Place<'a>,
+    pub place: Home<'a>,
     /// A process of the PID namespace to live in, if others there may look into a new one's memory.
     pub beside: Option<Number>,
     pub join: Join,
@@ -71,7 +71,7 @@ pub struct Setup<'a> {
 
 /// Where the program runs.
 #[derive(Serialize, Deserialize)]
-pub enum Place<'a> {
+pub enum Home<'a> {
     New(Box<Birth<'a>>),
     /// With a process that is there.
     Running(Number),
@@ -129,8 +129,8 @@ fn carry_out(mut setup: Setup<'_>) -> Result<Infallible> {
     host::silence(setup.null.as_fd())?;
     let needed: Vec<Number> = setup.streams.numbers().chain([setup.sync]).chain(host.numbers()).collect();
     let inside = match &setup.place {
-        Place::New(birth) => build(&setup, birth, needed)?,
-        Place::Running(target) => enter(&setup, *target, needed)?,
+        Home::New(birth) => build(&setup, birth, needed)?,
+        Home::Running(target) => enter(&setup, *target, needed)?,
     };
     let filter = std::mem::take(&mut setup.filter);
     finish(&setup, &mut host, inside, &filter)

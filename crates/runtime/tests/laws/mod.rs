@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use runtime::{
-    Change, Container, ContainerId, ContainerSpec, Engine, Error, ExecSpec, Network, Phase, Sandbox, SandboxId,
+    Container, ContainerId, ContainerSpec, Engine, Error, ExecSpec, Hint, Network, Phase, Sandbox, SandboxId,
     SandboxSpec,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -338,8 +338,8 @@ impl Laws<'_> {
             }
             loop {
                 match changes.recv().await {
-                    Ok(Change::Container(_, changed)) if changed == *id => break,
-                    Ok(Change::Lagged) | Err(RecvError::Lagged(_)) => break,
+                    Ok(Hint::Container(_, changed)) if changed == *id => break,
+                    Ok(Hint::Lagged) | Err(RecvError::Lagged(_)) => break,
                     Ok(_) => {}
                     Err(RecvError::Closed) => panic!("the engine is gone"),
                 }

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use super::{MOVED, OrFail, Place, Result, Setup, begin, carry_out, give_up, host, identity, plain, root};
+use super::{Home, MOVED, OrFail, Result, Setup, begin, carry_out, give_up, host, identity, plain, root};
 use crate::native::cgroup::Join;
 use crate::native::channel;
 use crate::native::sys::{self, Cloned, Number};
@@ -121,8 +121,8 @@ pub fn sandbox_init() -> ! {
 /// All that an order names.
 fn numbers(setup: &Setup<'_>) -> impl Iterator<Item = Number> {
     let of_place: Vec<Number> = match &setup.place {
-        Place::Running(target) => vec![*target],
-        Place::New(birth) => {
+        Home::Running(target) => vec![*target],
+        Home::New(birth) => {
             let shared = [birth.shm, birth.mqueue, birth.proc].into_iter().flatten();
             let namespaces = birth.namespaces.iter().map(|(number, _)| *number);
             shared.chain(namespaces).chain([birth.template]).collect()

@@ -20,7 +20,7 @@ use crate::native::cgroup::devices;
 use crate::native::journal::{ContainerRecord, Entry, Process};
 use crate::native::logfile::LogFile;
 use crate::native::protocol::{Answer, Layers, Refusal, Told};
-use crate::native::setup::{self, Birth, Place, Setup, Streams, identity};
+use crate::native::setup::{self, Birth, Home, Setup, Streams, identity};
 use crate::native::sys::{self, Cloned, Ended, Number};
 use crate::removal::{self, Mounts};
 use crate::spec::{ContainerId, ContainerSpec, Resources, SandboxId, Share};
@@ -217,7 +217,7 @@ impl Supervisor {
         let setup = Setup {
             spec: Cow::Borrowed(spec),
             argv: Cow::Borrowed(&spec.argv),
-            place: Place::New(Box::new(birth)),
+            place: Home::New(Box::new(birth)),
             beside,
             join: self.tree.join_files(path, &spec.resources),
             filter,

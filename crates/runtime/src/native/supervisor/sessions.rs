@@ -17,7 +17,7 @@ use super::{Answered, Child, Source, Supervisor, Ticket};
 use crate::capabilities;
 use crate::native::journal::Process;
 use crate::native::protocol::{Answer, Refusal, Told};
-use crate::native::setup::{self, Place, Setup, Streams};
+use crate::native::setup::{self, Home, Setup, Streams};
 use crate::native::sys::{self, Cloned, Ended, Number};
 use crate::spec::{ContainerId, ContainerSpec, ExecSpec, Share};
 
@@ -65,7 +65,7 @@ impl Supervisor {
         let setup = Setup {
             spec: Cow::Borrowed(&held.seen.spec),
             argv: Cow::Borrowed(&spec.argv),
-            place: Place::Running(Number::from(&live.pidfd)),
+            place: Home::Running(Number::from(&live.pidfd)),
             beside,
             join: self.tree.join_files(&path, &held.seen.spec.resources),
             filter,
