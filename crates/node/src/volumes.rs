@@ -133,7 +133,7 @@ impl Volumes {
 
     /// Where the contents of a pod's ConfigMaps are.
     pub fn config_maps(&self, uid: &str) -> PathBuf {
-        self.folder(&config_map::PLUGIN, uid, "")
+        self.type_folder(&config_map::PLUGIN, uid)
     }
 
     /// Makes every volume of the pod; by volume name. The first that fails is reported.
@@ -169,7 +169,7 @@ impl Volumes {
         }
         for plugin in self.plugins {
             let Some(tear_down) = plugin.tear_down else { continue };
-            for folder in shares::below(&self.folder(plugin, uid, "")).map_err(|e| e.to_string())? {
+            for folder in shares::below(&self.type_folder(plugin, uid)).map_err(|e| e.to_string())? {
                 tear_down(&folder).await?;
             }
         }
@@ -213,13 +213,17 @@ impl Volumes {
         Ask { pod, volume, folder, staged: None, facts, sources: &*self.sources, room, now: (self.clock)() }
     }
 
-    /// Of one volume of a pod; of all of the type where it has no name.
     fn folder(&self, plugin: &Plugin, uid: &str, volume: &str) -> PathBuf {
+        self.type_folder(plugin, uid).join(volume)
+    }
+
+    /// Of all volumes of the type that a pod has.
+    fn type_folder(&self, plugin: &Plugin, uid: &str) -> PathBuf {
         let root = match plugin.medium {
             Medium::Disk => &self.disk,
             Medium::Memory => &self.memory,
         };
-        root.join(uid).join("volumes").join(plugin.name).join(volume)
+        root.join(uid).join("volumes").join(plugin.name)
     }
 }
 

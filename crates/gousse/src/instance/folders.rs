@@ -49,6 +49,7 @@ pub const DATA: Sort = Sort {
         "pki",
         "pods",
         "runtime",
+        "shares",
         "store",
         "token",
         "token.draft",
