@@ -18,13 +18,13 @@ mod sleep;
 mod tcp;
 
 /// None: the probe asks in another way.
-type ProbeKind = for<'a> fn(&'a Probe, &'a Target<'a>, Duration) -> Option<Boxed<'a, Answer>>;
+type ProbeWay = for<'a> fn(&'a Probe, &'a Target<'a>, Duration) -> Option<Boxed<'a, Answer>>;
 /// None: it is another sort of hook.
-type HookKind = for<'a> fn(&'a LifecycleHandler, &'a Target<'a>, Duration) -> Option<Boxed<'a, Answer>>;
+type HookWay = for<'a> fn(&'a LifecycleHandler, &'a Target<'a>, Duration) -> Option<Boxed<'a, Answer>>;
 
-static PROBES: &[ProbeKind] = &[exec::probe, http::probe, tcp::probe, grpc::probe];
+static PROBES: &[ProbeWay] = &[exec::probe, http::probe, tcp::probe, grpc::probe];
 /// TCP is accepted and fails.
-static HOOKS: &[HookKind] = &[exec::hook, http::hook, sleep::hook];
+static HOOKS: &[HookWay] = &[exec::hook, http::hook, sleep::hook];
 
 /// What an attempt found.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,7 +64,7 @@ pub struct Target<'a> {
 /// Runs the probe once, within its own time-out.
 pub async fn probe(probe: &Probe, target: &Target<'_>) -> Answer {
     let limit = Duration::from_secs(probe.timeout_seconds.unwrap_or(1).max(1) as u64);
-    match PROBES.iter().find_map(|kind| kind(probe, target, limit)) {
+    match PROBES.iter().find_map(|way| way(probe, target, limit)) {
         Some(attempt) => attempt.await,
         None => Answer::Error(format!("missing probe handler for {}", target.container.name)),
     }
@@ -72,7 +72,7 @@ pub async fn probe(probe: &Probe, target: &Target<'_>) -> Answer {
 
 /// Runs the hook once.
 pub async fn hook(handler: &LifecycleHandler, target: &Target<'_>, limit: Duration) -> Answer {
-    match HOOKS.iter().find_map(|kind| kind(handler, target, limit)) {
+    match HOOKS.iter().find_map(|way| way(handler, target, limit)) {
         Some(attempt) => attempt.await,
         None => Answer::Error("a handler must be exec, httpGet or sleep".into()),
     }

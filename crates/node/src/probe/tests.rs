@@ -11,7 +11,7 @@ use runtime::fake::{Fake, FakeConfig};
 use serde_json::json;
 
 use super::exec::static_argv;
-use super::*;
+use super::{probe as probe_of, *};
 
 /// Serves these answers, a connection each; returns the port and what was asked.
 fn server(answers: Vec<String>) -> (u16, std::thread::JoinHandle<Vec<String>>) {
@@ -41,6 +41,39 @@ fn get(port: u16, action: HTTPGetAction) -> Answer {
 
 fn answer(status: &str, headers: &str) -> String {
     format!("HTTP/1.1 {status}\r\n{headers}Content-Length: 2\r\n\r\nok")
+}
+
+#[test]
+fn way_to_probe_is_one_file_and_one_line() {
+    let table: Vec<&str> = include_str!("../probe.rs").lines().collect();
+    for (module, of) in [("grpc", "PROBES"), ("tcp", "PROBES"), ("sleep", "HOOKS")] {
+        let named: Vec<&&str> = table.iter().filter(|line| line.contains(&format!("{module}::"))).collect();
+        assert!(named.len() == 1 && named[0].starts_with(&format!("static {of}")), "{named:?}");
+        assert!(table.contains(&format!("mod {module};").as_str()));
+    }
+}
+
+/// Each by itself, so that one table row decides.
+#[test]
+fn probe_is_asked_in_the_way_that_it_names() {
+    let fake = Fake::new(FakeConfig {
+        clock: std::sync::Arc::new(|| 0),
+        preloaded: vec![],
+        pull_time: Duration::ZERO,
+        start_time: Duration::ZERO,
+        fault: None,
+    });
+    let (container, id) = (Container { name: "c".into(), ..Container::default() }, ContainerId("c".into()));
+    let target = Target { engine: &fake, container: &container, id: &id, pod_ip: "", run: "" };
+    let ask = |probe: serde_json::Value| block_on(probe_of(&serde_json::from_value(probe).unwrap(), &target));
+    let nowhere = Answer::Error("the pod has no address yet".into());
+    assert_eq!(ask(json!({"tcpSocket": {"port": 1}})), nowhere);
+    assert_eq!(ask(json!({"grpc": {"port": 1}})), nowhere);
+    let Answer::Failure(text) = ask(json!({"httpGet": {"port": 1}})) else { panic!("nobody is there") };
+    assert!(text.starts_with("Get "), "{text}");
+    let Answer::Error(text) = ask(json!({"exec": {"command": ["true"]}})) else { panic!("there is no container") };
+    assert!(text.contains('c'), "{text}");
+    assert_eq!(ask(json!({})), Answer::Error("missing probe handler for c".into()));
 }
 
 #[test]
