@@ -44,9 +44,6 @@ pub use object::{Meta, Object, OwnerReference};
 pub use resource::Resource;
 pub use status::{Cause, FieldError, Reason, Status};
 
-/// The typed views (Kubernetes v1.37): decoded for one call, never stored or cached.
-pub use k8s_openapi as view;
-
 /// Time and randomness, injected, so that the simulator can own them.
 pub mod seam;
 pub use seam::{Clock, Entropy, later};

@@ -95,7 +95,7 @@ impl Object {
         self.0.meta.resource_version.parse().unwrap_or(0)
     }
 
-    /// Decodes a typed view (`api::view::api::core::v1::Pod`, say) for one call.
+    /// What the reader's own type has of it: each declares the few fields that it reads.
     pub fn view<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_slice(&self.0.bytes)
     }

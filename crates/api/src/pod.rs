@@ -1,8 +1,8 @@
-//! What scheduler and node agents ask of a pod: its demands, its class, its ports, its end. Pure.
+//! What scheduler and node agents ask of a pod: its demands and its class. Pure.
 //!
 //! The formulas are upstream's: component-helpers resource (requests with init containers, sidecars,
-//! pod-level resources and overhead) and apis/core/v1/helper/qos. `Demands` reads either a tree or a
-//! typed view, so that server and consumers count alike.
+//! pod-level resources and overhead) and apis/core/v1/helper/qos. A node agent fills `Demands` from its own
+//! view of the pod, the others from the tree, so that all count alike.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,6 @@ use serde_json::Value;
 
 use crate::quantity::Quantity;
 use crate::tree;
-use crate::view::api::core::v1::{Container, ContainerPort, Pod};
 
 /// Amounts by resource name: `cpu`, `memory`, …
 pub type Amounts = BTreeMap<String, Quantity>;
@@ -33,75 +32,11 @@ pub struct Demand {
     pub restartable: bool,
 }
 
-/// Guaranteed, Burstable or BestEffort.
-pub fn qos_class(pod: &Pod) -> &'static str {
-    Demands::of(pod).qos_class()
-}
-
-/// What a node must have free for the pod.
-pub fn requests(pod: &Pod) -> Amounts {
-    Demands::of(pod).requests()
-}
-
-/// Whether the phase is Succeeded or Failed, which never changes again.
-pub fn is_terminal(pod: &Pod) -> bool {
-    matches!(pod.status.as_ref().and_then(|s| s.phase.as_deref()), Some("Succeeded" | "Failed"))
-}
-
-/// Static and mirror pods, and those of a system priority: a node agent may evict others for them
-/// (pkg/kubelet/types, IsCriticalPod).
-pub fn is_critical(pod: &Pod) -> bool {
-    let annotations = pod.metadata.annotations.as_ref();
-    let annotation = |key: &str| annotations.and_then(|a| a.get(key)).map(String::as_str);
-    let is_static = annotation("kubernetes.io/config.source").is_some_and(|source| source != "api");
-    let is_mirror = annotation("kubernetes.io/config.mirror").is_some();
-    is_static || is_mirror || pod.spec.as_ref().and_then(|s| s.priority).unwrap_or(0) >= SYSTEM_CRITICAL
-}
-
 /// The priority from which on a pod is critical for the system.
 pub const SYSTEM_CRITICAL: i32 = 2_000_000_000;
 
-/// The ports that are open while the pod runs: of its containers and its sidecars.
-pub fn container_ports(pod: &Pod) -> impl Iterator<Item = &ContainerPort> {
-    let spec = pod.spec.as_ref();
-    let sidecars = spec.into_iter().flat_map(|s| s.init_containers.iter().flatten()).filter(|c| is_restartable(c));
-    let regular = spec.into_iter().flat_map(|s| s.containers.iter());
-    sidecars.chain(regular).flat_map(|c| c.ports.iter().flatten())
-}
-
-/// An init container that keeps running beside the others.
-pub fn is_restartable(container: &Container) -> bool {
-    container.restart_policy.as_deref() == Some("Always")
-}
-
 impl Demands {
-    pub fn of(pod: &Pod) -> Demands {
-        let Some(spec) = &pod.spec else { return Demands::default() };
-        let amounts = |list: &Option<BTreeMap<String, crate::view::apimachinery::pkg::api::resource::Quantity>>| {
-            let parsed = list.iter().flatten().map(|(k, v)| (k.clone(), Quantity::parse(&v.0)));
-            parsed.filter_map(|(k, v)| Some((k, v.ok()?))).collect::<Amounts>()
-        };
-        let demand = |container: &Container| match &container.resources {
-            Some(r) => Demand {
-                requests: amounts(&r.requests),
-                limits: amounts(&r.limits),
-                restartable: is_restartable(container),
-            },
-            None => Demand { restartable: is_restartable(container), ..Demand::default() },
-        };
-        Demands {
-            containers: spec.containers.iter().map(demand).collect(),
-            init: spec.init_containers.iter().flatten().map(demand).collect(),
-            pod: spec.resources.as_ref().map(|r| Demand {
-                requests: amounts(&r.requests),
-                limits: amounts(&r.limits),
-                restartable: false,
-            }),
-            overhead: amounts(&spec.overhead),
-        }
-    }
-
-    pub fn of_tree(pod: &Value) -> Demands {
+    pub fn of(pod: &Value) -> Demands {
         let amounts = |tree: &Value, path: &str| {
             tree::entries(tree, path).map(|(k, v)| (k.clone(), Quantity::of(v))).collect::<Amounts>()
         };

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::view::api::core::v1 as core;
+use crate::view as core;
 use api::{Object, Status};
 use client::ObjectReference;
 use client::recorder::Type;

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::view as core;
 use api::Object;
-use api::view::api::core::v1 as core;
 use client::recorder::Type;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;

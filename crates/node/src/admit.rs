@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use api::view::api::core::v1 as core;
+use crate::view as core;
 
 use crate::pod;
 use crate::pressure::Condition;

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use crate::view as core;
 use api::Object;
 use api::resource::PODS;
-use api::view::api::core::v1 as core;
 use client::{Cache, Change, Client, Recorder, Scope};
 use runtime::{Engine, Sandbox};
 use serde_json::json;

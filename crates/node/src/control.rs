@@ -5,8 +5,8 @@
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
+use crate::view as core;
 use api::Object;
-use api::view::api::core::v1 as core;
 use runtime::{Container, Engine, SandboxId};
 
 use crate::config::Config;

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::view::{Container, Pod, ResourceFieldSelector};
 use api::quantity::Quantity;
-use api::view::api::core::v1::{Container, Pod, ResourceFieldSelector};
 
 /// What the pod's object cannot tell, or not yet.
 #[derive(Clone, Debug, Default)]

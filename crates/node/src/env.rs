@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use api::view::api::core::v1::{Container, EnvVar, EnvVarSource, FileKeySelector, Pod};
+use crate::view::{Container, EnvVar, EnvVarSource, FileKeySelector, Pod};
 use runtime::MountSource;
 
 use crate::downward::{self, Facts};
@@ -207,7 +207,7 @@ async fn secret_data(
     match sources.secret(namespace, name).await.map_err(failed)? {
         Some(found) => {
             let text =
-                |(key, value): (String, api::view::ByteString)| (key, String::from_utf8_lossy(&value.0).into_owned());
+                |(key, value): (String, crate::view::ByteString)| (key, String::from_utf8_lossy(&value.0).into_owned());
             Ok(found.data.unwrap_or_default().into_iter().map(text).collect())
         }
         None if optional => Ok(BTreeMap::new()),

@@ -36,6 +36,8 @@ pub mod resize;
 pub mod roster;
 /// The pod that an actor is for.
 pub mod subject;
+/// What is read of objects and told of pods, field by field.
+pub mod view;
 
 // What acts are made with.
 

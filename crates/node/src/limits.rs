@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::view as core;
 use api::quantity::Quantity;
-use api::view::api::core::v1 as core;
 use runtime::disk::DiskUse;
 
 use crate::pod::{self, Part, Role};

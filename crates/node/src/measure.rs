@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use api::view::api::core::v1 as core;
+use crate::view as core;
 use runtime::disk::{DiskUse, used_below, used_by, used_in};
 
 use crate::limits::{ContainerUsed, Used};

@@ -17,7 +17,7 @@ pub mod resize;
 /// Stopping a container, and a whole pod.
 pub mod termination;
 
-use api::view::api::core::v1 as core;
+use crate::view as core;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::observe::{Seen, attempt_of};

@@ -3,11 +3,12 @@
 //! Views are decoded for one pass and dropped (a decoded pod takes ten times its bytes). Everything
 //! here is a plain question with an answer; nothing decides.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use api::view::api::core::v1 as core;
-use api::view::apimachinery::pkg::api::resource::Quantity;
+use api::pod::{Demand, Demands};
+
+use crate::view as core;
+use crate::view::Quantity;
 
 /// Labels that every sandbox and container carries, by the names that a kubelet gives them.
 pub const LABEL_POD_NAME: &str = "io.kubernetes.pod.name";
@@ -61,7 +62,7 @@ pub struct Part<'a> {
     pub role: Role,
     /// Its place in its own list.
     pub index: usize,
-    pub spec: Cow<'a, core::Container>,
+    pub spec: &'a core::Container,
     /// Ephemeral only: whose PID namespace it joins.
     pub target: Option<&'a str>,
 }
@@ -100,14 +101,14 @@ pub fn parts(pod: &core::Pod) -> Vec<Part<'_>> {
     let mut all = Vec::new();
     for (index, c) in spec.init_containers.iter().flatten().enumerate() {
         let role = if c.restart_policy.as_deref() == Some("Always") { Role::Sidecar } else { Role::Init };
-        all.push(Part { role, index, spec: Cow::Borrowed(c), target: None });
+        all.push(Part { role, index, spec: c, target: None });
     }
     for (index, c) in spec.containers.iter().enumerate() {
-        all.push(Part { role: Role::Regular, index, spec: Cow::Borrowed(c), target: None });
+        all.push(Part { role: Role::Regular, index, spec: c, target: None });
     }
     for (index, e) in spec.ephemeral_containers.iter().flatten().enumerate() {
         let target = e.target_container_name.as_deref().filter(|t| !t.is_empty());
-        all.push(Part { role: Role::Ephemeral, index, spec: Cow::Owned(plain(e)), target });
+        all.push(Part { role: Role::Ephemeral, index, spec: e, target });
     }
     all
 }
@@ -128,38 +129,6 @@ pub fn part<'a>(pod: &'a core::Pod, name: &str) -> Option<Part<'a>> {
 pub fn container<'a>(pod: &'a core::Pod, name: &str) -> Option<&'a core::Container> {
     let spec = pod.spec.as_ref()?;
     spec.containers.iter().chain(spec.init_containers.iter().flatten()).find(|c| c.name == name)
-}
-
-/// An ephemeral container as an ordinary one: the fields are the same.
-fn plain(e: &core::EphemeralContainer) -> core::Container {
-    let e = e.clone();
-    core::Container {
-        args: e.args,
-        command: e.command,
-        env: e.env,
-        env_from: e.env_from,
-        image: e.image,
-        image_pull_policy: e.image_pull_policy,
-        lifecycle: e.lifecycle,
-        liveness_probe: e.liveness_probe,
-        name: e.name,
-        ports: e.ports,
-        readiness_probe: e.readiness_probe,
-        resize_policy: e.resize_policy,
-        resources: e.resources,
-        restart_policy: e.restart_policy,
-        restart_policy_rules: e.restart_policy_rules,
-        security_context: e.security_context,
-        startup_probe: e.startup_probe,
-        stdin: e.stdin,
-        stdin_once: e.stdin_once,
-        termination_message_path: e.termination_message_path,
-        termination_message_policy: e.termination_message_policy,
-        tty: e.tty,
-        volume_devices: e.volume_devices,
-        volume_mounts: e.volume_mounts,
-        working_dir: e.working_dir,
-    }
 }
 
 pub fn name(pod: &core::Pod) -> &str {
@@ -225,7 +194,9 @@ pub fn is_mirror(pod: &core::Pod) -> bool {
 
 /// Static pods, and those of the system's priority: not evicted, shut down last.
 pub fn is_critical(pod: &core::Pod) -> bool {
-    is_static(pod) || is_mirror(pod) || pod.spec.as_ref().and_then(|s| s.priority).unwrap_or(0) >= 2_000_000_000
+    is_static(pod)
+        || is_mirror(pod)
+        || pod.spec.as_ref().and_then(|s| s.priority).unwrap_or(0) >= api::pod::SYSTEM_CRITICAL
 }
 
 /// Seconds between the stop signal's turn and the kill, before deletion shortens it.
@@ -274,24 +245,27 @@ pub fn qos(pod: &core::Pod) -> &'static str {
         Some("BestEffort") => return "BestEffort",
         _ => {}
     }
-    let Some(spec) = &pod.spec else { return "BestEffort" };
-    let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
-    let mut any = false;
-    let mut guaranteed = true;
-    for c in containers {
-        let limits = c.resources.as_ref().and_then(|r| r.limits.as_ref());
-        let requests = c.resources.as_ref().and_then(|r| r.requests.as_ref());
-        for resource in ["cpu", "memory"] {
-            let limit = limits.map_or(0, |l| milli(l, resource));
-            let request = requests.filter(|r| r.contains_key(resource)).map_or(limit, |r| milli(r, resource));
-            any |= limit > 0 || request > 0;
-            guaranteed &= limit > 0 && limit == request;
-        }
-    }
-    match (any, guaranteed) {
-        (false, _) => "BestEffort",
-        (_, true) => "Guaranteed",
-        _ => "Burstable",
+    demands(pod).qos_class()
+}
+
+/// What the containers, the pod as a whole and its runtime class ask for.
+pub fn demands(pod: &core::Pod) -> Demands {
+    let Some(spec) = &pod.spec else { return Demands::default() };
+    let amounts = |list: Option<&BTreeMap<String, Quantity>>| {
+        let parsed = list.into_iter().flatten().map(|(name, q)| (name.clone(), api::quantity::Quantity::parse(&q.0)));
+        parsed.filter_map(|(name, amount)| Some((name, amount.ok()?))).collect()
+    };
+    let demand = |resources: Option<&core::ResourceRequirements>, restartable| Demand {
+        requests: amounts(resources.and_then(|r| r.requests.as_ref())),
+        limits: amounts(resources.and_then(|r| r.limits.as_ref())),
+        restartable,
+    };
+    let of = |c: &core::Container| demand(c.resources.as_ref(), c.restart_policy.as_deref() == Some("Always"));
+    Demands {
+        containers: spec.containers.iter().map(of).collect(),
+        init: spec.init_containers.iter().flatten().map(of).collect(),
+        pod: spec.resources.as_ref().map(|whole| demand(Some(whole), false)),
+        overhead: amounts(spec.overhead.as_ref()),
     }
 }
 
@@ -311,3 +285,6 @@ pub fn whole(of: &BTreeMap<String, Quantity>, resource: &str) -> i64 {
 pub fn quantity_milli(text: &str) -> i64 {
     api::quantity::Quantity::parse(text).map_or(0, api::quantity::Quantity::milli_value)
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use api::view::api::core::v1::{Container, LifecycleHandler, Probe};
-use api::view::apimachinery::pkg::util::intstr::IntOrString;
+use crate::view::IntOrString;
+use crate::view::{Container, LifecycleHandler, Probe};
 use runtime::{ContainerId, Engine};
 
 use crate::sources::Boxed;

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use api::view::api::core::v1 as core;
+use crate::view as core;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::spec::Mounted;

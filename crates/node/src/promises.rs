@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use api::view::api::core::v1 as core;
+use crate::view as core;
 use tokio::sync::watch;
 
 use crate::admit::{Ledger, Offer};

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::view::api::core::v1 as core;
+use crate::view as core;
 use api::{Object, Reason, Resource};
 use client::leases::{LeaseConfig, renew};
 use client::recorder::Type;

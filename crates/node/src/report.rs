@@ -13,8 +13,8 @@ pub mod patch;
 /// Pending, Running, Succeeded, Failed.
 pub mod phase;
 
-use api::view::api::core::v1 as core;
-use api::view::apimachinery::pkg::apis::meta::v1::Time;
+use crate::view as core;
+use crate::view::Time;
 
 use crate::plan::resize::pod_fits;
 use crate::plan::{Situation, start_time};

@@ -4,7 +4,7 @@
 //! alike; the pod's own resources just like its containers'. Upstream: kubelet/allocation (KEPs 1287
 //! and 5419).
 
-use api::view::api::core::v1 as core;
+use crate::view as core;
 use serde::Serialize;
 
 use crate::observe::{Seen, is_running};

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use api::view::api::core::v1 as core;
+use crate::view as core;
 use client::recorder::Type;
 use tokio::time::Instant;
 

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::pin::Pin;
 
+use crate::view::{ConfigMap, Secret, Service};
 use api::Resource;
 use api::resource::{CONFIG_MAPS, SECRETS};
-use api::view::api::core::v1::{ConfigMap, Secret, Service};
 
 /// The API's engine, on watches and requests.
 pub mod live;

@@ -177,7 +177,7 @@ fn parse(text: &str, path: &Path, node: &str, allow_privileged: bool) -> Result<
     }
     tree["status"] = json!({"phase": "Pending"});
     let object = Object::from_value(&tree).map_err(|e| e.to_string())?;
-    object.view::<api::view::api::core::v1::Pod>().map_err(|e| e.to_string())?;
+    object.view::<crate::view::Pod>().map_err(|e| e.to_string())?;
     Ok(StaticPod { uid, object })
 }
 

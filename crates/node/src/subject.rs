@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::view as core;
 use api::Object;
-use api::view::api::core::v1 as core;
 use client::ObjectReference;
 
 /// Where a pod comes from.

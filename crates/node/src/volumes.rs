@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use api::view::api::core::v1::{Pod, Volume};
+use crate::view::{Pod, Volume};
 use runtime::removal::{self, Mounts};
 
 use crate::config::Config;

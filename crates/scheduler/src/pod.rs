@@ -126,7 +126,7 @@ impl Pod {
 
     pub fn of_tree(pod: &Value) -> Pod {
         let (meta, spec, status) = (tree::at(pod, "metadata"), tree::at(pod, "spec"), tree::at(pod, "status"));
-        let demands = Demands::of_tree(pod);
+        let demands = Demands::of(pod);
         let affinity = tree::at(spec, "affinity");
         let namespace = tree::text(meta, "namespace");
         let pod_terms = |kind: &str| {

@@ -67,7 +67,7 @@ pub fn pod_level_resources(pod: &mut Value) {
     if !tree::has(pod, "spec.resources") {
         return;
     }
-    let demands = Demands::of_tree(pod);
+    let demands = Demands::of(pod);
     let Some(own) = demands.pod.as_ref().filter(|own| !(own.requests.is_empty() && own.limits.is_empty())) else {
         return;
     };

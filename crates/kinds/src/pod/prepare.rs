@@ -26,7 +26,7 @@ pub fn prepare(_: &Kind, pod: &mut Value, old: Option<&Value>, context: &Context
 fn create(pod: &mut Value, context: &Context) {
     app_armor::fill(pod);
     defaults::pod_level_resources(pod);
-    pod["status"] = born(Demands::of_tree(pod).qos_class());
+    pod["status"] = born(Demands::of(pod).qos_class());
     set_generation(pod, 1);
     if !tree::list(pod, "spec.schedulingGates").is_empty() {
         pod["status"]["conditions"] = json!([{

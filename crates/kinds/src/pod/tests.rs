@@ -3,7 +3,7 @@ use serde_json::json;
 use std::sync::LazyLock;
 
 use super::*;
-use api::pod::{Demands, requests};
+use api::pod::Demands;
 
 static POD: LazyLock<Kind> = LazyLock::new(row);
 
@@ -56,12 +56,11 @@ fn requests_are_the_peak_over_the_pods_life() {
     sidecar["restartPolicy"] = json!("Always");
     let pod = json!({"spec": {"initContainers": [container("1"), sidecar, container("500m")],
         "containers": [container("200m"), container("300m")], "overhead": {"cpu": "10m"}}});
-    let demands = Demands::of_tree(&pod);
+    let demands = Demands::of(&pod);
     assert_eq!(demands.requests()["cpu"].to_string(), "1010m");
-    let pod: api::view::api::core::v1::Pod = serde_json::from_value(json!({"spec": {"containers":
-        [{"name": "c", "resources": {"requests": {"cpu": "1"}}}], "resources": {"requests": {"cpu": "2"}}}}))
-    .unwrap();
-    assert_eq!(requests(&pod)["cpu"].to_string(), "2");
+    let pod = json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}],
+        "resources": {"requests": {"cpu": "2"}}}});
+    assert_eq!(Demands::of(&pod).requests()["cpu"].to_string(), "2");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::view::api::core::v1 as core;
+use crate::view as core;
 use client::ObjectReference;
 use client::recorder::Type;
 use runtime::ContainerId;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::view::api::core::v1 as core;
+use crate::view as core;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use client::recorder::Type;

@@ -10,9 +10,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::view as core;
 use api::Reason;
 use api::resource::PODS;
-use api::view::api::core::v1 as core;
 use client::DeleteOptions;
 use runtime::SandboxId;
 use runtime::removal::{self, Mounts};

@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::Arc;
 
-use api::view::api::core::v1 as core;
+use crate::view as core;
 use client::recorder::Type;
 use net::AttachSpec;
 use runtime::{Network, SandboxId};

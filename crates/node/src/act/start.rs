@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use api::view::api::core::v1 as core;
+use crate::view as core;
 use client::recorder::Type;
 use runtime::{ContainerId, ContainerSpec, MountSource, Resources, SandboxId};
 use rustix::fs::AtFlags;

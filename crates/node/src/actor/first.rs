@@ -1,6 +1,6 @@
 //! What an actor does once: takes over what ran before it, asks whether the node takes the pod.
 
-use api::view::api::core::v1 as core;
+use crate::view as core;
 use client::recorder::Type;
 
 use super::Actor;

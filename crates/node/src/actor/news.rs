@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::view as core;
 use api::resource::PODS;
-use api::view::api::core::v1 as core;
 use api::{Object, Reason, Status};
 use client::PatchKind;
 use jiff::{SignedDuration, Timestamp};

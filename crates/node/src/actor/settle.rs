@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::view::api::core::v1 as core;
+use crate::view as core;
 use client::recorder::Type;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;

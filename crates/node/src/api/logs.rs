@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use api::view::api::core::v1 as core;
+use crate::view as core;
 use bytes::Bytes;
 use futures::StreamExt;
 use http::StatusCode;

@@ -1,6 +1,6 @@
 //! What a pod learns of itself.
 
-use api::view::api::core::v1::{Container, Pod, ResourceFieldSelector};
+use crate::view::{Container, Pod, ResourceFieldSelector};
 use serde_json::json;
 
 use super::{Facts, field, resource};

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use api::view::api::core::v1::Service;
+use crate::view::Service;
 
 /// The variables of all these services.
 pub fn variables(services: &[Service]) -> BTreeMap<String, String> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use api::view::api::core::v1::{Container, Pod};
+use crate::view::{Container, Pod};
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
 

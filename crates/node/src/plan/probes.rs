@@ -4,7 +4,7 @@
 //! two wait for startup; liveness and startup pause after a failure until a new container runs, and
 //! stop for good once the pod is being deleted (prober/worker.go).
 
-use api::view::api::core::v1 as core;
+use crate::view as core;
 use jiff::{SignedDuration, Timestamp};
 use runtime::Container;
 

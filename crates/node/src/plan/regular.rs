@@ -148,7 +148,7 @@ fn former(s: &Situation<'_>, part: &Part<'_>) -> Option<Former> {
         return Some(Former { attempt: c.spec.attempt, past });
     }
     let old = pod::old_status(s.pod, part.name())?;
-    let ran = |state: &Option<api::view::api::core::v1::ContainerState>| {
+    let ran = |state: &Option<crate::view::ContainerState>| {
         state.as_ref().is_some_and(|st| st.running.is_some() || st.terminated.is_some())
     };
     if !ran(&old.state) && !ran(&old.last_state) {

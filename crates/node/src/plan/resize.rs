@@ -3,7 +3,7 @@
 //! The pod that the plan sees holds only resources that were admitted. A resource whose resizePolicy
 //! is RestartContainer replaces the container instead (kuberuntime computePodResizeAction).
 
-use api::view::api::core::v1 as core;
+use crate::view as core;
 use runtime::{Container, Resources, Sandbox};
 
 use crate::observe::{Seen, is_running};

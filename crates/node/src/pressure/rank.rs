@@ -6,8 +6,8 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use crate::view as core;
 use api::quantity::Quantity;
-use api::view::api::core::v1 as core;
 
 use super::{Eviction, Scarce, Shortage, Signal};
 use crate::limits::{ContainerUsed, Used};

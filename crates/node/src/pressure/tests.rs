@@ -1,4 +1,4 @@
-use api::view::api::core::v1 as core;
+use crate::view as core;
 use expect_test::{Expect, expect};
 use runtime::disk::DiskUse;
 use serde_json::{Value, json};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use api::view::api::core::v1::{Container, ExecAction, LifecycleHandler, Probe};
+use crate::view::{Container, ExecAction, LifecycleHandler, Probe};
 use runtime::ExecSpec;
 use tokio::io::{AsyncRead, AsyncReadExt};
 

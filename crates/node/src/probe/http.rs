@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use api::view::api::core::v1::{HTTPGetAction, LifecycleHandler, Probe};
+use crate::view::{HTTPGetAction, LifecycleHandler, Probe};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;

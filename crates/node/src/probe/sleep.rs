@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use api::view::api::core::v1::LifecycleHandler;
+use crate::view::LifecycleHandler;
 
 use super::{Answer, Target};
 use crate::sources::Boxed;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use api::view::api::core::v1::Probe;
+use crate::view::Probe;
 use tokio::net::TcpStream;
 
 use super::{Answer, Target, address};

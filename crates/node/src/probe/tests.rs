@@ -4,8 +4,8 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::Duration;
 
-use api::view::api::core::v1::{Container, HTTPGetAction};
-use api::view::apimachinery::pkg::util::intstr::IntOrString;
+use crate::view::IntOrString;
+use crate::view::{Container, HTTPGetAction};
 use runtime::ContainerId;
 use runtime::fake::{Fake, FakeConfig};
 use serde_json::json;

@@ -3,8 +3,8 @@
 //! Upstream: kubelet/status/generate.go. A transition time moves only with the status; reasons and
 //! messages are what clients match on.
 
-use api::view::api::core::v1 as core;
-use api::view::apimachinery::pkg::apis::meta::v1::Time;
+use crate::view as core;
+use crate::view::Time;
 
 use crate::plan::Situation;
 use crate::pod::{self, Role};

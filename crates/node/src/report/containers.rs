@@ -3,8 +3,8 @@
 //! Upstream: kubelet_pods.go convertToAPIContainerStatuses (which instance counts, what is said when
 //! one vanished) and the status manager's TerminatePod (what never ended properly).
 
-use api::view::api::core::v1 as core;
-use api::view::apimachinery::pkg::apis::meta::v1::Time;
+use crate::view as core;
+use crate::view::Time;
 use runtime::{Container, Phase};
 
 use crate::observe::{exit_code, finished_at, is_over, is_running, started_at};

@@ -3,7 +3,7 @@
 //! Conditions merge by type, so that foreign ones written meanwhile survive; other lists are replaced.
 //! None where nothing changed: then nothing is written.
 
-use api::view::api::core::v1 as core;
+use crate::view as core;
 use serde_json::{Map, Value, json};
 
 use crate::report::conditions::OWN;

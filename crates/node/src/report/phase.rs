@@ -3,7 +3,7 @@
 //! Upstream: kubelet_pods.go getPhase. Sidecars count while the pod starts and as running ones; once
 //! they have ended they decide nothing.
 
-use api::view::api::core::v1 as core;
+use crate::view as core;
 
 use crate::pod::{self, Role};
 

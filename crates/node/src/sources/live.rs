@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::view::{ConfigMap, Secret, Service};
 use api::resource::{SERVICE_ACCOUNTS, SERVICES};
-use api::view::api::core::v1::{ConfigMap, Secret, Service};
 use api::{Clock, Object, Reason};
 use client::{Cache, Client, Scope};
 use serde::de::DeserializeOwned;

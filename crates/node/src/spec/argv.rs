@@ -3,7 +3,7 @@
 //! Upstream: third_party/forked/golang/expansion; command and args override entrypoint and cmd as in
 //! kubelet's and containerd's documentation.
 
-use api::view::api::core::v1 as core;
+use crate::view as core;
 use runtime::Image;
 
 use crate::expand::expand;

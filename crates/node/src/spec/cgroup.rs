@@ -6,8 +6,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use api::view::api::core::v1 as core;
-use api::view::apimachinery::pkg::api::resource::Quantity;
+use crate::view as core;
+use crate::view::Quantity;
 use runtime::Resources;
 
 use crate::pod::{self, Part, Role, milli, whole};

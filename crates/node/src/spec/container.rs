@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Component, Path, PathBuf};
 
-use api::view::api::core::v1 as core;
+use crate::view as core;
 use runtime::{ContainerSpec, Image, ImageUser, LogFile, Mount, MountSource, Propagation};
 
 use crate::expand::expand;
@@ -46,7 +46,7 @@ pub fn container_spec(
     settings: &Settings,
     resolved: &Resolved<'_>,
 ) -> Result<ContainerSpec, SpecError> {
-    let c = part.spec.as_ref();
+    let c = part.spec;
     if c.volume_devices.as_ref().is_some_and(|d| !d.is_empty()) {
         return Err(SpecError::config("volumeDevices (block volumes) are not supported by this node"));
     }

@@ -3,7 +3,7 @@
 //! Upstream: kubelet_pods.go (GeneratePodHostNameAndDomain, managedHostsFileContent) and
 //! network/dns/dns.go (policies, limits of 3 servers and 32 search domains of 2048 characters).
 
-use api::view::api::core::v1 as core;
+use crate::view as core;
 
 use crate::pod;
 use crate::spec::Settings;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::view as core;
 use api::quantity::Quantity;
-use api::view::api::core::v1 as core;
 use runtime::{Network, SandboxSpec, Share};
 
 use crate::pod::{self, LABEL_POD_NAME, LABEL_POD_NAMESPACE, LABEL_POD_UID, NOTE_ADDRESSES, NOTE_ATTEMPT};

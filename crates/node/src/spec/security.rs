@@ -3,7 +3,7 @@
 //! Defaults are containerd's (capabilities, masked and read-only paths); what a pod says overrides
 //! what its image says, the container's context overrides the pod's.
 
-use api::view::api::core::v1 as core;
+use crate::view as core;
 use runtime::capabilities::{CAPABILITIES, DEFAULT_CAPABILITIES};
 use runtime::{ImageUser, Seccomp, User};
 

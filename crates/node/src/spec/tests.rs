@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use api::view::api::core::v1 as core;
+use crate::view as core;
 use runtime::{Image, ImageUser, MountSource, Network, Share};
 use serde_json::{Value, json};
 

@@ -109,7 +109,7 @@ pub fn sandbox(id: &str, attempt: u32, ready: bool) -> Sandbox {
     let annotations =
         [(NOTE_ATTEMPT.to_owned(), attempt.to_string()), (NOTE_ADDRESSES.to_owned(), "10.0.0.5".to_owned())];
     // What a pod is given that asks for nothing.
-    let resources = crate::spec::cgroup::pod_limits(&api::view::api::core::v1::Pod::default());
+    let resources = crate::spec::cgroup::pod_limits(&crate::view::Pod::default());
     Sandbox {
         id: SandboxId(id.into()),
         spec: SandboxSpec { annotations: annotations.into(), resources, ..Default::default() },
@@ -128,7 +128,7 @@ fn container(name: &str, attempt: u32, phase: Phase, created: i64) -> Container 
             attempt,
             image: "sha256:1".into(),
             image_name: "i".into(),
-            resources: crate::spec::cgroup::container_resources(&api::view::api::core::v1::Pod::default(), None),
+            resources: crate::spec::cgroup::container_resources(&crate::view::Pod::default(), None),
             annotations: [(NOTE_BACKOFF.to_owned(), if attempt == 0 { "0" } else { "10" }.to_owned())].into(),
             ..Default::default()
         },

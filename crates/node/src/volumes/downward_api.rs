@@ -1,6 +1,6 @@
 //! downwardAPI: files that say what a pod may know of itself.
 
-use api::view::api::core::v1::DownwardAPIVolumeFile;
+use crate::view::DownwardAPIVolumeFile;
 
 use crate::downward;
 use crate::pod;

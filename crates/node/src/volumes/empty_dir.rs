@@ -5,8 +5,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use crate::view::{EmptyDirVolumeSource, Pod, Volume};
 use api::quantity::Quantity;
-use api::view::api::core::v1::{EmptyDirVolumeSource, Pod, Volume};
 use runtime::MountSource;
 
 use crate::volumes::plugin::Plugin;

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use api::view::api::core::v1::{KeyToPath, VolumeProjection};
+use crate::view::{KeyToPath, VolumeProjection};
 use runtime::MountSource;
 
 use crate::sources::Source;

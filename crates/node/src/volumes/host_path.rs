@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use api::view::api::core::v1::HostPathVolumeSource;
+use crate::view::HostPathVolumeSource;
 use runtime::MountSource;
 
 use crate::volumes::plugin::{NOT_BUILT, Plugin};

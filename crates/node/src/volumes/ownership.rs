@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt, lchown};
 use std::path::Path;
 
-use api::view::api::core::v1::Pod;
+use crate::view::Pod;
 
 /// The pod's fsGroup.
 pub(super) fn group_of(pod: &Pod) -> Option<u32> {

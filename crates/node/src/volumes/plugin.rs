@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use api::view::api::core::v1::{Pod, Volume};
+use crate::view::{Pod, Volume};
 use jiff::Timestamp;
 use runtime::MountSource;
 

@@ -1,6 +1,6 @@
 //! projected: what several sources have to say, in one folder; PROJECTIONS is their table.
 
-use api::view::api::core::v1::VolumeProjection;
+use crate::view::VolumeProjection;
 
 use crate::volumes::files::{self, Collect, Projection};
 use crate::volumes::plugin::{Medium, Plugin};

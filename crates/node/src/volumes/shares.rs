@@ -10,7 +10,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use api::view::api::core::v1::Volume;
+use crate::view::Volume;
 use runtime::removal::{self, Mounts};
 use sha2::{Digest, Sha256};
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use api::view::api::core::v1::Pod;
+use crate::view::Pod;
 use runtime::MountSource;
 use runtime::removal;
 use serde_json::{Value, json};

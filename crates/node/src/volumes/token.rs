@@ -1,6 +1,6 @@
 //! serviceAccountToken: a token of the pod's own account, renewed in time.
 
-use api::view::api::core::v1::ServiceAccountTokenProjection;
+use crate::view::ServiceAccountTokenProjection;
 
 use crate::sources::TokenRequest;
 use crate::volumes::atomic::{Contents, clean};

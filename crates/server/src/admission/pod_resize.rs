@@ -37,7 +37,7 @@ pub fn admit(ask: &Ask<'_>, object: &mut Value, _: &mut Outcome) -> Result<(), S
 
 /// `cpu, requested: 900000, allocatable: 2000; memory, …`: cpu in thousandths, memory in bytes.
 fn beyond(pod: &Value, node: &Value) -> String {
-    let requests = Demands::of_tree(pod).requests();
+    let requests = Demands::of(pod).requests();
     let allocatable = tree::at(node, "status.allocatable");
     let lack = |resource: &str, amount: fn(Quantity) -> i64| {
         let requested = requests.get(resource).copied().map_or(0, amount);

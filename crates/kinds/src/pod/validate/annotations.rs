@@ -1,5 +1,6 @@
 //! Annotations of a pod that mean something: mirror pods, deletion cost, old seccomp and AppArmor.
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::placement;
@@ -128,6 +129,18 @@ fn seccomp(key: &str, profile: &str, at: &At, errors: &mut Errors) {
     }
 }
 
+/// The types of a toleration's fields.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(dead_code, reason = "it is read to see whether it can be")]
+struct Toleration {
+    key: Option<String>,
+    operator: Option<String>,
+    value: Option<String>,
+    effect: Option<String>,
+    toleration_seconds: Option<i64>,
+}
+
 /// Tolerations as they were written before there was a field: a list as JSON.
 fn tolerations(at: &At, errors: &mut Errors) {
     let text = at.value.get(TOLERATIONS).and_then(Value::as_str).unwrap_or("");
@@ -135,7 +148,7 @@ fn tolerations(at: &At, errors: &mut Errors) {
         return;
     }
     // The types are judged by reading them, the values by their paths. No list is an empty one.
-    let read = serde_json::from_str::<Option<Vec<api::view::api::core::v1::Toleration>>>(text);
+    let read = serde_json::from_str::<Option<Vec<Toleration>>>(text);
     match read.and_then(|_| serde_json::from_str::<Value>(text)) {
         Ok(list) => placement::tolerations(&at.get(TOLERATIONS).with(&list), errors),
         Err(why) => errors.push(at.invalid_as(TOLERATIONS, &why.to_string())),

@@ -13,7 +13,7 @@ pub fn resize(pod: &Value, old: &Value, errors: &mut Errors) {
     }
     let spec = At::root(pod).get("spec");
     let was = tree::at(old, "spec");
-    if tree::text(old, "status.qosClass") != Demands::of_tree(pod).qos_class() {
+    if tree::text(old, "status.qosClass") != Demands::of(pod).qos_class() {
         let shown = tree::text(pod, "status.qosClass");
         errors.push(spec.invalid_as(shown, "Pod QOS Class may not change as a result of resizing"));
     }

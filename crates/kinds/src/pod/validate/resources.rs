@@ -66,7 +66,7 @@ pub fn pod_level(pod: &Value, spec: &At, errors: &mut Errors) {
         errors.push(at.get("claims").forbidden("claims may not be set for Resources at pod-level"));
     }
     requirements(&at, Names::Pod, errors);
-    let demands = Demands::of_tree(pod);
+    let demands = Demands::of(pod);
     let lists = [
         ("requests", "requests", demands.container_requests()),
         ("limits", "limits", demands.container_limits().into_iter().filter(|(name, _)| is_huge(name)).collect()),

@@ -151,7 +151,7 @@ fn shares(amounts: [i64; 4], cpu: i64, memory: i64) -> [String; 4] {
 /// What a pod asks for, and its limits: a pod's own take the place of its containers', and the overhead
 /// adds to what is limited at all (component-helpers resource/helpers.go, PodRequests and PodLimits).
 fn asked(pod: &Value) -> (Amounts, Amounts) {
-    let demands = Demands::of_tree(pod);
+    let demands = Demands::of(pod);
     let mut limits = demands.container_limits();
     if let Some(own) = &demands.pod {
         let own = own.limits.iter().filter(|(name, _)| is_pod_level(name));

@@ -1,6 +1,6 @@
 //! A volume type that shares, and a node's pods that come and go.
 
-use api::view::api::core::v1::Pod;
+use crate::view::Pod;
 use serde_json::json;
 
 use super::*;

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
-use api::view::api::core::v1::Volume;
+use crate::view::Volume;
 use runtime::MountSource;
 
 use crate::volumes::plugin::{NOT_BUILT, Plugin, Share};
