@@ -20,6 +20,8 @@ pub mod managed;
 pub mod names;
 /// An object: its canonical JSON and the metadata that everybody asks for.
 pub mod object;
+/// Labels as they are kept.
+pub mod pairs;
 /// Patches of every type, made and applied.
 pub mod patch;
 /// What scheduler and node agents ask of a pod.
@@ -41,6 +43,7 @@ pub mod tree;
 
 pub use event::WatchEvent;
 pub use object::{Meta, Object, OwnerReference};
+pub use pairs::Pairs;
 pub use resource::Resource;
 pub use status::{Cause, FieldError, Reason, Status};
 

@@ -4,6 +4,7 @@
 //! object is never round-tripped through a struct: unknown fields survive. Caches hold these, so
 //! they share the bytes of the store.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -11,6 +12,8 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+use crate::Pairs;
 
 /// One API object. Clone is a reference count.
 #[derive(Clone)]
@@ -21,7 +24,8 @@ struct Inner {
     meta: Meta,
 }
 
-/// The fields that everybody asks an object for. Times are RFC 3339 strings as they stand.
+/// The fields that everybody asks an object for. Times are RFC 3339 strings as they stand. One is kept for every
+/// stored object; annotations, which few ask for and which may be long, are not here (`Object::annotation`).
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Meta {
@@ -37,8 +41,7 @@ pub struct Meta {
     /// The revision as the API shows it: a decimal string, empty before the first write.
     pub resource_version: String,
     pub generation: i64,
-    pub labels: BTreeMap<String, String>,
-    pub annotations: BTreeMap<String, String>,
+    pub labels: Pairs,
     pub creation_timestamp: Option<String>,
     pub deletion_timestamp: Option<String>,
     pub deletion_grace_period_seconds: Option<i64>,
@@ -98,6 +101,26 @@ impl Object {
     /// What the reader's own type has of it: each declares the few fields that it reads.
     pub fn view<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_slice(&self.0.bytes)
+    }
+
+    /// Read from the bytes at each call.
+    pub fn annotation(&self, key: &str) -> Option<String> {
+        self.annotations().get(key).map(|value| value.to_string())
+    }
+
+    /// Read from the bytes at each call.
+    pub fn annotations(&self) -> BTreeMap<Cow<'_, str>, Cow<'_, str>> {
+        #[derive(Deserialize)]
+        struct Noted<'a> {
+            #[serde(borrow)]
+            metadata: Notes<'a>,
+        }
+        #[derive(Deserialize)]
+        struct Notes<'a> {
+            #[serde(borrow, default)]
+            annotations: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+        }
+        serde_json::from_slice::<Noted<'_>>(&self.0.bytes).map(|noted| noted.metadata.annotations).unwrap_or_default()
     }
 
     /// The whole object as a tree.

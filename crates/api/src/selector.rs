@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::names;
+use crate::pairs::Labelled;
 use crate::{FieldError, Status, tree};
 
 mod parse;
@@ -78,8 +79,8 @@ impl Labels {
         Labels { requirements: map.iter().map(requirement).collect(), nothing: false }
     }
 
-    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        !self.nothing && self.requirements.iter().all(|r| r.matches(labels.get(&r.key).map(String::as_str)))
+    pub fn matches(&self, labels: &impl Labelled) -> bool {
+        !self.nothing && self.requirements.iter().all(|r| r.matches(labels.value_of(&r.key)))
     }
 
     /// Whether it selects everything.

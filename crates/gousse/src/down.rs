@@ -75,7 +75,7 @@ async fn end_pods(instance: &Instance) -> Result<()> {
             Ok(ending) => {
                 println!("pod/{} ends", meta.name);
                 // The mirror of a static pod comes back as long as its file is there; the runtime ends it.
-                if !meta.annotations.contains_key("kubernetes.io/config.mirror") {
+                if pod.annotation("kubernetes.io/config.mirror").is_none() {
                     leaving.push(ending);
                 }
             }

@@ -193,7 +193,7 @@ impl Agent {
 
     fn changed(&mut self, change: Change) {
         let uid_of = |o: &Option<Object>| o.as_ref().map(|o| o.meta().uid.clone()).unwrap_or_default();
-        let mirror = |o: &Object| o.meta().annotations.contains_key(pod::CONFIG_MIRROR);
+        let mirror = |o: &Object| o.annotation(pod::CONFIG_MIRROR).is_some();
         if change.old.as_ref().or(change.new.as_ref()).is_some_and(mirror) {
             return self.mirror_changed(&change.key.namespace, &change.key.name, change.new);
         }

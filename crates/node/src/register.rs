@@ -4,6 +4,7 @@
 //! write. Later the status is written when it changes, and every five minutes. Upstream:
 //! kubelet_node_status.go, nodestatus/setters.go, component-helpers lease.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,7 +127,7 @@ async fn adopt(shared: &Arc<Shared>, kind: &'static Resource) -> Result<Object, 
         event(shared, Type::Warning, "Rebooted", &message);
     }
     let wanted = labels(config);
-    let has = |(key, value): (&String, &Value)| node.meta().labels.get(key).map(String::as_str) == value.as_str();
+    let has = |(key, value): (&String, &Value)| node.meta().labels.get(key) == value.as_str();
     if wanted.as_object().into_iter().flatten().all(has) {
         return Ok(node);
     }
@@ -185,7 +186,7 @@ fn spec(config: &Config) -> Value {
 /// What the checks of admission know of this node from now on.
 fn offer(shared: &Shared, node: &Object) {
     let taints = node.view::<core::Node>().ok().and_then(|n| n.spec?.taints).unwrap_or_default();
-    let labels = node.meta().labels.clone();
+    let labels = BTreeMap::from(&node.meta().labels);
     shared.promises.set_offer(Offer { labels, taints, ..first_offer(&shared.config) });
 }
 

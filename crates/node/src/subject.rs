@@ -38,8 +38,8 @@ impl Subject {
         if object.revision() <= self.object.revision() && self.origin != Origin::Static {
             return false;
         }
-        let (old, new) = (self.object.meta(), object.meta());
-        let shows = old.labels != new.labels || old.annotations != new.annotations;
+        let old = &self.object;
+        let shows = old.meta().labels != object.meta().labels || old.annotations() != object.annotations();
         self.object = object;
         self.decoded = None;
         shows

@@ -260,7 +260,7 @@ impl Scheduler {
         let Some(pod) = self.cluster.placed(&meta.uid).filter(|p| !self.assumed.contains(&p.uid)) else {
             return false;
         };
-        let same = pod.generation == meta.generation && pod.labels == meta.labels && pod.deleting == meta.is_deleting();
+        let same = pod.generation == meta.generation && meta.labels == pod.labels && pod.deleting == meta.is_deleting();
         same && object.view::<Phase>().is_ok_and(|p| !matches!(p.status.phase.as_str(), "Succeeded" | "Failed"))
     }
 

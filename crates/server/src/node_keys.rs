@@ -47,7 +47,7 @@ impl Certificate {
             return true;
         }
         let Ok(object) = api::Object::parse(entry.bytes) else { return false };
-        let holds = allows(object.meta().annotations.get(ANNOTATION).map(String::as_str), key);
+        let holds = allows(object.annotation(ANNOTATION).as_deref(), key);
         if holds {
             self.held.store(entry.revision.0, Ordering::Relaxed);
         }

@@ -217,7 +217,7 @@ async fn a_watch_tells_what_begins_and_ceases_to_match() {
     c.delete(&path, Value::Null).await;
     let second = events.next().await.unwrap();
     let api::WatchEvent::Deleted(last) = &second else { panic!("{second:?}") };
-    assert_eq!(last.meta().labels["on"], "1");
+    assert_eq!(last.meta().labels.get("on"), Some("1"));
     assert!(last.revision() > made["metadata"]["resourceVersion"].as_str().unwrap().parse::<u64>().unwrap());
     let third = events.next().await.unwrap();
     assert!(

@@ -158,8 +158,7 @@ async fn targets_in_files(session: &Session, flags: &Delete) -> Result<Vec<Targe
         let kind = session.kinds().await?.of_manifest(&manifest.object)?;
         let meta = &manifest.object["metadata"];
         let text = |field: &str| meta[field].as_str().unwrap_or_default().to_string();
-        let labels = meta["labels"].as_object().into_iter().flatten();
-        let labels = labels.map(|(k, v)| (k.clone(), v.as_str().unwrap_or_default().to_string())).collect();
+        let labels = meta["labels"].as_object().cloned().unwrap_or_default();
         if selector.as_ref().is_some_and(|selector| !selector.matches(&labels)) {
             continue;
         }

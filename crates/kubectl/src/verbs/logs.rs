@@ -108,7 +108,7 @@ fn containers(pod: &Object, flags: &Logs, named: Option<&str>) -> Result<Vec<Str
         return Ok(vec![name.to_string()]);
     }
     let all = names("containers");
-    let annotated = pod.meta().annotations.get("kubectl.kubernetes.io/default-container").cloned();
+    let annotated = pod.annotation("kubectl.kubernetes.io/default-container");
     let first = annotated.or(all.first().cloned()).ok_or_else(|| failure("the pod has no containers"))?;
     if all.len() > 1 && flags.selector.is_none() {
         let others = [all, names("initContainers").iter().map(|n| format!("{n} (init)")).collect()].concat().join(", ");

@@ -33,7 +33,7 @@ pub struct Mirror {
 impl Mirror {
     /// Makes it where it is missing, and anew where it is another's, or `former`.
     pub fn keep(shared: Arc<Shared>, pods: Arc<Cache>, pod: Object, former: String) -> Mirror {
-        let hash = pod.meta().annotations.get(CONFIG_HASH).cloned().unwrap_or_default();
+        let hash = pod.annotation(CONFIG_HASH).unwrap_or_default();
         let news = Arc::new(Notify::new());
         let keeper = Keeper { shared, pods, pod, hash: hash.clone(), former: former.clone() };
         let task = tokio::spawn(keeper.run(news.clone())).abort_handle();
@@ -145,7 +145,7 @@ impl Keeper {
 
 fn fits(mirror: &Object, hash: &str, former: &str) -> bool {
     let meta = mirror.meta();
-    let shown = meta.annotations.get(CONFIG_MIRROR).is_some_and(|shown| !hash.is_empty() && shown == hash);
+    let shown = mirror.annotation(CONFIG_MIRROR).is_some_and(|shown| !hash.is_empty() && shown == hash);
     shown && meta.deletion_timestamp.is_none() && meta.uid != former
 }
 

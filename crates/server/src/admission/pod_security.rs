@@ -46,8 +46,8 @@ pub fn admit(ask: &Ask<'_>, object: &mut Value, outcome: &mut Outcome) -> Result
     let Ok(space) = api::Object::parse(space.bytes) else { return Ok(()) };
     let labels = &space.meta().labels;
     let demanded = |mode: &str| {
-        let level = labels.get(&format!("{PREFIX}{mode}")).map_or("", String::as_str);
-        let version = labels.get(&format!("{PREFIX}{mode}-version")).map_or("latest", String::as_str);
+        let level = labels.get(&format!("{PREFIX}{mode}")).unwrap_or("");
+        let version = labels.get(&format!("{PREFIX}{mode}-version")).unwrap_or("latest");
         (Level::of(level), format!("{level}:{version}"))
     };
     let (level, policy) = demanded("enforce");
