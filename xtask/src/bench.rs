@@ -128,15 +128,21 @@ async fn measure(plan: &Plan) -> Result<Vec<Figure>> {
         figures.push(cluster::ready(plan).await?);
     }
     let cluster = cluster::Cluster::start().await?;
-    figures.extend(idle::measure(plan, &cluster).await?);
-    figures.extend(pods::measure(plan, &cluster).await?);
-    figures.extend(throughput::measure(plan, &cluster).await?);
-    figures.extend(reads::measure(plan, &cluster).await?);
+    let measured = measure_one(plan, &cluster).await;
+    cluster.stop().await?;
+    figures.extend(measured?);
     if plan.wants("binary_mb") {
         let bytes = std::fs::metadata(cluster::binary()?)?.len();
         figures.push(Figure::below("binary_mb", "MB", 25.0, vec![bytes as f64 / 1e6]));
     }
-    cluster.stop().await?;
+    Ok(figures)
+}
+
+async fn measure_one(plan: &Plan, cluster: &cluster::Cluster) -> Result<Vec<Figure>> {
+    let mut figures = idle::measure(plan, cluster).await?;
+    figures.extend(pods::measure(plan, cluster).await?);
+    figures.extend(throughput::measure(plan, cluster).await?);
+    figures.extend(reads::measure(plan, cluster).await?);
     Ok(figures)
 }
 
