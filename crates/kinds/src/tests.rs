@@ -4,7 +4,8 @@ use serde_json::json;
 
 use super::*;
 
-/// The example of docs/adding-a-kind.md.
+/// The examples of docs/adding-a-kind.md.
+mod gadget;
 mod widget;
 
 fn kind(plural: &str) -> &'static Kind {
@@ -34,11 +35,15 @@ fn what_parts_name_by_hand_is_as_its_row_says() {
     }
 }
 
+fn example(number: usize) -> &'static str {
+    let document = include_str!("../../../docs/adding-a-kind.md");
+    document.split("```rust\n").nth(number).and_then(|rest| rest.split("```").next()).unwrap()
+}
+
 #[test]
 fn kind_without_behaviour_is_one_file_and_one_line() {
-    let (document, file) = (include_str!("../../../docs/adding-a-kind.md"), include_str!("tests/widget.rs"));
-    let example = document.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
-    assert_eq!(example, file, "the document shows what is compiled here");
+    let file = include_str!("tests/widget.rs");
+    assert_eq!(example(1), file, "the document shows what is compiled here");
     let lines = file.lines().filter(|line| !line.is_empty()).count();
     assert!(lines <= 15, "{lines} lines");
     // Beside its line in the table nothing of the crate names a row but the declaration of its file.
@@ -60,6 +65,32 @@ fn kind_without_behaviour_is_one_file_and_one_line() {
     let bad = json!({"metadata": {"name": "W", "namespace": "n"}});
     assert_eq!(kind.validate(&bad, None, &Context::default()).len(), 1);
     assert!(openapi::v3("example.com/v1", &more).to_string().contains("/widgets/{name}/status"));
+}
+
+#[test]
+fn kind_with_behaviour_says_it_in_its_file() {
+    assert_eq!(example(2), include_str!("tests/gadget.rs"), "the document shows what is compiled here");
+    let more = built_in().with([gadget::row()]);
+    let kind = more.served("example.com", "v1", "gadgets").unwrap().kind;
+    let gadget = |spec| {
+        json!({"metadata": {"name": "g", "namespace": "n", "generation": 1, "resourceVersion": "5"},
+        "spec": spec})
+    };
+    let old = gadget(json!({"parts": 1, "material": "lead"}));
+    let mut new = gadget(json!({"parts": -1}));
+    kind.prepare(&mut new, Some(&old), &Context::default());
+    kind.default(&mut new);
+    assert_eq!((&new["metadata"]["generation"], &new["spec"]["material"]), (&json!(2), &json!("brass")));
+    let wrong: Vec<String> =
+        kind.validate(&new, Some(&old), &Context::default()).iter().map(|e| e.to_string()).collect();
+    assert_eq!(
+        wrong,
+        [
+            "spec.parts: Invalid value: -1: must be greater than or equal to 0",
+            "spec.material: Invalid value: \"brass\": field is immutable"
+        ]
+    );
+    assert_eq!(kind.warnings(&old, None), ["spec.material: lead is deprecated; use tin"]);
 }
 
 #[test]
