@@ -3,7 +3,7 @@
 //!
 //! A row begins as `Kind::namespaced` or `Kind::cluster` and names what differs (docs/adding-a-kind).
 //! Hooks are pure functions over JSON trees and get the kind that they judge; the server calls them in
-//! the order of a write: `prepare`, `default`, `validate`. Custom resources are rows like any other.
+//! the order of a write: `default`, `prepare`, `validate`. Custom resources are rows like any other.
 
 use std::borrow::Cow;
 use std::ops::Deref;
@@ -37,11 +37,12 @@ pub struct Kind {
 /// What a kind does at a write. Each is pure; `Context` carries what differs from request to request.
 #[derive(Clone, Copy)]
 pub struct Hooks {
-    /// Before defaulting, and after what others own was put back: what else a client may not set (a new
-    /// object's status, the generation). `old` is None at create.
-    pub prepare: fn(&Kind, &mut Value, Option<&Value>, &Context),
-    /// Defaults that the schema cannot express (upstream's zz_generated.defaults).
+    /// Defaults that the schema cannot express (upstream's zz_generated.defaults), and what decoding does
+    /// beside. More than once.
     pub default: fn(&Kind, &mut Value),
+    /// After defaulting and admission's changes, and after what others own was put back: what else a client
+    /// may not set (a new object's status, the generation). `old` is None at create.
+    pub prepare: fn(&Kind, &mut Value, Option<&Value>, &Context),
     /// All that is wrong, not the first. `old` is None at create.
     pub validate: fn(&Kind, &Value, Option<&Value>, &Context) -> Vec<FieldError>,
     /// `Warning` headers.

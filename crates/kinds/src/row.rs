@@ -47,8 +47,8 @@ pub const AGE: Column = computed("Age", "The time since the object was created."
 
 /// Judges the metadata, does nothing else.
 pub const HOOKS: Hooks = Hooks {
-    prepare: |_, _, _, _| {},
     default: |_, _| {},
+    prepare: |_, _, _, _| {},
     validate: |kind, object, old, _| metadata(kind, object, old),
     warnings: |_, _, _| Vec::new(),
     row_condition: |_| None,

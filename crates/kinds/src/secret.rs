@@ -19,22 +19,15 @@ pub(crate) fn row() -> Kind {
             AGE,
         ],
         field_selectors: vec![field("type")],
-        hooks: Hooks {
-            prepare,
-            default: |_, secret| tree::set_default_text(secret, "type", "Opaque"),
-            validate,
-            ..HOOKS
-        },
+        hooks: Hooks { default, validate, ..HOOKS },
         ..Kind::namespaced("v1", "Secret", "secrets")
     }
 }
 
-/// `stringData` is for writing only: it lands in `data`, over keys of the same name. An update
-/// without a type keeps the old one (pkg/registry/core/secret/strategy.go).
-fn prepare(_: &Kind, secret: &mut Value, old: Option<&Value>, _: &Context) {
-    if let Some(old) = old.filter(|_| tree::text(secret, "type").is_empty()) {
-        tree::keep(secret, old, "type");
-    }
+/// `stringData` is for writing only: it lands in `data`, over keys of the same name
+/// (pkg/apis/core/v1/conversion.go).
+fn default(_: &Kind, secret: &mut Value) {
+    tree::set_default_text(secret, "type", "Opaque");
     let Some(Value::Object(plain)) = secret.as_object_mut().and_then(|map| map.remove("stringData")) else { return };
     if plain.is_empty() {
         return;

@@ -130,8 +130,8 @@ fn events_survive_the_way_to_the_other_group_and_back() {
 #[test]
 fn string_data_lands_in_data() {
     let mut s = json!({"stringData": {"a": "b"}, "data": {"a": "eA==", "c": "eA=="}});
-    kind("secrets").prepare(&mut s, None, &Context::default());
-    assert_eq!(s, json!({"data": {"a": "Yg==", "c": "eA=="}}));
+    kind("secrets").default(&mut s);
+    assert_eq!(s, json!({"data": {"a": "Yg==", "c": "eA=="}, "type": "Opaque"}));
 }
 
 #[test]

@@ -1,117 +1,178 @@
-//! What a write must pass beside validation: built-in steps that complete or refuse an object.
+//! What a write must pass beside its kind's rules: steps that complete, refuse, warn or rely on others.
 //!
-//! Each is a pure function over the request, the old object and a snapshot of the store; what it
-//! relied on becomes a claim that the write checks again. One file each, one line in a table, in
-//! upstream's order (kubeapiserver/options/plugins.go); those that only judge come after validation.
+//! One table in upstream's order (kubeapiserver/options/plugins.go), gone through twice: `mutate` before the
+//! kind validates, `validate` after it (`verbs::judge` holds the whole order). A step is a file with a
+//! `PLUGIN` and a line here (docs/adding-an-admission-step). Built-in ones are pure over the question and a
+//! snapshot; what they relied on becomes a claim of the write. Webhooks and policies stand at `Row::Outside`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::Status;
-use kinds::Kind;
+use kinds::{Context, Kind, Served};
 use serde_json::Value;
 use store::{Expect, Step};
 
+use crate::Server;
 use crate::identity::Identity;
 use crate::records::Snapshot;
-use crate::verbs::Call;
 
+pub use outside::All as OutsideAll;
 pub use priority::{Class, Classes, classes};
-
-pub use node::{evict, token};
 
 mod namespace;
 mod node;
+/// Steps outside of the program.
+mod outside;
 mod pod_resize;
 mod pod_security;
 mod priority;
 mod runtime_class;
 mod service_account;
+mod taint;
 mod tolerations;
 
-/// One built-in step.
-pub struct Plugin {
-    /// Upstream's name.
-    pub name: &'static str,
-    pub admit: fn(&Ask<'_>, &mut Value, &mut Outcome) -> Result<(), Status>,
+/// In upstream's order.
+static ADMISSION: &[Row] = &[
+    Row::BuiltIn(namespace::PLUGIN),
+    Row::BuiltIn(service_account::PLUGIN),
+    Row::BuiltIn(node::PLUGIN),
+    Row::BuiltIn(taint::PLUGIN),
+    Row::BuiltIn(pod_security::PLUGIN),
+    Row::BuiltIn(priority::PLUGIN),
+    Row::BuiltIn(tolerations::PLUGIN),
+    Row::BuiltIn(runtime_class::PLUGIN),
+    Row::BuiltIn(pod_resize::PLUGIN),
+    // What counts what is really written (quota) comes after it.
+    Row::Outside,
+];
+
+enum Row {
+    BuiltIn(Plugin),
+    /// Policies and webhooks, as many as there are.
+    Outside,
 }
 
-pub static ADMISSION: &[Plugin] = &[
-    Plugin { name: "NamespaceLifecycle", admit: namespace::admit },
-    Plugin { name: "TaintNodesByCondition", admit: node::taint },
-    Plugin { name: "ServiceAccount", admit: service_account::admit },
-    Plugin { name: "NodeRestriction", admit: node::restrict },
-    Plugin { name: "Priority", admit: priority::admit },
-    Plugin { name: "DefaultTolerationSeconds", admit: tolerations::admit },
-    Plugin { name: "RuntimeClass", admit: runtime_class::admit },
-];
+/// A built-in step. Both functions are pure, and none but what they say.
+struct Plugin {
+    /// Upstream's name.
+    name: &'static str,
+    /// It is asked about no others.
+    operations: &'static [Operation],
+    mutate: fn(&Ask<'_>, &mut Value, &mut Findings) -> Result<(), Status>,
+    validate: fn(&Ask<'_>, &Value, &mut Findings) -> Result<(), Status>,
+}
 
-/// Steps that change nothing and judge only what is valid.
-pub static VALIDATION: &[Plugin] = &[
-    Plugin { name: "PodSecurity", admit: pod_security::admit },
-    Plugin { name: "PodResizeValidator", admit: pod_resize::admit },
-];
+/// Does nothing; a step names what it does.
+const NONE: Plugin = Plugin { name: "", operations: &[], mutate: |_, _, _| Ok(()), validate: |_, _, _| Ok(()) };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     Create,
     Update,
     Delete,
+    /// exec, attach, portforward, proxy.
+    Connect,
 }
 
-/// What a step may look at.
+/// What is asked: all that a step may look at beside the object.
 pub struct Ask<'a> {
-    pub call: &'a Call<'a>,
+    pub server: &'a Server,
+    pub identity: &'a Identity,
+    pub served: &'a Served,
     pub operation: Operation,
+    /// Empty: the object itself.
     pub subresource: &'a str,
+    /// Of the object: the kind's own, or of the body that its subresource takes (a Binding).
+    pub schema: &'a str,
+    pub namespace: &'a str,
+    /// As the path says; empty at a POST to a collection.
+    pub name: &'a str,
+    /// As it is stored, at an update or a deletion.
     pub old: Option<&'a Value>,
+    pub dry_run: bool,
 }
 
 /// What the steps leave beside the object.
-#[derive(Default)]
-pub struct Outcome {
-    /// Steps that must hold when the object is written.
+#[derive(Clone, Default)]
+pub struct Findings {
+    /// Must hold when the object is written.
     pub claims: Vec<Step>,
     pub warnings: Vec<String>,
 }
 
-/// Runs the table. At a deletion `object` is null.
-pub fn admit(ask: &Ask<'_>, object: &mut Value) -> Result<Outcome, Status> {
-    let name = object["metadata"]["name"].as_str();
+/// Everything that changes the object, once; and once more if something outside has changed it (admission
+/// reinvocation.go). At a deletion the object is null.
+pub async fn mutate(ask: &Ask<'_>, object: &mut Value, findings: &mut Findings) -> Result<(), Status> {
+    let name = ask.name_of(object);
     tracing::trace!(target: "walk", verb = "admit", kind = ask.kind().kind, name);
-    let mut outcome = Outcome::default();
-    run(ADMISSION, ask, object, &mut outcome)?;
-    Ok(outcome)
+    let outside = ask.server.0.outside.load_full();
+    let mut rounds = outside::Rounds::new(&outside);
+    loop {
+        for row in ADMISSION {
+            match row {
+                Row::BuiltIn(plugin) => plugin.judge(ask, |plugin| (plugin.mutate)(ask, object, findings))?,
+                Row::Outside if outside.is_empty() => {}
+                Row::Outside => rounds.mutate(ask, object, findings).await?,
+            }
+        }
+        if !rounds.again() {
+            return Ok(());
+        }
+    }
 }
 
-/// Runs the table of what comes after the kind's own validation.
-pub fn validate(ask: &Ask<'_>, object: &mut Value, outcome: &mut Outcome) -> Result<(), Status> {
-    run(VALIDATION, ask, object, outcome)
-}
-
-fn run(table: &[Plugin], ask: &Ask<'_>, object: &mut Value, outcome: &mut Outcome) -> Result<(), Status> {
-    for plugin in table {
-        (plugin.admit)(ask, object, outcome)
-            .inspect_err(|status| tracing::debug!(plugin = plugin.name, %status, "refused"))?;
+/// Everything that judges the finished object.
+pub async fn validate(ask: &Ask<'_>, object: &Value, findings: &mut Findings) -> Result<(), Status> {
+    let outside = ask.server.0.outside.load_full();
+    for row in ADMISSION {
+        match row {
+            Row::BuiltIn(plugin) => plugin.judge(ask, |plugin| (plugin.validate)(ask, object, findings))?,
+            Row::Outside if outside.is_empty() => {}
+            Row::Outside => outside::validate(&outside, ask, object, findings).await?,
+        }
     }
     Ok(())
 }
 
+impl Plugin {
+    fn judge(&self, ask: &Ask<'_>, run: impl FnOnce(&Plugin) -> Result<(), Status>) -> Result<(), Status> {
+        if !self.operations.contains(&ask.operation) {
+            return Ok(());
+        }
+        run(self).inspect_err(|status| tracing::debug!(plugin = self.name, %status, dry_run = ask.dry_run, "refused"))
+    }
+}
+
 impl Ask<'_> {
     pub fn kind(&self) -> &Kind {
-        self.call.kind()
+        &self.served.kind
     }
 
-    pub fn identity(&self) -> &Identity {
-        self.call.identity
+    /// The defaults of the object's type.
+    pub fn default(&self, object: &mut Value) {
+        match self.schema == self.kind().schema {
+            true => self.kind().default(object),
+            false => api::schema::default(self.schema, object),
+        }
+    }
+
+    /// What the kind's hooks may know of it.
+    pub fn context(&self) -> Context {
+        Context {
+            now: self.server.now(),
+            api_version: self.served.api_version(),
+            subresource: self.subresource.into(),
+            allow_privileged: self.server.0.config.allow_privileged,
+        }
     }
 
     pub fn snapshot(&self) -> &Snapshot {
-        &self.call.server.0.snapshot
+        &self.server.0.snapshot
     }
 
     pub fn classes(&self) -> Arc<BTreeMap<String, Class>> {
-        self.call.server.0.classes.now()
+        self.server.0.classes.now()
     }
 
     /// Whether a core kind itself (no subresource) is created.
@@ -124,21 +185,32 @@ impl Ask<'_> {
     }
 
     /// The object's name, or the start of it if it is to be generated.
-    pub fn name<'v>(&'v self, object: &'v Value) -> &'v str {
-        match object["metadata"]["name"].as_str().unwrap_or("") {
-            "" => self.call.name(),
-            name => name,
-        }
+    pub fn name_of<'v>(&'v self, object: &'v Value) -> &'v str {
+        let text = |field: &str| object["metadata"][field].as_str().filter(|text| !text.is_empty());
+        let of_path = Some(self.name).filter(|name| !name.is_empty());
+        text("name").or(of_path).or(text("generateName")).unwrap_or_default()
     }
 
     /// `pods "x" is forbidden: why`
     pub fn forbidden(&self, object: &Value, why: &str) -> Status {
-        Status::forbidden(&self.kind().group, &self.kind().plural, self.name(object), why)
+        Status::forbidden(&self.kind().group, &self.kind().plural, self.name_of(object), why)
+    }
+}
+
+impl Findings {
+    /// The write holds only while this entry is as it is now.
+    pub fn claim(&mut self, entry: &store::Entry) {
+        let claimed = |step: &Step| matches!(step, Step::Check { key, .. } if *key == entry.key);
+        // A step that is asked again relies on what is there now.
+        self.claims.retain(|step| !claimed(step));
+        self.claims.push(Step::Check { key: entry.key.clone(), expect: Expect::At(entry.revision) });
     }
 
-    /// The write holds only while this entry is as it is now.
-    pub fn claim(&self, entry: &store::Entry, outcome: &mut Outcome) {
-        outcome.claims.push(Step::Check { key: entry.key.clone(), expect: Expect::At(entry.revision) });
+    /// Told to the client, once.
+    pub fn warn(&mut self, warning: String) {
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
     }
 }
 

@@ -48,8 +48,6 @@ mod impersonate;
 mod join;
 /// Connections, TLS and HTTP.
 mod listen;
-/// Who owns which field.
-mod managed;
 /// Counters.
 mod metrics;
 /// Which keys speak for a node.
@@ -132,6 +130,8 @@ pub(crate) struct Inner {
     pub store: Arc<Store>,
     pub snapshot: Snapshot,
     pub classes: admission::Classes,
+    /// Policies and webhooks.
+    pub outside: ArcSwap<admission::OutsideAll>,
     pub renditions: Renditions,
     pub tokens: Tokens,
     pub authority: Authority,
@@ -182,6 +182,7 @@ impl Server {
         let server = Server(Arc::new(Inner {
             snapshot: Snapshot::new(store.clone()),
             classes: admission::classes(&store),
+            outside: ArcSwap::default(),
             renditions: Renditions::new(),
             any_tls: wire::tls::client(wire::Trust::Anybody, None, &[])?,
             idle: nodes::Idle::default(),

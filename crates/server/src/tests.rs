@@ -101,7 +101,7 @@ impl Cluster {
     }
 }
 
-fn read(response: Response) -> (u16, Value) {
+pub fn read(response: Response) -> (u16, Value) {
     let code = response.status.as_u16();
     match response.body {
         Body::Bytes(bytes) => (code, serde_json::from_slice(&bytes).unwrap_or(Value::Null)),
@@ -540,4 +540,19 @@ async fn a_request_is_somebody_elses_as_a_whole_or_not_at_all() {
     // Whom an administrator speaks for gets no more than is theirs.
     let request = Request::get("/api/v1/secrets").header("impersonate-user", "bob").body("".into()).unwrap();
     assert_eq!(read(c.server.handle(&c.admin, request).await).0, 403);
+}
+
+/// As decoding has it in Kubernetes, which gives the default before anybody looks at what was there.
+#[tokio::test]
+async fn a_secret_put_without_a_type_is_opaque() {
+    let c = cluster().await;
+    let secrets = "/api/v1/namespaces/default/secrets";
+    let secret = |kind: Value, more: Value| json!({"metadata": {"name": "s"}, "type": kind, "stringData": more});
+    let (code, made) = c.post(secrets, secret(json!("example.com/x"), json!({"a": "b"}))).await;
+    assert_eq!((code, &made["data"]["a"]), (201, &json!("Yg==")), "{made}");
+    let fields = &made["metadata"]["managedFields"][0]["fieldsV1"];
+    assert_eq!((fields.get("f:stringData"), fields["f:data"].is_object()), (None, true), "{fields}");
+    let (code, status) = c.put(&format!("{secrets}/s"), secret(Value::Null, json!({"a": "c"}))).await;
+    let why = "Secret \"s\" is invalid: type: Invalid value: \"Opaque\": field is immutable";
+    assert_eq!((code, status["message"].as_str().unwrap()), (422, why));
 }

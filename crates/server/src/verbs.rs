@@ -4,15 +4,17 @@
 //! per verb. Nothing here knows a kind by name; what is special to one stands in `subresources`.
 
 use api::decode::{self, Decoded, FieldValidation};
+use api::patch::PatchKind;
 use api::selector::Fields;
 use api::{Reason, Status};
 use bytes::Bytes;
 use http::{HeaderMap, Method, header};
 use kinds::kind::Act;
-use kinds::{Context, Kind, Served};
+use kinds::{Kind, Served};
 use serde_json::Value;
 
 use crate::Server;
+use crate::admission::{Ask, Operation};
 use crate::answer::Reply;
 use crate::authorize::Attributes;
 use crate::identity::Identity;
@@ -23,18 +25,22 @@ use crate::request::Coming;
 use crate::route::Target;
 use crate::slow;
 
-/// PUT and PATCH: the next version of an object.
-pub mod change;
+/// PATCH with a configuration that is applied.
+mod apply;
 /// POST of an object.
 pub mod create;
 /// DELETE of one object or a collection.
 pub mod delete;
 /// Which objects a list or watch is about.
 pub mod filter;
+/// What every write goes through.
+pub mod judge;
 /// What a write asks beside its object.
 pub mod options;
 /// GET of one object or a list.
 pub mod read;
+/// PUT and PATCH: the next version of an object.
+pub mod update;
 /// GET with `watch`.
 pub mod watch;
 
@@ -100,13 +106,31 @@ pub async fn perform(mut call: Call<'_>, coming: Coming<'_>) -> Result<Reply, St
             "list" => read::list(call).await,
             "watch" => watch::watch(call).await,
             "create" => create::create(call).await,
-            "update" => change::update(call, "").await,
-            "patch" => change::patch(call, "").await,
+            "update" => update::put(call, "").await,
+            "patch" => patch(call, "").await,
             "delete" => delete::delete(call).await,
             "deletecollection" => delete::delete_collection(call).await,
             _ => Err(method_not_allowed()),
         },
     }
+}
+
+/// PATCH, by its content type.
+pub async fn patch(call: Call<'_>, subresource: &str) -> Result<Reply, Status> {
+    match PatchKind::of(call.content_type()) {
+        Some(PatchKind::Apply) => apply::apply(call, subresource).await,
+        Some(kind) => update::patch(call, kind, subresource).await,
+        None => Err(unsupported(call.content_type())),
+    }
+}
+
+fn unsupported(media: &str) -> Status {
+    let message = format!(
+        "the body of the request was in an unknown format - accepted media types include: \
+         application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, \
+         application/apply-patch+yaml (not {media:?})"
+    );
+    Status::new(Reason::UnsupportedMediaType, message)
 }
 
 /// The API's verb for a method (request/requestinfo.go).
@@ -182,12 +206,19 @@ impl Call<'_> {
         self.server.authorize(self.identity, &attributes(self.target, self.query, verb))
     }
 
-    pub fn context(&self, subresource: &str) -> Context {
-        Context {
-            now: self.server.now(),
-            api_version: self.served.api_version(),
-            subresource: subresource.into(),
-            allow_privileged: self.server.0.config.allow_privileged,
+    /// What admission is asked about an object of the kind.
+    pub fn ask<'a>(&'a self, operation: Operation, subresource: &'a str, dry_run: bool) -> Ask<'a> {
+        Ask {
+            server: self.server,
+            identity: self.identity,
+            served: &self.served,
+            operation,
+            subresource,
+            schema: &self.kind().schema,
+            namespace: self.namespace(),
+            name: self.name(),
+            old: None,
+            dry_run,
         }
     }
 

@@ -24,7 +24,6 @@ const KNOTS: &[Knot] = &[(
         "health",
         "impersonate",
         "join",
-        "managed",
         "nodes",
         "openapi",
         "protobuf",

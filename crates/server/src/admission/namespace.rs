@@ -6,19 +6,26 @@
 use api::{Cause, Status};
 use serde_json::Value;
 
-use super::{Ask, Operation, Outcome};
+use super::{Ask, Findings, NONE, Operation, Plugin};
+
+pub const PLUGIN: Plugin = Plugin {
+    name: "NamespaceLifecycle",
+    operations: &[Operation::Create, Operation::Update, Operation::Delete],
+    mutate,
+    ..NONE
+};
 
 /// Namespaces that cannot be deleted.
 const IMMORTAL: &[&str] = &["default", "kube-public", "kube-system"];
 
-pub fn admit(ask: &Ask<'_>, object: &mut Value, outcome: &mut Outcome) -> Result<(), Status> {
-    if ask.is("namespaces") && ask.operation == Operation::Delete && IMMORTAL.contains(&ask.call.name()) {
+fn mutate(ask: &Ask<'_>, object: &mut Value, findings: &mut Findings) -> Result<(), Status> {
+    if ask.is("namespaces") && ask.operation == Operation::Delete && IMMORTAL.contains(&ask.name) {
         return Err(ask.forbidden(object, "this namespace may not be deleted"));
     }
-    if !ask.kind().namespaced || ask.operation != Operation::Create {
+    if !ask.kind().namespaced || ask.operation != Operation::Create || !ask.subresource.is_empty() {
         return Ok(());
     }
-    let namespace = ask.call.namespace();
+    let namespace = ask.namespace;
     let found = ask.snapshot().namespace(namespace);
     let Some(entry) = found else { return Err(Status::not_found("", "namespaces", namespace)) };
     // Most namespaces are not ending: the word alone rules it out without a parse.
@@ -35,6 +42,6 @@ pub fn admit(ask: &Ask<'_>, object: &mut Value, outcome: &mut Outcome) -> Result
         });
         return Err(status);
     }
-    ask.claim(&entry, outcome);
+    findings.claim(&entry);
     Ok(())
 }

@@ -1,17 +1,22 @@
-//! NodeRestriction and TaintNodesByCondition: what a node's agent may write, and how a node begins.
+//! NodeRestriction: what a node's agent may write is itself and its pods.
 //!
-//! plugin/pkg/admission/noderestriction, plugin/pkg/admission/nodetaint.
+//! plugin/pkg/admission/noderestriction.
 
 use api::Status;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::authorize::Attributes;
 use crate::node_keys;
-use crate::verbs::Call;
 
-use super::{Ask, Operation, Outcome, containers, each, is_mirror, list_mut};
+use super::{Ask, Findings, NONE, Operation, Plugin, containers, each, is_mirror};
 
-const NOT_READY: &str = "node.kubernetes.io/not-ready";
+pub const PLUGIN: Plugin = Plugin {
+    name: "NodeRestriction",
+    operations: &[Operation::Create, Operation::Update, Operation::Delete],
+    mutate,
+    ..NONE
+};
+
 /// Labels that only an administrator sets.
 const RESTRICTED: &str = "node-restriction.kubernetes.io";
 /// Labels of Kubernetes that an agent sets on its own node (kubelet pkg/apis/well_known_labels.go)…
@@ -33,24 +38,8 @@ const OWN_DOMAINS: &[&str] = &["kubelet.kubernetes.io", "node.kubernetes.io"];
 /// Volumes that name a Secret for their credentials.
 const WITH_SECRETS: &[&str] = &["cephfs", "cinder", "flexVolume", "iscsi", "rbd", "scaleIO", "storageos"];
 
-/// A new node takes no pods until it says that it is ready.
-pub fn taint(ask: &Ask<'_>, object: &mut Value, _: &mut Outcome) -> Result<(), Status> {
-    if !ask.creates("nodes") {
-        return Ok(());
-    }
-    if !object["spec"].is_object() {
-        object["spec"] = json!({});
-    }
-    let taints = list_mut(&mut object["spec"], "taints");
-    if !taints.iter().any(|t| t["key"] == NOT_READY && t["effect"] == "NoSchedule") {
-        taints.push(json!({"key": NOT_READY, "effect": "NoSchedule"}));
-    }
-    Ok(())
-}
-
-/// Narrows what a node identity writes to itself and its pods.
-pub fn restrict(ask: &Ask<'_>, object: &mut Value, _: &mut Outcome) -> Result<(), Status> {
-    let Some(node) = ask.identity().node() else { return Ok(()) };
+fn mutate(ask: &Ask<'_>, object: &mut Value, _: &mut Findings) -> Result<(), Status> {
+    let Some(node) = ask.identity.node() else { return Ok(()) };
     // Nor does an agent ever set one: what it makes in any namespace could not be deleted, nor the namespace
     // (upstream lets it).
     if ask.operation != Operation::Delete && !same_finalizers(ask.old, object) {
@@ -62,33 +51,57 @@ pub fn restrict(ask: &Ask<'_>, object: &mut Value, _: &mut Outcome) -> Result<()
     if ask.is("nodes") {
         return own_node(ask, object, node);
     }
+    if ask.is("serviceaccounts") && (ask.operation, ask.subresource) == (Operation::Create, "token") {
+        return token(ask, object, node);
+    }
     let leases = ask.kind().plural == "leases" && ask.kind().group == "coordination.k8s.io";
-    if leases && ask.operation == Operation::Create && ask.name(object) != node {
+    if leases && ask.operation == Operation::Create && ask.name_of(object) != node {
         let why = "can only access node lease with the same name as the requesting node";
         return Err(ask.forbidden(object, why));
     }
     Ok(())
 }
 
-/// What a node may evict: only the pods that run on it.
-pub fn evict(ask: &Ask<'_>, pod: &Value) -> Result<(), Status> {
-    let Some(node) = ask.identity().node() else { return Ok(()) };
+/// A node evicts only the pods that run on it (admitPodEviction).
+fn evict(ask: &Ask<'_>, eviction: &Value, node: &str) -> Result<(), Status> {
+    let pod = ask.snapshot().value("pods", ask.namespace, ask.name);
+    let pod = pod.ok_or_else(|| Status::not_found("", "pods", ask.name))?;
     match pod["spec"]["nodeName"] == node {
         true => Ok(()),
-        false => Err(ask.forbidden(pod, &format!("node {node} can only evict pods with spec.nodeName set to itself"))),
+        false => {
+            let why = format!("node {node} can only evict pods with spec.nodeName set to itself");
+            Err(ask.forbidden(eviction, &why))
+        }
     }
 }
 
 /// For whom a node gets a token: an account of a pod that runs on it, for an audience that the pod names
 /// (admitServiceAccount, validateNodeServiceAccountAudience: on by default since 1.33).
-pub fn token(call: &Call<'_>, pod: Option<&Value>, audiences: &[String]) -> Result<(), Status> {
-    let Some(node) = call.identity.node() else { return Ok(()) };
-    let refuse = |why: &str| Err(Status::forbidden("", "serviceaccounts", call.name(), why));
-    let Some(pod) = pod else { return refuse("node requested token not bound to a pod") };
+fn token(ask: &Ask<'_>, request: &Value, node: &str) -> Result<(), Status> {
+    let refuse = |why: &str| Err(ask.forbidden(request, why));
+    let bound = &request["spec"]["boundObjectRef"];
+    let text = |field: &str| bound[field].as_str().unwrap_or_default();
+    if text("apiVersion") != "v1" || text("kind") != "Pod" || text("name").is_empty() {
+        return refuse("node requested token not bound to a pod");
+    }
+    if text("uid").is_empty() {
+        return refuse("node requested token with a pod binding without a uid");
+    }
+    let pod = ask.snapshot().object("pods", ask.namespace, text("name"));
+    let pod = pod.ok_or_else(|| Status::not_found("", "pods", text("name")))?;
+    if pod.meta().uid != text("uid") {
+        let uid = text("uid");
+        return refuse(&format!(
+            "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been \
+             deleted and then recreated"
+        ));
+    }
+    let pod = pod.value();
     if pod["spec"]["nodeName"] != node {
         return refuse("node requested token bound to a pod scheduled on a different node");
     }
-    let audience = match audiences {
+    let audiences: Vec<&str> = each(&request["spec"]["audiences"]).filter_map(Value::as_str).collect();
+    let audience = match audiences[..] {
         [] => "",
         [one] => one,
         _ => return refuse("node may only request 0 or 1 audiences"),
@@ -104,17 +117,17 @@ pub fn token(call: &Call<'_>, pod: Option<&Value>, audiences: &[String]) -> Resu
         verb: "request-serviceaccounts-token-audience".into(),
         version: "v1".into(),
         resource: audience.into(),
-        namespace: call.namespace().into(),
-        name: call.name().into(),
+        namespace: ask.namespace.into(),
+        name: ask.name.into(),
         ..Attributes::default()
     };
     let why = || {
-        let user = call.identity.name();
+        let user = ask.identity.name();
         format!(
             "audience {audience:?} not found in pod spec volume, {user} is not authorized to request tokens for this audience"
         )
     };
-    call.server.authorize(call.identity, &asked).or_else(|_| refuse(&why()))
+    ask.server.authorize(ask.identity, &asked).or_else(|_| refuse(&why()))
 }
 
 /// Whether the finalizers of an object are those of the old one; of a new one none.
@@ -138,6 +151,7 @@ fn pod(ask: &Ask<'_>, object: &Value, node: &str) -> Result<(), Status> {
             }
             own_mirror(ask, object, node)
         }
+        (Operation::Create, "eviction") => evict(ask, object, node),
         (Operation::Delete, _) | (Operation::Update, "status") => {
             let old = ask.old.unwrap_or(object);
             if old["spec"]["nodeName"] != node {
@@ -231,13 +245,13 @@ fn named_by(pod: &Value) -> Option<&'static str> {
 }
 
 fn own_node(ask: &Ask<'_>, object: &mut Value, node: &str) -> Result<(), Status> {
-    if let (Operation::Create, Some(key)) = (ask.operation, ask.identity().key()) {
+    if let (Operation::Create, Some(key)) = (ask.operation, ask.identity.key()) {
         // A Node that was deleted belongs to the first who makes it again.
         object["metadata"]["annotations"][node_keys::ANNOTATION] = key.into();
     }
     let object = &*object;
     let refuse = |why: String| Err(ask.forbidden(object, &why));
-    let name = ask.name(object);
+    let name = ask.name_of(object);
     if name != node {
         return refuse(format!("node {node:?} is not allowed to modify node {name:?}"));
     }

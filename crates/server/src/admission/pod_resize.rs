@@ -7,10 +7,12 @@ use api::quantity::Quantity;
 use api::{Cause, Status, tree};
 use serde_json::Value;
 
-use super::{Ask, Operation, Outcome};
+use super::{Ask, Findings, NONE, Operation, Plugin};
 
-pub fn admit(ask: &Ask<'_>, object: &mut Value, _: &mut Outcome) -> Result<(), Status> {
-    let is_resize = ask.is("pods") && ask.subresource == "resize" && ask.operation == Operation::Update;
+pub const PLUGIN: Plugin = Plugin { name: "PodResizeValidator", operations: &[Operation::Update], validate, ..NONE };
+
+fn validate(ask: &Ask<'_>, object: &Value, _: &mut Findings) -> Result<(), Status> {
+    let is_resize = ask.is("pods") && ask.subresource == "resize";
     let is_same = ask.old.is_some_and(|old| old["metadata"]["generation"] == object["metadata"]["generation"]);
     let name = object["spec"]["nodeName"].as_str().unwrap_or_default();
     if !is_resize || is_same || name.is_empty() {

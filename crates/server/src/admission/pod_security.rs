@@ -7,10 +7,13 @@
 use api::Status;
 use serde_json::Value;
 
-use super::{Ask, Operation, Outcome};
+use super::{Ask, Findings, NONE, Operation, Plugin};
 
 mod baseline;
 mod restricted;
+
+pub const PLUGIN: Plugin =
+    Plugin { name: "PodSecurity", operations: &[Operation::Create, Operation::Update], validate, ..NONE };
 
 const PREFIX: &str = "pod-security.kubernetes.io/";
 
@@ -32,13 +35,13 @@ enum Level {
     Restricted,
 }
 
-pub fn admit(ask: &Ask<'_>, object: &mut Value, outcome: &mut Outcome) -> Result<(), Status> {
+fn validate(ask: &Ask<'_>, object: &Value, findings: &mut Findings) -> Result<(), Status> {
     let judged = ask.creates("pods")
         || (ask.is("pods") && ask.operation == Operation::Update && ask.subresource == "ephemeralcontainers");
     if !judged {
         return Ok(());
     }
-    let Some(space) = ask.snapshot().entry("namespaces", "", ask.call.namespace()) else { return Ok(()) };
+    let Some(space) = ask.snapshot().entry("namespaces", "", ask.namespace) else { return Ok(()) };
     // Most namespaces demand nothing: told from the bytes.
     if memchr::memmem::find(&space.bytes, PREFIX.as_bytes()).is_none() {
         return Ok(());
@@ -56,7 +59,7 @@ pub fn admit(ask: &Ask<'_>, object: &mut Value, outcome: &mut Outcome) -> Result
     }
     let (level, policy) = demanded("warn");
     if let Some(found) = violations(object, level) {
-        outcome.warnings.push(format!("would violate PodSecurity \"{policy}\": {found}"));
+        findings.warn(format!("would violate PodSecurity \"{policy}\": {found}"));
     }
     Ok(())
 }

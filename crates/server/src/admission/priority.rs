@@ -10,8 +10,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use store::Store;
 
-use super::{Ask, Operation, Outcome};
+use super::{Ask, Findings, NONE, Operation, Plugin};
 use crate::view::View;
+
+pub const PLUGIN: Plugin =
+    Plugin { name: "Priority", operations: &[Operation::Create, Operation::Update], mutate, ..NONE };
 
 /// The PriorityClasses by name.
 pub type Classes = View<BTreeMap<String, Class>>;
@@ -35,8 +38,8 @@ pub fn classes(store: &Arc<Store>) -> Classes {
     })
 }
 
-pub fn admit(ask: &Ask<'_>, object: &mut Value, _: &mut Outcome) -> Result<(), Status> {
-    if ask.kind().plural == "priorityclasses" && ask.operation != Operation::Delete {
+fn mutate(ask: &Ask<'_>, object: &mut Value, _: &mut Findings) -> Result<(), Status> {
+    if ask.kind().plural == "priorityclasses" {
         return only_one_default(ask, object);
     }
     if !ask.creates("pods") {

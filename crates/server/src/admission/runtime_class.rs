@@ -5,9 +5,11 @@
 use api::Status;
 use serde_json::Value;
 
-use super::{Ask, Outcome, list_mut};
+use super::{Ask, Findings, NONE, Operation, Plugin, list_mut};
 
-pub fn admit(ask: &Ask<'_>, object: &mut Value, _: &mut Outcome) -> Result<(), Status> {
+pub const PLUGIN: Plugin = Plugin { name: "RuntimeClass", operations: &[Operation::Create], mutate, ..NONE };
+
+fn mutate(ask: &Ask<'_>, object: &mut Value, _: &mut Findings) -> Result<(), Status> {
     if !ask.creates("pods") {
         return Ok(());
     }

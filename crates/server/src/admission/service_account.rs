@@ -3,8 +3,10 @@
 use api::Status;
 use serde_json::{Value, json};
 
-use super::{Ask, Outcome, containers, is_mirror, list_mut};
+use super::{Ask, Findings, NONE, Operation, Plugin, containers, is_mirror, list_mut};
 use crate::write;
+
+pub const PLUGIN: Plugin = Plugin { name: "ServiceAccount", operations: &[Operation::Create], mutate, ..NONE };
 
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const VOLUME_PREFIX: &str = "kube-api-access-";
@@ -12,7 +14,7 @@ const VOLUME_PREFIX: &str = "kube-api-access-";
 const TOKEN_SECONDS: i64 = 3607;
 const LISTS: &[&str] = &["initContainers", "containers"];
 
-pub fn admit(ask: &Ask<'_>, object: &mut Value, _: &mut Outcome) -> Result<(), Status> {
+fn mutate(ask: &Ask<'_>, object: &mut Value, _: &mut Findings) -> Result<(), Status> {
     if !ask.creates("pods") {
         return Ok(());
     }
@@ -23,7 +25,7 @@ pub fn admit(ask: &Ask<'_>, object: &mut Value, _: &mut Outcome) -> Result<(), S
         None | Some("") => "default".to_string(),
         Some(name) => name.to_string(),
     };
-    let namespace = ask.call.namespace();
+    let namespace = ask.namespace;
     let Some(account) = ask.snapshot().value("serviceaccounts", namespace, &name) else {
         let why = format!("error looking up service account {namespace}/{name}: serviceaccount \"{name}\" not found");
         return Err(ask.forbidden(object, &why));
@@ -58,7 +60,7 @@ fn mount(ask: &Ask<'_>, pod: &mut Value) {
     let names: Vec<&str> = volumes.into_iter().flatten().filter_map(|v| v["name"].as_str()).collect();
     let existing = names.iter().find(|n| n.starts_with(VOLUME_PREFIX)).map(|n| n.to_string());
     let name = existing.clone().unwrap_or_else(|| {
-        let fresh = || write::generated(VOLUME_PREFIX, &ask.call.server.0.config.entropy);
+        let fresh = || write::generated(VOLUME_PREFIX, &ask.server.0.config.entropy);
         let mut name = fresh();
         for _ in 0..16 {
             if !names.contains(&name.as_str()) {

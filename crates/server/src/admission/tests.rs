@@ -303,3 +303,10 @@ async fn a_resize_beyond_the_pods_node_is_refused() {
         assert_eq!(code, 200, "{pod}: {status}");
     }
 }
+
+#[test]
+fn the_example_of_the_guide_is_a_step_of_the_table() {
+    let guide = include_str!("../../../../docs/adding-an-admission-step.md");
+    assert!(guide.contains(&format!("```rust\n{}```", include_str!("taint.rs"))));
+    assert!(include_str!("../admission.rs").contains("    Row::BuiltIn(taint::PLUGIN),\n"));
+}

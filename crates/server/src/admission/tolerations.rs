@@ -3,13 +3,16 @@
 use api::Status;
 use serde_json::{Value, json};
 
-use super::{Ask, Operation, Outcome, list_mut};
+use super::{Ask, Findings, NONE, Operation, Plugin, list_mut};
+
+pub const PLUGIN: Plugin =
+    Plugin { name: "DefaultTolerationSeconds", operations: &[Operation::Create, Operation::Update], mutate, ..NONE };
 
 const SECONDS: i64 = 300;
 const TAINTS: &[&str] = &["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 
-pub fn admit(ask: &Ask<'_>, object: &mut Value, _: &mut Outcome) -> Result<(), Status> {
-    if !ask.is("pods") || !ask.subresource.is_empty() || ask.operation == Operation::Delete {
+fn mutate(ask: &Ask<'_>, object: &mut Value, _: &mut Findings) -> Result<(), Status> {
+    if !ask.is("pods") || !ask.subresource.is_empty() {
         return Ok(());
     }
     for taint in TAINTS {

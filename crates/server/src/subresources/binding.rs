@@ -6,11 +6,12 @@ use api::{FieldError, Status};
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::admission::{Ask, Operation};
 use crate::answer::{Payload, Reply};
 use crate::route::Target;
-use crate::verbs::Call;
-use crate::verbs::change::Change;
 use crate::verbs::options::WriteOptions;
+use crate::verbs::update::Update;
+use crate::verbs::{Call, judge};
 use crate::write;
 
 const SCHEMA: &str = "io.k8s.api.core.v1.Binding";
@@ -30,8 +31,10 @@ pub async fn bind_collection(call: Call<'_>) -> Result<Reply, Status> {
     assign(&Call { target: &target, ..call }, decoded.value, dry_run).await
 }
 
-async fn assign(call: &Call<'_>, binding: Value, dry_run: bool) -> Result<Reply, Status> {
+async fn assign(call: &Call<'_>, mut binding: Value, dry_run: bool) -> Result<Reply, Status> {
     let name = call.name();
+    let ask = Ask { schema: SCHEMA, ..call.ask(Operation::Create, "binding", dry_run) };
+    let findings = judge::bystander(&ask, &mut binding).await?;
     let target = &binding["target"];
     let node = target["name"].as_str().unwrap_or("").to_string();
     let mut errors = Vec::new();
@@ -50,17 +53,9 @@ async fn assign(call: &Call<'_>, binding: Value, dry_run: bool) -> Result<Reply,
     }
     let conflict = |why: String| Status::conflict("", "pods/binding", name, &why);
     let now = call.server.now();
-    let mut change = Change {
-        call,
-        name,
-        subresource: "binding",
-        manager: None,
-        verbatim: true,
-        dry_run,
-        once: false,
-        warnings: Vec::new(),
-    };
-    change
+    let mut update =
+        Update { call, name, subresource: "binding", manager: None, verbatim: true, dry_run, warnings: Vec::new() };
+    update
         .run(|pod| {
             let uid = write::text(&binding, "uid");
             if !uid.is_empty() && uid != write::text(pod, "uid") {
@@ -87,7 +82,7 @@ async fn assign(call: &Call<'_>, binding: Value, dry_run: bool) -> Result<Reply,
         })
         .await?;
     let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-    Ok(Reply::new(StatusCode::CREATED, Payload::Value(status)))
+    Ok(Reply::new(StatusCode::CREATED, Payload::Value(status)).warned(findings.warnings))
 }
 
 /// The pod with its node, the binding's annotations and labels, and the condition.

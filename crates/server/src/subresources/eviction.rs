@@ -7,39 +7,39 @@ use api::Status;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::admission::{self, Ask, Operation};
+use crate::admission::{Ask, Operation};
 use crate::answer::{Payload, Reply};
-use crate::verbs::Call;
-use crate::verbs::change::Change;
 use crate::verbs::delete::{self, Options};
 use crate::verbs::options::WriteOptions;
+use crate::verbs::update::Update;
+use crate::verbs::{Call, judge};
 use crate::write;
 
+const SCHEMA: &str = "io.k8s.api.policy.v1.Eviction";
+
 pub async fn evict(call: Call<'_>) -> Result<Reply, Status> {
-    let decoded = call.decode("io.k8s.api.policy.v1.Eviction", WriteOptions::of(&call)?.validation)?;
-    let eviction = decoded.value;
+    let asked = WriteOptions::of(&call)?;
+    let decoded = call.decode(SCHEMA, asked.validation)?;
+    let mut eviction = decoded.value;
     let name = call.name();
     if write::text(&eviction, "name") != name {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
+    let ask = Ask { schema: SCHEMA, ..call.ask(Operation::Create, "eviction", asked.dry_run) };
+    let findings = judge::bystander(&ask, &mut eviction).await?;
     let mut options = Options::read(&eviction["deleteOptions"], &call)?;
-    let pod = call.server.0.store.get(call.key(name).as_str()).ok_or_else(|| call.not_found(name))?;
-    let pod: Value = serde_json::from_slice(&pod.bytes).map_err(|e| Status::internal(e.to_string()))?;
-    let ask = Ask { call: &call, operation: Operation::Create, subresource: "eviction", old: Some(&pod) };
-    admission::evict(&ask, &pod)?;
     if !options.dry_run {
         let now = call.server.now();
-        let mut change = Change {
+        let mut update = Update {
             call: &call,
             name,
             subresource: "status",
             manager: None,
             verbatim: true,
             dry_run: false,
-            once: false,
             warnings: Vec::new(),
         };
-        let entry = change
+        let entry = update
             .run(|pod| {
                 delete::check_preconditions(&call, name, pod, &options)?;
                 Ok(marked(pod, &now))
@@ -48,9 +48,10 @@ pub async fn evict(call: Call<'_>) -> Result<Reply, Status> {
         // The mark is our own change.
         options.revision = options.revision.map(|_| entry.revision.0.to_string());
     }
-    delete::remove(&call, name, &options).await?;
+    // The eviction was admitted; its deletion is not asked about (ValidateAllObjectFunc).
+    delete::remove(&call, name, &options, None).await?;
     let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-    Ok(Reply::new(StatusCode::CREATED, Payload::Value(status)))
+    Ok(Reply::new(StatusCode::CREATED, Payload::Value(status)).warned(findings.warnings))
 }
 
 fn marked(pod: &Value, now: &str) -> Value {

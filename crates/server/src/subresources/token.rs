@@ -5,12 +5,12 @@ use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::admission;
+use crate::admission::{Ask, Operation};
 use crate::answer::{Payload, Reply};
 use crate::tokens::{Bound, Claims, ISSUER, Named};
-use crate::verbs::Call;
 use crate::verbs::delete::seconds;
 use crate::verbs::options::WriteOptions;
+use crate::verbs::{Call, judge};
 use crate::write;
 
 const SCHEMA: &str = "io.k8s.api.authentication.v1.TokenRequest";
@@ -23,8 +23,11 @@ const EXTENDED: i64 = 3607;
 const YEAR: i64 = 365 * 24 * 3600;
 
 pub async fn request(call: Call<'_>) -> Result<Reply, Status> {
-    let decoded = call.decode(SCHEMA, WriteOptions::of(&call)?.validation)?;
+    let options = WriteOptions::of(&call)?;
+    let decoded = call.decode(SCHEMA, options.validation)?;
     let mut request = decoded.value;
+    let ask = Ask { schema: SCHEMA, ..call.ask(Operation::Create, "token", options.dry_run) };
+    let findings = judge::bystander(&ask, &mut request).await?;
     let (namespace, name) = (call.namespace(), call.name());
     let account =
         call.server.0.snapshot.object("serviceaccounts", namespace, name).ok_or_else(|| call.not_found(name))?;
@@ -42,12 +45,9 @@ pub async fn request(call: Call<'_>) -> Result<Reply, Status> {
         serviceaccount: Named { name: name.into(), uid: account.meta().uid.clone() },
         ..Bound::default()
     };
-    let bound_pod = bind(&call, &spec["boundObjectRef"], &mut bound)?;
-    let audiences = |spec: &Value| -> Vec<String> {
-        spec["audiences"].as_array().into_iter().flatten().filter_map(|a| a.as_str().map(String::from)).collect()
-    };
-    admission::token(&call, bound_pod.as_ref(), &audiences(spec))?;
-    let mut audiences = audiences(spec);
+    bind(&call, &spec["boundObjectRef"], &mut bound)?;
+    let audiences = spec["audiences"].as_array().into_iter().flatten();
+    let mut audiences: Vec<String> = audiences.filter_map(|a| a.as_str().map(String::from)).collect();
     if audiences.is_empty() {
         audiences.push(ISSUER.into());
         spec["audiences"] = json!(audiences);
@@ -77,7 +77,7 @@ pub async fn request(call: Call<'_>) -> Result<Reply, Status> {
     metadata.insert("namespace".into(), namespace.into());
     metadata.insert("creationTimestamp".into(), seconds(now).into());
     request["status"] = json!({"token": token, "expirationTimestamp": seconds(end)});
-    Ok(Reply::new(StatusCode::CREATED, Payload::Value(request)).warned(decoded.warnings))
+    Ok(Reply::new(StatusCode::CREATED, Payload::Value(request)).warned([decoded.warnings, findings.warnings].concat()))
 }
 
 fn out_of_range(expires: i64) -> Option<FieldError> {
@@ -94,10 +94,10 @@ fn out_of_range(expires: i64) -> Option<FieldError> {
     }
 }
 
-/// Looks up what the token is to end with; the pod, if it is one.
-fn bind(call: &Call<'_>, reference: &Value, bound: &mut Bound) -> Result<Option<Value>, Status> {
+/// Looks up what the token is to end with.
+fn bind(call: &Call<'_>, reference: &Value, bound: &mut Bound) -> Result<(), Status> {
     if !reference.is_object() {
-        return Ok(None);
+        return Ok(());
     }
     let text = |field: &str| reference[field].as_str().unwrap_or("");
     let (name, uid) = (text("name").to_string(), text("uid"));
@@ -116,17 +116,12 @@ fn bind(call: &Call<'_>, reference: &Value, bound: &mut Bound) -> Result<Option<
     };
     let object = snapshot.object(resource, namespace, &name).ok_or_else(|| Status::not_found("", resource, &name))?;
     let meta = object.meta();
-    let of_node = call.identity.node().is_some();
-    let forbidden = |why: &str| Err(Status::forbidden("", "serviceaccounts", call.name(), why));
-    if of_node && resource == "pods" && uid.is_empty() {
-        return forbidden("node requested token with a pod binding without a uid");
-    }
     if !uid.is_empty() && uid != meta.uid {
         let why = format!(
             "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been \
              deleted and then recreated"
         );
-        return if of_node { forbidden(&why) } else { Err(Status::conflict("", text("kind"), &name, &why)) };
+        return Err(Status::conflict("", text("kind"), &name, &why));
     }
     let named = Named { name, uid: meta.uid.clone() };
     match resource {
@@ -150,10 +145,9 @@ fn bind(call: &Call<'_>, reference: &Value, bound: &mut Bound) -> Result<Option<
                 bound.node = Some(Named { name: node.into(), uid });
             }
             bound.pod = Some(named);
-            return Ok(Some(pod));
         }
         "secrets" => bound.secret = Some(named),
         _ => bound.node = Some(named),
     }
-    Ok(None)
+    Ok(())
 }

@@ -1,16 +1,16 @@
-//! POST of an object: decode, prepare, default, admit, validate, write.
+//! POST of an object: decode, judge, write; with another name or on other grounds again.
 
 use api::Status;
 use http::StatusCode;
 use serde_json::{Value, json};
 use store::{Entry, Error, Expect, Revision, Room};
 
-use crate::admission::{self, Ask, Operation};
+use crate::admission::{Ask, Operation};
 use crate::answer::{Payload, Reply};
 use crate::rendition::Rendition;
-use crate::verbs::Call;
 use crate::verbs::options::WriteOptions;
-use crate::{managed, tokens, write};
+use crate::verbs::{Call, judge};
+use crate::write;
 
 /// Tries to find a free generated name (registry/generic/registry/store.go).
 const NAME_TRIES: usize = 8;
@@ -36,7 +36,7 @@ pub async fn create(call: Call<'_>) -> Result<Reply, Status> {
 /// Writes a decoded object in its stored form for the first time.
 pub async fn insert(
     call: &Call<'_>,
-    object: Value,
+    mut object: Value,
     manager: Option<&str>,
     dry_run: bool,
     warnings: &mut Vec<String>,
@@ -44,79 +44,75 @@ pub async fn insert(
     let entropy = &call.server.0.config.entropy;
     let prefix = write::text(&object, "generateName").to_string();
     let generated = write::text(&object, "name").is_empty() && !prefix.is_empty();
-    let context = call.context("");
-    let base = born(call, object, manager, &context);
-    await_needed(call, &base).await;
+    unset(call, &mut object);
+    await_needed(call, &object).await;
+    let ask = Ask { name: "", ..call.ask(Operation::Create, "", dry_run) };
+    let mut mutated = None;
     let mut room = Room::Free;
     for attempt in 1.. {
-        let mut object = base.clone();
+        let (object, mut findings) = match &mutated {
+            Some(mutated) => mutated,
+            None => {
+                let mut object = object.clone();
+                let findings = judge::mutate(&ask, manager, &mut object).await?;
+                mutated.insert((object, findings))
+            }
+        }
+        .clone();
+        let mut object = object;
         if generated {
             object["metadata"]["name"] = write::generated(&prefix, entropy).into();
             // Some defaults are made from the name.
             call.kind().default(&mut object);
         }
-        let ask = Ask { call, operation: Operation::Create, subresource: "", old: None };
-        let mut outcome = admission::admit(&ask, &mut object)?;
+        judge::admit(&ask, &mut object, &mut findings).await?;
         let name = write::text(&object, "name").to_string();
-        let errors = call.kind().validate(&object, None, &context);
-        if !errors.is_empty() {
-            return Err(Status::invalid(call.served.group(), &call.kind().kind, &name, &errors));
-        }
-        admission::validate(&ask, &mut object, &mut outcome)?;
-        if attempt == 1 {
-            warnings.extend(call.kind().warnings(&object, None));
-            warnings.extend(outcome.warnings);
-        }
         let key = call.key(&name);
         let store = &call.server.0.store;
+        let exists = || Status::already_exists(call.served.group(), &call.kind().plural, &name);
         if dry_run {
             if store.get(key.as_str()).is_some() {
-                return Err(Status::already_exists(call.served.group(), &call.kind().plural, &name));
+                return Err(exists());
             }
+            warnings.extend(findings.warnings);
             return Ok(unwritten(key, &object));
         }
         let put = write::put(call.kind(), key.clone(), Expect::Absent, &object)?;
         let mut steps = vec![write::with_room(put, room)];
-        steps.extend(outcome.claims);
+        steps.extend(findings.claims);
         match store.write(steps).await {
-            Ok(written) => return Ok(write::first(written)),
+            Ok(written) => {
+                warnings.extend(findings.warnings);
+                return Ok(write::first(written));
+            }
+            // Another name needs no other object (store.go, create with RetryGenerateName).
+            Err(Error::Conflict { key: at, .. }) if at == key && generated && attempt < NAME_TRIES => {}
             Err(Error::Conflict { key: at, .. }) if at == key => {
-                if !generated {
-                    return Err(Status::already_exists(call.served.group(), &call.kind().plural, &name));
-                }
-                if attempt >= NAME_TRIES {
-                    let mut status = Status::already_exists(call.served.group(), &call.kind().plural, &name);
+                let mut status = exists();
+                if generated {
                     status.message += ", the server was not able to generate a unique name for the object";
-                    return Err(status);
                 }
+                return Err(status);
             }
             // On a full disk: how it ends is told all the same.
             Err(Error::Refused(_)) if room == Room::Free && is_of_an_end(call, &object) => room = Room::Kept,
             // What admission relied on has changed meanwhile: decide again.
-            Err(Error::Conflict { .. }) if attempt < NAME_TRIES => {}
+            Err(Error::Conflict { .. }) if attempt < NAME_TRIES => mutated = None,
             Err(e) => return Err(write::failed(&e)),
         }
     }
     unreachable!("the loop returns")
 }
 
-/// The object before admission: its identity, what a client may not set, defaults, managed fields.
-fn born(call: &Call<'_>, mut object: Value, manager: Option<&str>, context: &kinds::Context) -> Value {
-    let metadata = write::metadata(&mut object);
+/// Takes away what a client may not say of a new object.
+fn unset(call: &Call<'_>, object: &mut Value) {
+    let metadata = write::metadata(object);
     for field in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
         metadata.remove(field);
     }
     if !call.kind().namespaced {
         metadata.remove("namespace");
     }
-    metadata.insert("uid".into(), tokens::uuid(&call.server.0.config.entropy).into());
-    metadata.insert("creationTimestamp".into(), context.now.clone().into());
-    call.kind().prepare(&mut object, None, context);
-    call.kind().default(&mut object);
-    if let Some(manager) = manager {
-        managed::update(&mut object, None, manager, call, "");
-    }
-    object
 }
 
 /// Whether an object tells of another one that is deleted or has ended.

@@ -12,11 +12,11 @@ use kinds::kind::DeleteStrategy;
 use serde_json::{Value, json};
 use store::{Entry, Error, Expect, Key, Store};
 
-use crate::admission::{self, Ask, Operation};
+use crate::admission::{Ask, Findings, Operation};
 use crate::answer::{Page, Payload, Reply};
 use crate::rendition::Rendition;
 use crate::verbs::filter::Filter;
-use crate::verbs::{Call, create, options};
+use crate::verbs::{Call, create, judge, options};
 use crate::{records, write};
 
 const OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
@@ -47,7 +47,9 @@ pub enum Deleted {
 
 pub async fn delete(call: Call<'_>) -> Result<Reply, Status> {
     let options = Options::of(&call)?;
-    let deleted = remove(&call, call.name(), &options).await?;
+    let mut findings = Findings::default();
+    let deleted = remove(&call, call.name(), &options, Some(&mut findings)).await?;
+    let warnings = findings.warnings;
     let (entry, gone) = match deleted {
         Deleted::Pending(entry) => (entry, false),
         Deleted::Gone(entry) => (entry, true),
@@ -60,10 +62,10 @@ pub async fn delete(call: Call<'_>) -> Result<Reply, Status> {
         }
         let status =
             json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details});
-        return Ok(Reply::ok(status));
+        return Ok(Reply::ok(status).warned(warnings));
     }
     let rendition = std::sync::Arc::new(Rendition::new(entry));
-    Ok(Reply::new(StatusCode::OK, Payload::Object { served: call.served.clone(), rendition }))
+    Ok(Reply::new(StatusCode::OK, Payload::Object { served: call.served.clone(), rendition }).warned(warnings))
 }
 
 /// Deletes what the selectors match, and answers with the list of it.
@@ -72,7 +74,7 @@ pub async fn delete_collection(call: Call<'_>) -> Result<Reply, Status> {
     let filter = Filter::of(&call)?;
     let prefix = records::prefix(call.kind(), call.namespace());
     let page = call.server.0.store.list(&prefix, None, usize::MAX, None).map_err(|e| write::failed(&e))?;
-    let mut items = Vec::new();
+    let (mut items, mut all) = (Vec::new(), Findings::default());
     for entry in page.entries {
         let rendition = Rendition::new(entry);
         if !filter.passes(&rendition) {
@@ -82,7 +84,8 @@ pub async fn delete_collection(call: Call<'_>) -> Result<Reply, Status> {
         let meta = object.meta().clone();
         let target = crate::route::Target { namespace: meta.namespace, name: meta.name.clone(), ..call.target.clone() };
         let one = Call { target: &target, body: call.body.clone(), served: call.served.clone(), ..call };
-        match remove(&one, &meta.name, &options).await {
+        let mut findings = Findings::default();
+        match remove(&one, &meta.name, &options, Some(&mut findings)).await {
             Ok(Deleted::Pending(entry) | Deleted::Gone(entry)) => {
                 items.push(std::sync::Arc::new(Rendition::new(entry)))
             }
@@ -90,14 +93,21 @@ pub async fn delete_collection(call: Call<'_>) -> Result<Reply, Status> {
             Err(status) if status.code == 404 => {}
             Err(status) => return Err(status),
         }
+        findings.warnings.into_iter().for_each(|warning| all.warn(warning));
     }
     let revision = page.revision.0;
     let page = Page { served: call.served.clone(), items, revision, continue_token: String::new(), remaining: None };
-    Ok(Reply::new(StatusCode::OK, Payload::List(page)))
+    Ok(Reply::new(StatusCode::OK, Payload::List(page)).warned(all.warnings))
 }
 
-/// Deletes one object, in as many writes as its watchers must see.
-pub async fn remove(call: &Call<'_>, name: &str, options: &Options) -> Result<Deleted, Status> {
+/// Deletes one object, in as many writes as its watchers must see. What admission finds is left in `findings`;
+/// without them the deletion was admitted as something else.
+pub async fn remove(
+    call: &Call<'_>,
+    name: &str,
+    options: &Options,
+    mut findings: Option<&mut Findings>,
+) -> Result<Deleted, Status> {
     let key = call.key(name);
     let store = &call.server.0.store;
     // As this request marked it, to go at once: whoever makes it go then, the request has succeeded.
@@ -108,8 +118,10 @@ pub async fn remove(call: &Call<'_>, name: &str, options: &Options) -> Result<De
         };
         let mut object: Value = serde_json::from_slice(&entry.bytes).map_err(|e| Status::internal(e.to_string()))?;
         check_preconditions(call, name, &object, options)?;
-        let ask = Ask { call, operation: Operation::Delete, subresource: "", old: Some(&object) };
-        admission::admit(&ask, &mut Value::Null)?;
+        if let Some(findings) = &mut findings {
+            let ask = Ask { name, old: Some(&object), ..call.ask(Operation::Delete, "", options.dry_run) };
+            **findings = judge::bystander(&ask, &mut Value::Null).await?;
+        }
         let step = next(call.kind(), &mut object, options, (call.server.0.config.clock)());
         let expect = Expect::At(entry.revision);
         let (write, goes) = match step {
@@ -122,7 +134,8 @@ pub async fn remove(call: &Call<'_>, name: &str, options: &Options) -> Result<De
             return Ok(if goes { Deleted::Gone(entry) } else { Deleted::Pending(entry) });
         }
         let marked = matches!(step, Next::Mark { .. });
-        let written = match store.write(vec![write]).await {
+        let claims = findings.iter().flat_map(|findings| &findings.claims).cloned();
+        let written = match store.write([write].into_iter().chain(claims).collect()).await {
             Ok(written) => write::first(written),
             Err(Error::Conflict { .. }) => continue,
             Err(e) => return Err(write::failed(&e)),

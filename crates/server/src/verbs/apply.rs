@@ -1,7 +1,6 @@
-//! Who owns which field: managed fields at every write, and server-side apply.
+//! Server-side apply: a configuration, merged with what others own; it creates what is not there.
 //!
-//! The sets are computed by `api::managed` on the object as its writer sent it, defaulted, before
-//! admission adds to it (handlers/create.go, handlers/patch.go). An apply creates what is not there.
+//! The sets of fields are computed by `api::managed`, as at every write (`judge`); handlers/patch.go.
 
 use api::Status;
 use api::decode;
@@ -12,19 +11,10 @@ use serde_json::Value;
 use crate::answer::{Payload, Reply};
 use crate::rendition::Rendition;
 use crate::verbs::Call;
-use crate::verbs::change::{Change, check_name, reply};
 use crate::verbs::create::{check_kind, insert, place};
 use crate::verbs::options::WriteOptions;
+use crate::verbs::update::{Update, check_name, reply};
 use crate::{slow, write};
-
-/// Records the manager of what a write changes. The object is in its stored form.
-pub fn update(object: &mut Value, old: Option<&Value>, manager: &str, call: &Call<'_>, subresource: &str) {
-    let (kind, time) = (call.kind(), call.server.now());
-    let api_version = kind.api_version();
-    let resets = kind.resets(subresource);
-    let write = Write { schema: &kind.schema, api_version: &api_version, manager, subresource, time: &time, resets };
-    managed::update(&write, old, object);
-}
 
 /// An apply patch.
 pub async fn apply(call: Call<'_>, subresource: &str) -> Result<Reply, Status> {
@@ -65,10 +55,9 @@ pub async fn apply(call: Call<'_>, subresource: &str) -> Result<Reply, Status> {
         return Ok(Reply::new(StatusCode::CREATED, payload).warned(warnings));
     }
     let name = call.name();
-    let (verbatim, once) = (false, !write::text(&applied, "resourceVersion").is_empty());
-    let mut change = Change { call: &call, name, subresource, manager: None, verbatim, dry_run, once, warnings };
-    let entry = change.run(|old| merge(Some(&call.in_version(old)))).await?;
-    let warnings = std::mem::take(&mut change.warnings);
+    let mut update = Update { call: &call, name, subresource, manager: None, verbatim: false, dry_run, warnings };
+    let entry = update.run(|old| merge(Some(&call.in_version(old)))).await?;
+    let warnings = std::mem::take(&mut update.warnings);
     Ok(reply(&call, entry, warnings, dry_run))
 }
 

@@ -1,7 +1,6 @@
 //! PUT and PATCH: the next version of an object, or of the part that a subresource owns.
 //!
-//! A write that names a revision holds only for that one; any other is computed again when somebody
-//! was quicker. A write that changes nothing writes nothing. An update that takes the last finalizer
+//! A write is computed again when somebody was quicker; one that names a revision holds only for that one. A write that changes nothing writes nothing. An update that takes the last finalizer
 //! from a deleted object deletes it (generic/registry/store.go Update).
 
 use api::decode::FieldValidation;
@@ -11,22 +10,22 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use store::{Entry, Error, Expect};
 
-use crate::admission::{self, Ask, Operation};
+use crate::admission::{Ask, Findings, Operation};
 use crate::answer::{Payload, Reply};
 use crate::rendition::Rendition;
-use crate::verbs::Call;
 use crate::verbs::create::{self, check_kind, place, unwritten};
 use crate::verbs::delete::goes_with;
 use crate::verbs::options::WriteOptions;
-use crate::{managed, write};
+use crate::verbs::{Call, judge};
+use crate::write;
 
-/// How often a write that names no revision is computed again.
+/// How often a write is computed.
 const TRIES: usize = 32;
 pub const MODIFIED: &str =
     "the object has been modified; please apply your changes to the latest version and try again";
 
-/// A change under way: what is asked, beside the new content itself.
-pub struct Change<'a> {
+/// An update under way: what is asked, beside the new content itself.
+pub struct Update<'a> {
     pub call: &'a Call<'a>,
     pub name: &'a str,
     pub subresource: &'a str,
@@ -35,13 +34,11 @@ pub struct Change<'a> {
     /// The new content is the server's own and needs no judging.
     pub verbatim: bool,
     pub dry_run: bool,
-    /// A conflict ends it: the new content was made from one revision.
-    pub once: bool,
     pub warnings: Vec<String>,
 }
 
 /// PUT.
-pub async fn update(call: Call<'_>, subresource: &str) -> Result<Reply, Status> {
+pub async fn put(call: Call<'_>, subresource: &str) -> Result<Reply, Status> {
     let WriteOptions { manager, dry_run, validation, .. } = WriteOptions::of(&call)?;
     let decoded = call.decode(call.served.schema(), validation)?;
     let mut object = decoded.value;
@@ -62,46 +59,40 @@ pub async fn update(call: Call<'_>, subresource: &str) -> Result<Reply, Status> 
         let error = FieldError::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
         return Err(Status::invalid(call.served.group(), &call.kind().kind, call.name(), &[error]));
     }
-    let mut change = Change {
+    let mut update = Update {
         call: &call,
         name: call.name(),
         subresource,
         manager: Some(&manager),
         verbatim: false,
         dry_run,
-        once: !revision.is_empty(),
         warnings: decoded.warnings,
     };
-    let entry = change.run(|_| Ok(object.clone())).await?;
-    Ok(reply(&call, entry, change.warnings, dry_run))
+    let entry = update.run(|_| Ok(object.clone())).await?;
+    Ok(reply(&call, entry, update.warnings, dry_run))
 }
 
-/// PATCH, by its content type.
-pub async fn patch(call: Call<'_>, subresource: &str) -> Result<Reply, Status> {
-    let kind = PatchKind::of(call.content_type()).ok_or_else(|| unsupported(call.content_type()))?;
-    if kind == PatchKind::Apply {
-        return managed::apply(call, subresource).await;
-    }
+/// PATCH, but for what is applied.
+pub async fn patch(call: Call<'_>, kind: PatchKind, subresource: &str) -> Result<Reply, Status> {
     let WriteOptions { manager, dry_run, validation, .. } = WriteOptions::of(&call)?;
-    let mut change = Change {
+    let mut update = Update {
         call: &call,
         name: call.name(),
         subresource,
         manager: Some(&manager),
         verbatim: false,
         dry_run,
-        once: false,
         warnings: vec![],
     };
     let mut warnings = Vec::new();
-    let entry = change
+    let entry = update
         .run(|old| {
             let (object, warned) = patched(&call, kind, old, validation)?;
             warnings = warned;
             Ok(object)
         })
         .await?;
-    warnings.append(&mut change.warnings);
+    warnings.append(&mut update.warnings);
     Ok(reply(&call, entry, warnings, dry_run))
 }
 
@@ -129,15 +120,6 @@ fn patched(
     Ok((object, decoded.warnings))
 }
 
-pub fn unsupported(media: &str) -> Status {
-    let message = format!(
-        "the body of the request was in an unknown format - accepted media types include: \
-         application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, \
-         application/apply-patch+yaml (not {media:?})"
-    );
-    Status::new(api::Reason::UnsupportedMediaType, message)
-}
-
 /// The body's name is the path's (handlers/update.go).
 pub fn check_name(call: &Call<'_>, object: &mut Value) -> Result<(), Status> {
     let name = write::text(object, "name").to_string();
@@ -150,7 +132,7 @@ pub fn check_name(call: &Call<'_>, object: &mut Value) -> Result<(), Status> {
     Ok(())
 }
 
-impl Change<'_> {
+impl Update<'_> {
     /// Makes new versions with `make` (from the stored one) until one is written.
     pub async fn run(&mut self, mut make: impl FnMut(&Value) -> Result<Value, Status>) -> Result<Entry, Status> {
         let call = self.call;
@@ -160,23 +142,24 @@ impl Change<'_> {
             let entry = store.get(key.as_str()).ok_or_else(|| call.not_found(self.name))?;
             let old: Value = serde_json::from_slice(&entry.bytes).map_err(|e| Status::internal(e.to_string()))?;
             let object = make(&old)?;
-            let (object, outcome, warnings) = self.next(&old, object)?;
+            let (object, findings) = self.next(&old, object).await?;
             let Some(object) = object else { return Ok(entry) };
             if self.dry_run {
-                self.warnings.extend(warnings);
+                self.warnings.extend(findings.warnings);
                 return Ok(unwritten(key, &object));
             }
             let mut steps = vec![match goes_with(call.kind(), &object) {
                 true => write::delete(key.clone(), Expect::At(entry.revision), &object),
                 false => write::replace(call.kind(), &entry, &old, &object)?,
             }];
-            steps.extend(outcome.claims);
+            steps.extend(findings.claims);
             match store.write(steps).await {
                 Ok(written) => {
-                    self.warnings.extend(warnings);
+                    self.warnings.extend(findings.warnings);
                     return Ok(write::first(written));
                 }
-                Err(Error::Conflict { .. }) if !self.once && attempt < TRIES => {}
+                // Decided again; of a write that names a revision that is no more, it is said there.
+                Err(Error::Conflict { .. }) if attempt < TRIES => {}
                 Err(Error::Conflict { .. }) => return Err(call.conflict(self.name, MODIFIED)),
                 Err(e) => return Err(write::failed(&e)),
             }
@@ -185,31 +168,17 @@ impl Change<'_> {
     }
 
     /// The finished next version; None if it is the same as the old one.
-    fn next(&self, old: &Value, mut object: Value) -> Result<(Option<Value>, admission::Outcome, Vec<String>), Status> {
+    async fn next(&self, old: &Value, mut object: Value) -> Result<(Option<Value>, Findings), Status> {
         let call = self.call;
         self.check_preconditions(old, &object)?;
-        keep_metadata(old, &mut object);
         if self.verbatim {
-            return Ok((Some(object), admission::Outcome::default(), Vec::new()));
+            return Ok((Some(object), Findings::default()));
         }
-        let context = call.context(self.subresource);
-        call.kind().prepare(&mut object, Some(old), &context);
-        call.kind().default(&mut object);
-        if let Some(manager) = self.manager {
-            managed::update(&mut object, Some(old), manager, call, self.subresource);
-        }
-        let ask = Ask { call, operation: Operation::Update, subresource: self.subresource, old: Some(old) };
-        let mut outcome = admission::admit(&ask, &mut object)?;
-        let errors = call.kind().validate(&object, Some(old), &context);
-        if !errors.is_empty() {
-            return Err(Status::invalid(call.served.group(), &call.kind().kind, self.name, &errors));
-        }
-        admission::validate(&ask, &mut object, &mut outcome)?;
-        let mut warnings = call.kind().warnings(&object, Some(old));
-        warnings.extend(outcome.warnings.iter().cloned());
-        api::managed::keep_times(old, &mut object);
+        let ask = Ask { old: Some(old), ..call.ask(Operation::Update, self.subresource, self.dry_run) };
+        let mut findings = judge::mutate(&ask, self.manager, &mut object).await?;
+        judge::admit(&ask, &mut object, &mut findings).await?;
         let changed = object != *old;
-        Ok((changed.then_some(object), outcome, warnings))
+        Ok((changed.then_some(object), findings))
     }
 
     fn check_preconditions(&self, old: &Value, new: &Value) -> Result<(), Status> {
@@ -223,28 +192,5 @@ impl Change<'_> {
             return Err(self.call.conflict(self.name, MODIFIED));
         }
         Ok(())
-    }
-}
-
-/// What no update changes: identity, times, deletion (registry/rest/update.go BeforeUpdate).
-fn keep_metadata(old: &Value, object: &mut Value) {
-    let metadata = write::metadata(object);
-    const KEPT: &[&str] = &[
-        "creationTimestamp",
-        "deletionGracePeriodSeconds",
-        "deletionTimestamp",
-        "generateName",
-        "generation",
-        "name",
-        "namespace",
-        "resourceVersion",
-        "selfLink",
-        "uid",
-    ];
-    for field in KEPT {
-        match old["metadata"].get(*field) {
-            Some(value) => metadata.insert((*field).into(), value.clone()),
-            None => metadata.remove(*field),
-        };
     }
 }
