@@ -15,7 +15,7 @@ use store::{Expect, Step};
 
 use crate::Server;
 use crate::identity::Identity;
-use crate::records::Snapshot;
+use crate::records::{Snapshot, each, is_mirror};
 
 pub use outside::All as OutsideAll;
 pub use priority::{Class, Classes, classes};
@@ -219,11 +219,6 @@ pub fn containers<'v>(pod: &'v Value, lists: &'v [&'v str]) -> impl Iterator<Ite
     lists.iter().flat_map(|list| each(&pod["spec"][*list]))
 }
 
-/// The items of a list; none if it is absent.
-pub fn each(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
-}
-
 /// A list under a key, made if it is absent.
 pub fn list_mut<'v>(parent: &'v mut Value, key: &str) -> &'v mut Vec<Value> {
     let slot = &mut parent[key];
@@ -231,10 +226,6 @@ pub fn list_mut<'v>(parent: &'v mut Value, key: &str) -> &'v mut Vec<Value> {
         *slot = Value::Array(Vec::new());
     }
     slot.as_array_mut().expect("made a list above")
-}
-
-pub fn is_mirror(pod: &Value) -> bool {
-    pod["metadata"]["annotations"].get("kubernetes.io/config.mirror").is_some()
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::Value;
 
 use crate::rendition::Rendition;
-use crate::verbs::watch::Watching;
+use crate::watching::Watching;
 use kinds::Served;
 
 /// An answer to any request.

@@ -59,7 +59,7 @@ pub static POLICIES: &[(Whom, &[Rule])] = &[
     (Whom::Group(AUTHENTICATED), USER),
     (Whom::Group(UNAUTHENTICATED), PUBLIC),
     (Whom::Group(SERVICE_ACCOUNTS), &[paths(&["get"], &["/.well-known/openid-configuration", "/openid/v1/jwks"])]),
-    (Whom::Group(BOOTSTRAPPERS), &[paths(&["post"], &[crate::join::PATH])]),
+    (Whom::Group(BOOTSTRAPPERS), &[paths(&["post"], &[crate::route::JOIN_PATH])]),
 ];
 
 const ALL: Rule = paths(&["*"], &["*"]);
@@ -85,7 +85,7 @@ const USER: &[Rule] = &[
 
 /// system:public-info-viewer, and the certificate that a joining node checks by its fingerprint.
 const PUBLIC: &[Rule] =
-    &[paths(&["get"], &["/healthz", "/livez", "/readyz", "/version", "/version/", crate::join::AUTHORITY_PATH])];
+    &[paths(&["get"], &["/healthz", "/livez", "/readyz", "/version", "/version/", crate::route::AUTHORITY_PATH])];
 
 /// Decides. Pure over the snapshot.
 pub fn authorize(identity: &Identity, asked: &Attributes, snapshot: &Snapshot) -> Decision {

@@ -5,6 +5,7 @@
 
 use std::sync::OnceLock;
 
+use api::Status;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use kinds::kind::Subresource;
@@ -12,8 +13,11 @@ use kinds::{Kinds, Served};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::answer::{Body, Response};
+use crate::Server;
+use crate::answer::{Body, Reply, Response};
+use crate::published::{Document, Published, hex};
 use crate::reviews::REVIEWS;
+use crate::route::no_such_resource;
 
 /// The order in which groups are listed; those not named come last (kube-aggregator's priorities).
 const ORDER: &[&str] = &[
@@ -38,68 +42,63 @@ const ORDER: &[&str] = &[
     "discovery.k8s.io",
 ];
 
-/// The documents, made once.
-#[derive(Default)]
-pub struct Documents {
-    core: OnceLock<Document>,
-    groups: OnceLock<Document>,
-}
-
-struct Document {
-    text: Bytes,
-    etag: String,
-}
-
-/// Serves a discovery path; None if it is none.
-pub fn perform(server: &crate::Server, path: &str, headers: &HeaderMap) -> Option<Response> {
+/// `/api` and `/api/v1`.
+pub fn core(server: &Server, rest: &str, headers: &HeaderMap) -> Result<Reply, Status> {
     let published = server.0.published.load();
-    let crate::published::Published { kinds, documents } = &**published;
-    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-    let value = match parts[..] {
-        [""] => json!({"paths": root(kinds)}),
-        ["api"] => match aggregated(headers) {
-            Some(version) => return Some(document(&documents.core, version, headers, || vec![group_items(kinds, "")])),
-            None => json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": [
-                {"clientCIDR": "0.0.0.0/0", "serverAddress": server.0.config.advertise.to_string()}]}),
-        },
-        ["apis"] => match aggregated(headers) {
-            Some(version) => {
-                let items = |g: String| group_items(kinds, &g);
-                let all = || groups(kinds).into_iter().filter(|g| !g.is_empty()).map(items).collect();
-                return Some(document(&documents.groups, version, headers, all));
-            }
-            None => {
-                let named = groups(kinds).into_iter().filter(|g| !g.is_empty());
-                let all: Vec<Value> = named.map(|g| group(kinds, &g)).collect();
-                json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": all})
-            }
-        },
-        ["api", "v1"] => resource_list(kinds, "", "v1"),
-        ["apis", name] if groups(kinds).iter().any(|g| g == name) => {
-            let mut value = group(kinds, name);
+    let Published { kinds, documents } = &**published;
+    Ok(Reply::ready(match (rest, aggregated(headers)) {
+        ("", Some(version)) => document(&documents.core, version, headers, || vec![group_items(kinds, "")]),
+        ("", None) => {
+            let addresses =
+                json!([{"clientCIDR": "0.0.0.0/0", "serverAddress": server.0.config.advertise.to_string()}]);
+            ok(&json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": addresses}))
+        }
+        ("v1", _) => ok(&resource_list(kinds, "", "v1")),
+        _ => return Err(no_such_resource()),
+    }))
+}
+
+/// `/apis`, each group and each of its versions.
+pub fn groups_and_versions(server: &Server, rest: &str, headers: &HeaderMap) -> Result<Reply, Status> {
+    let published = server.0.published.load();
+    let Published { kinds, documents } = &**published;
+    let named = || groups(kinds).into_iter().filter(|group| !group.is_empty());
+    let response = match (rest.split_once('/'), aggregated(headers)) {
+        (None, Some(version)) if rest.is_empty() => {
+            let all = || named().map(|name| group_items(kinds, &name)).collect();
+            document(&documents.groups, version, headers, all)
+        }
+        (None, _) if rest.is_empty() => {
+            let all: Vec<Value> = named().map(|name| group(kinds, &name)).collect();
+            ok(&json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": all}))
+        }
+        (None, _) if named().any(|name| name == rest) => {
+            let mut value = group(kinds, rest);
             value["kind"] = json!("APIGroup");
             value["apiVersion"] = json!("v1");
-            value
+            ok(&value)
         }
-        ["apis", name, version] if versions(kinds, name).iter().any(|v| v == version) => {
-            resource_list(kinds, name, version)
+        (Some((name, version)), _) if versions(kinds, name).iter().any(|one| one == version) => {
+            ok(&resource_list(kinds, name, version))
         }
-        _ => return None,
+        _ => return Err(no_such_resource()),
     };
-    Some(Response::json(StatusCode::OK, &value))
+    Ok(Reply::ready(response))
 }
 
-/// The paths that a browser is shown at the root.
-fn root(kinds: &Kinds) -> Vec<String> {
-    let mut paths: Vec<String> =
-        ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics"].map(String::from).into();
-    paths.extend(["/openapi/v2", "/openapi/v3", "/readyz", "/version"].map(String::from));
+/// The paths of all groups and versions.
+pub fn paths(server: &Server) -> Vec<String> {
+    let kinds = &*server.kinds();
+    let mut paths = vec!["/api/v1".to_string()];
     for group in groups(kinds).into_iter().filter(|g| !g.is_empty()) {
         paths.push(format!("/apis/{group}"));
         paths.extend(versions(kinds, &group).iter().map(|version| format!("/apis/{group}/{version}")));
     }
-    paths.sort();
     paths
+}
+
+fn ok(value: &Value) -> Response {
+    Response::json(StatusCode::OK, value)
 }
 
 /// Every group with something in it, in order.
@@ -278,8 +277,4 @@ fn document(slot: &OnceLock<Document>, version: &str, headers: &HeaderMap, items
     response.headers.insert(header::VARY, HeaderValue::from_static("Accept"));
     response.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
     response
-}
-
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02X}")).collect()
 }

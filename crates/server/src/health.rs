@@ -1,46 +1,38 @@
-//! Paths outside the API: `/healthz`, `/livez`, `/readyz`, `/version`, `/metrics`, token discovery.
+//! How the server is: `/healthz`, `/livez`, `/readyz`, `/version`, `/metrics`.
 
+use api::Status;
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::Server;
-use crate::answer::Response;
-use crate::tokens::JWKS_PATH;
+use crate::answer::{Reply, Response};
+use crate::route::no_such_resource;
 use wire::query::Query;
 
 /// The version of the API that is spoken.
 pub const VERSION: &str = "v1.37.2";
 
-/// Serves such a path; None if it is none.
-pub fn perform(server: &Server, path: &str, query: &Query) -> Option<Response> {
+/// All checks of a name, or one of them.
+pub fn health(server: &Server, name: &str, one: &str, query: &Query) -> Result<Reply, Status> {
     let stopping = *server.0.stopped.borrow();
     let ready: &[(&str, bool)] = &[("ping", true), ("store", server.0.store.is_writable()), ("shutdown", !stopping)];
-    Some(match path.trim_end_matches('/') {
-        "/healthz" => health("healthz", &ready[..2], query),
-        "/livez" => health("livez", &ready[..2], query),
-        "/readyz" => health("readyz", ready, query),
-        "/version" => Response::json(StatusCode::OK, &version()),
-        "/metrics" => Response::bytes(
-            StatusCode::OK,
-            "text/plain; version=0.0.4; charset=utf-8",
-            server.0.metrics.text(server.revision()),
-        ),
-        "/.well-known/openid-configuration" => {
-            Response::json(StatusCode::OK, &server.0.tokens.discovery(server.0.config.advertise))
+    let response = match one {
+        "" if name == "readyz" => told(name, ready, query),
+        "" => told(name, &ready[..2], query),
+        one => {
+            let check = ready.iter().find(|(check, _)| *check == one).ok_or_else(no_such_resource)?;
+            told(one, std::slice::from_ref(check), query)
         }
-        JWKS_PATH => Response::bytes(StatusCode::OK, "application/jwk-set+json", server.0.tokens.key_set().to_string()),
-        other => {
-            let (root, check) = other.strip_prefix('/')?.split_once('/')?;
-            if !matches!(root, "healthz" | "livez" | "readyz") {
-                return None;
-            }
-            let one = ready.iter().find(|(name, _)| *name == check)?;
-            health(check, std::slice::from_ref(one), query)
-        }
-    })
+    };
+    Ok(Reply::ready(response))
 }
 
-fn version() -> Value {
+pub fn metrics(server: &Server) -> Response {
+    let text = server.0.metrics.text(server.revision());
+    Response::bytes(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
+}
+
+pub fn version() -> Value {
     json!({"major": "1", "minor": "37", "gitVersion": VERSION, "gitCommit": concat!("gousse-", env!("CARGO_PKG_VERSION")),
         "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z", "goVersion": "rustc", "compiler": "rustc",
         "platform": format!("linux/{}", architecture()), "emulationMajor": "1", "emulationMinor": "37",
@@ -56,7 +48,7 @@ fn architecture() -> &'static str {
 }
 
 /// `ok`, or what is wrong; with `verbose` one line per check (apiserver pkg/server/healthz).
-fn health(name: &str, checks: &[(&str, bool)], query: &Query) -> Response {
+fn told(name: &str, checks: &[(&str, bool)], query: &Query) -> Response {
     let excluded = |check: &str| query.all("exclude").any(|e| e == check);
     let checks: Vec<_> = checks.iter().filter(|(check, _)| !excluded(check)).collect();
     let good = checks.iter().all(|(_, good)| *good);

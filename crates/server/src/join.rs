@@ -20,15 +20,9 @@ use sha2::{Digest, Sha256};
 use crate::answer::{Reply, Response};
 use crate::certificates::Subject;
 use crate::identity::{Component, Identity, MASTERS, NODE_PREFIX, NODES};
-use crate::route::Target;
+use crate::route::{Target, no_such_resource};
 use crate::verbs::{self, Call};
-use crate::{Server, addresses, authenticate, node_keys, seed, write};
-
-/// POST `{"name", "hosts", "request", "podCIDR"}` (`request`: a PEM signing request) answers `{"certificate", "authority"}`.
-/// The certificate names the node, and of the `hosts` the addresses that may be its own.
-pub const PATH: &str = "/gousse/v1/nodes";
-/// GET answers the authority's certificate, PEM, to anybody.
-pub const AUTHORITY_PATH: &str = "/gousse/v1/authority";
+use crate::{Server, addresses, authenticate, node_keys, own_write, write};
 
 /// The authority's certificate.
 pub fn authority(server: &Server) -> Reply {
@@ -54,7 +48,7 @@ pub async fn token(server: &Server, lifetime: SignedDuration) -> Result<JoinToke
     let (id, secret) = (write::suffix(6, entropy), write::suffix(16, entropy));
     let ends = crate::verbs::delete::seconds((server.0.config.clock)() + lifetime);
     let secrets = "/api/v1/namespaces/kube-system/secrets";
-    seed::call(server, Method::POST, secrets, token_secret(&id, &secret, &ends)).await?;
+    own_write(server, Method::POST, secrets, token_secret(&id, &secret, &ends)).await?;
     let fingerprint = fingerprint(server.authority()).map_err(|e| Status::internal(e.to_string()))?;
     Ok(JoinToken { text: format!("{fingerprint}.{id}.{secret}"), ends })
 }
@@ -81,7 +75,7 @@ pub async fn forget_tokens(server: &Server) -> Result<(), Status> {
         let Some(id) = name.strip_prefix(TOKEN_PREFIX) else { continue };
         if left.as_deref() == Some(id) || authenticate::has_ended(&secret, now) {
             let path = format!("/api/v1/namespaces/kube-system/secrets/{name}");
-            seed::call(server, Method::DELETE, &path, Value::Null).await?;
+            own_write(server, Method::DELETE, &path, Value::Null).await?;
         }
     }
     match std::fs::remove_file(&endless) {
@@ -99,8 +93,8 @@ fn fingerprint(pem: &str) -> io::Result<String> {
 }
 
 /// A certificate for a node.
-pub async fn perform(server: &Server, identity: &Identity, body: &[u8]) -> Result<Reply, Status> {
-    let body: Value = serde_json::from_slice(body).map_err(|e| Status::bad_request(e.to_string()))?;
+pub async fn perform(server: &Server, identity: &Identity, body: Bytes) -> Result<Reply, Status> {
+    let body: Value = serde_json::from_slice(&body).map_err(|e| Status::bad_request(e.to_string()))?;
     let name = body["name"].as_str().unwrap_or("");
     if !api::names::dns_subdomain(name).is_empty() {
         return Err(Status::bad_request(format!("name: {name:?} is no node name")));
@@ -150,7 +144,7 @@ async fn claim(server: &Server, name: &str, range: &str, key: &str) -> Result<()
         node["spec"] = json!({"podCIDR": range, "podCIDRs": [range]});
     }
     let identity = Identity::component(Component::Admin);
-    let served = server.kinds().served("", "v1", "nodes").ok_or_else(verbs::no_such_resource)?;
+    let served = server.kinds().served("", "v1", "nodes").ok_or_else(no_such_resource)?;
     let target = Target { version: "v1".into(), resource: "nodes".into(), ..Target::default() };
     let (query, headers, uri) = Default::default();
     let call = Call {

@@ -22,7 +22,7 @@ use wire::tls::Presented;
 mod accept;
 /// The machine's own addresses.
 mod addresses;
-/// What a write must pass beside validation.
+/// What a write must pass beside its kind's rules.
 mod admission;
 /// What the server answers.
 mod answer;
@@ -30,15 +30,19 @@ mod answer;
 mod authenticate;
 /// Whether they may.
 mod authorize;
+/// A request's body, read once its head is allowed.
+mod body;
 /// Our own certificate authority.
 mod certificates;
 /// What the API has: groups, versions, resources.
 mod discovery;
 /// From a tree to the bytes that are stored.
 mod encode;
+/// Which objects a list or watch is about.
+mod filter;
 /// How much may be under way from outside.
 mod flow;
-/// Paths outside the API: health, version, metrics.
+/// How the server is.
 mod health;
 /// Who asks.
 mod identity;
@@ -56,6 +60,8 @@ mod node_keys;
 mod nodes;
 /// The documents that describe the API's types.
 mod openapi;
+/// What is served outside the API's resources.
+mod paths;
 /// Bodies and answers in protobuf.
 mod protobuf;
 /// What is served now.
@@ -66,7 +72,7 @@ mod records;
 mod render;
 /// One version of one object in every form that was asked for.
 mod rendition;
-/// The way of a request.
+/// The way of a request, from who asks to its answer.
 mod request;
 /// Kinds that are only asked, never stored.
 mod reviews;
@@ -86,13 +92,16 @@ mod tokens;
 mod verbs;
 /// Folds over what is stored.
 mod view;
+/// A watch under way.
+mod watching;
 /// From a finished tree to a durable revision.
 mod write;
 
 pub use answer::{Body, Response};
 pub use flow::Limits;
 pub use identity::{Component, Identity};
-pub use join::{AUTHORITY_PATH, JoinToken, PATH as JOIN_PATH, TOKEN_LIFETIME, token_secret};
+pub use join::{JoinToken, TOKEN_LIFETIME, token_secret};
+pub use route::{AUTHORITY_PATH, JOIN_PATH};
 pub use store::Backend;
 
 use certificates::{Authority, Kept, Subject};
@@ -272,6 +281,27 @@ impl Server {
             authorize::Decision::Deny(why) => Err(authorize::refusal(identity, asked, &why)),
         }
     }
+}
+
+/// A write under the server's own name.
+pub(crate) async fn own_write(
+    server: &Server,
+    method: http::Method,
+    path: &str,
+    object: serde_json::Value,
+) -> Result<(), Status> {
+    let request = http::Request::builder().method(method).uri(path).header("user-agent", "kube-apiserver/1.37");
+    let body = if object.is_null() { String::new() } else { object.to_string() };
+    let request = request.body(body.into()).map_err(|e| Status::internal(e.to_string()))?;
+    let response = server.handle(&Identity::component(Component::Admin), request).await;
+    if response.status.is_success() {
+        return Ok(());
+    }
+    let text = match response.body {
+        Body::Bytes(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        _ => String::new(),
+    };
+    Err(Status::internal(format!("{path}: {text}")))
 }
 
 /// Where the certificate of a node of this process is kept.

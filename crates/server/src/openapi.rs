@@ -10,27 +10,36 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use kinds::{Kinds, openapi};
 use serde_json::Value;
 
-use crate::answer::{Body, Response};
-use crate::{Server, verbs};
+use crate::Server;
+use crate::answer::{Body, Reply, Response};
+use crate::published::hex;
+use crate::route::no_such_resource;
 use wire::query::Query;
 
-/// Serves an OpenAPI path; None if it is none.
-pub fn perform(server: &Server, path: &str, query: &Query, headers: &HeaderMap) -> Option<Result<Response, Status>> {
-    let rest = path.trim_end_matches('/').strip_prefix("/openapi/")?;
+/// The older form, of everything.
+pub fn v2(server: &Server, headers: &HeaderMap) -> Result<Reply, Status> {
     let kinds = &*server.kinds();
-    Some(match rest.split_once('/') {
-        None if rest == "v2" && wants_protobuf(headers) => Ok(kept(&all(kinds), headers, || protobuf(kinds))),
-        None if rest == "v2" => acceptable(headers).map(|()| kept(&all(kinds), headers, || json(&openapi::v2(kinds)))),
-        None if rest == "v3" => Ok(Response::json(StatusCode::OK, &openapi::v3_index(kinds))),
-        Some(("v3", root)) => acceptable(headers).and_then(|()| version(kinds, root, query, headers)),
-        _ => Err(verbs::no_such_resource()),
-    })
+    let document = match wants_protobuf(headers) {
+        true => kept(&all(kinds), headers, || protobuf(kinds)),
+        false => acceptable(headers).map(|()| kept(&all(kinds), headers, || json(&openapi::v2(kinds))))?,
+    };
+    Ok(Reply::ready(document))
+}
+
+/// The index, or the document of one group and version.
+pub fn v3(server: &Server, root: &str, query: &Query, headers: &HeaderMap) -> Result<Reply, Status> {
+    let kinds = &*server.kinds();
+    let document = match root {
+        "" => json(&openapi::v3_index(kinds)),
+        root => acceptable(headers).and_then(|()| version(kinds, root, query, headers))?,
+    };
+    Ok(Reply::ready(document))
 }
 
 /// The document of one group and version: `api/v1`, `apis/apps/v1`.
 fn version(kinds: &Kinds, root: &str, query: &Query, headers: &HeaderMap) -> Result<Response, Status> {
     let index = openapi::v3_index(kinds);
-    let address = index["paths"][root]["serverRelativeURL"].as_str().ok_or_else(verbs::no_such_resource)?;
+    let address = index["paths"][root]["serverRelativeURL"].as_str().ok_or_else(no_such_resource)?;
     let hash = address.split_once("hash=").map_or("", |(_, hash)| hash);
     let asked = query.get("hash");
     if !asked.is_empty() && asked != hash {
@@ -86,7 +95,7 @@ fn protobuf(kinds: &Kinds) -> Response {
 /// A hash of all documents.
 fn all(kinds: &Kinds) -> String {
     use sha2::{Digest, Sha256};
-    crate::discovery::hex(&Sha256::digest(openapi::v3_index(kinds).to_string()))
+    hex(&Sha256::digest(openapi::v3_index(kinds).to_string()))
 }
 
 /// JSON otherwise: a client that insists on another form is told so.

@@ -3,20 +3,33 @@
 //! A request takes the kinds once and sees no change until it ends. Built-in rows and, later, custom
 //! resources fill the table alike.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use kinds::{Kind, Kinds};
 
-use crate::{Server, discovery};
+use crate::Server;
 
 pub struct Published {
     pub kinds: Arc<Kinds>,
-    pub documents: discovery::Documents,
+    pub documents: Documents,
+}
+
+/// The documents of discovery, made once.
+#[derive(Default)]
+pub struct Documents {
+    pub core: OnceLock<Document>,
+    pub groups: OnceLock<Document>,
+}
+
+pub struct Document {
+    pub text: Bytes,
+    pub etag: String,
 }
 
 impl Published {
     pub fn new(kinds: Arc<Kinds>) -> Published {
-        Published { kinds, documents: discovery::Documents::default() }
+        Published { kinds, documents: Documents::default() }
     }
 }
 
@@ -33,6 +46,10 @@ impl Server {
         let kinds = Arc::new(self.kinds().with(more));
         self.0.published.store(Arc::new(Published::new(kinds)));
     }
+}
+
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02X}")).collect()
 }
 
 #[cfg(test)]

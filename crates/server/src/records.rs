@@ -66,3 +66,13 @@ fn raw_key(resource: &str, namespace: &str, name: &str) -> Key {
         _ => Key::new(format!("{resource}/{namespace}/{name}")),
     }
 }
+
+/// The items of a list; none if it is absent.
+pub fn each(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+/// Whether a pod only shows one that its node runs by itself.
+pub fn is_mirror(pod: &Value) -> bool {
+    pod["metadata"]["annotations"].get("kubernetes.io/config.mirror").is_some()
+}

@@ -20,7 +20,7 @@ use wire::websocket::Message;
 use crate::accept::{self, Accept, Encoding, Form};
 use crate::answer::{Body, Page, Payload, Reply, Response};
 use crate::rendition::{Happened, Rendition};
-use crate::verbs::watch::{Told, Watching};
+use crate::watching::{Told, Watching};
 use crate::{Server, protobuf, sockets};
 
 /// Answers below this are not worth compressing (responsewriters/writers.go).

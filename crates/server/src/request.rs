@@ -1,19 +1,18 @@
 //! The way of a request: who, as whom, how many, may they; only then its body, its verb, its answer.
 //!
-//! One order for HTTPS and for the parts inside the process (apiserver pkg/server/config.go
-//! DefaultBuildHandlerChain). Everything up to the body is decided on the head: whoever may not do what
-//! is asked costs no memory. Nothing but `Inflow::read` reads a body.
+//! connection (`listen`) → authenticate → impersonate → flow control → authorize → body → decode → verb →
+//! encode (`render`): one order for HTTPS and for the parts inside the process (apiserver
+//! pkg/server/config.go DefaultBuildHandlerChain). Everything up to the body is decided on the head: whoever
+//! may not do what is asked costs no memory.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use api::{Reason, Status};
-use bytes::{Bytes, BytesMut};
+use api::Status;
+use bytes::Bytes;
+use http::header;
 use http::request::Parts;
-use http::{HeaderMap, header};
-use http_body::Body as HttpBody;
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use kinds::kind::Act;
 use kinds::print::Include;
 use wire::places::{Place, Proof};
 use wire::query::Query;
@@ -21,34 +20,15 @@ use wire::query::Query;
 use crate::answer::Reply;
 use crate::authenticate::{authenticate, unauthorized};
 use crate::authorize::{self, Attributes};
-use crate::flow::{Arriving, Cost, Flow, Permit};
+use crate::body::{Coming, Inflow, UNWANTED_MAX, UNWANTED_OF_KNOWN_MAX};
+use crate::flow::{Cost, Flow, Permit};
 use crate::identity::{ANONYMOUS, Identity, MASTERS};
 use crate::node_keys::Certificate;
+use crate::paths::{self, Answer, Visit};
 use crate::render::Outcome;
-use crate::route::{self, Target};
-use crate::verbs::{self, Call};
-use crate::{Server, accept, discovery, health, impersonate, join, openapi, reviews, slow};
-
-/// The largest request body (config.go MaxRequestBodyBytes).
-pub const BODY_MAX: usize = 3 << 20;
-/// For a request's body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
-/// Of a body that nobody wants so much is read, and so long, lest its sender misses the answer (net/http
-/// maxPostHandlerReadBytes): most clients look for one when they have sent all.
-const UNWANTED_MAX: usize = 256 << 10;
-/// Of one whose sender is known: any that is refused for its size, unless it is no mistake.
-const UNWANTED_OF_KNOWN_MAX: usize = 8 * BODY_MAX;
-const UNWANTED_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A body that has not been read yet.
-pub enum Inflow {
-    /// Of a part inside the process.
-    Here(Bytes),
-    /// From the network.
-    Wire(Incoming),
-    /// Read already.
-    Spent,
-}
+use crate::route::{self, Target, method_not_allowed, no_such_resource};
+use crate::verbs::{self, Call, create, delete, read, update, watch};
+use crate::{Server, accept, impersonate, reviews, subresources};
 
 /// A request from the network: its answer, and its place among those under way.
 pub async fn from_outside(
@@ -161,15 +141,6 @@ fn cost(head: &Parts, target: Option<&Target>, query: &Query) -> Cost {
     }
 }
 
-/// A body and the room that it may take.
-pub struct Coming<'a> {
-    body: &'a mut Inflow,
-    permit: &'a mut Option<Permit>,
-    flow: Option<&'a Arc<Flow>>,
-    /// The body's type.
-    media: &'a str,
-}
-
 /// A request whose sender is known.
 struct Way<'a> {
     server: &'a Server,
@@ -191,14 +162,14 @@ impl Way<'_> {
             return reviews::answer(review, server, identity, head, query, target, coming).await;
         }
         let served = server.kinds().served(&target.group, &target.version, &target.resource);
-        let served = served.ok_or_else(verbs::no_such_resource)?;
+        let served = served.ok_or_else(no_such_resource)?;
         if let (true, Err(refused)) = (target.subresource.is_empty(), accepted) {
             return Err(refused.clone());
         }
         let (method, headers, uri, body) = (&head.method, &head.headers, &head.uri, Bytes::new());
         let raw_query = wire::heads::query(uri, &head.extensions);
         let call = Call { server, identity, served, target, method, query, headers, body, uri, raw_query };
-        verbs::perform(call, coming).await
+        perform(call, coming).await
     }
 
     /// Paths outside the API's resources.
@@ -206,116 +177,66 @@ impl Way<'_> {
         let Way { server, identity, head, query } = self;
         let path = head.uri.path();
         server.authorize(identity, &attributes(head, None, query))?;
-        if let Some(response) = health::perform(server, path, query) {
-            return Ok(Reply::ready(response));
-        }
-        if path == join::AUTHORITY_PATH {
-            return Ok(join::authority(server));
-        }
-        if path == join::PATH {
-            return join::perform(server, identity, &coming.read().await?).await;
-        }
-        if let Some(response) = openapi::perform(server, path, query, &head.headers) {
-            return response.map(Reply::ready);
-        }
-        if let Some(response) = discovery::perform(server, path, &head.headers) {
-            return Ok(Reply::ready(response));
-        }
-        Err(verbs::no_such_resource())
-    }
-}
-
-impl Coming<'_> {
-    /// The whole body. Its sender may do what the head asks for: nobody else's is read.
-    ///
-    /// # Errors
-    /// 413 for one too large, 429 where there is no room, 504 for one that does not come.
-    pub async fn read(self) -> Result<Bytes, Status> {
-        let mut body = match std::mem::replace(self.body, Inflow::Spent) {
-            Inflow::Here(bytes) => return Ok(bytes),
-            Inflow::Spent => return Ok(Bytes::new()),
-            Inflow::Wire(body) if body.is_end_stream() => return Ok(Bytes::new()),
-            Inflow::Wire(body) => body,
-        };
-        let read = match body.size_hint().lower() > BODY_MAX as u64 {
-            true => Err(too_large()),
-            false => {
-                let whole = collect(&mut body, self.permit.as_mut(), self.flow);
-                tokio::time::timeout(BODY_TIMEOUT, whole).await.map_err(|_| late())?
-            }
-        };
-        let read = read.and_then(|body| match &mut *self.permit {
-            Some(permit) if slow::is_slow(&body, self.media) => permit.weigh(slow::COSTS * body.len()).map(|()| body),
-            _ => Ok(body),
-        });
-        // Put back: what still comes of it is not wanted.
-        read.inspect_err(|_| *self.body = Inflow::Wire(body))
-    }
-}
-
-async fn collect(
-    body: &mut Incoming,
-    mut permit: Option<&mut Permit>,
-    flow: Option<&Arc<Flow>>,
-) -> Result<Bytes, Status> {
-    let mut arriving = flow.filter(|_| permit.is_none()).map(|flow| Arriving::new(flow));
-    let (mut first, mut all) = (Bytes::new(), BytesMut::new());
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Status::bad_request(error.to_string()))?;
-        let Ok(piece) = frame.into_data() else { continue };
-        if first.len().max(all.len()) + piece.len() > BODY_MAX {
-            return Err(too_large());
-        }
-        if let Some(permit) = &mut permit {
-            permit.take(piece.len())?;
-        }
-        if let Some(arriving) = &mut arriving {
-            arriving.take(piece.len())?;
-        }
-        // Most bodies come in one piece, which is taken as it is.
-        match (first.is_empty(), all.is_empty()) {
-            (true, true) => first = piece,
-            (false, true) => {
-                all.reserve(first.len() + piece.len());
-                all.extend_from_slice(&first);
-                all.extend_from_slice(&piece);
-            }
-            _ => all.extend_from_slice(&piece),
+        let (row, rest) = paths::find(path).ok_or_else(no_such_resource)?;
+        let visit = Visit { server, identity, rest, query, headers: &head.headers };
+        match row.answer {
+            Answer::AtOnce(answer) => answer(&visit),
+            Answer::ToBody(answer) => answer(&visit, coming.read().await?).await,
         }
     }
-    let body = if all.is_empty() { first } else { all.freeze() };
-    Ok(match permit {
-        Some(permit) => permit.hold(body),
-        None => body,
-    })
 }
 
-fn late() -> Status {
-    let message = format!("the request's body was not there after {} seconds", BODY_TIMEOUT.as_secs());
-    Status::new(Reason::Timeout, message)
-}
-
-fn too_large() -> Status {
-    Status::new(Reason::RequestEntityTooLarge, format!("Request entity too large: limit is {BODY_MAX}"))
-}
-
-impl Inflow {
-    /// Takes the rest of a body that nobody wants, if it is short: its sender would else be cut off before
-    /// it has read why.
-    fn discard(self, headers: &HeaderMap, most: usize) {
-        let Inflow::Wire(mut body) = self else { return };
-        // Who waits to be told to go on sends nothing.
-        if body.is_end_stream() || headers.contains_key(header::EXPECT) {
-            return;
+/// Serves a request about a resource: its body is read once its head is allowed.
+async fn perform(mut call: Call<'_>, coming: Coming<'_>) -> Result<Reply, Status> {
+    let verb = verbs::verb_of(call.method, call.target, call.query);
+    let subresource = match call.target.subresource.as_str() {
+        "" => None,
+        name => Some(*call.kind().subresource(name).ok_or_else(no_such_resource)?),
+    };
+    let known = match subresource {
+        None => call.kind().can(verb),
+        // A proxy carries whatever method it is given.
+        Some(subresource) => subresource.act == Act::Proxy || subresource.verbs.contains(&verb),
+    };
+    let passes_on = subresource.is_some_and(|subresource| subresource.act == Act::Proxy);
+    if call.target.namespace.is_empty() && call.kind().namespaced {
+        if !call.target.name.is_empty() {
+            return Err(no_such_resource());
         }
-        tokio::spawn(tokio::time::timeout(UNWANTED_TIMEOUT, async move {
-            let mut left = most;
-            while let Some(Ok(frame)) = body.frame().await {
-                match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
-                    Some(rest) => left = rest,
-                    None => return,
-                }
-            }
-        }));
+        // All namespaces at once are only read (endpoints/installer.go registers nothing else).
+        if !["list", "watch"].contains(&verb) {
+            return Err(method_not_allowed());
+        }
+    }
+    // A POST is about a collection, a PUT or PATCH about one object.
+    let misplaced = match verb {
+        "create" => !call.target.name.is_empty(),
+        "update" | "patch" => call.target.name.is_empty(),
+        _ => false,
+    };
+    if subresource.is_none() && misplaced {
+        return Err(method_not_allowed());
+    }
+    if !known {
+        return Err(method_not_allowed());
+    }
+    call.authorize(verb)?;
+    // Nobody looks at the body of what only reads (nor does upstream); a proxy passes it on.
+    if !call.method.is_safe() || passes_on {
+        call.body = coming.read().await?;
+    }
+    match subresource {
+        Some(subresource) => subresources::perform(call, verb, &subresource).await,
+        None => match verb {
+            "get" => read::get(call).await,
+            "list" => read::list(call).await,
+            "watch" => watch::watch(call).await,
+            "create" => create::create(call).await,
+            "update" => update::put(call, "").await,
+            "patch" => verbs::patch(call, "").await,
+            "delete" => delete::delete(call).await,
+            "deletecollection" => delete::delete_collection(call).await,
+            _ => Err(method_not_allowed()),
+        },
     }
 }

@@ -21,11 +21,11 @@ use crate::identity::Identity;
 use crate::protobuf;
 use wire::query::Query;
 
-use crate::request::Coming;
-use crate::route::Target;
+use crate::body::Coming;
+use crate::route::{Target, method_not_allowed, no_such_resource};
 use crate::slow;
 use crate::tokens::ISSUER;
-use crate::verbs::{self, Call};
+use crate::verbs::Call;
 
 /// One such kind.
 pub struct Review {
@@ -146,7 +146,7 @@ pub async fn answer(
     coming: Coming<'_>,
 ) -> Result<Reply, Status> {
     if head.method != Method::POST || !target.name.is_empty() {
-        return Err(verbs::method_not_allowed());
+        return Err(method_not_allowed());
     }
     let asked = Attributes {
         verb: "create".into(),
@@ -163,7 +163,7 @@ pub async fn answer(
         Answers::Judged(judge) => judge,
         Answers::For { resource, subresource } => {
             let served = server.kinds().served(&resource.group, &resource.version, &resource.plural);
-            let served = served.ok_or_else(verbs::no_such_resource)?;
+            let served = served.ok_or_else(no_such_resource)?;
             let target =
                 Target { resource: resource.plural.clone(), subresource: subresource.into(), ..target.clone() };
             let (method, headers, uri, target) = (&head.method, &head.headers, &head.uri, &target);

@@ -3,6 +3,7 @@
 //! Matches upstream's RequestInfo (apiserver pkg/endpoints/request/requestinfo.go). One parser for
 //! all kinds; whether the resource exists is the kind table's business.
 
+use api::{Reason, Status};
 use wire::query::decoded;
 
 /// What a path names.
@@ -78,6 +79,21 @@ pub fn parse(path: &str) -> Option<Target> {
 
 fn cut(path: &str) -> (&str, &str) {
     path.split_once('/').unwrap_or((path, ""))
+}
+
+/// POST `{"name", "hosts", "request", "podCIDR"}` (`request`: a PEM signing request) answers `{"certificate", "authority"}`.
+/// The certificate names the node, and of the `hosts` the addresses that may be its own.
+pub const JOIN_PATH: &str = "/gousse/v1/nodes";
+/// GET answers the authority's certificate, PEM, to anybody.
+pub const AUTHORITY_PATH: &str = "/gousse/v1/authority";
+
+/// A path that leads nowhere.
+pub(crate) fn no_such_resource() -> Status {
+    Status::new(Reason::NotFound, "the server could not find the requested resource")
+}
+
+pub(crate) fn method_not_allowed() -> Status {
+    Status::new(Reason::MethodNotAllowed, "the server does not allow this method on the requested resource")
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use http::{Method, Request};
 use serde_json::{Value, json};
 
 use crate::identity::{Component, Identity};
-use crate::{Server, addresses, answer, join};
+use crate::{Server, addresses, join, own_write};
 
 const NAMESPACES: &[&str] = &["default", "kube-node-lease", "kube-public", "kube-system"];
 /// The Service's own port; the server's is its target.
@@ -69,7 +69,7 @@ async fn endpoints(server: &Server) -> Result<(), Status> {
             "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
         "subsets": [{"addresses": [{"ip": ip.to_string()}],
             "ports": [{"name": "https", "port": advertise.port(), "protocol": "TCP"}]}]});
-    call(server, Method::PUT, "/api/v1/namespaces/default/endpoints/kubernetes", object).await
+    own_write(server, Method::PUT, "/api/v1/namespaces/default/endpoints/kubernetes", object).await
 }
 
 async fn create(server: &Server, path: &str, name: &str, object: Value) -> Result<(), Status> {
@@ -78,23 +78,7 @@ async fn create(server: &Server, path: &str, name: &str, object: Value) -> Resul
     if server.handle(&identity(), get).await.status.is_success() {
         return Ok(());
     }
-    call(server, Method::POST, path, object).await
-}
-
-/// A write under the server's own name.
-pub async fn call(server: &Server, method: Method, path: &str, object: Value) -> Result<(), Status> {
-    let request = Request::builder().method(method).uri(path).header("user-agent", "kube-apiserver/1.37");
-    let body = if object.is_null() { String::new() } else { object.to_string() };
-    let request = request.body(body.into()).map_err(|e| Status::internal(e.to_string()))?;
-    let response = server.handle(&identity(), request).await;
-    if response.status.is_success() {
-        return Ok(());
-    }
-    let text = match response.body {
-        answer::Body::Bytes(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        _ => String::new(),
-    };
-    Err(Status::internal(format!("{path}: {text}")))
+    own_write(server, Method::POST, path, object).await
 }
 
 async fn all(writes: impl IntoIterator<Item = impl Future<Output = Result<(), Status>>>) -> Result<(), Status> {

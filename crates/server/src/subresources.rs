@@ -10,7 +10,8 @@ use serde_json::{Map, Value, json};
 
 use crate::admission::{Ask, Operation};
 use crate::answer::Reply;
-use crate::verbs::{Call, judge, method_not_allowed, patch, read, update};
+use crate::route::method_not_allowed;
+use crate::verbs::{Call, judge, patch, read, update};
 
 /// Sets a pod's node, once.
 mod binding;

@@ -1,7 +1,7 @@
-//! One generic set of verbs over the kind table: what a request asks for, and who answers it.
+//! One generic set of verbs over the kind table: one function each, which gets the call that it serves.
 //!
-//! `perform` finds the row, the verb and the subresource, asks `authorize`, and calls one function
-//! per verb. Nothing here knows a kind by name; what is special to one stands in `subresources`.
+//! `request` has found the row, the verb and the subresource, has asked `authorize` and read the body.
+//! Nothing here knows a kind by name; what is special to one stands in `subresources`.
 
 use api::decode::{self, Decoded, FieldValidation};
 use api::patch::PatchKind;
@@ -9,7 +9,6 @@ use api::selector::Fields;
 use api::{Reason, Status};
 use bytes::Bytes;
 use http::{HeaderMap, Method, header};
-use kinds::kind::Act;
 use kinds::{Kind, Served};
 use serde_json::Value;
 
@@ -17,11 +16,11 @@ use crate::Server;
 use crate::admission::{Ask, Operation};
 use crate::answer::Reply;
 use crate::authorize::Attributes;
+use crate::filter::Filter;
 use crate::identity::Identity;
 use crate::protobuf;
 use wire::query::Query;
 
-use crate::request::Coming;
 use crate::route::Target;
 use crate::slow;
 
@@ -31,8 +30,6 @@ mod apply;
 pub mod create;
 /// DELETE of one object or a collection.
 pub mod delete;
-/// Which objects a list or watch is about.
-pub mod filter;
 /// What every write goes through.
 pub mod judge;
 /// What a write asks beside its object.
@@ -58,61 +55,6 @@ pub struct Call<'a> {
     pub uri: &'a http::Uri,
     /// And the query.
     pub raw_query: &'a str,
-}
-
-/// Serves a request about a resource: its body is read once its head is allowed.
-pub async fn perform(mut call: Call<'_>, coming: Coming<'_>) -> Result<Reply, Status> {
-    let verb = verb_of(call.method, call.target, call.query);
-    let subresource = match call.target.subresource.as_str() {
-        "" => None,
-        name => Some(*call.kind().subresource(name).ok_or_else(no_such_resource)?),
-    };
-    let known = match subresource {
-        None => call.kind().can(verb),
-        // A proxy carries whatever method it is given.
-        Some(subresource) => subresource.act == Act::Proxy || subresource.verbs.contains(&verb),
-    };
-    let passes_on = subresource.is_some_and(|subresource| subresource.act == Act::Proxy);
-    if call.target.namespace.is_empty() && call.kind().namespaced {
-        if !call.target.name.is_empty() {
-            return Err(no_such_resource());
-        }
-        // All namespaces at once are only read (endpoints/installer.go registers nothing else).
-        if !["list", "watch"].contains(&verb) {
-            return Err(method_not_allowed());
-        }
-    }
-    // A POST is about a collection, a PUT or PATCH about one object.
-    let misplaced = match verb {
-        "create" => !call.target.name.is_empty(),
-        "update" | "patch" => call.target.name.is_empty(),
-        _ => false,
-    };
-    if subresource.is_none() && misplaced {
-        return Err(method_not_allowed());
-    }
-    if !known {
-        return Err(method_not_allowed());
-    }
-    call.authorize(verb)?;
-    // Nobody looks at the body of what only reads (nor does upstream); a proxy passes it on.
-    if !call.method.is_safe() || passes_on {
-        call.body = coming.read().await?;
-    }
-    match subresource {
-        Some(subresource) => crate::subresources::perform(call, verb, &subresource).await,
-        None => match verb {
-            "get" => read::get(call).await,
-            "list" => read::list(call).await,
-            "watch" => watch::watch(call).await,
-            "create" => create::create(call).await,
-            "update" => update::put(call, "").await,
-            "patch" => patch(call, "").await,
-            "delete" => delete::delete(call).await,
-            "deletecollection" => delete::delete_collection(call).await,
-            _ => Err(method_not_allowed()),
-        },
-    }
 }
 
 /// PATCH, by its content type.
@@ -176,14 +118,6 @@ fn named(target: &Target, query: &Query, verb: &str) -> String {
     name.unwrap_or_default().to_string()
 }
 
-pub fn no_such_resource() -> Status {
-    Status::new(Reason::NotFound, "the server could not find the requested resource")
-}
-
-pub fn method_not_allowed() -> Status {
-    Status::new(Reason::MethodNotAllowed, "the server does not allow this method on the requested resource")
-}
-
 impl Call<'_> {
     pub fn kind(&self) -> &Kind {
         &self.served.kind
@@ -200,6 +134,11 @@ impl Call<'_> {
 
     pub fn key(&self, name: &str) -> store::Key {
         crate::records::key(self.kind(), self.namespace(), name)
+    }
+
+    /// Which objects of a collection are meant.
+    pub fn filter(&self) -> Result<Filter, Status> {
+        Filter::of(&self.served, self.name(), self.query)
     }
 
     pub fn authorize(&self, verb: &str) -> Result<(), Status> {

@@ -13,30 +13,7 @@ const CRATES: [&str; 6] = ["api", "kinds", "server", "client", "controllers", "n
 /// Crate, parent module, and the siblings that know each other in a circle.
 type Knot = (&'static str, &'static str, &'static [&'static str]);
 
-const KNOTS: &[Knot] = &[(
-    "server",
-    "",
-    &[
-        "admission",
-        "answer",
-        "authorize",
-        "discovery",
-        "health",
-        "impersonate",
-        "join",
-        "nodes",
-        "openapi",
-        "protobuf",
-        "published",
-        "render",
-        "request",
-        "reviews",
-        "seed",
-        "sockets",
-        "subresources",
-        "verbs",
-    ],
-)];
+const KNOTS: &[Knot] = &[];
 
 /// A module as its path: `["verbs", "change"]`; the root's is empty.
 type Module = Vec<String>;

@@ -8,8 +8,8 @@ use api::selector::Fields;
 use serde_json::Value;
 
 use super::{Attributes, Decision, Rule, resources};
-use crate::admission::{each, is_mirror};
 use crate::records::Snapshot;
+use crate::records::{each, is_mirror};
 
 /// system:node
 pub const RULES: &[Rule] = &[
@@ -28,7 +28,7 @@ pub const RULES: &[Rule] = &[
     resources(&["create"], &[""], &["serviceaccounts/token"]),
     resources(&["get", "create", "update", "patch", "delete"], &["coordination.k8s.io"], &["leases"]),
     resources(&["get", "list", "watch"], &["node.k8s.io"], &["runtimeclasses"]),
-    super::paths(&["post"], &[crate::join::PATH]),
+    super::paths(&["post"], &[crate::route::JOIN_PATH]),
 ];
 
 /// The lease of a node lies here.

@@ -14,7 +14,6 @@ use store::{Error, Revision};
 
 use crate::answer::{Page, Payload, Reply};
 use crate::verbs::Call;
-use crate::verbs::filter::Filter;
 
 /// How long a read waits for a revision that is not written yet (cacher/watch_cache.go).
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -29,7 +28,7 @@ pub async fn get(call: Call<'_>) -> Result<Reply, Status> {
 }
 
 pub async fn list(call: Call<'_>) -> Result<Reply, Status> {
-    let filter = Filter::of(&call)?;
+    let filter = call.filter()?;
     let prefix = filter.prefix(call.namespace());
     let (from, at) = position(&call, &prefix).await?;
     let limit = match call.query.get("limit") {

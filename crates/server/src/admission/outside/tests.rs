@@ -11,7 +11,7 @@ use crate::tests::{Cluster, cluster};
 type Does = dyn Fn(&Ask<'_>, &mut Value, &mut Findings) -> Result<(), Status> + Send + Sync;
 
 /// A step that writes down what it is asked, lets others go first, and does what a test wants.
-struct Step {
+struct Webhook {
     name: &'static str,
     reinvoked: bool,
     mutates: Box<Does>,
@@ -19,10 +19,10 @@ struct Step {
     asked: Arc<Mutex<Vec<String>>>,
 }
 
-impl Step {
-    fn new(name: &'static str, asked: &Arc<Mutex<Vec<String>>>) -> Step {
+impl Webhook {
+    fn new(name: &'static str, asked: &Arc<Mutex<Vec<String>>>) -> Webhook {
         let nothing = || Box::new(|_: &Ask<'_>, _: &mut Value, _: &mut Findings| Ok(()));
-        Step { name, reinvoked: false, mutates: nothing(), validates: nothing(), asked: asked.clone() }
+        Webhook { name, reinvoked: false, mutates: nothing(), validates: nothing(), asked: asked.clone() }
     }
 
     fn tell(&self, verb: &str, ask: &Ask<'_>, object: &Value) {
@@ -40,7 +40,7 @@ impl Step {
     }
 }
 
-impl Outside for Step {
+impl Outside for Webhook {
     fn name(&self) -> &str {
         self.name
     }
@@ -82,12 +82,12 @@ impl Outside for Step {
     }
 }
 
-async fn with(steps: impl FnOnce(&Arc<Mutex<Vec<String>>>) -> Vec<Step>) -> (Cluster, Arc<Mutex<Vec<String>>>) {
+async fn with(webhooks: impl FnOnce(&Arc<Mutex<Vec<String>>>) -> Vec<Webhook>) -> (Cluster, Arc<Mutex<Vec<String>>>) {
     let c = cluster().await;
     c.account("default").await;
     let asked = Arc::<Mutex<Vec<String>>>::default();
-    let steps = steps(&asked).into_iter().map(|step| Arc::new(step) as Arc<dyn Outside>);
-    c.server.0.outside.store(Arc::new(steps.collect()));
+    let webhooks = webhooks(&asked).into_iter().map(|webhook| Arc::new(webhook) as Arc<dyn Outside>);
+    c.server.0.outside.store(Arc::new(webhooks.collect()));
     (c, asked)
 }
 
@@ -116,7 +116,7 @@ async fn what_comes_from_outside_is_completed_as_if_the_client_had_sent_it() {
             }
             Ok(())
         });
-        vec![Step { mutates, ..Step::new("inject", asked) }]
+        vec![Webhook { mutates, ..Webhook::new("inject", asked) }]
     })
     .await;
     let (code, made) = c.post(PODS, pod("p")).await;
@@ -141,9 +141,9 @@ async fn who_asks_for_it_sees_what_was_changed_after_it_once() {
     };
     let (c, asked) = with(|asked| {
         vec![
-            Step { reinvoked: true, ..Step::new("first", asked) },
-            Step { reinvoked: true, mutates: label("b"), ..Step::new("second", asked) },
-            Step::new("third", asked),
+            Webhook { reinvoked: true, ..Webhook::new("first", asked) },
+            Webhook { reinvoked: true, mutates: label("b"), ..Webhook::new("second", asked) },
+            Webhook::new("third", asked),
         ]
     })
     .await;
@@ -167,7 +167,7 @@ async fn every_way_to_write_is_judged_and_nothing_refused_is_written() {
     c.post("/api/v1/nodes", json!({"metadata": {"name": "n1"}})).await;
     c.pod("p").await;
     let refuses = Box::new(|ask: &Ask<'_>, object: &mut Value, _: &mut Findings| Err(ask.forbidden(object, "no")));
-    let judge: Vec<Arc<dyn Outside>> = vec![Arc::new(Step { validates: refuses, ..Step::new("j", &asked) })];
+    let judge: Vec<Arc<dyn Outside>> = vec![Arc::new(Webhook { validates: refuses, ..Webhook::new("j", &asked) })];
     c.server.0.outside.store(Arc::new(judge));
     let revision = c.server.revision();
     let (json, merge, apply) = ("application/json", "application/merge-patch+json", "application/apply-patch+yaml");
@@ -230,7 +230,7 @@ async fn every_way_to_write_is_judged_and_nothing_refused_is_written() {
 /// An eviction is admitted as one; that it deletes is its own matter (registry/core/pod/storage/eviction.go).
 #[tokio::test]
 async fn an_eviction_is_not_asked_about_as_a_deletion() {
-    let (c, asked) = with(|asked| vec![Step::new("j", asked)]).await;
+    let (c, asked) = with(|asked| vec![Webhook::new("j", asked)]).await;
     c.pod("p").await;
     told(&asked);
     let (code, status) = c.post(&format!("{PODS}/p/eviction"), json!({"metadata": {"name": "p"}})).await;
@@ -250,7 +250,7 @@ async fn the_options_of_a_connection_are_its_object() {
             }
             Ok(())
         });
-        vec![Step { mutates, ..Step::new("j", asked) }]
+        vec![Webhook { mutates, ..Webhook::new("j", asked) }]
     })
     .await;
     c.pod("p").await;
@@ -273,7 +273,7 @@ async fn a_warning_from_outside_reaches_the_client_once() {
                 Ok(())
             })
         };
-        vec![Step { mutates: warns(), validates: warns(), ..Step::new("w", asked) }]
+        vec![Webhook { mutates: warns(), validates: warns(), ..Webhook::new("w", asked) }]
     })
     .await;
     let map = json!({"metadata": {"name": "m"}}).to_string();
@@ -357,7 +357,7 @@ async fn nobody_outside_makes_it_another_object() {
             }
             Ok(())
         });
-        vec![Step { mutates, ..Step::new("evil", asked) }]
+        vec![Webhook { mutates, ..Webhook::new("evil", asked) }]
     })
     .await;
     let (code, status) = c.post(MAPS, json!({"metadata": {"name": "m"}})).await;

@@ -4,9 +4,10 @@ use api::Status;
 use api::selector::{Fields, Labels};
 use kinds::Served;
 
+use wire::query::Query;
+
 use crate::records;
 use crate::rendition::Rendition;
-use crate::verbs::Call;
 
 /// What must hold of an object.
 #[derive(Clone)]
@@ -19,19 +20,20 @@ pub struct Filter {
 }
 
 impl Filter {
-    pub fn of(call: &Call<'_>) -> Result<Filter, Status> {
-        let labels = match call.query.get("labelSelector") {
+    /// As a query asks; `name` is that of the path.
+    pub fn of(served: &Served, name: &str, query: &Query) -> Result<Filter, Status> {
+        let labels = match query.get("labelSelector") {
             "" => None,
             text => Some(Labels::parse(text)?).filter(|l| !l.is_empty()),
         };
-        let fields = match call.query.get("fieldSelector") {
+        let fields = match query.get("fieldSelector") {
             "" => None,
             text => Some(Fields::parse(text)?).filter(|f| !f.is_empty()),
         };
         if let Some(fields) = &fields {
-            call.kind().check(fields)?;
+            served.kind.check(fields)?;
         }
-        Ok(Filter { served: call.served.clone(), labels, fields, name: call.target.name.clone() })
+        Ok(Filter { served: served.clone(), labels, fields, name: name.into() })
     }
 
     /// Everything passes.
