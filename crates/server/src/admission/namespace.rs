@@ -22,7 +22,7 @@ fn mutate(ask: &Ask<'_>, object: &mut Value, findings: &mut Findings) -> Result<
     if ask.is("namespaces") && ask.operation == Operation::Delete && IMMORTAL.contains(&ask.name) {
         return Err(ask.forbidden(object, "this namespace may not be deleted"));
     }
-    if !ask.kind().namespaced || ask.operation != Operation::Create || !ask.subresource.is_empty() {
+    if !ask.kind().namespaced || ask.operation != Operation::Create {
         return Ok(());
     }
     let namespace = ask.namespace;

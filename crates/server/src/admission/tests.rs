@@ -310,3 +310,30 @@ fn the_example_of_the_guide_is_a_step_of_the_table() {
     assert!(guide.contains(&format!("```rust\n{}```", include_str!("taint.rs"))));
     assert!(include_str!("../admission.rs").contains("    Row::BuiltIn(taint::PLUGIN),\n"));
 }
+
+/// As Kubernetes has it: evictions, bindings and tokens are created, too. What is there may be deleted.
+#[tokio::test]
+async fn nothing_is_made_of_what_is_in_an_ending_namespace() {
+    let c = cluster().await;
+    c.post("/api/v1/namespaces", json!({"metadata": {"name": "x"}})).await;
+    c.account("x").await;
+    c.post("/api/v1/nodes", json!({"metadata": {"name": "n1"}})).await;
+    let pods = "/api/v1/namespaces/x/pods";
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    assert_eq!(c.post(pods, pod).await.0, 201);
+    assert_eq!(c.delete("/api/v1/namespaces/x", Value::Null).await.0, 200);
+    let named = json!({"name": "p"});
+    for (path, body) in [
+        (format!("{pods}/p/eviction"), json!({"metadata": named})),
+        (format!("{pods}/p/binding"), json!({"metadata": named, "target": {"name": "n1"}})),
+        ("/api/v1/namespaces/x/serviceaccounts/default/token".to_string(), json!({})),
+    ] {
+        let (code, status) = c.post(&path, body).await;
+        assert_eq!(
+            (code, &status["details"]["causes"][0]["reason"]),
+            (403, &json!("NamespaceTerminating")),
+            "{status}"
+        );
+    }
+    assert_eq!(c.delete(&format!("{pods}/p"), Value::Null).await.0, 200);
+}
