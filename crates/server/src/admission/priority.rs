@@ -10,11 +10,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use store::Store;
 
-use super::{Ask, Findings, NONE, Operation, Plugin};
+use super::{Ask, Findings, Operation, Plugin};
 use crate::view::View;
 
 pub const PLUGIN: Plugin =
-    Plugin { name: "Priority", operations: &[Operation::Create, Operation::Update], mutate, ..NONE };
+    Plugin { name: "Priority", operations: &[Operation::Create, Operation::Update], mutate, validate };
 
 /// The PriorityClasses by name.
 pub type Classes = View<BTreeMap<String, Class>>;
@@ -39,9 +39,6 @@ pub fn classes(store: &Arc<Store>) -> Classes {
 }
 
 fn mutate(ask: &Ask<'_>, object: &mut Value, _: &mut Findings) -> Result<(), Status> {
-    if ask.kind().plural == "priorityclasses" {
-        return only_one_default(ask, object);
-    }
     if !ask.creates("pods") {
         return Ok(());
     }
@@ -89,8 +86,9 @@ fn default_of(classes: &BTreeMap<String, Class>) -> Option<(&String, &Class)> {
     classes.iter().filter(|(_, class)| class.global_default == Some(true)).min_by_key(|(_, class)| class.value)
 }
 
-fn only_one_default(ask: &Ask<'_>, object: &Value) -> Result<(), Status> {
-    if object["globalDefault"] != true {
+/// Only one class is the default.
+fn validate(ask: &Ask<'_>, object: &Value, _: &mut Findings) -> Result<(), Status> {
+    if ask.kind().plural != "priorityclasses" || object["globalDefault"] != true {
         return Ok(());
     }
     match default_of(&ask.classes()) {

@@ -337,3 +337,18 @@ async fn nothing_is_made_of_what_is_in_an_ending_namespace() {
     }
     assert_eq!(c.delete(&format!("{pods}/p"), Value::Null).await.0, 200);
 }
+
+/// What the kind itself says of it comes first.
+#[tokio::test]
+async fn a_second_default_class_is_refused_once_it_is_valid() {
+    let c = cluster().await;
+    let classes = "/apis/scheduling.k8s.io/v1/priorityclasses";
+    let class = |name: &str, value: i64| json!({"metadata": {"name": name}, "value": value, "globalDefault": true});
+    assert_eq!(c.post(classes, class("a", 1)).await.0, 201);
+    let (code, status) = c.post(classes, class("b", 2_000_000_001)).await;
+    assert_eq!((code, &status["reason"]), (422, &json!("Invalid")), "{status}");
+    let (code, status) = c.post(classes, class("b", 2)).await;
+    let why = "priorityclasses.scheduling.k8s.io \"b\" is forbidden: PriorityClass a is already marked as default. Only \
+               one default can exist";
+    assert_eq!((code, status["message"].as_str().unwrap()), (403, why));
+}
