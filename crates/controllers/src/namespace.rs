@@ -3,23 +3,21 @@
 //! pkg/controller/namespace/deletion: pods first, then everything else; what is left, and which
 //! finalizers hold it, stands in the namespace's conditions in upstream's words.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use api::resource::{NAMESPACES, PODS};
 use api::{Object, Reason, Resource, Status};
-use client::reconcile::{self, Requeue};
-use client::{DeleteOptions, ListOptions, PatchKind};
+use client::reconcile::{self, Feed, Requeue, feed};
+use client::{DeleteOptions, ListOptions, PatchKind, WatchOptions};
 use futures::StreamExt;
 use futures::stream::{select, select_all};
 use http::Method;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::Parts;
 
-/// What has no cache here does not announce that it went: it is looked at again after so long.
-const AGAIN: Duration = Duration::from_secs(2);
 const FINALIZER: &str = "kubernetes";
 
 pub async fn run(parts: Arc<Parts>) {
@@ -33,25 +31,58 @@ pub async fn run(parts: Arc<Parts>) {
     let contents = parts.all().into_iter().filter(|cache| cache.kind().namespaced);
     let emptied = select_all(contents.map(|cache| cache.subscribe().keys())).map(|key| key.namespace.to_string());
     let emptied = emptied.filter(move |name| std::future::ready(ending(name)));
+    let (uncached, told) = feed();
+    let watches = Arc::new(Watches { feed: uncached, by_namespace: Mutex::default() });
     let work = |name: String| {
-        let parts = parts.clone();
-        async move { empty(&parts, &name).await }
+        let (parts, watches) = (parts.clone(), watches.clone());
+        async move { empty(&parts, &watches, &name).await }
     };
-    reconcile::run(select(own, emptied), 5, work).await;
+    reconcile::run(select(select(own, emptied), told), 5, work).await;
+}
+
+/// What has no cache here does not announce that it went: it is watched where a namespace waits for it, until
+/// something happens to it.
+struct Watches {
+    feed: Feed<String>,
+    by_namespace: Mutex<HashMap<String, JoinSet<()>>>,
+}
+
+impl Watches {
+    /// In place of those that there are for the namespace.
+    async fn renew(&self, parts: &Parts, namespace: &str, left: &[Left]) -> Result<(), Status> {
+        let mut watches = JoinSet::new();
+        for left in left.iter().filter(|left| !crate::is_cached(&left.kind)) {
+            let options = WatchOptions { resource_version: left.revision.to_string(), ..WatchOptions::default() };
+            let mut events = parts.client.watch(&left.kind, namespace, &options).await?;
+            let (feed, namespace) = (self.feed.clone(), namespace.to_string());
+            watches.spawn(async move {
+                // Its end is a reason to look, too: the next look watches anew.
+                events.next().await;
+                feed.add(namespace);
+            });
+        }
+        let mut all = self.by_namespace.lock().unwrap_or_else(PoisonError::into_inner);
+        match watches.is_empty() {
+            true => all.remove(namespace),
+            false => all.insert(namespace.to_string(), watches),
+        };
+        Ok(())
+    }
 }
 
 /// What is left of one kind.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 struct Left {
     /// `pods.`, `leases.coordination.k8s.io`: the plural and the group with a dot between.
     resource: String,
     count: usize,
     finalizers: BTreeMap<String, usize>,
-    /// Whatever becomes of it comes as a change.
-    is_cached: bool,
+    kind: Resource,
+    /// Of the list that it was seen in.
+    revision: u64,
 }
 
-async fn empty(parts: &Parts, name: &str) -> Result<Requeue, Status> {
+async fn empty(parts: &Parts, watches: &Watches, name: &str) -> Result<Requeue, Status> {
     let space = match parts.cache(&NAMESPACES).get("", name) {
         Some(space) if space.meta().is_deleting() => space,
         _ => return Ok(Requeue::Done),
@@ -70,9 +101,9 @@ async fn empty(parts: &Parts, name: &str) -> Result<Requeue, Status> {
     if !failures.is_empty() {
         return Err(Status::internal(failures.join("; ")));
     }
+    watches.renew(parts, name, &left).await?;
     if !left.is_empty() {
-        let all_tell = left.iter().all(|left| left.is_cached);
-        return Ok(if all_tell { Requeue::Done } else { Requeue::After(AGAIN) });
+        return Ok(Requeue::Done);
     }
     finalize(parts, name).await
 }
@@ -100,7 +131,7 @@ async fn clear(parts: &Parts, kind: &Resource, namespace: &str, left: &mut Vec<L
     }
     match parts.client.list(kind, namespace, &ListOptions::default()).await {
         Ok(list) if list.objects.is_empty() => {}
-        Ok(list) => left.push(Left::of(kind, &list.objects)),
+        Ok(list) => left.push(Left::of(kind, &list.objects, list.revision)),
         Err(status) => failures.push(status.message),
     }
 }
@@ -223,13 +254,13 @@ fn conditions(old: &Value, left: &[Left], failures: &[String], now: &str) -> Val
 }
 
 impl Left {
-    fn of(kind: &Resource, objects: &[Object]) -> Left {
+    fn of(kind: &Resource, objects: &[Object], revision: u64) -> Left {
         let mut finalizers = BTreeMap::new();
         for finalizer in objects.iter().flat_map(|o| &o.meta().finalizers) {
             *finalizers.entry(finalizer.clone()).or_default() += 1;
         }
-        let is_cached = crate::is_cached(kind);
-        Left { resource: format!("{}.{}", kind.plural, kind.group), count: objects.len(), finalizers, is_cached }
+        let (resource, count) = (format!("{}.{}", kind.plural, kind.group), objects.len());
+        Left { resource, count, finalizers, kind: kind.clone(), revision }
     }
 }
 
@@ -239,8 +270,8 @@ mod tests {
 
     #[test]
     fn conditions_say_what_is_left_and_what_holds_it() {
-        let left =
-            Left { resource: "pods.".into(), count: 2, finalizers: [("a/b".to_string(), 1)].into(), is_cached: true };
+        let finalizers = [("a/b".to_string(), 1)].into();
+        let left = Left { resource: "pods.".into(), count: 2, finalizers, kind: PODS.clone(), revision: 1 };
         let first = conditions(&Value::Null, &[left], &[], "t1");
         assert_eq!(first[3]["message"], "Some resources are remaining: pods. has 2 resource instances");
         assert_eq!(

@@ -120,6 +120,29 @@ async fn a_namespace_is_emptied_pods_first_and_goes_when_nothing_holds_it() {
     c.until("namespaces", "", "n", |space| space.is_none()).await;
 }
 
+/// Of Events there is no cache: what holds one is seen to go all the same, and nobody looks again and again.
+#[tokio::test(start_paused = true)]
+async fn a_namespace_goes_with_the_last_event_that_held_it() {
+    let c = cluster().await;
+    c.create("namespaces", "", json!({"metadata": {"name": "n"}})).await;
+    let involved = json!({"kind": "Pod", "name": "x", "namespace": "n"});
+    let event = json!({"metadata": {"name": "e", "finalizers": ["a.b/c"]}, "involvedObject": involved});
+    c.create("events", "n", event).await;
+    c.client.delete(kind("namespaces"), "", "n", &DeleteOptions::default()).await.unwrap();
+    // Each Event is counted by both of its groups, as upstream counts it.
+    let says = |space: Option<&Value>| {
+        space.is_some_and(|s| s["status"]["conditions"].to_string().contains("a.b/c in 2 resource instances"))
+    };
+    c.until("namespaces", "", "n", says).await;
+    // The clock is paused: it moves on when nobody has anything left to do.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let before = tokio::time::Instant::now();
+    let free = json!({"metadata": {"finalizers": null}});
+    c.client.patch(kind("events"), "n", "e", "", PatchKind::Merge, &free).await.unwrap();
+    c.until("namespaces", "", "n", |space| space.is_none()).await;
+    assert_eq!(before.elapsed(), Duration::ZERO);
+}
+
 #[tokio::test]
 async fn a_ready_node_loses_its_taint_and_an_unready_one_gets_it_back() {
     let c = cluster().await;
