@@ -72,6 +72,7 @@ pub async fn from_inside(server: &Server, identity: &Identity, head: &mut Parts,
     serve(server, identity, head, &mut Inflow::Here(body), None, &mut None).await
 }
 
+/// Serves it, and notes in which form the answer is wanted.
 async fn serve(
     server: &Server,
     identity: &Identity,
@@ -80,38 +81,41 @@ async fn serve(
     flow: Option<&Arc<Flow>>,
     permit: &mut Option<Permit>,
 ) -> Outcome {
-    let media = head.headers.get(header::CONTENT_TYPE).cloned();
-    let media = media.as_ref().and_then(|v| v.to_str().ok()).unwrap_or_default();
     let text = |name: header::HeaderName| head.headers.get(name).and_then(|v| v.to_str().ok());
     let gzip = text(header::ACCEPT_ENCODING).is_some_and(|v| v.split(',').any(|e| e.trim().starts_with("gzip")));
     let accepted = accept::negotiate(text(header::ACCEPT));
+    let media = text(header::CONTENT_TYPE).unwrap_or_default().to_string();
     let query = Query::parse(wire::heads::query(&head.uri, &head.extensions));
     let include = Include::parse(query.get("includeObject")).unwrap_or_default();
-    let target = route::parse(head.uri.path());
-    let asked = || attributes(head, target.as_ref(), &query);
-    let decide = |who: &Identity, asked: &Attributes| authorize::authorize(who, asked, &server.0.snapshot);
-    let reply = match impersonate::impersonated(identity, &head.headers, asked, &decide) {
-        Err(refused) => Err(refused),
-        Ok(other) => {
-            let identity = other.as_ref().unwrap_or(identity);
-            // Who it was, and how they proved it, goes no further than here.
-            impersonate::forget(&mut head.headers);
-            let admitted = flow.map(|flow| flow.admit(identity, cost(head, target.as_ref(), &query))).transpose();
-            match admitted {
-                Err(refused) => Err(refused),
-                Ok(admitted) => {
-                    *permit = admitted.flatten();
-                    let coming = Coming { body, permit, flow, media };
-                    let way = Way { server, identity, head, query: &query };
-                    match &target {
-                        Some(target) => way.resource(target, &accepted, coming).await,
-                        None => way.other(coming).await,
-                    }
-                }
-            }
-        }
-    };
+    let coming = Coming { body, permit, flow, media: &media };
+    let reply = way(server, identity, head, &query, &accepted, coming).await;
     Outcome { accept: accepted.unwrap_or(accept::PLAIN), include, gzip, reply }
+}
+
+/// From who it is to the reply.
+async fn way(
+    server: &Server,
+    identity: &Identity,
+    head: &mut Parts,
+    query: &Query,
+    accepted: &Result<accept::Accept, Status>,
+    coming: Coming<'_>,
+) -> Result<Reply, Status> {
+    let target = route::parse(head.uri.path());
+    let asked = || attributes(head, target.as_ref(), query);
+    let decide = |who: &Identity, asked: &Attributes| authorize::authorize(who, asked, &server.0.snapshot);
+    let other = impersonate::impersonated(identity, &head.headers, asked, &decide)?;
+    let identity = other.as_ref().unwrap_or(identity);
+    // Who it was, and how they proved it, goes no further than here.
+    impersonate::forget(&mut head.headers);
+    if let Some(flow) = coming.flow {
+        *coming.permit = flow.admit(identity, cost(head, target.as_ref(), query))?;
+    }
+    let way = Way { server, identity, head, query };
+    match &target {
+        Some(target) => way.resource(target, accepted, coming).await,
+        None => way.other(coming).await,
+    }
 }
 
 /// What the head asks for.
