@@ -50,17 +50,16 @@ pub async fn insert(
     let mut mutated = None;
     let mut room = Room::Free;
     for attempt in 1.. {
-        let (object, mut findings) = match &mutated {
+        let (mut object, mut findings) = match mutated.take() {
             Some(mutated) => mutated,
             None => {
                 let mut object = object.clone();
                 let findings = judge::mutate(&ask, manager, &mut object).await?;
-                mutated.insert((object, findings))
+                (object, findings)
             }
-        }
-        .clone();
-        let mut object = object;
+        };
         if generated {
+            mutated = Some((object.clone(), findings.clone()));
             object["metadata"]["name"] = write::generated(&prefix, entropy).into();
             // Some defaults are made from the name.
             call.kind().default(&mut object);
