@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use crate::view as core;
 use api::quantity::Quantity;
 use jiff::{SignedDuration, Timestamp};
 

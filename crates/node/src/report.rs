@@ -56,7 +56,7 @@ pub fn report(s: &Situation<'_>) -> core::PodStatus {
     if !pod::is_static(s.pod) {
         status.observed_generation = s.pod.metadata.generation;
     }
-    status.start_time = Some(old.start_time.clone().unwrap_or(Time(start_time(s.pod, s.progress))));
+    status.start_time = Some(old.start_time.unwrap_or(Time(start_time(s.pod, s.progress))));
     addresses(s, &mut status);
     // What ended unseen is closed only after they were judged (kubelet.go SyncTerminatedPod).
     status.conditions = Some(conditions::conditions(s, &status, verdict));
@@ -83,7 +83,7 @@ fn refused(s: &Situation<'_>, old: &core::PodStatus) -> Option<core::PodStatus> 
         reason: Some(verdict.cause.reason().to_owned()),
         message: Some(verdict.told()),
         qos_class: Some(pod::qos(s.pod).into()),
-        start_time: Some(old.start_time.clone().unwrap_or(Time(start_time(s.pod, s.progress)))),
+        start_time: Some(old.start_time.unwrap_or(Time(start_time(s.pod, s.progress)))),
         observed_generation: s.pod.metadata.generation.filter(|_| !pod::is_static(s.pod)),
         conditions: Some(old.conditions.iter().flatten().filter(foreign).cloned().collect()),
         nominated_node_name: old.nominated_node_name.clone(),

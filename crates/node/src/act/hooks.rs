@@ -37,7 +37,7 @@ impl HookRun {
     fn new(shared: &Arc<Shared>, subject: &Subject, seen: &Seen, part: Part<'_>, id: &str) -> HookRun {
         HookRun {
             shared: shared.clone(),
-            container: part.spec.into_owned(),
+            container: part.spec.clone(),
             id: id.to_owned(),
             pod: subject.reference(),
             pod_ip: seen.addresses().first().cloned().unwrap_or_default(),

@@ -127,7 +127,7 @@ impl Starting {
         let image = self.puller().image(For::Container, part.image(), policy(&part)).await?;
         let config = |why: SpecError| (why.reason, why.message);
         let facts = self.shared.downward(self.addresses.clone());
-        let variables = env::environment(pod, &part.spec, &facts, &*self.shared.sources, &volumes).await;
+        let variables = env::environment(pod, part.spec, &facts, &*self.shared.sources, &volumes).await;
         let variables = variables.map_err(|why| self.failed("CreateContainerConfigError", why.message))?;
         for (reason, message) in variables.warnings {
             self.voice.event_of_pod(Type::Warning, reason, &message);

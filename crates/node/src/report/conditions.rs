@@ -104,7 +104,7 @@ fn said(status: bool, reason: &str, message: &str) -> Said {
 fn condition(s: &Situation<'_>, old: &[core::PodCondition], type_: &str, said: Said) -> core::PodCondition {
     let status = if said.status { "True" } else { "False" };
     let before = old.iter().find(|c| c.type_ == type_);
-    let since = before.filter(|c| c.status == status).and_then(|c| c.last_transition_time.clone());
+    let since = before.filter(|c| c.status == status).and_then(|c| c.last_transition_time);
     core::PodCondition {
         type_: type_.to_owned(),
         status: status.to_owned(),

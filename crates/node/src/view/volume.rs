@@ -1,20 +1,30 @@
 //! What the node reads of a volume.
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::{ObjectFieldSelector, Quantity, ResourceFieldSelector};
 
+/// A volume: its name and its source.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Volume {
+    #[serde(default)]
+    pub(crate) name: String,
+    pub(crate) config_map: Option<ConfigMapVolumeSource>,
+    #[serde(rename = "downwardAPI")]
+    pub(crate) downward_api: Option<DownwardAPIVolumeSource>,
+    pub(crate) empty_dir: Option<EmptyDirVolumeSource>,
+    pub(crate) host_path: Option<HostPathVolumeSource>,
+    pub(crate) image: Option<ImageVolumeSource>,
+    pub(crate) projected: Option<ProjectedVolumeSource>,
+    pub(crate) secret: Option<SecretVolumeSource>,
+    /// Sources of other types as they stand: each is read by its row.
+    #[serde(flatten)]
+    pub others: Map<String, Value>,
+}
+
 read! {
-    Volume {
-        config_map: Option<ConfigMapVolumeSource>,
-        downward_api "downwardAPI": Option<DownwardAPIVolumeSource>,
-        empty_dir: Option<EmptyDirVolumeSource>,
-        host_path: Option<HostPathVolumeSource>,
-        image: Option<ImageVolumeSource>,
-        projected: Option<ProjectedVolumeSource>,
-        secret: Option<SecretVolumeSource>,
-        name: String,
-    }
     ConfigMapVolumeSource {
         name: String,
         default_mode: Option<i32>,

@@ -14,7 +14,7 @@ mod nfs;
 /// It tells how its volumes are taken down: by what is in their folder.
 const LEAVING: Plugin = Plugin {
     name: "example.com~leaving",
-    is: |volume| volume.csi.is_some(),
+    is: |volume| volume.others.contains_key("csi"),
     set_up: |ask| {
         let made = make(ask.folder).map(|()| runtime::MountSource::Host(ask.folder.to_owned()));
         Box::pin(std::future::ready(made.map_err(|e| e.to_string())))

@@ -11,7 +11,7 @@ use crate::volumes::plugin::{NOT_BUILT, Plugin, Share};
 
 pub(super) const PLUGIN: Plugin = Plugin {
     name: "example.com~nfs",
-    is: |volume| volume.nfs.is_some(),
+    is: |volume| volume.others.contains_key("nfs"),
     set_up: |ask| {
         let mounted = ask.staged.map(|staged| MountSource::Host(staged.to_owned()));
         Box::pin(std::future::ready(mounted.ok_or_else(|| NOT_BUILT.to_owned())))
@@ -27,7 +27,7 @@ pub(super) const PLUGIN: Plugin = Plugin {
 };
 
 fn path_of(volume: &Volume) -> &str {
-    volume.nfs.as_ref().map_or("", |nfs| &nfs.path)
+    volume.others.get("nfs").and_then(|nfs| nfs["path"].as_str()).unwrap_or("")
 }
 
 async fn mount(server: &str, folder: &Path) -> io::Result<()> {
