@@ -168,7 +168,24 @@ impl Value {
 }
 
 impl Step {
-    pub(crate) fn key(&self) -> &Key {
+    /// Whether the version at its key (None: there is none) is one that it expects.
+    pub fn holds(&self, found: Option<Revision>) -> bool {
+        let deletes = matches!(self, Step::Delete { .. });
+        match self.expect() {
+            Expect::Absent => found.is_none() && !deletes,
+            Expect::At(revision) => found == Some(revision),
+            Expect::Any => found.is_some() || !deletes,
+        }
+    }
+
+    /// A key that two of the steps change.
+    pub(crate) fn changed_twice(steps: &[Step]) -> Option<&Key> {
+        let changed = |step: &&Step| !matches!(step, Step::Check { .. });
+        let keys = || steps.iter().filter(changed).map(Step::key);
+        keys().enumerate().find(|(n, key)| keys().take(*n).any(|before| before == *key)).map(|(_, key)| key)
+    }
+
+    pub fn key(&self) -> &Key {
         match self {
             Step::Put { key, .. } | Step::Delete { key, .. } | Step::Check { key, .. } => key,
         }

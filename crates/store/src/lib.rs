@@ -1,8 +1,8 @@
 //! Revisions, compare-and-set and watch over bytes, durable before a write returns.
 //!
 //! Five methods: `get`, `list`, `write`, `watch`, `compact`. All state is in memory as encoded bytes
-//! with its history to the compaction horizon; reads never touch the disk. A backend beneath makes
-//! writes durable. X never knows Y: this crate knows no Kubernetes word.
+//! with its history to the compaction horizon; reads never touch the disk. An engine beneath orders,
+//! numbers and keeps the writes. X never knows Y: this crate knows no Kubernetes word.
 //!
 //! Laws: revisions strictly increase, one write one revision; a watch is complete, ordered and
 //! without duplicates, or `Compacted`; an acknowledged write survives kill -9 and power loss, unless
@@ -12,6 +12,8 @@
 
 /// Writes that may wait for the next sync.
 mod deferred;
+/// The seam: what orders writes, and how the store follows it.
+mod engine;
 /// The vocabulary: keys, entries, steps, changes, errors.
 mod entry;
 /// Entries with a time to live.
@@ -29,6 +31,7 @@ mod watch;
 /// The one writer: groups writes, commits them, applies them, answers.
 mod writer;
 
+pub use engine::{Answer, Engine, Feed, Kept, Mutation, Replica};
 pub use entry::{Change, Entry, Error, Expect, Key, Revision, Room, Step, Sync, Value};
 pub use store::{Backend, Clock, Listing, Options, Store, Written};
 pub use watch::Watch;

@@ -9,7 +9,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Change, Entry, Error, Expect, Key, Listing, Revision, Room, Step, Sync, Value};
+use crate::{Change, Entry, Error, Expect, Key, Listing, Mutation, Revision, Room, Step, Sync, Value};
 
 /// One key's present version and what the store itself must know about it.
 #[derive(Clone, Debug)]
@@ -173,50 +173,69 @@ impl State {
         now: Duration,
     ) -> Result<Prepared, Error> {
         let room = self.room(overlay, &steps);
-        let mut changed: Vec<&Key> = Vec::new();
         for step in &steps {
             let found = self.present(overlay, step.key()).map(|slot| &slot.entry);
-            let holds = match (step.expect(), found) {
-                (Expect::Absent, None) => !matches!(step, Step::Delete { .. }),
-                (Expect::At(revision), Some(entry)) => entry.revision == revision,
-                (Expect::Any, found) => found.is_some() || !matches!(step, Step::Delete { .. }),
-                (Expect::Absent, Some(_)) | (Expect::At(_), None) => false,
-            };
-            if !holds {
+            if !step.holds(found.map(|entry| entry.revision)) {
                 return Err(Error::Conflict { key: step.key().clone(), found: found.cloned() });
-            }
-            if !matches!(step, Step::Check { .. }) {
-                if changed.contains(&step.key()) {
-                    return Err(Error::Refused(format!("two steps of one write change {}", step.key())));
-                }
-                changed.push(step.key());
             }
         }
         let later = steps.iter().all(|step| matches!(step, Step::Put { sync: Sync::Later, .. } | Step::Check { .. }));
         let mut prepared = Prepared { revision, changes: Vec::new(), entries: Vec::new(), later, room };
         for step in steps {
             let before = self.present(overlay, step.key()).map(|slot| slot.entry.clone());
-            let (key, value, deleted, ttl) = match step {
+            let (change, slot) = match step {
                 Step::Check { .. } => {
                     prepared.entries.push(None);
                     continue;
                 }
-                Step::Put { key, value, ttl, .. } => (key, value, false, ttl),
-                Step::Delete { key, last, .. } => (key, last, true, None),
+                Step::Put { key, value, ttl, .. } => put(before, key, &value, revision, ttl.map(|ttl| now + ttl)),
+                Step::Delete { key, last, .. } => (delete(before, key, &last, revision), None),
             };
-            let key = before.as_ref().map_or(key, |entry| entry.key.clone());
-            let created = before.as_ref().map_or(revision, |entry| entry.created);
-            let entry = Entry { key: key.clone(), revision, created, bytes: value.splice(revision) };
-            let slot = (!deleted).then(|| Slot {
-                entry: entry.clone(),
-                head: u32::try_from(value.head.len()).expect("the server bounds an object to a few MiB"),
-                expires: ttl.map(|ttl| now + ttl),
-            });
-            overlay.insert(key, slot.clone());
-            prepared.entries.push(Some(entry.clone()));
-            prepared.changes.push((Arc::new(Change { entry, previous: before, deleted }), slot));
+            overlay.insert(change.entry.key.clone(), slot.clone());
+            prepared.entries.push(Some(change.entry.clone()));
+            prepared.changes.push((Arc::new(change), slot));
         }
         Ok(prepared)
+    }
+
+    /// What another kept at a revision, as a write that is durable.
+    pub fn adopt(&self, overlay: &mut Overlay, mutations: Vec<Mutation>, revision: Revision) -> Prepared {
+        let mut adopted =
+            Prepared { revision, changes: Vec::new(), entries: Vec::new(), later: false, room: Room::Free };
+        for mutation in mutations {
+            let (Mutation::Put { key, .. } | Mutation::Delete { key, .. }) = &mutation;
+            let present = self.present(overlay, key);
+            let before = present.map(|slot| slot.entry.clone());
+            let (change, slot) = match mutation {
+                Mutation::Put { key, value, expires } => put(before, key, &value, revision, expires),
+                Mutation::Delete { key, last } => {
+                    let Some(last) = last.or(present.map(Slot::value)) else { continue };
+                    (delete(before, key, &last, revision), None)
+                }
+            };
+            overlay.insert(change.entry.key.clone(), slot.clone());
+            adopted.changes.push((Arc::new(change), slot));
+        }
+        adopted
+    }
+
+    /// What a step made that was kept at a revision.
+    pub fn written(&self, step: &Step, revision: Revision) -> Option<Entry> {
+        let value = match step {
+            Step::Check { .. } => return None,
+            Step::Put { value, .. } => value,
+            Step::Delete { last, .. } => last,
+        };
+        let made =
+            self.after(Revision(revision.0.saturating_sub(1))).take_while(|change| change.entry.revision == revision);
+        let made = made.map(|change| &change.entry).find(|entry| entry.key == *step.key());
+        Some(made.cloned().unwrap_or_else(|| {
+            // History has forgotten it already.
+            let present = self.entries.get(step.key()).map(|slot| slot.entry.created);
+            let created = present.filter(|created| *created < revision && step.expect() != Expect::Absent);
+            let bytes = value.splice(revision);
+            Entry { key: step.key().clone(), revision, created: created.unwrap_or(revision), bytes }
+        }))
     }
 
     /// Takes over a write that is durable.
@@ -274,13 +293,45 @@ impl State {
 }
 
 impl Slot {
-    /// A deletion whose last object is the present one.
-    fn deletion(&self) -> Step {
+    pub fn new(entry: Entry, value: &Value, expires: Option<Duration>) -> Slot {
+        let head = u32::try_from(value.head.len()).expect("the server bounds an object to a few MiB");
+        Slot { entry, head, expires }
+    }
+
+    /// What was put.
+    fn value(&self) -> Value {
         let head = self.head as usize;
         let digits = self.entry.revision.0.to_string().len();
-        let last = Value { head: self.entry.bytes.slice(..head), tail: self.entry.bytes.slice(head + digits..) };
-        Step::Delete { key: self.entry.key.clone(), expect: Expect::At(self.entry.revision), last }
+        Value { head: self.entry.bytes.slice(..head), tail: self.entry.bytes.slice(head + digits..) }
     }
+
+    /// A deletion whose last object is the present one.
+    fn deletion(&self) -> Step {
+        Step::Delete { key: self.entry.key.clone(), expect: Expect::At(self.entry.revision), last: self.value() }
+    }
+}
+
+fn put(
+    before: Option<Entry>,
+    key: Key,
+    value: &Value,
+    revision: Revision,
+    expires: Option<Duration>,
+) -> (Change, Option<Slot>) {
+    let change = change(before, key, value, revision, false);
+    let slot = Slot::new(change.entry.clone(), value, expires);
+    (change, Some(slot))
+}
+
+fn delete(before: Option<Entry>, key: Key, last: &Value, revision: Revision) -> Change {
+    change(before, key, last, revision, true)
+}
+
+/// The key's own bytes are those that are in memory already.
+fn change(previous: Option<Entry>, key: Key, value: &Value, revision: Revision, deleted: bool) -> Change {
+    let key = previous.as_ref().map_or(key, |entry| entry.key.clone());
+    let created = previous.as_ref().map_or(revision, |entry| entry.created);
+    Change { entry: Entry { key, revision, created, bytes: value.splice(revision) }, previous, deleted }
 }
 
 /// What a change holds in memory: its own bytes, those before it, and the bookkeeping around them.

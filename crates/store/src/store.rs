@@ -1,18 +1,18 @@
 //! `Store`: open, get, list, write, watch, compact.
 //!
 //! Reads walk the state in memory under a read lock and never wait for the disk. Writes go through
-//! the one writer (see `writer`). The same laws hold over every backend (tests/laws.rs).
+//! the engine (see `engine`). The same laws hold over every engine (tests/laws).
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::thread::JoinHandle;
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::Notify;
 
-use crate::state::{Budget, State};
+use crate::engine::{Engine, Feed};
+use crate::state::{Budget, Prepared, State};
 use crate::watch::Watchers;
-use crate::writer::{FaultHook, Job, Loaded, Writer};
+use crate::writer::{FaultHook, Inline, Loaded, Threaded, Writer};
 use crate::{Entry, Error, Revision, Step, Watch, expire, import, journal};
 
 /// The time since the epoch, injected.
@@ -75,13 +75,7 @@ pub struct Store(Arc<Inner>);
 
 pub(crate) struct Inner {
     pub shared: Arc<Shared>,
-    path: Path,
-}
-
-/// How a write reaches the writer.
-enum Path {
-    Inline(Mutex<Writer>),
-    Thread { jobs: Option<mpsc::Sender<Job>>, thread: Option<JoinHandle<()>> },
+    engine: Box<dyn Engine>,
 }
 
 pub(crate) struct Shared {
@@ -125,24 +119,30 @@ impl Store {
                 (Loaded { state, disk: Box::new(opened.journal) }, false)
             }
         };
-        let watchers = Watchers::new(loaded.state.revision());
-        let state = RwLock::new(loaded.state);
-        let shared = Arc::new(Shared { options, state, watchers, earlier_deadline: Arc::default() });
+        let shared = Shared::new(options, loaded.state);
         let writer = Writer::new(shared.clone(), loaded.disk);
-        let path = match inline {
-            true => Path::Inline(Mutex::new(writer)),
-            false => {
-                let (jobs, queue) = mpsc::channel(1024);
-                let thread = std::thread::Builder::new()
-                    .name("store".into())
-                    .spawn(move || writer.run(queue))
-                    .map_err(|why| Error::Refused(format!("no thread for the writer: {why}")))?;
-                Path::Thread { jobs: Some(jobs), thread: Some(thread) }
-            }
+        let engine: Box<dyn Engine> = match inline {
+            true => Box::new(Inline::new(writer)),
+            false => Box::new(Threaded::new(writer)?),
         };
-        let inner = Arc::new(Inner { shared, path });
+        Ok(Store::begin(shared, engine))
+    }
+
+    /// A store over an engine that orders the writes of others, too. `start` returns when the feed has
+    /// been given what there is. Must run inside a tokio runtime.
+    pub async fn over<F>(options: Options, start: impl FnOnce(Feed) -> F) -> Result<Store, Error>
+    where
+        F: Future<Output = Result<Box<dyn Engine>, Error>>,
+    {
+        let shared = Shared::new(options, State::default());
+        let engine = start(Feed::new(&shared)).await?;
+        Ok(Store::begin(shared, engine))
+    }
+
+    fn begin(shared: Arc<Shared>, engine: Box<dyn Engine>) -> Store {
+        let inner = Arc::new(Inner { shared, engine });
         tokio::spawn(expire::run(Arc::downgrade(&inner)));
-        Ok(Store(inner))
+        Store(inner)
     }
 
     pub fn get(&self, key: &str) -> Option<Entry> {
@@ -161,6 +161,9 @@ impl Store {
     /// Writes all steps or none, at one new revision; returns when that is durable. Once called it
     /// may happen even if the caller stops waiting.
     pub async fn write(&self, steps: Vec<Step>) -> Result<Written, Error> {
+        if let Some(key) = Step::changed_twice(&steps) {
+            return Err(Error::Refused(format!("two steps of one write change {key}")));
+        }
         for step in &steps {
             tracing::trace!(target: "walk", verb = "write", key = step.key().as_str());
         }
@@ -183,13 +186,19 @@ impl Store {
 
     /// Whether writes can still succeed: false once the writer has stopped.
     pub fn is_writable(&self) -> bool {
-        match &self.0.path {
-            Path::Inline(_) => true,
-            Path::Thread { jobs, .. } => jobs.as_ref().is_some_and(|jobs| !jobs.is_closed()),
-        }
+        self.0.engine.is_writable()
     }
 
-    /// The newest revision.
+    /// Waits until everything is shown that anybody was told of, before a read that must be current: at
+    /// once, but over an engine that others write to as well.
+    pub async fn current(&self) -> Result<(), Error> {
+        if let Some(newest) = self.0.engine.newest() {
+            self.reached(newest.await?).await;
+        }
+        Ok(())
+    }
+
+    /// The newest revision that is shown.
     pub fn revision(&self) -> Revision {
         self.0.shared.read().revision()
     }
@@ -207,34 +216,51 @@ impl Store {
 
 impl Inner {
     pub async fn write(&self, steps: Vec<Step>) -> Result<Written, Error> {
-        let jobs = match &self.path {
-            Path::Inline(writer) => {
-                let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
-                return writer.write(vec![steps]).pop().expect("one result per write");
-            }
-            Path::Thread { jobs, .. } => jobs.as_ref().expect("taken only at the drop"),
-        };
-        let (answer, result) = oneshot::channel();
-        let stopped = || Error::Poisoned("the writer has stopped; the log says why".into());
-        jobs.send(Job { steps, answer }).await.map_err(|_| stopped())?;
-        result.await.map_err(|_| stopped())?
+        self.engine.write(steps).await
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         self.shared.earlier_deadline.notify_one();
-        if let Path::Thread { jobs, thread } = &mut self.path {
-            jobs.take();
-            // Joined, so that the backend's lock is free when the drop returns.
-            if thread.take().is_some_and(|thread| thread.join().is_err()) {
-                tracing::error!("the store's writer panicked");
-            }
-        }
     }
 }
 
 impl Shared {
+    fn new(options: Options, state: State) -> Arc<Shared> {
+        let watchers = Watchers::new(state.revision());
+        Arc::new(Shared { options, state: RwLock::new(state), watchers, earlier_deadline: Arc::default() })
+    }
+
+    /// Makes durable writes visible, tells the watchers, and the expiry of an earlier deadline.
+    pub fn apply(&self, group: &[Prepared], now: Duration) {
+        let mut state = self.write();
+        let deadline = state.next_deadline();
+        for prepared in group {
+            state.apply(prepared, now, self.budget());
+        }
+        let (revision, horizon) = (state.revision(), state.horizon());
+        let earlier = match (state.next_deadline(), deadline) {
+            (Some(now), Some(before)) => now < before,
+            (now, None) => now.is_some(),
+            (None, _) => false,
+        };
+        drop(state);
+        if earlier {
+            self.earlier_deadline.notify_one();
+        }
+        let changes = group.iter().flat_map(|prepared| prepared.changes.iter().map(|(change, _)| change));
+        self.watchers.send(changes, revision, horizon);
+    }
+
+    /// Shows another state, which does not follow on what was shown.
+    pub fn reload(&self, state: State) {
+        let revision = state.revision();
+        *self.write() = state;
+        self.earlier_deadline.notify_one();
+        self.watchers.cut_off(revision);
+    }
+
     pub fn now(&self) -> Duration {
         (self.options.clock)()
     }

@@ -174,11 +174,23 @@ impl Watchers {
         horizon: Revision,
     ) {
         locked(&self.readers).retain(|reader| reader.is_read() && reader.take(changes.clone(), horizon));
+        self.publish(revision);
+    }
+
+    /// What comes now does not follow on what came: everybody reads anew from a revision.
+    pub fn cut_off(&self, revision: Revision) {
+        for reader in locked(&self.readers).drain(..) {
+            locked(&reader.queue).end(End::Lagged);
+        }
+        self.publish(revision);
+    }
+
+    fn publish(&self, revision: Revision) {
         self.published.revision.store(revision.0, Ordering::Release);
         self.published.moved.notify_waiters();
     }
 
-    pub fn published(&self) -> &Published {
+    pub fn published(&self) -> &Arc<Published> {
         &self.published
     }
 }

@@ -1,14 +1,16 @@
-//! The one writer: judges writes in order, commits them in groups, applies them, answers.
+//! The one writer: judges writes in order, numbers them, commits them in groups, applies them, answers.
 //!
 //! With a disk it is a thread of its own: while one group is being synced the next one gathers, so
 //! one sync commits all that waited. In memory it runs in the caller, so that paused time stays
 //! deterministic. Nothing is visible, and nothing is answered, before it is durable.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::engine::{Answer, Engine};
 use crate::state::{Overlay, Prepared, Slot, State};
 use crate::store::Shared;
 use crate::{Error, Key, Revision, Room, Step, Written};
@@ -16,6 +18,8 @@ use crate::{Error, Key, Revision, Room, Step, Written};
 /// Writes of one group, and their bytes: bounds what is lost to one failed sync, not the throughput.
 const GROUP_MAX: usize = 512;
 const GROUP_BYTES_MAX: u64 = 1 << 20;
+/// Writes that wait for the next group.
+const QUEUE_MAX: usize = 1024;
 
 const FULL: &str = "the disk is full: what is left is kept for deletions and what leads to them";
 
@@ -45,7 +49,7 @@ pub(crate) enum Failure {
 /// The version of a key that is in memory.
 pub(crate) type Look<'a> = &'a dyn Fn(&Key) -> Option<Slot>;
 
-/// What makes a group durable, all or nothing. Engines: memory, journal.
+/// What makes a group durable, all or nothing: memory, journal.
 pub(crate) trait Disk: Send {
     /// Which writes are taken now, in a group of so many bytes: those of this room and above.
     fn admits(&mut self, bytes: u64, look: Look<'_>) -> Result<Room, String>;
@@ -140,7 +144,7 @@ impl Writer {
         }
         match self.commit(&group) {
             Ok(()) => {
-                self.apply(&group, now);
+                self.shared.apply(&group, now);
                 results
             }
             // Conflicts, too, may have been judged against writes of this group.
@@ -190,27 +194,6 @@ impl Writer {
         }
     }
 
-    /// Makes a durable group visible, tells the watchers, and the expiry of an earlier deadline.
-    fn apply(&self, group: &[Prepared], now: Duration) {
-        let mut state = self.shared.write();
-        let deadline = state.next_deadline();
-        for prepared in group {
-            state.apply(prepared, now, self.shared.budget());
-        }
-        let (revision, horizon) = (state.revision(), state.horizon());
-        let earlier = match (state.next_deadline(), deadline) {
-            (Some(now), Some(before)) => now < before,
-            (now, None) => now.is_some(),
-            (None, _) => false,
-        };
-        drop(state);
-        if earlier {
-            self.shared.earlier_deadline.notify_one();
-        }
-        let changes = group.iter().flat_map(|prepared| prepared.changes.iter().map(|(change, _)| change));
-        self.shared.watchers.send(changes, revision, horizon);
-    }
-
     /// After a failed commit: what the disk says decides whether the doubtful group happened.
     fn settle(&mut self) -> Result<(), Error> {
         let Some(group) = self.doubtful.as_ref() else { return Ok(()) };
@@ -221,11 +204,83 @@ impl Writer {
         let last = group.last().map_or(before, |prepared| prepared.revision);
         assert!(held == before || held == last, "the disk holds revision {}, expected {before:?} or {last:?}", held.0);
         if held == last {
-            self.apply(group, self.shared.now());
+            self.shared.apply(group, self.shared.now());
         }
         tracing::warn!("the backend is open again at revision {}", held.0);
         self.doubtful = None;
         Ok(())
+    }
+}
+
+/// The writer in the caller's own task.
+pub(crate) struct Inline(Mutex<Writer>);
+
+/// The writer on a thread of its own; at the end it is joined, so that the journal's lock is free.
+pub(crate) struct Threaded {
+    jobs: Option<mpsc::Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Inline {
+    pub fn new(writer: Writer) -> Inline {
+        Inline(Mutex::new(writer))
+    }
+}
+
+impl Engine for Inline {
+    fn write(&self, steps: Vec<Step>) -> Answer<'_, Written> {
+        Box::pin(async move {
+            let mut writer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            writer.write(vec![steps]).pop().expect("one result per write")
+        })
+    }
+
+    fn newest(&self) -> Option<Answer<'_, Revision>> {
+        None
+    }
+
+    fn is_writable(&self) -> bool {
+        true
+    }
+}
+
+impl Threaded {
+    pub fn new(writer: Writer) -> Result<Threaded, Error> {
+        let (jobs, queue) = mpsc::channel(QUEUE_MAX);
+        let thread = std::thread::Builder::new()
+            .name("store".into())
+            .spawn(move || writer.run(queue))
+            .map_err(|why| Error::Refused(format!("no thread for the writer: {why}")))?;
+        Ok(Threaded { jobs: Some(jobs), thread: Some(thread) })
+    }
+}
+
+impl Engine for Threaded {
+    fn write(&self, steps: Vec<Step>) -> Answer<'_, Written> {
+        let jobs = self.jobs.as_ref().expect("taken only at the drop");
+        Box::pin(async move {
+            let (answer, result) = oneshot::channel();
+            let stopped = || Error::Poisoned("the writer has stopped; the log says why".into());
+            jobs.send(Job { steps, answer }).await.map_err(|_| stopped())?;
+            result.await.map_err(|_| stopped())?
+        })
+    }
+
+    fn newest(&self) -> Option<Answer<'_, Revision>> {
+        None
+    }
+
+    fn is_writable(&self) -> bool {
+        self.jobs.as_ref().is_some_and(|jobs| !jobs.is_closed())
+    }
+}
+
+impl Drop for Threaded {
+    fn drop(&mut self) {
+        self.jobs.take();
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the store's writer panicked");
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! GET of one object or a list: from memory, at a revision.
 //!
-//! Everything in memory is current, so `resourceVersion` 0 and none are the same. A continue token
+//! Without a `resourceVersion` a read waits until what is in memory is current (over an engine of our own
+//! it always is); 0 takes what is there. A continue token
 //! is upstream's (storage/continue.go): the revision of the first page and the key to go on from.
 
 use std::time::Duration;
@@ -19,9 +20,7 @@ use crate::verbs::Call;
 const PATIENCE: Duration = Duration::from_secs(3);
 
 pub async fn get(call: Call<'_>) -> Result<Reply, Status> {
-    if let Some(revision) = revision_of(call.query.get("resourceVersion"))? {
-        reached(&call, revision).await?;
-    }
+    reached(&call, call.query.get("resourceVersion")).await?;
     let entry = call.server.0.store.get(call.key(call.name()).as_str()).ok_or_else(|| call.not_found(call.name()))?;
     let rendition = call.server.0.renditions.of(&entry);
     Ok(Reply::new(StatusCode::OK, Payload::Object { served: call.served.clone(), rendition }))
@@ -101,10 +100,7 @@ async fn position(call: &Call<'_>, prefix: &str) -> Result<(Option<String>, Opti
         }
         return Ok((Some(key), u64::try_from(revision).ok().map(Revision)));
     }
-    let revision = revision_of(version)?;
-    if let Some(revision) = revision {
-        reached(call, revision).await?;
-    }
+    let revision = reached(call, version).await?;
     // With a limit and no match a revision is exact (the first page of what follows is).
     let exact = matching == "Exact" || (matching.is_empty() && !matches!(call.query.get("limit"), "" | "0"));
     Ok((None, revision.filter(|_| exact)))
@@ -123,14 +119,21 @@ pub fn revision_of(text: &str) -> Result<Option<Revision>, Status> {
     }
 }
 
-/// Waits for a revision that somebody else has seen already (through an event of another server, say).
-async fn reached(call: &Call<'_>, revision: Revision) -> Result<(), Status> {
+/// Waits for what a `resourceVersion` asks for: a revision that somebody else has seen already (through an
+/// event of another server, say), or without one whatever anybody has been told of.
+pub async fn reached(call: &Call<'_>, version: &str) -> Result<Option<Revision>, Status> {
     let store = &call.server.0.store;
-    if store.revision() >= revision {
-        return Ok(());
-    }
-    if tokio::time::timeout(PATIENCE, store.reached(revision)).await.is_ok() {
-        return Ok(());
+    let asked = revision_of(version)?;
+    let Some(revision) = asked else {
+        let current = async { if version.is_empty() { store.current().await } else { Ok(()) } };
+        return match tokio::time::timeout(PATIENCE, current).await {
+            Ok(Ok(())) => Ok(None),
+            Ok(Err(error)) => Err(crate::write::failed(&error)),
+            Err(_) => Err(Status::new(Reason::Timeout, "Timeout: the store is behind what others have written")),
+        };
+    };
+    if store.revision() >= revision || tokio::time::timeout(PATIENCE, store.reached(revision)).await.is_ok() {
+        return Ok(asked);
     }
     let message = format!("Too large resource version: {}, current: {}", revision.0, store.revision().0);
     let mut status = Status::new(Reason::Timeout, format!("Timeout: {message}"));

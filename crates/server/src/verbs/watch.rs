@@ -13,7 +13,7 @@ use wire::websocket;
 
 use crate::answer::{Payload, Reply};
 use crate::verbs::Call;
-use crate::verbs::read::revision_of;
+use crate::verbs::read::{reached, revision_of};
 use crate::watching::{self, Watching};
 
 /// Upstream's --min-request-timeout; a client's own timeoutSeconds comes first.
@@ -33,6 +33,9 @@ pub async fn watch(call: Call<'_>) -> Result<Reply, Status> {
     let store = &call.server.0.store;
     let (mut initial, mut start, mut ahead) = (VecDeque::new(), asked.unwrap_or_default(), None);
     let listed = initial_events || (asked.is_none() && !call.query.all("sendInitialEvents").any(|v| v == "false"));
+    if asked.is_none() {
+        reached(&call, version).await?;
+    }
     if listed {
         if let Some(asked) = asked {
             let _ = tokio::time::timeout(Duration::from_secs(3), store.reached(asked)).await;
