@@ -10,6 +10,8 @@ mod cgroup2;
 mod chaos;
 /// The official suite as the judge.
 mod conformance;
+/// What an addition costs.
+mod growth;
 /// A machine that is emulated.
 mod machine;
 /// What a command runs.
@@ -31,9 +33,10 @@ fn main() -> ExitCode {
         "cgroup2" => cgroup2::cgroup2(rest),
         "chaos" => chaos::chaos(rest),
         "bench" => bench::bench(rest),
+        "growth" => growth::growth(),
         "tidy" => Ok(report_tidy()),
         _ => {
-            eprintln!("cargo xtask bench|cgroup2|chaos|conformance|fuzz|schema|tidy");
+            eprintln!("cargo xtask bench|cgroup2|chaos|conformance|fuzz|growth|schema|tidy");
             return ExitCode::from(2);
         }
     };

@@ -67,7 +67,7 @@ pub(super) struct Ask<'a> {
     /// Its own folder, not made yet.
     pub folder: &'a Path,
     /// Where what it shares is staged.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no volume of today shares anything: CSI and NFS will"))]
+    #[cfg_attr(not(test), allow(dead_code, reason = "no volume of today shares anything: CSI and NFS will"))]
     pub staged: Option<&'a Path>,
     pub facts: &'a Facts,
     pub sources: &'a dyn Sources,
