@@ -90,6 +90,9 @@ const MAY_NAME: [&str; 3] = ["/setup/host", "/setup/inside.rs", "/setup/program.
 /// Tables of mounts, which are no text.
 const OF_MOUNTS: [&str; 3] = ["/mountinfo", "/proc/self/mounts", "/proc/mounts"];
 
+/// Panics where nobody takes what is written, or leaves what became of it to its caller.
+const WRITES: [&str; 3] = ["println!(", "print!(", "io::stdout()"];
+
 const LINES_MAX: usize = 600;
 const SENTENCE_MAX: usize = 100;
 
@@ -209,6 +212,12 @@ fn file(name: &str, text: &str, problems: &mut Vec<String>) {
         let ships = name.contains("/src/") && name.starts_with("crates/") && owner != "toolbox";
         if ships && !is_test && !in_tests && code.contains(concat!("remove_dir", "_all")) {
             problems.push(format!("{}: trees are removed by runtime::removal", at()));
+        }
+        let answers = (owner == "kubectl" || owner == "gousse") && name.contains("/src/");
+        if answers && !is_test && !in_tests && !name.ends_with("/output.rs") {
+            for word in WRITES.iter().filter(|word| code.contains(*word)) {
+                problems.push(format!("{}: {word:?}: what may be full or unread is written by kubectl::output", at()));
+            }
         }
         let unsafe_here = code.contains(concat!("unsafe", " {")) || code.contains(concat!("unsafe", " impl"));
         if unsafe_here && !MAY_BE_UNSAFE.contains(&owner) {

@@ -20,6 +20,7 @@ use crate::cli::Down;
 use crate::instance::Instance;
 use crate::parts::node::{Machine, engine_config, pods_cgroup};
 use kubectl::failure::{Context, Result, failure};
+use kubectl::output;
 
 /// What a node has beyond a pod's grace to say that it is gone. A node that is away never does.
 const SLACK: Duration = Duration::from_secs(20);
@@ -36,7 +37,7 @@ pub async fn run(flags: Down) -> Result<()> {
     instance.take_folders_to_end()?;
     if let Some(pid) = instance.process() {
         if let Err(error) = end_pods(&instance).await {
-            eprintln!("warning: the server did not end its pods ({error}); the runtime does");
+            output::note(format_args!("warning: the server did not end its pods ({error}); the runtime does"));
         }
         end_process(pid).await?;
     }
@@ -48,7 +49,11 @@ pub async fn run(flags: Down) -> Result<()> {
     if flags.purge {
         instance.remove_data_folder()?;
     }
-    println!("gousse {:?} is down{}", instance.name, if flags.purge { ", its data is removed" } else { "" });
+    output::line(format_args!(
+        "gousse {:?} is down{}",
+        instance.name,
+        if flags.purge { ", its data is removed" } else { "" }
+    ))?;
     Ok(())
 }
 
@@ -56,7 +61,7 @@ pub async fn run(flags: Down) -> Result<()> {
 pub async fn clean_if_empty(instance: &Instance, machine: &Machine) -> Result<()> {
     let left = machine.engine.list().await.context("asking the runtime")?;
     if !left.is_empty() {
-        println!("{} pods go on; `gousse up` takes them over, `gousse down` ends them", left.len());
+        output::tell(format_args!("{} pods go on; `gousse up` takes them over, `gousse down` ends them", left.len()));
         return Ok(());
     }
     end_engine(&machine.engine, instance).await?;
@@ -73,7 +78,7 @@ async fn end_pods(instance: &Instance) -> Result<()> {
         let meta = pod.meta();
         match client.delete(&PODS, &meta.namespace, &meta.name, &DeleteOptions::default()).await {
             Ok(ending) => {
-                println!("pod/{} ends", meta.name);
+                output::tell(format_args!("pod/{} ends", meta.name));
                 // The mirror of a static pod comes back as long as its file is there; the runtime ends it.
                 if pod.annotation("kubernetes.io/config.mirror").is_none() {
                     leaving.push(ending);
@@ -92,7 +97,10 @@ async fn end_pods(instance: &Instance) -> Result<()> {
             None => continue,
             Some(why) => why,
         };
-        eprintln!("warning: pod/{} of namespace {} stays in the store: {why}", meta.name, meta.namespace);
+        output::note(format_args!(
+            "warning: pod/{} of namespace {} stays in the store: {why}",
+            meta.name, meta.namespace
+        ));
     }
     Ok(())
 }
@@ -158,7 +166,7 @@ async fn end_process(pid: i32) -> Result<()> {
         if ended.await.context("waiting for its end")?.context("waiting for its end")? > 0 {
             return Ok(());
         }
-        eprintln!("warning: process {pid} goes on {} seconds after {signal}", patience.as_secs());
+        output::note(format_args!("warning: process {pid} goes on {} seconds after {signal}", patience.as_secs()));
     }
     Err(failure(format!("process {pid} cannot be ended")))
 }

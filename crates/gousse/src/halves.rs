@@ -7,6 +7,7 @@ use crate::instance::{Instance, write_private};
 use crate::parts::{Alarm, Ended, Seams, broken, serve};
 use crate::token;
 use kubectl::failure::{Context, Result, failure};
+use kubectl::output;
 
 /// Runs the API server, scheduler and controllers until a signal.
 pub async fn server(flags: cli::Server) -> Result<()> {
@@ -16,8 +17,8 @@ pub async fn server(flags: cli::Server) -> Result<()> {
     let (alarm, mut parts) = Alarm::new();
     let listening = serve::listen(&flags.flags).await?;
     let serving = serve::start(&instance, &flags.flags, listening, &Seams::real(), &alarm).await?;
-    println!("gousse server is ready: https://{}", serving.address);
-    println!("  kubeconfig: {}", instance.kubeconfig().display());
+    output::tell(format_args!("gousse server is ready: https://{}", serving.address));
+    output::tell(format_args!("  kubeconfig: {}", instance.kubeconfig().display()));
     if let Err(why) = invite(&instance, &serving).await {
         // A full disk is no reason not to serve: somebody must be able to delete.
         tracing::warn!("no node can join by a token of this start: {why}");
@@ -32,8 +33,12 @@ async fn invite(instance: &Instance, serving: &serve::Serving) -> Result<()> {
     let token = serving.server.join_token(server::TOKEN_LIFETIME).await.context("making the join token")?;
     let file = instance.data_dir.join("token");
     write_private(&file, token.text.as_bytes())?;
-    println!("  nodes join with: gousse agent --server https://{} --token-file {}", serving.address, file.display());
-    println!("  that token holds until {}; gousse token create makes another", token.ends);
+    output::tell(format_args!(
+        "  nodes join with: gousse agent --server https://{} --token-file {}",
+        serving.address,
+        file.display()
+    ));
+    output::tell(format_args!("  that token holds until {}; gousse token create makes another", token.ends));
     Ok(())
 }
 
@@ -61,7 +66,7 @@ pub async fn agent(connection: kubectl::Connection, flags: cli::Agent) -> Result
         &alarm,
     )
     .await?;
-    println!("gousse agent {:?} runs; server: {server}", machine.name);
+    output::tell(format_args!("gousse agent {:?} runs; server: {server}", machine.name));
     let ended = ended(&mut parts).await;
     running.stop().await;
     ended

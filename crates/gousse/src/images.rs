@@ -29,6 +29,7 @@ use wire::query::{decoded, encoded};
 use crate::cli;
 use crate::instance::Instance;
 use kubectl::failure::{Context, Result, all_of, failure};
+use kubectl::output;
 use kubectl::table;
 
 /// After an accept that failed.
@@ -136,7 +137,7 @@ pub async fn run(command: cli::Image) -> Result<()> {
             let body = ReaderStream::with_capacity(source, 1 << 18);
             for image in ask(&place, Method::POST, "/load", body).await? {
                 for name in names(&image) {
-                    println!("Loaded image: {name}");
+                    output::line(format_args!("Loaded image: {name}"))?;
                 }
             }
         }
@@ -144,7 +145,7 @@ pub async fn run(command: cli::Image) -> Result<()> {
             let path = format!("/pull?name={}", encoded(&image));
             for pulled in ask(&place, Method::POST, &path, futures::stream::empty()).await? {
                 let asked = Reference::parse(&image).map(|reference| reference.to_string());
-                println!("{}", asked.unwrap_or(pulled.id));
+                output::line(asked.unwrap_or(pulled.id))?;
             }
         }
         cli::Image::Ls { place } => {
@@ -155,7 +156,7 @@ pub async fn run(command: cli::Image) -> Result<()> {
                     lines.push(vec![name, id.clone(), indicatif::HumanBytes(image.size).to_string()]);
                 }
             }
-            print!("{}", table::aligned(&lines));
+            output::text(&table::aligned(&lines))?;
         }
         cli::Image::Rm { images, place } => {
             if images.is_empty() {
@@ -165,7 +166,7 @@ pub async fn run(command: cli::Image) -> Result<()> {
             for image in images {
                 let path = format!("/?name={}", encoded(&image));
                 match ask(&place, Method::DELETE, &path, futures::stream::empty()).await {
-                    Ok(_) => println!("Removed: {image}"),
+                    Ok(_) => output::line(format_args!("Removed: {image}"))?,
                     Err(why) => failed.push(why),
                 }
             }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::cli;
 use crate::instance::{Instance, write_private};
 use kubectl::failure::{Context, Result, failure};
+use kubectl::output;
 
 pub fn run(flags: &cli::Kubeconfig) -> Result<()> {
     let instance = Instance::of(&flags.place)?;
@@ -17,9 +18,9 @@ pub fn run(flags: &cli::Kubeconfig) -> Result<()> {
     if flags.merge {
         let target = target()?;
         let context = merge(&own, &target)?;
-        println!("context {context:?} added to {}", target.display());
+        output::line(format_args!("context {context:?} added to {}", target.display()))?;
     } else {
-        println!("{}", own.display());
+        output::line(own.display())?;
     }
     Ok(())
 }

@@ -31,6 +31,7 @@ use cli::{Cli, Command};
 use instance::Instance;
 use kubectl::VERBS;
 use kubectl::failure::{Context, Failure, failure};
+use kubectl::output;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -49,7 +50,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.message.is_empty() {
-                eprintln!("{}", kubectl::table::escaped(&failure.printed()));
+                output::note(kubectl::table::escaped(&failure.printed()));
             }
             ExitCode::from(failure.code)
         }
@@ -105,13 +106,15 @@ pub fn log(default: &str) {
         |_| usual(),
         |chosen| {
             chosen.parse().unwrap_or_else(|error| {
-                eprintln!("warning: GOUSSE_LOG is {chosen:?} and not like `info` or `node=debug,warn`: {error}");
+                output::note(format_args!(
+                    "warning: GOUSSE_LOG is {chosen:?} and not like `info` or `node=debug,warn`: {error}"
+                ));
                 usual()
             })
         },
     );
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     if let Err(error) = tracing_subscriber::registry().with(lines).with(filter).try_init() {
-        eprintln!("warning: no log: {error}");
+        output::note(format_args!("warning: no log: {error}"));
     }
 }

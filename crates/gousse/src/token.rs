@@ -13,6 +13,7 @@ use crate::cli::Token;
 use crate::parts::Seams;
 use kubectl::Connection;
 use kubectl::failure::{Context, Result, failure};
+use kubectl::output;
 
 /// Holds a token where no file does.
 const VARIABLE: &str = "GOUSSE_TOKEN";
@@ -44,8 +45,10 @@ async fn create(connection: Connection, ttl: SignedDuration) -> Result<()> {
     let ends = (seams.clock)().checked_add(ttl).context("--ttl is too long")?;
     let ends = ends.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     session.client.create(&SECRETS, "kube-system", &server::token_secret(id, secret, &ends)).await?;
-    println!("{fingerprint}.{id}.{secret}");
-    eprintln!("it holds until {ends}; to end it now: gousse delete -n kube-system secret bootstrap-token-{id}");
+    output::line(format_args!("{fingerprint}.{id}.{secret}"))?;
+    output::note(format_args!(
+        "it holds until {ends}; to end it now: gousse delete -n kube-system secret bootstrap-token-{id}"
+    ));
     Ok(())
 }
 

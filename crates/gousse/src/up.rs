@@ -22,6 +22,7 @@ use crate::parts::{Alarm, Ended, Local, Seams, broken, node, serve};
 use kubectl::Kinds;
 use kubectl::failure::{Context, Result, failure};
 use kubectl::manifest::{self, Manifest};
+use kubectl::output;
 use kubectl::resource::shown;
 use kubectl::verbs::{apply, delete, wait};
 
@@ -62,8 +63,8 @@ pub async fn run(flags: Up) -> Result<()> {
             return Err(ends.broken.map_or_else(|| failure("stopped before the node was ready"), broken));
         }
     }
-    println!("gousse is ready after {} ms: https://{}", begun.elapsed().as_millis(), serving.address);
-    println!("  kubeconfig: {}", instance.kubeconfig().display());
+    output::tell(format_args!("gousse is ready after {} ms: https://{}", begun.elapsed().as_millis(), serving.address));
+    output::tell(format_args!("  kubeconfig: {}", instance.kubeconfig().display()));
     told_ready();
     let mut made = Made::of(&instance)?;
     let mut going = !apply_all(&admin, &manifests, &mut made, &mut ends).await?;
@@ -75,7 +76,7 @@ pub async fn run(flags: Up) -> Result<()> {
     }
     if !going {
         if !made.is_empty() {
-            println!("Ctrl-C deletes what was made here and stops");
+            output::tell("Ctrl-C deletes what was made here and stops");
         }
         ends.next().await;
     }
@@ -146,7 +147,7 @@ async fn apply_all(client: &Client, manifests: &[Manifest], made: &mut Made, end
             return Ok(false);
         }
         let done = apply::one(client, &kinds, "default", manifest, "gousse", false).await?;
-        println!("{} {}", shown(&done.kind, &done.object.meta().name), done.outcome);
+        output::tell(format_args!("{} {}", shown(&done.kind, &done.object.meta().name), done.outcome));
         made.note(&done)?;
     }
     Ok(true)
@@ -178,7 +179,7 @@ async fn pod(client: &Client, manifest: &Manifest) -> Result<()> {
             status += &format!(" ({why})");
         }
         if status != last {
-            println!("pod/{name}: {status}");
+            output::tell(format_args!("pod/{name}: {status}"));
             last = status;
         }
         let ready = conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
@@ -188,15 +189,18 @@ async fn pod(client: &Client, manifest: &Manifest) -> Result<()> {
     .await?;
     let value = object.value();
     let Some(address) = value["status"]["podIP"].as_str() else { return Ok(()) };
-    println!("pod/{name}: address {address}");
+    output::tell(format_args!("pod/{name}: address {address}"));
     let port = value["spec"]["containers"].as_array().into_iter().flatten().find_map(|container| {
         let ports = container["ports"].as_array()?;
         ports.iter().find(|p| p["name"] == "http").and_then(|p| p["containerPort"].as_u64())
     });
     if let (Some(port), Some("Running")) = (port, value["status"]["phase"].as_str()) {
         match fetch(address, port).await {
-            Ok(page) => println!("http://{address}:{port}/ says:\n{}", kubectl::table::escaped(page.trim_end())),
-            Err(error) => println!("http://{address}:{port}/ did not answer: {error}"),
+            Ok(page) => output::tell(format_args!(
+                "http://{address}:{port}/ says:\n{}",
+                kubectl::table::escaped(page.trim_end())
+            )),
+            Err(error) => output::tell(format_args!("http://{address}:{port}/ did not answer: {error}")),
         }
     }
     Ok(())
@@ -225,11 +229,11 @@ async fn undo(client: &Client, made: &mut Made, ends: &mut Ends) -> Result<()> {
     match gone {
         Some(gone) => gone?,
         None => {
-            println!("forced");
+            output::tell("forced");
             tokio::select! {
                 gone = remove(client, made, Some(0)) => gone?,
                 () = ends.next() => {
-                    println!("the rest stays");
+                    output::tell("the rest stays");
                     return Ok(());
                 }
             }
@@ -254,7 +258,7 @@ async fn remove(client: &Client, made: &Made, grace: Option<i64>) -> Result<()> 
     }
     for (kind, one) in leaving {
         delete::wait_gone(client, &kind, &one.namespace, &one.name, &one.uid).await?;
-        println!("{} deleted", shown(&kind, &one.name));
+        output::tell(format_args!("{} deleted", shown(&kind, &one.name)));
     }
     Ok(())
 }
@@ -289,9 +293,8 @@ async fn detach(instance: &Instance) -> Result<()> {
         let status = child.wait().context("waiting for the instance")?;
         return Err(failure(format!("it ended before it was ready ({status}); {} says why", path.display())));
     }
-    println!("gousse is ready (process {}); log: {}", child.id(), path.display());
-    println!("  kubeconfig: {}", instance.kubeconfig().display());
-    Ok(())
+    output::line(format_args!("gousse is ready (process {}); log: {}", child.id(), path.display()))?;
+    output::line(format_args!("  kubeconfig: {}", instance.kubeconfig().display()))
 }
 
 fn told_ready() {

@@ -33,6 +33,9 @@ mod kubectl;
 /// Storage, bandwidth, and the node's own room.
 #[path = "cluster/limits.rs"]
 mod limits;
+/// Standard output that is full, or that nobody reads.
+#[path = "cluster/output.rs"]
+mod output;
 /// Images of what Debian installed on this machine.
 #[path = "cluster/packed.rs"]
 mod packed;

@@ -13,6 +13,8 @@ pub mod failure;
 pub mod flags;
 /// YAML documents from files.
 pub mod manifest;
+/// Standard output: the one place where anything is written to it.
+pub mod output;
 /// What a user writes for objects.
 pub mod resource;
 /// A connection as flags and kubeconfig give it.

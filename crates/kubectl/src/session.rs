@@ -11,6 +11,7 @@ use futures::{Stream, StreamExt};
 use crate::discovery::Kinds;
 use crate::failure::{Context, Result, failure};
 use crate::flags::Connection;
+use crate::output;
 
 /// What a session is opened with.
 #[derive(Clone)]
@@ -65,7 +66,7 @@ impl Session {
 }
 /// As kubectl shows what the server warns about.
 pub fn warned(text: &str) {
-    eprintln!("Warning: {text}");
+    output::note(format_args!("Warning: {text}"));
 }
 
 /// The lines of an answer as they come: a watch's events, a log.

@@ -17,6 +17,7 @@ use wire::streams::{self, END, RESIZE, STDERR, STDIN, STDOUT};
 use wire::websocket::{self, Connected, Message, Socket};
 
 use crate::failure::{Context, Failure, Result, failure, refused};
+use crate::output;
 use crate::session::Session;
 
 const PROTOCOLS: &[&str] = &["v5.channel.k8s.io", "v4.channel.k8s.io"];
@@ -65,7 +66,7 @@ pub async fn run(session: &Session, verb: &str, asked: &Asked, command: &[String
     let is_terminal = std::io::stdin().is_terminal();
     let tty = asked.tty && asked.stdin && is_terminal;
     if asked.tty && !tty && asked.stdin && !asked.quiet {
-        eprintln!("Unable to use a TTY - input is not a terminal or the right kind of file");
+        output::note("Unable to use a TTY - input is not a terminal or the right kind of file");
     }
     let tty = tty || (asked.tty && !asked.stdin);
     let mut query = vec![format!("container={}", encoded(&container)), "stdout=true".into()];
@@ -76,7 +77,7 @@ pub async fn run(session: &Session, verb: &str, asked: &Asked, command: &[String
     let path = format!("/api/v1/namespaces/{}/pods/{}/{}", session.namespace, pod.meta().name, verb);
     let (socket, protocol) = connect(session, &format!("{path}?{}", query.join("&")), PROTOCOLS).await?;
     if tty && asked.stdin && verb == "attach" && !asked.quiet {
-        eprintln!("If you don't see a command prompt, try pressing enter.");
+        output::note("If you don't see a command prompt, try pressing enter.");
     }
     let raw = (tty && is_terminal).then(Raw::begin).transpose()?;
     let end = carry(socket, asked.stdin, raw.is_some(), protocol == PROTOCOLS[0]).await;
@@ -129,7 +130,7 @@ fn told_default(pod: &Value, chosen: &str) {
     let (regular, first) = (names("containers"), names("initContainers"));
     if regular.len() + first.len() > 1 {
         let all = [regular, first.iter().map(|name| format!("{name} (init)")).collect()].concat().join(", ");
-        eprintln!("Defaulted container {chosen:?} out of: {all}");
+        output::note(format_args!("Defaulted container {chosen:?} out of: {all}"));
     }
 }
 
@@ -146,8 +147,8 @@ async fn carry(socket: Socket, stdin: bool, terminal: bool, ends: bool) -> Resul
             message = source.next() => match message {
                 Some(Ok(Message::Close(_))) | None => return Ok(end),
                 Some(Ok(message)) => match streams::channel_of(message) {
-                    Some((STDOUT, bytes)) => written(std::io::stdout(), &bytes)?,
-                    Some((STDERR, bytes)) => written(std::io::stderr(), &bytes)?,
+                    Some((STDOUT, bytes)) => output::write(&bytes)?,
+                    Some((STDERR, bytes)) => std::io::stderr().write_all(&bytes).context("writing standard error")?,
                     Some((END, bytes)) => end = serde_json::from_slice(&bytes).context("reading how it ended")?,
                     _ => {}
                 },
@@ -211,10 +212,6 @@ fn typed() -> mpsc::Receiver<Bytes> {
     receive
 }
 
-fn written(mut to: impl Write, bytes: &[u8]) -> Result<()> {
-    to.write_all(bytes).and_then(|()| to.flush()).context("writing")
-}
-
 fn size() -> Option<String> {
     let size = rustix::termios::tcgetwinsize(std::io::stdin()).ok()?;
     Some(format!("{{\"Width\":{},\"Height\":{}}}", size.ws_col, size.ws_row))
@@ -229,7 +226,7 @@ fn judged(end: &Value) -> Result<()> {
     let code = causes.iter().find(|cause| cause["reason"] == "ExitCode").and_then(|cause| cause["message"].as_str());
     match code.and_then(|code| code.parse::<i32>().ok()) {
         Some(code) => {
-            eprintln!("command terminated with exit code {code}");
+            output::note(format_args!("command terminated with exit code {code}"));
             Err(Failure { code: code as u8, ..failure("") })
         }
         None => Err(failure(end["message"].as_str().unwrap_or("it failed"))),

@@ -14,6 +14,7 @@ use runtime::untrusted::require_links_of;
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 
 use kubectl::failure::{Context, Result, failure};
+use kubectl::output;
 
 const WRITABLE_BY_OTHERS: u32 = 0o002;
 const WRITABLE_BY_GROUP: u32 = 0o020;
@@ -154,7 +155,7 @@ pub fn take_to_end(folder: &Path, sort: &Sort, trusted: &Trusted) -> Result<()> 
         if !is_marked(folder, sort) || !folder.ancestors().all(is_kept) {
             return Err(error);
         }
-        eprintln!("warning: {}; what runs there is ended all the same", error.message);
+        output::note(format_args!("warning: {}; what runs there is ended all the same", error.message));
     }
     require_own_contents(folder, sort, trusted)
 }
@@ -172,7 +173,10 @@ pub fn remove(folder: &Path, sort: &Sort, mounts: Mounts) -> Result<()> {
         // It is a mount itself: it stays, empty.
         Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {
-            eprintln!("warning: {} stays: there are things in it that gousse did not make", folder.display());
+            output::note(format_args!(
+                "warning: {} stays: there are things in it that gousse did not make",
+                folder.display()
+            ));
             Ok(())
         }
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -240,10 +244,19 @@ fn take_place(folder: &Path, sort: &Sort, trusted: &Trusted) -> Result<()> {
     };
     let is_closed = seen.mode() & 0o7777 == 0o700;
     if seen.uid() != own.as_raw() {
-        eprintln!("warning: {} {}: it belongs to user {} from here on", sort.flag, folder.display(), own.as_raw());
+        output::note(format_args!(
+            "warning: {} {}: it belongs to user {} from here on",
+            sort.flag,
+            folder.display(),
+            own.as_raw()
+        ));
     }
     if !is_closed {
-        eprintln!("warning: {} {}: it is closed to other users: its mode becomes 0700", sort.flag, folder.display());
+        output::note(format_args!(
+            "warning: {} {}: it is closed to other users: its mode becomes 0700",
+            sort.flag,
+            folder.display()
+        ));
     }
     if seen.uid() != own.as_raw() {
         let given = give(own, rustix::process::getegid(), 0o700);

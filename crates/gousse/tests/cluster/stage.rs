@@ -368,6 +368,11 @@ impl Up {
         }
     }
 
+    /// Its reader goes away with the next line.
+    pub fn unread(self) -> Child {
+        self.child
+    }
+
     /// kill -9, and its end.
     pub fn kill(self) {
         self.signal(Signal::SIGKILL);

@@ -5,6 +5,7 @@ use clap::Args;
 
 use super::Run;
 use crate::failure::Result;
+use crate::output;
 use crate::session::Login;
 use crate::table;
 
@@ -38,7 +39,7 @@ impl Run for ApiResources {
         shown.sort_by_key(|resource| (!resource.group.is_empty(), resource.api_version()));
         if self.output.as_deref() == Some("name") {
             for resource in shown {
-                println!("{}", resource.qualified());
+                output::line(resource.qualified())?;
             }
             return Ok(());
         }
@@ -56,7 +57,7 @@ impl Run for ApiResources {
             }
             lines.push(line);
         }
-        print!("{}", table::aligned(&lines));
+        output::text(&table::aligned(&lines))?;
         Ok(())
     }
 }

@@ -10,6 +10,7 @@ use super::Run;
 use crate::discovery::Kinds;
 use crate::failure::{Result, all_of, failure};
 use crate::manifest::{self, Manifest};
+use crate::output;
 use crate::resource::shown;
 use crate::session::Login;
 
@@ -52,7 +53,11 @@ impl Run for Apply {
         for manifest in manifest::read(&flags.filename, flags.recursive)? {
             let manager = &flags.field_manager;
             match one(&session.client, kinds, &session.namespace, &manifest, manager, flags.force_conflicts).await {
-                Ok(applied) => println!("{} {}", shown(&applied.kind, &applied.object.meta().name), applied.outcome),
+                Ok(applied) => output::line(format_args!(
+                    "{} {}",
+                    shown(&applied.kind, &applied.object.meta().name),
+                    applied.outcome
+                ))?,
                 Err(error) if error.is_servers => failed.push(error),
                 Err(error) => failed.push(failure(format!("{}: {error}", manifest.file))),
             }

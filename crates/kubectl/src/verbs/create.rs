@@ -7,6 +7,7 @@ use clap::Args;
 use super::Run;
 use crate::failure::{Result, all_of, failure, refused};
 use crate::manifest;
+use crate::output;
 use crate::resource::shown;
 use crate::session::Login;
 
@@ -40,7 +41,7 @@ impl Run for Create {
                 (true, given) => given,
             };
             match session.client.create(&kind, namespace, &manifest.object).await {
-                Ok(object) => println!("{} created", shown(&kind, &object.meta().name)),
+                Ok(object) => output::line(format_args!("{} created", shown(&kind, &object.meta().name)))?,
                 Err(status) => {
                     let doing = format!("error when creating {:?}: ", manifest.file);
                     let doing = if status.reason == api::Reason::Invalid { "" } else { &doing };

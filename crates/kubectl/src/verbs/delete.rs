@@ -11,6 +11,7 @@ use futures::StreamExt;
 use super::Run;
 use crate::failure::{Result, failure};
 use crate::manifest;
+use crate::output;
 use crate::resource;
 use crate::session::{Login, Session};
 
@@ -90,19 +91,19 @@ impl Run for Delete {
             _ => None,
         };
         if flags.force {
-            eprintln!("{FORCED}");
+            output::note(FORCED);
             wait = false;
         }
         let targets = targets(session, &flags).await?;
         if targets.is_empty() && !flags.ignore_not_found {
-            eprintln!("No resources found");
+            output::note("No resources found");
         }
         let mut leaving = Vec::new();
         let mut failed = Vec::new();
         for target in targets {
             match session.client.delete(&target.kind, &target.namespace, &target.name, &options).await {
                 Ok(object) => {
-                    say(&flags, &target);
+                    say(&flags, &target)?;
                     leaving.push((target, object));
                 }
                 Err(status) if status.reason == Reason::NotFound && flags.ignore_not_found => {}
@@ -128,10 +129,9 @@ impl Run for Delete {
     }
 }
 
-fn say(flags: &Delete, target: &Target) {
+fn say(flags: &Delete, target: &Target) -> Result<()> {
     if flags.output.is_some() {
-        println!("{}", resource::shown(&target.kind, &target.name));
-        return;
+        return output::line(resource::shown(&target.kind, &target.name));
     }
     let how = if flags.force { "force deleted" } else { "deleted" };
     let kind = match target.kind.group.as_str() {
@@ -139,8 +139,8 @@ fn say(flags: &Delete, target: &Target) {
         group => format!("{}.{group}", target.kind.singular),
     };
     match target.namespace.as_str() {
-        "" => println!("{kind} {:?} {how}", target.name),
-        namespace => println!("{kind} {:?} {how} from {namespace} namespace", target.name),
+        "" => output::line(format_args!("{kind} {:?} {how}", target.name)),
+        namespace => output::line(format_args!("{kind} {:?} {how} from {namespace} namespace", target.name)),
     }
 }
 

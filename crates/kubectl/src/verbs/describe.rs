@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::Run;
 use crate::failure::{Result, all_of};
+use crate::output;
 use crate::resource;
 use crate::session::{Login, Session};
 
@@ -68,9 +69,9 @@ impl Run for Describe {
             }
         }
         if pages.is_empty() && failed.is_empty() {
-            eprintln!("No resources found");
+            output::note("No resources found");
         }
-        print!("{}", crate::table::escaped(&pages.join("\n\n")));
+        output::text(&crate::table::escaped(&pages.join("\n\n")))?;
         all_of(failed)
     }
 }

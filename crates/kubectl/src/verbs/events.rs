@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::Run;
 use crate::failure::Result;
+use crate::output;
 use crate::session::Login;
 use crate::{resource, table};
 
@@ -59,12 +60,12 @@ impl Run for Events {
         rows.extend(events.iter().map(|event| row(&flags, event, (session.clock)())));
         if events.is_empty() && !flags.watch {
             match namespace {
-                "" => eprintln!("No events found."),
-                namespace => eprintln!("No events found in {namespace} namespace."),
+                "" => output::note("No events found."),
+                namespace => output::note(format_args!("No events found in {namespace} namespace.")),
             }
             return Ok(());
         }
-        print!("{}", table::aligned(&rows));
+        output::text(&table::aligned(&rows))?;
         if !flags.watch {
             return Ok(());
         }
@@ -76,7 +77,7 @@ impl Run for Events {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                     let event = object.value();
                     if wanted(&flags, &event) {
-                        print!("{}", table::aligned(&[row(&flags, &event, (session.clock)())]));
+                        output::text(&table::aligned(&[row(&flags, &event, (session.clock)())]))?;
                     }
                 }
                 WatchEvent::Error(status) => return Err(status.into()),

@@ -1,6 +1,5 @@
 //! `get`: the server's table, or the objects as YAML, JSON, names or a JSONPath.
 
-use std::io::Write;
 use wire::query::encoded;
 
 use api::jsonpath::Template;
@@ -13,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::Run;
 use crate::failure::{Context, Result, all_of, failure};
+use crate::output;
 use crate::resource::{self, Named, shown};
 use crate::session::{Login, Session};
 use crate::table;
@@ -153,10 +153,10 @@ async fn tables(session: &Session, flags: &Get, named: &[Named<'_>], wide: bool)
             continue;
         }
         if printed > 0 && several {
-            println!();
+            output::line("")?;
         }
         let options = print_options(flags, wide, several.then_some(&one.kind));
-        print!("{}", table::print(&answer, &options, printed == 0 || several));
+        output::text(&table::print(&answer, &options, printed == 0 || several))?;
         printed += rows;
     }
     if !failed.is_empty() {
@@ -168,8 +168,8 @@ async fn tables(session: &Session, flags: &Get, named: &[Named<'_>], wide: bool)
     if printed == 0 && !flags.ignore_not_found {
         let place = namespace_of(session, flags, &named[0].kind);
         match place {
-            "" => eprintln!("No resources found"),
-            namespace => eprintln!("No resources found in {namespace} namespace."),
+            "" => output::note("No resources found"),
+            namespace => output::note(format_args!("No resources found in {namespace} namespace.")),
         }
     }
     Ok(())
@@ -211,7 +211,7 @@ async fn watch_table(
             Some(given) if !given.is_empty() => columns = object["columnDefinitions"].clone(),
             _ => object["columnDefinitions"] = columns.clone(),
         }
-        print!("{}", table::print(&object, &print_options(flags, wide, None), headers));
+        output::text(&table::print(&object, &print_options(flags, wide, None), headers))?;
         headers = false;
     }
     Ok(())
@@ -244,7 +244,7 @@ async fn objects(session: &Session, flags: &Get, named: &[Named<'_>], output: &O
     }
     if matches!(output, Output::Name) {
         for (kind, object) in &found {
-            println!("{}", shown(kind, &object.meta().name));
+            output::line(shown(kind, &object.meta().name))?;
         }
     } else if single {
         if let Some((_, object)) = found.first() {
@@ -276,13 +276,12 @@ async fn watch_objects(session: &Session, flags: &Get, named: &Named<'_>, output
     let mut is_first = true;
     let mut print = |object: &Object| {
         if matches!(output, Output::Yaml) && !std::mem::take(&mut is_first) {
-            println!("---");
+            output::line("---")?;
         }
         match output {
-            Output::Name => println!("{}", shown(&named.kind, &object.meta().name)),
-            output => show(output, &value_of(object, flags))?,
+            Output::Name => output::line(shown(&named.kind, &object.meta().name)),
+            output => show(output, &value_of(object, flags)),
         }
-        std::io::stdout().flush().context("writing")
     };
     if !flags.watch_only {
         listed.objects.iter().try_for_each(&mut print)?;
@@ -313,12 +312,11 @@ fn value_of(object: &Object, flags: &Get) -> Value {
 
 fn show(output: &Output, value: &Value) -> Result<()> {
     match output {
-        Output::Yaml => print!("{}", crate::yaml::print(value)),
-        Output::Json => println!("{}", indented(value)),
-        Output::Path(template) => print!("{}", template.render(value).map_err(failure)?),
-        Output::Name | Output::Table { .. } => {}
+        Output::Yaml => output::text(&crate::yaml::print(value)),
+        Output::Json => output::line(indented(value)),
+        Output::Path(template) => output::text(&template.render(value).map_err(failure)?),
+        Output::Name | Output::Table { .. } => Ok(()),
     }
-    Ok(())
 }
 
 /// JSON with four blanks, as kubectl prints it.

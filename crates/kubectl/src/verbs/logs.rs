@@ -8,12 +8,12 @@ use bytes::Bytes;
 use clap::Args;
 use client::{Body, ListOptions};
 use futures::StreamExt;
-use tokio::io::AsyncWriteExt;
 
 use wire::query::encoded;
 
 use super::Run;
 use crate::failure::{Context, Result, failure};
+use crate::output;
 use crate::session::{Login, Session};
 
 /// Show what containers wrote
@@ -112,7 +112,7 @@ fn containers(pod: &Object, flags: &Logs, named: Option<&str>) -> Result<Vec<Str
     let first = annotated.or(all.first().cloned()).ok_or_else(|| failure("the pod has no containers"))?;
     if all.len() > 1 && flags.selector.is_none() {
         let others = [all, names("initContainers").iter().map(|n| format!("{n} (init)")).collect()].concat().join(", ");
-        eprintln!("Defaulted container {first:?} out of: {others}");
+        output::note(format_args!("Defaulted container {first:?} out of: {others}"));
     }
     Ok(vec![first])
 }
@@ -131,25 +131,23 @@ async fn show(session: &Session, flags: &Logs, pod: &str, container: &str) -> Re
     let path = format!("/api/v1/namespaces/{}/pods/{pod}/log?{}", session.namespace, query.join("&"));
     let request = http::Request::get(path).header("accept", "*/*").body(Bytes::new()).context("making a request")?;
     let reply = session.client.send(request).await?;
-    let mut out = tokio::io::stdout();
     if flags.prefix {
         let mut lines = crate::session::lines(reply)?;
         while let Some(line) = lines.next().await {
             let line = line.context("reading the log")?;
             let text = [format!("[pod/{pod}/{container}] ").as_bytes(), &line, b"\n"].concat();
-            out.write_all(&text).await.context("writing")?;
+            output::write(&text)?;
         }
-        return out.flush().await.context("writing");
+        return Ok(());
     }
     match reply.body {
-        Body::Bytes(bytes) => out.write_all(&bytes).await.context("writing")?,
+        Body::Bytes(bytes) => output::write(&bytes),
         Body::Stream(mut stream) => {
             while let Some(bytes) = stream.next().await {
-                out.write_all(&bytes.context("reading the log")?).await.context("writing")?;
-                out.flush().await.context("writing")?;
+                output::write(&bytes.context("reading the log")?)?;
             }
+            Ok(())
         }
-        Body::List { .. } | Body::Events(_) => return Err(failure("the answer is no log")),
+        Body::List { .. } | Body::Events(_) => Err(failure("the answer is no log")),
     }
-    out.flush().await.context("writing")
 }

@@ -11,6 +11,7 @@ use wire::websocket::Tunnel;
 
 use super::Run;
 use crate::failure::{Context, Result, failure};
+use crate::output;
 use crate::session::Login;
 use crate::streams;
 
@@ -50,7 +51,7 @@ impl Run for PortForward {
                     Ok(listener) => {
                         listening = true;
                         let bound = listener.local_addr().context("asking for our address")?;
-                        println!("Forwarding from {bound} -> {remote}");
+                        output::line(format_args!("Forwarding from {bound} -> {remote}"))?;
                         tokio::spawn(serve(listener, remote, forwarded.opener(), lost.clone()));
                     }
                     Err(error) => last = Some(failure(format!("listening on port {local}: {error}"))),
@@ -80,12 +81,12 @@ async fn serve(listener: TcpListener, remote: u16, opener: Opener, lost: tokio::
                 return;
             }
         };
-        println!("Handling connection for {local}");
+        output::tell(format_args!("Handling connection for {local}"));
         number += 1;
         let (opener, id) = (opener.clone(), format!("{local}-{number}"));
         tokio::spawn(async move {
             if let Err(error) = forward(connection, remote, opener, id).await {
-                eprintln!("error: an error occurred forwarding {local} -> {remote}: {error}");
+                output::note(format_args!("error: an error occurred forwarding {local} -> {remote}: {error}"));
             }
         });
     }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::Run;
 use crate::failure::{Context, Result};
+use crate::output;
 use crate::session::Login;
 
 /// Show the versions of client and server
@@ -20,25 +21,29 @@ pub struct Version {
 
 impl Run for Version {
     async fn run(self, login: Login) -> Result<()> {
-        // The only verb that may do without a server.
-        let session = (!self.client).then(|| login.session()).transpose()?;
+        let asked = if self.client { Ok(None) } else { server(&login).await.map(Some) };
         let own = json!({"gitVersion": concat!("v", env!("CARGO_PKG_VERSION"))});
         let mut all = json!({"clientVersion": own});
-        if let Some(session) = &session {
-            let bytes = session.client.call(http::Method::GET, "/version", &[], None).await?.bytes().await?;
-            all["serverVersion"] = serde_json::from_slice(&bytes).context("reading /version")?;
+        if let Ok(Some(server)) = &asked {
+            all["serverVersion"] = server.clone();
         }
         match self.output.as_deref() {
-            Some("json") => println!("{}", serde_json::to_string_pretty(&all).context("printing")?),
-            Some(_) => print!("{}", crate::yaml::print(&all)),
+            Some("json") => output::line(serde_json::to_string_pretty(&all).context("printing")?)?,
+            Some(_) => output::text(&crate::yaml::print(&all))?,
             None => {
-                let version = |of: &Value| of["gitVersion"].as_str().unwrap_or_default().to_string();
-                println!("Client Version: {}", version(&all["clientVersion"]));
-                if session.is_some() {
-                    println!("Server Version: {}", version(&all["serverVersion"]));
+                for (whose, field) in [("Client", "clientVersion"), ("Server", "serverVersion")] {
+                    if let Some(version) = all[field]["gitVersion"].as_str() {
+                        output::line(format_args!("{whose} Version: {version}"))?;
+                    }
                 }
             }
         }
-        Ok(())
+        // Our own is known all the same.
+        asked.map(drop)
     }
+}
+
+async fn server(login: &Login) -> Result<Value> {
+    let bytes = login.session()?.client.call(http::Method::GET, "/version", &[], None).await?.bytes().await?;
+    serde_json::from_slice(&bytes).context("reading /version")
 }

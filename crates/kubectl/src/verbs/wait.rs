@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::Run;
 use crate::failure::{Result, failure};
+use crate::output;
 use crate::resource;
 use crate::session::Login;
 
@@ -73,7 +74,7 @@ impl Run for Wait {
                     let met = tokio::time::timeout_at(limit, met).await;
                     met.map_err(|_| failure(format!("timed out waiting for the condition on {of}")))??;
                 }
-                println!("{} condition met", resource::shown(&named.kind, &name));
+                output::line(format_args!("{} condition met", resource::shown(&named.kind, &name)))?;
             }
         }
         if is_any || matches!(goal, Goal::Gone) { Ok(()) } else { Err(failure("no matching resources found")) }
