@@ -44,6 +44,7 @@ pub struct Cause {
 #[error("{message}")]
 pub struct Status {
     pub reason: Reason,
+    /// 0: no answer came.
     pub code: u16,
     pub message: String,
     /// `details`: name, group, kind (the resource's plural for most reasons) and uid.

@@ -180,9 +180,23 @@ pub(crate) fn watch(reply: Reply) -> Result<WatchStream, Status> {
     }
 }
 
-/// No answer came at all.
+/// No answer came at all. In kubectl's words (pkg/cmd/util/helpers.go, StandardErrorMessage).
 pub(crate) fn unreachable_server(why: &dyn std::fmt::Display) -> Status {
-    Status::new(Reason::ServiceUnavailable, format!("the server could not be reached: {why}"))
+    unanswered(format!("Unable to connect to the server: {why}"))
+}
+
+/// Nobody listens there, or something else went wrong on the way.
+pub(crate) fn unconnected(authority: &str, why: &std::io::Error) -> Status {
+    match why.kind() {
+        std::io::ErrorKind::ConnectionRefused => unanswered(format!(
+            "The connection to the server {authority} was refused - did you specify the right host or port?"
+        )),
+        _ => unreachable_server(why),
+    }
+}
+
+fn unanswered(message: String) -> Status {
+    Status { code: 0, ..Status::new(Reason::ServiceUnavailable, message) }
 }
 
 fn unexpected(what: &str) -> Status {

@@ -19,7 +19,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConfig;
 use tokio::time::Instant;
 
-use crate::answer::unreachable_server;
+use crate::answer::{unconnected, unreachable_server};
 use crate::transport::Boxed;
 use crate::{Body, Reply, Transport};
 use wire::tls::Presented;
@@ -146,7 +146,11 @@ impl Https {
             Arc::new(tls)
         });
         let connection = wire::dial_as(&self.host, self.port, &self.name, tls).await;
-        Ok((connection.map_err(|why| unreachable_server(&why))?.stream, request.map(drop)))
+        Ok((connection.map_err(|why| self.unconnected(&why))?.stream, request.map(drop)))
+    }
+
+    fn unconnected(&self, why: &io::Error) -> Status {
+        unconnected(self.authority.to_str().unwrap_or_default(), why)
     }
 
     fn prefixed(&self, request: &mut Request<Bytes>) -> Result<(), Status> {
@@ -164,7 +168,7 @@ impl Https {
         let again = request.method().is_safe().then(|| request.clone());
         let mut after = 0;
         loop {
-            let sender = self.sender(after).await.map_err(|why| unreachable_server(&why))?;
+            let sender = self.sender(after).await.map_err(|why| self.unconnected(&why))?;
             let retried = std::mem::replace(&mut after, sender.number()) > 0;
             match self.try_send(sender, request).await {
                 Ok(response) => return Ok(response),

@@ -21,6 +21,7 @@ pub struct Client {
     transport: Arc<dyn Transport>,
     agent: Arc<str>,
     warned: Option<Warned>,
+    validation: &'static str,
 }
 
 /// Told each warning that comes with an answer.
@@ -72,7 +73,7 @@ pub enum PatchKind {
 
 impl Client {
     pub fn new(transport: Arc<dyn Transport>) -> Client {
-        Client { transport, agent: concat!("gousse/", env!("CARGO_PKG_VERSION")).into(), warned: None }
+        Client { transport, agent: concat!("gousse/", env!("CARGO_PKG_VERSION")).into(), warned: None, validation: "" }
     }
 
     /// The `User-Agent`, which also names the field manager of what it writes: `kubelet`, `scheduler`.
@@ -84,6 +85,13 @@ impl Client {
     /// Hands over what the server warns about (`Warning: 299 - "…"`), once per answer and text.
     pub fn warning(mut self, warned: impl Fn(&str) + Send + Sync + 'static) -> Client {
         self.warned = Some(Arc::new(warned));
+        self
+    }
+
+    /// What becomes of fields that the server does not know, or finds twice: `Strict`: refused, `Warn`: told,
+    /// `Ignore`: dropped; else the server's choice.
+    pub fn validating(mut self, how: &'static str) -> Client {
+        self.validation = how;
         self
     }
 
@@ -142,7 +150,8 @@ impl Client {
     }
 
     async fn write(&self, method: Method, path: &str, object: &Value) -> Result<Object, Status> {
-        answer::object(self.call(method, path, &[], Some((JSON, object))).await?).await
+        let query = [("fieldValidation", self.validation)];
+        answer::object(self.call(method, path, &query, Some((JSON, object))).await?).await
     }
 
     /// `sub` is empty for the object itself.
@@ -161,7 +170,8 @@ impl Client {
             PatchKind::Strategic => ("application/strategic-merge-patch+json", "", false),
             PatchKind::Apply { manager, force } => ("application/apply-patch+yaml", manager.as_str(), *force),
         };
-        let query = [("fieldManager", manager), ("force", if force { "true" } else { "" })];
+        let force = if force { "true" } else { "" };
+        let query = [("fieldManager", manager), ("force", force), ("fieldValidation", self.validation)];
         let path = path(kind, ns, &[name, sub]);
         answer::object(self.call(Method::PATCH, &path, &query, Some((content, body))).await?).await
     }

@@ -24,6 +24,8 @@ pub fn failure(message: impl Into<String>) -> Failure {
 /// before the message.
 pub fn refused(status: &api::Status, doing: &str) -> Failure {
     let message = match status.reason {
+        // Nobody refused: nobody answered.
+        _ if status.code == 0 => status.message.clone(),
         api::Reason::Invalid if doing.is_empty() => format!("The {}", status.message),
         _ => format!("Error from server ({}): {doing}{}", status.reason.as_str(), status.message),
     };
