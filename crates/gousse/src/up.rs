@@ -21,7 +21,7 @@ use crate::made::Made;
 use crate::parts::{Alarm, Ended, Local, Seams, broken, node, serve};
 use kubectl::Kinds;
 use kubectl::failure::{Context, Result, failure};
-use kubectl::manifest::{self, Manifest};
+use kubectl::manifest::{self, Manifest, Place};
 use kubectl::output;
 use kubectl::resource::shown;
 use kubectl::verbs::{apply, delete, wait};
@@ -32,7 +32,10 @@ const READY: &str = "GOUSSE_READY";
 pub async fn run(flags: Up) -> Result<()> {
     let instance = Instance::of(&flags.place)?;
     // A file that cannot be read must not cost a start.
-    let manifests = if flags.files.is_empty() { Vec::new() } else { manifest::read(&flags.files, false)? };
+    let manifests = manifest::read(&flags.files, false)?;
+    if manifests.is_empty() && !flags.files.is_empty() {
+        return Err(failure("no objects passed to apply"));
+    }
     // The one in the background has the same flags, and the pipe.
     if flags.detach && std::env::var_os(READY).is_none() {
         return detach(&instance).await;
@@ -55,7 +58,9 @@ pub async fn run(flags: Up) -> Result<()> {
     let running =
         node::start(&instance, &flags.node, flags.server.allow_privileged, &machine, credentials, &seams, &alarm)
             .await?;
-    let admin = Local::client(&server, server::Component::Admin, "gousse").warning(kubectl::session::warned);
+    let admin = Local::client(&server, server::Component::Admin, "gousse")
+        .warning(kubectl::session::warned)
+        .validating("Strict");
     let mut ends = Ends::listen(ended)?;
     tokio::select! {
         ready = node_ready(&admin, &machine.name) => ready?,
@@ -142,11 +147,12 @@ pub async fn node_ready(client: &Client, name: &str) -> Result<()> {
 /// halfway: what it made would belong to nobody.
 async fn apply_all(client: &Client, manifests: &[Manifest], made: &mut Made, ends: &mut Ends) -> Result<bool> {
     let kinds = Kinds::of(client).await?;
+    let place = Place { namespace: "default", is_demanded: false };
     for manifest in manifests {
         if ends.next().now_or_never().is_some() {
             return Ok(false);
         }
-        let done = apply::one(client, &kinds, "default", manifest, "gousse", false).await?;
+        let done = apply::one(client, &kinds, place, manifest, "gousse", false).await?;
         output::tell(format_args!("{} {}", shown(&done.kind, &done.object.meta().name), done.outcome));
         made.note(&done)?;
     }

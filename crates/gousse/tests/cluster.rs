@@ -21,6 +21,9 @@ mod ends;
 /// kill -9 of any part loses nothing.
 #[path = "cluster/faults.rs"]
 mod faults;
+/// What files say, judged as kubectl judges it.
+#[path = "cluster/files.rs"]
+mod files;
 /// Port-forward with clients of several ages.
 #[path = "cluster/forwards.rs"]
 mod forwards;

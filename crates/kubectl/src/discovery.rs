@@ -2,9 +2,9 @@
 
 use api::Resource;
 use client::{Client, Resources};
-use serde_json::Value;
 
 use crate::failure::{Result, failure};
+use crate::manifest::Manifest;
 
 /// All of them, in the server's order: the core group first, of each group the preferred version first.
 #[derive(Clone, Debug)]
@@ -62,13 +62,14 @@ impl Kinds {
     }
 
     /// What a manifest's `apiVersion` and `kind` say.
-    pub fn of_manifest(&self, object: &Value) -> Result<Resource> {
-        let field = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
+    pub fn of_manifest(&self, manifest: &Manifest) -> Result<Resource> {
+        let field = |name: &str| manifest.object[name].as_str().unwrap_or_default();
         let (version, kind) = (field("apiVersion"), field("kind"));
         let found = self.iter().find(|resource| resource.kind == kind && resource.api_version() == version).cloned();
         found.ok_or_else(|| {
             failure(format!(
-                "no matches for kind {kind:?} in version {version:?}; `gousse api-resources` lists what there is"
+                "resource mapping not found for name: {:?} namespace: {:?} from {:?}: no matches for kind {kind:?} in version {version:?}\nensure CRDs are installed first",
+                manifest.meta("name"), manifest.meta("namespace"), manifest.file
             ))
         })
     }

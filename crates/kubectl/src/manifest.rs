@@ -6,9 +6,11 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use api::Resource;
 use serde_json::Value;
 
 use crate::failure::{Context, Result, failure};
+use crate::flags::truth;
 
 /// One object as its author wrote it.
 #[derive(Clone, Debug)]
@@ -18,7 +20,35 @@ pub struct Manifest {
     pub object: Value,
 }
 
-/// Reads all of them. A folder means its .yaml, .yml and .json files (below it too, if `recursive`).
+/// Where objects go that say nothing of a namespace.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    pub namespace: &'a str,
+    /// It was asked for by name: an object that says another is refused.
+    pub is_demanded: bool,
+}
+
+impl Manifest {
+    /// A text of the object's metadata; "" where there is none.
+    pub fn meta(&self, field: &str) -> &str {
+        self.object["metadata"][field].as_str().unwrap_or_default()
+    }
+
+    /// The namespace that it goes to, "" for kinds that have none (cli-runtime visitor.go, RequireNamespace).
+    pub fn namespace<'a>(&'a self, kind: &Resource, place: Place<'a>) -> Result<&'a str> {
+        let (own, wanted) = (self.meta("namespace"), place.namespace);
+        match own {
+            _ if !kind.namespaced => Ok(""),
+            "" => Ok(wanted),
+            own if place.is_demanded && own != wanted => Err(failure(format!(
+                "the namespace from the provided object {own:?} does not match the namespace {wanted:?}. You must pass '--namespace={own}' to perform this operation."
+            ))),
+            own => Ok(own),
+        }
+    }
+}
+
+/// Reads all of them, which may be none. A folder means its .yaml, .yml and .json files (below it too, if `recursive`).
 pub fn read(paths: &[PathBuf], recursive: bool) -> Result<Vec<Manifest>> {
     let mut manifests = Vec::new();
     for path in paths {
@@ -33,9 +63,6 @@ pub fn read(paths: &[PathBuf], recursive: bool) -> Result<Vec<Manifest>> {
         } else {
             read_file(path, &mut manifests)?;
         }
-    }
-    if manifests.is_empty() {
-        return Err(failure("no objects passed to apply"));
     }
     Ok(manifests)
 }
@@ -94,6 +121,22 @@ fn take(file: &str, value: Value, manifests: &mut Vec<Manifest>) -> Result<(), S
             manifests.push(Manifest { file: file.to_string(), object: value });
             Ok(())
         }
+    }
+}
+
+/// What `--validate` says, as the server takes it (kubectl pkg/cmd/util/helpers.go, GetValidationDirective).
+pub fn validation(text: &str) -> Result<&'static str> {
+    match text {
+        "warn" => Ok("Warn"),
+        "strict" => Ok("Strict"),
+        "ignore" => Ok("Ignore"),
+        text => match truth(text) {
+            Ok(true) => Ok("Strict"),
+            Ok(false) => Ok("Ignore"),
+            Err(_) => Err(failure(format!(
+                "invalid - validate option {text:?}; must be one of: strict (or true), warn, ignore (or false)"
+            ))),
+        },
     }
 }
 

@@ -11,6 +11,7 @@ use futures::{Stream, StreamExt};
 use crate::discovery::Kinds;
 use crate::failure::{Context, Result, failure};
 use crate::flags::Connection;
+use crate::manifest::Place;
 use crate::output;
 
 /// What a session is opened with.
@@ -28,6 +29,8 @@ pub struct Session {
     /// For connections of one's own.
     pub https: client::HttpsConfig,
     pub namespace: String,
+    /// `--namespace` named it.
+    is_demanded: bool,
     pub clock: Clock,
     kinds: tokio::sync::OnceCell<Kinds>,
 }
@@ -36,6 +39,8 @@ impl Login {
     /// $KUBECONFIG and ~/.kube/config come first, as with kubectl.
     pub fn session(&self) -> Result<Session> {
         let Login { connection, own, clock } = self;
+        let demanded = connection.namespace.as_ref().filter(|namespace| !namespace.is_empty());
+        demanded.map_or(Ok(()), |namespace| segment(namespace))?;
         let given = connection.kubeconfig.clone();
         let named_elsewhere = std::env::var_os("KUBECONFIG").is_some_and(|v| !v.is_empty())
             || std::env::home_dir().is_some_and(|home| home.join(".kube/config").exists());
@@ -51,7 +56,8 @@ impl Login {
         Ok(Session {
             client: Client::new(Arc::new(transport)).named("gousse").warning(warned),
             https,
-            namespace: connection.namespace.clone().unwrap_or(loaded.namespace),
+            is_demanded: demanded.is_some(),
+            namespace: demanded.cloned().unwrap_or(loaded.namespace),
             clock: clock.clone(),
             kinds: tokio::sync::OnceCell::new(),
         })
@@ -63,7 +69,29 @@ impl Session {
     pub async fn kinds(&self) -> Result<&Kinds> {
         self.kinds.get_or_try_init(|| Kinds::of(&self.client)).await
     }
+
+    /// Where objects of files go.
+    pub fn place(&self) -> Place<'_> {
+        Place { namespace: &self.namespace, is_demanded: self.is_demanded }
+    }
 }
+
+/// A namespace becomes a part of a path (apimachinery pkg/api/validation/path, IsValidPathSegmentName).
+fn segment(namespace: &str) -> Result<()> {
+    let why = match namespace {
+        "." | ".." => format!("may not be '{namespace}'"),
+        _ => {
+            let unfit: Vec<String> = ["/", "%"]
+                .iter()
+                .filter(|part| namespace.contains(**part))
+                .map(|part| format!("may not contain '{part}'"))
+                .collect();
+            unfit.join(" ")
+        }
+    };
+    if why.is_empty() { Ok(()) } else { Err(failure(format!("invalid namespace {namespace:?}: [{why}]"))) }
+}
+
 /// As kubectl shows what the server warns about.
 pub fn warned(text: &str) {
     output::note(format_args!("Warning: {text}"));

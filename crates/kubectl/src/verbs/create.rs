@@ -20,27 +20,31 @@ pub struct Create {
     /// Folders below folders too
     #[arg(short = 'R', long)]
     pub recursive: bool,
+    /// `strict` (or true), `warn`, `ignore` (or false): what becomes of fields that are unknown or twice there
+    #[arg(long, default_value = "strict", num_args = 0..=1, require_equals = true, default_missing_value = "strict")]
+    pub validate: String,
 }
 
 impl Run for Create {
     async fn run(self, login: Login) -> Result<()> {
         let (session, flags) = (&login.session()?, self);
+        let client = session.client.clone().validating(manifest::validation(&flags.validate)?);
+        let manifests = manifest::read(&flags.filename, flags.recursive)?;
+        if manifests.is_empty() {
+            return Err(failure("no objects passed to create"));
+        }
         let (kinds, mut failed) = (session.kinds().await?, Vec::new());
-        for manifest in manifest::read(&flags.filename, flags.recursive)? {
-            let kind = match kinds.of_manifest(&manifest.object) {
-                Ok(kind) => kind,
+        for manifest in manifests {
+            let kind = kinds.of_manifest(&manifest);
+            let placed = kind.and_then(|kind| manifest.namespace(&kind, session.place()).map(|place| (kind, place)));
+            let (kind, namespace) = match placed {
+                Ok(placed) => placed,
                 Err(error) => {
-                    failed.push(failure(format!("{}: {error}", manifest.file)));
+                    failed.push(error);
                     continue;
                 }
             };
-            let given = manifest.object["metadata"]["namespace"].as_str().unwrap_or_default();
-            let namespace = match (kind.namespaced, given) {
-                (false, _) => "",
-                (true, "") => &session.namespace,
-                (true, given) => given,
-            };
-            match session.client.create(&kind, namespace, &manifest.object).await {
+            match client.create(&kind, namespace, &manifest.object).await {
                 Ok(object) => output::line(format_args!("{} created", shown(&kind, &object.meta().name)))?,
                 Err(status) => {
                     let doing = format!("error when creating {:?}: ", manifest.file);

@@ -9,8 +9,9 @@ use client::{Client, DeleteOptions, ListOptions, WatchOptions};
 use futures::StreamExt;
 
 use super::Run;
-use crate::failure::{Result, failure};
-use crate::manifest;
+use crate::discovery::Kinds;
+use crate::failure::{Failure, Result, failure};
+use crate::manifest::{self, Manifest, Place};
 use crate::output;
 use crate::resource;
 use crate::session::{Login, Session};
@@ -94,12 +95,14 @@ impl Run for Delete {
             output::note(FORCED);
             wait = false;
         }
-        let targets = targets(session, &flags).await?;
-        if targets.is_empty() && !flags.ignore_not_found {
+        let (targets, mut failed) = match flags.filename.is_empty() {
+            true => (targets(session, &flags).await?, Vec::new()),
+            false => targets_in_files(session, &flags).await?,
+        };
+        if targets.is_empty() && failed.is_empty() && !flags.ignore_not_found {
             output::note("No resources found");
         }
         let mut leaving = Vec::new();
-        let mut failed = Vec::new();
         for target in targets {
             match session.client.delete(&target.kind, &target.namespace, &target.name, &options).await {
                 Ok(object) => {
@@ -116,7 +119,7 @@ impl Run for Delete {
                     wait_gone(&session.client, &target.kind, &target.namespace, &target.name, &object.meta().uid)
                         .await?;
                 }
-                Ok::<(), crate::failure::Failure>(())
+                Ok::<(), Failure>(())
             };
             match flags.timeout {
                 Duration::ZERO => gone.await?,
@@ -144,8 +147,9 @@ fn say(flags: &Delete, target: &Target) -> Result<()> {
     }
 }
 
-/// What the files name, as far as the label selector fits what they say.
-async fn targets_in_files(session: &Session, flags: &Delete) -> Result<Vec<Target>> {
+/// What the files name, as far as the label selector fits what they say, and what cannot be deleted.
+async fn targets_in_files(session: &Session, flags: &Delete) -> Result<(Vec<Target>, Vec<Failure>)> {
+    not_all_and_some(flags)?;
     if let Some(word) = flags.resources.first() {
         return Err(failure(resource::refused_beside_files(word)));
     }
@@ -153,35 +157,41 @@ async fn targets_in_files(session: &Session, flags: &Delete) -> Result<Vec<Targe
         return Err(failure("a field selector cannot be used when a path is specified"));
     }
     let selector = flags.selector.as_deref().map(api::selector::Labels::parse).transpose()?;
-    let mut targets = Vec::new();
+    let (mut targets, mut failed) = (Vec::new(), Vec::new());
     for manifest in manifest::read(&flags.filename, flags.recursive)? {
-        let kind = session.kinds().await?.of_manifest(&manifest.object)?;
-        let meta = &manifest.object["metadata"];
-        let text = |field: &str| meta[field].as_str().unwrap_or_default().to_string();
-        let labels = meta["labels"].as_object().cloned().unwrap_or_default();
+        let labels = manifest.object["metadata"]["labels"].as_object().cloned().unwrap_or_default();
         if selector.as_ref().is_some_and(|selector| !selector.matches(&labels)) {
             continue;
         }
-        // An empty name would mean all of the kind.
-        if text("name").is_empty() {
-            return Err(failure(format!("{}: resource name may not be empty", manifest.file)));
+        match target_of(&manifest, session.kinds().await?, session.place()) {
+            Ok(target) => targets.push(target),
+            Err(why) => failed.push(why),
         }
-        let namespace = Some(text("namespace")).filter(|n| !n.is_empty()).unwrap_or(session.namespace.clone());
-        let namespace = if kind.namespaced { namespace } else { String::new() };
-        targets.push(Target { kind, namespace, name: text("name") });
     }
-    Ok(targets)
+    Ok((targets, failed))
 }
 
-async fn targets(session: &Session, flags: &Delete) -> Result<Vec<Target>> {
+fn target_of(manifest: &Manifest, kinds: &Kinds, place: Place<'_>) -> Result<Target> {
+    let (kind, name) = (kinds.of_manifest(manifest)?, manifest.meta("name").to_string());
+    // An empty name would mean all of the kind.
+    if name.is_empty() {
+        return Err(failure(format!("{}: resource name may not be empty", manifest.file)));
+    }
+    let namespace = manifest.namespace(&kind, place)?.to_string();
+    Ok(Target { kind, namespace, name })
+}
+
+fn not_all_and_some(flags: &Delete) -> Result<()> {
     for (given, flag) in [(&flags.selector, "selector"), (&flags.field_selector, "field-selector")] {
         if flags.all && given.is_some() {
             return Err(failure(format!("cannot set --all and --{flag} at the same time")));
         }
     }
-    if !flags.filename.is_empty() {
-        return targets_in_files(session, flags).await;
-    }
+    Ok(())
+}
+
+async fn targets(session: &Session, flags: &Delete) -> Result<Vec<Target>> {
+    not_all_and_some(flags)?;
     let named = resource::parse(session.kinds().await?, &flags.resources)?;
     if flags.all || flags.selector.is_some() || flags.field_selector.is_some() {
         resource::unnamed(&flags.resources, &named)?;
