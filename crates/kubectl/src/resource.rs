@@ -20,10 +20,11 @@ pub fn parse<'a>(kinds: &Kinds, words: &'a [String]) -> Result<Vec<Named<'a>>> {
         words if words.iter().all(|word| word.contains('/')) => {
             for word in words {
                 let (kind, name) = word.split_once('/').unwrap_or((word, ""));
-                if name.is_empty() {
-                    return Err(failure(format!(
-                        "{word:?}: arguments in resource/name form may not have an empty name"
-                    )));
+                if name.contains('/') {
+                    return Err(failure("arguments in resource/name form may not have more than one slash"));
+                }
+                if kind.is_empty() || name.is_empty() {
+                    return Err(failure("arguments in resource/name form must have a single resource and name"));
                 }
                 named.push(Named { kind: kinds.named(kind)?, name: Some(name) });
             }
@@ -53,6 +54,14 @@ pub fn unnamed(words: &[String], named: &[Named<'_>]) -> Result<()> {
             Err(failure("selectors and the all flag cannot be used when passing resource/name arguments"))
         }
         true => Err(failure("name cannot be provided when a selector is specified")),
+    }
+}
+
+/// A name is one of a namespace (builder.go, visitByName).
+pub fn in_one_namespace(all: bool, named: &[Named<'_>]) -> Result<()> {
+    match named.iter().any(|one| all && one.name.is_some() && one.kind.namespaced) {
+        false => Ok(()),
+        true => Err(failure("a resource cannot be retrieved by name across all namespaces")),
     }
 }
 

@@ -29,6 +29,7 @@ fn our_own_verbs_take_what_kubectl_takes() {
         describe_keeps_secrets(&own);
         waiting(&own);
         getting(stage, &own);
+        refusals(stage, &own);
         up.kill();
         own.down(true);
     });
@@ -141,4 +142,45 @@ fn getting(stage: &Stage, own: &Instance) {
     let mut command = own.program(env!("CARGO_BIN_EXE_gousse"), "version --client");
     let done = command.env("KUBECONFIG", "/nowhere").output_now();
     assert!(done.ok && done.out.starts_with("Client Version: "), "{done:?}");
+}
+
+/// What is refused, and what is not, in kubectl's words.
+fn refusals(stage: &Stage, own: &Instance) {
+    for (words, why) in [
+        ("get pods -o jsonpath=", "template format specified but no template given"),
+        ("get pods -o jsonpath", "template format specified but no template given"),
+        ("logs web --tail=-5", "--tail must be greater than or equal to -1"),
+        ("logs web --since=-1s", "--since must be greater than 0"),
+        ("logs web --limit-bytes=-1", "--limit-bytes must be greater than 0"),
+        ("get pods -n a/b", "invalid namespace \"a/b\": [may not contain '/']"),
+        ("delete pod web -n ..", "invalid namespace \"..\": [may not be '..']"),
+        ("get pods web -A", "a resource cannot be retrieved by name across all namespaces"),
+        ("get pod/web -A", "a resource cannot be retrieved by name across all namespaces"),
+        ("describe pod web -A", "a resource cannot be retrieved by name across all namespaces"),
+        ("get cm/x,pod/web", "arguments in resource/name form may not have more than one slash"),
+        ("delete pod/web/x", "arguments in resource/name form may not have more than one slash"),
+        ("get pod/", "arguments in resource/name form must have a single resource and name"),
+    ] {
+        let done = own.gousse(words);
+        assert_eq!((done.code, done.err), (Some(1), format!("error: {why}\n")), "{words}");
+    }
+    for words in ["logs web --tail=-1", "logs web --since=0s", "logs web --limit-bytes=0", "get node -A -o name"] {
+        own.must(words);
+    }
+    let page = own.must("get ns default -A");
+    assert!(page.starts_with("NAME      STATUS   AGE\ndefault   Active "), "{page}");
+    let pages = own.must("get ns,pods -A");
+    assert!(pages.starts_with("NAME ") && pages.contains("\nNAMESPACE   NAME "), "{pages}");
+    let file = stage.file("first.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: first}\n");
+    let refused = "The connection to the server 127.0.0.1:1 was refused - did you specify the right host or port?\n";
+    for words in
+        ["get pods", "describe pods", "api-resources", "exec web -- true", &format!("create -f {}", file.display())]
+    {
+        let done = own.gousse(&format!("-s https://127.0.0.1:1 {words}"));
+        assert_eq!((done.code, done.err.as_str()), (Some(1), refused), "{words}");
+    }
+    let done = own.gousse("-s https://127.0.0.1:1 version");
+    assert!(done.out.starts_with("Client Version: v") && done.err == refused && !done.ok, "{done:?}");
+    let done = own.gousse("-s https://nobody.invalid get pods");
+    assert!(done.code == Some(1) && done.err.starts_with("Unable to connect to the server: "), "{done:?}");
 }

@@ -42,6 +42,7 @@ impl Run for Describe {
         let (session, flags) = (&login.session()?, self);
         let (mut pages, mut failed) = (Vec::new(), Vec::new());
         let named = resource::parse(session.kinds().await?, &flags.resources)?;
+        resource::in_one_namespace(flags.all_namespaces, &named)?;
         if flags.selector.is_some() {
             resource::unnamed(&flags.resources, &named)?;
         }

@@ -64,11 +64,14 @@ enum Output {
 
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 
+const TEMPLATELESS: &str = "template format specified but no template given";
+
 impl Run for Get {
     async fn run(self, login: Login) -> Result<()> {
         let (session, flags) = (&login.session()?, self);
         let output = output_of(flags.output.as_deref())?;
         let named = resource::parse(session.kinds().await?, &flags.resources)?;
+        resource::in_one_namespace(flags.all_namespaces, &named)?;
         if flags.selector.is_some() || flags.field_selector.is_some() {
             resource::unnamed(&flags.resources, &named)?;
         }
@@ -99,6 +102,8 @@ fn output_of(text: Option<&str>) -> Result<Output> {
         Some("json") => Ok(Output::Json),
         Some("name") => Ok(Output::Name),
         Some(other) => match other.split_once('=') {
+            None if other == "jsonpath" => Err(failure(TEMPLATELESS)),
+            Some(("jsonpath", "")) => Err(failure(TEMPLATELESS)),
             Some(("jsonpath", path)) => Ok(Output::Path(Template::parse(path).map_err(failure)?)),
             _ => Err(failure(format!(
                 "unable to match a printer suitable for the output format {other:?}, allowed formats are: json,jsonpath,name,wide,yaml"
@@ -155,7 +160,7 @@ async fn tables(session: &Session, flags: &Get, named: &[Named<'_>], wide: bool)
         if printed > 0 && several {
             output::line("")?;
         }
-        let options = print_options(flags, wide, several.then_some(&one.kind));
+        let options = print_options(flags, wide, &one.kind, several);
         output::text(&table::print(&answer, &options, printed == 0 || several))?;
         printed += rows;
     }
@@ -175,13 +180,13 @@ async fn tables(session: &Session, flags: &Get, named: &[Named<'_>], wide: bool)
     Ok(())
 }
 
-fn print_options<'a>(flags: &Get, wide: bool, prefix: Option<&'a Resource>) -> table::Options<'a> {
+fn print_options<'a>(flags: &Get, wide: bool, kind: &'a Resource, several: bool) -> table::Options<'a> {
     table::Options {
         wide,
-        namespace: flags.all_namespaces,
+        namespace: flags.all_namespaces && kind.namespaced,
         labels: flags.show_labels,
         headers: !flags.no_headers,
-        prefix,
+        prefix: several.then_some(kind),
     }
 }
 
@@ -211,7 +216,7 @@ async fn watch_table(
             Some(given) if !given.is_empty() => columns = object["columnDefinitions"].clone(),
             _ => object["columnDefinitions"] = columns.clone(),
         }
-        output::text(&table::print(&object, &print_options(flags, wide, None), headers))?;
+        output::text(&table::print(&object, &print_options(flags, wide, &named.kind, false), headers))?;
         headers = false;
     }
     Ok(())

@@ -1,13 +1,12 @@
 //! `logs`: what containers wrote, as it is or as it comes.
 
-use std::time::Duration;
-
 use api::Object;
 use api::resource::PODS;
 use bytes::Bytes;
 use clap::Args;
 use client::{Body, ListOptions};
 use futures::StreamExt;
+use jiff::SignedDuration;
 
 use wire::query::encoded;
 
@@ -37,17 +36,17 @@ pub struct Logs {
     #[arg(long, allow_negative_numbers = true)]
     pub tail: Option<i64>,
     /// Only lines younger than this
-    #[arg(long, value_parser = super::wait::duration)]
-    pub since: Option<Duration>,
+    #[arg(long, allow_hyphen_values = true, value_parser = super::wait::signed_duration)]
+    pub since: Option<SignedDuration>,
     /// Only lines after this RFC 3339 time
     #[arg(long, conflicts_with = "since")]
     pub since_time: Option<String>,
     /// Each line with its time
     #[arg(long)]
     pub timestamps: bool,
-    /// At most so many bytes
-    #[arg(long)]
-    pub limit_bytes: Option<u64>,
+    /// At most so many bytes; 0: all
+    #[arg(long, allow_negative_numbers = true)]
+    pub limit_bytes: Option<i64>,
     /// Each line with its pod and container
     #[arg(long)]
     pub prefix: bool,
@@ -58,6 +57,7 @@ pub struct Logs {
 
 impl Run for Logs {
     async fn run(self, login: Login) -> Result<()> {
+        self.judge()?;
         let (session, flags) = (&login.session()?, self);
         let namespace = session.namespace.as_str();
         let (found, container): (Vec<Object>, Option<String>) = match (&flags.selector, &flags.target[..]) {
@@ -94,6 +94,22 @@ impl Run for Logs {
     }
 }
 
+impl Logs {
+    /// kubectl pkg/cmd/logs/logs.go, Validate
+    fn judge(&self) -> Result<()> {
+        if self.tail.is_some_and(|tail| tail < -1) {
+            return Err(failure("--tail must be greater than or equal to -1"));
+        }
+        if self.since.is_some_and(|since| since.is_negative()) {
+            return Err(failure("--since must be greater than 0"));
+        }
+        if self.limit_bytes.is_some_and(|limit| limit < 0) {
+            return Err(failure("--limit-bytes must be greater than 0"));
+        }
+        Ok(())
+    }
+}
+
 /// Which containers: the named one, all, or the pod's default.
 fn containers(pod: &Object, flags: &Logs, named: Option<&str>) -> Result<Vec<String>> {
     let value = pod.value();
@@ -125,9 +141,10 @@ async fn show(session: &Session, flags: &Logs, pod: &str, container: &str) -> Re
     // kubectl pkg/cmd/logs/logs.go, selectorTail
     let tail = flags.tail.unwrap_or(if flags.selector.is_some() { 10 } else { -1 });
     query.extend((tail >= 0).then(|| format!("tailLines={tail}")));
-    query.extend(flags.since.map(|since| format!("sinceSeconds={}", since.as_secs().max(1))));
+    let since = flags.since.filter(|since| !since.is_zero());
+    query.extend(since.map(|since| format!("sinceSeconds={}", since.as_secs().max(1))));
     query.extend(flags.since_time.as_ref().map(|time| format!("sinceTime={}", encoded(time))));
-    query.extend(flags.limit_bytes.map(|limit| format!("limitBytes={limit}")));
+    query.extend(flags.limit_bytes.filter(|limit| *limit > 0).map(|limit| format!("limitBytes={limit}")));
     let path = format!("/api/v1/namespaces/{}/pods/{pod}/log?{}", session.namespace, query.join("&"));
     let request = http::Request::get(path).header("accept", "*/*").body(Bytes::new()).context("making a request")?;
     let reply = session.client.send(request).await?;

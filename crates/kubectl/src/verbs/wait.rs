@@ -7,6 +7,7 @@ use api::{Object, Resource, WatchEvent};
 use clap::Args;
 use client::{Client, ListOptions, WatchOptions, WatchStream};
 use futures::StreamExt;
+use jiff::SignedDuration;
 use serde_json::Value;
 
 use super::Run;
@@ -211,10 +212,18 @@ fn is_met(goal: &Goal, object: &Object) -> bool {
 
 /// Go's durations: `30s`, `1m30s`, `2h`, a bare number of seconds; negative: a week.
 pub fn duration(text: &str) -> Result<Duration, String> {
+    let signed = signed_duration(text)?;
+    Ok(if signed.is_negative() { Duration::from_secs(7 * 24 * 3600) } else { signed.unsigned_abs() })
+}
+
+/// The same with its sign.
+pub fn signed_duration(text: &str) -> Result<SignedDuration, String> {
+    let amount = |text: &str| SignedDuration::try_from(amount(text)?).map_err(|why| why.to_string());
+    text.strip_prefix('-').map_or_else(|| amount(text), |text| amount(text).map(|amount| -amount))
+}
+
+fn amount(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no duration like 30s, 1m30s or 2h");
-    if text.starts_with('-') {
-        return Ok(Duration::from_secs(7 * 24 * 3600));
-    }
     if let Ok(seconds) = text.parse::<u64>() {
         return Ok(Duration::from_secs(seconds));
     }
