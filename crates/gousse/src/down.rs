@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 use runtime::Engine;
 use runtime::images::ImagesStore;
 use runtime::native::NativeEngine;
+use runtime::native::hindrance::{self, Hindrance, keeper_of};
 
 use crate::cli::Down;
 use crate::instance::Instance;
@@ -27,6 +28,16 @@ const SLACK: Duration = Duration::from_secs(20);
 /// What a process has to end politely.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long something is waited for without a word.
+const SILENCE: Duration = Duration::from_secs(2);
+/// What a server has to answer.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// What the runtime has for a pod: its layers may be large.
+const REMOVAL_MAX: Duration = Duration::from_secs(120);
+
+const GOUSSE: &str = "gousse";
+const KEEPER: &str = "the runtime's keeper";
+
 pub async fn run(flags: Down) -> Result<()> {
     crate::log("warn");
     let instance = Instance::of(&flags.place)?;
@@ -35,8 +46,9 @@ pub async fn run(flags: Down) -> Result<()> {
     }
     // Before the process is believed that stands in them.
     instance.take_folders_to_end()?;
+    continue_stopped(&instance);
     if let Some(pid) = instance.process() {
-        if let Err(error) = end_pods(&instance).await {
+        if let Err(error) = end_pods(&instance, pid).await {
             output::note(format_args!("warning: the server did not end its pods ({error}); the runtime does"));
         }
         end_process(pid).await?;
@@ -69,14 +81,58 @@ pub async fn clean_if_empty(instance: &Instance, machine: &Machine) -> Result<()
     crate::parts::node::unmount(instance)
 }
 
-async fn end_pods(instance: &Instance) -> Result<()> {
+/// Continues what somebody stopped of ours, as its lock proves: it would answer nobody, and end nothing.
+fn continue_stopped(instance: &Instance) {
+    let run_dir = engine_config(instance).run_dir;
+    let gousse = || instance.process().and_then(|pid| u32::try_from(pid).ok());
+    let keeper = || keeper_of(&run_dir);
+    for (role, holder) in [(GOUSSE, &gousse as &dyn Fn() -> Option<u32>), (KEEPER, &keeper)] {
+        let Some(pid) = holder() else { continue };
+        match hindrance::go_on(pid, || holder() == Some(pid)) {
+            Ok(true) => output::note(format_args!("warning: {role} (process {pid}) was stopped, and is continued")),
+            Ok(false) => {}
+            Err(why) => output::note(format_args!("warning: {role} (process {pid}) cannot be continued: {why}")),
+        }
+    }
+}
+
+/// `the runtime's keeper (process 12, which is held by a debugger)`
+fn named(role: &str, pid: Option<u32>) -> String {
+    match (pid, pid.and_then(Hindrance::of)) {
+        (None, _) => role.into(),
+        (Some(pid), None) => format!("{role} (process {pid})"),
+        (Some(pid), Some(hindrance)) => format!("{role} (process {pid}, which {hindrance})"),
+    }
+}
+
+/// Says what is waited for, where it takes its time.
+async fn said<T>(what: impl Fn() -> String, work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    match tokio::time::timeout(SILENCE, &mut work).await {
+        Ok(done) => done,
+        Err(_) => {
+            output::note(format_args!("waiting for {}", what()));
+            work.await
+        }
+    }
+}
+
+/// The same, not for ever.
+async fn within<T>(limit: Duration, what: impl Fn() -> String, work: impl Future<Output = T>) -> Result<T> {
+    let done = tokio::time::timeout(limit, said(&what, work)).await;
+    done.map_err(|_| failure(format!("gave up waiting for {} after {} seconds", what(), limit.as_secs())))
+}
+
+async fn end_pods(instance: &Instance, pid: i32) -> Result<()> {
+    let server = || named(GOUSSE, u32::try_from(pid).ok()) + " to answer";
     let loaded = kubeconfig::load(Some(&instance.kubeconfig()), None).context("reading the kubeconfig")?;
     let client = Client::new(Arc::new(Https::new(loaded.https).context("connecting")?)).named("gousse");
-    let listed = client.list(&PODS, "", &ListOptions::default()).await?;
+    let listed = within(ANSWER_MAX, server, client.list(&PODS, "", &ListOptions::default())).await??;
     let mut leaving = Vec::new();
     for pod in &listed.objects {
         let meta = pod.meta();
-        match client.delete(&PODS, &meta.namespace, &meta.name, &DeleteOptions::default()).await {
+        let options = DeleteOptions::default();
+        match within(ANSWER_MAX, server, client.delete(&PODS, &meta.namespace, &meta.name, &options)).await? {
             Ok(ending) => {
                 output::tell(format_args!("pod/{} ends", meta.name));
                 // The mirror of a static pod comes back as long as its file is there; the runtime ends it.
@@ -89,10 +145,16 @@ async fn end_pods(instance: &Instance) -> Result<()> {
         }
     }
     let longest = leaving.iter().filter_map(grace_of).max().unwrap_or_default();
+    let names = leaving.iter().map(|pod| pod.meta().name.as_str()).collect::<Vec<_>>().join(", ");
     let limit = tokio::time::Instant::now() + longest + SLACK;
-    for pod in &leaving {
+    said(|| format!("the node to end its pods: {names}"), all_ended(&client, &leaving, limit)).await
+}
+
+/// Waits until the node is done with them; tells which it is not done with at the limit.
+async fn all_ended(client: &Client, leaving: &[Object], limit: tokio::time::Instant) -> Result<()> {
+    for pod in leaving {
         let meta = pod.meta();
-        let ended = tokio::time::timeout_at(limit, ended(&client, pod)).await;
+        let ended = tokio::time::timeout_at(limit, ended(client, pod)).await;
         let why = match ended.unwrap_or_else(|_| Ok(Some("its node does not say that it is gone".into())))? {
             None => continue,
             Some(why) => why,
@@ -163,7 +225,8 @@ async fn end_process(pid: i32) -> Result<()> {
             let mut handles = [rustix::event::PollFd::new(&*handle, rustix::event::PollFlags::IN)];
             rustix::event::poll(&mut handles, Some(&limit))
         });
-        if ended.await.context("waiting for its end")?.context("waiting for its end")? > 0 {
+        let what = || named(GOUSSE, u32::try_from(pid).ok()) + " to end";
+        if said(what, ended).await.context("waiting for its end")?.context("waiting for its end")? > 0 {
             return Ok(());
         }
         output::note(format_args!("warning: process {pid} goes on {} seconds after {signal}", patience.as_secs()));
@@ -177,14 +240,20 @@ async fn end_runtime(instance: &Instance) -> Result<()> {
     }
     let images = ImagesStore::open(&instance.data_dir.join("images")).context("opening the images")?;
     let engine = NativeEngine::open(engine_config(instance), images).context("opening the runtime")?;
-    for sandbox in engine.list().await.context("asking the runtime")? {
-        engine.remove_sandbox(&sandbox.id).await.context("ending a pod")?;
+    let keeper = |to: &str| named(KEEPER, keeper_of(&engine_config(instance).run_dir)) + to;
+    let listed = within(PATIENCE, || keeper(" to tell what runs"), engine.list()).await?;
+    for sandbox in listed.context("asking the runtime")? {
+        let name = &sandbox.id;
+        let removed =
+            within(REMOVAL_MAX, || keeper(&format!(" to end pod {}", name.0)), engine.remove_sandbox(name)).await?;
+        removed.context("ending a pod")?;
     }
     end_engine(&engine, instance).await
 }
 
 async fn end_engine(engine: &NativeEngine, instance: &Instance) -> Result<()> {
-    engine.shut_down().await.context("ending the runtime")?;
+    let keeper = || named(KEEPER, keeper_of(&engine_config(instance).run_dir)) + " to end";
+    within(REMOVAL_MAX, keeper, engine.shut_down()).await?.context("ending the runtime")?;
     engine.remove_cgroup(&pods_cgroup(instance)).context("ending the runtime")
 }
 
@@ -197,4 +266,18 @@ async fn end_network(instance: &Instance) -> Result<()> {
         net::Net::open(net::Config::left_in(&instance.name, &run_dir).context("reading the network")?)
             .context("opening the network")?;
     net.close().await.context("closing the network")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_come_is_given_up_by_name() {
+        let what = || named(KEEPER, Some(std::process::id())) + " to end";
+        assert_eq!(within(ANSWER_MAX, what, async { 7 }).await.unwrap(), 7);
+        let error = within(ANSWER_MAX, what, std::future::pending::<()>()).await.unwrap_err().printed();
+        let name = format!("the runtime's keeper (process {})", std::process::id());
+        assert_eq!(error, format!("error: gave up waiting for {name} to end after 10 seconds"));
+    }
 }

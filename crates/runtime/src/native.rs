@@ -24,6 +24,8 @@ mod cgroup;
 mod channel;
 /// The agent's connection and mirror.
 mod client;
+/// What holds a process of ours up.
+pub mod hindrance;
 /// The durable record.
 mod journal;
 /// The parent of all.
@@ -75,6 +77,9 @@ impl Config {
         Config { data_dir: data_dir.into(), run_dir: run_dir.into(), cgroup: "gousse".into(), program }
     }
 }
+
+/// What keeper and supervisor have to end, which they do at once.
+const END_MAX: rustix::event::Timespec = rustix::event::Timespec { tv_sec: 30, tv_nsec: 0 };
 
 /// The folders and the cgroup of one engine.
 #[derive(Clone, Debug)]
@@ -165,12 +170,17 @@ impl NativeEngine {
         self.client.ask(Request::Upgrade { program }).await
     }
 
-    /// Ends supervisor and keeper; refused while containers run. Returns when both have ended.
+    /// Ends supervisor and keeper; refused while containers run. Returns when both have ended, or had their time.
     pub async fn shut_down(&self) -> Result<()> {
         let processes = self.client.quit().await?;
-        let ended = tokio::task::spawn_blocking(move || processes.iter().try_for_each(sys::wait_for_end)).await;
-        let ended = ended.map_err(io::Error::other).and_then(|ended| ended);
-        ended.map_err(|error| Error::Failed(format!("waiting for the runtime's end: {error}")))?;
+        let ended = tokio::task::spawn_blocking(move || {
+            processes.iter().map(|process| sys::wait_for_end(process, END_MAX)).collect::<io::Result<Vec<bool>>>()
+        });
+        let ended = ended.await.map_err(io::Error::other).and_then(|ended| ended);
+        let ended = ended.map_err(|error| Error::Failed(format!("waiting for the runtime's end: {error}")))?;
+        if ended.contains(&false) {
+            return Err(Error::Failed("the runtime's supervisor or keeper was asked to end and does not".into()));
+        }
         let name = &self.config.cgroup;
         // A process leaves its group shortly after its end is told, and version 1 announces no empty group.
         let mut pauses = (0..10).map(|turn| std::time::Duration::from_millis(1 << turn));

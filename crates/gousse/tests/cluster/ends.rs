@@ -1,8 +1,11 @@
 //! How `up` and `down` end where something does not: what is deleted, what stays, what is said.
 
-use nix::sys::signal::Signal;
+use std::process::{Command, Stdio};
 
-use crate::stage::{Output, Stage, gone, play};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::stage::{Output, Stage, ended, gone, play, processes};
 
 /// Runs, and never gets ready.
 const UNREADY: &str = "
@@ -77,4 +80,38 @@ fn what_does_not_get_ready_or_does_not_go_holds_nothing_up() {
         gone(pid);
         assert_eq!(stage.left(), Vec::<String>::new());
     });
+}
+
+#[test]
+fn down_continues_what_somebody_stopped() {
+    play(|stage: &Stage| {
+        let own = stage.instance("own");
+        let file = stage.file("unready.yaml", UNREADY).display().to_string();
+        // The keeper, then the one that serves; a process of somebody else's stays as it is.
+        for role in ["gousse-keeper", "gousse"] {
+            let pid = own.detached(&file);
+            own.must("wait --for=jsonpath={.status.phase}=Running pod/unready --timeout=60s");
+            let mut other = Command::new("sleep").arg("1000").spawn().unwrap();
+            let others = Pid::from_raw(other.id().cast_signed());
+            let stopped = if role == "gousse" { pid } else { keeper() };
+            for pid in [Pid::from_raw(stopped), others] {
+                kill(pid, Signal::SIGSTOP).unwrap();
+            }
+            let ending = own.command("down").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            let done = ended(ending);
+            let told = format!("(process {stopped}) was stopped, and is continued");
+            assert!(done.ok && done.err.contains(&told), "{role}: {done:?}");
+            gone(stopped);
+            let status = std::fs::read_to_string(format!("/proc/{others}/stat")).unwrap();
+            assert!(status.contains(") T "), "{status}");
+            other.kill().unwrap();
+            other.wait().unwrap();
+            assert_eq!(stage.left(), Vec::<String>::new());
+        }
+    });
+}
+
+fn keeper() -> i32 {
+    let keepers = processes().into_iter().filter(|process| process.command.contains(" keeper --run-dir "));
+    keepers.map(|process| process.pid).next().expect("a keeper runs")
 }

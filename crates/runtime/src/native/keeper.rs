@@ -20,6 +20,8 @@ use super::protocol::{FromKeeper, ToKeeper};
 use super::sys::{self, Cloned, Ended};
 use super::{Folders, channel};
 
+/// Held, in the run folder, by the keeper that serves it.
+pub const LOCK: &str = "keeper.lock";
 /// Where the supervisor finds what the keeper leaves it.
 pub const SUPERVISOR_KEEPER_FD: i32 = 3;
 pub const SUPERVISOR_LISTENER_FD: i32 = 4;
@@ -30,7 +32,7 @@ pub fn launch(folders: &Folders) -> io::Result<()> {
     // Nothing that the agent had open stays open here: its sockets, its files.
     sys::close_from(3);
     [&folders.run, &folders.data].into_iter().try_for_each(|folder| make_private(folder))?;
-    let lock = std::fs::OpenOptions::new().create(true).append(true).open(folders.run.join("keeper.lock"))?;
+    let lock = std::fs::OpenOptions::new().create(true).append(true).open(folders.run.join(LOCK))?;
     if rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
         return Ok(());
     }

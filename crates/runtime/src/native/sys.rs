@@ -197,12 +197,12 @@ pub fn ring_once(timer: impl AsFd, pause: Duration) -> io::Result<()> {
     Ok(())
 }
 
-/// Blocks until the process has ended, reaped or not.
-pub fn wait_for_end(pidfd: &OwnedFd) -> io::Result<()> {
+/// Blocks until the process has ended, reaped or not; false: it goes on after that long.
+pub fn wait_for_end(pidfd: &OwnedFd, longest: rustix::event::Timespec) -> io::Result<bool> {
     let mut fds = [rustix::event::PollFd::new(pidfd, rustix::event::PollFlags::IN)];
     loop {
-        match rustix::event::poll(&mut fds, None) {
-            Ok(_) => return Ok(()),
+        match rustix::event::poll(&mut fds, Some(&longest)) {
+            Ok(ready) => return Ok(ready > 0),
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::hindrance::Hindrance::{self, Stopped};
 use super::sys;
 
 /// Whether it was stopped is looked at after each of these, without a word from it.
@@ -61,7 +62,7 @@ impl Watchdog {
     pub fn is_due(&mut self) -> Silent {
         self.since = Instant::now();
         self.looks += 1;
-        let is_stopped = || self.supervisor.as_ref().is_some_and(|(pid, _)| matches!(sys::state_of(*pid), Ok('T')));
+        let is_stopped = || self.supervisor.as_ref().is_some_and(|(pid, _)| Hindrance::of(*pid) == Some(Stopped));
         if self.looks == LOOKS {
             return Silent::Ask;
         }
@@ -76,11 +77,10 @@ impl Watchdog {
     /// Ends it, unless a debugger holds it, or the kernel: that would not let it end either. True: it ends.
     pub fn bite(&self) -> bool {
         let Some((pid, process)) = &self.supervisor else { return false };
-        let (remedy, signal) = match sys::state_of(*pid).unwrap_or('?') {
-            'D' => ("waits for a device, or a file system", None),
-            't' => ("is held by a debugger", None),
-            'T' => ("was stopped, and is continued", Some(libc::SIGCONT)),
-            _ => ("hangs, and is replaced", Some(libc::SIGKILL)),
+        let (remedy, signal) = match Hindrance::of(*pid) {
+            Some(Stopped) => ("was stopped, and is continued".into(), Some(libc::SIGCONT)),
+            Some(hindrance) => (hindrance.to_string(), None),
+            None => ("hangs, and is replaced".into(), Some(libc::SIGKILL)),
         };
         tracing::error!("the runtime's supervisor does not answer: process {pid} {remedy}");
         signal.is_some_and(|signal| sys::pidfd_signal(process.as_fd(), signal).is_ok() && signal == libc::SIGKILL)
