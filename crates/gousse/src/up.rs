@@ -180,8 +180,9 @@ async fn pod(client: &Client, manifest: &Manifest) -> Result<()> {
         let row = pod.columns.iter().find(|column| column.name == "Status").map(|column| column.of(&value, ""));
         let conditions = value["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
         let unplaced = conditions.iter().find(|c| c["type"] == "PodScheduled" && c["status"] == "False");
+        let why = unplaced.and_then(|c| c["message"].as_str()).or_else(|| value["status"]["message"].as_str());
         let mut status = row.and_then(|cell| cell.as_str().map(str::to_string)).unwrap_or_default();
-        if let Some(why) = unplaced.and_then(|c| c["message"].as_str()) {
+        if let Some(why) = why {
             status += &format!(" ({why})");
         }
         if status != last {

@@ -15,9 +15,10 @@ use crate::collect::Room;
 /// Which pod goes, and what is said of it.
 pub mod rank;
 
-/// What upstream keeps free by default (apis/config/v1beta1/defaults_linux.go).
+/// What is kept free by default. Upstream's (apis/config/v1beta1/defaults_linux.go) but for room on disks:
+/// docs/decisions/eviction-thresholds.md.
 pub const DEFAULT: &str =
-    "imagefs.available<15%,imagefs.inodesFree<5%,memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%";
+    "imagefs.available<1Gi,imagefs.inodesFree<5%,memory.available<100Mi,nodefs.available<512Mi,nodefs.inodesFree<5%";
 /// A condition lasts so long after it was last seen (evictionPressureTransitionPeriod).
 const TRANSITION: SignedDuration = SignedDuration::from_mins(5);
 
@@ -155,7 +156,7 @@ impl Condition {
 
 impl Default for Thresholds {
     fn default() -> Thresholds {
-        DEFAULT.parse().expect("upstream's defaults are thresholds")
+        DEFAULT.parse().expect("the defaults are thresholds")
     }
 }
 
