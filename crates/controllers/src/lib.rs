@@ -22,16 +22,22 @@ mod garbage;
 mod namespace;
 /// Taints and conditions of nodes: what is heard of them, and what no longer is.
 mod node_lifecycle;
+/// Each node gets its ranges of pod addresses.
+mod nodeipam;
 /// Pods that nobody will ever report on again.
 mod pod_collection;
 /// Pods that do not tolerate their node any longer.
 mod taint_eviction;
+
+pub use nodeipam::NodeRange;
 
 /// What the controllers need to know.
 #[derive(Clone)]
 pub struct Config {
     /// The certificate of the cluster's authority (PEM), for every namespace's `kube-root-ca.crt`.
     pub authority: String,
+    /// What nodes' ranges are cut from, at most one a family; none: nodes bring their own.
+    pub node_ranges: Vec<NodeRange>,
     pub clock: Clock,
     pub entropy: Entropy,
 }
@@ -47,6 +53,7 @@ type Loop = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub static CONTROLLERS: &[Controller] = &[
     Controller { name: "essentials", run: |parts| Box::pin(essentials::run(parts)) },
     Controller { name: "node-lifecycle", run: |parts| Box::pin(node_lifecycle::run(parts)) },
+    Controller { name: "nodeipam", run: |parts| Box::pin(nodeipam::run(parts)) },
     Controller { name: "namespace", run: |parts| Box::pin(namespace::run(parts)) },
     Controller { name: "taint-eviction", run: |parts| Box::pin(taint_eviction::run(parts)) },
     Controller { name: "pod-collection", run: |parts| Box::pin(pod_collection::run(parts)) },

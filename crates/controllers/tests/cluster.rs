@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use api::Object;
 use client::{Cache, Client, DeleteOptions, PatchKind, Scope};
+use controllers::NodeRange;
 use serde_json::{Value, json};
 use server::{Backend, Component, Server};
 
@@ -25,8 +26,18 @@ struct Cluster {
 }
 
 async fn cluster() -> Cluster {
+    with_ranges(&[]).await
+}
+
+/// Each of the cluster's ranges with the mask of a node's part.
+async fn with_ranges(ranges: &[(&str, u8)]) -> Cluster {
+    let node_ranges = ranges.iter().map(|(range, mask)| NodeRange::new(range.parse().unwrap(), *mask).unwrap());
+    let node_ranges = node_ranges.collect();
     let dir = tempfile::tempdir().unwrap();
-    let clock: api::Clock = Arc::new(|| jiff::Timestamp::from_second(1_790_000_000).unwrap());
+    // No two looks at the clock are the same moment: events are named by it.
+    let looks = std::sync::atomic::AtomicI32::new(0);
+    let next = move || looks.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    let clock: api::Clock = Arc::new(move || jiff::Timestamp::new(1_790_000_000, next()).unwrap());
     let counter = std::sync::atomic::AtomicU64::new(1);
     let entropy: api::Entropy = Arc::new(move |bytes| {
         for chunk in bytes.chunks_mut(8) {
@@ -48,7 +59,7 @@ async fn cluster() -> Cluster {
     .await
     .unwrap();
     let as_component = |component| Local::client(&server, component, "gousse");
-    let config = controllers::Config { authority: server.authority().into(), clock, entropy };
+    let config = controllers::Config { authority: server.authority().into(), node_ranges, clock, entropy };
     let mut running = tokio::task::JoinSet::new();
     running.spawn(controllers::run(as_component(Component::Controllers), config));
     Cluster { client: as_component(Component::Admin), _dir: dir, _controllers: running }
@@ -252,4 +263,53 @@ async fn an_object_without_namespace_outlives_an_owner_that_has_one() {
         "ownerRef [v1/ConfigMap, namespace: , name: gone, uid: u] does not exist in namespace \"\""
     );
     assert!(!c.client.get(kind("namespaces"), "", "n").await.unwrap().meta().is_deleting());
+}
+
+/// All at once, so that decisions would meet if they could.
+#[tokio::test]
+async fn no_two_nodes_ever_have_the_same_range() {
+    let c = with_ranges(&[("10.244.0.0/16", 24), ("fd00:10:244::/48", 64)]).await;
+    let own = json!({"metadata": {"name": "own"}, "spec": {"podCIDR": "10.244.1.0/24"}});
+    c.create("nodes", "", own).await;
+    let names: Vec<String> = (0..40).map(|n| format!("n{n}")).collect();
+    let made = names.iter().map(|name| c.create("nodes", "", json!({"metadata": {"name": name}})));
+    futures::future::join_all(made).await;
+    let mut given = std::collections::BTreeSet::from(["10.244.1.0/24".to_string()]);
+    for name in &names {
+        c.until("nodes", "", name, |node| {
+            let Some(ranges) = node.and_then(|node| node["spec"]["podCIDRs"].as_array().cloned()) else { return false };
+            assert_eq!(node.unwrap()["spec"]["podCIDR"], ranges[0]);
+            assert_eq!(ranges.len(), 2);
+            given.extend(ranges.iter().map(|range| range.as_str().unwrap().to_string()));
+            true
+        })
+        .await;
+    }
+    assert_eq!(given.len(), 1 + 2 * names.len(), "{given:?}");
+}
+
+#[tokio::test]
+async fn a_node_for_which_nothing_is_left_says_so_and_gets_what_is_freed() {
+    let c = with_ranges(&[("10.0.0.0/24", 25)]).await;
+    let has = |range: &'static str| move |node: Option<&Value>| node.is_some_and(|n| n["spec"]["podCIDR"] == range);
+    for (name, range) in [("a", "10.0.0.0/25"), ("b", "10.0.0.128/25")] {
+        c.create("nodes", "", json!({"metadata": {"name": name}})).await;
+        c.until("nodes", "", name, has(range)).await;
+    }
+    c.create("nodes", "", json!({"metadata": {"name": "c"}})).await;
+    let events = Cache::start(c.client.clone(), kind("events"), Scope::default());
+    events.synced().await;
+    let mut changes = events.subscribe();
+    let told = |event: &Object| {
+        event.value()["reason"] == "CIDRNotAvailable" && event.value()["involvedObject"]["name"] == "c"
+    };
+    let wait = async {
+        while !events.list().iter().any(told) {
+            changes.next().await.unwrap();
+        }
+    };
+    let patience = tokio::time::timeout(Duration::from_secs(20), wait).await;
+    assert!(patience.is_ok(), "{:?}", events.list().iter().map(Object::value).collect::<Vec<_>>());
+    c.client.delete(kind("nodes"), "", "a", &DeleteOptions::default()).await.unwrap();
+    c.until("nodes", "", "c", has("10.0.0.0/25")).await;
 }

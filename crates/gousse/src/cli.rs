@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::builder::TypedValueParser;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
+use ipnet::{IpNet, Ipv4Net};
 use kubectl::Connection;
 
 /// Kubernetes Pods from one static binary.
@@ -47,7 +48,13 @@ pub struct ServerFlags {
     pub listen: std::net::SocketAddr,
     /// Address range of services
     #[arg(long, default_value = "10.96.0.0/12")]
-    pub service_cidr: ipnet::Ipv4Net,
+    pub service_cidr: Ipv4Net,
+    /// Whether each node gets a part of --cluster-cidr for its pods
+    #[arg(long, default_value_t = true, action = ArgAction::Set)]
+    pub allocate_node_cidrs: bool,
+    /// Prefix of a node's part
+    #[arg(long, default_value_t = 24, value_name = "BITS")]
+    pub node_cidr_mask_size_ipv4: u8,
     /// Whether pods may ask to be privileged
     #[arg(long, default_value_t = true, action = ArgAction::Set)]
     pub allow_privileged: bool,
@@ -88,18 +95,33 @@ impl ServerFlags {
     }
 }
 
+/// What servers and nodes must agree on.
+#[derive(Args, Clone, Debug)]
+pub struct ClusterFlags {
+    /// Address range of all nodes' pods
+    #[arg(long, default_value = "10.244.0.0/16", value_parser = pod_range)]
+    pub cluster_cidr: Ipv4Net,
+}
+
+/// An IPv4 range without bits of a host.
+fn pod_range(text: &str) -> Result<Ipv4Net, String> {
+    let range: IpNet = text.parse().map_err(|_| "expected ADDRESS/BITS, as 10.244.0.0/16".to_string())?;
+    match range {
+        IpNet::V6(_) => Err("pods have no IPv6 addresses yet (docs/compatibility.md)".into()),
+        IpNet::V4(range) if range.trunc() != range => Err(format!("bits beyond the prefix are set: {}", range.trunc())),
+        IpNet::V4(range) => Ok(range),
+    }
+}
+
 /// What a node needs to know.
 #[derive(Args, Clone, Debug)]
 pub struct NodeFlags {
     /// Name of the node [default: the host's name]
     #[arg(long)]
     pub node_name: Option<String>,
-    /// Address range of this node's pods
-    #[arg(long, default_value = "10.244.0.0/24")]
-    pub pod_cidr: ipnet::Ipv4Net,
-    /// Address range of all nodes' pods
-    #[arg(long, default_value = "10.244.0.0/16")]
-    pub cluster_cidr: ipnet::Ipv4Net,
+    /// Address range of this node's pods, where the server gives it none (--allocate-node-cidrs=false)
+    #[arg(long, value_parser = pod_range)]
+    pub pod_cidr: Option<Ipv4Net>,
     /// Pods that this node takes at most
     #[arg(long, default_value_t = 110)]
     pub max_pods: u32,
@@ -166,6 +188,8 @@ pub struct Up {
     pub server: ServerFlags,
     #[command(flatten)]
     pub node: NodeFlags,
+    #[command(flatten)]
+    pub cluster: ClusterFlags,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -183,6 +207,8 @@ pub struct Server {
     pub place: Place,
     #[command(flatten)]
     pub flags: ServerFlags,
+    #[command(flatten)]
+    pub cluster: ClusterFlags,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -198,6 +224,8 @@ pub struct Agent {
     pub place: Place,
     #[command(flatten)]
     pub node: NodeFlags,
+    #[command(flatten)]
+    pub cluster: ClusterFlags,
     /// Whether pods may ask to be privileged
     #[arg(long, default_value_t = true, action = ArgAction::Set)]
     pub allow_privileged: bool,

@@ -77,7 +77,7 @@ pub async fn clean_if_empty(instance: &Instance, machine: &Machine) -> Result<()
         return Ok(());
     }
     end_engine(&machine.engine, instance).await?;
-    machine.net.close().await.context("closing the network")?;
+    machine.network.close().await.context("closing the network")?;
     crate::parts::node::unmount(instance)
 }
 
@@ -259,12 +259,9 @@ async fn end_engine(engine: &NativeEngine, instance: &Instance) -> Result<()> {
 
 async fn end_network(instance: &Instance) -> Result<()> {
     let run_dir = instance.run_dir.join("net");
-    if !run_dir.exists() {
-        return Ok(());
-    }
-    let (net, _running) =
-        net::Net::open(net::Config::left_in(&instance.name, &run_dir).context("reading the network")?)
-            .context("opening the network")?;
+    let left = net::Config::left_in(&instance.name, &run_dir).context("reading the network")?;
+    let Some(config) = left else { return Ok(()) };
+    let (net, _running) = net::Net::open(config).context("opening the network")?;
     net.close().await.context("closing the network")
 }
 

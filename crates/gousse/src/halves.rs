@@ -16,7 +16,7 @@ pub async fn server(flags: cli::Server) -> Result<()> {
     let _held = instance.hold()?;
     let (alarm, mut parts) = Alarm::new();
     let listening = serve::listen(&flags.flags).await?;
-    let serving = serve::start(&instance, &flags.flags, listening, &Seams::real(), &alarm).await?;
+    let serving = serve::start(&instance, &flags.flags, &flags.cluster, listening, &Seams::real(), &alarm).await?;
     output::tell(format_args!("gousse server is ready: https://{}", serving.address));
     output::tell(format_args!("  kubeconfig: {}", instance.kubeconfig().display()));
     if let Err(why) = invite(&instance, &serving).await {
@@ -53,9 +53,8 @@ pub async fn agent(connection: kubectl::Connection, flags: cli::Agent) -> Result
     };
     let token = || token::given(flags.token_file.as_deref());
     let (seams, (alarm, mut parts)) = (Seams::real(), Alarm::new());
-    let machine = crate::parts::node::open(&instance, &flags.node, own_server(&server)).await?;
-    let credentials =
-        crate::parts::join::credentials(&instance, &server, token, &machine, &flags.node, &seams.clock).await?;
+    let machine = crate::parts::node::open(&instance, &flags.node, &flags.cluster, own_server(&server)).await?;
+    let credentials = crate::parts::join::credentials(&instance, &server, token, &machine, &seams.clock).await?;
     let running = crate::parts::node::start(
         &instance,
         &flags.node,

@@ -45,8 +45,8 @@ pub async fn run(flags: Up) -> Result<()> {
     let _held = instance.hold()?;
     let (seams, (alarm, ended)) = (Seams::real(), Alarm::new());
     let listening = serve::listen(&flags.server).await?;
-    let machine = node::open(&instance, &flags.node, Some(listening.1)).await?;
-    let serving = serve::start(&instance, &flags.server, listening, &seams, &alarm).await?;
+    let machine = node::open(&instance, &flags.node, &flags.cluster, Some(listening.1)).await?;
+    let serving = serve::start(&instance, &flags.server, &flags.cluster, listening, &seams, &alarm).await?;
     let server = serving.server.clone();
     let credentials = node::Credentials {
         client: Local::client(&server, server::Component::Node(machine.name.clone()), "kubelet"),

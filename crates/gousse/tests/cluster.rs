@@ -36,6 +36,9 @@ mod kubectl;
 /// Storage, bandwidth, and the node's own room.
 #[path = "cluster/limits.rs"]
 mod limits;
+/// Several machines.
+#[path = "cluster/machines.rs"]
+mod machines;
 /// Standard output that is full, or that nobody reads.
 #[path = "cluster/output.rs"]
 mod output;

@@ -91,20 +91,25 @@ impl Config {
         Ipv4Addr::from(u32::from(self.pod_cidr.network()).saturating_add(1))
     }
 
-    /// What a run left in its run directory, for whoever ends it. Errors when nothing was left.
-    pub fn left_in(instance: &str, run_dir: &Path) -> Result<Config, Error> {
+    /// What a run left in its run directory, for whoever goes on or ends it; None: nothing.
+    pub fn left_in(instance: &str, run_dir: &Path) -> Result<Option<Config>, Error> {
         let path = run_dir.join(RANGES);
-        let text = std::fs::read(&path).map_err(failed(format_args!("reading {}", path.display())))?;
+        let text = match std::fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            read => read.map_err(failed(format_args!("reading {}", path.display())))?,
+        };
         let (pod_cidr, cluster_cidr) = serde_json::from_slice(&text)
             .map_err(|error| Error::Failed(format!("{} is damaged: {error}", path.display())))?;
         let own_ports = Vec::new();
-        Ok(Config { instance: instance.into(), pod_cidr, cluster_cidr, run_dir: run_dir.into(), own_ports })
+        Ok(Some(Config { instance: instance.into(), pod_cidr, cluster_cidr, run_dir: run_dir.into(), own_ports }))
     }
 
     pub(crate) fn leave(&self) -> Result<(), Error> {
         let path = self.run_dir.join(RANGES);
         let text = serde_json::to_vec(&(self.pod_cidr, self.cluster_cidr)).expect("ranges are plain data");
-        std::fs::write(&path, text).map_err(failed(format_args!("writing {}", path.display())))
+        let draft = self.run_dir.join(".ranges");
+        std::fs::write(&draft, text).map_err(failed(format_args!("writing {}", draft.display())))?;
+        std::fs::rename(&draft, &path).map_err(failed(format_args!("writing {}", path.display())))
     }
 
     /// What the names of this instance's links begin with: `g` and three letters.

@@ -198,7 +198,7 @@ fn configz(config: &crate::Config) -> serde_json::Value {
         "containerLogMaxSize": format!("{}", config.log_size_max),
         "enableServer": true,
         "maxPods": config.max_pods,
-        "podCIDR": config.pod_cidr,
+        "podCIDR": config.pod_cidr.map(|range| range.to_string()).unwrap_or_default(),
         "podPidsLimit": if config.pids_max > 0 { config.pids_max } else { -1 },
         "port": config.port,
         "streamingConnectionIdleTimeout": "4h0m0s",

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use api::{Clock, Entropy};
+use ipnet::IpNet;
 use jiff::SignedDuration;
 
 use crate::machine::Machine;
@@ -53,7 +54,8 @@ pub struct Config {
     pub log_files_max: u32,
     /// Cap of the restart back-off.
     pub backoff_max: SignedDuration,
-    pub pod_cidr: String,
+    /// Range of the pods' addresses where the server gives the node none.
+    pub pod_cidr: Option<IpNet>,
     /// What is kept free of the node's memory and disks.
     pub thresholds: Thresholds,
     /// Whether use of the disk and its like are looked at in turn; not on a machine that is imagined.
@@ -101,7 +103,7 @@ impl Config {
             log_size_max: 10 << 20,
             log_files_max: 5,
             backoff_max: SignedDuration::from_secs(300),
-            pod_cidr: String::new(),
+            pod_cidr: None,
             thresholds: Thresholds::default(),
             sampling: false,
             secrets_apart: false,

@@ -101,7 +101,7 @@ pub use agent::{Agent, Error, run};
 pub use config::Config;
 pub use control::Control;
 pub use machine::Machine;
-pub use network::{Imagined, Network};
+pub use network::{Imagined, Network, Opening, Routed};
 
 #[cfg(test)]
 mod tests;

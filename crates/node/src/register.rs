@@ -13,6 +13,7 @@ use api::{Object, Reason, Resource};
 use client::leases::{LeaseConfig, renew};
 use client::recorder::Type;
 use client::{Cache, ObjectReference, PatchKind, Scope};
+use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use crate::admit::Offer;
@@ -32,6 +33,8 @@ pub use resources::first_offer;
 const HEARTBEAT: Duration = Duration::from_secs(300);
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(7);
+/// A node that has no range for so long is not ready.
+const RANGE_PATIENCE: Duration = Duration::from_secs(2);
 const LEASE: Duration = Duration::from_secs(40);
 const LEASE_PERIOD: Duration = Duration::from_secs(10);
 
@@ -48,8 +51,11 @@ pub async fn keep(shared: Arc<Shared>) {
     let cache = Cache::start(shared.client.clone(), kind, scope);
     let mut changes = cache.subscribe();
     let mut due = tokio::time::Instant::now() + HEARTBEAT;
+    let mut trouble = shared.network.trouble();
+    let mut late = trouble.borrow().is_some().then(|| tokio::time::Instant::now() + RANGE_PATIENCE);
     loop {
         offer(&shared, &node);
+        open_network(&shared, &node).await;
         let heartbeat = tokio::select! {
             biased;
             change = changes.next() => {
@@ -62,6 +68,13 @@ pub async fn keep(shared: Arc<Shared>) {
                 false
             }
             () = shared.standing.changed() => false,
+            Ok(()) = trouble.changed() => false,
+            () = tokio::time::sleep_until(late.unwrap_or(due)), if late.is_some() => {
+                late = None;
+                shared.standing.set_network_is_late();
+                open_network(&shared, &node).await;
+                false
+            }
             () = tokio::time::sleep_until(due) => true,
         };
         match refresh(&shared, kind, &node, heartbeat).await {
@@ -75,6 +88,24 @@ pub async fn keep(shared: Arc<Shared>) {
                 due = tokio::time::Instant::now() + RETRY_MAX;
             }
         }
+    }
+}
+
+/// The pod network has the ranges that the server gave the node.
+async fn open_network(shared: &Shared, node: &Object) {
+    let spec = node.view::<core::Node>().ok().and_then(|node| node.spec);
+    let ranges = spec.and_then(|spec| spec.pod_cidrs).unwrap_or_default();
+    let ranges: Vec<IpNet> = ranges.iter().filter_map(|range| range.parse().ok()).collect();
+    // Where it gives none, the node has its own.
+    let is_late = || shared.standing.network_is_late() && shared.network.trouble().borrow().is_some();
+    let own = || shared.config.pod_cidr.filter(|_| is_late());
+    let ranges = if ranges.is_empty() { own().into_iter().collect() } else { ranges };
+    if ranges.is_empty() {
+        return;
+    }
+    if let Err(why) = shared.network.open(&ranges).await {
+        shared.standing.set_network_is_late();
+        tracing::error!("the pod network: {why}");
     }
 }
 
@@ -175,10 +206,6 @@ fn spec(config: &Config) -> Value {
     let mut spec = json!({});
     if !config.taints.is_empty() {
         spec["taints"] = json!(config.taints);
-    }
-    if !config.pod_cidr.is_empty() {
-        spec["podCIDR"] = json!(config.pod_cidr);
-        spec["podCIDRs"] = json!([config.pod_cidr]);
     }
     spec
 }

@@ -117,7 +117,8 @@ fn addresses(s: &Situation<'_>, status: &mut core::PodStatus) {
     }
     let hosts = one_per_family(&s.facts.host_ips);
     status.host_ip = hosts.first().cloned();
-    status.host_ips = Some(hosts.iter().map(|ip| core::HostIP { ip: ip.clone() }).collect());
+    // Of an empty list the server keeps nothing: it would differ from what is there for ever.
+    status.host_ips = (!hosts.is_empty()).then(|| hosts.iter().map(|ip| core::HostIP { ip: ip.clone() }).collect());
     let host_network = pod::host_network(s.pod);
     if host_network && status.pod_ip.is_some() {
         return;

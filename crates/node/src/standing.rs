@@ -12,6 +12,8 @@ pub struct Standing {
     conditions: Mutex<Vec<Condition>>,
     /// For too long.
     runtime_is_away: AtomicBool,
+    /// Its network could have been opened by now.
+    network_is_late: AtomicBool,
     changed: Notify,
 }
 
@@ -33,6 +35,14 @@ impl Standing {
     pub fn set_runtime_answers(&self, answers: bool) {
         self.runtime_is_away.store(!answers, Ordering::Relaxed);
         self.change();
+    }
+
+    pub fn network_is_late(&self) -> bool {
+        self.network_is_late.load(Ordering::Relaxed)
+    }
+
+    pub fn set_network_is_late(&self) {
+        self.network_is_late.store(true, Ordering::Relaxed);
     }
 
     /// Its images or conditions may be others now.

@@ -119,7 +119,7 @@ pub async fn perform(server: &Server, identity: &Identity, body: Bytes) -> Resul
     // A node renews its own; an administrator may do anything; a token is for new names only.
     match identity.node().is_some() || identity.is_in(MASTERS) {
         true => node_keys::renew(server, identity, name, &key).await?,
-        false => claim(server, name, body["podCIDR"].as_str().unwrap_or(""), &key).await?,
+        false => claim(server, name, &key).await?,
     }
     Ok(Reply::ok(json!({"certificate": certificate, "authority": server.authority()})))
 }
@@ -127,7 +127,7 @@ pub async fn perform(server: &Server, identity: &Identity, body: Bytes) -> Resul
 /// Takes a name: the Node object is made here, in one write that fails where there is one. Of two that ask for
 /// a name one gets it, the administrator sees what was taken, and deleting the Node gives the name free. Who
 /// has the key that it was taken with may ask again: the answer, or the agent, may have been lost.
-async fn claim(server: &Server, name: &str, range: &str, key: &str) -> Result<(), Status> {
+async fn claim(server: &Server, name: &str, key: &str) -> Result<(), Status> {
     let taken = || {
         let mut status = Status::already_exists("", "nodes", name);
         status.message += ": a join token is for new names only. If this machine is to join anew, delete the Node first \
@@ -139,10 +139,7 @@ async fn claim(server: &Server, name: &str, range: &str, key: &str) -> Result<()
         return Err(taken());
     }
     let annotations = json!({node_keys::ANNOTATION: key});
-    let mut node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "annotations": annotations}});
-    if !range.is_empty() {
-        node["spec"] = json!({"podCIDR": range, "podCIDRs": [range]});
-    }
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "annotations": annotations}});
     let identity = Identity::component(Component::Admin);
     let served = server.kinds().served("", "v1", "nodes").ok_or_else(no_such_resource)?;
     let target = Target { version: "v1".into(), resource: "nodes".into(), ..Target::default() };

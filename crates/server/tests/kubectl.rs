@@ -77,7 +77,12 @@ async fn a_stock_kubectl_is_at_home() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let advertise = listener.local_addr().unwrap();
     let server = open(dir.path(), advertise).await;
-    let config = controllers::Config { authority: server.authority().into(), clock: clock(), entropy: entropy() };
+    let config = controllers::Config {
+        authority: server.authority().into(),
+        node_ranges: Vec::new(),
+        clock: clock(),
+        entropy: entropy(),
+    };
     let controllers = tokio::spawn(controllers::run(Local::client(&server, Component::Controllers, "gousse"), config));
     let kubeconfig = server.kubeconfig(&format!("https://{advertise}"), "test").unwrap();
     std::fs::write(dir.path().join("kubeconfig"), kubeconfig).unwrap();

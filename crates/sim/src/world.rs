@@ -179,6 +179,7 @@ impl World {
             authority: "a certificate".into(),
             clock: self.clock.clone(),
             entropy: self.entropy("controllers"),
+            node_ranges: Vec::new(),
         };
         self.start_mortal("controllers", controllers::run(client, config), life);
     }

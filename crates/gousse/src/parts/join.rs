@@ -17,7 +17,6 @@ use sha2::{Digest, Sha256};
 use wire::tls::Presented;
 
 use super::node::{Credentials, Machine};
-use crate::cli::NodeFlags;
 use crate::instance::{Instance, write_private};
 use kubectl::failure::{Context, Result, failure};
 
@@ -32,7 +31,6 @@ pub async fn credentials(
     server: &str,
     token: impl FnOnce() -> Result<Option<String>>,
     machine: &Machine,
-    flags: &NodeFlags,
     clock: &api::Clock,
 ) -> Result<Credentials> {
     let kept = Kept::of(instance);
@@ -46,7 +44,7 @@ pub async fn credentials(
                     "--token-file is needed {why}; `gousse server` writes DATA/token, `gousse token create` makes another"
                 )));
             };
-            let texts = joined(server, &token, machine, &flags.pod_cidr.to_string(), &kept.key()?).await?;
+            let texts = joined(server, &token, machine, &kept.key()?).await?;
             kept.write(&texts)?;
             texts
         }
@@ -75,7 +73,7 @@ pub async fn credentials(
 }
 
 /// A first certificate, for a token.
-async fn joined(server: &str, token: &str, machine: &Machine, range: &str, key: &str) -> Result<Texts> {
+async fn joined(server: &str, token: &str, machine: &Machine, key: &str) -> Result<Texts> {
     let (fingerprint, bearer) = token
         .split_once('.')
         .filter(|(fingerprint, bearer)| fingerprint.len() == 64 && bearer.contains('.'))
@@ -90,16 +88,16 @@ async fn joined(server: &str, token: &str, machine: &Machine, range: &str, key: 
         ..HttpsConfig::default()
     };
     let client = Client::new(Arc::new(Https::new(config).context(format_args!("connecting to {server}"))?));
-    Ok(Texts { authority, pair: certified(&client, &machine.name, &machine.hosts(), range, key).await? })
+    Ok(Texts { authority, pair: certified(&client, &machine.name, &machine.hosts(), key).await? })
 }
 
 /// The server's certificate for our key.
-async fn certified(client: &Client, name: &str, hosts: &[String], range: &str, key: &str) -> Result<wire::Pair> {
+async fn certified(client: &Client, name: &str, hosts: &[String], key: &str) -> Result<wire::Pair> {
     let key = rcgen::KeyPair::from_pem(key).context("reading the node's key")?;
     let request = rcgen::CertificateParams::new(hosts).context("making a request for a certificate")?;
     let request = request.serialize_request(&key).context("making a request for a certificate")?;
     let request = request.pem().context("making a request for a certificate")?;
-    let body = json!({"name": name, "hosts": hosts, "request": request, "podCIDR": range});
+    let body = json!({"name": name, "hosts": hosts, "request": request});
     let reply = client.call(Method::POST, server::JOIN_PATH, &[], Some(("application/json", &body))).await?;
     let answer: Value = serde_json::from_slice(&reply.bytes().await?).context("reading the server's answer")?;
     let certificate = answer["certificate"].as_str().ok_or_else(|| failure("the server sent no certificate"))?;
@@ -146,7 +144,7 @@ impl Renewal {
     }
 
     async fn renewed(&self, old: &Texts) -> Result<Texts> {
-        let pair = certified(&self.client, &self.name, &self.hosts, "", &old.pair.key).await?;
+        let pair = certified(&self.client, &self.name, &self.hosts, &old.pair.key).await?;
         let texts = Texts { authority: old.authority.clone(), pair };
         self.kept.write(&texts)?;
         self.https.present(&texts.pair).context("showing the new certificate")?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use client::Client;
 use flate2::read::ZlibDecoder;
+use ipnet::Ipv4Net;
 use runtime::Engine;
 use runtime::images::bounds::Bounds;
 use runtime::images::registries::Registries;
@@ -17,7 +18,7 @@ use tokio::task::JoinSet;
 
 use super::serve::until;
 use super::{Alarm, Seams};
-use crate::cli::NodeFlags;
+use crate::cli::{ClusterFlags, NodeFlags};
 use crate::images;
 use crate::instance::Instance;
 use kubectl::failure::{Context, Result, failure};
@@ -27,7 +28,7 @@ pub struct Machine {
     pub name: String,
     pub engine: Arc<NativeEngine>,
     pub images: Arc<ImagesStore>,
-    pub net: net::Net,
+    pub network: Arc<node::Routed>,
     pub addresses: Vec<IpAddr>,
     api: TcpListener,
     healthz: Option<TcpListener>,
@@ -46,7 +47,12 @@ pub struct Running {
 
 /// Opens images, runtime and network; takes over what an earlier run left. `server`: where it listens, if it
 /// does on this machine.
-pub async fn open(instance: &Instance, flags: &NodeFlags, server: Option<SocketAddr>) -> Result<Machine> {
+pub async fn open(
+    instance: &Instance,
+    flags: &NodeFlags,
+    cluster: &ClusterFlags,
+    server: Option<SocketAddr>,
+) -> Result<Machine> {
     if !nix::unistd::geteuid().is_root() {
         return Err(failure("a node needs root: it makes namespaces, mounts and cgroups; `gousse server` does not"));
     }
@@ -60,14 +66,7 @@ pub async fn open(instance: &Instance, flags: &NodeFlags, server: Option<SocketA
     let own = [Some(&api), healthz.as_ref()].into_iter().flatten().map(TcpListener::local_addr);
     let own = own.collect::<std::io::Result<Vec<_>>>().context("asking for the node's addresses")?;
     let own_ports: Vec<SocketAddr> = own.into_iter().chain(server).collect();
-    let (net, _) = net::Net::open(net::Config {
-        instance: instance.name.clone(),
-        pod_cidr: flags.pod_cidr,
-        cluster_cidr: flags.cluster_cidr,
-        run_dir: instance.run_dir.join("net"),
-        own_ports: own_ports.clone(),
-    })
-    .context("opening the network")?;
+    let network = network(instance, flags, cluster.cluster_cidr, &own_ports)?;
     // docs/registries.md
     let registries = Registries::read(&instance.data_dir.join("registries.yaml")).context("reading registries.yaml")?;
     let docker_config = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker/config.json"));
@@ -79,7 +78,43 @@ pub async fn open(instance: &Instance, flags: &NodeFlags, server: Option<SocketA
     let engine = NativeEngine::open(config, images.clone()).context("opening the runtime")?;
     bound_processes(&engine, instance);
     let addresses = net::host_addresses().context("listing this machine's addresses")?;
-    Ok(Machine { name, engine: Arc::new(engine), images, net, addresses, api, healthz, own_ports })
+    Ok(Machine {
+        name,
+        engine: Arc::new(engine),
+        images,
+        network: Arc::new(network),
+        addresses,
+        api,
+        healthz,
+        own_ports,
+    })
+}
+
+/// The pod network, as an earlier run left it, or to be opened with the range that the server gives.
+fn network(
+    instance: &Instance,
+    flags: &NodeFlags,
+    cluster_cidr: Ipv4Net,
+    own_ports: &[SocketAddr],
+) -> Result<node::Routed> {
+    let (name, run_dir, own_ports) = (instance.name.clone(), instance.run_dir.join("net"), own_ports.to_vec());
+    let left = match net::Config::left_in(&name, &run_dir) {
+        Ok(left) => left.map(|config| config.pod_cidr),
+        Err(error) => {
+            tracing::warn!("the range of pod addresses is asked for anew: {error}");
+            None
+        }
+    };
+    let opening = move |pod_cidr| {
+        let (instance, run_dir, own_ports) = (name.clone(), run_dir.clone(), own_ports.clone());
+        net::Net::open(net::Config { instance, pod_cidr, cluster_cidr, run_dir, own_ports }).map(|(net, _)| net)
+    };
+    let alone = net::host_addresses().context("listing this machine's addresses")?.is_empty();
+    // The node's only address is that of its pod network, which certificates and endpoints must name: it is
+    // opened before anybody is asked. No server out of reach gives others; one on this machine begins so.
+    let first = || Ipv4Net::new(cluster_cidr.network(), cluster_cidr.prefix_len().max(24)).ok();
+    let range = left.or_else(|| if alone { flags.pod_cidr.or_else(first) } else { None });
+    node::Routed::begin(Arc::new(opening), range).context("opening the network")
 }
 
 /// Upstream leaves it to `--system-reserved pid=…`, which nobody sets: a pod could take the machine's last one.
@@ -168,7 +203,7 @@ pub async fn start(
     config.allow_privileged = allow_privileged;
     config.port = port;
     config.own_ports = machine.own_ports.clone();
-    config.pod_cidr = flags.pod_cidr.to_string();
+    config.pod_cidr = flags.pod_cidr.map(Into::into);
     config.thresholds = flags.eviction_hard.clone();
     config.sampling = true;
     config.secrets_apart = true;
@@ -185,8 +220,7 @@ pub async fn start(
         }
     };
     tasks.spawn(alarm.over("what serves image commands", commands));
-    let network = Arc::new(machine.net.clone());
-    let agent = node::Agent::start(credentials.client.clone(), engine, network, config).await;
+    let agent = node::Agent::start(credentials.client.clone(), engine, machine.network.clone(), config).await;
     let agent = agent.context("starting the node")?;
     let api = node::api::ApiConfig {
         control: agent.control(),

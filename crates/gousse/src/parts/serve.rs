@@ -2,15 +2,16 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use controllers::NodeRange;
 use server::{Backend, Component, Config, Server};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::{Alarm, Local, Seams};
-use crate::cli::ServerFlags;
+use crate::cli::{ClusterFlags, ServerFlags};
 use crate::instance::Instance;
-use kubectl::failure::{Context, Result};
+use kubectl::failure::{Context, Result, failure};
 
 /// A running server.
 pub struct Serving {
@@ -33,10 +34,12 @@ pub async fn listen(flags: &ServerFlags) -> Result<(TcpListener, SocketAddr)> {
 pub async fn start(
     instance: &Instance,
     flags: &ServerFlags,
+    cluster: &ClusterFlags,
     (listener, address): (TcpListener, SocketAddr),
     seams: &Seams,
     alarm: &Alarm,
 ) -> Result<Serving> {
+    let node_ranges = node_ranges(flags, cluster)?;
     let server = Server::open(Config {
         data_dir: instance.data_dir.clone(),
         backend: Some(Backend::Embedded { dir: instance.data_dir.join("store"), accept_loss: flags.accept_loss }),
@@ -73,6 +76,7 @@ pub async fn start(
         clock: seams.clock.clone(),
         entropy: seams.entropy.clone(),
         authority: server.authority().to_string(),
+        node_ranges,
     };
     tasks.spawn(alarm.over("a controller", controllers::run(client, config)));
     Ok(Serving { server, address, stop, tasks })
@@ -86,6 +90,15 @@ impl Serving {
         self.tasks.join_next().await;
         self.tasks.shutdown().await;
     }
+}
+
+/// What each node gets a part of.
+fn node_ranges(flags: &ServerFlags, cluster: &ClusterFlags) -> Result<Vec<NodeRange>> {
+    if !flags.allocate_node_cidrs {
+        return Ok(Vec::new());
+    }
+    let range = NodeRange::new(cluster.cluster_cidr.into(), flags.node_cidr_mask_size_ipv4);
+    Ok(vec![range.map_err(|why| failure(format!("--node-cidr-mask-size-ipv4: {why} (--cluster-cidr)")))?])
 }
 
 /// Ends when `stopped` turns true, or its sender is gone.

@@ -98,7 +98,7 @@ impl Stage {
         let name = format!("{}-{name}", self.prefix);
         let folder = self.folder.join(&name);
         fs::create_dir_all(&folder).unwrap();
-        Instance { name, data: folder.join("data"), run: folder.join("run"), folder }
+        Instance { name, data: folder.join("data"), run: folder.join("run"), folder, network: None }
     }
 
     /// Writes a file into the test's folder.
@@ -130,6 +130,8 @@ pub struct Instance {
     pub folder: PathBuf,
     pub data: PathBuf,
     pub run: PathBuf,
+    /// Whose network namespace it lives in; None: the test's.
+    pub network: Option<i32>,
 }
 
 /// What a program printed, and how it ended.
@@ -169,7 +171,14 @@ impl Instance {
 
     /// `gousse VERB` with this instance's place.
     pub fn command(&self, verb: &str) -> Command {
-        let mut command = Command::new(GOUSSE);
+        let mut command = match self.network {
+            None => Command::new(GOUSSE),
+            Some(pid) => {
+                let mut command = Command::new("nsenter");
+                command.arg(format!("--net=/proc/{pid}/ns/net")).arg(GOUSSE);
+                command
+            }
+        };
         command.args(verb.split(' ')).args(["--name", &self.name]);
         command.arg("--data-dir").arg(&self.data).arg("--run-dir").arg(&self.run);
         // How full this machine's disk happens to be is no part of any story.

@@ -63,7 +63,7 @@ fn pods_outlive_their_up_and_the_next_one_takes_them_over() {
 fn two_instances_run_side_by_side_and_end_one_by_one() {
     play(|stage: &Stage| {
         let (red, blue) = (stage.instance("red"), stage.instance("blue"));
-        let mut first = red.up(&["--pod-cidr", "10.245.0.0/24", "--cluster-cidr", "10.245.0.0/16"]);
+        let mut first = red.up(&["--cluster-cidr", "10.245.0.0/16"]);
         let mut second = blue.up(&["--pod-cidr", "10.246.0.0/24", "--cluster-cidr", "10.246.0.0/16", SITE]);
         second.line("http://");
         second.line("Ctrl-C");

@@ -46,6 +46,10 @@ impl Node {
     }
 
     async fn at(api: SmallApi, change: impl FnOnce(&mut Config)) -> Node {
+        Node::over(Imagined::new("10.1.0.0".parse().unwrap()), api, change).await
+    }
+
+    async fn over(network: Imagined, api: SmallApi, change: impl FnOnce(&mut Config)) -> Node {
         // In memory already, so that the agent mounts nothing.
         let folder = tempfile::tempdir_in("/dev/shm").unwrap();
         let clock = clock();
@@ -86,7 +90,7 @@ impl Node {
             api,
             engine: fake.clone(),
             fake,
-            network: Arc::new(Imagined::new("10.1.0.0".parse().unwrap())),
+            network: Arc::new(network),
             config,
             failing,
             stop: None,
@@ -269,6 +273,51 @@ async fn a_start_that_takes_its_time_is_seen_to_begin() {
     node.phase("p", "Running").await;
     let writes = node.api.writes().into_iter().filter(|w| w == "PATCH pods/p/status").count();
     assert_eq!(writes, 2);
+}
+
+/// Its pods wait for the range; a node that gets none is not ready, and says why.
+#[tokio::test(start_paused = true)]
+async fn the_network_opens_with_the_range_that_the_server_gives() {
+    let node = Node::over(Imagined::closed(), SmallApi::default(), |_| {}).await;
+    let ready = || {
+        let object = node.api.get("nodes", "", "n").unwrap();
+        let ready = object["status"]["conditions"].as_array().unwrap().last().unwrap().clone();
+        ["status", "message"].map(|field| ready[field].as_str().unwrap().to_owned())
+    };
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(ready()[0], "True");
+    assert_eq!(node.api.get("nodes", "", "n").unwrap()["spec"]["podCIDR"], Value::Null);
+    node.pod("web", json!({"containers": [{"name": "c", "image": "toolbox:1"}]}));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let why = "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady \
+               message:no range is imagined yet";
+    assert_eq!(ready(), ["False", why]);
+    assert_eq!(node.api.get("pods", "ns", "web").unwrap()["status"]["phase"], "Pending");
+    let mut object = node.api.get("nodes", "", "n").unwrap();
+    object["spec"]["podCIDRs"] = json!(["10.9.8.0/24"]);
+    node.api.put("nodes", object);
+    let pod = node.phase("web", "Running").await;
+    assert_eq!(pod["status"]["podIP"], "10.9.8.2");
+    assert_eq!(ready(), ["True", "kubelet is posting ready status"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_has_its_own_range_where_the_server_gives_none() {
+    let own = |config: &mut Config| config.pod_cidr = Some("10.7.7.0/24".parse().unwrap());
+    let node = Node::over(Imagined::closed(), SmallApi::default(), own).await;
+    node.pod("web", json!({"containers": [{"name": "c", "image": "toolbox:1"}]}));
+    let pod = node.phase("web", "Running").await;
+    assert_eq!(pod["status"]["podIP"], "10.7.7.2");
+    let given = SmallApi::default();
+    given.put(
+        "nodes",
+        json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"},
+        "spec": {"podCIDRs": ["10.9.8.0/24"]}}),
+    );
+    let node = Node::over(Imagined::closed(), given, own).await;
+    node.pod("web", json!({"containers": [{"name": "c", "image": "toolbox:1"}]}));
+    let pod = node.phase("web", "Running").await;
+    assert_eq!(pod["status"]["podIP"], "10.9.8.2");
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,15 +13,24 @@ use crate::shared::Shared;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Reason and message of the Ready condition.
-pub fn told(ready: bool) -> (&'static str, &'static str) {
-    match ready {
-        true => ("KubeletReady", "kubelet is posting ready status"),
-        false => ("KubeletNotReady", "container runtime is down"),
+pub fn told(trouble: Option<String>) -> (&'static str, String) {
+    match trouble {
+        None => ("KubeletReady", "kubelet is posting ready status".into()),
+        Some(trouble) => ("KubeletNotReady", trouble),
     }
 }
 
-pub fn is_ready(shared: &Shared) -> bool {
-    shared.standing.runtime_answers()
+/// Why the node is not ready. A network that is not opened yet is none at first: its pods wait for it.
+pub fn trouble(shared: &Shared) -> Option<String> {
+    if !shared.standing.runtime_answers() {
+        return Some("container runtime is down".into());
+    }
+    let network = shared.network.trouble().borrow().clone()?;
+    shared.standing.network_is_late().then(|| {
+        format!(
+            "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:{network}"
+        )
+    })
 }
 
 /// For ever, or until the engine is gone.

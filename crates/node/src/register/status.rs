@@ -104,9 +104,10 @@ fn conditions(shared: &Shared, old: Option<&Value>) -> Vec<Value> {
             one(condition.name(), if is_short { "True" } else { "False" }, reason, message)
         })
         .collect();
-    let ready = health::is_ready(shared);
-    let (reason, message) = health::told(ready);
-    all.push(one("Ready", if ready { "True" } else { "False" }, reason, message));
+    let trouble = health::trouble(shared);
+    let ready = if trouble.is_none() { "True" } else { "False" };
+    let (reason, message) = health::told(trouble);
+    all.push(one("Ready", ready, reason, &message));
     all
 }
 

@@ -127,6 +127,15 @@ fn ready_pod_shows_all_conditions_in_order() {
 }
 
 #[test]
+fn a_node_without_addresses_tells_none() {
+    let mut world = World::simple("Always");
+    assert_eq!(status(&world)["hostIPs"], json!([{"ip": "192.0.2.1"}]));
+    world.facts.host_ips.clear();
+    let told = status(&world);
+    assert_eq!((&told["hostIP"], &told["hostIPs"]), (&Value::Null, &Value::Null));
+}
+
+#[test]
 fn missing_gate_keeps_the_pod_unready() {
     let mut world = World::simple("Always").with(running("c", 0));
     world.pod["spec"]["readinessGates"] = json!([{"conditionType": "g"}]);

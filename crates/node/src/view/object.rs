@@ -22,6 +22,7 @@ read! {
         status: Option<NodeStatus>,
     }
     NodeSpec {
+        pod_cidrs "podCIDRs": Option<Vec<String>>,
         taints: Option<Vec<Taint>>,
     }
     Taint {

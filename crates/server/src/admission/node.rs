@@ -255,6 +255,13 @@ fn own_node(ask: &Ask<'_>, object: &mut Value, node: &str) -> Result<(), Status>
     if name != node {
         return refuse(format!("node {node:?} is not allowed to modify node {name:?}"));
     }
+    // With the range of another node it would have that node's pods' addresses (upstream lets it).
+    let range = |node: &Value, field: &str| node["spec"].get(field).cloned();
+    let before = ask.old.unwrap_or(&Value::Null);
+    let changed = ["podCIDR", "podCIDRs"].iter().any(|field| range(object, field) != range(before, field));
+    if ask.operation != Operation::Delete && changed {
+        return refuse(format!("node {node:?} is not allowed to modify podCIDRs"));
+    }
     match (ask.operation, ask.old) {
         (Operation::Create, _) => match forbidden_labels(&object["metadata"]["labels"], &Value::Null) {
             labels if labels.is_empty() => Ok(()),

@@ -178,6 +178,57 @@ async fn a_node_labels_and_owns_itself_only_as_it_may() {
     assert_eq!(c.call_as(&agent, Method::POST, leases, lease).await.0, 403);
 }
 
+/// With the range of another node it would give its pods the addresses of that node's.
+#[tokio::test]
+async fn a_node_gives_itself_no_range() {
+    let c = cluster().await;
+    let agent = c.server.internal(Component::Node("n1".into()));
+    let ranges = [
+        json!({"podCIDR": "10.244.7.0/24"}),
+        json!({"podCIDRs": ["10.244.7.0/24"]}),
+        json!({"podCIDR": "10.244.7.0/24", "podCIDRs": ["10.244.7.0/24"]}),
+    ];
+    for spec in &ranges {
+        let node = json!({"metadata": {"name": "n1"}, "spec": spec}).to_string();
+        let (code, status) = c.call_as(&agent, Method::POST, "/api/v1/nodes", node).await;
+        let text = "nodes \"n1\" is forbidden: node \"n1\" is not allowed to modify podCIDRs";
+        assert_eq!((code, status["message"].as_str().unwrap()), (403, text));
+    }
+    let node = json!({"metadata": {"name": "n1"}}).to_string();
+    assert_eq!(c.call_as(&agent, Method::POST, "/api/v1/nodes", node).await.0, 201);
+    let range = async || c.get("/api/v1/nodes/n1").await.1["spec"]["podCIDRs"].clone();
+    // The list alone is no change where there is a range: the one of `podCIDR` counts.
+    let attack = async |given: bool| {
+        for spec in &ranges {
+            let merge = json!({"spec": spec}).to_string();
+            let whole = {
+                let (_, mut node) = c.get("/api/v1/nodes/n1").await;
+                for (field, value) in spec.as_object().unwrap() {
+                    node["spec"][field] = value.clone();
+                }
+                node.to_string()
+            };
+            let kind = "application/merge-patch+json";
+            let patched = c.raw(&agent, Method::PATCH, "/api/v1/nodes/n1", kind, merge.clone()).await;
+            assert!(patched.status.as_u16() == 403 || *spec == ranges[1] && given, "{merge}");
+            let put = c.raw(&agent, Method::PUT, "/api/v1/nodes/n1", "application/json", whole.clone()).await;
+            assert!(put.status.as_u16() == 403 || *spec == ranges[1] && given, "{whole}");
+            // Through its status it may write, but no range.
+            c.raw(&agent, Method::PATCH, "/api/v1/nodes/n1/status", kind, merge).await;
+            c.raw(&agent, Method::PUT, "/api/v1/nodes/n1/status", "application/json", whole).await;
+        }
+    };
+    attack(false).await;
+    assert_eq!(range().await, Value::Null);
+    // Nor another one than it was given.
+    let admin = c.server.internal(Component::Admin);
+    let given = json!({"spec": {"podCIDR": "10.244.3.0/24"}}).to_string();
+    let patched = c.raw(&admin, Method::PATCH, "/api/v1/nodes/n1", "application/merge-patch+json", given).await;
+    assert_eq!(patched.status.as_u16(), 200);
+    attack(true).await;
+    assert_eq!(range().await, json!(["10.244.3.0/24"]));
+}
+
 #[tokio::test]
 async fn an_eviction_marks_only_the_pod_it_may_evict() {
     let c = cluster().await;
