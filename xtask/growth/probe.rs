@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use runtime::engine::Boxed;
+
 use super::{Answer, Target};
-use crate::sources::Boxed;
 use crate::view::Probe;
 
 pub(super) fn probe<'a>(probe: &'a Probe, _: &'a Target<'a>, _: Duration) -> Option<Boxed<'a, Answer>> {

@@ -9,9 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
 use net::{AttachSpec, Attachment};
+use runtime::engine::Boxed;
 use tokio::sync::watch;
-
-use crate::sources::Boxed;
 
 /// The network of this machine.
 mod routed;

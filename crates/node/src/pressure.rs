@@ -92,7 +92,7 @@ pub struct Shortage {
 
 /// When each condition was last seen.
 #[derive(Clone, Debug, Default)]
-pub struct Seen(BTreeMap<Condition, Timestamp>);
+pub struct LastSeen(BTreeMap<Condition, Timestamp>);
 
 /// The node needs the room of a pod, or the pod broke a limit: it is to end.
 #[derive(Clone, Debug, Default)]
@@ -222,7 +222,7 @@ impl Thresholds {
     }
 }
 
-impl Seen {
+impl LastSeen {
     pub fn note(&mut self, shortages: &[Shortage], now: Timestamp) {
         for shortage in shortages {
             self.0.insert(shortage.signal.row().condition, now);

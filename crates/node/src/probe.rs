@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
+use runtime::engine::Boxed;
+
 use crate::view::IntOrString;
 use crate::view::{Container, LifecycleHandler, Probe};
 use runtime::{ContainerId, Engine};
-
-use crate::sources::Boxed;
 
 mod exec;
 mod grpc;

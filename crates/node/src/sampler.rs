@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use runtime::engine::Boxed;
+
 use crate::view as core;
 use client::recorder::Type;
 use tokio::time::Instant;
@@ -20,7 +22,6 @@ use crate::pressure::{self, Condition, Eviction, Shortage, Signal, rank};
 use crate::register;
 use crate::roster::{Entry, Roster};
 use crate::shared::Shared;
-use crate::sources::Boxed;
 use crate::subject::Origin;
 
 /// One look.
@@ -62,7 +63,7 @@ struct Sampler {
     /// UIDs of pods that were told to end.
     evicted: BTreeSet<String>,
     images: collect::Known,
-    seen: pressure::Seen,
+    seen: pressure::LastSeen,
     /// The pod that gave way last, and until when it is waited for.
     clearing: Option<(String, Instant)>,
     /// Pods were ended for limits of their own: that alone may make room.
@@ -79,7 +80,7 @@ pub async fn run(shared: Arc<Shared>, actors: Roster) {
         actors,
         evicted: BTreeSet::new(),
         images: collect::Known::default(),
-        seen: pressure::Seen::default(),
+        seen: pressure::LastSeen::default(),
         clearing: None,
         enough: false,
     };

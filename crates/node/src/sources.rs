@@ -4,16 +4,14 @@
 //! and in the simulator. `Ok(None)` means that the object does not exist, an error that nobody knows.
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
 
 use crate::view::{ConfigMap, Secret, Service};
 use api::Resource;
 use api::resource::{CONFIG_MAPS, SECRETS};
+use runtime::engine::Boxed;
 
 /// The API's engine, on watches and requests.
 pub mod live;
-
-pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// An object of the pod's namespace that contents come from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

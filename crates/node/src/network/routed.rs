@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 use net::{AttachSpec, Attachment, Net};
+use runtime::engine::Boxed;
 use tokio::sync::{Mutex, watch};
 
 use super::Network;
-use crate::sources::Boxed;
 
 /// How long an attachment waits for the network; whoever asks does so again.
 const PATIENCE: Duration = Duration::from_secs(5);

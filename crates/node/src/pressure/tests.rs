@@ -79,7 +79,7 @@ fn memory_comes_first_and_a_condition_outlasts_its_cause() {
     let short = Thresholds::default().judge(&observed);
     let signals: Vec<Signal> = short.iter().map(|s| s.signal).collect();
     assert_eq!(signals, [Signal::MemoryAvailable, Signal::NodefsAvailable]);
-    let mut seen = Seen::default();
+    let mut seen = LastSeen::default();
     seen.note(&short, at(0));
     seen.note(&short[1..], at(60));
     assert_eq!(seen.conditions(at(299)), [Condition::DiskPressure, Condition::MemoryPressure]);
@@ -179,7 +179,7 @@ fn processes_run_short_like_memory_and_rank_by_priority() {
     let observed = BTreeMap::from([(Signal::PidsAvailable, room(99, 1000))]);
     let shortages = thresholds.judge(&observed);
     assert_eq!(shortages, [Shortage { signal: Signal::PidsAvailable, floor: 100, available: 99 }]);
-    let mut seen = Seen::default();
+    let mut seen = LastSeen::default();
     seen.note(&shortages, at(0));
     assert_eq!(seen.conditions(at(299)), [Condition::PIDPressure]);
     assert_eq!(

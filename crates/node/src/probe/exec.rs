@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use runtime::engine::Boxed;
+
 use crate::view::{Container, ExecAction, LifecycleHandler, Probe};
 use runtime::ExecSpec;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::{Answer, Target};
 use crate::expand::expand;
-use crate::sources::Boxed;
 
 /// Bytes of output that a failure shows.
 const OUTPUT_MAX: u64 = 10 * 1024;

@@ -6,6 +6,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use runtime::engine::Boxed;
+
 use crate::view::Probe;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -16,7 +18,6 @@ use tokio::net::TcpStream;
 
 use super::{Answer, Target};
 use crate::plan::backoff::go_duration;
-use crate::sources::Boxed;
 
 /// Between two tries to reach a server, growing by three fifths (grpc/backoff).
 const PAUSE: Duration = Duration::from_secs(1);

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use runtime::engine::Boxed;
+
 use crate::view::{HTTPGetAction, LifecycleHandler, Probe};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
@@ -13,7 +15,6 @@ use tokio_rustls::rustls::{Error, InvalidMessage};
 
 use super::tcp::dial;
 use super::{Answer, Target, address};
-use crate::sources::Boxed;
 
 const BODY_MAX: usize = 10 * 1024;
 const REDIRECTS_MAX: usize = 10;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use runtime::engine::Boxed;
+
 use crate::view::LifecycleHandler;
 
 use super::{Answer, Target};
-use crate::sources::Boxed;
 
 pub(super) fn hook<'a>(handler: &'a LifecycleHandler, _: &'a Target<'a>, limit: Duration) -> Option<Boxed<'a, Answer>> {
     let pause = Duration::from_secs(u64::try_from(handler.sleep.as_ref()?.seconds).unwrap_or(0));

@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use runtime::engine::Boxed;
+
 use crate::view::Probe;
 use tokio::net::TcpStream;
 
 use super::{Answer, Target, address};
-use crate::sources::Boxed;
 
 const NO_ADDRESS: &str = "the pod has no address yet";
 

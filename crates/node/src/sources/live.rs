@@ -3,6 +3,7 @@
 //! A watched object is read from its cache; everything else is asked for. Tokens are kept until four
 //! fifths of their life are over. A change of a watched object rings its pods.
 
+use runtime::engine::Boxed;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use client::{Cache, Client, Scope};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use crate::sources::{Boxed, Source, Sources, Token, TokenRequest};
+use crate::sources::{Source, Sources, Token, TokenRequest};
 
 /// A node that cannot list services yet lets its pods wait this long for them.
 const SERVICES_WAIT: Duration = Duration::from_secs(5);

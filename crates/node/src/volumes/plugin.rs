@@ -3,6 +3,7 @@
 //! A row of `PLUGINS`; upstream's word for it is volume plugin. Every function is idempotent and looks at
 //! the disk, not at what an earlier run did.
 
+use runtime::engine::Boxed;
 use std::path::Path;
 
 use crate::view::{Pod, Volume};
@@ -10,7 +11,7 @@ use jiff::Timestamp;
 use runtime::MountSource;
 
 use crate::downward::Facts;
-use crate::sources::{Boxed, Source, Sources};
+use crate::sources::{Source, Sources};
 use crate::volumes::room::Room;
 
 /// What came of it, or why not.
