@@ -136,9 +136,10 @@ pub struct NodeFlags {
     /// Folder of static pods [default: <data-dir>/manifests]
     #[arg(long, value_name = "DIR")]
     pub manifests: Option<PathBuf>,
-    /// What is kept free for the node itself, by evicting pods; empty: nothing
-    #[arg(long, value_name = "SIGNAL<AMOUNT,…", default_value = node::pressure::DEFAULT)]
-    pub eviction_hard: node::pressure::Thresholds,
+    /// What is kept free for the node itself, by evicting pods; empty: nothing [default:
+    /// memory.available<100Mi, 15% of the images' disk and 10% of the node's but at most 1Gi and 512Mi, 5% of inodes]
+    #[arg(long, value_name = "SIGNAL<AMOUNT,…")]
+    pub eviction_hard: Option<node::pressure::Thresholds>,
     /// Bytes that one image may unpack to
     #[arg(long, default_value = "64Gi", value_name = "QUANTITY", value_parser = crate::images::bytes)]
     pub image_size_max: u64,

@@ -15,10 +15,15 @@ use crate::collect::Room;
 /// Which pod goes, and what is said of it.
 pub mod rank;
 
-/// What is kept free by default. Upstream's (apis/config/v1beta1/defaults_linux.go) but for room on disks:
-/// docs/decisions/eviction-thresholds.md.
-pub const DEFAULT: &str =
-    "imagefs.available<1Gi,imagefs.inodesFree<5%,memory.available<100Mi,nodefs.available<512Mi,nodefs.inodesFree<5%";
+/// What is kept free by default: upstream's (apis/config/v1beta1/defaults_linux.go), of a large disk no more
+/// than an amount (docs/decisions/eviction-thresholds.md).
+const DEFAULT: [(Signal, Floor); 5] = [
+    (Signal::ImagefsAvailable, Floor::ShareUpTo(0.15, 1 << 30)),
+    (Signal::ImagefsInodes, Floor::Share(0.05)),
+    (Signal::MemoryAvailable, Floor::Amount(100 << 20)),
+    (Signal::NodefsAvailable, Floor::ShareUpTo(0.10, 512 << 20)),
+    (Signal::NodefsInodes, Floor::Share(0.05)),
+];
 /// A condition lasts so long after it was last seen (evictionPressureTransitionPeriod).
 const TRANSITION: SignedDuration = SignedDuration::from_mins(5);
 
@@ -76,6 +81,8 @@ enum Floor {
     Amount(i64),
     /// Of the capacity.
     Share(f64),
+    /// Of the capacity, but no more than an amount.
+    ShareUpTo(f64, u64),
 }
 
 /// What is kept free, by signal. From the kubelet's `--eviction-hard` form.
@@ -156,7 +163,7 @@ impl Condition {
 
 impl Default for Thresholds {
     fn default() -> Thresholds {
-        DEFAULT.parse().expect("the defaults are thresholds")
+        Thresholds(DEFAULT.into())
     }
 }
 
@@ -203,10 +210,12 @@ impl Thresholds {
 
     /// What is kept free of so much; 0 without a threshold.
     pub fn kept_free(&self, signal: Signal, capacity: u64) -> u64 {
+        let of = |share: f64| (capacity as f64 * share) as u64;
         match self.0.get(&signal) {
             None => 0,
             Some(Floor::Amount(amount)) => amount.unsigned_abs(),
-            Some(Floor::Share(share)) => (capacity as f64 * share) as u64,
+            Some(Floor::Share(share)) => of(*share),
+            Some(Floor::ShareUpTo(share, most)) => of(*share).min(*most),
         }
     }
 

@@ -204,7 +204,7 @@ pub async fn start(
     config.port = port;
     config.own_ports = machine.own_ports.clone();
     config.pod_cidr = flags.pod_cidr.map(Into::into);
-    config.thresholds = flags.eviction_hard.clone();
+    config.thresholds = flags.eviction_hard.clone().unwrap_or_default();
     config.sampling = true;
     config.secrets_apart = true;
     config.cgroup_root = pods_cgroup(instance);

@@ -58,22 +58,24 @@ fn thresholds_are_read_as_a_kubelet_reads_them() {
 
 #[test]
 fn a_large_disk_that_is_nearly_full_has_room_by_default() {
-    let short = |available| {
-        let observed =
-            [Signal::ImagefsAvailable, Signal::NodefsAvailable].map(|signal| (signal, room(available, 250 << 30)));
-        Thresholds::default().judge(&observed.into()).iter().map(|shortage| shortage.signal).collect::<Vec<_>>()
+    let short = |available, capacity| {
+        let disk = [Signal::ImagefsAvailable, Signal::NodefsAvailable].map(|s| (s, room(available, capacity)));
+        Thresholds::default().judge(&disk.into()).iter().map(|shortage| shortage.signal).collect::<Vec<_>>()
     };
-    assert_eq!(short(10 << 30), []);
-    assert_eq!(short(800 << 20), [Signal::ImagefsAvailable]);
-    assert_eq!(short(400 << 20), [Signal::ImagefsAvailable, Signal::NodefsAvailable]);
+    assert_eq!(short(10 << 30, 250 << 30), []);
+    assert_eq!(short(800 << 20, 250 << 30), [Signal::ImagefsAvailable]);
+    assert_eq!(short(400 << 20, 250 << 30), [Signal::ImagefsAvailable, Signal::NodefsAvailable]);
+    // A small one is not short of what it never had.
+    assert_eq!(short(400 << 20, 2 << 30), []);
+    assert_eq!(short(250 << 20, 2 << 30), [Signal::ImagefsAvailable]);
 }
 
 #[test]
 fn memory_comes_first_and_a_condition_outlasts_its_cause() {
     let observed = BTreeMap::from([
-        (Signal::NodefsAvailable, room(99 << 20, 1 << 30)),
+        (Signal::NodefsAvailable, room(99, 1000)),
         (Signal::NodefsInodes, room(0, 0)),
-        (Signal::ImagefsAvailable, room(1 << 30, 2 << 30)),
+        (Signal::ImagefsAvailable, room(150, 1000)),
         (Signal::MemoryAvailable, room(80 << 20, 1 << 30)),
     ]);
     let short = Thresholds::default().judge(&observed);
