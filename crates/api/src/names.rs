@@ -28,6 +28,20 @@ pub fn dns_subdomain(value: &str) -> Vec<String> {
     errors
 }
 
+/// `*.` and a DNS subdomain.
+pub fn dns_wildcard(value: &str) -> Vec<String> {
+    let mut errors = too_many_characters(value, 253);
+    if !value.strip_prefix("*.").is_some_and(is_subdomain) {
+        errors.push(form(
+            "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist \
+             of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character",
+            &format!("\\*\\.{LABEL}(\\.{LABEL})*"),
+            &["*.example.com"],
+        ));
+    }
+    errors
+}
+
 /// Labels joined by dots that may begin with `_` and hold it: what a DNS search path may be.
 pub fn dns_subdomain_with_underscore(value: &str) -> Vec<String> {
     let label = |part: &str| {

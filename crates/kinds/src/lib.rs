@@ -24,6 +24,8 @@ pub mod validate;
 mod config_map;
 mod endpoints;
 mod event;
+mod ingress;
+pub mod ingress_class;
 mod lease;
 mod namespace;
 mod node;
@@ -55,6 +57,8 @@ const ROWS: &[fn() -> Kind] = &[
     service_account::row,
     service::row,
     lease::row,
+    ingress_class::row,
+    ingress::row,
     runtime_class::row,
     priority_class::row,
 ];

@@ -8,8 +8,13 @@ use super::*;
 mod gadget;
 mod widget;
 
-fn kind(plural: &str) -> &'static Kind {
+pub fn kind(plural: &str) -> &'static Kind {
     built_in().iter().find(|kind| kind.plural == plural).unwrap()
+}
+
+/// Errors as a client reads them.
+pub fn told(errors: &[api::FieldError]) -> Vec<String> {
+    errors.iter().map(ToString::to_string).collect()
 }
 
 #[test]

@@ -27,6 +27,35 @@ async fn a_priority_class_gives_the_number() {
 }
 
 #[tokio::test]
+async fn an_ingress_without_a_class_gets_the_newest_default() {
+    let c = cluster().await;
+    let classes = "/apis/networking.k8s.io/v1/ingressclasses";
+    let ingresses = "/apis/networking.k8s.io/v1/namespaces/default/ingresses";
+    let make = async |name: &str, metadata: Value| {
+        let mut object = json!({"metadata": metadata, "spec": {"defaultBackend": {"service": {"name": "s",
+            "port": {"number": 80}}}}});
+        object["metadata"]["name"] = name.into();
+        let (code, made) = c.post(ingresses, object).await;
+        assert_eq!(code, 201, "{made}");
+        made["spec"]["ingressClassName"].clone()
+    };
+    let class = async |name: &str, default: &str| {
+        let annotations = json!({"ingressclass.kubernetes.io/is-default-class": default});
+        let class = json!({"metadata": {"name": name, "annotations": annotations}, "spec": {"controller": "a.io/b"}});
+        assert_eq!(c.post(classes, class).await.0, 201);
+    };
+    class("a", "false").await;
+    assert_eq!(make("one", json!({})).await, Value::Null);
+    class("c", "true").await;
+    class("b", "true").await;
+    // Of one age: by name.
+    assert_eq!(make("two", json!({})).await, "b");
+    assert_eq!(make("three", json!({"annotations": {"kubernetes.io/ingress.class": "own"}})).await, Value::Null);
+    let (_, status) = c.get(&format!("{ingresses}/two/status")).await;
+    assert_eq!((&status["status"], &status["metadata"]["generation"]), (&json!({"loadBalancer": {}}), &json!(1)));
+}
+
+#[tokio::test]
 async fn a_node_begins_tainted_and_writes_only_itself() {
     let c = cluster().await;
     let agent = c.server.internal(Component::Node("n1".into()));
