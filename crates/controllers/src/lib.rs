@@ -38,6 +38,8 @@ pub struct Config {
     pub authority: String,
     /// What nodes' ranges are cut from, at most one a family; none: nodes bring their own.
     pub node_ranges: Vec<NodeRange>,
+    /// No node gets addresses of it.
+    pub service_range: Option<ipnet::IpNet>,
     pub clock: Clock,
     pub entropy: Entropy,
 }

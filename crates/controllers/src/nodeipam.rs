@@ -1,9 +1,10 @@
 //! Each node gets its ranges of pod addresses, one of each family, once.
 //!
 //! pkg/controller/nodeipam (ipam/range_allocator.go, ipam/cidrset): `spec.podCIDRs` are cut from the
-//! cluster's ranges; no two nodes ever have the same. One node after the other, and what was written is
+//! cluster's ranges; no two nodes are ever given the same. One node after the other, and what was written is
 //! held before it is seen: a write whose answer was lost is made again with the same ranges. A freed range
-//! rests for a round; a node that comes back gets what it had, if nobody else has it by then.
+//! is given last; a node that comes back gets what it had, if nobody else has it by then. (Both are
+//! forgotten when the server ends.)
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -89,6 +90,7 @@ pub async fn run(parts: Arc<Parts>) {
     let nodes = parts.cache(&NODES);
     nodes.synced().await;
     let mut ledger = Ledger::of(&parts.config.node_ranges);
+    ledger.hold("", parts.config.service_range.into_iter().collect());
     for node in nodes.list() {
         ledger.note(&node.meta().name, Some(ranges_of(&node)));
     }
@@ -113,6 +115,7 @@ async fn keep(parts: &Parts, ledger: &Mutex<Ledger>, key: &Key) -> Result<Requeu
             names.iter().filter_map(|name| parts.cache(&NODES).get("", name)).collect()
         }
     };
+    let mut result = Ok(Requeue::Done);
     for node in waiting.iter().filter(|node| ranges_of(node).is_empty()) {
         let name = &node.meta().name;
         let (ranges, is_new) = ledger().give(name);
@@ -132,11 +135,11 @@ async fn keep(parts: &Parts, ledger: &Mutex<Ledger>, key: &Key) -> Result<Requeu
             Err(status) => {
                 let message = format!("Node {name} status is now: CIDRAssignmentFailed");
                 parts.recorder.event(node, "", Type::Normal, "CIDRAssignmentFailed", message);
-                return Err(status);
+                result = Err(status);
             }
         }
     }
-    Ok(Requeue::Done)
+    result
 }
 
 /// Which node has which part.
@@ -190,7 +193,8 @@ impl Ledger {
         if let Some(held) = self.held.get(node) {
             return (Some(held.clone()), false);
         }
-        let former = self.former.get(node).filter(|ranges| ranges.iter().all(|range| self.is_free(range)));
+        let former =
+            self.former.get(node).filter(|ranges| self.are_parts(ranges) && ranges.iter().all(|r| self.is_free(r)));
         let found = match former {
             Some(ranges) => Some(ranges.clone()),
             None => self.ranges.iter_mut().map(Shared::find).collect(),
@@ -199,6 +203,15 @@ impl Ledger {
         self.former.retain(|_, former| !former.iter().any(|range| ranges.contains(range)));
         self.hold(node, ranges.clone());
         (Some(ranges), true)
+    }
+
+    /// One of each of the cluster's ranges, as `find` gives them.
+    fn are_parts(&self, ranges: &[IpNet]) -> bool {
+        let is_part = |(shared, range): (&Shared, &IpNet)| {
+            let parts = shared.range.touched_by(range);
+            parts.is_some_and(|mut parts| parts.next().is_some_and(|part| shared.range.part(part) == *range))
+        };
+        ranges.len() == self.ranges.len() && self.ranges.iter().zip(ranges).all(is_part)
     }
 
     fn is_free(&self, range: &IpNet) -> bool {

@@ -33,6 +33,7 @@ async fn cluster() -> Cluster {
 async fn with_ranges(ranges: &[(&str, u8)]) -> Cluster {
     let node_ranges = ranges.iter().map(|(range, mask)| NodeRange::new(range.parse().unwrap(), *mask).unwrap());
     let node_ranges = node_ranges.collect();
+    let service_range = Some("10.244.2.0/28".parse().unwrap());
     let dir = tempfile::tempdir().unwrap();
     // No two looks at the clock are the same moment: events are named by it.
     let looks = std::sync::atomic::AtomicI32::new(0);
@@ -59,7 +60,8 @@ async fn with_ranges(ranges: &[(&str, u8)]) -> Cluster {
     .await
     .unwrap();
     let as_component = |component| Local::client(&server, component, "gousse");
-    let config = controllers::Config { authority: server.authority().into(), node_ranges, clock, entropy };
+    let config =
+        controllers::Config { authority: server.authority().into(), node_ranges, service_range, clock, entropy };
     let mut running = tokio::task::JoinSet::new();
     running.spawn(controllers::run(as_component(Component::Controllers), config));
     Cluster { client: as_component(Component::Admin), _dir: dir, _controllers: running }
@@ -265,7 +267,7 @@ async fn an_object_without_namespace_outlives_an_owner_that_has_one() {
     assert!(!c.client.get(kind("namespaces"), "", "n").await.unwrap().meta().is_deleting());
 }
 
-/// All at once, so that decisions would meet if they could.
+/// All at once; one part is another node's, one has addresses of services.
 #[tokio::test]
 async fn no_two_nodes_ever_have_the_same_range() {
     let c = with_ranges(&[("10.244.0.0/16", 24), ("fd00:10:244::/48", 64)]).await;
@@ -286,6 +288,7 @@ async fn no_two_nodes_ever_have_the_same_range() {
         .await;
     }
     assert_eq!(given.len(), 1 + 2 * names.len(), "{given:?}");
+    assert!(!given.contains("10.244.2.0/24"));
 }
 
 #[tokio::test]

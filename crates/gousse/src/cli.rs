@@ -119,7 +119,8 @@ pub struct NodeFlags {
     /// Name of the node [default: the host's name]
     #[arg(long)]
     pub node_name: Option<String>,
-    /// Address range of this node's pods, where the server gives it none (--allocate-node-cidrs=false)
+    /// Address range of this node's pods, where the server gives it none within two seconds
+    /// (--allocate-node-cidrs=false)
     #[arg(long, value_parser = pod_range)]
     pub pod_cidr: Option<Ipv4Net>,
     /// Pods that this node takes at most

@@ -44,6 +44,11 @@ pub async fn run(flags: Up) -> Result<()> {
     crate::log("warn");
     let _held = instance.hold()?;
     let (seams, (alarm, ended)) = (Seams::real(), Alarm::new());
+    if flags.server.allocate_node_cidrs && flags.node.pod_cidr.is_some() {
+        return Err(failure(
+            "--pod-cidr is for --allocate-node-cidrs=false: else the node gets a part of --cluster-cidr",
+        ));
+    }
     let listening = serve::listen(&flags.server).await?;
     let machine = node::open(&instance, &flags.node, &flags.cluster, Some(listening.1)).await?;
     let serving = serve::start(&instance, &flags.server, &flags.cluster, listening, &seams, &alarm).await?;

@@ -53,9 +53,12 @@ pub async fn keep(shared: Arc<Shared>) {
     let mut due = tokio::time::Instant::now() + HEARTBEAT;
     let mut trouble = shared.network.trouble();
     let mut late = trouble.borrow().is_some().then(|| tokio::time::Instant::now() + RANGE_PATIENCE);
+    let mut was_given = false;
     loop {
         offer(&shared, &node);
-        open_network(&shared, &node).await;
+        if !open_network(&shared, &node, &mut was_given).await {
+            due = due.min(tokio::time::Instant::now() + RETRY_MAX);
+        }
         let heartbeat = tokio::select! {
             biased;
             change = changes.next() => {
@@ -72,7 +75,7 @@ pub async fn keep(shared: Arc<Shared>) {
             () = tokio::time::sleep_until(late.unwrap_or(due)), if late.is_some() => {
                 late = None;
                 shared.standing.set_network_is_late();
-                open_network(&shared, &node).await;
+                open_network(&shared, &node, &mut was_given).await;
                 false
             }
             () = tokio::time::sleep_until(due) => true,
@@ -91,22 +94,28 @@ pub async fn keep(shared: Arc<Shared>) {
     }
 }
 
-/// The pod network has the ranges that the server gave the node.
-async fn open_network(shared: &Shared, node: &Object) {
+/// The pod network has the ranges that the server gave the node. False: it is to be tried again.
+/// `was_given`: since this agent began.
+async fn open_network(shared: &Shared, node: &Object, was_given: &mut bool) -> bool {
     let spec = node.view::<core::Node>().ok().and_then(|node| node.spec);
     let ranges = spec.and_then(|spec| spec.pod_cidrs).unwrap_or_default();
     let ranges: Vec<IpNet> = ranges.iter().filter_map(|range| range.parse().ok()).collect();
     // Where it gives none, the node has its own.
     let is_late = || shared.standing.network_is_late() && shared.network.trouble().borrow().is_some();
     let own = || shared.config.pod_cidr.filter(|_| is_late());
+    *was_given |= !ranges.is_empty();
     let ranges = if ranges.is_empty() { own().into_iter().collect() } else { ranges };
-    if ranges.is_empty() {
-        return;
+    // What it had before it was deleted may be another node's by now; what an earlier run left it keeps,
+    // until the server says more.
+    if ranges.is_empty() && !*was_given {
+        return true;
     }
-    if let Err(why) = shared.network.open(&ranges).await {
+    let opened = shared.network.open(&ranges).await;
+    if let Err(why) = &opened {
         shared.standing.set_network_is_late();
         tracing::error!("the pod network: {why}");
     }
+    opened.is_ok()
 }
 
 /// Until the server has the Node object; says so if the machine was rebooted since it had it last.

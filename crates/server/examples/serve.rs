@@ -39,7 +39,13 @@ async fn main() -> std::io::Result<()> {
     })
     .await?;
     let client = Local::client(&server, Component::Controllers, "gousse");
-    let parts = controllers::Config { authority: server.authority().into(), node_ranges: Vec::new(), clock, entropy };
+    let parts = controllers::Config {
+        authority: server.authority().into(),
+        node_ranges: Vec::new(),
+        service_range: None,
+        clock,
+        entropy,
+    };
     tokio::spawn(controllers::run(client, parts));
     let path = dir.join("kubeconfig");
     std::fs::write(&path, server.kubeconfig(&format!("https://{advertise}"), "gousse")?)?;

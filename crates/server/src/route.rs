@@ -81,7 +81,7 @@ fn cut(path: &str) -> (&str, &str) {
     path.split_once('/').unwrap_or((path, ""))
 }
 
-/// POST `{"name", "hosts", "request", "podCIDR"}` (`request`: a PEM signing request) answers `{"certificate", "authority"}`.
+/// POST `{"name", "hosts", "request"}` (`request`: a PEM signing request) answers `{"certificate", "authority"}`.
 /// The certificate names the node, and of the `hosts` the addresses that may be its own.
 pub const JOIN_PATH: &str = "/gousse/v1/nodes";
 /// GET answers the authority's certificate, PEM, to anybody.

@@ -80,6 +80,7 @@ async fn a_stock_kubectl_is_at_home() {
     let config = controllers::Config {
         authority: server.authority().into(),
         node_ranges: Vec::new(),
+        service_range: None,
         clock: clock(),
         entropy: entropy(),
     };

@@ -180,6 +180,7 @@ impl World {
             clock: self.clock.clone(),
             entropy: self.entropy("controllers"),
             node_ranges: Vec::new(),
+            service_range: None,
         };
         self.start_mortal("controllers", controllers::run(client, config), life);
     }

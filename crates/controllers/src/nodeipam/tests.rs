@@ -69,3 +69,15 @@ fn masks_that_do_not_fit_are_refused() {
     assert!(refused("fd00::/32", 64) && refused("fd00::/48", 127));
     assert!(!refused("10.0.0.0/8", 24) && !refused("10.244.0.0/24", 24) && !refused("fd00::/48", 64));
 }
+
+#[test]
+fn what_no_part_of_the_cluster_was_is_not_given_again() {
+    let mut ledger = Ledger::of(&[range("10.0.0.0/22", 24)]);
+    for (node, foreign) in [("a", "192.168.5.0/24"), ("b", "10.0.2.128/25"), ("c", "10.0.0.0/23")] {
+        ledger.note(node, Some(nets(&[foreign])));
+        ledger.note(node, None);
+    }
+    assert_eq!(given(&mut ledger, "a"), ["10.0.0.0/24"]);
+    assert_eq!(given(&mut ledger, "b"), ["10.0.1.0/24"]);
+    assert_eq!(given(&mut ledger, "c"), ["10.0.2.0/24"]);
+}

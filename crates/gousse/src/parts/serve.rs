@@ -77,6 +77,7 @@ pub async fn start(
         entropy: seams.entropy.clone(),
         authority: server.authority().to_string(),
         node_ranges,
+        service_range: Some(flags.service_cidr.into()),
     };
     tasks.spawn(alarm.over("a controller", controllers::run(client, config)));
     Ok(Serving { server, address, stop, tasks })

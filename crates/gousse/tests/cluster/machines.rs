@@ -123,6 +123,24 @@ fn each_node_gets_a_range_of_its_own_and_keeps_it() {
         assert!(is_in(&second, &again) && again != before[1], "{again}");
         assert_eq!(cluster.own.must("get pod b -o jsonpath={.status.podIP}"), before[1]);
 
+        // Somebody else has its range by the time it comes back: it is left with the last pod that runs in it.
+        other_agent.kill();
+        cluster.own.must("delete node other");
+        let thief = format!(
+            "{{apiVersion: v1, kind: Node, metadata: {{name: thief}}, spec: {{podCIDR: {0}, podCIDRs: [{0}]}}}}",
+            ranges[1]
+        );
+        let applied = cluster.own.apply(&thief);
+        assert!(applied.ok, "{applied:?}");
+        let other_agent = cluster.join(&other, "other", &[]);
+        assert_eq!(cluster.range("other"), "10.244.1.0/25");
+        cluster.own.must("wait --for=condition=Ready=false --timeout=60s node other");
+        assert_eq!(cluster.own.must("get pod b -o jsonpath={.status.podIP}"), before[1]);
+        cluster.own.must("delete pods b c");
+        cluster.own.must("wait --for=condition=Ready --timeout=60s node other");
+        let moved = cluster.address("d", "other");
+        assert!(moved.starts_with("10.244.1."), "{moved}");
+
         ranges.sort();
         assert_eq!(ranges, ["10.244.0.0/25", "10.244.0.128/25"]);
         cluster.own.must("delete pods --all");

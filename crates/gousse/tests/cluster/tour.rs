@@ -64,7 +64,7 @@ fn two_instances_run_side_by_side_and_end_one_by_one() {
     play(|stage: &Stage| {
         let (red, blue) = (stage.instance("red"), stage.instance("blue"));
         let mut first = red.up(&["--cluster-cidr", "10.245.0.0/16"]);
-        let mut second = blue.up(&["--pod-cidr", "10.246.0.0/24", "--cluster-cidr", "10.246.0.0/16", SITE]);
+        let mut second = blue.up(&["--cluster-cidr", "10.246.0.0/16", SITE]);
         second.line("http://");
         second.line("Ctrl-C");
         assert_eq!(red.must("get pods -A -o name"), "");

@@ -34,8 +34,10 @@ pub struct Routed {
 enum Stage {
     Closed,
     Open(Net, Ipv4Net),
-    /// Its last pods keep their addresses of the first range; the second one is wanted.
-    Leaving(Net, Ipv4Net, Ipv4Net),
+    /// Its last pods keep their addresses of the first range; the second one is wanted, if there is one.
+    Leaving(Net, Ipv4Net, Option<Ipv4Net>),
+    /// For good: `down`.
+    Ended,
 }
 
 impl Routed {
@@ -51,7 +53,11 @@ impl Routed {
 
     /// Removes every link, rule, route and pin: `down`.
     pub async fn close(&self) -> Result<(), net::Error> {
-        match self.current() {
+        // What is being opened is closed too.
+        let _changing = self.changing.lock().await;
+        let current = self.current();
+        self.stage.send_replace(Stage::Ended);
+        match current {
             Some(net) => net.close().await,
             None => Ok(()),
         }
@@ -59,17 +65,18 @@ impl Routed {
 
     fn current(&self) -> Option<Net> {
         match &*self.stage.borrow() {
-            Stage::Closed => None,
+            Stage::Closed | Stage::Ended => None,
             Stage::Open(net, _) | Stage::Leaving(net, ..) => Some(net.clone()),
         }
     }
 
     async fn enter(&self, ranges: &[IpNet]) -> Result<(), net::Error> {
-        let wanted = the_range(ranges)?;
+        let wanted = if ranges.is_empty() { None } else { Some(the_range(ranges)?) };
         let _changing = self.changing.lock().await;
         let stage = self.stage.borrow().clone();
         match stage {
-            Stage::Open(net, range) | Stage::Leaving(net, range, _) if range == wanted => {
+            Stage::Ended => return Err(net::Error::Failed("it is closed".into())),
+            Stage::Open(net, range) | Stage::Leaving(net, range, _) if wanted == Some(range) => {
                 self.stage.send_replace(Stage::Open(net, range));
                 return Ok(());
             }
@@ -77,14 +84,15 @@ impl Routed {
                 self.stage.send_replace(Stage::Leaving(net.clone(), range, wanted));
                 let left = net.list().await?.len();
                 if left > 0 {
-                    let why = format!("{left} pods must end before the network has the node's new range {wanted}");
-                    return Err(net::Error::Failed(why));
+                    let next = wanted.map_or(NO_RANGE.into(), |wanted| format!("the node's range is {wanted} now"));
+                    return Err(net::Error::Failed(format!("{left} pods must end before {range} is left: {next}")));
                 }
                 net.close().await?;
             }
             Stage::Closed => {}
         }
         self.stage.send_replace(Stage::Closed);
+        let Some(wanted) = wanted else { return Err(net::Error::Failed(NO_RANGE.into())) };
         let opening = self.opening.clone();
         let opened = tokio::task::spawn_blocking(move || opening(wanted)).await;
         let net = opened.map_err(|why| net::Error::Failed(why.to_string()))??;
@@ -117,7 +125,6 @@ impl Routed {
 fn the_range(ranges: &[IpNet]) -> Result<Ipv4Net, net::Error> {
     match ranges {
         [IpNet::V4(range)] => Ok(*range),
-        [] => Err(net::Error::Failed(NO_RANGE.into())),
         _ => {
             let other = ranges.iter().find(|range| matches!(range.addr(), IpAddr::V6(_))).unwrap_or(&ranges[0]);
             Err(net::Error::Failed(format!("the node's range {other}: pods have one IPv4 address here, no other")))
@@ -147,7 +154,8 @@ impl Network for Routed {
                 _ => return Ok(()),
             };
             // The last one lets the network change.
-            let _ = self.open_with(&[wanted.into()]).await;
+            let wanted = wanted.map(IpNet::from);
+            let _ = self.open_with(wanted.as_slice()).await;
             Ok(())
         })
     }

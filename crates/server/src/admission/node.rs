@@ -244,10 +244,19 @@ fn named_by(pod: &Value) -> Option<&'static str> {
     cases.iter().find(|(is, _)| *is).map(|(_, what)| *what)
 }
 
+const RANGES: [&str; 2] = ["podCIDR", "podCIDRs"];
+
 fn own_node(ask: &Ask<'_>, object: &mut Value, node: &str) -> Result<(), Status> {
     if let (Operation::Create, Some(key)) = (ask.operation, ask.identity.key()) {
         // A Node that was deleted belongs to the first who makes it again.
         object["metadata"]["annotations"][node_keys::ANNOTATION] = key.into();
+    }
+    // With the range of another node it would have that node's pods' addresses (upstream lets it). A new one
+    // loses what it brings, since agents of former versions bring one.
+    if ask.operation == Operation::Create
+        && let Some(spec) = object["spec"].as_object_mut()
+    {
+        RANGES.iter().for_each(|field| drop(spec.remove(*field)));
     }
     let object = &*object;
     let refuse = |why: String| Err(ask.forbidden(object, &why));
@@ -255,19 +264,15 @@ fn own_node(ask: &Ask<'_>, object: &mut Value, node: &str) -> Result<(), Status>
     if name != node {
         return refuse(format!("node {node:?} is not allowed to modify node {name:?}"));
     }
-    // With the range of another node it would have that node's pods' addresses (upstream lets it).
-    let range = |node: &Value, field: &str| node["spec"].get(field).cloned();
-    let before = ask.old.unwrap_or(&Value::Null);
-    let changed = ["podCIDR", "podCIDRs"].iter().any(|field| range(object, field) != range(before, field));
-    if ask.operation != Operation::Delete && changed {
-        return refuse(format!("node {node:?} is not allowed to modify podCIDRs"));
-    }
     match (ask.operation, ask.old) {
         (Operation::Create, _) => match forbidden_labels(&object["metadata"]["labels"], &Value::Null) {
             labels if labels.is_empty() => Ok(()),
             labels => refuse(format!("node {node:?} is not allowed to set the following labels: {labels}")),
         },
         (Operation::Update, Some(old)) => {
+            if RANGES.iter().any(|field| object["spec"].get(*field) != old["spec"].get(*field)) {
+                return refuse(format!("node {node:?} is not allowed to modify podCIDRs"));
+            }
             if object["spec"]["taints"] != old["spec"]["taints"] {
                 return refuse(format!("node {node:?} is not allowed to modify taints"));
             }
