@@ -1,18 +1,15 @@
 //! Ingress: which requests from outside reach which Service. Controllers come from elsewhere, here as upstream.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
 use api::{FieldError, names, tree};
 use serde_json::{Value, json};
 
-use crate::ingress_class::reference;
+use crate::ingress_class::{ANNOTATION, reference};
 use crate::row::*;
-use crate::validate::address::ip;
+use crate::validate::address::{host_name, ip, no_address};
 use crate::validate::at::{At, Errors, invalid_each};
 
-/// The older way to name a class.
-pub const CLASS: &str = "kubernetes.io/ingress.class";
 /// Of the column of addresses, but for `-o wide`.
 const ADDRESSES_WIDTH: usize = 16;
 const HOSTS_SHOWN: usize = 3;
@@ -75,9 +72,9 @@ fn addresses(ingress: &Value) -> String {
 }
 
 fn warnings(_: &Kind, ingress: &Value, old: Option<&Value>) -> Vec<String> {
-    let annotated = ingress["metadata"]["annotations"].get(CLASS).is_some();
+    let annotated = ingress["metadata"]["annotations"].get(ANNOTATION).is_some();
     let named = tree::has(&ingress["spec"], "ingressClassName");
-    let deprecated = format!("annotation {CLASS:?} is deprecated, please use 'spec.ingressClassName' instead");
+    let deprecated = format!("annotation {ANNOTATION:?} is deprecated, please use 'spec.ingressClassName' instead");
     (old.is_none() && annotated && !named).then_some(deprecated).into_iter().collect()
 }
 
@@ -116,9 +113,9 @@ fn validate(kind: &Kind, ingress: &Value, old: Option<&Value>, context: &Context
     if spec.has_field("ingressClassName") {
         let class = spec.get("ingressClassName");
         invalid_each(&class, names::dns_subdomain(class.text()), &mut errors);
-        let annotation = ingress["metadata"]["annotations"].get(CLASS);
+        let annotation = ingress["metadata"]["annotations"].get(ANNOTATION);
         if let Some(annotated) = annotation.filter(|text| old.is_none() && text.as_str() != Some(class.text())) {
-            let path = format!("annotations.{CLASS}");
+            let path = format!("annotations.{ANNOTATION}");
             let why = "must match `ingressClassName` when both are specified";
             errors.push(FieldError::invalid(&path, annotated, why));
         }
@@ -142,8 +139,8 @@ fn host(at: &At, of_rule: bool, errors: &mut Errors) {
     if of_rule && text.is_empty() {
         return;
     }
-    if of_rule && text.parse::<IpAddr>().is_ok() {
-        errors.push(at.invalid("must be a DNS name, not an IP address"));
+    if of_rule {
+        no_address(at, errors);
     }
     let messages = if text.contains('*') { names::dns_wildcard(text) } else { names::dns_subdomain(text) };
     invalid_each(at, messages, errors);
@@ -220,10 +217,7 @@ fn balancer(balancer: &At, errors: &mut Errors) {
             ip(&address, errors);
         }
         if !name.text().is_empty() {
-            invalid_each(&name, names::dns_subdomain(name.text()), errors);
-            if name.text().parse::<IpAddr>().is_ok() {
-                errors.push(name.invalid("must be a DNS name, not an IP address"));
-            }
+            host_name(&name, errors);
         }
     }
 }

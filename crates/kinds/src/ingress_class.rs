@@ -7,6 +7,8 @@ use crate::row::*;
 use crate::validate::at::{At, Errors, invalid_each};
 use crate::validate::meta;
 
+/// By which an Ingress named its class before there was a field.
+pub const ANNOTATION: &str = "kubernetes.io/ingress.class";
 const CONTROLLER_MAX: usize = 250;
 
 pub(crate) fn row() -> Kind {

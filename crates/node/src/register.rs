@@ -54,9 +54,10 @@ pub async fn keep(shared: Arc<Shared>) {
     let mut trouble = shared.network.trouble();
     let mut late = trouble.borrow().is_some().then(|| tokio::time::Instant::now() + RANGE_PATIENCE);
     let mut was_given = false;
+    let mut is_open = open_network(&shared, &node, &mut was_given).await;
     loop {
         offer(&shared, &node);
-        if !open_network(&shared, &node, &mut was_given).await {
+        if !is_open {
             due = due.min(tokio::time::Instant::now() + RETRY_MAX);
         }
         let heartbeat = tokio::select! {
@@ -75,11 +76,11 @@ pub async fn keep(shared: Arc<Shared>) {
             () = tokio::time::sleep_until(late.unwrap_or(due)), if late.is_some() => {
                 late = None;
                 shared.standing.set_network_is_late();
-                open_network(&shared, &node, &mut was_given).await;
                 false
             }
             () = tokio::time::sleep_until(due) => true,
         };
+        is_open = open_network(&shared, &node, &mut was_given).await;
         match refresh(&shared, kind, &node, heartbeat).await {
             Ok(Some(written)) => {
                 node = written;

@@ -1,7 +1,7 @@
 //! Several machines: each in a network namespace of its own, at the end of a cable.
 
-use std::fs;
-use std::process::{Child, Command};
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
 
 use super::stage::{Instance, Output, Stage, Up, play};
 
@@ -14,14 +14,12 @@ struct Machine {
 impl Machine {
     fn cabled() -> Machine {
         let mut holder = Command::new("unshare");
-        let holder = holder.args(["--net", "--", "cat"]).stdin(std::process::Stdio::piped()).spawn().unwrap();
+        holder.args(["--net", "--", "sh", "-c", "echo; exec cat >/dev/null"]);
+        let mut holder = holder.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        // The namespace is there when the program says something.
+        holder.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
         let holder = Machine { holder };
         let pid = holder.pid().to_string();
-        // The namespace is there when the program is.
-        let is_begun = || fs::read_to_string(format!("/proc/{pid}/comm")).unwrap().trim() == "cat";
-        while !is_begun() {
-            std::thread::yield_now();
-        }
         let run = |words: &str| {
             let done = Command::new("ip").args(words.split(' ')).output_now();
             assert!(done.ok, "ip {words}: {done:?}");

@@ -110,7 +110,7 @@ fn an_update_need_not_mend_what_was_let_in_before() {
 fn the_older_way_to_name_a_class_warns_or_agrees() {
     let kind = kind("ingresses");
     let mut object = ingress(json!({"rules": [rule("", "/", "Exact")]}));
-    object["metadata"]["annotations"] = json!({CLASS: "a"});
+    object["metadata"]["annotations"] = json!({ANNOTATION: "a"});
     let warned = |object: &Value| (kind.hooks.warnings)(kind, object, None);
     let deprecated =
         r#"annotation "kubernetes.io/ingress.class" is deprecated, please use 'spec.ingressClassName' instead"#;

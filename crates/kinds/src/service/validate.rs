@@ -1,14 +1,13 @@
 //! Services: types, ports, addresses, families, and what may not change.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
 use api::{FieldError, names};
 use serde_json::{Value, json};
 
 use crate::kind::{Context, Kind};
 use crate::pod::validate::probes;
-use crate::validate::address::{cidr, ip, usable};
+use crate::validate::address::{cidr, host_name, ip, usable};
 use crate::validate::at::{At, Errors, invalid_each};
 use crate::validate::meta;
 
@@ -273,10 +272,7 @@ fn balancer(at: &At, errors: &mut Errors) {
             _ => {}
         }
         if !name.text().is_empty() {
-            invalid_each(&name, names::dns_subdomain(name.text()), errors);
-            if name.text().parse::<IpAddr>().is_ok() {
-                errors.push(name.invalid("must be a DNS name, not an IP address"));
-            }
+            host_name(&name, errors);
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::at::{At, Errors};
+use api::names;
+
+use super::at::{At, Errors, invalid_each};
 
 /// An address in its strict form: no leading zeros, not IPv4 within IPv6.
 pub fn ip(at: &At, errors: &mut Errors) {
@@ -37,6 +39,19 @@ pub fn cidr(at: &At, errors: &mut Errors) {
 }
 
 const CIDR: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+
+/// A DNS name of a host, and not its address.
+pub fn host_name(at: &At, errors: &mut Errors) {
+    invalid_each(at, names::dns_subdomain(at.text()), errors);
+    no_address(at, errors);
+}
+
+/// A host by name.
+pub fn no_address(at: &At, errors: &mut Errors) {
+    if at.text().parse::<IpAddr>().is_ok() {
+        errors.push(at.invalid("must be a DNS name, not an IP address"));
+    }
+}
 
 /// An address that traffic can be sent to.
 pub fn usable(at: &At, errors: &mut Errors) {

@@ -15,7 +15,7 @@ pub const PLUGIN: Plugin = Plugin { name: "DefaultIngressClass", operations: &[O
 fn mutate(ask: &Ask<'_>, object: &mut Value, findings: &mut Findings) -> Result<(), Status> {
     let is_ingress = ask.kind().plural == "ingresses" && ask.kind().group == "networking.k8s.io";
     let is_named = !object["spec"]["ingressClassName"].is_null()
-        || object["metadata"]["annotations"].get("kubernetes.io/ingress.class").is_some();
+        || object["metadata"]["annotations"].get(ingress_class::ANNOTATION).is_some();
     if !is_ingress || !ask.subresource.is_empty() || is_named {
         return Ok(());
     }
