@@ -98,7 +98,11 @@ fn node_ranges(flags: &ServerFlags, cluster: &ClusterFlags) -> Result<Vec<NodeRa
     if !flags.allocate_node_cidrs {
         return Ok(Vec::new());
     }
-    let range = NodeRange::new(cluster.cluster_cidr.into(), flags.node_cidr_mask_size_ipv4);
+    let (pods, services) = (cluster.cluster_cidr, flags.service_cidr);
+    if services.contains(&pods) {
+        return Err(failure(format!("--cluster-cidr: {pods} is all services' ({services}, --service-cidr)")));
+    }
+    let range = NodeRange::new(pods.into(), flags.node_cidr_mask_size_ipv4);
     Ok(vec![range.map_err(|why| failure(format!("--node-cidr-mask-size-ipv4: {why} (--cluster-cidr)")))?])
 }
 
@@ -141,4 +145,37 @@ fn write_kubeconfig(instance: &Instance, server: &Server, address: SocketAddr) -
     };
     let text = server.kubeconfig(&url, &context).context("making the kubeconfig")?;
     crate::instance::write_private(&instance.kubeconfig(), text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn nodes_get_parts_that_are_there() {
+        let judged = |words: &str| {
+            let words = ["gousse", "server"].into_iter().chain(words.split_whitespace());
+            let Command::Server(server) = Cli::try_parse_from(words).unwrap().command else { panic!() };
+            node_ranges(&server.flags, &server.cluster).map(|all| all.len()).map_err(|why| why.printed())
+        };
+        assert_eq!(judged(""), Ok(1));
+        assert_eq!(judged("--allocate-node-cidrs=false --cluster-cidr 10.96.0.0/16"), Ok(0));
+        assert_eq!(judged("--cluster-cidr 10.0.0.0/8"), Ok(1), "services' part is left out");
+        let refused = |words: &str, why: &str| assert_eq!(judged(words), Err(format!("error: {why}")));
+        refused(
+            "--cluster-cidr 10.96.0.0/16",
+            "--cluster-cidr: 10.96.0.0/16 is all services' (10.96.0.0/12, --service-cidr)",
+        );
+        refused(
+            "--node-cidr-mask-size-ipv4 31",
+            "--node-cidr-mask-size-ipv4: /31 is no part of 10.244.0.0/16 with room for a pod: from /16 to /30 (--cluster-cidr)",
+        );
+        refused(
+            "--cluster-cidr 10.0.0.0/8 --node-cidr-mask-size-ipv4 26",
+            "--node-cidr-mask-size-ipv4: /26 cuts 10.0.0.0/8 into too many parts: /24 at most (--cluster-cidr)",
+        );
+    }
 }
