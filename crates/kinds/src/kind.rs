@@ -32,6 +32,9 @@ pub struct Kind {
     pub hooks: Hooks,
     pub writes: Writes,
     pub delete: DeleteStrategy,
+    /// What nobody does yet for objects of this kind; who makes one is told, and so is docs/compatibility:
+    /// `no controller makes its pods yet`. Empty: all that upstream does.
+    pub dormant: &'static str,
 }
 
 /// What a kind does at a write. Each is pure; `Context` carries what differs from request to request.
@@ -217,6 +220,11 @@ impl Kind {
         self.named(|names| names.verbs.retain(|known| known != verb))
     }
 
+    /// Served before anybody acts on its objects: what is missing, in a sentence's second half.
+    pub fn dormant(self, missing: &'static str) -> Kind {
+        Kind { dormant: missing, ..self }
+    }
+
     fn named(self, change: impl FnOnce(&mut Names)) -> Kind {
         Kind { resource: self.resource.with(change), ..self }
     }
@@ -242,8 +250,13 @@ impl Kind {
         (self.hooks.validate)(self, object, old, context)
     }
 
+    /// `Warning` headers. `old` is None at create.
     pub fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
-        (self.hooks.warnings)(self, object, old)
+        let mut warnings = (self.hooks.warnings)(self, object, old);
+        if old.is_none() && !self.dormant.is_empty() {
+            warnings.push(format!("{} is stored, but {}", self.kind, self.dormant));
+        }
+        warnings
     }
 
     /// What a write to the object or a subresource leaves as it is, for its managers.

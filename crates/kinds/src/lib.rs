@@ -24,10 +24,9 @@ pub mod validate;
 mod config_map;
 mod endpoints;
 mod event;
-mod ingress;
-pub mod ingress_class;
 mod lease;
 mod namespace;
+pub mod networking;
 mod node;
 pub mod pod;
 mod priority_class;
@@ -44,9 +43,11 @@ pub mod print;
 pub use kind::{Context, Kind};
 pub use table::{Kinds, Served};
 
-/// Every built-in kind. The order is discovery's: the core group first, then the others; the names within
-/// a group as upstream lists them, so that a client which takes the first match takes the same one.
+/// Every built-in kind. The order is discovery's: the core group first, then the others by upstream's
+/// priorities (controlplane/apiserver/aggregator.go); the names within a group as upstream lists them, so
+/// that a client which takes the first match takes the same one.
 const ROWS: &[fn() -> Kind] = &[
+    // core, and events.k8s.io
     config_map::row,
     endpoints::row,
     event::row,
@@ -56,11 +57,28 @@ const ROWS: &[fn() -> Kind] = &[
     secret::row,
     service_account::row,
     service::row,
-    lease::row,
-    ingress_class::row,
-    ingress::row,
-    runtime_class::row,
+    // apps
+    // autoscaling
+    // batch
+    // certificates.k8s.io
+    // networking.k8s.io
+    networking::ingress_class::row,
+    networking::ingress::row,
+    // policy
+    // rbac.authorization.k8s.io
+    // storage.k8s.io
+    // apiextensions.k8s.io
+    // admissionregistration.k8s.io
+    // scheduling.k8s.io
     priority_class::row,
+    // coordination.k8s.io
+    lease::row,
+    // node.k8s.io
+    runtime_class::row,
+    // discovery.k8s.io
+    // resource.k8s.io
+    // flowcontrol.apiserver.k8s.io
+    // storagemigration.k8s.io
 ];
 
 /// The table of the built-in kinds, made once.

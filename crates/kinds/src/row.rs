@@ -94,6 +94,7 @@ impl Kind {
             hooks: HOOKS,
             writes: WRITES,
             delete: DeleteStrategy::Immediate,
+            dormant: "",
         }
     }
 }

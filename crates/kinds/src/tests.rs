@@ -99,6 +99,14 @@ fn kind_with_behaviour_says_it_in_its_file() {
 }
 
 #[test]
+fn kind_on_which_nobody_acts_says_so_to_who_makes_one() {
+    let dormant = widget::row().dormant("nothing makes widgets yet");
+    assert_eq!(dormant.warnings(&json!({}), None), ["Widget is stored, but nothing makes widgets yet"]);
+    assert!(dormant.warnings(&json!({}), Some(&json!({}))).is_empty(), "told once, not at every write");
+    assert!(widget::row().warnings(&json!({}), None).is_empty());
+}
+
+#[test]
 fn table_with_another_row_serves_it_in_all_its_versions() {
     let mut widget = Kind::namespaced("example.com/v3", "Widget", "widgets");
     let beta = |version| kind::Version {

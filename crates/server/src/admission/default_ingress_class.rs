@@ -5,7 +5,7 @@
 use std::cmp::Reverse;
 
 use api::Status;
-use kinds::ingress_class;
+use kinds::networking::ingress_class;
 use serde_json::Value;
 
 use super::{Ask, Findings, NONE, Operation, Plugin};

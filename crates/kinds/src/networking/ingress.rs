@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use api::{FieldError, names, tree};
 use serde_json::{Value, json};
 
-use crate::ingress_class::{ANNOTATION, reference};
+use super::ingress_class::{ANNOTATION, reference};
 use crate::row::*;
 use crate::validate::address::{host_name, ip, no_address};
 use crate::validate::at::{At, Errors, invalid_each};
