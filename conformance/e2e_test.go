@@ -5,9 +5,15 @@
 package conformance
 
 import (
+	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
+	"path/filepath"
 	"testing"
+
+	"github.com/onsi/ginkgo/v2"
+	"github.com/onsi/ginkgo/v2/types"
 
 	conformancedata "k8s.io/kubernetes/test/conformance/testdata"
 	"k8s.io/kubernetes/test/e2e"
@@ -52,6 +58,45 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// keepDiary has each process write down, in the folder that the environment names, a line when a test begins and one with
+// its report when it has ended. Ginkgo's own reports are lost with the first process that a test takes down; these are not.
+// (The framework looks at its tests beforehand; what was registered until then is forgotten.)
+func keepDiary() {
+	ginkgo.ReportBeforeEach(func(report ginkgo.SpecReport) {
+		if !report.State.Is(types.SpecStateSkipped | types.SpecStatePending) {
+			note(report, "Begun")
+		}
+	})
+	ginkgo.ReportAfterEach(func(report ginkgo.SpecReport) {
+		if report.RunTime > 0 {
+			note(report, "Ended")
+		}
+	})
+}
+
+func note(report ginkgo.SpecReport, what string) {
+	folder := os.Getenv("GOUSSE_DIARIES")
+	if folder == "" {
+		return
+	}
+	// The log has what a test said.
+	report.CapturedGinkgoWriterOutput, report.CapturedStdOutErr, report.SpecEvents = "", "", nil
+	line, err := json.Marshal(map[string]any{what: report})
+	if err != nil {
+		panic(err)
+	}
+	name := filepath.Join(folder, fmt.Sprintf("%d.jsonl", report.ParallelProcess))
+	diary, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		panic(err)
+	}
+	defer diary.Close()
+	if _, err := diary.Write(append(line, '\n')); err != nil {
+		panic(err)
+	}
+}
+
 func TestE2E(t *testing.T) {
+	keepDiary()
 	e2e.RunE2ETests(t)
 }

@@ -1,10 +1,12 @@
 //! Runs the suite with ginkgo over a set of tests, and reads what became of each.
 //!
-//! Two passes: the tests that share the cluster, several at once; then those that need it to themselves. Laws: no test
-//! is skipped, retried or given more time; a pass ends by its deadline, and a test it did not reach counts as failed.
+//! Two passes: the tests that share the cluster, several at once; then those that need it to themselves. Each of the
+//! suite's processes keeps a diary (`e2e_test.go`); a test that took its process down has begun there and never ended,
+//! has failed, and those that never began go on without it. Laws: no test is skipped, retried or given more time; a pass
+//! ends by its deadline, and a test it did not reach counts as failed.
 
 use super::list::Test;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -34,8 +36,11 @@ pub struct Suite<'a> {
     pub deadline: Instant,
 }
 
-/// The flags that the framework has for every cluster; JSON until Gousse speaks protobuf.
-const FRAMEWORK: &[&str] = &["--provider=skeleton", "--kube-api-content-type=application/json"];
+/// The flag without which the framework asks for a cloud; all others are its own defaults.
+const FRAMEWORK: &[&str] = &["--provider=skeleton"];
+
+/// Names the folder of diaries to `e2e_test.go`.
+const DIARIES: &str = "GOUSSE_DIARIES";
 
 /// How long ginkgo gets to end its tests and write its report once a pass is over its time.
 const GRACE: Duration = Duration::from_secs(120);
@@ -58,29 +63,55 @@ impl Suite<'_> {
     }
 
     fn pass(&self, pass: &str, tests: &[Test], procs: usize) -> Result<BTreeMap<&'static str, Outcome>> {
-        let log = self.out.join(format!("{pass}.log"));
-        let report = self.out.join(format!("{pass}.json"));
-        let _ = fs::remove_file(&report);
+        let mut outcomes = BTreeMap::new();
+        for part in 1.. {
+            let left: Vec<Test> = tests.iter().filter(|test| !outcomes.contains_key(test.name)).copied().collect();
+            if left.is_empty() || Instant::now() >= self.deadline {
+                break;
+            }
+            let name = if part == 1 { pass.to_owned() } else { format!("{pass}-{part}") };
+            let mut told = self.part(&name, &left, procs.min(left.len()))?;
+            let reached = |told: &Outcome| told.reached;
+            let told = left.iter().filter_map(|test| Some((test.name, told.remove(test.name).filter(reached)?)));
+            let before = outcomes.len();
+            outcomes.extend(told);
+            if outcomes.len() == before {
+                break;
+            }
+        }
+        Ok(tests.iter().map(|test| (test.name, outcomes.remove(test.name).unwrap_or_else(unreached))).collect())
+    }
+
+    /// Ginkgo once, over the tests that are left; what its processes wrote down of each that began.
+    fn part(&self, name: &str, tests: &[Test], procs: usize) -> Result<BTreeMap<String, Outcome>> {
+        let log = self.out.join(format!("{name}.log"));
+        let diaries = self.out.join(format!("{name}.diaries"));
+        super::cache::remove(&diaries)?;
+        fs::create_dir_all(&diaries)?;
         let left = self.deadline.saturating_duration_since(Instant::now());
         eprintln!("{} tests, {procs} at once, up to {} minutes: {}", tests.len(), left.as_secs() / 60, log.display());
         let mut command = Command::new(self.ginkgo);
         command.arg(format!("--procs={procs}")).arg(format!("--timeout={}s", left.as_secs().max(1)));
         command.args(["--no-color", "--silence-skips"]).arg(format!("--output-dir={}", self.out.display()));
-        command.arg(format!("--json-report={pass}.json")).arg(format!("--junit-report={pass}.xml"));
+        command.arg(format!("--junit-report={name}.xml"));
         command.args(tests.iter().map(|test| format!("--focus={}", exactly(test.name))));
         command.arg(self.e2e).arg("--").args(FRAMEWORK);
         command.arg(format!("--kubeconfig={}", self.kubeconfig.display()));
         command.arg(format!("--kubectl-path={}", self.kubectl.display()));
+        command.env(DIARIES, &diaries);
         let output = File::create(&log)?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         // Ginkgo draws a dot for each test that ends.
         let ended = || fs::read_to_string(&log).map_or(0, |said| said.matches('•').count());
         within(&mut command, left + GRACE, || eprintln!("{} of {}", ended(), tests.len()))?;
-        let reports = fs::read(&report)
-            .with_context(|| format!("the suite left no report; its log ends:\n{}", end_of(&log, 30)))?;
-        let reports: Value = serde_json::from_slice(&reports).context("reading ginkgo's report")?;
-        let mut told = outcomes(&reports);
-        Ok(tests.iter().map(|test| (test.name, told.remove(test.name).unwrap_or_else(unreached))).collect())
+        let mut told = BTreeMap::new();
+        for diary in fs::read_dir(&diaries)? {
+            told.extend(outcomes(&fs::read_to_string(diary?.path())?)?);
+        }
+        if told.is_empty() {
+            bail!("no test of the suite began; its log ends:\n{}", end_of(&log, 30));
+        }
+        Ok(told)
     }
 }
 
@@ -91,23 +122,35 @@ pub fn end_of(path: &Path, lines: usize) -> String {
     all[all.len().saturating_sub(lines)..].join("\n")
 }
 
-/// What ginkgo's JSON report says of each test that it ran.
-pub fn outcomes(reports: &Value) -> BTreeMap<String, Outcome> {
-    let empty = Vec::new();
-    let specs =
-        reports.as_array().unwrap_or(&empty).iter().flat_map(|report| report["SpecReports"].as_array()).flatten();
+/// What a process wrote down of each test that it began: a line of JSON at its begin, one at its end, each with ginkgo's
+/// report of it by then.
+pub fn outcomes(diary: &str) -> Result<BTreeMap<String, Outcome>> {
     let mut outcomes = BTreeMap::new();
-    for spec in specs.filter(|spec| spec["LeafNodeType"] == "It") {
+    // Who was killed may have written half a line.
+    let whole = diary.rfind('\n').map_or("", |end| &diary[..end]);
+    for line in whole.lines() {
+        let line: Value = serde_json::from_str(line).context("reading a diary of the suite")?;
+        let (spec, ended) = match &line["Ended"] {
+            Value::Null => (&line["Begun"], false),
+            spec => (spec, true),
+        };
+        if spec["LeafNodeType"] != "It" {
+            continue;
+        }
         let state = spec["State"].as_str().unwrap_or_default();
-        // A test outside the focus is reported as skipped, and so is one that skips itself or was never begun; of the
-        // selected ones only the latter two are looked at, and neither is a pass.
-        let failure = (state != "passed").then(|| format!("{state}: {}", reason(spec)));
+        // One that skips itself has not passed.
+        let failure = match (ended, state) {
+            (false, _) => Some(TOOK_ITS_PROCESS_DOWN.to_owned()),
+            (true, "passed") => None,
+            (true, _) => Some(format!("{state}: {}", reason(spec))),
+        };
         let seconds = spec["RunTime"].as_f64().unwrap_or_default() / 1e9;
-        let reached = seconds > 0.0 || !spec["Failure"]["Message"].as_str().unwrap_or_default().is_empty();
-        outcomes.insert(full_name(spec), Outcome { failure, seconds, reached });
+        outcomes.insert(full_name(spec), Outcome { failure, seconds, reached: true });
     }
-    outcomes
+    Ok(outcomes)
 }
+
+const TOOK_ITS_PROCESS_DOWN: &str = "took its process down: the log says how";
 
 fn unreached() -> Outcome {
     Outcome { failure: Some("the run ended before it".to_owned()), seconds: 0.0, reached: false }

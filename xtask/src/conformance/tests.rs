@@ -73,19 +73,29 @@ fn only_passed_is_passed_and_a_failure_keeps_its_message_and_place() {
                 "FileName": "k8s.io/kubernetes@v1.37.2/test/e2e/node/pods.go", "LineNumber": 7 } },
         })
     };
-    let told = outcomes(&json!([{ "SpecReports": [
-        spec("run", "passed", 1.5, ""),
-        spec("stop", "failed", 2.0, "Timed out after 300s.\n  pod is Pending"),
-        spec("skip", "skipped", 0.1, "needs two nodes"),
-        spec("wait", "skipped", 0.0, ""),
-        { "LeafNodeType": "ReportAfterSuite", "State": "passed" },
-    ] }]));
+    let begun = |name: &str| json!({ "Begun": spec(name, "", 0.0, "") });
+    let ended = |name, state, seconds, message| json!({ "Ended": spec(name, state, seconds, message) });
+    let diary = [
+        begun("run"),
+        ended("run", "passed", 1.5, ""),
+        begun("stop"),
+        ended("stop", "failed", 2.0, "Timed out after 300s.\n  pod is Pending"),
+        begun("skip"),
+        ended("skip", "skipped", 0.1, "needs two nodes"),
+        json!({ "Ended": { "LeafNodeType": "ReportAfterSuite", "State": "passed" } }),
+        begun("panic"),
+    ];
+    let diary: String = diary.iter().map(|line| format!("{line}\n")).collect();
+    let told = outcomes(&format!("{diary}{{\"Beg")).unwrap();
     assert_eq!(told.len(), 4);
     assert_eq!(told["[sig-x] Pods run"], Outcome { failure: None, seconds: 1.5, reached: true });
-    let stopped = told["[sig-x] Pods stop"].failure.as_deref();
-    assert_eq!(stopped, Some("failed: Timed out after 300s. pod is Pending (test/e2e/node/pods.go:7)"));
-    assert!(told["[sig-x] Pods skip"].failure.is_some() && told["[sig-x] Pods skip"].reached);
-    assert!(told["[sig-x] Pods wait"].failure.is_some() && !told["[sig-x] Pods wait"].reached);
+    let why = |name: &str| told[name].failure.as_deref();
+    assert_eq!(
+        why("[sig-x] Pods stop"),
+        Some("failed: Timed out after 300s. pod is Pending (test/e2e/node/pods.go:7)")
+    );
+    assert!(why("[sig-x] Pods skip").is_some());
+    assert!(why("[sig-x] Pods panic").unwrap().starts_with("took its process down"));
 }
 
 #[test]
