@@ -22,7 +22,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("runtime", &["wire"]),
     ("net", &[]),
     ("toolbox", &[]),
-    ("kinds", &["api"]),
+    ("descriptions", &[]),
+    ("kinds", &["api", "descriptions"]),
     ("client", &["api", "wire"]),
     ("server", &["api", "kinds", "store", "wire"]),
     ("scheduler", &["api", "client"]),
@@ -33,8 +34,9 @@ const EDGES: &[(&str, &[&str])] = &[
     ("sim", &ALL),
 ];
 
-const ALL: [&str; 14] = [
+const ALL: [&str; 15] = [
     "api",
+    "descriptions",
     "kinds",
     "server",
     "store",

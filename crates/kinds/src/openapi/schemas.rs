@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use descriptions::Descriptions;
 use serde_json::{Map, Value, json};
 
 use super::{Dialect, list_schema};
@@ -12,11 +13,13 @@ use crate::Served;
 use api::schema::{self, Field, List, Of, Shape, Type};
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
+const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
 const GVK: &str = "x-kubernetes-group-version-kind";
 
 /// The schemas of one document, collected while its paths are made.
 pub struct Schemas {
     dialect: Dialect,
+    descriptions: Descriptions,
     made: Map<String, Value>,
     asked: Vec<&'static Type>,
     /// The kinds that a schema stands for.
@@ -38,7 +41,7 @@ impl Schemas {
             kinds.insert(format!("{META}.{options}"), groups.iter().map(of).collect());
         }
         kinds.insert(format!("{META}.Status"), vec![json!({"group": "", "kind": "Status", "version": "v1"})]);
-        Schemas { dialect, made: Map::new(), asked: Vec::new(), kinds }
+        Schemas { dialect, descriptions: Descriptions::unpack(), made: Map::new(), asked: Vec::new(), kinds }
     }
 
     /// A reference to a type, which will be in the document. Names without a dot are of meta/v1.
@@ -64,7 +67,8 @@ impl Schemas {
 
     pub fn finish(mut self) -> Value {
         while let Some(of) = self.asked.pop() {
-            let made = self.of_type(of);
+            let mut made = self.of_type(of);
+            self.describe(of, &mut made);
             self.made.insert(of.name.into(), made);
         }
         for (name, kinds) in &self.kinds {
@@ -73,6 +77,26 @@ impl Schemas {
             }
         }
         Value::Object(self.made)
+    }
+
+    /// What the type and its fields mean. Lists of all kinds are alike, and a Status has the metadata of a list too.
+    fn describe(&self, of: &Type, made: &mut Value) {
+        let item = of.name.strip_suffix("List").filter(|_| of.field("items").is_some());
+        let own = self.descriptions.of_type(of.name).map(str::to_owned);
+        let text = own.or_else(|| Some(format!("A list of {} objects.", item?.rsplit('.').next()?)));
+        if let Some(text) = text {
+            made["description"] = text.into();
+        }
+        for (name, schema) in made.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
+            let of_list = || match name.as_str() {
+                "items" => Some("The objects of the list."),
+                name => self.descriptions.of_field(STATUS, name),
+            };
+            let own = self.descriptions.of_field(of.name, name);
+            if let Some(text) = own.or_else(|| item.and_then(|_| of_list())) {
+                schema["description"] = text.into();
+            }
+        }
     }
 
     fn of_type(&mut self, of: &'static Type) -> Value {

@@ -61,3 +61,19 @@ fn delete_answers_with_the_object_where_the_server_does() {
     let of = ["pods", "serviceaccounts", "services", "configmaps"].map(answer);
     assert_eq!(of, ["Pod", "ServiceAccount", "Service", "Status"]);
 }
+
+#[test]
+fn every_type_and_field_says_what_it_means() {
+    let document = v2(built_in());
+    let mut silent = Vec::new();
+    for (name, schema) in document["definitions"].as_object().unwrap() {
+        let fields = schema["properties"].as_object().into_iter().flatten();
+        let parts = fields.map(|(field, schema)| (format!("{name} {field}"), schema));
+        for (part, schema) in parts.chain([(name.clone(), schema)]) {
+            if schema["description"].as_str().is_none_or(str::is_empty) {
+                silent.push(part);
+            }
+        }
+    }
+    assert!(silent.is_empty(), "{silent:#?}");
+}
