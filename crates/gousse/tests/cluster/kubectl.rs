@@ -147,7 +147,9 @@ fn a_stock_kubectl_makes_shows_changes_and_deletes_a_pod() {
 
 
                 DESCRIPTION:
-                    <empty>
+                    Specifies the hostname of the Pod If not specified, the pod's hostname will
+                    be set to a system-defined value.
+    
 
                 $ apply --server-side -f web.yaml --dry-run=server --force-conflicts
                 configmap/page serverside-applied (server dry run)
