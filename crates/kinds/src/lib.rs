@@ -20,7 +20,11 @@ mod ownership;
 mod row;
 /// Rules that all kinds have in common.
 pub mod validate;
+/// What makes pods of a template.
+mod workload;
 
+mod apps;
+mod batch;
 mod config_map;
 mod endpoints;
 mod event;
@@ -31,7 +35,10 @@ mod node;
 mod persistent_volume;
 mod persistent_volume_claim;
 pub mod pod;
+mod pod_template;
+mod policy;
 mod priority_class;
+mod replication_controller;
 mod runtime_class;
 mod secret;
 mod service;
@@ -59,17 +66,27 @@ const ROWS: &[fn() -> Kind] = &[
     persistent_volume_claim::row,
     persistent_volume::row,
     pod::row,
+    pod_template::row,
+    replication_controller::row,
     secret::row,
     service_account::row,
     service::row,
     // apps
+    apps::controller_revision::row,
+    apps::daemon_set::row,
+    apps::deployment::row,
+    apps::replica_set::row,
+    apps::stateful_set::row,
     // autoscaling
     // batch
+    batch::cron_job::row,
+    batch::job::row,
     // certificates.k8s.io
     // networking.k8s.io
     networking::ingress_class::row,
     networking::ingress::row,
     // policy
+    policy::pod_disruption_budget::row,
     // rbac.authorization.k8s.io
     // storage.k8s.io
     storage::csi_driver::row,
