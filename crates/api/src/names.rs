@@ -21,6 +21,17 @@ pub fn dns_label(value: &str) -> Vec<String> {
     errors
 }
 
+/// A label that begins with a letter (RFC 1035).
+pub fn dns_1035_label(value: &str) -> Vec<String> {
+    let mut errors = too_long(value, 63).into_iter().collect::<Vec<_>>();
+    if !is_label(value) || value.starts_with(|c: char| c.is_ascii_digit()) {
+        let text = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic \
+                    character, and end with an alphanumeric character";
+        errors.push(form(text, "[a-z]([-a-z0-9]*[a-z0-9])?", &["my-name", "abc-123"]));
+    }
+    errors
+}
+
 /// Labels joined by dots; at most 253.
 pub fn dns_subdomain(value: &str) -> Vec<String> {
     let mut errors = too_many_characters(value, 253);
@@ -193,6 +204,19 @@ pub fn http_header(value: &str) -> Vec<String> {
         "[-A-Za-z0-9]+",
         &["X-Header-Name"],
     )]
+}
+
+/// Why a condition is as it is: letters, digits, `_`, `,`, `:`.
+pub fn condition_reason(value: &str) -> Vec<String> {
+    let inner = |b: u8| b.is_ascii_alphanumeric() || b"_,:".contains(&b);
+    let ends = value.starts_with(|c: char| c.is_ascii_alphabetic()) && !value.ends_with([',', ':']);
+    if ends && value.bytes().all(inner) {
+        return Vec::new();
+    }
+    let text = "a condition reason must start with alphabetic character, optionally followed by a string of \
+                alphanumeric characters or '_,:', and must end with an alphanumeric character or '_'";
+    let examples = ["my_name", "MY_NAME", "MyName", "ReasonA,ReasonB", "ReasonA:ReasonB"];
+    vec![form(text, "[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?", &examples)]
 }
 
 /// What may be one segment of a path.

@@ -26,9 +26,12 @@ mod workload;
 mod apps;
 mod batch;
 mod config_map;
+mod endpoint_slice;
 mod endpoints;
 mod event;
+pub mod flowcontrol;
 mod lease;
+mod limit_range;
 mod namespace;
 pub mod networking;
 mod node;
@@ -39,11 +42,13 @@ mod pod_template;
 mod policy;
 mod priority_class;
 mod replication_controller;
+mod resource_quota;
 mod runtime_class;
 mod secret;
 mod service;
 mod service_account;
 pub mod storage;
+mod storage_version_migration;
 
 /// OpenAPI documents, made when a client asks.
 pub mod openapi;
@@ -61,6 +66,7 @@ const ROWS: &[fn() -> Kind] = &[
     config_map::row,
     endpoints::row,
     event::row,
+    limit_range::row,
     namespace::row,
     node::row,
     persistent_volume_claim::row,
@@ -68,6 +74,7 @@ const ROWS: &[fn() -> Kind] = &[
     pod::row,
     pod_template::row,
     replication_controller::row,
+    resource_quota::row,
     secret::row,
     service_account::row,
     service::row,
@@ -85,6 +92,9 @@ const ROWS: &[fn() -> Kind] = &[
     // networking.k8s.io
     networking::ingress_class::row,
     networking::ingress::row,
+    networking::ip_address::row,
+    networking::network_policy::row,
+    networking::service_cidr::row,
     // policy
     policy::pod_disruption_budget::row,
     // rbac.authorization.k8s.io
@@ -104,9 +114,13 @@ const ROWS: &[fn() -> Kind] = &[
     // node.k8s.io
     runtime_class::row,
     // discovery.k8s.io
+    endpoint_slice::row,
     // resource.k8s.io
     // flowcontrol.apiserver.k8s.io
+    flowcontrol::flow_schema::row,
+    flowcontrol::priority_level::row,
     // storagemigration.k8s.io
+    storage_version_migration::row,
 ];
 
 /// The table of the built-in kinds, made once.

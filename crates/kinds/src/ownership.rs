@@ -1,7 +1,7 @@
 //! Who owns which top-level field: a write changes what is its own, and nothing else (law 3).
 //!
 //! The row's subresources say it (`owns`, `shares`); no hook does. Metadata belongs to every write,
-//! within what the server keeps of it.
+//! within what the server keeps of it, unless the subresource resets it.
 
 use api::tree;
 use serde_json::Value;
@@ -25,6 +25,10 @@ fn keep(kind: &Kind, object: &mut Value, old: Option<&Value>, subresource: &str)
             let Some(map) = object.as_object_mut() else { return };
             for part in kind.subresources.iter().filter(|part| !part.at_create) {
                 map.retain(|field, _| !part.owns.contains(&field.as_str()));
+            }
+            // A client sees the empty status that upstream's types always write.
+            if let Some(of) = api::schema::get(&kind.schema) {
+                of.complete(map);
             }
         }
         (Some(old), None) => {

@@ -32,6 +32,9 @@ pub const PART: Subresource = Subresource {
 
 pub const STATUS: Subresource = Subresource { name: "status", owns: &["status"], resets: &[&["spec"]], ..PART };
 
+/// A status whose writes leave the metadata as it is, too.
+pub const STATUS_ALONE: Subresource = Subresource { resets: &[&["metadata"], &["spec"]], ..STATUS };
+
 pub const NAME: Column = Column {
     name: Text::Borrowed("Name"),
     kind: Text::Borrowed("string"),
@@ -44,6 +47,16 @@ pub const NAME: Column = Column {
 pub const AGE: Column = computed("Age", "The time since the object was created.", |object, now| {
     json!(age::since(tree::text(object, "metadata.creationTimestamp"), now))
 });
+
+/// Instead of the age, where upstream has no printer of its own (rest.NewDefaultTableConvertor).
+pub const CREATED: Column = Column {
+    name: Text::Borrowed("Created At"),
+    kind: Text::Borrowed("date"),
+    format: Text::Borrowed(""),
+    priority: 0,
+    description: Text::Borrowed("When the object was created."),
+    cell: Cell::Path(Text::Borrowed("metadata.creationTimestamp")),
+};
 
 /// Judges the metadata, does nothing else.
 pub const HOOKS: Hooks = Hooks {
@@ -192,4 +205,30 @@ pub fn labels_text(object: &Value, path: &str) -> String {
     let pairs: Vec<String> =
         tree::entries(object, path).map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or(""))).collect();
     if pairs.is_empty() { "<none>".into() } else { pairs.join(",") }
+}
+
+/// `a=b,c in (d,e),!f`, or `<none>`: a LabelSelector as a column shows it (metav1.FormatLabelSelector).
+pub fn selector_text(object: &Value, path: &str) -> String {
+    let selector = tree::at(object, path);
+    let pairs =
+        tree::entries(selector, "matchLabels").map(|(k, v)| (k.as_str(), format!("{k}={}", v.as_str().unwrap_or(""))));
+    let expressions = tree::list(selector, "matchExpressions").iter().map(|expression| {
+        let key = tree::text(expression, "key");
+        let mut values: Vec<&str> = tree::list(expression, "values").iter().filter_map(Value::as_str).collect();
+        values.sort_unstable();
+        let values = values.join(",");
+        let shown = match tree::text(expression, "operator") {
+            "In" => format!("{key} in ({values})"),
+            "NotIn" => format!("{key} notin ({values})"),
+            "DoesNotExist" => format!("!{key}"),
+            _ => key.to_owned(),
+        };
+        (key, shown)
+    });
+    let mut all: Vec<(&str, String)> = pairs.chain(expressions).collect();
+    all.sort_by_key(|(key, _)| *key);
+    match all.is_empty() {
+        true => "<none>".into(),
+        false => all.into_iter().map(|(_, shown)| shown).collect::<Vec<_>>().join(","),
+    }
 }

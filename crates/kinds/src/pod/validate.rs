@@ -31,10 +31,10 @@ pub(crate) mod warnings;
 
 pub use annotations::MIRROR;
 pub use paths::no_backsteps;
+pub use spec::{all_containers, requirements_below};
 pub use update::difference;
 pub use volumes::{SOURCES as VOLUME_SOURCES, host_path};
 pub use warnings::{deprecated_keys, deprecated_label, warnings};
-pub use spec::{all_containers, requirements_below};
 
 pub fn validate(_: &Kind, pod: &Value, old: Option<&Value>, context: &Context) -> Vec<FieldError> {
     let mut errors = Errors::new();
