@@ -165,6 +165,22 @@ pub fn within(number: i64, low: i64, high: i64) -> Vec<String> {
     }
 }
 
+/// A name in C: letters, digits, `_`.
+pub fn c_identifier(value: &str) -> Vec<String> {
+    if is_c_identifier(value) {
+        return Vec::new();
+    }
+    let text = "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric \
+                characters or '_'";
+    vec![form(text, "[A-Za-z_][A-Za-z0-9_]*", &["my_name", "MY_NAME", "MyName"])]
+}
+
+pub fn is_c_identifier(value: &str) -> bool {
+    !value.starts_with(|c: char| c.is_ascii_digit())
+        && !value.is_empty()
+        && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
 /// A variable's name, as wide as upstream takes it since 1.34: printable ASCII but `=`.
 pub fn env_name(value: &str) -> Vec<String> {
     if value.is_empty() {

@@ -23,9 +23,12 @@ pub mod validate;
 /// What makes pods of a template.
 mod workload;
 
+mod admissionregistration;
+mod api_service;
 mod apps;
 mod batch;
 mod config_map;
+mod custom_resource_definition;
 mod endpoint_slice;
 mod endpoints;
 mod event;
@@ -42,6 +45,7 @@ mod pod_template;
 mod policy;
 mod priority_class;
 mod replication_controller;
+mod resource;
 mod resource_quota;
 mod runtime_class;
 mod secret;
@@ -78,6 +82,8 @@ const ROWS: &[fn() -> Kind] = &[
     secret::row,
     service_account::row,
     service::row,
+    // apiregistration.k8s.io
+    api_service::row,
     // apps
     apps::controller_revision::row,
     apps::daemon_set::row,
@@ -106,7 +112,14 @@ const ROWS: &[fn() -> Kind] = &[
     storage::volume_attachment::row,
     storage::volume_attributes_class::row,
     // apiextensions.k8s.io
+    custom_resource_definition::row,
     // admissionregistration.k8s.io
+    admissionregistration::mutating_admission_policy::row,
+    admissionregistration::mutating_admission_policy_binding::row,
+    admissionregistration::mutating_webhook_configuration::row,
+    admissionregistration::validating_admission_policy::row,
+    admissionregistration::validating_admission_policy_binding::row,
+    admissionregistration::validating_webhook_configuration::row,
     // scheduling.k8s.io
     priority_class::row,
     // coordination.k8s.io
@@ -116,6 +129,11 @@ const ROWS: &[fn() -> Kind] = &[
     // discovery.k8s.io
     endpoint_slice::row,
     // resource.k8s.io
+    resource::device_class::row,
+    resource::device_taint_rule::row,
+    resource::resource_claim::row,
+    resource::resource_claim_template::row,
+    resource::resource_slice::row,
     // flowcontrol.apiserver.k8s.io
     flowcontrol::flow_schema::row,
     flowcontrol::priority_level::row,

@@ -50,10 +50,12 @@ fn keep(kind: &Kind, object: &mut Value, old: Option<&Value>, subresource: &str)
     }
 }
 
-/// Of a part that resets the metadata: what of it a client could write (apimachinery
-/// ResetObjectMetaForStatus).
+/// What of the metadata stays where a write leaves it as it is (ResetObjectMetaForStatus): not who manages
+/// which field.
 fn keep_metadata(object: &mut Value, old: &Value) {
-    for field in ["annotations", "finalizers", "labels", "ownerReferences"] {
+    const KEPT: [&str; 6] =
+        ["annotations", "deletionTimestamp", "finalizers", "generation", "labels", "ownerReferences"];
+    for field in KEPT {
         tree::keep(&mut object["metadata"], &old["metadata"], field);
     }
 }

@@ -14,6 +14,8 @@ pub mod conditions;
 pub mod meta;
 /// Volumes, wherever they are described.
 pub mod volume;
+/// Where webhooks listen.
+pub mod webhook;
 
 #[cfg(test)]
 mod tests;

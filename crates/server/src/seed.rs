@@ -1,8 +1,8 @@
 //! Objects that every cluster has from the start, written when they are missing.
 //!
 //! Namespaces, the two system PriorityClasses, the `kubernetes` Service with its endpoint and range, flow
-//! schemas and priority levels. They take the path of any other write, under the server's own name, and wait
-//! for the disk together.
+//! schemas and priority levels, an APIService for each version that is served. They take the path of any other
+//! write, under the server's own name, and wait for the disk together.
 
 use std::net::IpAddr;
 
@@ -15,7 +15,7 @@ use kinds::validate::address::Range;
 use serde_json::{Value, json};
 
 use crate::identity::{Component, Identity};
-use crate::{Body, Server, addresses, join, own_write};
+use crate::{Body, Server, addresses, api_services, join, own_write};
 
 const NAMESPACES: &[&str] = &["default", "kube-node-lease", "kube-public", "kube-system"];
 const FLOWS: [&str; 2] =
@@ -43,7 +43,7 @@ pub async fn seed(server: &Server) -> Result<(), Status> {
     let service = create(server, "/api/v1/namespaces/default/services", "kubernetes", service(server));
     let tokens = join::forget_tokens(server);
     let mut writes: Vec<BoxFuture<'_, Result<(), Status>>> =
-        vec![service.boxed(), tokens.boxed(), range(server).boxed()];
+        vec![service.boxed(), tokens.boxed(), range(server).boxed(), api_services::keep(server).boxed()];
     writes.extend(classes.map(FutureExt::boxed));
     writes
         .extend(endpoint(server).into_iter().flat_map(|ip| [endpoints(server, ip).boxed(), slice(server, ip).boxed()]));

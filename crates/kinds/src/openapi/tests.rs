@@ -76,6 +76,6 @@ fn every_type_and_field_says_what_it_means() {
         }
     }
     // Upstream says nothing of them either.
-    silent.retain(|part| !part.contains(".GroupResource "));
+    silent.retain(|part| ![".GroupResource ", ".JSONSchemaProps "].iter().any(|of| part.contains(of)));
     assert!(silent.is_empty(), "{silent:#?}");
 }
