@@ -27,6 +27,7 @@ mod admissionregistration;
 mod api_service;
 mod apps;
 mod batch;
+pub mod certificates;
 mod config_map;
 mod custom_resource_definition;
 mod endpoint_slice;
@@ -95,6 +96,9 @@ const ROWS: &[fn() -> Kind] = &[
     batch::cron_job::row,
     batch::job::row,
     // certificates.k8s.io
+    certificates::certificate_signing_request::row,
+    certificates::cluster_trust_bundle::row,
+    certificates::pod_certificate_request::row,
     // networking.k8s.io
     networking::ingress_class::row,
     networking::ingress::row,

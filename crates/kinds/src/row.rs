@@ -75,6 +75,7 @@ pub const WRITES: Writes = Writes {
     orphans: false,
     ttl: None,
     resets: &[&["status"]],
+    requester: "",
     only_renews: |_, _| false,
     leads_to_less: |_| false,
     tells_of: |_| None,

@@ -21,6 +21,7 @@ use crate::records::{Snapshot, each, is_mirror};
 pub use outside::All as OutsideAll;
 pub use priority::{Class, Classes, classes};
 
+mod certificates;
 mod claim_resize;
 mod default_ingress_class;
 mod default_storage_class;
@@ -51,6 +52,10 @@ static ADMISSION: &[Row] = &[
     Row::BuiltIn(storage_in_use::PLUGIN),
     Row::BuiltIn(claim_resize::PLUGIN),
     Row::BuiltIn(runtime_class::PLUGIN),
+    Row::BuiltIn(certificates::APPROVAL),
+    Row::BuiltIn(certificates::SIGNING),
+    Row::BuiltIn(certificates::ATTEST),
+    Row::BuiltIn(certificates::SUBJECT),
     Row::BuiltIn(default_ingress_class::PLUGIN),
     Row::BuiltIn(pod_resize::PLUGIN),
     Row::BuiltIn(devices::PLUGIN),

@@ -76,6 +76,8 @@ fn every_type_and_field_says_what_it_means() {
         }
     }
     // Upstream says nothing of them either.
-    silent.retain(|part| ![".GroupResource ", ".JSONSchemaProps "].iter().any(|of| part.contains(of)));
+    const SILENT: &[&str] =
+        &[".GroupResource ", ".JSONSchemaProps ", ".ExternalDocumentation ", ".CertificateSigningRequest metadata"];
+    silent.retain(|part| !SILENT.iter().any(|of| part.contains(of)));
     assert!(silent.is_empty(), "{silent:#?}");
 }

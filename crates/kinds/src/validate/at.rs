@@ -147,6 +147,11 @@ impl<'a> At<'a> {
         FieldError { value: shown, ..self.invalid(detail) }
     }
 
+    /// Like `invalid`, where upstream shows no value.
+    pub fn invalid_unshown(&self, detail: &str) -> FieldError {
+        FieldError::invalid_unshown(&self.path(), detail)
+    }
+
     pub fn forbidden(&self, detail: &str) -> FieldError {
         FieldError::forbidden(&self.path(), detail)
     }
