@@ -28,6 +28,20 @@ pub fn dns_subdomain(value: &str) -> Vec<String> {
     errors
 }
 
+/// The same with upper case, where upstream took that once; each name is another for it.
+pub fn dns_subdomain_caseless(value: &str) -> Vec<String> {
+    let mut errors = too_long(value, 253);
+    if !is_subdomain(&value.to_ascii_lowercase()) {
+        errors.push(form(
+            "an RFC 1123 subdomain must consist of alphanumeric characters, '-' or '.', and must start and end with \
+             an alphanumeric character",
+            &format!("{LABEL}(\\.{LABEL})*"),
+            &["Example.com"],
+        ));
+    }
+    errors
+}
+
 /// `*.` and a DNS subdomain.
 pub fn dns_wildcard(value: &str) -> Vec<String> {
     let mut errors = too_many_characters(value, 253);

@@ -28,12 +28,15 @@ mod lease;
 mod namespace;
 pub mod networking;
 mod node;
+mod persistent_volume;
+mod persistent_volume_claim;
 pub mod pod;
 mod priority_class;
 mod runtime_class;
 mod secret;
 mod service;
 mod service_account;
+pub mod storage;
 
 /// OpenAPI documents, made when a client asks.
 pub mod openapi;
@@ -53,6 +56,8 @@ const ROWS: &[fn() -> Kind] = &[
     event::row,
     namespace::row,
     node::row,
+    persistent_volume_claim::row,
+    persistent_volume::row,
     pod::row,
     secret::row,
     service_account::row,
@@ -67,6 +72,12 @@ const ROWS: &[fn() -> Kind] = &[
     // policy
     // rbac.authorization.k8s.io
     // storage.k8s.io
+    storage::csi_driver::row,
+    storage::csi_node::row,
+    storage::csi_storage_capacity::row,
+    storage::storage_class::row,
+    storage::volume_attachment::row,
+    storage::volume_attributes_class::row,
     // apiextensions.k8s.io
     // admissionregistration.k8s.io
     // scheduling.k8s.io

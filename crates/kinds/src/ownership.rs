@@ -33,6 +33,9 @@ fn keep(kind: &Kind, object: &mut Value, old: Option<&Value>, subresource: &str)
             }
         }
         (Some(old), Some(part)) => {
+            if part.resets.contains(&["metadata"].as_slice()) {
+                keep_metadata(object, old);
+            }
             let own = |field: &str| field == "metadata" || part.owns.contains(&field) || part.shares.contains(&field);
             let Some(map) = object.as_object_mut() else { return };
             map.retain(|field, _| own(field) || old.get(field).is_some());
@@ -40,6 +43,14 @@ fn keep(kind: &Kind, object: &mut Value, old: Option<&Value>, subresource: &str)
                 map.insert(field.clone(), value.clone());
             }
         }
+    }
+}
+
+/// Of a part that resets the metadata: what of it a client could write (apimachinery
+/// ResetObjectMetaForStatus).
+fn keep_metadata(object: &mut Value, old: &Value) {
+    for field in ["annotations", "finalizers", "labels", "ownerReferences"] {
+        tree::keep(&mut object["metadata"], &old["metadata"], field);
     }
 }
 

@@ -15,6 +15,8 @@ mod prepare;
 pub mod unsupported;
 pub mod validate;
 
+pub(crate) use defaults::{canonical, resource_lists};
+
 pub(crate) fn row() -> Kind {
     Kind {
         subresources: vec![

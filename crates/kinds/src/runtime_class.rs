@@ -23,8 +23,8 @@ fn validate(kind: &Kind, class: &Value, old: Option<&Value>, _: &Context) -> Vec
     let mut errors = metadata(kind, class, old);
     let at = At::root(class);
     let handler = at.get("handler");
-    if old.is_some_and(|old| At::root(old).get("handler").text() != handler.text()) {
-        errors.push(handler.invalid_as(Value::Null, "field is immutable"));
+    if let Some(old) = old {
+        meta::fixed(&handler, &At::root(old).get("handler"), &mut errors);
     }
     match handler.text() {
         "" => errors.push(handler.required("")),

@@ -10,6 +10,8 @@ pub mod address;
 pub mod at;
 /// Metadata.
 pub mod meta;
+/// Volumes, wherever they are described.
+pub mod volume;
 
 #[cfg(test)]
 mod tests;

@@ -49,3 +49,16 @@ fn new_object_brings_no_status_unless_its_row_says_so() {
     crate::built_in().by_plural("", "nodes").unwrap().prepare(&mut node, None, &Context::default());
     assert_eq!(node, new);
 }
+
+#[test]
+fn part_that_resets_the_metadata_leaves_it_but_for_revision_and_managers() {
+    let part = Subresource { resets: &[&["metadata"], &["spec"]], ..STATUS };
+    let row = Kind { subresources: vec![part], ..Kind::namespaced("example.com/v1", "Gadget", "gadgets") };
+    let context = Context { subresource: "status".into(), ..Context::default() };
+    let old = json!({"metadata": {"labels": {"a": "1"}, "finalizers": ["a/b"], "resourceVersion": "1"}, "status": 1});
+    let mut new =
+        json!({"metadata": {"labels": {"a": "2"}, "annotations": {"b": "2"}, "resourceVersion": "2"}, "status": 2});
+    row.prepare(&mut new, Some(&old), &context);
+    let metadata = json!({"labels": {"a": "1"}, "finalizers": ["a/b"], "resourceVersion": "2"});
+    assert_eq!(new, json!({"metadata": metadata, "status": 2}));
+}

@@ -280,7 +280,8 @@ fn is_repository(name: &str) -> bool {
     }
 }
 
-fn resource_lists(resources: &mut Value) {
+/// Limits and requests in their canonical form.
+pub fn resource_lists(resources: &mut Value) {
     for field in ["limits", "requests"] {
         if let Some(list) = resources.get_mut(field) {
             canonical(list);
@@ -288,7 +289,8 @@ fn resource_lists(resources: &mut Value) {
     }
 }
 
-fn canonical(list: &mut Value) {
+/// A list of resources, rounded up to thousandths.
+pub fn canonical(list: &mut Value) {
     for amount in list.as_object_mut().into_iter().flat_map(|map| map.values_mut()) {
         canonical_quantity(amount);
     }

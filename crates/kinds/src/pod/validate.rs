@@ -30,9 +30,11 @@ mod volumes;
 mod warnings;
 
 pub use annotations::MIRROR;
+pub use paths::no_backsteps;
 pub use spec::requirements_below;
-pub use volumes::SOURCES as VOLUME_SOURCES;
-pub use warnings::warnings;
+pub use update::difference;
+pub use volumes::{SOURCES as VOLUME_SOURCES, host_path};
+pub use warnings::{deprecated_keys, deprecated_label, warnings};
 
 pub fn validate(_: &Kind, pod: &Value, old: Option<&Value>, context: &Context) -> Vec<FieldError> {
     let mut errors = Errors::new();

@@ -130,6 +130,13 @@ pub fn immutable(at: &At, old: &At, errors: &mut Errors) {
     }
 }
 
+/// The same by upstream's declared rules, which show no value.
+pub fn fixed(at: &At, old: &At, errors: &mut Errors) {
+    if at.value != old.value {
+        errors.push(at.invalid_as(Value::Null, "field is immutable"));
+    }
+}
+
 fn common(at: &At, errors: &mut Errors) {
     if at.get("generation").number() < 0 {
         errors.push(at.get("generation").invalid("must be greater than or equal to 0"));

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::env::{field_ref, resource_ref};
 use super::paths::{local_path, no_backsteps};
 use crate::validate::at::{At, Errors, invalid_each};
+use crate::validate::volume;
 use api::names;
 
 /// The volumes that stand, by name: what mounts may refer to.
@@ -112,6 +113,7 @@ fn source(volume: &At, errors: &mut Errors) {
                 errors.push(at.get("claimName").required(""));
             }
             "image" => image(&at, errors),
+            "csi" => csi(&at, errors),
             _ => {}
         }
     }
@@ -132,6 +134,17 @@ fn image(at: &At, errors: &mut Errors) {
     }
 }
 
+fn csi(at: &At, errors: &mut Errors) {
+    volume::driver(&at.get("driver"), errors);
+    let secret = at.get("nodePublishSecretRef");
+    match secret.get("name").text() {
+        "" if secret.has() => errors.push(secret.get("name").required("")),
+        "" => {}
+        // Upstream shows it beside the reference.
+        name => errors.extend(names::dns_subdomain(name).iter().map(|m| at.get("name").invalid_as(name, m))),
+    }
+}
+
 fn empty_dir(at: &At, errors: &mut Errors) {
     let limit = at.get("sizeLimit");
     match api::quantity::Quantity::from_value(limit.value) {
@@ -142,7 +155,7 @@ fn empty_dir(at: &At, errors: &mut Errors) {
     }
 }
 
-fn host_path(at: &At, errors: &mut Errors) {
+pub fn host_path(at: &At, errors: &mut Errors) {
     let path = at.get("path");
     if path.text().is_empty() {
         errors.push(path.required(""));
@@ -244,19 +257,13 @@ fn projected(at: &At, errors: &mut Errors) {
     }
 }
 
-fn token(token: &At, volume: &At, errors: &mut Errors) {
+fn token(token: &At, at: &At, errors: &mut Errors) {
     let expiration = token.get("expirationSeconds");
-    match expiration.int() {
-        None => errors.push(expiration.required("")),
-        Some(seconds) if seconds < 600 => {
-            errors.push(expiration.invalid("may not specify a duration less than 10 minutes"));
-        }
-        Some(seconds) if seconds > 1 << 32 => {
-            errors.push(expiration.invalid("may not specify a duration larger than 2^32 seconds"));
-        }
-        Some(_) => {}
+    if !expiration.has() {
+        errors.push(expiration.required(""));
     }
-    let path = volume.get("path").with(token.get("path").value);
+    volume::token_lifetime(&expiration, errors);
+    let path = at.get("path").with(token.get("path").value);
     if path.text().is_empty() {
         errors.push(path.required(""));
     } else {

@@ -92,6 +92,13 @@ pub fn deprecated_label(key: &str) -> Option<&'static str> {
     })
 }
 
+/// Of what selects nodes: the keys of its `matchExpressions` that have a newer name.
+pub fn deprecated_keys(term: &At) -> Vec<String> {
+    let keys = term.get("matchExpressions").items().map(|expression| expression.get("key"));
+    let told = |key: At| Some(format!("{}: {} is {}", key.path(), key.text(), deprecated_label(key.text())?));
+    keys.filter_map(told).collect()
+}
+
 fn labels(spec: &At, out: &mut Vec<String>) {
     for (key, value) in spec.get("nodeSelector").entries() {
         out.extend(deprecated_label(key).map(|text| format!("{}: {text}", value.path())));
@@ -100,10 +107,7 @@ fn labels(spec: &At, out: &mut Vec<String>) {
     let required = node.get("requiredDuringSchedulingIgnoredDuringExecution").get("nodeSelectorTerms");
     let preferred = node.get("preferredDuringSchedulingIgnoredDuringExecution");
     let terms = required.items().chain(preferred.items().map(|t| t.get("preference")));
-    for expression in terms.flat_map(|t| t.get("matchExpressions").items().collect::<Vec<_>>()) {
-        let key = expression.get("key");
-        out.extend(deprecated_label(key.text()).map(|text| format!("{}: {} is {text}", key.path(), key.text())));
-    }
+    out.extend(terms.flat_map(|term| deprecated_keys(&term)));
     const NULL: &str = "a null labelSelector results in matching no pod";
     for constraint in spec.get("topologySpreadConstraints").items() {
         let key = constraint.get("topologyKey");
