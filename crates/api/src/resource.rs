@@ -117,23 +117,32 @@ pub static EVENTS: Named = LazyLock::new(|| Resource::namespaced("v1", "Event", 
 pub static LEASES: Named = LazyLock::new(|| Resource::namespaced("coordination.k8s.io/v1", "Lease", "leases"));
 pub static NAMESPACES: Named = LazyLock::new(|| Resource::cluster("v1", "Namespace", "namespaces"));
 pub static NODES: Named = LazyLock::new(|| Resource::cluster("v1", "Node", "nodes"));
+pub static PERSISTENT_VOLUMES: Named =
+    LazyLock::new(|| Resource::cluster("v1", "PersistentVolume", "persistentvolumes"));
+pub static PERSISTENT_VOLUME_CLAIMS: Named =
+    LazyLock::new(|| Resource::namespaced("v1", "PersistentVolumeClaim", "persistentvolumeclaims"));
 pub static PODS: Named = LazyLock::new(|| Resource::namespaced("v1", "Pod", "pods"));
 pub static RUNTIME_CLASSES: Named =
     LazyLock::new(|| Resource::cluster("node.k8s.io/v1", "RuntimeClass", "runtimeclasses"));
 pub static SECRETS: Named = LazyLock::new(|| Resource::namespaced("v1", "Secret", "secrets"));
 pub static SERVICES: Named = LazyLock::new(|| Resource::namespaced("v1", "Service", "services"));
 pub static SERVICE_ACCOUNTS: Named = LazyLock::new(|| Resource::namespaced("v1", "ServiceAccount", "serviceaccounts"));
+pub static VOLUME_ATTRIBUTES_CLASSES: Named =
+    LazyLock::new(|| Resource::cluster("storage.k8s.io/v1", "VolumeAttributesClass", "volumeattributesclasses"));
 
 /// All of the above.
-pub static NAMED: [&Named; 10] = [
+pub static NAMED: [&Named; 13] = [
     &CONFIG_MAPS,
     &EVENTS,
     &LEASES,
     &NAMESPACES,
     &NODES,
+    &PERSISTENT_VOLUMES,
+    &PERSISTENT_VOLUME_CLAIMS,
     &PODS,
     &RUNTIME_CLASSES,
     &SECRETS,
     &SERVICES,
     &SERVICE_ACCOUNTS,
+    &VOLUME_ATTRIBUTES_CLASSES,
 ];

@@ -26,6 +26,8 @@ mod node_lifecycle;
 mod nodeipam;
 /// Pods that nobody will ever report on again.
 mod pod_collection;
+/// Storage that is used does not go.
+mod storage_protection;
 /// Pods that do not tolerate their node any longer.
 mod taint_eviction;
 
@@ -59,6 +61,7 @@ pub static CONTROLLERS: &[Controller] = &[
     Controller { name: "namespace", run: |parts| Box::pin(namespace::run(parts)) },
     Controller { name: "taint-eviction", run: |parts| Box::pin(taint_eviction::run(parts)) },
     Controller { name: "pod-collection", run: |parts| Box::pin(pod_collection::run(parts)) },
+    Controller { name: "storage-protection", run: |parts| Box::pin(storage_protection::run(parts)) },
     Controller { name: "garbage", run: |parts| Box::pin(garbage::run(parts)) },
 ];
 

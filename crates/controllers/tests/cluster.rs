@@ -68,7 +68,7 @@ async fn with_ranges(ranges: &[(&str, u8)]) -> Cluster {
 }
 
 fn kind(plural: &str) -> &'static api::Resource {
-    kinds::built_in().by_plural("", plural).unwrap()
+    kinds::built_in().iter().find(|kind| kind.plural == plural).unwrap()
 }
 
 impl Cluster {
@@ -315,4 +315,50 @@ async fn a_node_for_which_nothing_is_left_says_so_and_gets_what_is_freed() {
     assert!(patience.is_ok(), "{:?}", events.list().iter().map(Object::value).collect::<Vec<_>>());
     c.client.delete(kind("nodes"), "", "a", &DeleteOptions::default()).await.unwrap();
     c.until("nodes", "", "c", has("10.0.0.0/25")).await;
+}
+
+/// Who may use one is no matter of its name: the server gives each its finalizer, and gets it back.
+#[tokio::test]
+async fn storage_goes_once_nobody_uses_it() {
+    let c = cluster().await;
+    let csi = json!({"driver": "acme.io", "volumeHandle": "h"});
+    let spec = json!({"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "csi": csi});
+    let asks = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+    let classed = |mut spec: Value| {
+        spec["volumeAttributesClassName"] = json!("k");
+        spec
+    };
+    let objects = [
+        ("volumeattributesclasses", "", "k", json!({"driverName": "acme.io", "parameters": {"a": "b"}}), "vac"),
+        ("persistentvolumes", "", "v", json!({"spec": classed(spec)}), "pv"),
+        ("persistentvolumeclaims", "default", "c", json!({"spec": classed(asks)}), "pvc"),
+    ];
+    for (plural, namespace, name, mut object, short) in objects {
+        object["metadata"] = json!({"name": name});
+        let made = c.create(plural, namespace, object).await;
+        assert_eq!(made.meta().finalizers, [format!("kubernetes.io/{short}-protection")]);
+        // Whoever takes it away does not keep it.
+        let bare = json!({"metadata": {"finalizers": null}});
+        c.client.patch(kind(plural), namespace, name, "", PatchKind::Merge, &bare).await.unwrap();
+        c.until(plural, namespace, name, |one| one.is_some_and(|one| one["metadata"]["finalizers"][0].is_string()))
+            .await;
+    }
+    let delete = async |plural: &str, namespace: &str, name: &str| {
+        c.client.delete(kind(plural), namespace, name, &DeleteOptions::default()).await.unwrap()
+    };
+    let phase = async |phase: &str| {
+        let patch = json!({"status": {"phase": phase}});
+        c.client.patch(kind("persistentvolumes"), "", "v", "status", PatchKind::Merge, &patch).await.unwrap();
+    };
+    phase("Bound").await;
+    assert!(delete("volumeattributesclasses", "", "k").await.meta().is_deleting());
+    assert!(delete("persistentvolumes", "", "v").await.meta().is_deleting());
+    delete("persistentvolumeclaims", "default", "c").await;
+    c.until("persistentvolumeclaims", "default", "c", |claim| claim.is_none()).await;
+    let held = |one: Option<&Value>| one.is_some_and(|one| one["metadata"]["finalizers"][0].is_string());
+    c.until("persistentvolumes", "", "v", held).await;
+    c.until("volumeattributesclasses", "", "k", held).await;
+    phase("Released").await;
+    c.until("persistentvolumes", "", "v", |volume| volume.is_none()).await;
+    c.until("volumeattributesclasses", "", "k", |class| class.is_none()).await;
 }

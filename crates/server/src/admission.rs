@@ -5,6 +5,7 @@
 //! `PLUGIN` and a line here (docs/adding-an-admission-step). Built-in ones are pure over the question and a
 //! snapshot; what they relied on becomes a claim of the write. Webhooks and policies stand at `Row::Outside`.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -20,7 +21,9 @@ use crate::records::{Snapshot, each, is_mirror};
 pub use outside::All as OutsideAll;
 pub use priority::{Class, Classes, classes};
 
+mod claim_resize;
 mod default_ingress_class;
+mod default_storage_class;
 mod namespace;
 mod node;
 /// Steps outside of the program.
@@ -30,6 +33,7 @@ mod pod_security;
 mod priority;
 mod runtime_class;
 mod service_account;
+mod storage_in_use;
 mod taint;
 mod tolerations;
 
@@ -42,6 +46,9 @@ static ADMISSION: &[Row] = &[
     Row::BuiltIn(pod_security::PLUGIN),
     Row::BuiltIn(priority::PLUGIN),
     Row::BuiltIn(tolerations::PLUGIN),
+    Row::BuiltIn(default_storage_class::PLUGIN),
+    Row::BuiltIn(storage_in_use::PLUGIN),
+    Row::BuiltIn(claim_resize::PLUGIN),
     Row::BuiltIn(runtime_class::PLUGIN),
     Row::BuiltIn(default_ingress_class::PLUGIN),
     Row::BuiltIn(pod_resize::PLUGIN),
@@ -184,6 +191,18 @@ impl Ask<'_> {
 
     pub fn is(&self, plural: &str) -> bool {
         self.kind().plural == plural && self.kind().group.is_empty()
+    }
+
+    /// The class that objects get which name none, the newest of several: its name and what is claimed of it.
+    pub fn default_class(&self, resource: &str, is_default: fn(&Value) -> bool) -> Option<(String, store::Entry)> {
+        let classes = self.snapshot().all(resource, "").into_iter();
+        let read = classes.filter_map(|entry| Some((serde_json::from_slice::<Value>(&entry.bytes).ok()?, entry)));
+        let text = |class: &Value, field: &str| class["metadata"][field].as_str().unwrap_or_default().to_owned();
+        let newest = read.filter(|(class, _)| is_default(class)).min_by_key(|(class, _)| {
+            let made = text(class, "creationTimestamp").parse::<jiff::Timestamp>().ok();
+            (Reverse(made), text(class, "name"))
+        });
+        newest.map(|(class, entry)| (text(&class, "name"), entry))
     }
 
     /// The object's name, or the start of it if it is to be generated.

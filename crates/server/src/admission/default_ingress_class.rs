@@ -2,8 +2,6 @@
 //!
 //! plugin/pkg/admission/network/defaultingressclass.
 
-use std::cmp::Reverse;
-
 use api::Status;
 use kinds::networking::ingress_class;
 use serde_json::Value;
@@ -19,16 +17,9 @@ fn mutate(ask: &Ask<'_>, object: &mut Value, findings: &mut Findings) -> Result<
     if !is_ingress || !ask.subresource.is_empty() || is_named {
         return Ok(());
     }
-    let classes = ask.snapshot().all("ingressclasses.networking.k8s.io", "").into_iter();
-    let read = classes.filter_map(|entry| Some((serde_json::from_slice::<Value>(&entry.bytes).ok()?, entry)));
-    let text = |class: &Value, field: &str| class["metadata"][field].as_str().unwrap_or_default().to_owned();
-    let newest = read.filter(|(class, _)| ingress_class::is_default(class)).min_by_key(|(class, _)| {
-        let made = text(class, "creationTimestamp").parse::<jiff::Timestamp>().ok();
-        (Reverse(made), text(class, "name"))
-    });
-    if let Some((class, entry)) = newest {
+    if let Some((name, entry)) = ask.default_class("ingressclasses.networking.k8s.io", ingress_class::is_default) {
         findings.claim(&entry);
-        object["spec"]["ingressClassName"] = text(&class, "name").into();
+        object["spec"]["ingressClassName"] = name.into();
     }
     Ok(())
 }

@@ -56,6 +56,77 @@ async fn an_ingress_without_a_class_gets_the_newest_default() {
 }
 
 #[tokio::test]
+async fn a_claim_without_a_class_gets_the_newest_default_and_is_protected() {
+    let c = cluster().await;
+    let claims = "/api/v1/namespaces/default/persistentvolumeclaims";
+    let make = async |name: &str, metadata: Value, class: Option<&str>| {
+        let mut object = json!({"metadata": metadata, "spec": {"accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": "1Gi"}}}});
+        object["metadata"]["name"] = name.into();
+        if let Some(class) = class {
+            object["spec"]["storageClassName"] = class.into();
+        }
+        let (code, made) = c.post(claims, object).await;
+        assert_eq!((code, &made["metadata"]["finalizers"]), (201, &json!(["kubernetes.io/pvc-protection"])), "{made}");
+        made["spec"]["storageClassName"].clone()
+    };
+    let class = async |name: &str, note: &str| {
+        let metadata = json!({"name": name, "annotations": {format!("{note}.kubernetes.io/is-default-class"): "true"}});
+        let class = json!({"metadata": metadata, "provisioner": "a.io/b"});
+        assert_eq!(c.post("/apis/storage.k8s.io/v1/storageclasses", class).await.0, 201);
+    };
+    assert_eq!(make("one", json!({}), None).await, Value::Null);
+    class("c", "storageclass").await;
+    class("b", "storageclass.beta").await;
+    assert_eq!(make("two", json!({}), None).await, "b", "of two of one second the first by name");
+    assert_eq!(make("three", json!({}), Some("")).await, "");
+    assert_eq!(make("four", json!({}), Some("x")).await, "x");
+    let noted = json!({"annotations": {"volume.beta.kubernetes.io/storage-class": "y"}});
+    assert_eq!(make("five", noted, None).await, Value::Null);
+    // Once is enough.
+    let mine = json!({"finalizers": ["a.b/c", "kubernetes.io/pvc-protection"]});
+    let spec = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+    let mut six = json!({"metadata": mine, "spec": spec});
+    six["metadata"]["name"] = "six".into();
+    assert_eq!(c.post(claims, six).await.1["metadata"]["finalizers"], mine["finalizers"]);
+}
+
+#[tokio::test]
+async fn a_claim_grows_where_its_class_lets_it() {
+    let c = cluster().await;
+    for (name, grows) in [("fixed", false), ("grows", true)] {
+        let class = json!({"metadata": {"name": name}, "provisioner": "a.io/b", "allowVolumeExpansion": grows});
+        assert_eq!(c.post("/apis/storage.k8s.io/v1/storageclasses", class).await.0, 201);
+    }
+    let claims = "/api/v1/namespaces/default/persistentvolumeclaims";
+    let merge = "application/merge-patch+json";
+    let grow = async |name: &str| {
+        let larger = json!({"spec": {"resources": {"requests": {"storage": "2Gi"}}}});
+        let (code, answer) = c.patch(&format!("{claims}/{name}"), merge, larger).await;
+        (code, answer["message"].as_str().unwrap_or_default().to_string())
+    };
+    for name in ["fixed", "grows", "gone"] {
+        let claim = json!({"metadata": {"name": name}, "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": name,
+            "volumeName": "v", "resources": {"requests": {"storage": "1Gi"}}}});
+        assert_eq!(c.post(claims, claim).await.0, 201);
+        let (code, message) = grow(name).await;
+        assert_eq!(code, 422, "the claim's own rules come first: {message}");
+        let bound = json!({"status": {"phase": "Bound", "capacity": {"storage": "1Gi"}}});
+        assert_eq!(c.patch(&format!("{claims}/{name}/status"), merge, bound).await.0, 200);
+    }
+    assert_eq!(grow("grows").await.0, 200);
+    for name in ["fixed", "gone"] {
+        let why = format!(
+            "persistentvolumeclaims \"{name}\" is forbidden: only dynamically provisioned pvc can be resized and the \
+             storageclass that provisions the pvc must support resize"
+        );
+        assert_eq!(grow(name).await, (403, why));
+    }
+    let smaller = json!({"spec": {"resources": {"requests": {"storage": "1.5Gi"}}}});
+    assert_eq!(c.patch(&format!("{claims}/grows"), merge, smaller).await.0, 200);
+}
+
+#[tokio::test]
 async fn a_node_begins_tainted_and_writes_only_itself() {
     let c = cluster().await;
     let agent = c.server.internal(Component::Node("n1".into()));
