@@ -10,8 +10,9 @@ A kind that is not listed is not served (404). One on which nobody acts yet is s
 What the official suite says is in [conformance.md](conformance.md).\n\n";
 
 const NOT_YET: &str = "\n## Not there yet\n\
-- Workload controllers (Deployment, ReplicaSet, StatefulSet, DaemonSet, Job, CronJob, ReplicationController), RBAC objects, CustomResourceDefinitions, admission webhooks, PersistentVolumes: their kinds are not served.\n\
+- Workload controllers (Deployment, ReplicaSet, StatefulSet, DaemonSet, Job, CronJob, ReplicationController), RBAC objects, CustomResourceDefinitions, admission webhooks: their kinds are not served.\n\
 - Services and Endpoints are stored as objects; nothing allocates addresses or proxies them, and there is no cluster DNS. The `kubernetes` Service has an address that nobody answers on yet.\n\
+- Nothing binds claims to volumes, and no driver of volumes (CSI) can register with a node: a pod with a claim is refused, one with a `csi` volume waits on its node (FailedMount). A bound claim gets no condition Unused.\n\
 - Graceful node shutdown: a node that is switched off tells its pods nothing (SIGTERM to gousse leaves them running; `gousse down` ends them with their grace).\n\
 - Bandwidth annotations (kubernetes.io/ingress-bandwidth, egress-bandwidth) are honoured when a pod's network is made, not when they change later; egress is held back at the pod's own end of its link, which a container with CAP_NET_ADMIN can undo.\n\
 - Several nodes can join (`gousse agent`) and get ranges of their own, which are not routed to each other.\n\

@@ -181,13 +181,13 @@ fn parse(text: &str, path: &Path, node: &str, allow_privileged: bool) -> Result<
     Ok(StaticPod { uid, object })
 }
 
-/// Static pods may not need the API: no accounts, Secrets or ConfigMaps.
+/// Static pods may not need the API: no accounts, Secrets, ConfigMaps or drivers.
 fn refuse_references(spec: &Value) -> Result<(), String> {
     if spec["serviceAccountName"].as_str().is_some_and(|a| !a.is_empty()) {
         return Err("can not use spec.serviceAccountName".into());
     }
     for volume in spec["volumes"].as_array().into_iter().flatten() {
-        for kind in ["configMap", "secret", "projected", "persistentVolumeClaim"] {
+        for kind in ["configMap", "secret", "projected", "persistentVolumeClaim", "csi"] {
             if !volume[kind].is_null() {
                 return Err(format!("a static pod may not have volumes of {kind}"));
             }

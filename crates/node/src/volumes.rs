@@ -24,6 +24,8 @@ mod plugin;
 
 /// Files of a ConfigMap.
 mod config_map;
+/// What a driver beside the node makes.
+mod csi;
 /// Files about the pod itself.
 mod downward_api;
 /// Folders that live as long as the pod.
@@ -66,6 +68,7 @@ static PLUGINS: &[Plugin] = &[
     host_path::PLUGIN,
     empty_dir::PLUGIN,
     image::PLUGIN,
+    csi::PLUGIN,
 ];
 
 /// What the files of a pod may take at least and at most, unless it is said otherwise.

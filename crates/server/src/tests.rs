@@ -556,3 +556,97 @@ async fn a_secret_put_without_a_type_is_opaque() {
     let why = "Secret \"s\" is invalid: type: Invalid value: \"Opaque\": field is immutable";
     assert_eq!((code, status["message"].as_str().unwrap()), (422, why));
 }
+
+/// What decoding, ownership and the rows make of storage together (test/e2e/storage of Kubernetes).
+#[tokio::test]
+async fn storage_is_served_as_clients_expect_it() {
+    let c = cluster().await;
+    let group = "/apis/storage.k8s.io/v1";
+    let (merge, strategic) = ("application/merge-patch+json", "application/strategic-merge-patch+json");
+    let attachments = format!("{group}/volumeattachments");
+    let source = json!({"persistentVolumeName": "v"});
+    let attachment = json!({"metadata": {"name": "a", "uid": "mine"}, "spec": {"attacher": "e2e-test.storage.k8s.io",
+        "nodeName": "n", "source": source}, "status": {"attached": true}});
+    let (code, made) = c.post(&attachments, attachment).await;
+    assert_eq!((code, &made["status"]), (201, &json!({"attached": false})), "{made}");
+    assert_ne!(made["metadata"]["uid"], "mine");
+    let one = format!("{attachments}/a");
+    let labels = json!({"metadata": {"labels": {"a": "patched"}}, "status": {"attached": true}});
+    let (_, patched) = c.patch(&one, merge, labels).await;
+    assert_eq!(
+        (&patched["metadata"]["labels"]["a"], &patched["status"]["attached"]),
+        (&json!("patched"), &json!(false))
+    );
+    let status =
+        json!({"metadata": {"labels": {"a": "status"}}, "status": {"attached": true}, "spec": {"nodeName": "m"}});
+    let (code, patched) = c.patch(&format!("{one}/status"), merge, status).await;
+    assert_eq!(code, 200, "{patched}");
+    let labels = &patched["metadata"]["labels"]["a"];
+    assert_eq!(
+        (labels, &patched["status"]["attached"], &patched["spec"]["nodeName"]),
+        (&json!("patched"), &json!(true), &json!("n"))
+    );
+    let mut cleared = patched.clone();
+    cleared["status"] = json!({});
+    assert_eq!(c.put(&format!("{one}/status"), cleared.clone()).await.1["status"], json!({"attached": false}));
+    cleared["metadata"].as_object_mut().unwrap().remove("resourceVersion");
+    assert_eq!(c.put(&one, cleared).await.0, 422, "no unconditional update");
+    let (code, gone) = c.delete(&one, Value::Null).await;
+    assert_eq!((code, &gone["kind"]), (200, &json!("VolumeAttachment")));
+
+    let (_, node) = c.post(&format!("{group}/csinodes"), json!({"metadata": {"name": "n"}})).await;
+    assert_eq!((&node["spec"]["drivers"], &node["status"]), (&Value::Null, &json!({})));
+    let health = json!({"status": {"storageHealth": [{"name": "d", "healthConditions": []}]}});
+    let (code, node) = c.patch(&format!("{group}/csinodes/n/status"), merge, health).await;
+    assert_eq!((code, &node["status"]), (200, &json!({})), "{node}");
+    let (_, driver) = c.post(&format!("{group}/csidrivers"), json!({"metadata": {"name": "d"}})).await;
+    assert_eq!(driver["spec"]["volumeLifecycleModes"], json!(["Persistent"]));
+    let capacities = format!("{group}/namespaces/default/csistoragecapacities");
+    let (_, room) =
+        c.post(&capacities, json!({"metadata": {"name": "r"}, "storageClassName": "s", "capacity": "1024Mi"})).await;
+    assert_eq!(room["capacity"], "1Gi");
+    let (_, gone) = c.delete(&format!("{capacities}/r"), Value::Null).await;
+    assert_eq!(gone["kind"], "Status");
+    let class = json!({"metadata": {"generateName": "e2e-"}, "provisioner": "e2e-fake-provisioner"});
+    let (_, class) = c.post(&format!("{group}/storageclasses"), class).await;
+    let path = format!("{group}/storageclasses/{}", class["metadata"]["name"].as_str().unwrap());
+    let (code, class) = c.patch(&path, strategic, json!({"metadata": {"labels": {"a": "b"}}})).await;
+    assert_eq!((code, &class["reclaimPolicy"]), (200, &json!("Delete")));
+
+    let csi = json!({"driver": "d", "volumeHandle": "e2e-status-conformance"});
+    let volume = json!({"metadata": {"generateName": "v-"}, "status": {"phase": "Bound"}, "spec": {"capacity":
+        {"storage": "2Gi"}, "accessModes": ["ReadWriteOnce"], "csi": csi, "storageClassName": "s"}});
+    let (_, volume) = c.post("/api/v1/persistentvolumes", volume).await;
+    let path = format!("/api/v1/persistentvolumes/{}", volume["metadata"]["name"].as_str().unwrap());
+    let (code, volume) = c.get(&format!("{path}/status")).await;
+    assert_eq!((code, &volume["status"]["phase"]), (200, &json!("Pending")));
+    assert!(volume["status"]["lastPhaseTransitionTime"].is_string());
+    let told = json!({"status": {"message": "StatusPatched", "reason": "E2E patchStatus"}});
+    assert_eq!(c.patch(&format!("{path}/status"), merge, told).await.1["status"]["reason"], "E2E patchStatus");
+    let claims = "/api/v1/namespaces/default/persistentvolumeclaims";
+    let snapshot = json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "s"});
+    let claim = json!({"metadata": {"name": "c"}, "spec": {"accessModes": ["ReadWriteOnce"], "dataSource": snapshot,
+        "resources": {"requests": {"storage": "2Gi"}}}});
+    let (_, claim) = c.post(claims, claim).await;
+    assert_eq!(
+        (&claim["status"], &claim["spec"]["dataSourceRef"]),
+        (&json!({"phase": "Pending"}), &snapshot),
+        "{claim}"
+    );
+    let conditions =
+        json!({"status": {"conditions": [{"type": "StatusPatched", "status": "True", "reason": "E2E patched"}]}});
+    let (code, claim) = c.patch(&format!("{claims}/c/status"), merge, conditions).await;
+    assert_eq!((code, &claim["status"]["conditions"][0]["reason"]), (200, &json!("E2E patched")), "{claim}");
+    // Whoever does not know the newer field keeps what it says.
+    let mut older = claim.clone();
+    older["spec"].as_object_mut().unwrap().remove("dataSourceRef");
+    let (code, claim) = c.put(&format!("{claims}/c"), older).await;
+    assert_eq!((code, &claim["spec"]["dataSourceRef"]), (200, &snapshot), "{claim}");
+
+    c.account("default").await;
+    let volumes = json!([{"name": "v", "csi": {"driver": "e2e.example.com", "fsType": "ext4", "readOnly": true}}]);
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"volumes": volumes, "containers": [{"name": "c", "image": "i",
+        "volumeMounts": [{"name": "v", "mountPath": "/v"}]}]}});
+    let (code, pod) = c.post("/api/v1/namespaces/default/pods", pod).await;
+    assert_eq!((code, &pod["spec"]["volumes"][0]), (201, &volumes[0]), "{pod}");
+}

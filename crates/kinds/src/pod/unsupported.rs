@@ -45,7 +45,6 @@ const OWNER: &str = "owners of single files are not set";
 pub static UNSUPPORTED: &[Unsupported] = &[
     refuse_row("spec.volumes[].persistentVolumeClaim", CLAIMS),
     refuse_row("spec.volumes[].ephemeral", CLAIMS),
-    refuse_row("spec.volumes[].csi", "CSI drivers are not offered yet"),
     refuse_row("spec.volumes[].nfs", NO_DRIVER),
     refuse_row("spec.volumes[].iscsi", NO_DRIVER),
     refuse_row("spec.volumes[].fc", NO_DRIVER),

@@ -38,6 +38,9 @@ pub(crate) fn row() -> Kind {
 }
 
 fn default(_: &Kind, attachment: &mut Value) {
+    if let Some(status) = tree::child(attachment, "status") {
+        tree::set_default(status, "attached", false);
+    }
     let inline = attachment.get_mut("spec").and_then(|spec| spec.get_mut("source"));
     if let Some(spec) = inline.and_then(|source| source.get_mut("inlineVolumeSpec")).filter(|spec| spec.is_object()) {
         persistent_volume::default_spec(spec);

@@ -91,6 +91,10 @@ fn what_the_api_would_refuse_is_refused_here_too() {
             spec("hostAliases: [{ip: 1.2.3.4, hostnames: [\"a\\nb\"]}], containers: [{name: c, image: i}]"),
             "spec.hostAliases",
         ),
+        (
+            spec("containers: [{name: c, image: i}], volumes: [{name: v, csi: {driver: acme.io}}]"),
+            "may not have volumes of csi",
+        ),
         (spec("hostname: ../x, containers: [{name: c, image: i}]"), "spec.hostname"),
         (
             spec("securityContext: {runAsUser: 4294967295}, containers: [{name: c, image: i}]"),

@@ -299,7 +299,6 @@ fn volume_types_without_a_row_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let volumes = open(folder.path(), Fixed::default());
     for source in [
-        json!({"csi": {"driver": "d"}}),
         json!({"nfs": {"server": "s", "path": "/"}}),
         json!({"persistentVolumeClaim": {"claimName": "c"}}),
         json!({"ephemeral": {}}),
@@ -311,6 +310,16 @@ fn volume_types_without_a_row_are_refused() {
         let why = "MountVolume.SetUp failed for volume \"v\" : this node does not support the volume's type";
         assert_eq!(refused.to_string(), why);
     }
+}
+
+#[test]
+fn a_volume_of_a_driver_that_is_not_there_waits_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let pod = pod(json!([{"name": "v", "csi": {"driver": "acme.io"}}]));
+    let refused = block_on(open(folder.path(), Fixed::default()).prepare(&pod, &Facts::default())).unwrap_err();
+    let why = "MountVolume.SetUp failed for volume \"v\" : kubernetes.io/csi: mounter.SetUpAt failed to get CSI client: \
+               driver name acme.io not found in the list of registered CSI drivers";
+    assert_eq!(refused.to_string(), why);
 }
 
 #[test]

@@ -126,6 +126,21 @@ fn specs_are_refused_in_upstreams_words() {
             &["spec.volumes[0].nfs: Forbidden: not supported by this release: there is no driver for this volume type"],
         ),
         (
+            json!({"containers": [{"name": "c", "image": "i"}], "volumes": [
+                {"name": "a", "csi": {"driver": "Acme.io", "fsType": "ext4", "readOnly": true, "nodePublishSecretRef":
+                    {"name": "s"}}},
+                {"name": "b", "csi": {"driver": "", "nodePublishSecretRef": {}}},
+                {"name": "c", "csi": {"driver": "d", "nodePublishSecretRef": {"name": "S"}}}]}),
+            &[
+                "spec.volumes[1].csi.driver: Required value",
+                "spec.volumes[1].csi.nodePublishSecretRef.name: Required value",
+                "spec.volumes[2].csi.name: Invalid value: \"S\": a lowercase RFC 1123 subdomain must consist of lower \
+                 case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. \
+                 'example.com', regex used for validation is \
+                 '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')",
+            ],
+        ),
+        (
             with(json!({"livenessProbe": {"httpGet": {"port": 1, "protocol": "HTTP3"}},
                 "readinessProbe": {"grpc": {"port": 1, "mode": "Foo"}}})),
             &[
