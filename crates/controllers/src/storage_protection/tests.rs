@@ -67,7 +67,7 @@ fn a_claim_is_used_by_pods_that_have_a_node() {
 #[test]
 fn a_class_is_used_by_whoever_has_it_or_is_to_have_it() {
     let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "c"},
-        "spec": {"volumeAttributesClassName": "b"}, "status": {"currentVolumeAttributesClassName": "a",
+        "spec": {"volumeAttributesClassName": "c"}, "status": {"currentVolumeAttributesClassName": "a",
             "modifyVolumeStatus": {"status": "Pending", "targetVolumeAttributesClassName": "b"}}});
-    assert_eq!((ATTRIBUTES.values)(&Object::from_value(&claim).unwrap()), ["a", "b"]);
+    assert_eq!((ATTRIBUTES.values)(&Object::from_value(&claim).unwrap()), ["a", "b", "c"]);
 }

@@ -62,6 +62,11 @@ fn a_volume_says_how_much_it_holds_for_whom() {
             "spec.capacity: Unsupported value: null: supported values: \"storage\"",
         ]
     );
+    assert_eq!(
+        of(json!({"csi": csi(), "accessModes": ["ReadWriteOncePod", "x"]})).len(),
+        1,
+        "what is unknown is no other"
+    );
     let attributes = json!({"hostPath": {"path": "//."}, "persistentVolumeReclaimPolicy": "Recycle",
         "volumeAttributesClassName": "c"});
     assert_eq!(

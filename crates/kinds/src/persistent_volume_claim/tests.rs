@@ -171,6 +171,7 @@ fn a_class_named_by_annotation_becomes_the_field_once() {
     const NOTE: &str = "metadata.annotations.volume.beta.kubernetes.io/storage-class: Invalid value:";
     assert_eq!(judged(&noted(Some("b"), None), Some(&old)), [format!("{NOTE} \"b\": field is immutable")]);
     assert_eq!(judged(&noted(None, None), Some(&old)), [format!("{NOTE} \"\": field is immutable")]);
+    assert_eq!(judged(&noted(Some("b"), Some("a")), Some(&old)), [format!("{NOTE} \"b\": field is immutable")]);
     assert!(judged(&noted(Some("a"), Some("b")), Some(&old))[0].starts_with("spec: Forbidden: spec is immutable"));
 }
 

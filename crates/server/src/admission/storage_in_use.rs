@@ -1,4 +1,4 @@
-//! StorageObjectInUseProtection: new claims, volumes and classes of attributes do not go while they are used.
+//! StorageObjectInUseProtection: claims, volumes, classes of attributes do not go while used.
 //!
 //! plugin/pkg/admission/storage/storageobjectinuseprotection. The finalizers go by `storage_protection` of the
 //! controllers.
