@@ -42,6 +42,20 @@ pub fn dns_wildcard(value: &str) -> Vec<String> {
     errors
 }
 
+/// Like `dns_subdomain`, in capitals too.
+pub fn dns_subdomain_caseless(value: &str) -> Vec<String> {
+    let mut errors = too_long(value, 253);
+    if !is_subdomain(&value.to_ascii_lowercase()) {
+        errors.push(form(
+            "an RFC 1123 subdomain must consist of alphanumeric characters, '-' or '.', and must start and end with \
+             an alphanumeric character",
+            &format!("{LABEL}(\\.{LABEL})*"),
+            &["Example.com"],
+        ));
+    }
+    errors
+}
+
 /// Labels joined by dots that may begin with `_` and hold it: what a DNS search path may be.
 pub fn dns_subdomain_with_underscore(value: &str) -> Vec<String> {
     let label = |part: &str| {
@@ -138,6 +152,22 @@ pub fn within(number: i64, low: i64, high: i64) -> Vec<String> {
     } else {
         vec![format!("must be between {low} and {high}, inclusive")]
     }
+}
+
+/// A name in C: letters, digits, `_`.
+pub fn c_identifier(value: &str) -> Vec<String> {
+    if is_c_identifier(value) {
+        return Vec::new();
+    }
+    let text = "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric \
+                characters or '_'";
+    vec![form(text, "[A-Za-z_][A-Za-z0-9_]*", &["my_name", "MY_NAME", "MyName"])]
+}
+
+pub fn is_c_identifier(value: &str) -> bool {
+    !value.starts_with(|c: char| c.is_ascii_digit())
+        && !value.is_empty()
+        && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 /// A variable's name, as wide as upstream takes it since 1.34: printable ASCII but `=`.

@@ -31,6 +31,7 @@ pub mod networking;
 mod node;
 pub mod pod;
 mod priority_class;
+mod resource;
 mod runtime_class;
 mod secret;
 mod service;
@@ -79,6 +80,11 @@ const ROWS: &[fn() -> Kind] = &[
     // discovery.k8s.io
     endpoint_slice::row,
     // resource.k8s.io
+    resource::device_class::row,
+    resource::device_taint_rule::row,
+    resource::resource_claim::row,
+    resource::resource_claim_template::row,
+    resource::resource_slice::row,
     // flowcontrol.apiserver.k8s.io
     // storagemigration.k8s.io
 ];

@@ -39,9 +39,19 @@ fn keep(kind: &Kind, object: &mut Value, old: Option<&Value>, subresource: &str)
             for (field, value) in old.as_object().into_iter().flatten().filter(|(field, _)| !own(field)) {
                 map.insert(field.clone(), value.clone());
             }
+            if part.resets.contains(&["metadata"].as_slice())
+                && let Some(metadata) = object.get_mut("metadata")
+            {
+                OF_THE_OBJECT.iter().for_each(|field| tree::keep(metadata, &old["metadata"], field));
+            }
         }
     }
 }
+
+/// What of the metadata stays where a write leaves it as it is (ResetObjectMetaForStatus): not who manages
+/// which field.
+const OF_THE_OBJECT: [&str; 6] =
+    ["deletionTimestamp", "generation", "labels", "annotations", "finalizers", "ownerReferences"];
 
 #[cfg(test)]
 mod tests;

@@ -45,6 +45,18 @@ pub fn canonical_cidr(at: &At, errors: &mut Errors) {
     canonical(at, cidr, |text| Some(Range::sloppy(text)?.to_string()), errors);
 }
 
+/// An address and the length of its range, `10.9.8.7/24`, in the one canonical way (IsValidInterfaceAddress).
+pub fn interface(at: &At, errors: &mut Errors) {
+    let Some(Range { address, length }) = Range::sloppy(at.text()) else {
+        return errors.push(at.invalid("must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)"));
+    };
+    let length = if is_mapped(address) && length > 32 { length - 96 } else { length };
+    let form = format!("{}/{length}", address.to_canonical());
+    if form != at.text() {
+        errors.push(at.invalid(&format!("must be in canonical form ({form:?})")));
+    }
+}
+
 fn canonical(at: &At, rule: fn(&At, &mut Errors), form: fn(&str) -> Option<String>, errors: &mut Errors) {
     let before = errors.len();
     rule(at, errors);
