@@ -21,6 +21,7 @@ pub use outside::All as OutsideAll;
 pub use priority::{Class, Classes, classes};
 
 mod default_ingress_class;
+mod devices;
 mod namespace;
 mod node;
 /// Steps outside of the program.
@@ -45,6 +46,7 @@ static ADMISSION: &[Row] = &[
     Row::BuiltIn(runtime_class::PLUGIN),
     Row::BuiltIn(default_ingress_class::PLUGIN),
     Row::BuiltIn(pod_resize::PLUGIN),
+    Row::BuiltIn(devices::PLUGIN),
     // What counts what is really written (quota) comes after it.
     Row::Outside,
 ];
@@ -83,6 +85,8 @@ pub struct Ask<'a> {
     pub identity: &'a Identity,
     pub served: &'a Served,
     pub operation: Operation,
+    /// As authorization names it: `update` or `patch`, where the operation is one.
+    pub verb: &'static str,
     /// Empty: the object itself.
     pub subresource: &'a str,
     /// Of the object: the kind's own, or of the body that its subresource takes (a Binding).

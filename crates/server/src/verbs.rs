@@ -152,6 +152,7 @@ impl Call<'_> {
             identity: self.identity,
             served: &self.served,
             operation,
+            verb: verb_of(self.method, self.target, self.query),
             subresource,
             schema: &self.kind().schema,
             namespace: self.namespace(),
