@@ -212,7 +212,12 @@ impl Kind {
 
     /// One of those that `all` stands for.
     pub fn in_all(self) -> Kind {
-        self.named(|names| names.categories.push("all".into()))
+        self.in_category("all")
+    }
+
+    /// One of those that a word stands for.
+    pub fn in_category(self, category: &str) -> Kind {
+        self.named(|names| names.categories.push(category.into()))
     }
 
     /// A verb less.

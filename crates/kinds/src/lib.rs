@@ -21,6 +21,7 @@ mod row;
 /// Rules that all kinds have in common.
 pub mod validate;
 
+mod admissionregistration;
 mod config_map;
 mod endpoint_slice;
 mod endpoints;
@@ -71,6 +72,12 @@ const ROWS: &[fn() -> Kind] = &[
     // storage.k8s.io
     // apiextensions.k8s.io
     // admissionregistration.k8s.io
+    admissionregistration::mutating_admission_policy::row,
+    admissionregistration::mutating_admission_policy_binding::row,
+    admissionregistration::mutating_webhook_configuration::row,
+    admissionregistration::validating_admission_policy::row,
+    admissionregistration::validating_admission_policy_binding::row,
+    admissionregistration::validating_webhook_configuration::row,
     // scheduling.k8s.io
     priority_class::row,
     // coordination.k8s.io

@@ -12,6 +12,8 @@ pub mod at;
 pub mod conditions;
 /// Metadata.
 pub mod meta;
+/// Where webhooks listen.
+pub mod webhook;
 
 #[cfg(test)]
 mod tests;
