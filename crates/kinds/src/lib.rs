@@ -22,6 +22,7 @@ mod row;
 pub mod validate;
 
 mod admissionregistration;
+mod api_service;
 mod config_map;
 mod endpoint_slice;
 mod endpoints;
@@ -60,6 +61,8 @@ const ROWS: &[fn() -> Kind] = &[
     secret::row,
     service_account::row,
     service::row,
+    // apiregistration.k8s.io
+    api_service::row,
     // apps
     // autoscaling
     // batch

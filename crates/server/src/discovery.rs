@@ -15,32 +15,10 @@ use sha2::{Digest, Sha256};
 
 use crate::Server;
 use crate::answer::{Body, Reply, Response};
+use crate::priorities;
 use crate::published::{Document, Published, hex};
 use crate::reviews::REVIEWS;
 use crate::route::no_such_resource;
-
-/// The order in which groups are listed; those not named come last (kube-aggregator's priorities).
-const ORDER: &[&str] = &[
-    "",
-    "apiregistration.k8s.io",
-    "apps",
-    "events.k8s.io",
-    "authentication.k8s.io",
-    "authorization.k8s.io",
-    "autoscaling",
-    "batch",
-    "certificates.k8s.io",
-    "networking.k8s.io",
-    "policy",
-    "rbac.authorization.k8s.io",
-    "storage.k8s.io",
-    "admissionregistration.k8s.io",
-    "apiextensions.k8s.io",
-    "scheduling.k8s.io",
-    "coordination.k8s.io",
-    "node.k8s.io",
-    "discovery.k8s.io",
-];
 
 /// `/api` and `/api/v1`.
 pub fn core(server: &Server, rest: &str, headers: &HeaderMap) -> Result<Reply, Status> {
@@ -110,8 +88,14 @@ fn groups(kinds: &Kinds) -> Vec<String> {
             all.push(group);
         }
     }
-    all.sort_by_key(|group| (ORDER.iter().position(|g| g == group).unwrap_or(ORDER.len()), group.clone()));
+    all.sort_by_key(|group| (priorities::rank(group), group.clone()));
     all
+}
+
+/// Every version of every group, in order.
+pub fn groups_with_versions(kinds: &Kinds) -> Vec<(String, String)> {
+    let of = |group: String| versions(kinds, &group).into_iter().map(move |version| (group.clone(), version));
+    groups(kinds).into_iter().flat_map(of).collect()
 }
 
 /// The versions of a group, the preferred one first.

@@ -26,6 +26,8 @@ mod addresses;
 mod admission;
 /// What the server answers.
 mod answer;
+/// APIServices of what is served here.
+mod api_services;
 /// From what a request shows to who it is.
 mod authenticate;
 /// Whether they may.
@@ -62,6 +64,8 @@ mod nodes;
 mod openapi;
 /// What is served outside the API's resources.
 mod paths;
+/// The order of groups and versions.
+mod priorities;
 /// Bodies and answers in protobuf.
 mod protobuf;
 /// What is served now.

@@ -1,14 +1,14 @@
 //! Objects that every cluster has from the start, written when they are missing.
 //!
-//! Namespaces, the two system PriorityClasses, the `kubernetes` Service with its endpoint. They take the
-//! path of any other write, under the server's own name.
+//! Namespaces, the two system PriorityClasses, the `kubernetes` Service with its endpoint, an APIService for
+//! each version that is served. They take the path of any other write, under the server's own name.
 
 use api::Status;
 use http::{Method, Request};
 use serde_json::{Value, json};
 
 use crate::identity::{Component, Identity};
-use crate::{Server, addresses, join, own_write};
+use crate::{Server, addresses, api_services, join, own_write};
 
 const NAMESPACES: &[&str] = &["default", "kube-node-lease", "kube-public", "kube-system"];
 /// The Service's own port; the server's is its target.
@@ -33,8 +33,9 @@ pub async fn seed(server: &Server) -> Result<(), Status> {
     });
     let service = create(server, "/api/v1/namespaces/default/services", "kubernetes", service(server));
     let tokens = join::forget_tokens(server);
-    let (classes, tokens, service, endpoints) = futures::join!(all(classes), tokens, service, endpoints(server));
-    classes.and(tokens).and(service).and(endpoints)
+    let (classes, tokens, service, endpoints, services) =
+        futures::join!(all(classes), tokens, service, endpoints(server), api_services::keep(server));
+    classes.and(tokens).and(service).and(endpoints).and(services)
 }
 
 fn service(server: &Server) -> Value {
