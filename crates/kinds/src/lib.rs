@@ -24,6 +24,7 @@ pub mod validate;
 mod admissionregistration;
 mod api_service;
 mod config_map;
+mod custom_resource_definition;
 mod endpoint_slice;
 mod endpoints;
 mod event;
@@ -74,6 +75,7 @@ const ROWS: &[fn() -> Kind] = &[
     // rbac.authorization.k8s.io
     // storage.k8s.io
     // apiextensions.k8s.io
+    custom_resource_definition::row,
     // admissionregistration.k8s.io
     admissionregistration::mutating_admission_policy::row,
     admissionregistration::mutating_admission_policy_binding::row,

@@ -66,8 +66,11 @@ fn delete_answers_with_the_object_where_the_server_does() {
 fn every_type_and_field_says_what_it_means() {
     let document = v2(built_in());
     let mut silent = Vec::new();
+    // Of these upstream describes the type alone.
+    let is_bare =
+        |name: &str| ["v1.JSONSchemaProps", "v1.ExternalDocumentation"].iter().any(|bare| name.ends_with(bare));
     for (name, schema) in document["definitions"].as_object().unwrap() {
-        let fields = schema["properties"].as_object().into_iter().flatten();
+        let fields = schema["properties"].as_object().into_iter().flatten().filter(|_| !is_bare(name));
         let parts = fields.map(|(field, schema)| (format!("{name} {field}"), schema));
         for (part, schema) in parts.chain([(name.clone(), schema)]) {
             if schema["description"].as_str().is_none_or(str::is_empty) {

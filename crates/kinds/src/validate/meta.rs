@@ -186,7 +186,7 @@ fn is_manager(text: &str) -> bool {
 }
 
 /// Go's unicode.IsPrint: of blanks only the plain one. Behind a letter, marks are no reason to escape.
-fn is_print(c: char) -> bool {
+pub fn is_print(c: char) -> bool {
     match c.is_ascii() {
         true => matches!(c, ' '..='~'),
         false => !c.is_whitespace() && format!("a{c}").escape_debug().count() == 2,
