@@ -12,3 +12,4 @@ mod requests;
 mod validate;
 
 const DORMANT: &str = "the scheduler does not allocate devices yet";
+const UNCOMPILED: &str = "the scheduler does not allocate devices yet; its expressions are not compiled";

@@ -32,6 +32,7 @@ mod node;
 mod outside;
 mod pod_resize;
 mod pod_security;
+mod policies;
 mod priority;
 mod runtime_class;
 mod service_account;
@@ -59,6 +60,7 @@ static ADMISSION: &[Row] = &[
     Row::BuiltIn(default_ingress_class::PLUGIN),
     Row::BuiltIn(pod_resize::PLUGIN),
     Row::BuiltIn(devices::PLUGIN),
+    Row::BuiltIn(policies::PLUGIN),
     // What counts what is really written (quota) comes after it.
     Row::Outside,
 ];

@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use crate::records::Snapshot;
 use crate::{Server, discovery, own_write, priorities};
 
-pub const GROUP: &str = "apiregistration.k8s.io";
 const PATH: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
 const LABEL: &str = "kube-aggregator.kubernetes.io/automanaged";
 

@@ -3,6 +3,9 @@
 //! cmd/kube-apiserver/app/aggregator.go, pkg/controlplane/apiserver/aggregator.go. The registration of
 //! services has no number there: it is always listed first.
 
+/// The group that is always listed first, and in which nothing registers it.
+pub const REGISTRATION: &str = "apiregistration.k8s.io";
+
 /// A group, its number, and the numbers of its versions.
 type Group = (&'static str, i64, &'static [(&'static str, i64)]);
 
@@ -44,7 +47,7 @@ pub fn rank(group: &str) -> usize {
     let position = |name: &str| GROUPS.iter().position(|(known, ..)| *known == name);
     match group {
         "" => 0,
-        crate::api_services::GROUP => 1,
+        REGISTRATION => 1,
         _ => position(group).map_or(usize::MAX, |position| position + 1),
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use api::tree;
 use serde_json::Value;
 
-use super::structural;
+use super::structural::{self, LISTS, is_zero};
 use crate::validate::at::{At, Errors};
 
 const TYPES: &[&str] = &["array", "boolean", "integer", "number", "object", "string"];
@@ -39,22 +39,9 @@ const AT_ROOT: [(&str, &str); 22] = [
     ("x-kubernetes-validations", "XValidations"),
 ];
 
-/// Lists, maps and single schemas below a schema.
-pub const LISTS: [&str; 3] = ["allOf", "anyOf", "oneOf"];
+/// Maps and single schemas below a schema.
 const MAPS: [&str; 4] = ["properties", "patternProperties", "definitions", "dependencies"];
 const SINGLE: [&str; 4] = ["items", "not", "additionalProperties", "additionalItems"];
-
-/// Whether Go would call it unset.
-pub fn is_zero(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) => true,
-        Value::Number(number) => number.as_f64() == Some(0.0),
-        Value::String(text) => text.is_empty(),
-        Value::Array(list) => list.is_empty(),
-        Value::Object(map) => map.is_empty(),
-        Value::Bool(true) => false,
-    }
-}
 
 /// A schema and all below it.
 pub fn walk(schema: &Value, visit: &mut dyn FnMut(&Value)) {
@@ -111,7 +98,7 @@ fn root(schema: &At, errors: &mut Errors) {
         let why =
             "only \"object\" is allowed as the type at the root of the schema if the status subresource is enabled";
         errors.push(kind.invalid(why));
-    } else if schema.value.as_object().is_some_and(|map| map.keys().any(|field| is_odd(field))) {
+    } else if schema.value.as_object().is_some_and(|map| map.keys().any(is_odd)) {
         errors.push(schema.invalid(&not_here));
     }
 }

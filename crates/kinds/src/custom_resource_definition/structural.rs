@@ -4,9 +4,10 @@
 
 use serde_json::{Value, json};
 
-use super::schemas::{LISTS, is_zero};
 use crate::validate::at::{At, Errors};
 
+/// Lists of schemas below a schema.
+pub const LISTS: [&str; 3] = ["allOf", "anyOf", "oneOf"];
 const EXTENSIONS: [&str; 3] =
     ["x-kubernetes-int-or-string", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-embedded-resource"];
 
@@ -15,6 +16,18 @@ enum Level {
     Root,
     Item,
     Field,
+}
+
+/// Whether Go would call it unset.
+pub fn is_zero(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        Value::Bool(true) => false,
+    }
 }
 
 /// Why a schema has no structural form; the fields that are refused elsewhere too.

@@ -10,7 +10,7 @@ use crate::validate::at::At;
 pub(crate) fn row() -> Kind {
     Kind {
         hooks: Hooks { prepare: |_, class, old, _| count_generation(class, old), validate, ..HOOKS },
-        ..Kind::cluster("resource.k8s.io/v1", "DeviceClass", "deviceclasses").dormant(super::DORMANT)
+        ..Kind::cluster("resource.k8s.io/v1", "DeviceClass", "deviceclasses").dormant(super::UNCOMPILED)
     }
 }
 

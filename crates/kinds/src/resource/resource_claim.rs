@@ -42,7 +42,7 @@ pub(crate) fn row() -> Kind {
             validate,
             ..HOOKS
         },
-        ..Kind::namespaced("resource.k8s.io/v1", "ResourceClaim", "resourceclaims").dormant(super::DORMANT)
+        ..Kind::namespaced("resource.k8s.io/v1", "ResourceClaim", "resourceclaims").dormant(super::UNCOMPILED)
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) fn row() -> Kind {
             ..HOOKS
         },
         ..Kind::namespaced("resource.k8s.io/v1", "ResourceClaimTemplate", "resourceclaimtemplates")
-            .dormant("no controller makes claims of it yet")
+            .dormant("no controller makes claims of it yet; its expressions are not compiled")
     }
 }
 

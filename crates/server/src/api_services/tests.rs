@@ -31,7 +31,7 @@ async fn every_version_of_a_group_has_a_service_that_is_available() {
         list["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].as_str().unwrap()).collect();
     let (_, groups) = c.get("/apis").await;
     let mut served = vec!["v1.".to_string()];
-    for group in groups["groups"].as_array().unwrap().iter().filter(|group| group["name"] != GROUP) {
+    for group in groups["groups"].as_array().unwrap().iter().filter(|group| group["name"] != priorities::REGISTRATION) {
         let name = group["name"].as_str().unwrap();
         served.extend(
             group["versions"].as_array().unwrap().iter().map(|v| format!("{}.{name}", v["version"].as_str().unwrap())),
@@ -60,7 +60,7 @@ async fn groups_are_listed_by_their_numbers() {
     let (_, groups) = c.get("/apis").await;
     let names: Vec<&str> =
         groups["groups"].as_array().unwrap().iter().map(|group| group["name"].as_str().unwrap()).collect();
-    assert_eq!(names[0], GROUP);
+    assert_eq!(names[0], priorities::REGISTRATION);
     assert!(names.is_sorted_by_key(|name| priorities::rank(name)), "{names:?}");
     let last = names[names.len() - 1];
     assert!(priorities::rank(last) < usize::MAX && priorities::rank("example.com") == usize::MAX);
