@@ -122,6 +122,7 @@ pub static PERSISTENT_VOLUMES: Named =
 pub static PERSISTENT_VOLUME_CLAIMS: Named =
     LazyLock::new(|| Resource::namespaced("v1", "PersistentVolumeClaim", "persistentvolumeclaims"));
 pub static PODS: Named = LazyLock::new(|| Resource::namespaced("v1", "Pod", "pods"));
+pub static RESOURCE_QUOTAS: Named = LazyLock::new(|| Resource::namespaced("v1", "ResourceQuota", "resourcequotas"));
 pub static RUNTIME_CLASSES: Named =
     LazyLock::new(|| Resource::cluster("node.k8s.io/v1", "RuntimeClass", "runtimeclasses"));
 pub static SECRETS: Named = LazyLock::new(|| Resource::namespaced("v1", "Secret", "secrets"));
@@ -131,7 +132,7 @@ pub static VOLUME_ATTRIBUTES_CLASSES: Named =
     LazyLock::new(|| Resource::cluster("storage.k8s.io/v1", "VolumeAttributesClass", "volumeattributesclasses"));
 
 /// All of the above.
-pub static NAMED: [&Named; 13] = [
+pub static NAMED: [&Named; 14] = [
     &CONFIG_MAPS,
     &EVENTS,
     &LEASES,
@@ -140,6 +141,7 @@ pub static NAMED: [&Named; 13] = [
     &PERSISTENT_VOLUMES,
     &PERSISTENT_VOLUME_CLAIMS,
     &PODS,
+    &RESOURCE_QUOTAS,
     &RUNTIME_CLASSES,
     &SECRETS,
     &SERVICES,

@@ -28,6 +28,8 @@ mod nodeipam;
 mod pod_collection;
 /// Storage that is used does not go.
 mod storage_protection;
+/// What is used of quotas.
+mod resource_quota;
 /// Pods that do not tolerate their node any longer.
 mod taint_eviction;
 
@@ -60,6 +62,7 @@ pub static CONTROLLERS: &[Controller] = &[
     Controller { name: "nodeipam", run: |parts| Box::pin(nodeipam::run(parts)) },
     Controller { name: "namespace", run: |parts| Box::pin(namespace::run(parts)) },
     Controller { name: "taint-eviction", run: |parts| Box::pin(taint_eviction::run(parts)) },
+    Controller { name: "resource-quota", run: |parts| Box::pin(resource_quota::run(parts)) },
     Controller { name: "pod-collection", run: |parts| Box::pin(pod_collection::run(parts)) },
     Controller { name: "storage-protection", run: |parts| Box::pin(storage_protection::run(parts)) },
     Controller { name: "garbage", run: |parts| Box::pin(garbage::run(parts)) },

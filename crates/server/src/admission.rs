@@ -15,6 +15,7 @@ use serde_json::Value;
 use store::{Expect, Step};
 
 use crate::Server;
+use crate::charges::Bill;
 use crate::identity::Identity;
 use crate::records::{Snapshot, each, is_mirror};
 
@@ -26,6 +27,7 @@ mod claim_resize;
 mod default_ingress_class;
 mod default_storage_class;
 mod devices;
+mod limit_ranger;
 mod namespace;
 mod node;
 /// Steps outside of the program.
@@ -34,6 +36,8 @@ mod pod_resize;
 mod pod_security;
 mod policies;
 mod priority;
+/// What quotas are charged.
+mod quota;
 mod runtime_class;
 mod service_account;
 mod storage_in_use;
@@ -43,6 +47,7 @@ mod tolerations;
 /// In upstream's order.
 static ADMISSION: &[Row] = &[
     Row::BuiltIn(namespace::PLUGIN),
+    Row::BuiltIn(limit_ranger::PLUGIN),
     Row::BuiltIn(service_account::PLUGIN),
     Row::BuiltIn(node::PLUGIN),
     Row::BuiltIn(taint::PLUGIN),
@@ -61,14 +66,16 @@ static ADMISSION: &[Row] = &[
     Row::BuiltIn(pod_resize::PLUGIN),
     Row::BuiltIn(devices::PLUGIN),
     Row::BuiltIn(policies::PLUGIN),
-    // What counts what is really written (quota) comes after it.
     Row::Outside,
+    Row::Quota,
 ];
 
 enum Row {
     BuiltIn(Plugin),
     /// Policies and webhooks, as many as there are.
     Outside,
+    /// Counts what is really written; it waits for its turn.
+    Quota,
 }
 
 /// A built-in step. Both functions are pure, and none but what they say.
@@ -118,6 +125,8 @@ pub struct Ask<'a> {
 pub struct Findings {
     /// Must hold when the object is written.
     pub claims: Vec<Step>,
+    /// What quotas are charged with it.
+    pub bill: Bill,
     pub warnings: Vec<String>,
 }
 
@@ -133,6 +142,7 @@ pub async fn mutate(ask: &Ask<'_>, object: &mut Value, findings: &mut Findings) 
             match row {
                 Row::BuiltIn(plugin) => plugin.judge(ask, |plugin| (plugin.mutate)(ask, object, findings))?,
                 Row::Outside if outside.is_empty() => {}
+                Row::Quota => {}
                 Row::Outside => rounds.mutate(ask, object, findings).await?,
             }
         }
@@ -150,6 +160,7 @@ pub async fn validate(ask: &Ask<'_>, object: &Value, findings: &mut Findings) ->
             Row::BuiltIn(plugin) => plugin.judge(ask, |plugin| (plugin.validate)(ask, object, findings))?,
             Row::Outside if outside.is_empty() => {}
             Row::Outside => outside::validate(&outside, ask, object, findings).await?,
+            Row::Quota => quota::charge(ask, object, findings).await?,
         }
     }
     Ok(())

@@ -36,6 +36,8 @@ mod authorize;
 mod body;
 /// Our own certificate authority.
 mod certificates;
+/// What a write costs quotas.
+mod charges;
 /// What the API has: groups, versions, resources.
 mod discovery;
 /// From a tree to the bytes that are stored.
@@ -143,6 +145,8 @@ pub(crate) struct Inner {
     pub store: Arc<Store>,
     pub snapshot: Snapshot,
     pub classes: admission::Classes,
+    /// Whose write is charged to quotas.
+    pub turns: charges::Turns,
     /// Policies and webhooks.
     pub outside: ArcSwap<admission::OutsideAll>,
     pub renditions: Renditions,
@@ -195,6 +199,7 @@ impl Server {
         let server = Server(Arc::new(Inner {
             snapshot: Snapshot::new(store.clone()),
             classes: admission::classes(&store),
+            turns: charges::Turns::default(),
             outside: ArcSwap::default(),
             renditions: Renditions::new(),
             any_tls: wire::tls::client(wire::Trust::Anybody, None, &[])?,

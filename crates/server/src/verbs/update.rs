@@ -17,7 +17,7 @@ use crate::verbs::create::{self, check_kind, place, unwritten};
 use crate::verbs::delete::goes_with;
 use crate::verbs::options::WriteOptions;
 use crate::verbs::{Call, judge};
-use crate::write;
+use crate::{charges, write};
 
 /// How often a write is computed.
 const TRIES: usize = 32;
@@ -153,7 +153,7 @@ impl Update<'_> {
                 false => write::replace(call.kind(), &entry, &old, &object)?,
             }];
             steps.extend(findings.claims);
-            match store.write(steps).await {
+            match charges::write(store, steps, &findings.bill).await {
                 Ok(written) => {
                     self.warnings.extend(findings.warnings);
                     return Ok(write::first(written));
