@@ -253,6 +253,11 @@ impl FieldError {
         FieldError::new(FieldErrorClass::Invalid, field, printed(value), detail)
     }
 
+    /// Like `invalid`, where upstream shows no value.
+    pub fn invalid_unshown(field: &str, detail: &str) -> FieldError {
+        FieldError::new(FieldErrorClass::Invalid, field, String::new(), detail)
+    }
+
     pub fn duplicate(field: &str, value: &Value) -> FieldError {
         FieldError::new(FieldErrorClass::Duplicate, field, printed(value), "")
     }

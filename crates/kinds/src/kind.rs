@@ -67,6 +67,9 @@ pub struct Writes {
     pub ttl: Option<Duration>,
     /// What a write to the object leaves as it is, for its managers (upstream: GetResetFields).
     pub resets: Paths,
+    /// The top-level field in which the server notes who made the object: `username`, `uid`, `groups`,
+    /// `extra`. Empty: none.
+    pub requester: &'static str,
     /// Whether the second version only renews the first: lost in a crash, it reads like a renewal that
     /// came late, so that it need not be durable at once.
     pub only_renews: fn(&Value, &Value) -> bool,

@@ -21,6 +21,7 @@ mod row;
 /// Rules that all kinds have in common.
 pub mod validate;
 
+pub mod certificates;
 mod config_map;
 mod endpoints;
 mod event;
@@ -61,6 +62,9 @@ const ROWS: &[fn() -> Kind] = &[
     // autoscaling
     // batch
     // certificates.k8s.io
+    certificates::certificate_signing_request::row,
+    certificates::cluster_trust_bundle::row,
+    certificates::pod_certificate_request::row,
     // networking.k8s.io
     networking::ingress_class::row,
     networking::ingress::row,

@@ -61,6 +61,7 @@ pub const WRITES: Writes = Writes {
     returns_deleted: false,
     ttl: None,
     resets: &[&["status"]],
+    requester: "",
     only_renews: |_, _| false,
     leads_to_less: |_| false,
     tells_of: |_| None,

@@ -8,6 +8,8 @@
 pub mod address;
 /// A value that knows its path.
 pub mod at;
+/// Conditions of the common type.
+pub mod condition;
 /// Metadata.
 pub mod meta;
 

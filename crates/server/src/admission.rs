@@ -20,6 +20,7 @@ use crate::records::{Snapshot, each, is_mirror};
 pub use outside::All as OutsideAll;
 pub use priority::{Class, Classes, classes};
 
+mod certificates;
 mod default_ingress_class;
 mod namespace;
 mod node;
@@ -43,6 +44,10 @@ static ADMISSION: &[Row] = &[
     Row::BuiltIn(priority::PLUGIN),
     Row::BuiltIn(tolerations::PLUGIN),
     Row::BuiltIn(runtime_class::PLUGIN),
+    Row::BuiltIn(certificates::APPROVAL),
+    Row::BuiltIn(certificates::SIGNING),
+    Row::BuiltIn(certificates::ATTEST),
+    Row::BuiltIn(certificates::SUBJECT),
     Row::BuiltIn(default_ingress_class::PLUGIN),
     Row::BuiltIn(pod_resize::PLUGIN),
     // What counts what is really written (quota) comes after it.

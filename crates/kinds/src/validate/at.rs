@@ -142,6 +142,11 @@ impl<'a> At<'a> {
         FieldError::invalid(&self.path(), &value.into(), detail)
     }
 
+    /// Like `invalid`, where upstream shows no value.
+    pub fn invalid_unshown(&self, detail: &str) -> FieldError {
+        FieldError::invalid_unshown(&self.path(), detail)
+    }
+
     pub fn forbidden(&self, detail: &str) -> FieldError {
         FieldError::forbidden(&self.path(), detail)
     }

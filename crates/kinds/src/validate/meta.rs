@@ -10,18 +10,15 @@ use serde_json::{Value, json};
 use super::at::{At, Errors, invalid_each};
 
 /// All annotations together, keys included.
-const ANNOTATIONS_MAX: usize = 256 * 1024;
+pub const ANNOTATIONS_MAX: usize = 256 * 1024;
 
 /// apimachinery pkg/apis/meta/v1/validation: FieldManagerMaxLength, MaxSubresourceNameLength.
 /// Bytes of a manager's name (FieldManagerMaxLength).
 pub const MANAGER_MAX: usize = 128;
 const SUBRESOURCE_MAX: usize = 256;
 
-/// A rule for an object's name.
-pub type NameRule = fn(&str) -> Vec<String>;
-
-/// Metadata of a new object.
-pub fn create(at: &At, namespaced: bool, rule: NameRule, errors: &mut Errors) {
+/// Metadata of a new object. `rule` judges its name.
+pub fn create(at: &At, namespaced: bool, rule: impl Fn(&str) -> Vec<String>, errors: &mut Errors) {
     let prefix = at.get("generateName");
     if !prefix.text().is_empty() {
         // A prefix may end in a dash, which the generated part follows.
@@ -74,7 +71,13 @@ pub fn update(at: &At, old: &At, errors: &mut Errors) {
 }
 
 /// `create` for a new object, `update` for a changed one.
-pub fn object(object: &Value, old: Option<&Value>, namespaced: bool, rule: NameRule, errors: &mut Errors) {
+pub fn object(
+    object: &Value,
+    old: Option<&Value>,
+    namespaced: bool,
+    rule: impl Fn(&str) -> Vec<String>,
+    errors: &mut Errors,
+) {
     let at = At::root(object).get("metadata");
     match old {
         None => create(&at, namespaced, rule, errors),

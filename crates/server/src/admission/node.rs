@@ -10,6 +10,8 @@ use crate::node_keys;
 
 use super::{Ask, Findings, NONE, Operation, Plugin, containers, each, is_mirror};
 
+mod certificate;
+
 pub const PLUGIN: Plugin = Plugin {
     name: "NodeRestriction",
     operations: &[Operation::Create, Operation::Update, Operation::Delete],
@@ -53,6 +55,9 @@ fn mutate(ask: &Ask<'_>, object: &mut Value, _: &mut Findings) -> Result<(), Sta
     }
     if ask.is("serviceaccounts") && (ask.operation, ask.subresource) == (Operation::Create, "token") {
         return token(ask, object, node);
+    }
+    if ask.kind().plural == "podcertificaterequests" && ask.kind().group == "certificates.k8s.io" {
+        return certificate::asked(ask, object, node);
     }
     let leases = ask.kind().plural == "leases" && ask.kind().group == "coordination.k8s.io";
     if leases && ask.operation == Operation::Create && ask.name_of(object) != node {

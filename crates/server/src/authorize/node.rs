@@ -28,6 +28,8 @@ pub const RULES: &[Rule] = &[
     resources(&["create"], &[""], &["serviceaccounts/token"]),
     resources(&["get", "create", "update", "patch", "delete"], &["coordination.k8s.io"], &["leases"]),
     resources(&["get", "list", "watch"], &["node.k8s.io"], &["runtimeclasses"]),
+    resources(&["get", "list", "watch"], &["certificates.k8s.io"], &["clustertrustbundles"]),
+    resources(&["get", "list", "watch", "create"], &["certificates.k8s.io"], &["podcertificaterequests"]),
     super::paths(&["post"], &[crate::route::JOIN_PATH]),
 ];
 
@@ -76,6 +78,16 @@ pub fn authorize(node: &str, asked: &Attributes, snapshot: &Snapshot) -> Decisio
             (LEASES, _) => deny("can only access node lease with the same name as the requesting node".into()),
             _ => deny(format!("can only access leases in the \"{LEASES}\" system namespace")),
         },
+        // What it asks for is admission's business.
+        ("certificates.k8s.io", "podcertificaterequests", _) => match asked.verb.as_str() {
+            "create" => Decision::Allow,
+            "list" | "watch" if of_node(&asked.fields, node) => Decision::Allow,
+            "list" | "watch" if asked.name.is_empty() => {
+                deny("can only list/watch podcertificaterequests with nodeName field selector".into())
+            }
+            _ if asks_for(node, asked, snapshot) => Decision::Allow,
+            _ => deny(unrelated(node)),
+        },
         _ => Decision::Allow,
     }
 }
@@ -89,6 +101,13 @@ fn runs(node: &str, asked: &Attributes, snapshot: &Snapshot) -> bool {
     let named = !asked.namespace.is_empty() && !asked.name.is_empty();
     let pod = if named { snapshot.value("pods", &asked.namespace, &asked.name) } else { None };
     pod.is_some_and(|pod| pod["spec"]["nodeName"] == node)
+}
+
+/// Whether a request for a pod's certificate is there and the node's.
+fn asks_for(node: &str, asked: &Attributes, snapshot: &Snapshot) -> bool {
+    let named = !asked.namespace.is_empty() && !asked.name.is_empty();
+    let request = || snapshot.value("podcertificaterequests.certificates.k8s.io", &asked.namespace, &asked.name);
+    named && request().is_some_and(|request| request["spec"]["nodeName"] == node)
 }
 
 /// Whether a field selector, read as the list itself will read it, leaves only the pods of the node.

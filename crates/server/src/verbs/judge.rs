@@ -69,7 +69,17 @@ fn give_birth(ask: &Ask<'_>, object: &mut Value) {
     let metadata = write::metadata(object);
     metadata.insert("uid".into(), tokens::uuid(&ask.server.0.config.entropy).into());
     metadata.insert("creationTimestamp".into(), ask.server.now().into());
+    let field = ask.kind().writes.requester;
+    if let (false, Some(part)) = (field.is_empty(), object.get_mut(field).and_then(Value::as_object_mut)) {
+        part.retain(|key, _| !REQUESTER.contains(&key.as_str()));
+        if let Value::Object(user) = ask.identity.to_value() {
+            part.extend(user);
+        }
+    }
 }
+
+/// What an object that names its requester says of them (certificates/strategy.go PrepareForCreate).
+const REQUESTER: &[&str] = &["extra", "groups", "uid", "username"];
 
 /// What no update changes: identity, times, deletion (registry/rest/update.go BeforeUpdate).
 fn keep_metadata(old: &Value, object: &mut Value) {

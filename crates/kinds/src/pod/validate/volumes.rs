@@ -7,6 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+/// Anchors and certificates in a projected volume.
+mod certificates;
+
 use super::env::{field_ref, resource_ref};
 use super::paths::{local_path, no_backsteps};
 use crate::validate::at::{At, Errors, invalid_each};
@@ -237,7 +240,14 @@ fn projected(at: &At, errors: &mut Errors) {
             count += 1;
             token(&source.get("serviceAccountToken"), at, errors);
         }
-        count += ["clusterTrustBundle", "podCertificate"].iter().filter(|name| source.has_field(name)).count();
+        if source.has_field("clusterTrustBundle") {
+            count += 1;
+            certificates::bundle(&source.get("clusterTrustBundle"), at, &mut paths, errors);
+        }
+        if source.has_field("podCertificate") {
+            count += 1;
+            certificates::certificate(&source.get("podCertificate"), at, &mut paths, errors);
+        }
         if count > 1 {
             errors.push(source.forbidden("may not specify more than 1 volume type per source"));
         }
