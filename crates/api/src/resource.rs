@@ -112,11 +112,18 @@ impl Deref for Resource {
 /// A kind that our own parts speak of; a test of `kinds` holds each against its row.
 pub type Named = LazyLock<Resource>;
 
+pub static CERTIFICATE_SIGNING_REQUESTS: Named = LazyLock::new(|| {
+    Resource::cluster("certificates.k8s.io/v1", "CertificateSigningRequest", "certificatesigningrequests")
+});
+pub static CLUSTER_TRUST_BUNDLES: Named =
+    LazyLock::new(|| Resource::cluster("certificates.k8s.io/v1", "ClusterTrustBundle", "clustertrustbundles"));
 pub static CONFIG_MAPS: Named = LazyLock::new(|| Resource::namespaced("v1", "ConfigMap", "configmaps"));
 pub static EVENTS: Named = LazyLock::new(|| Resource::namespaced("v1", "Event", "events"));
 pub static LEASES: Named = LazyLock::new(|| Resource::namespaced("coordination.k8s.io/v1", "Lease", "leases"));
 pub static NAMESPACES: Named = LazyLock::new(|| Resource::cluster("v1", "Namespace", "namespaces"));
 pub static NODES: Named = LazyLock::new(|| Resource::cluster("v1", "Node", "nodes"));
+pub static POD_CERTIFICATE_REQUESTS: Named =
+    LazyLock::new(|| Resource::namespaced("certificates.k8s.io/v1", "PodCertificateRequest", "podcertificaterequests"));
 pub static PODS: Named = LazyLock::new(|| Resource::namespaced("v1", "Pod", "pods"));
 pub static RUNTIME_CLASSES: Named =
     LazyLock::new(|| Resource::cluster("node.k8s.io/v1", "RuntimeClass", "runtimeclasses"));
@@ -125,12 +132,15 @@ pub static SERVICES: Named = LazyLock::new(|| Resource::namespaced("v1", "Servic
 pub static SERVICE_ACCOUNTS: Named = LazyLock::new(|| Resource::namespaced("v1", "ServiceAccount", "serviceaccounts"));
 
 /// All of the above.
-pub static NAMED: [&Named; 10] = [
+pub static NAMED: [&Named; 13] = [
+    &CERTIFICATE_SIGNING_REQUESTS,
+    &CLUSTER_TRUST_BUNDLES,
     &CONFIG_MAPS,
     &EVENTS,
     &LEASES,
     &NAMESPACES,
     &NODES,
+    &POD_CERTIFICATE_REQUESTS,
     &PODS,
     &RUNTIME_CLASSES,
     &SECRETS,

@@ -66,3 +66,6 @@ pub fn asked(ask: &Ask<'_>, request: &Value, node: &str) -> Result<(), Status> {
         refuse(format!("pod {name:?} does not mount a podCertificate projected volume for signer {signer:?}"))
     })
 }
+
+#[cfg(test)]
+mod tests;
