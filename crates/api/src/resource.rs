@@ -112,6 +112,11 @@ impl Deref for Resource {
 /// A kind that our own parts speak of; a test of `kinds` holds each against its row.
 pub type Named = LazyLock<Resource>;
 
+pub static CERTIFICATE_SIGNING_REQUESTS: Named = LazyLock::new(|| {
+    Resource::cluster("certificates.k8s.io/v1", "CertificateSigningRequest", "certificatesigningrequests")
+});
+pub static CLUSTER_TRUST_BUNDLES: Named =
+    LazyLock::new(|| Resource::cluster("certificates.k8s.io/v1", "ClusterTrustBundle", "clustertrustbundles"));
 pub static CONFIG_MAPS: Named = LazyLock::new(|| Resource::namespaced("v1", "ConfigMap", "configmaps"));
 pub static EVENTS: Named = LazyLock::new(|| Resource::namespaced("v1", "Event", "events"));
 pub static LEASES: Named = LazyLock::new(|| Resource::namespaced("coordination.k8s.io/v1", "Lease", "leases"));
@@ -121,6 +126,8 @@ pub static PERSISTENT_VOLUMES: Named =
     LazyLock::new(|| Resource::cluster("v1", "PersistentVolume", "persistentvolumes"));
 pub static PERSISTENT_VOLUME_CLAIMS: Named =
     LazyLock::new(|| Resource::namespaced("v1", "PersistentVolumeClaim", "persistentvolumeclaims"));
+pub static POD_CERTIFICATE_REQUESTS: Named =
+    LazyLock::new(|| Resource::namespaced("certificates.k8s.io/v1", "PodCertificateRequest", "podcertificaterequests"));
 pub static PODS: Named = LazyLock::new(|| Resource::namespaced("v1", "Pod", "pods"));
 pub static RESOURCE_QUOTAS: Named = LazyLock::new(|| Resource::namespaced("v1", "ResourceQuota", "resourcequotas"));
 pub static RUNTIME_CLASSES: Named =
@@ -132,7 +139,7 @@ pub static VOLUME_ATTRIBUTES_CLASSES: Named =
     LazyLock::new(|| Resource::cluster("storage.k8s.io/v1", "VolumeAttributesClass", "volumeattributesclasses"));
 
 /// All of the above.
-pub static NAMED: [&Named; 14] = [
+pub static NAMED: &[&Named] = &[
     &CONFIG_MAPS,
     &EVENTS,
     &LEASES,
@@ -140,6 +147,7 @@ pub static NAMED: [&Named; 14] = [
     &NODES,
     &PERSISTENT_VOLUMES,
     &PERSISTENT_VOLUME_CLAIMS,
+    &POD_CERTIFICATE_REQUESTS,
     &PODS,
     &RESOURCE_QUOTAS,
     &RUNTIME_CLASSES,

@@ -14,6 +14,8 @@ use api::{Clock, Entropy, Resource};
 use client::{Cache, Caches, Client, Recorder, Resources};
 use futures::future::join_all;
 
+/// Requests to sign: which are approved, what is signed, how long they stay.
+mod certificates;
 /// What every namespace holds from its first moment.
 mod essentials;
 /// Objects whose owners are gone.
@@ -40,6 +42,8 @@ pub use nodeipam::NodeRange;
 pub struct Config {
     /// The certificate of the cluster's authority (PEM), for every namespace's `kube-root-ca.crt`.
     pub authority: String,
+    /// Its key (PEM), with which the signers of `kubernetes.io` sign; empty: they do not.
+    pub authority_key: String,
     /// What nodes' ranges are cut from, at most one a family; none: nodes bring their own.
     pub node_ranges: Vec<NodeRange>,
     /// No node gets addresses of it.
@@ -65,6 +69,10 @@ pub static CONTROLLERS: &[Controller] = &[
     Controller { name: "resource-quota", run: |parts| Box::pin(resource_quota::run(parts)) },
     Controller { name: "pod-collection", run: |parts| Box::pin(pod_collection::run(parts)) },
     Controller { name: "storage-protection", run: |parts| Box::pin(storage_protection::run(parts)) },
+    Controller { name: "csrapproving", run: |parts| Box::pin(certificates::approver::run(parts)) },
+    Controller { name: "csrsigning", run: |parts| Box::pin(certificates::signer::run(parts)) },
+    Controller { name: "certificate-cleaner", run: |parts| Box::pin(certificates::cleaner::run(parts)) },
+    Controller { name: "trust-bundle-publisher", run: |parts| Box::pin(certificates::publisher::run(parts)) },
     Controller { name: "garbage", run: |parts| Box::pin(garbage::run(parts)) },
 ];
 

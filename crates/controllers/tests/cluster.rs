@@ -60,8 +60,15 @@ async fn with_ranges(ranges: &[(&str, u8)]) -> Cluster {
     .await
     .unwrap();
     let as_component = |component| Local::client(&server, component, "gousse");
-    let config =
-        controllers::Config { authority: server.authority().into(), node_ranges, service_range, clock, entropy };
+    let pair = server.authority_pair();
+    let config = controllers::Config {
+        authority: pair.certificate,
+        authority_key: pair.key,
+        node_ranges,
+        service_range,
+        clock,
+        entropy,
+    };
     let mut running = tokio::task::JoinSet::new();
     running.spawn(controllers::run(as_component(Component::Controllers), config));
     Cluster { client: as_component(Component::Admin), _dir: dir, _controllers: running }
@@ -77,8 +84,19 @@ impl Cluster {
     }
 
     /// Waits, by a watch, until an object is as it should be; None is its absence.
-    async fn until(&self, plural: &str, namespace: &str, name: &str, mut good: impl FnMut(Option<&Value>) -> bool) {
-        let cache = Cache::start(self.client.clone(), kind(plural), Scope::default());
+    async fn until(&self, plural: &str, namespace: &str, name: &str, good: impl FnMut(Option<&Value>) -> bool) {
+        self.until_of(kind(plural), namespace, name, good).await;
+    }
+
+    /// The same of any group's kind.
+    async fn until_of(
+        &self,
+        kind: &api::Resource,
+        namespace: &str,
+        name: &str,
+        mut good: impl FnMut(Option<&Value>) -> bool,
+    ) {
+        let (cache, plural) = (Cache::start(self.client.clone(), kind, Scope::default()), &kind.plural);
         cache.synced().await;
         let mut changes = cache.subscribe();
         let wait = async {
@@ -404,4 +422,75 @@ async fn a_quota_says_what_is_used_and_gets_back_what_goes() {
     c.client.patch(kind("resourcequotas"), "n", "q", "", PatchKind::Merge, &patch).await.unwrap();
     c.until("resourcequotas", "n", "q", holds(r#"{"count/leases.coordination.k8s.io": "0", "pods": "0"}"#)).await;
     assert!(c.client.create(kind("pods"), "n", &pod("d")).await.is_err());
+}
+
+/// A request by a new key in this name; `usages` beside what every one has.
+fn signing_request(signer: &str, name: &str, organization: &str, usages: &[&str]) -> Value {
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::OrganizationName, organization);
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    let request = params.serialize_request(&rcgen::KeyPair::generate().unwrap()).unwrap().pem().unwrap();
+    let usages: Vec<&str> = ["digital signature"].iter().chain(usages).copied().collect();
+    json!({"metadata": {"name": name.replace(':', "-")}, "spec": {"signerName": signer, "usages": usages,
+        "expirationSeconds": 3600, "request": base64::Engine::encode(&base64::prelude::BASE64_STANDARD, request)}})
+}
+
+#[tokio::test]
+async fn a_request_is_signed_once_it_is_approved_and_a_nodes_by_itself() {
+    let c = cluster().await;
+    let requests = kinds::built_in().by_plural("certificates.k8s.io", "certificatesigningrequests").unwrap();
+    let issued = |request: Option<&Value>| request.is_some_and(|r| r["status"]["certificate"].is_string());
+    // The administrator may ask for any node's.
+    let node = signing_request(
+        "kubernetes.io/kube-apiserver-client-kubelet",
+        "system:node:n1",
+        "system:nodes",
+        &["client auth"],
+    );
+    c.client.create(requests, "", &node).await.unwrap();
+    c.until_of(requests, "", "system-node-n1", issued).await;
+    for (name, usages, good) in
+        [("good", &["client auth"][..], true), ("bad", &["client auth", "server auth"][..], false)]
+    {
+        let request = signing_request("kubernetes.io/kube-apiserver-client", name, "team", usages);
+        let made = c.client.create(requests, "", &request).await.unwrap();
+        assert_eq!(made.value()["status"], json!({}));
+        let approved = json!({"status": {"conditions": [{"type": "Approved", "status": "True", "reason": "R"}]}});
+        c.client.patch(requests, "", name, "approval", PatchKind::Merge, &approved).await.unwrap();
+        let failed = |request: Option<&Value>| {
+            let conditions = request.and_then(|r| r["status"]["conditions"].as_array()).into_iter().flatten();
+            conditions.into_iter().any(|one| {
+                one["type"] == "Failed"
+                    && one["reason"] == "SignerValidationFailure"
+                    && one["message"] == "invalid usage for client certificate: server auth"
+            })
+        };
+        c.until_of(requests, "", name, |request| if good { issued(request) } else { failed(request) }).await;
+    }
+}
+
+#[tokio::test]
+async fn the_servers_anchors_are_published_and_come_back() {
+    let c = cluster().await;
+    let bundles = kinds::built_in().by_plural("certificates.k8s.io", "clustertrustbundles").unwrap();
+    let cache = Cache::start(c.client.clone(), bundles, Scope::default());
+    let mut changes = cache.subscribe();
+    let mut first = async || loop {
+        let change = changes.next().await.unwrap();
+        if let Some(bundle) = change.new {
+            return bundle;
+        }
+    };
+    let made = first().await;
+    let name = &made.meta().name;
+    assert!(name.starts_with("kubernetes.io:kube-apiserver-serving:") && name.len() == 37 + 24, "{name}");
+    assert!(made.value()["spec"]["trustBundle"].as_str().unwrap().contains("BEGIN CERTIFICATE"));
+    c.client.delete(bundles, "", name, &DeleteOptions::default()).await.unwrap();
+    assert_eq!(first().await.meta().name, *name);
+    // Nobody else speaks for this signer.
+    let mut other = json!({"metadata": {"name": "kubernetes.io:kube-apiserver-serving:other"}});
+    other["spec"] = made.value()["spec"].clone();
+    c.client.create(bundles, "", &other).await.unwrap();
+    c.until_of(bundles, "", "kubernetes.io:kube-apiserver-serving:other", |bundle| bundle.is_none()).await;
 }

@@ -88,7 +88,8 @@ impl Agent {
         config: Config,
     ) -> Result<Agent, Error> {
         let client = client.named("kubelet");
-        let sources = Arc::new(Live::new(client.clone(), config.clock.clone()));
+        let sources =
+            Arc::new(Live::new(client.clone(), &config.node_name, config.clock.clone(), config.entropy.clone()));
         let volumes = Volumes::open(&config, sources.clone());
         let volumes = volumes.map_err(Error::Volumes)?;
         // Before pods run that may write beside them: where they are now, behind links or not, they stay.

@@ -47,13 +47,15 @@ pub mod downward;
 pub mod env;
 /// `$(NAME)` in commands, arguments and environments.
 pub mod expand;
+/// Keys of pods.
+pub mod keys;
 /// The last words of a container.
 pub mod messages;
 /// The network of a node as its pods see it.
 pub mod network;
 /// One attempt of a probe or hook.
 pub mod probe;
-/// The contents that a pod names: ConfigMaps, Secrets, tokens, services.
+/// The contents that a pod names: ConfigMaps, Secrets, tokens, certificates, services.
 pub mod sources;
 /// From a pod to plain specs for the runtime: pure.
 pub mod spec;

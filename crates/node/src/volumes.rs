@@ -34,12 +34,16 @@ mod empty_dir;
 mod host_path;
 /// Files of an image.
 mod image;
+/// Certificates of the pod's own.
+mod pod_certificate;
 /// What several sources say, in one folder.
 mod projected;
 /// Files of a Secret.
 mod secret;
 /// Tokens of the pod's account.
 mod token;
+/// Anchors by which a signer's work is known.
+mod trust_bundle;
 
 /// What several pods share.
 mod shares;
@@ -151,7 +155,7 @@ impl Volumes {
     }
 
     /// Brings up to date what follows the API; true if anything changed. Call it when a source or the pod
-    /// changes, and when a token is due (`Sources::token_due`).
+    /// changes, and when a token or a certificate is due (`Sources::due`).
     pub async fn refresh(&self, pod: &Pod, facts: &Facts) -> Result<bool, VolumeError> {
         let (mut changed, room) = (false, Room::of(self.projected));
         for volume in volumes_of(pod) {

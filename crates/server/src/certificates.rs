@@ -92,6 +92,11 @@ impl Authority {
         &self.certificate
     }
 
+    /// With its key, PEM.
+    pub fn pair(&self) -> Pair {
+        Pair { certificate: self.certificate.clone(), key: self.issuer.key().serialize_pem() }
+    }
+
     /// The pair kept under `file`; made if it is missing, ends soon or lacks one of the hosts.
     pub fn keep(&self, file: &str, subject: &Subject) -> io::Result<Pair> {
         if let Some(pair) = read_pair(&self.dir, file)?

@@ -240,6 +240,11 @@ impl Server {
         Identity::component(component)
     }
 
+    /// The authority itself: for the controllers in this process, which sign what was approved.
+    pub fn authority_pair(&self) -> wire::Pair {
+        self.0.authority.pair()
+    }
+
     /// The authority's certificate (PEM): what clients and nodes trust.
     pub fn authority(&self) -> &str {
         self.0.authority.certificate()

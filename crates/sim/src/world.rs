@@ -177,6 +177,7 @@ impl World {
         let client = self.mortal_client("controllers", Component::Controllers, weather, life.subscribe());
         let config = controllers::Config {
             authority: "a certificate".into(),
+            authority_key: String::new(),
             clock: self.clock.clone(),
             entropy: self.entropy("controllers"),
             node_ranges: Vec::new(),

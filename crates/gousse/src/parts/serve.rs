@@ -72,10 +72,12 @@ pub async fn start(
     };
     tasks.spawn(alarm.over("the scheduler", scheduler::run(client, config)));
     let client = Local::client(&server, Component::Controllers, "kube-controller-manager");
+    let pair = server.authority_pair();
     let config = controllers::Config {
         clock: seams.clock.clone(),
         entropy: seams.entropy.clone(),
-        authority: server.authority().to_string(),
+        authority: pair.certificate,
+        authority_key: pair.key,
         node_ranges,
         service_range: Some(flags.service_cidr.into()),
     };

@@ -1,10 +1,10 @@
-//! PEM, PKCS#10 and X.509, as far as objects hold them: taken apart and checked, never made.
+//! PEM, PKCS#10 and X.509, as far as objects hold them: taken apart and checked, never signed.
 //!
 //! ring verifies every signature but those of P-521.
 
 use p521::ecdsa::signature::Verifier;
 use p521::ecdsa::{Signature, VerifyingKey};
-use pem::Pem;
+use pem::{EncodeConfig, LineEnding, Pem};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::oid_registry::{
     OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384, OID_NIST_EC_P521, OID_PKCS1_RSAENCRYPTION,
@@ -37,6 +37,11 @@ pub fn blocks(text: &str) -> Vec<Pem> {
         text.match_indices(BEGIN).map(|(at, _)| at).filter(|at| *at == 0 || text.as_bytes()[at - 1] == b'\n').collect();
     let ends = starts.iter().skip(1).copied().chain([text.len()]);
     starts.iter().zip(ends).filter_map(|(start, end)| pem::parse(&text[*start..end]).ok()).collect()
+}
+
+/// One block, with nothing in front of it.
+pub fn written(tag: &str, der: Vec<u8>) -> String {
+    pem::encode_config(&Pem::new(tag, der), EncodeConfig::new().set_line_ending(LineEnding::LF))
 }
 
 /// The DER of a signing request (pkg/apis/certificates/helpers.go ParseCSR).

@@ -169,9 +169,9 @@ impl Actor {
         std::mem::replace(&mut self.cancel, watch::Sender::new(false)).send_replace(true);
     }
 
-    /// When the first of the pod's tokens has to be renewed; what else is refreshed does not renew it.
+    /// When the first of the pod's tokens and certificates has to be renewed; what else is refreshed does not renew it.
     fn plan_refresh(&mut self, now: Timestamp) {
-        let due = self.shared.sources.token_due(&self.subject.uid);
+        let due = self.shared.sources.due(&self.subject.uid);
         let due = due.and_then(|second| Timestamp::from_second(second).ok());
         self.agenda.refresh_at = due.map(|at| at.max(now + TOKEN_PAUSE));
     }

@@ -10,30 +10,40 @@ use std::time::Duration;
 
 use crate::view::{ConfigMap, Secret, Service};
 use api::resource::{SERVICE_ACCOUNTS, SERVICES};
-use api::{Clock, Object, Reason};
+use api::{Clock, Entropy, Object, Reason, tree};
 use client::{Cache, Client, Scope};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use crate::sources::{Source, Sources, Token, TokenRequest};
+use crate::sources::{Bundles, CertificateRequest, Credential, NAME, Source, Sources, Token, TokenRequest};
+
+/// Certificates of pods, from the first request to the last renewal.
+mod certificates;
+
+use certificates::Held;
 
 /// A node that cannot list services yet lets its pods wait this long for them.
 const SERVICES_WAIT: Duration = Duration::from_secs(5);
+/// So does one that waits for bundles (kubelet clustertrustbundle manager).
+const BUNDLES_WAIT: Duration = Duration::from_secs(10);
 /// Seconds until a token that could not be renewed is tried again.
 const TOKEN_RETRY: i64 = 10;
 
 /// Called when something that a pod names has changed.
 pub type Ring = Arc<dyn Fn() + Send + Sync>;
 
-/// By namespace.
+/// By namespace, if the kind has one.
 type Named = (String, Source);
 
 pub struct Live {
     client: Client,
+    node: String,
     clock: Clock,
+    entropy: Entropy,
     services: Arc<Cache>,
     watched: Mutex<BTreeMap<Named, Watched>>,
     tokens: Mutex<BTreeMap<TokenRequest, (Token, i64)>>,
+    certificates: Mutex<BTreeMap<CertificateRequest, Held>>,
 }
 
 struct Watched {
@@ -43,13 +53,16 @@ struct Watched {
 }
 
 impl Live {
-    pub fn new(client: Client, clock: Clock) -> Live {
+    pub fn new(client: Client, node: &str, clock: Clock, entropy: Entropy) -> Live {
         Live {
             services: Cache::start(client.clone(), &SERVICES, Scope::default()),
             client,
+            node: node.to_owned(),
             clock,
+            entropy,
             watched: Mutex::default(),
             tokens: Mutex::default(),
+            certificates: Mutex::default(),
         }
     }
 
@@ -57,8 +70,9 @@ impl Live {
     pub fn follow(&self, uid: &str, namespace: &str, named: &[Source], ring: Ring) {
         let mut watched = lock(&self.watched);
         for source in named {
-            let key = (namespace.to_owned(), source.clone());
-            let entry = watched.entry(key).or_insert_with(|| self.watch(namespace, source));
+            let key = place(namespace, source);
+            let namespace = key.0.clone();
+            let entry = watched.entry(key).or_insert_with(|| self.watch(&namespace, source));
             lock(&entry.pods).insert(uid.to_owned(), ring.clone());
         }
     }
@@ -71,10 +85,12 @@ impl Live {
             !pods.is_empty()
         });
         lock(&self.tokens).retain(|request, _| request.pod_uid != uid);
+        lock(&self.certificates).retain(|request, _| request.pod_uid != uid);
     }
 
     fn watch(&self, namespace: &str, source: &Source) -> Watched {
-        let field_selector = format!("metadata.name={}", source.name);
+        let value = if source.value.is_empty() { &self.node } else { &source.value };
+        let field_selector = format!("{}={value}", source.field);
         let scope = Scope { namespace: namespace.into(), field_selector, ..Scope::default() };
         let cache = Cache::start(self.client.clone(), source.kind, scope);
         let pods: Arc<Mutex<BTreeMap<String, Ring>>> = Arc::default();
@@ -82,25 +98,45 @@ impl Live {
         let ring = pods.clone();
         tokio::spawn(async move {
             // Ends with the cache.
-            while changes.next().await.is_some() {
-                lock(&ring).values().for_each(|ring| ring());
+            while let Some(change) = changes.next().await {
+                // What is one pod's alone concerns no other.
+                let one = change.new.or(change.old).map(|object| object.value()).unwrap_or_default();
+                let one = tree::text(&one, "spec.podUID");
+                lock(&ring).iter().filter(|(uid, _)| one.is_empty() || *uid == one).for_each(|(_, ring)| ring());
             }
         });
         Watched { cache, pods }
     }
 
     async fn object(&self, namespace: &str, source: Source) -> Result<Option<Object>, String> {
-        let key = (namespace.to_owned(), source);
-        let cached = lock(&self.watched).get(&key).map(|w| w.cache.clone());
-        let Source { kind, name } = key.1;
-        if let Some(object) = cached.filter(|c| c.is_synced()).and_then(|c| c.get(namespace, &name)) {
+        let key = place(namespace, &source);
+        self.one(&key, &source.value).await
+    }
+
+    /// The object of the name, among what is watched or from the server itself.
+    async fn one(&self, (namespace, source): &Named, name: &str) -> Result<Option<Object>, String> {
+        let cached = self.cache_of(namespace, source).filter(|cache| cache.is_synced());
+        if let Some(object) = cached.and_then(|cache| cache.get(namespace, name)) {
             return Ok(Some(object));
         }
-        match self.client.get(kind, namespace, &name).await {
+        match self.client.get(source.kind, namespace, name).await {
             Ok(object) => Ok(Some(object)),
             Err(status) if status.reason == Reason::NotFound => Ok(None),
             Err(status) => Err(status.message),
         }
+    }
+
+    fn cache_of(&self, namespace: &str, source: &Source) -> Option<Arc<Cache>> {
+        lock(&self.watched).get(&place(namespace, source)).map(|watched| watched.cache.clone())
+    }
+
+    async fn bundles_of(&self, wanted: &Bundles) -> Result<Vec<String>, String> {
+        let source = Source::bundles(wanted);
+        let cache = self.cache_of("", &source).ok_or("ClusterTrustBundles are not watched")?;
+        if tokio::time::timeout(BUNDLES_WAIT, cache.synced()).await.is_err() {
+            return Err("ClusterTrustBundles are not known yet".into());
+        }
+        wanted.of(cache.list().iter().map(Object::value))
     }
 
     async fn fresh_token(&self, request: &TokenRequest) -> Result<Token, String> {
@@ -175,14 +211,31 @@ impl Sources for Live {
         Box::pin(self.fresh_token(request))
     }
 
-    fn token_due(&self, pod_uid: &str) -> Option<i64> {
+    fn bundles<'a>(&'a self, wanted: &'a Bundles) -> Boxed<'a, Result<Vec<String>, String>> {
+        Box::pin(self.bundles_of(wanted))
+    }
+
+    fn certificate<'a>(&'a self, request: &'a CertificateRequest) -> Boxed<'a, Result<Credential, String>> {
+        Box::pin(self.fresh_certificate(request))
+    }
+
+    fn due(&self, pod_uid: &str) -> Option<i64> {
         let tokens = lock(&self.tokens);
-        tokens.iter().filter(|(request, _)| request.pod_uid == pod_uid).map(|(_, (_, due))| *due).min()
+        let tokens = tokens.iter().filter(|(request, _)| request.pod_uid == pod_uid).map(|(_, (_, due))| *due);
+        let certificates = lock(&self.certificates);
+        let certificates = certificates.iter().filter(|(request, _)| request.pod_uid == pod_uid);
+        tokens.chain(certificates.filter_map(|(_, held)| held.due())).min()
     }
 
     fn services<'a>(&'a self, namespace: &'a str) -> Boxed<'a, Result<Vec<Service>, String>> {
         Box::pin(self.services_of(namespace))
     }
+}
+
+/// Where a source is watched.
+fn place(namespace: &str, source: &Source) -> Named {
+    let inside = source.kind.namespaced && source.field == NAME;
+    (if inside { namespace.to_owned() } else { String::new() }, source.clone())
 }
 
 fn decoded<T: DeserializeOwned>(object: Option<Object>) -> Result<Option<T>, String> {

@@ -165,11 +165,14 @@ impl SmallApi {
                     "metadata": {}, "status": {"token": "t", "expirationTimestamp": expires}})
             }
             "POST" => {
+                let mut body = body;
+                if let Some(prefix) = body["metadata"]["generateName"].as_str() {
+                    body["metadata"]["name"] = json!(format!("{prefix}{}", state.revision));
+                }
                 let name = body["metadata"]["name"].as_str().unwrap_or("").to_owned();
                 if state.objects.contains_key(&(plural.to_owned(), ns.to_owned(), name)) {
                     return Err(Status::new(Reason::AlreadyExists, "exists"));
                 }
-                let mut body = body;
                 body["metadata"]["namespace"] = json!(ns);
                 state.store(plural, body)
             }

@@ -1,5 +1,7 @@
 //! What the node reads of a volume.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -23,6 +25,9 @@ pub struct Volume {
     #[serde(flatten)]
     pub others: Map<String, Value>,
 }
+
+/// As it stands: `api::selector` reads it.
+pub type LabelSelector = Value;
 
 read! {
     ConfigMapVolumeSource {
@@ -58,10 +63,19 @@ read! {
         sources: Option<Vec<VolumeProjection>>,
     }
     VolumeProjection {
+        cluster_trust_bundle: Option<ClusterTrustBundleProjection>,
         config_map: Option<ConfigMapProjection>,
         downward_api "downwardAPI": Option<DownwardAPIProjection>,
+        pod_certificate: Option<PodCertificateProjection>,
         secret: Option<SecretProjection>,
         service_account_token: Option<ServiceAccountTokenProjection>,
+    }
+    ClusterTrustBundleProjection {
+        label_selector: Option<LabelSelector>,
+        name: Option<String>,
+        optional: Option<bool>,
+        path: String,
+        signer_name: Option<String>,
     }
     ConfigMapProjection {
         name: String,
@@ -70,6 +84,15 @@ read! {
     }
     DownwardAPIProjection {
         items: Option<Vec<DownwardAPIVolumeFile>>,
+    }
+    PodCertificateProjection {
+        certificate_chain_path: String,
+        credential_bundle_path: String,
+        key_path: String,
+        key_type: String,
+        max_expiration_seconds: Option<i32>,
+        signer_name: String,
+        user_annotations: Option<BTreeMap<String, String>>,
     }
     SecretProjection {
         name: String,

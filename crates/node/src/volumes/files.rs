@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use crate::view::{KeyToPath, VolumeProjection};
+use crate::view::{KeyToPath, Pod, VolumeProjection};
 use runtime::MountSource;
 
 use crate::sources::Source;
@@ -87,6 +87,13 @@ impl<'a> Choice<'a> {
         }
         Ok(())
     }
+}
+
+/// A file that only its owner or the pod's group may read, where there is one: of a token, a key.
+pub(super) fn guarded(pod: &Pod, data: Vec<u8>, mode: u32) -> Contents {
+    let user = ownership::user_of(pod);
+    let mode = if user.is_some() || ownership::group_of(pod).is_some() { 0o600 } else { mode };
+    Contents { data, mode, user }
 }
 
 /// 0644 unless given.

@@ -80,6 +80,12 @@ impl<'a> Ask<'a> {
     pub fn namespace(&self) -> &'a str {
         self.pod.metadata.namespace.as_deref().unwrap_or("default")
     }
+
+    /// The account that the pod runs as.
+    pub fn account(&self) -> &'a str {
+        let named = self.pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref());
+        named.filter(|name| !name.is_empty()).unwrap_or("default")
+    }
 }
 
 impl Plugin {

@@ -4,10 +4,16 @@ use crate::view::VolumeProjection;
 
 use crate::volumes::files::{self, Collect, Projection};
 use crate::volumes::plugin::{Medium, Plugin};
-use crate::volumes::{config_map, downward_api, secret, token};
+use crate::volumes::{config_map, downward_api, pod_certificate, secret, token, trust_bundle};
 
-static PROJECTIONS: &[Projection] =
-    &[config_map::PROJECTION, secret::PROJECTION, downward_api::PROJECTION, token::PROJECTION];
+static PROJECTIONS: &[Projection] = &[
+    config_map::PROJECTION,
+    secret::PROJECTION,
+    downward_api::PROJECTION,
+    token::PROJECTION,
+    trust_bundle::PROJECTION,
+    pod_certificate::PROJECTION,
+];
 
 pub(super) const PLUGIN: Plugin = Plugin {
     name: "kubernetes.io~projected",

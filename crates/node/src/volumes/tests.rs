@@ -151,6 +151,57 @@ fn a_projected_volume_joins_its_sources() {
     assert_eq!(sources_of(&pod), [Source::config_map("config")]);
 }
 
+#[test]
+fn anchors_and_certificates_are_files_of_a_projected_volume() {
+    let anchor = |text: &str| kinds::certificates::x509::written("CERTIFICATE", text.into());
+    let bundle = |name: &str, signer: &str, label: &str, anchors: String| {
+        json!({"metadata": {"name": name, "labels": {"l": label}}, "spec": {"signerName": signer,
+            "trustBundle": anchors}})
+    };
+    let bundles = vec![
+        bundle("plain", "", "", format!("words\n{}", anchor("p"))),
+        bundle("example.com:s:1", "example.com/s", "a", anchor("1") + &anchor("0")),
+        bundle("example.com:s:2", "example.com/s", "b", anchor("2") + &anchor("1")),
+        bundle("example.com:t:1", "example.com/t", "a", anchor("t")),
+    ];
+    let of = |source: Value| {
+        let mut sources = vec![];
+        for (key, value) in source.as_object().unwrap() {
+            sources.push(json!({key: value}));
+        }
+        let pod = pod(json!([{"name": "v", "projected": {"sources": sources}}]));
+        let folder = tempfile::tempdir().unwrap();
+        let fixed = Fixed { bundles: bundles.clone(), ..Fixed::default() };
+        let mounted = block_on(open(folder.path(), fixed).prepare(&pod, &Facts::default()));
+        let mounted = mounted.map_err(|why| why.message)?;
+        let MountSource::Host(at) = &mounted["v"].source else { panic!("{mounted:?}") };
+        let text = |name: &str| fs::read_to_string(at.join(name)).unwrap_or_default();
+        Ok::<_, String>(["t", "k", "c", "b"].map(text).join("|"))
+    };
+    let trust = |mut source: Value| {
+        source["path"] = json!("t");
+        of(json!({ "clusterTrustBundle": source })).map(|text| text.trim_end_matches('|').to_owned())
+    };
+    assert_eq!(trust(json!({"name": "plain"})), Ok(anchor("p")));
+    let signer = |labels: Value| trust(json!({"signerName": "example.com/s", "labelSelector": labels}));
+    assert_eq!(signer(json!({})), Ok(anchor("0") + &anchor("1") + &anchor("2")), "each once");
+    assert_eq!(signer(json!({"matchLabels": {"l": "b"}})), Ok(anchor("1") + &anchor("2")));
+    const NONE: &str = "combination of signerName and labelSelector matched zero ClusterTrustBundles";
+    assert_eq!(signer(json!({"matchLabels": {"l": "c"}})), Err(NONE.into()));
+    assert_eq!(signer(Value::Null), Err(NONE.into()));
+    assert_eq!(trust(json!({"signerName": "example.com/s", "optional": true})), Ok(String::new()));
+    assert_eq!(
+        trust(json!({"name": "gone"})),
+        Err("while getting ClusterTrustBundle: clustertrustbundle.certificates.k8s.io \"gone\" not found".into())
+    );
+    let certificate = json!({"signerName": "example.com/s", "keyType": "ED25519", "keyPath": "k",
+        "certificateChainPath": "c", "credentialBundlePath": "b"});
+    let (key, chain) = ("ED25519 key of v 0\n", "certificate of example.com/s for default\n");
+    assert_eq!(of(json!({ "podCertificate": certificate })), Ok(format!("|{key}|{chain}|{key}{chain}")));
+    let both = of(json!({"clusterTrustBundle": {"name": "plain", "path": "t"}, "podCertificate": certificate}));
+    assert!(both.unwrap().contains("ED25519 key of v 1"), "each source has its own");
+}
+
 /// The runtime makes them for what is mounted below the volume.
 #[test]
 fn mount_points_in_a_volume_stay_and_no_file_takes_their_place_in_silence() {
