@@ -181,6 +181,19 @@ pub fn http_header(value: &str) -> Vec<String> {
     )]
 }
 
+/// Why a condition is as it is: letters, digits, `_`, `,`, `:`.
+pub fn condition_reason(value: &str) -> Vec<String> {
+    let inner = |b: u8| b.is_ascii_alphanumeric() || b"_,:".contains(&b);
+    let ends = value.starts_with(|c: char| c.is_ascii_alphabetic()) && !value.ends_with([',', ':']);
+    if ends && value.bytes().all(inner) {
+        return Vec::new();
+    }
+    let text = "a condition reason must start with alphabetic character, optionally followed by a string of \
+                alphanumeric characters or '_,:', and must end with an alphanumeric character or '_'";
+    let examples = ["my_name", "MY_NAME", "MyName", "ReasonA,ReasonB", "ReasonA:ReasonB"];
+    vec![form(text, "[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?", &examples)]
+}
+
 /// What may be one segment of a path.
 pub fn path_segment(value: &str) -> Vec<String> {
     match value {

@@ -22,6 +22,7 @@ mod row;
 pub mod validate;
 
 mod config_map;
+mod endpoint_slice;
 mod endpoints;
 mod event;
 mod lease;
@@ -76,6 +77,7 @@ const ROWS: &[fn() -> Kind] = &[
     // node.k8s.io
     runtime_class::row,
     // discovery.k8s.io
+    endpoint_slice::row,
     // resource.k8s.io
     // flowcontrol.apiserver.k8s.io
     // storagemigration.k8s.io

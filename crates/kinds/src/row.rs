@@ -45,6 +45,16 @@ pub const AGE: Column = computed("Age", "The time since the object was created."
     json!(age::since(tree::text(object, "metadata.creationTimestamp"), now))
 });
 
+/// Instead of the age, where upstream has no printer of its own (rest.NewDefaultTableConvertor).
+pub const CREATED: Column = Column {
+    name: Text::Borrowed("Created At"),
+    kind: Text::Borrowed("date"),
+    format: Text::Borrowed(""),
+    priority: 0,
+    description: Text::Borrowed("When the object was created."),
+    cell: Cell::Path(Text::Borrowed("metadata.creationTimestamp")),
+};
+
 /// Judges the metadata, does nothing else.
 pub const HOOKS: Hooks = Hooks {
     default: |_, _| {},

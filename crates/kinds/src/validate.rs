@@ -8,6 +8,8 @@
 pub mod address;
 /// A value that knows its path.
 pub mod at;
+/// Conditions.
+pub mod conditions;
 /// Metadata.
 pub mod meta;
 

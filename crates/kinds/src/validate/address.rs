@@ -1,5 +1,8 @@
 //! Addresses and ranges of them, as fields of any kind hold them.
+//!
+//! Matches apimachinery pkg/util/validation/ip.go, with StrictIPCIDRValidation.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use api::names;
@@ -9,36 +12,114 @@ use super::at::{At, Errors, invalid_each};
 /// An address in its strict form: no leading zeros, not IPv4 within IPv6.
 pub fn ip(at: &At, errors: &mut Errors) {
     match at.text().parse::<IpAddr>() {
-        Ok(IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_some() => {
-            errors.push(at.invalid("must not be an IPv4-mapped IPv6 address"));
-        }
+        Ok(address) if is_mapped(address) => errors.push(at.invalid("must not be an IPv4-mapped IPv6 address")),
         Ok(_) => {}
+        Err(_) if sloppy(at.text()).is_some() => errors.push(at.invalid("must not have leading 0s")),
         Err(_) => errors.push(at.invalid("must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")),
     }
 }
 
-/// An address range in its strict form: no bits beyond the prefix.
+/// `ip` as newer fields have it: written in the one canonical way.
+pub fn canonical_ip(at: &At, errors: &mut Errors) {
+    canonical(at, ip, |text| Some(text.parse::<IpAddr>().ok()?.to_string()), errors);
+}
+
+/// An address range in its strict form: no leading zeros, no bits beyond the prefix.
 pub fn cidr(at: &At, errors: &mut Errors) {
-    let Some((address, length)) = at.text().split_once('/') else {
-        errors.push(at.invalid(CIDR));
-        return;
+    let why = match at.text().split_once('/').zip(Range::sloppy(at.text())) {
+        None => "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
+        Some(((address, length), _))
+            if address.parse::<IpAddr>().is_err() || (length.len() > 1 && length.starts_with('0')) =>
+        {
+            "must not have leading 0s in IP or prefix length"
+        }
+        Some((_, range)) if is_mapped(range.address) => "must not have an IPv4-mapped IPv6 address",
+        Some((_, range)) if range.bits() != range.network() => "must not have bits set beyond the prefix length",
+        Some(_) => return,
     };
-    let (Ok(address), Ok(length)) = (address.parse::<IpAddr>(), length.parse::<u32>()) else {
-        errors.push(at.invalid(CIDR));
-        return;
-    };
-    let (bits, width) = match address {
-        IpAddr::V4(v4) => (u128::from(v4.to_bits()), 32),
-        IpAddr::V6(v6) => (v6.to_bits(), 128),
-    };
-    if length > width {
-        errors.push(at.invalid(CIDR));
-    } else if length < width && bits.unbounded_shl(128 - (width - length)) != 0 {
-        errors.push(at.invalid("must not have bits set beyond the prefix length"));
+    errors.push(at.invalid(why));
+}
+
+/// `cidr` as newer fields have it: written in the one canonical way.
+pub fn canonical_cidr(at: &At, errors: &mut Errors) {
+    canonical(at, cidr, |text| Some(Range::sloppy(text)?.to_string()), errors);
+}
+
+fn canonical(at: &At, rule: fn(&At, &mut Errors), form: fn(&str) -> Option<String>, errors: &mut Errors) {
+    let before = errors.len();
+    rule(at, errors);
+    if let Some(form) = form(at.text()).filter(|form| errors.len() == before && form != at.text()) {
+        errors.push(at.invalid(&format!("must be in canonical form ({form:?})")));
     }
 }
 
-const CIDR: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+/// A range of addresses, shown in its canonical form.
+#[derive(Clone, Copy)]
+pub struct Range {
+    address: IpAddr,
+    length: u32,
+}
+
+impl Range {
+    /// Of any text that upstream can read, strict or not.
+    pub fn sloppy(text: &str) -> Option<Range> {
+        let (address, length) = text.split_once('/')?;
+        let address = sloppy(address)?;
+        let digits = !length.is_empty() && length.bytes().all(|b| b.is_ascii_digit());
+        let length = length.parse().ok().filter(|length| digits && *length <= width(address))?;
+        Some(Range { address, length })
+    }
+
+    pub fn is_ipv4(&self) -> bool {
+        self.address.is_ipv4()
+    }
+
+    /// Whether it lies in the other and is smaller.
+    pub fn is_strictly_within(&self, other: &Range) -> bool {
+        let masked = Range { length: other.length, ..*self };
+        self.is_ipv4() == other.is_ipv4() && self.length > other.length && masked.network() == other.network()
+    }
+
+    fn bits(&self) -> u128 {
+        match self.address {
+            IpAddr::V4(v4) => u128::from(v4.to_bits()),
+            IpAddr::V6(v6) => v6.to_bits(),
+        }
+    }
+
+    fn network(&self) -> u128 {
+        let host = width(self.address) - self.length;
+        self.bits().unbounded_shr(host).unbounded_shl(host)
+    }
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let network = match self.address {
+            IpAddr::V4(_) => IpAddr::V4((self.network() as u32).into()),
+            IpAddr::V6(_) => IpAddr::V6(self.network().into()),
+        };
+        write!(f, "{network}/{}", self.length)
+    }
+}
+
+fn width(address: IpAddr) -> u32 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+fn is_mapped(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some())
+}
+
+/// An address of which the parts may begin with zeros (k8s.io/utils net ParseIPSloppy).
+fn sloppy(text: &str) -> Option<IpAddr> {
+    let trimmed = |part: &str| match part.trim_start_matches('0') {
+        "" if !part.is_empty() => "0".to_owned(),
+        part => part.to_owned(),
+    };
+    let strict = || text.split('.').map(trimmed).collect::<Vec<_>>().join(".");
+    text.parse().ok().or_else(|| strict().parse().ok().filter(|_| !text.contains(':')))
+}
 
 /// A DNS name of a host, and not its address.
 pub fn host_name(at: &At, errors: &mut Errors) {
