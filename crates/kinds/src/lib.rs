@@ -25,12 +25,15 @@ mod config_map;
 mod endpoint_slice;
 mod endpoints;
 mod event;
+pub mod flowcontrol;
 mod lease;
+mod limit_range;
 mod namespace;
 pub mod networking;
 mod node;
 pub mod pod;
 mod priority_class;
+mod resource_quota;
 mod runtime_class;
 mod secret;
 mod service;
@@ -52,9 +55,11 @@ const ROWS: &[fn() -> Kind] = &[
     config_map::row,
     endpoints::row,
     event::row,
+    limit_range::row,
     namespace::row,
     node::row,
     pod::row,
+    resource_quota::row,
     secret::row,
     service_account::row,
     service::row,
@@ -80,6 +85,8 @@ const ROWS: &[fn() -> Kind] = &[
     endpoint_slice::row,
     // resource.k8s.io
     // flowcontrol.apiserver.k8s.io
+    flowcontrol::flow_schema::row,
+    flowcontrol::priority_level::row,
     // storagemigration.k8s.io
 ];
 

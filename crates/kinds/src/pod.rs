@@ -10,7 +10,7 @@ use crate::row::*;
 
 pub mod app_armor;
 mod columns;
-mod defaults;
+pub(crate) mod defaults;
 mod prepare;
 pub mod unsupported;
 pub mod validate;

@@ -32,6 +32,9 @@ pub const PART: Subresource = Subresource {
 
 pub const STATUS: Subresource = Subresource { name: "status", owns: &["status"], resets: &[&["spec"]], ..PART };
 
+/// A status whose writes leave the metadata as it is, too.
+pub const STATUS_ALONE: Subresource = Subresource { resets: &[&["metadata"], &["spec"]], ..STATUS };
+
 pub const NAME: Column = Column {
     name: Text::Borrowed("Name"),
     kind: Text::Borrowed("string"),

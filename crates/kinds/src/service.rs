@@ -31,12 +31,10 @@ pub(crate) fn row() -> Kind {
     }
 }
 
-/// A created service has an empty status, which upstream shows (pkg/registry/core/service/strategy.go).
 /// `clusterIP` and the first of `clusterIPs` are one, and what the server allocated before is kept where
 /// an update leaves it out (service/storage, normalizeClusterIPs and patchAllocatedValues).
 fn prepare(_: &Kind, service: &mut Value, old: Option<&Value>, context: &Context) {
     let Some(old) = old else {
-        service["status"] = json!({"loadBalancer": {}});
         if let Some(spec) = service.get_mut("spec") {
             let single = tree::at(spec, "clusterIP").clone();
             if !single.as_str().unwrap_or("").is_empty() && tree::list(spec, "clusterIPs").is_empty() {

@@ -29,16 +29,8 @@ pub(crate) fn row() -> Kind {
             }),
             AGE,
         ],
-        hooks: Hooks { prepare, validate, warnings, ..HOOKS },
+        hooks: Hooks { prepare: |_, ingress, old, _| count_generation(ingress, old), validate, warnings, ..HOOKS },
         ..Kind::namespaced("networking.k8s.io/v1", "Ingress", "ingresses").short("ing")
-    }
-}
-
-/// A created one has an empty status, which upstream shows.
-fn prepare(_: &Kind, ingress: &mut Value, old: Option<&Value>, _: &Context) {
-    count_generation(ingress, old);
-    if old.is_none() {
-        ingress["status"] = json!({"loadBalancer": {}});
     }
 }
 

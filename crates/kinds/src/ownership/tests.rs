@@ -49,3 +49,24 @@ fn new_object_brings_no_status_unless_its_row_says_so() {
     crate::built_in().by_plural("", "nodes").unwrap().prepare(&mut node, None, &Context::default());
     assert_eq!(node, new);
 }
+
+#[test]
+fn new_object_has_the_empty_status_that_its_type_always_writes() {
+    for (group, plural, status) in
+        [("", "resourcequotas", json!({})), ("networking.k8s.io", "ingresses", json!({"loadBalancer": {}}))]
+    {
+        let mut object = json!({"metadata": {}, "status": {"used": 1}});
+        crate::built_in().by_plural(group, plural).unwrap().prepare(&mut object, None, &Context::default());
+        assert_eq!(object["status"], status);
+    }
+}
+
+#[test]
+fn status_alone_leaves_the_metadata() {
+    let kind = Kind { subresources: vec![STATUS_ALONE], ..gadget() };
+    let old = json!({"metadata": {"labels": {"a": "1"}, "managedFields": [1]}, "spec": 1, "status": 1});
+    let mut new = json!({"metadata": {"labels": {"a": "2"}, "managedFields": [2]}, "spec": 2, "status": 2});
+    kind.prepare(&mut new, Some(&old), &Context { subresource: "status".into(), ..Context::default() });
+    let expected = json!({"metadata": {"labels": {"a": "1"}, "managedFields": [2]}, "spec": 1, "status": 2});
+    assert_eq!(new, expected);
+}

@@ -288,7 +288,8 @@ fn resource_lists(resources: &mut Value) {
     }
 }
 
-fn canonical(list: &mut Value) {
+/// Amounts by name, as a list of resources keeps them.
+pub fn canonical(list: &mut Value) {
     for amount in list.as_object_mut().into_iter().flat_map(|map| map.values_mut()) {
         canonical_quantity(amount);
     }

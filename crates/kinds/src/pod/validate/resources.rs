@@ -12,8 +12,10 @@ use api::tree;
 /// Which names a list may hold.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Names {
+    Any,
     Container,
     Pod,
+    Quota,
 }
 
 pub fn requirements(at: &At, names: Names, errors: &mut Errors) {
@@ -94,7 +96,8 @@ pub fn pod_level(pod: &Value, spec: &At, errors: &mut Errors) {
     }
 }
 
-fn resource_name(name: &str, set: Names, at: &At, errors: &mut Errors) {
+/// Judges the key of an amount at `at`.
+pub fn resource_name(name: &str, set: Names, at: &At, errors: &mut Errors) {
     let complaints = names::qualified(name);
     let bare = !name.contains('/');
     if !complaints.is_empty() {
@@ -115,6 +118,9 @@ fn resource_name(name: &str, set: Names, at: &At, errors: &mut Errors) {
         Names::Container if !bare && !is_native(name) && !is_extended(name) => {
             errors.push(at.invalid_as(name, "doesn't follow extended resource name standard"));
         }
+        Names::Quota if bare && (name == "storage" || !is_standard(name)) => {
+            errors.push(at.invalid_as(name, "must be a standard resource for quota"));
+        }
         Names::Pod if !is_pod_level(name) => {
             let path = at.path();
             errors.push(api::FieldError::not_supported(&path, &name.into(), &["cpu", "hugepages-", "memory"]));
@@ -123,11 +129,14 @@ fn resource_name(name: &str, set: Names, at: &At, errors: &mut Errors) {
     }
 }
 
-/// Not negative, and whole where the resource is counted in pieces.
-pub fn quantity(name: &str, at: &At, errors: &mut Errors) {
-    let Ok(amount) = Quantity::from_value(at.value) else {
-        errors.push(at.invalid(&Quantity::from_value(at.value).err().map_or(String::new(), |e| e.to_string())));
-        return;
+/// Not negative, and whole where the resource is counted in pieces; None: it is no quantity at all.
+pub fn amount(name: &str, at: &At, errors: &mut Errors) -> Option<Quantity> {
+    let amount = match Quantity::from_value(at.value) {
+        Ok(amount) => amount,
+        Err(error) => {
+            errors.push(at.invalid(&error.to_string()));
+            return None;
+        }
     };
     if amount.is_negative() {
         errors.push(at.invalid_as(amount.to_string(), "must be greater than or equal to 0"));
@@ -135,6 +144,12 @@ pub fn quantity(name: &str, at: &At, errors: &mut Errors) {
     if is_counted(name) && !amount.is_integer() {
         errors.push(at.invalid_as(amount.to_string(), "must be an integer"));
     }
+    Some(amount)
+}
+
+/// `amount`, and of huge pages whole ones.
+pub fn quantity(name: &str, at: &At, errors: &mut Errors) {
+    let Some(amount) = amount(name, at, errors) else { return };
     if let Some(size) = name.strip_prefix("hugepages-").and_then(|s| Quantity::parse(s).ok())
         && (size.value() <= 0 || amount.value() % size.value() != 0)
     {
@@ -146,7 +161,7 @@ pub fn is_huge(name: &str) -> bool {
     name.starts_with("hugepages-")
 }
 
-fn may_overcommit(name: &str) -> bool {
+pub fn may_overcommit(name: &str) -> bool {
     is_native(name) && !is_huge(name)
 }
 
@@ -174,8 +189,11 @@ fn is_counted(name: &str) -> bool {
 }
 
 fn is_standard(name: &str) -> bool {
-    let plain = name.strip_prefix("requests.").or(name.strip_prefix("limits.")).unwrap_or(name);
-    matches!(plain, "cpu" | "memory" | "ephemeral-storage" | "storage") || is_huge(plain) || is_counted(name)
+    let requested = name.strip_prefix("requests.").unwrap_or(name);
+    matches!(requested, "cpu" | "memory" | "ephemeral-storage" | "storage")
+        || matches!(name, "limits.cpu" | "limits.memory" | "limits.ephemeral-storage")
+        || is_huge(requested)
+        || is_counted(name)
 }
 
 fn is_container_standard(name: &str) -> bool {
