@@ -21,6 +21,17 @@ pub fn dns_label(value: &str) -> Vec<String> {
     errors
 }
 
+/// A label that begins with a letter (RFC 1035).
+pub fn dns_1035_label(value: &str) -> Vec<String> {
+    let mut errors = too_long(value, 63).into_iter().collect::<Vec<_>>();
+    if !is_label(value) || value.starts_with(|c: char| c.is_ascii_digit()) {
+        let text = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic \
+                    character, and end with an alphanumeric character";
+        errors.push(form(text, "[a-z]([-a-z0-9]*[a-z0-9])?", &["my-name", "abc-123"]));
+    }
+    errors
+}
+
 /// Labels joined by dots; at most 253.
 pub fn dns_subdomain(value: &str) -> Vec<String> {
     let mut errors = too_many_characters(value, 253);

@@ -38,6 +38,7 @@ mod runtime_class;
 mod secret;
 mod service;
 mod service_account;
+mod storage_version_migration;
 
 /// OpenAPI documents, made when a client asks.
 pub mod openapi;
@@ -70,6 +71,9 @@ const ROWS: &[fn() -> Kind] = &[
     // networking.k8s.io
     networking::ingress_class::row,
     networking::ingress::row,
+    networking::ip_address::row,
+    networking::network_policy::row,
+    networking::service_cidr::row,
     // policy
     // rbac.authorization.k8s.io
     // storage.k8s.io
@@ -88,6 +92,7 @@ const ROWS: &[fn() -> Kind] = &[
     flowcontrol::flow_schema::row,
     flowcontrol::priority_level::row,
     // storagemigration.k8s.io
+    storage_version_migration::row,
 ];
 
 /// The table of the built-in kinds, made once.

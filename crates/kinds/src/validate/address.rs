@@ -26,15 +26,11 @@ pub fn canonical_ip(at: &At, errors: &mut Errors) {
 
 /// An address range in its strict form: no leading zeros, no bits beyond the prefix.
 pub fn cidr(at: &At, errors: &mut Errors) {
-    let why = match at.text().split_once('/').zip(Range::sloppy(at.text())) {
+    let why = match Range::sloppy(at.text()) {
         None => "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
-        Some(((address, length), _))
-            if address.parse::<IpAddr>().is_err() || (length.len() > 1 && length.starts_with('0')) =>
-        {
-            "must not have leading 0s in IP or prefix length"
-        }
-        Some((_, range)) if is_mapped(range.address) => "must not have an IPv4-mapped IPv6 address",
-        Some((_, range)) if range.bits() != range.network() => "must not have bits set beyond the prefix length",
+        Some(_) if has_leading_zeros(at.text()) => "must not have leading 0s in IP or prefix length",
+        Some(range) if is_mapped(range.address) => "must not have an IPv4-mapped IPv6 address",
+        Some(range) if range.bits() != range.network() => "must not have bits set beyond the prefix length",
         Some(_) => return,
     };
     errors.push(at.invalid(why));
@@ -43,6 +39,34 @@ pub fn cidr(at: &At, errors: &mut Errors) {
 /// `cidr` as newer fields have it: written in the one canonical way.
 pub fn canonical_cidr(at: &At, errors: &mut Errors) {
     canonical(at, cidr, |text| Some(Range::sloppy(text)?.to_string()), errors);
+}
+
+/// What is told of a range that is good enough, but not as it should be written.
+pub fn cidr_warnings(at: &At) -> Vec<String> {
+    let (path, text) = (at.path(), at.text());
+    let Some(range) = Range::sloppy(text) else { return Vec::new() };
+    let mut warnings = Vec::new();
+    if range.bits() != range.network() {
+        let single = format!("{}/{}", range.address, width(range.address));
+        warnings.push(format!(
+            "{path}: CIDR value {text:?} is ambiguous in this context (should be {:?} or {single:?}?)",
+            range.to_string()
+        ));
+    }
+    if has_leading_zeros(text) || is_mapped(range.address) {
+        warnings.push(format!("{path}: non-standard CIDR value {text:?} is invalid: use {:?}", range.to_string()));
+    }
+    let form = format!("{}/{}", range.address, range.length);
+    if warnings.is_empty() && !range.is_ipv4() && form != text {
+        warnings.push(format!("{path}: IPv6 CIDR value {text:?} should be in RFC 5952 canonical format ({form:?})"));
+    }
+    warnings
+}
+
+fn has_leading_zeros(cidr: &str) -> bool {
+    cidr.split_once('/').is_some_and(|(address, length)| {
+        address.parse::<IpAddr>().is_err() || (length.len() > 1 && length.starts_with('0'))
+    })
 }
 
 fn canonical(at: &At, rule: fn(&At, &mut Errors), form: fn(&str) -> Option<String>, errors: &mut Errors) {
