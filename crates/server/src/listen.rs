@@ -29,7 +29,7 @@ use crate::answer::{Body, Response};
 use crate::flow::Permit;
 use crate::identity::MASTERS;
 use crate::node_keys::Certificate;
-use crate::{request, route, verbs};
+use crate::{request, route, seed, verbs};
 use wire::query::Query;
 
 /// An answer goes out in pieces of this size, the last when the client has taken those before.
@@ -43,7 +43,7 @@ pub async fn listen(server: &Server, listener: TcpListener, shutdown: impl Futur
     let authority = server.authority();
     let tls = wire::tls::server(server.0.serving.clone(), Some(authority), &["h2", "http/1.1"])?;
     let acceptor = TlsAcceptor::from(tls);
-    let renewal = tokio::spawn(renew(server.clone()));
+    let upkeep = [tokio::spawn(renew(server.clone())), tokio::spawn(seed::keep_flows(server.clone()))];
     let mut shutdown = pin!(shutdown);
     loop {
         let accepted = tokio::select! {
@@ -69,7 +69,7 @@ pub async fn listen(server: &Server, listener: TcpListener, shutdown: impl Futur
     }
     drop(listener);
     server.0.stopped.send_replace(true);
-    renewal.abort();
+    upkeep.iter().for_each(|task| task.abort());
     let _ = tokio::time::timeout(DRAIN, drained(server)).await;
     Ok(())
 }

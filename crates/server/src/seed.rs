@@ -1,16 +1,25 @@
 //! Objects that every cluster has from the start, written when they are missing.
 //!
-//! Namespaces, the two system PriorityClasses, the `kubernetes` Service with its endpoint. They take the
-//! path of any other write, under the server's own name.
+//! Namespaces, the two system PriorityClasses, the `kubernetes` Service with its endpoint and range, flow
+//! schemas and priority levels. They take the path of any other write, under the server's own name, and wait
+//! for the disk together.
+
+use std::net::IpAddr;
 
 use api::Status;
+use futures::FutureExt;
+use futures::future::{BoxFuture, select_all};
 use http::{Method, Request};
+use kinds::flowcontrol::bootstrap;
+use kinds::validate::address::Range;
 use serde_json::{Value, json};
 
 use crate::identity::{Component, Identity};
-use crate::{Server, addresses, join, own_write};
+use crate::{Body, Server, addresses, join, own_write};
 
 const NAMESPACES: &[&str] = &["default", "kube-node-lease", "kube-public", "kube-system"];
+const FLOWS: [&str; 2] =
+    ["flowschemas.flowcontrol.apiserver.k8s.io/", "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io/"];
 /// The Service's own port; the server's is its target.
 const PORT: u16 = 443;
 
@@ -33,8 +42,29 @@ pub async fn seed(server: &Server) -> Result<(), Status> {
     });
     let service = create(server, "/api/v1/namespaces/default/services", "kubernetes", service(server));
     let tokens = join::forget_tokens(server);
-    let (classes, tokens, service, endpoints) = futures::join!(all(classes), tokens, service, endpoints(server));
-    classes.and(tokens).and(service).and(endpoints)
+    let mut writes: Vec<BoxFuture<'_, Result<(), Status>>> =
+        vec![service.boxed(), tokens.boxed(), range(server).boxed()];
+    writes.extend(classes.map(FutureExt::boxed));
+    writes
+        .extend(endpoint(server).into_iter().flat_map(|ip| [endpoints(server, ip).boxed(), slice(server, ip).boxed()]));
+    writes.extend(bootstrap::all().into_iter().map(|own| flow(server, own).boxed()));
+    all(writes).await
+}
+
+/// Makes flow schemas and priority levels anew that somebody deletes, as often as that happens
+/// (registry/flowcontrol/rest ensures them every minute).
+pub async fn keep_flows(server: Server) {
+    loop {
+        let store = &server.0.store;
+        let after = store.revision();
+        let mut watches: Vec<_> = FLOWS.iter().filter_map(|prefix| store.watch(prefix, after).ok()).collect();
+        // Watched before they are looked at: what changes meanwhile is seen after it.
+        while let (Some(Ok(_)), ..) = select_all(watches.iter_mut().map(|watch| Box::pin(watch.next()))).await {
+            if let Err(error) = all(bootstrap::all().into_iter().map(|own| flow(&server, own))).await {
+                tracing::error!(%error, "flow schemas and priority levels cannot be made anew");
+            }
+        }
+    }
 }
 
 fn service(server: &Server) -> Value {
@@ -53,32 +83,84 @@ fn service(server: &Server) -> Value {
     json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
 }
 
-/// The server's own address, put anew at every start. A loopback address is no endpoint to upstream's
-/// validation; then the machine's own is named.
-async fn endpoints(server: &Server) -> Result<(), Status> {
-    let advertise = server.0.config.advertise;
-    let ip = match advertise.ip() {
+/// The server's own address. A loopback address is no endpoint to upstream's validation; then the machine's own
+/// is named.
+fn endpoint(server: &Server) -> Option<IpAddr> {
+    let ip = match server.0.config.advertise.ip() {
         ip if ip.is_loopback() || ip.is_unspecified() => addresses::primary(),
         ip => ip,
     };
-    if ip.is_loopback() {
-        return Ok(());
-    }
+    (!ip.is_loopback()).then_some(ip)
+}
+
+/// Put anew at every start.
+async fn endpoints(server: &Server, ip: IpAddr) -> Result<(), Status> {
+    let port = server.0.config.advertise.port();
     let object = json!({"apiVersion": "v1", "kind": "Endpoints",
         "metadata": {"name": "kubernetes", "namespace": "default",
             "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
         "subsets": [{"addresses": [{"ip": ip.to_string()}],
-            "ports": [{"name": "https", "port": advertise.port(), "protocol": "TCP"}]}]});
+            "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}]});
     own_write(server, Method::PUT, "/api/v1/namespaces/default/endpoints/kubernetes", object).await
 }
 
-async fn create(server: &Server, path: &str, name: &str, object: Value) -> Result<(), Status> {
-    let get = Request::builder().uri(format!("{path}/{name}")).body(bytes::Bytes::new());
-    let get = get.map_err(|e| Status::internal(e.to_string()))?;
-    if server.handle(&identity(), get).await.status.is_success() {
-        return Ok(());
+/// The same as a slice (controlplane/reconcilers/endpointsadapter.go); of another family it is made anew.
+async fn slice(server: &Server, ip: IpAddr) -> Result<(), Status> {
+    const PATH: &str = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
+    let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
+    let object = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": family,
+        "metadata": {"name": "kubernetes", "namespace": "default",
+            "labels": {"kubernetes.io/service-name": "kubernetes"}},
+        "endpoints": [{"addresses": [ip.to_string()], "conditions": {"ready": true}}],
+        "ports": [{"name": "https", "port": server.0.config.advertise.port(), "protocol": "TCP"}]});
+    let own = format!("{PATH}/kubernetes");
+    match stored(server, &own).await? {
+        Some(found) if found["addressType"] == family => own_write(server, Method::PUT, &own, object).await,
+        Some(_) => {
+            own_write(server, Method::DELETE, &own, Value::Null).await?;
+            own_write(server, Method::POST, PATH, object).await
+        }
+        None => own_write(server, Method::POST, PATH, object).await,
     }
-    own_write(server, Method::POST, path, object).await
+}
+
+/// Where Services' addresses come from (controller/defaultservicecidr).
+async fn range(server: &Server) -> Result<(), Status> {
+    const PATH: &str = "/apis/networking.k8s.io/v1/servicecidrs";
+    let Some(range) = Range::sloppy(&server.0.config.service_cidr) else { return Ok(()) };
+    let object = json!({"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR",
+        "metadata": {"name": "kubernetes"}, "spec": {"cidrs": [range.to_string()]}});
+    create(server, PATH, "kubernetes", object).await
+}
+
+async fn flow(server: &Server, own: bootstrap::Bootstrap) -> Result<(), Status> {
+    let path = format!("/apis/flowcontrol.apiserver.k8s.io/v1/{}", own.plural);
+    let name = own.object["metadata"]["name"].as_str().unwrap_or_default();
+    let at = format!("{path}/{name}");
+    match stored(server, &at).await? {
+        None => own_write(server, Method::POST, &path, own.object).await,
+        Some(found) => match bootstrap::revised(&own, &found) {
+            Some(revised) => own_write(server, Method::PUT, &at, revised).await,
+            None => Ok(()),
+        },
+    }
+}
+
+async fn create(server: &Server, path: &str, name: &str, object: Value) -> Result<(), Status> {
+    match stored(server, &format!("{path}/{name}")).await? {
+        Some(_) => Ok(()),
+        None => own_write(server, Method::POST, path, object).await,
+    }
+}
+
+/// What is there; None: nothing.
+async fn stored(server: &Server, path: &str) -> Result<Option<Value>, Status> {
+    let get = Request::builder().uri(path).body(bytes::Bytes::new());
+    let response = server.handle(&identity(), get.map_err(|e| Status::internal(e.to_string()))?).await;
+    match response.body {
+        Body::Bytes(bytes) if response.status.is_success() => Ok(serde_json::from_slice(&bytes).ok()),
+        _ => Ok(None),
+    }
 }
 
 async fn all(writes: impl IntoIterator<Item = impl Future<Output = Result<(), Status>>>) -> Result<(), Status> {
@@ -88,3 +170,6 @@ async fn all(writes: impl IntoIterator<Item = impl Future<Output = Result<(), St
 fn identity() -> Identity {
     Identity::component(Component::Admin)
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,13 +17,18 @@ pub struct Cluster {
 }
 
 pub async fn cluster() -> Cluster {
+    cluster_at("127.0.0.1:6443").await
+}
+
+/// A server that says that it is there.
+pub async fn cluster_at(advertise: &str) -> Cluster {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(AtomicI64::new(1_790_000_000));
     let (time, counter) = (clock.clone(), AtomicU64::new(1));
     let server = Server::open(Config {
         data_dir: dir.path().into(),
         backend: Some(Backend::Memory),
-        advertise: "127.0.0.1:6443".parse().unwrap(),
+        advertise: advertise.parse().unwrap(),
         names: vec![],
         service_cidr: "10.96.0.0/16".into(),
         allow_privileged: true,

@@ -1,0 +1,69 @@
+use serde_json::{Value, json};
+
+use super::{keep_flows, seed};
+use crate::tests::{cluster, cluster_at};
+
+const SLICE: &str = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes";
+const FLOWS: &str = "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas";
+const LEVELS: &str = "/apis/flowcontrol.apiserver.k8s.io/v1/prioritylevelconfigurations";
+
+#[tokio::test]
+async fn the_service_of_the_api_has_its_endpoint_in_both_forms_and_a_range() {
+    let c = cluster_at("10.1.2.3:6443").await;
+    let (_, endpoints) = c.get("/api/v1/namespaces/default/endpoints/kubernetes").await;
+    let (code, slice) = c.get(SLICE).await;
+    assert_eq!(code, 200, "{slice}");
+    assert_eq!(endpoints["subsets"][0]["addresses"], json!([{"ip": "10.1.2.3"}]));
+    assert_eq!(slice["metadata"]["labels"], json!({"kubernetes.io/service-name": "kubernetes"}));
+    assert_eq!(slice["addressType"], "IPv4");
+    assert_eq!(slice["endpoints"], json!([{"addresses": ["10.1.2.3"], "conditions": {"ready": true}}]));
+    assert_eq!(slice["ports"], json!([{"name": "https", "port": 6443, "protocol": "TCP"}]));
+    let (_, range) = c.get("/apis/networking.k8s.io/v1/servicecidrs/kubernetes").await;
+    assert_eq!((&range["spec"]["cidrs"], &range["status"]), (&json!(["10.96.0.0/16"]), &json!({})));
+}
+
+#[tokio::test]
+async fn a_further_start_writes_only_what_is_not_as_it_shall_be() {
+    let c = cluster_at("10.1.2.3:6443").await;
+    let before = c.server.revision();
+    seed(&c.server).await.unwrap();
+    assert_eq!(c.server.revision(), before, "an own address that is there as it is was put anew");
+    let (_, mut slice) = c.get(SLICE).await;
+    let uid = slice["metadata"]["uid"].clone();
+    slice["endpoints"] = json!([]);
+    assert_eq!(c.put(SLICE, slice).await.0, 200);
+    let patch = json!({"spec": {"matchingPrecedence": 9}});
+    let media = "application/merge-patch+json";
+    assert_eq!(c.patch(&format!("{FLOWS}/probes"), media, patch.clone()).await.0, 200);
+    assert_eq!(c.patch(&format!("{FLOWS}/exempt"), media, patch).await.0, 422, "its spec is the server's");
+    seed(&c.server).await.unwrap();
+    let (_, slice) = c.get(SLICE).await;
+    assert_eq!((&slice["endpoints"][0]["addresses"][0], &slice["metadata"]["uid"]), (&json!("10.1.2.3"), &uid));
+    assert_eq!(c.get(&format!("{FLOWS}/probes")).await.1["spec"]["matchingPrecedence"], 2, "the annotation says so");
+    // As a start with an address of the other family finds it.
+    assert_eq!(c.delete(SLICE, Value::Null).await.0, 200);
+    let other = json!({"metadata": {"name": "kubernetes"}, "addressType": "IPv6", "endpoints": [], "ports": []});
+    assert_eq!(c.post(SLICE.strip_suffix("/kubernetes").unwrap(), other).await.0, 201);
+    seed(&c.server).await.unwrap();
+    assert_eq!(c.get(SLICE).await.1["addressType"], "IPv4");
+}
+
+#[tokio::test]
+async fn flow_schemas_and_levels_come_again_when_they_are_deleted() {
+    let c = cluster().await;
+    let upkeep = tokio::spawn(keep_flows(c.server.clone()));
+    for path in [format!("{FLOWS}/exempt"), format!("{FLOWS}/probes"), format!("{LEVELS}/catch-all")] {
+        let (code, old) = c.get(&path).await;
+        assert_eq!(code, 200, "{old}");
+        let store = c.server.0.store.clone();
+        let plural = path.split('/').rev().nth(1).unwrap();
+        let key = format!("{plural}.flowcontrol.apiserver.k8s.io/{}", path.rsplit('/').next().unwrap());
+        tokio::task::yield_now().await;
+        let mut watch = store.watch(&key, store.revision()).unwrap();
+        assert_eq!(c.delete(&path, Value::Null).await.0, 200);
+        assert!(watch.next().await.unwrap().unwrap().deleted);
+        assert!(!watch.next().await.unwrap().unwrap().deleted);
+        assert_ne!(c.get(&path).await.1["metadata"]["uid"], old["metadata"]["uid"]);
+    }
+    upkeep.abort();
+}
