@@ -30,6 +30,8 @@ pub mod pod;
 pub mod proto;
 /// Exact amounts of resources: `100m`, `1.5Gi`.
 pub mod quantity;
+/// What objects count for in a ResourceQuota.
+pub mod quota;
 /// What everybody knows of a kind: its names.
 pub mod resource;
 /// What every type of the API looks like: a table of facts.

@@ -134,7 +134,7 @@ pub fn add(sum: &mut Amounts, more: &Amounts) {
 }
 
 /// Raises each amount to at least that of `floor`.
-fn raise(amounts: &mut Amounts, floor: &Amounts) {
+pub(crate) fn raise(amounts: &mut Amounts, floor: &Amounts) {
     for (name, amount) in floor {
         let slot = amounts.entry(name.clone()).or_insert(*amount);
         if *slot < *amount {
