@@ -14,13 +14,16 @@ use serde_json::Value;
 use store::{Expect, Step};
 
 use crate::Server;
+use crate::charges::Charge;
 use crate::identity::Identity;
 use crate::records::{Snapshot, each, is_mirror};
 
 pub use outside::All as OutsideAll;
 pub use priority::{Class, Classes, classes};
+pub use quota::Turns;
 
 mod default_ingress_class;
+mod limit_ranger;
 mod namespace;
 mod node;
 /// Steps outside of the program.
@@ -28,6 +31,8 @@ mod outside;
 mod pod_resize;
 mod pod_security;
 mod priority;
+/// What quotas are charged.
+mod quota;
 mod runtime_class;
 mod service_account;
 mod taint;
@@ -36,6 +41,7 @@ mod tolerations;
 /// In upstream's order.
 static ADMISSION: &[Row] = &[
     Row::BuiltIn(namespace::PLUGIN),
+    Row::BuiltIn(limit_ranger::PLUGIN),
     Row::BuiltIn(service_account::PLUGIN),
     Row::BuiltIn(node::PLUGIN),
     Row::BuiltIn(taint::PLUGIN),
@@ -45,14 +51,16 @@ static ADMISSION: &[Row] = &[
     Row::BuiltIn(runtime_class::PLUGIN),
     Row::BuiltIn(default_ingress_class::PLUGIN),
     Row::BuiltIn(pod_resize::PLUGIN),
-    // What counts what is really written (quota) comes after it.
     Row::Outside,
+    Row::Quota,
 ];
 
 enum Row {
     BuiltIn(Plugin),
     /// Policies and webhooks, as many as there are.
     Outside,
+    /// Counts what is really written; it waits for its turn.
+    Quota,
 }
 
 /// A built-in step. Both functions are pure, and none but what they say.
@@ -100,6 +108,10 @@ pub struct Ask<'a> {
 pub struct Findings {
     /// Must hold when the object is written.
     pub claims: Vec<Step>,
+    /// Written with it.
+    pub charges: Vec<Charge>,
+    /// Held until it is written.
+    pub turn: Option<quota::Turn>,
     pub warnings: Vec<String>,
 }
 
@@ -115,6 +127,7 @@ pub async fn mutate(ask: &Ask<'_>, object: &mut Value, findings: &mut Findings) 
             match row {
                 Row::BuiltIn(plugin) => plugin.judge(ask, |plugin| (plugin.mutate)(ask, object, findings))?,
                 Row::Outside if outside.is_empty() => {}
+                Row::Quota => {}
                 Row::Outside => rounds.mutate(ask, object, findings).await?,
             }
         }
@@ -132,6 +145,7 @@ pub async fn validate(ask: &Ask<'_>, object: &Value, findings: &mut Findings) ->
             Row::BuiltIn(plugin) => plugin.judge(ask, |plugin| (plugin.validate)(ask, object, findings))?,
             Row::Outside if outside.is_empty() => {}
             Row::Outside => outside::validate(&outside, ask, object, findings).await?,
+            Row::Quota => quota::charge(ask, object, findings).await?,
         }
     }
     Ok(())

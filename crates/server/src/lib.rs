@@ -34,6 +34,8 @@ mod authorize;
 mod body;
 /// Our own certificate authority.
 mod certificates;
+/// What a write costs quotas.
+mod charges;
 /// What the API has: groups, versions, resources.
 mod discovery;
 /// From a tree to the bytes that are stored.
@@ -139,6 +141,8 @@ pub(crate) struct Inner {
     pub store: Arc<Store>,
     pub snapshot: Snapshot,
     pub classes: admission::Classes,
+    /// Whose write is charged to quotas.
+    pub turns: admission::Turns,
     /// Policies and webhooks.
     pub outside: ArcSwap<admission::OutsideAll>,
     pub renditions: Renditions,
@@ -191,6 +195,7 @@ impl Server {
         let server = Server(Arc::new(Inner {
             snapshot: Snapshot::new(store.clone()),
             classes: admission::classes(&store),
+            turns: admission::Turns::default(),
             outside: ArcSwap::default(),
             renditions: Renditions::new(),
             any_tls: wire::tls::client(wire::Trust::Anybody, None, &[])?,

@@ -10,7 +10,7 @@ use crate::answer::{Payload, Reply};
 use crate::rendition::Rendition;
 use crate::verbs::options::WriteOptions;
 use crate::verbs::{Call, judge};
-use crate::write;
+use crate::{charges, write};
 
 /// Tries to find a free generated name (registry/generic/registry/store.go).
 const NAME_TRIES: usize = 8;
@@ -77,9 +77,7 @@ pub async fn insert(
             return Ok(unwritten(key, &object));
         }
         let put = write::put(call.kind(), key.clone(), Expect::Absent, &object)?;
-        let mut steps = vec![write::with_room(put, room)];
-        steps.extend(findings.claims);
-        match store.write(steps).await {
+        match charges::write(store, write::with_room(put, room), &findings).await {
             Ok(written) => {
                 warnings.extend(findings.warnings);
                 return Ok(write::first(written));

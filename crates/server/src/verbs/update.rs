@@ -17,7 +17,7 @@ use crate::verbs::create::{self, check_kind, place, unwritten};
 use crate::verbs::delete::goes_with;
 use crate::verbs::options::WriteOptions;
 use crate::verbs::{Call, judge};
-use crate::write;
+use crate::{charges, write};
 
 /// How often a write is computed.
 const TRIES: usize = 32;
@@ -148,12 +148,11 @@ impl Update<'_> {
                 self.warnings.extend(findings.warnings);
                 return Ok(unwritten(key, &object));
             }
-            let mut steps = vec![match goes_with(call.kind(), &object) {
+            let step = match goes_with(call.kind(), &object) {
                 true => write::delete(key.clone(), Expect::At(entry.revision), &object),
                 false => write::replace(call.kind(), &entry, &old, &object)?,
-            }];
-            steps.extend(findings.claims);
-            match store.write(steps).await {
+            };
+            match charges::write(store, step, &findings).await {
                 Ok(written) => {
                     self.warnings.extend(findings.warnings);
                     return Ok(write::first(written));
