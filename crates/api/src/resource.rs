@@ -118,6 +118,7 @@ pub static LEASES: Named = LazyLock::new(|| Resource::namespaced("coordination.k
 pub static NAMESPACES: Named = LazyLock::new(|| Resource::cluster("v1", "Namespace", "namespaces"));
 pub static NODES: Named = LazyLock::new(|| Resource::cluster("v1", "Node", "nodes"));
 pub static PODS: Named = LazyLock::new(|| Resource::namespaced("v1", "Pod", "pods"));
+pub static RESOURCE_QUOTAS: Named = LazyLock::new(|| Resource::namespaced("v1", "ResourceQuota", "resourcequotas"));
 pub static RUNTIME_CLASSES: Named =
     LazyLock::new(|| Resource::cluster("node.k8s.io/v1", "RuntimeClass", "runtimeclasses"));
 pub static SECRETS: Named = LazyLock::new(|| Resource::namespaced("v1", "Secret", "secrets"));
@@ -125,13 +126,14 @@ pub static SERVICES: Named = LazyLock::new(|| Resource::namespaced("v1", "Servic
 pub static SERVICE_ACCOUNTS: Named = LazyLock::new(|| Resource::namespaced("v1", "ServiceAccount", "serviceaccounts"));
 
 /// All of the above.
-pub static NAMED: [&Named; 10] = [
+pub static NAMED: [&Named; 11] = [
     &CONFIG_MAPS,
     &EVENTS,
     &LEASES,
     &NAMESPACES,
     &NODES,
     &PODS,
+    &RESOURCE_QUOTAS,
     &RUNTIME_CLASSES,
     &SECRETS,
     &SERVICES,

@@ -26,6 +26,8 @@ mod node_lifecycle;
 mod nodeipam;
 /// Pods that nobody will ever report on again.
 mod pod_collection;
+/// What is used of quotas.
+mod resource_quota;
 /// Pods that do not tolerate their node any longer.
 mod taint_eviction;
 
@@ -58,6 +60,7 @@ pub static CONTROLLERS: &[Controller] = &[
     Controller { name: "nodeipam", run: |parts| Box::pin(nodeipam::run(parts)) },
     Controller { name: "namespace", run: |parts| Box::pin(namespace::run(parts)) },
     Controller { name: "taint-eviction", run: |parts| Box::pin(taint_eviction::run(parts)) },
+    Controller { name: "resource-quota", run: |parts| Box::pin(resource_quota::run(parts)) },
     Controller { name: "pod-collection", run: |parts| Box::pin(pod_collection::run(parts)) },
     Controller { name: "garbage", run: |parts| Box::pin(garbage::run(parts)) },
 ];

@@ -316,3 +316,46 @@ async fn a_node_for_which_nothing_is_left_says_so_and_gets_what_is_freed() {
     c.client.delete(kind("nodes"), "", "a", &DeleteOptions::default()).await.unwrap();
     c.until("nodes", "", "c", has("10.0.0.0/25")).await;
 }
+
+fn holds(used: &'static str) -> impl FnMut(Option<&Value>) -> bool {
+    let used: Value = serde_json::from_str(used).unwrap();
+    move |quota| quota.is_some_and(|quota| quota["status"]["used"] == used)
+}
+
+#[tokio::test]
+async fn a_quota_says_what_is_used_and_gets_back_what_goes() {
+    let c = cluster().await;
+    c.create("namespaces", "", json!({"metadata": {"name": "n"}})).await;
+    c.until("serviceaccounts", "n", "default", |account| account.is_some()).await;
+    c.until("configmaps", "n", "kube-root-ca.crt", |map| map.is_some()).await;
+    // What was there before it is counted.
+    let hard = json!({"configmaps": "3", "count/leases.coordination.k8s.io": "1", "pods": "2", "requests.cpu": "1"});
+    c.create("resourcequotas", "n", json!({"metadata": {"name": "q"}, "spec": {"hard": hard}})).await;
+    let start = r#"{"configmaps": "1", "count/leases.coordination.k8s.io": "0", "pods": "0", "requests.cpu": "0"}"#;
+    c.until("resourcequotas", "n", "q", holds(start)).await;
+    let pod = |name: &str| {
+        let resources = json!({"requests": {"cpu": "500m"}});
+        let spec = json!({"nodeName": "far", "containers": [{"name": "c", "image": "i", "resources": resources}]});
+        json!({"metadata": {"name": name}, "spec": spec})
+    };
+    for name in ["a", "b"] {
+        c.create("pods", "n", pod(name)).await;
+    }
+    let refused = c.client.create(kind("pods"), "n", &pod("c")).await.unwrap_err();
+    assert!(refused.message.contains("exceeded quota: q"), "{refused}");
+    let full = r#"{"configmaps": "1", "count/leases.coordination.k8s.io": "0", "pods": "2", "requests.cpu": "1"}"#;
+    c.until("resourcequotas", "n", "q", holds(full)).await;
+    // One that has ended is not charged, one that is gone neither.
+    let ended = json!({"status": {"phase": "Succeeded"}});
+    c.client.patch(kind("pods"), "n", "a", "status", PatchKind::Merge, &ended).await.unwrap();
+    let half = r#"{"configmaps": "1", "count/leases.coordination.k8s.io": "0", "pods": "1", "requests.cpu": "500m"}"#;
+    c.until("resourcequotas", "n", "q", holds(half)).await;
+    let now = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
+    c.client.delete(kind("pods"), "n", "b", &now).await.unwrap();
+    c.until("resourcequotas", "n", "q", holds(start)).await;
+    // Bounds that change hold at once.
+    let patch = json!({"spec": {"hard": {"pods": "0", "requests.cpu": null, "configmaps": null}}});
+    c.client.patch(kind("resourcequotas"), "n", "q", "", PatchKind::Merge, &patch).await.unwrap();
+    c.until("resourcequotas", "n", "q", holds(r#"{"count/leases.coordination.k8s.io": "0", "pods": "0"}"#)).await;
+    assert!(c.client.create(kind("pods"), "n", &pod("d")).await.is_err());
+}
