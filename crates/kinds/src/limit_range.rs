@@ -1,4 +1,4 @@
-//! LimitRange: what pods, containers and claims of a namespace may ask for, and what they get if they do not.
+//! LimitRange: what pods and claims of a namespace may ask for, and what they get if they do not.
 
 use std::collections::BTreeSet;
 

@@ -14,13 +14,12 @@ use serde_json::Value;
 use store::{Expect, Step};
 
 use crate::Server;
-use crate::charges::Charge;
+use crate::charges::Bill;
 use crate::identity::Identity;
 use crate::records::{Snapshot, each, is_mirror};
 
 pub use outside::All as OutsideAll;
 pub use priority::{Class, Classes, classes};
-pub use quota::Turns;
 
 mod default_ingress_class;
 mod limit_ranger;
@@ -108,10 +107,8 @@ pub struct Ask<'a> {
 pub struct Findings {
     /// Must hold when the object is written.
     pub claims: Vec<Step>,
-    /// Written with it.
-    pub charges: Vec<Charge>,
-    /// Held until it is written.
-    pub turn: Option<quota::Turn>,
+    /// What quotas are charged with it.
+    pub bill: Bill,
     pub warnings: Vec<String>,
 }
 

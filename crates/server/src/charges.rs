@@ -5,14 +5,29 @@
 //! write fails (upstream charges all before, resourcequota/controller.go). A crash between leaves them
 //! charged; the quota controller counts anew when it starts.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use api::Status;
 use serde_json::Value;
 use store::{Entry, Error, Expect, Revision, Step, Store, Written};
+use tokio::sync::OwnedMutexGuard;
 
-use crate::admission::Findings;
 use crate::{Server, write};
+
+/// Whose turn it is, by namespace.
+#[derive(Default)]
+pub struct Turns(Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>);
+
+/// Until it is dropped nothing else of its namespace is charged.
+pub type Turn = Arc<OwnedMutexGuard<()>>;
+
+/// What a write costs, and the turn in which that holds.
+#[derive(Clone, Default)]
+pub struct Bill {
+    pub charges: Vec<Charge>,
+    pub turn: Option<Turn>,
+}
 
 /// One quota's next version.
 #[derive(Clone)]
@@ -20,6 +35,18 @@ pub struct Charge {
     put: Step,
     /// As it was.
     back: Step,
+}
+
+impl Turns {
+    /// In the order of their coming.
+    pub async fn wait(&self, namespace: &str) -> Turn {
+        let lock = {
+            let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.retain(|_, lock| Arc::strong_count(lock) > 1);
+            turns.entry(namespace.to_owned()).or_default().clone()
+        };
+        Arc::new(lock.lock_owned().await)
+    }
 }
 
 impl Charge {
@@ -39,11 +66,9 @@ impl Charge {
     }
 }
 
-/// Writes an object's step with what was found about it. Whoever asked may go away meanwhile.
-pub async fn write(store: &Arc<Store>, step: Step, findings: &Findings) -> Result<Written, Error> {
-    let mut steps = vec![step];
-    steps.extend(findings.claims.iter().cloned());
-    let mut before = findings.charges.clone();
+/// Writes an object's steps, the first its own, and what they cost. Whoever asked may go away meanwhile.
+pub async fn write(store: &Arc<Store>, mut steps: Vec<Step>, bill: &Bill) -> Result<Written, Error> {
+    let mut before = bill.charges.clone();
     let of = |step: &Step| step.key().as_str().split('/').next().map(str::to_owned);
     let fits = |last: &mut Charge| of(&last.put) != of(&steps[0]);
     if let Some(last) = before.pop_if(fits) {
@@ -52,7 +77,7 @@ pub async fn write(store: &Arc<Store>, step: Step, findings: &Findings) -> Resul
     if before.is_empty() {
         return store.write(steps).await;
     }
-    let (store, turn) = (store.clone(), findings.turn.clone());
+    let (store, turn) = (store.clone(), bill.turn.clone());
     let task = tokio::spawn(async move {
         let written = with_charges(&store, before, steps).await;
         drop(turn);

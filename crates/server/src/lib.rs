@@ -142,7 +142,7 @@ pub(crate) struct Inner {
     pub snapshot: Snapshot,
     pub classes: admission::Classes,
     /// Whose write is charged to quotas.
-    pub turns: admission::Turns,
+    pub turns: charges::Turns,
     /// Policies and webhooks.
     pub outside: ArcSwap<admission::OutsideAll>,
     pub renditions: Renditions,
@@ -195,7 +195,7 @@ impl Server {
         let server = Server(Arc::new(Inner {
             snapshot: Snapshot::new(store.clone()),
             classes: admission::classes(&store),
-            turns: admission::Turns::default(),
+            turns: charges::Turns::default(),
             outside: ArcSwap::default(),
             renditions: Renditions::new(),
             any_tls: wire::tls::client(wire::Trust::Anybody, None, &[])?,

@@ -1,4 +1,4 @@
-//! PriorityLevelConfiguration: how many requests of a level are served at once, and how the others wait.
+//! PriorityLevelConfiguration: how many requests are served at once, and how the others wait.
 
 use api::{FieldError, tree};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! LimitRanger: pods get the requests and limits of their namespace's LimitRanges, and keep to their bounds.
+//! LimitRanger: pods get what their namespace's LimitRanges say, and keep to their bounds.
 //!
 //! plugin/pkg/admission/limitranger. Of several ranges the first by name says what a container gets.
 

@@ -4,8 +4,7 @@
 //! at a time, in the order of their coming. A charge is a claim of the write: both are durable or none is, so
 //! that no two writes exceed a quota together (`charges`). What goes is given back by the quota controller.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
 
 use api::managed::{self, Write};
 use api::pod::{Amounts, add};
@@ -14,30 +13,11 @@ use api::{Status, quota, tree};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use store::Entry;
-use tokio::sync::OwnedMutexGuard;
 
 use super::{Ask, Findings, Operation};
 use crate::charges::Charge;
 
 const MANAGER: &str = "kube-apiserver";
-
-/// Whose turn it is, by namespace.
-#[derive(Default)]
-pub struct Turns(Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>);
-
-/// Until it is dropped nothing else of its namespace is charged.
-pub type Turn = Arc<OwnedMutexGuard<()>>;
-
-impl Turns {
-    async fn wait(&self, namespace: &str) -> Turn {
-        let lock = {
-            let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            turns.retain(|_, lock| Arc::strong_count(lock) > 1);
-            turns.entry(namespace.to_owned()).or_default().clone()
-        };
-        Arc::new(lock.lock_owned().await)
-    }
-}
 
 /// Judges the finished object, and leaves in `findings` what it is charged.
 pub async fn charge(ask: &Ask<'_>, object: &Value, findings: &mut Findings) -> Result<(), Status> {
@@ -47,7 +27,7 @@ pub async fn charge(ask: &Ask<'_>, object: &Value, findings: &mut Findings) -> R
     if ask.namespace.is_empty() || !asked.is_handled() || !read(ask).iter().any(|(_, quota)| asked.is_tracked(quota)) {
         return Ok(());
     }
-    findings.turn = Some(ask.server.0.turns.wait(ask.namespace).await);
+    findings.bill.turn = Some(ask.server.0.turns.wait(ask.namespace).await);
     let now = (ask.server.0.config.clock)();
     let quotas = read(ask);
     let charged = asked.charged(quotas.iter().map(|(_, quota)| quota), now);
@@ -57,7 +37,7 @@ pub async fn charge(ask: &Ask<'_>, object: &Value, findings: &mut Findings) -> R
     })?;
     for (place, used) in charged {
         let (entry, quota) = &quotas[place];
-        findings.charges.push(Charge::new(ask.server, entry, quota, next(ask, quota, &used))?);
+        findings.bill.charges.push(Charge::new(ask.server, entry, quota, next(ask, quota, &used))?);
     }
     Ok(())
 }

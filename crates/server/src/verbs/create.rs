@@ -77,7 +77,9 @@ pub async fn insert(
             return Ok(unwritten(key, &object));
         }
         let put = write::put(call.kind(), key.clone(), Expect::Absent, &object)?;
-        match charges::write(store, write::with_room(put, room), &findings).await {
+        let mut steps = vec![write::with_room(put, room)];
+        steps.extend(findings.claims);
+        match charges::write(store, steps, &findings.bill).await {
             Ok(written) => {
                 warnings.extend(findings.warnings);
                 return Ok(write::first(written));

@@ -148,11 +148,12 @@ impl Update<'_> {
                 self.warnings.extend(findings.warnings);
                 return Ok(unwritten(key, &object));
             }
-            let step = match goes_with(call.kind(), &object) {
+            let mut steps = vec![match goes_with(call.kind(), &object) {
                 true => write::delete(key.clone(), Expect::At(entry.revision), &object),
                 false => write::replace(call.kind(), &entry, &old, &object)?,
-            };
-            match charges::write(store, step, &findings).await {
+            }];
+            steps.extend(findings.claims);
+            match charges::write(store, steps, &findings.bill).await {
                 Ok(written) => {
                     self.warnings.extend(findings.warnings);
                     return Ok(write::first(written));
