@@ -22,12 +22,17 @@ pub async fn cluster() -> Cluster {
 
 /// A server that says that it is there.
 pub async fn cluster_at(advertise: &str) -> Cluster {
+    cluster_over(advertise, Some(Backend::Memory)).await
+}
+
+/// None: a store on the disk.
+pub async fn cluster_over(advertise: &str, backend: Option<Backend>) -> Cluster {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(AtomicI64::new(1_790_000_000));
     let (time, counter) = (clock.clone(), AtomicU64::new(1));
     let server = Server::open(Config {
         data_dir: dir.path().into(),
-        backend: Some(Backend::Memory),
+        backend,
         advertise: advertise.parse().unwrap(),
         names: vec![],
         service_cidr: "10.96.0.0/16".into(),

@@ -2,7 +2,7 @@ use futures::future::join_all;
 use http::Method;
 
 use super::*;
-use crate::tests::{Cluster, cluster};
+use crate::tests::{Cluster, cluster, cluster_over};
 
 const QUOTAS: &str = "/api/v1/namespaces/default/resourcequotas";
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
@@ -159,25 +159,48 @@ async fn a_watch_can_resume_between_the_charges_of_one_write() {
     assert!(revisions.is_sorted_by(|a, b| a < b), "{revisions:?}");
 }
 
-/// The attack: many at once, each of which fits alone.
+/// The attack: many at once, each of which fits alone; on a disk, where writes wait for each other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn writes_at_once_never_exceed_a_quota_together() {
-    let c = cluster().await;
-    quota(&c, "a", json!({"hard": {"configmaps": "5"}})).await;
-    quota(&c, "b", json!({"hard": {"configmaps": "7"}})).await;
-    let tasks = (0..40).map(|number| {
-        let (server, admin) = (c.server.clone(), c.admin.clone());
-        tokio::spawn(async move {
-            let request =
-                http::Request::builder().method(Method::POST).uri(MAPS).header("content-type", "application/json");
-            let body = map(&format!("m{number}")).to_string();
-            server.handle(&admin, request.body(body.into()).unwrap()).await.status.as_u16()
-        })
-    });
+    let c = cluster_over("127.0.0.1:6443", None).await;
+    quota(&c, "a", json!({"hard": {"configmaps": "20"}})).await;
+    quota(&c, "b", json!({"hard": {"configmaps": "30"}})).await;
+    let tasks = (0..60).map(|number| in_parallel(&c, Method::POST, MAPS.into(), map(&format!("m{number}"))));
     let mut codes: Vec<u16> = join_all(tasks).await.into_iter().map(Result::unwrap).collect();
     codes.sort_unstable();
-    assert_eq!(codes, [vec![201; 5], vec![403; 35]].concat(), "each is written or refused, none gives up");
-    assert_eq!((used(&c, "a").await, used(&c, "b").await), (json!({"configmaps": "5"}), json!({"configmaps": "5"})));
+    assert_eq!(codes, [vec![201; 20], vec![403; 40]].concat(), "each is written or refused, none gives up");
+    assert_eq!((used(&c, "a").await, used(&c, "b").await), (json!({"configmaps": "20"}), json!({"configmaps": "20"})));
     let (_, maps) = c.get(MAPS).await;
-    assert_eq!(maps["items"].as_array().unwrap().len(), 5);
+    assert_eq!(maps["items"].as_array().unwrap().len(), 20);
+}
+
+/// Others write it too: its controller, its owner. Nothing of theirs is overwritten, nothing is charged twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_charge_holds_only_for_the_quota_that_it_was_made_for() {
+    const EACH: usize = 200;
+    let c = cluster().await;
+    quota(&c, "q", json!({"hard": {"configmaps": "900"}})).await;
+    let own = format!("{QUOTAS}/q");
+    let tasks = (0..EACH).flat_map(|number| {
+        let labelled = json!({"metadata": {"labels": {format!("l{number}"): ""}}});
+        [
+            in_parallel(&c, Method::POST, MAPS.into(), map(&format!("m{number}"))),
+            in_parallel(&c, Method::PATCH, own.clone(), labelled),
+        ]
+    });
+    let codes: Vec<u16> = join_all(tasks).await.into_iter().map(Result::unwrap).collect();
+    let written = codes.iter().step_by(2).filter(|code| **code == 201).count();
+    let labelled = codes.iter().skip(1).step_by(2).filter(|code| **code == 200).count();
+    let (_, quota) = c.get(&own).await;
+    assert_eq!(quota["metadata"]["labels"].as_object().unwrap().len(), labelled);
+    assert_eq!(quota["status"]["used"]["configmaps"], written.to_string());
+    assert_eq!(c.get(MAPS).await.1["items"].as_array().unwrap().len(), written);
+}
+
+fn in_parallel(c: &Cluster, method: Method, path: String, body: Value) -> tokio::task::JoinHandle<u16> {
+    let (server, admin) = (c.server.clone(), c.admin.clone());
+    let media = if method == Method::PATCH { MERGE } else { "application/json" };
+    let request = http::Request::builder().method(method).uri(path).header("content-type", media);
+    let request = request.body(body.to_string().into()).unwrap();
+    tokio::spawn(async move { server.handle(&admin, request).await.status.as_u16() })
 }
