@@ -195,10 +195,9 @@ fn demands(pod: &Value) -> (Amounts, Amounts) {
     let or = |value: &Value, other: Value| if value.is_null() { other } else { value.clone() };
     let allocated =
         |container: &Value, status: &Value| or(&status["allocatedResources"], spec_of(container, "requests"));
-    let views: [&dyn Fn(&Value, &Value) -> Value; 3] =
-        [&|container, _| spec_of(container, "requests"), &allocated, &|container, status| {
-            or(&status["resources"]["requests"], allocated(container, status))
-        }];
+    let views: [View<'_>; 3] = [&|container, _| spec_of(container, "requests"), &allocated, &|container, status| {
+        or(&status["resources"]["requests"], allocated(container, status))
+    }];
     let mut requests = Amounts::new();
     views.iter().for_each(|view| raise(&mut requests, &peak(pod, view)));
     let mut limits = peak(pod, &|container, _| spec_of(container, "limits"));
@@ -216,8 +215,11 @@ fn demands(pod: &Value) -> (Amounts, Amounts) {
     (requests, limits)
 }
 
+/// A list of resources, of a container and its status.
+type View<'a> = &'a dyn Fn(&Value, &Value) -> Value;
+
 /// The largest sum at any time of the pod's life of what `view` sees of a container and its status.
-fn peak(pod: &Value, view: &dyn Fn(&Value, &Value) -> Value) -> Amounts {
+fn peak(pod: &Value, view: View<'_>) -> Amounts {
     let statuses: BTreeMap<&str, &Value> = ["status.initContainerStatuses", "status.containerStatuses"]
         .iter()
         .flat_map(|list| tree::list(pod, list))

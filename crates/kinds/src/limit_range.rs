@@ -102,7 +102,7 @@ fn judge(limit: &At, errors: &mut Errors) {
     }
     for name in named {
         let of = |list: &At| list.value.get(name).map(Quantity::of);
-        let defaults = (kind != "Pod").then(|| (of(&default), of(&request))).unwrap_or_default();
+        let defaults = if kind == "Pod" { (None, None) } else { (of(&default), of(&request)) };
         compare(name, limit, [of(&min), of(&max), of(&ratio), defaults.0, defaults.1], errors);
     }
 }

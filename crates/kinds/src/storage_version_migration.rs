@@ -32,7 +32,7 @@ fn resource(migration: &Value) -> String {
 fn state(migration: &Value) -> &str {
     let holds = |kind: &&str| matches!(*kind, "Running" | "Failed" | "Succeeded") && is_true(migration, kind);
     let kinds = tree::list(migration, "status.conditions").iter().map(|condition| tree::text(condition, "type"));
-    kinds.filter(holds).last().unwrap_or("Unknown")
+    kinds.rev().find(holds).unwrap_or("Unknown")
 }
 
 fn is_true(migration: &Value, kind: &str) -> bool {
