@@ -89,6 +89,30 @@ impl Labels {
     }
 }
 
+/// A `LabelSelector` on one line, as it can be asked for: `a=b,c in (d,e),!f`. What selects nothing or everything
+/// is empty (the String of LabelSelectorAsSelector).
+pub fn line(selector: &Value) -> Result<String, Status> {
+    Labels::from_label_selector(selector)?;
+    let pairs = tree::entries(selector, "matchLabels");
+    let mut parts: Vec<(&str, String)> =
+        pairs.map(|(key, value)| (key.as_str(), format!("{key}={}", value.as_str().unwrap_or_default()))).collect();
+    for expression in tree::list(selector, "matchExpressions") {
+        let key = tree::text(expression, "key");
+        let mut values: Vec<&str> = tree::list(expression, "values").iter().filter_map(Value::as_str).collect();
+        values.sort_unstable();
+        let values = values.join(",");
+        let text = match tree::text(expression, "operator") {
+            "In" => format!("{key} in ({values})"),
+            "NotIn" => format!("{key} notin ({values})"),
+            "DoesNotExist" => format!("!{key}"),
+            _ => key.to_string(),
+        };
+        parts.push((key, text));
+    }
+    parts.sort_by_key(|(key, _)| *key);
+    Ok(parts.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(","))
+}
+
 impl Requirement {
     fn new(key: &str, operator: Operator, mut values: Vec<String>) -> Result<Requirement, Status> {
         values.sort();

@@ -20,6 +20,8 @@ mod ownership;
 mod row;
 /// Rules that all kinds have in common.
 pub mod validate;
+/// What makes pods of a template.
+mod workload;
 
 mod config_map;
 mod endpoints;
@@ -29,6 +31,7 @@ mod namespace;
 pub mod networking;
 mod node;
 pub mod pod;
+mod pod_template;
 mod priority_class;
 mod runtime_class;
 mod secret;
@@ -54,6 +57,7 @@ const ROWS: &[fn() -> Kind] = &[
     namespace::row,
     node::row,
     pod::row,
+    pod_template::row,
     secret::row,
     service_account::row,
     service::row,

@@ -10,7 +10,7 @@ use crate::row::*;
 
 pub mod app_armor;
 mod columns;
-mod defaults;
+pub(crate) mod defaults;
 mod prepare;
 pub mod unsupported;
 pub mod validate;
@@ -51,7 +51,7 @@ pub(crate) fn row() -> Kind {
             prepare: prepare::prepare,
             default: |_, pod| defaults::default(pod),
             validate: validate::validate,
-            warnings: validate::warnings,
+            warnings: validate::warnings::warnings,
             row_condition: columns::row_condition,
         },
         writes: Writes { returns_deleted: true, leads_to_less, awaits, ..WRITES },

@@ -77,3 +77,16 @@ fn field_selectors_split_and_unescape() {
     assert_eq!(Fields::parse("a").unwrap_err().message, "invalid selector: 'a'; can't understand 'a'");
     assert_eq!(Fields::parse("a=b=c").unwrap_err().message, "invalid field selector: unescaped character in value: 61");
 }
+
+#[test]
+fn a_label_selector_is_one_line_in_the_order_of_its_keys() {
+    let told = |selector: Value| line(&selector).map_err(|status| status.message);
+    assert_eq!(told(Value::Null), Ok(String::new()));
+    let all = json!({"matchLabels": {"b": "1", "d": ""}, "matchExpressions": [
+        {"key": "c", "operator": "NotIn", "values": ["y", "x"]}, {"key": "a", "operator": "In", "values": ["z"]},
+        {"key": "f", "operator": "DoesNotExist"}, {"key": "e", "operator": "Exists"}]});
+    let text = told(all).unwrap();
+    assert_eq!(text, "a in (z),b=1,c notin (x,y),d=,e,!f");
+    assert!(Labels::parse(&text).is_ok(), "it can be asked for");
+    assert!(told(json!({"matchExpressions": [{"key": "a", "operator": "Odd"}]})).is_err());
+}

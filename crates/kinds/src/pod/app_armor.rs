@@ -7,7 +7,11 @@ use serde_json::{Map, Value, json};
 
 use api::tree;
 
+use super::validate::all_containers;
+use crate::validate::at::At;
+
 pub const ANNOTATION: &str = "container.apparmor.security.beta.kubernetes.io/";
+const ADVICE: &str = "deprecated since v1.30; use the \"appArmorProfile\" field instead";
 /// PATH_MAX - 1
 const PROFILE_MAX: usize = 4095;
 
@@ -51,10 +55,24 @@ pub fn warnings(pod: &Value) -> Vec<String> {
     };
     let line = |container: &Value| {
         let name = tree::text(container, "name");
-        let advice = "deprecated since v1.30; use the \"appArmorProfile\" field instead";
-        format!("metadata.annotations[{ANNOTATION}{name}]: {advice}")
+        format!("metadata.annotations[{ANNOTATION}{name}]: {ADVICE}")
     };
     containers.into_iter().flatten().filter(outdated).map(line).collect()
+}
+
+/// Of a template nothing is filled: a line for each annotation whose container, or whose pod, does not say it too.
+pub fn template_warnings(template: &At) -> Vec<String> {
+    let notes = annotations(template.value);
+    let of_pod = tree::at(template.value, "spec.securityContext.appArmorProfile");
+    let at = template.get("metadata").get("annotations");
+    let outdated = |container: &At| {
+        let name = container.get("name").text();
+        let note = notes.get(name).and_then(Value::as_str)?;
+        let own = tree::has(container.value, "securityContext.appArmorProfile");
+        let same = !of_pod.is_null() && profile(note).as_ref() == Some(of_pod);
+        (!own && !same).then(|| format!("{}: {ADVICE}", at.key(&format!("{ANNOTATION}{name}")).path()))
+    };
+    all_containers(&template.get("spec")).filter_map(|container| outdated(&container)).collect()
 }
 
 /// The annotations, by the container's name.

@@ -34,8 +34,17 @@ pub fn default(pod: &mut Value) {
     }
 }
 
+/// A template is defaulted like a pod, but for what is made of a pod's own fields.
+pub fn template(template: &mut Value) {
+    let Some(spec) = tree::child(template, "spec") else { return };
+    for field in ["initContainers", "containers", "ephemeralContainers"] {
+        each(spec, field).for_each(container);
+    }
+    pod_spec(spec);
+}
+
 /// What every pod spec gets, in a pod or in a template.
-pub fn pod_spec(spec: &mut Value) {
+fn pod_spec(spec: &mut Value) {
     let account = match tree::text(spec, "serviceAccountName") {
         "" => tree::text(spec, "serviceAccount").to_string(),
         name => name.to_string(),

@@ -117,30 +117,41 @@ pub static UNSUPPORTED: &[Unsupported] = &[
 ];
 
 /// One Forbidden for each field that a pod uses and this release refuses.
-pub fn refuse(pod: &serde_json::Value, errors: &mut Errors) {
+pub fn refuse(pod: &At, errors: &mut Errors) {
     refuse_part(pod, false, errors);
 }
 
 /// The same for a write of the status, which cannot change the rest.
-pub fn refuse_in_status(pod: &serde_json::Value, errors: &mut Errors) {
+pub fn refuse_in_status(pod: &At, errors: &mut Errors) {
     refuse_part(pod, true, errors);
 }
 
 /// One line for each field that a pod uses and this release passes over.
-pub fn warnings(pod: &serde_json::Value) -> Vec<String> {
+pub fn warnings(pod: &At) -> Vec<String> {
     used(pod, Answer::Warn, false)
         .map(|(row, at)| format!("{}: has no effect in this release: {}", at.path(), row.why))
         .collect()
 }
 
-fn refuse_part(pod: &serde_json::Value, status: bool, errors: &mut Errors) {
+/// One line for each field with which a pod made of a template would be refused, or that is passed over.
+pub fn template_warnings(template: &At) -> Vec<String> {
+    let refused = used(template, Answer::Refuse, false)
+        .map(|(row, at)| format!("{}: pods with it are refused by this release: {}", at.path(), row.why));
+    refused.chain(warnings(template)).collect()
+}
+
+fn refuse_part(pod: &At, status: bool, errors: &mut Errors) {
     for (row, at) in used(pod, Answer::Refuse, status) {
         errors.push(at.forbidden(&format!("not supported by this release: {}", row.why)));
     }
 }
 
-fn used(pod: &serde_json::Value, answer: Answer, status: bool) -> impl Iterator<Item = (&'static Unsupported, At<'_>)> {
-    let root = At::root(pod);
+fn used<'a>(
+    pod: &At<'a>,
+    answer: Answer,
+    status: bool,
+) -> impl Iterator<Item = (&'static Unsupported, At<'a>)> + use<'a> {
+    let root = pod.clone();
     let rows = UNSUPPORTED.iter().filter(move |r| r.answer == answer && r.path.starts_with("status.") == status);
     rows.flat_map(move |row| {
         let found = follow(vec![root.clone()], row.path);

@@ -27,12 +27,11 @@ mod spec;
 mod status;
 mod update;
 mod volumes;
-mod warnings;
+pub(crate) mod warnings;
 
 pub use annotations::MIRROR;
-pub use spec::requirements_below;
+pub use spec::{all_containers, requirements_below};
 pub use volumes::SOURCES as VOLUME_SOURCES;
-pub use warnings::warnings;
 
 pub fn validate(_: &Kind, pod: &Value, old: Option<&Value>, context: &Context) -> Vec<FieldError> {
     let mut errors = Errors::new();
@@ -43,7 +42,7 @@ pub fn validate(_: &Kind, pod: &Value, old: Option<&Value>, context: &Context) -
             whole(pod, Some(old), context, &mut errors);
             annotations::changes(pod, old, &mut errors);
             update::ephemeral_containers(pod, old, &mut errors);
-            unsupported::refuse(pod, &mut errors);
+            unsupported::refuse(&At::root(pod), &mut errors);
         }
         (Some(old), "resize") => {
             whole(pod, Some(old), context, &mut errors);
@@ -84,16 +83,33 @@ fn create(pod: &Value, context: &Context, errors: &mut Errors) {
     if !spec.get("nodeName").text().is_empty() && !spec.get("schedulingGates").is_empty() {
         errors.push(spec.get("nodeName").forbidden("cannot be set until all schedulingGates have been cleared"));
     }
-    annotations::match_fields(pod, errors);
-    unsupported::refuse(pod, errors);
+    annotations::match_fields(&At::root(pod), errors);
+    unsupported::refuse(&At::root(pod), errors);
+}
+
+/// A template in another object, where it stands (ValidatePodTemplateSpec): its labels and annotations are shown
+/// without the metadata that they stand in.
+pub fn template(at: &At, context: &Context, errors: &mut Errors) {
+    let metadata = at.get("metadata");
+    let shown = |field: &'static str| at.get(field).with(metadata.get(field).value);
+    meta::labels(&shown("labels"), errors);
+    meta::annotations(&shown("annotations"), errors);
+    annotations::annotations(at, &shown("annotations"), errors);
+    spec::spec(at, None, context.allow_privileged, errors);
+    annotations::match_fields(at, errors);
+    let ephemeral = at.get("spec").get("ephemeralContainers");
+    if !ephemeral.is_empty() {
+        errors.push(ephemeral.forbidden("ephemeral containers not allowed in pod template"));
+    }
 }
 
 /// Metadata and spec, as every write but one of the status is judged.
 fn whole(pod: &Value, old: Option<&Value>, context: &Context, errors: &mut Errors) {
     meta::object(pod, old, true, names::dns_subdomain, errors);
-    annotations::annotations(pod, errors);
-    spec::spec(pod, context.allow_privileged, errors);
-    let spec = At::root(pod).get("spec");
+    let at = At::root(pod);
+    annotations::annotations(&at, &at.get("metadata").get("annotations"), errors);
+    spec::spec(&at, Some(at.get("metadata").get("name").text()), context.allow_privileged, errors);
+    let spec = at.get("spec");
     non_negative(&spec.get("terminationGracePeriodSeconds"), errors);
     for list in ["containers", "initContainers"] {
         for container in spec.get(list).items() {

@@ -15,13 +15,13 @@ const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 const SECCOMP_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
 pub const SECCOMP_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
 
-pub fn annotations(pod: &Value, errors: &mut Errors) {
-    let at = At::root(pod).get("metadata").get("annotations");
+/// Those of a template stand, for upstream, beside its spec.
+pub fn annotations(pod: &At, at: &At, errors: &mut Errors) {
     let mirror = at.key(MIRROR);
-    if mirror.has() && tree::text(pod, "spec.nodeName").is_empty() {
+    if mirror.has() && tree::text(pod.value, "spec.nodeName").is_empty() {
         errors.push(mirror.invalid("must set spec.nodeName if mirror pod annotation is set"));
     }
-    tolerations(&at, errors);
+    tolerations(at, errors);
     let cost = at.key(DELETION_COST);
     let is_number = |text: &str| text.parse::<i32>().is_ok() && !text.starts_with('+') && !has_leading_zero(text);
     if cost.has() && !is_number(cost.text()) {
@@ -29,10 +29,10 @@ pub fn annotations(pod: &Value, errors: &mut Errors) {
     }
     for (key, value) in at.entries() {
         if key == SECCOMP_POD || key.starts_with(SECCOMP_CONTAINER) {
-            seccomp(key, value.text(), &at, errors);
+            seccomp(key, value.text(), at, errors);
         }
         let Some(container) = key.strip_prefix(APP_ARMOR) else { continue };
-        let spec = At::root(pod).get("spec");
+        let spec = pod.get("spec");
         if !all_containers(&spec).any(|c| c.get("name").text() == container) {
             errors.push(value.invalid_as(container, "container not found"));
         }
@@ -69,9 +69,9 @@ pub fn changes(pod: &Value, old: &Value, errors: &mut Errors) {
 }
 
 /// An old annotation beside a new field must say the same.
-pub fn match_fields(pod: &Value, errors: &mut Errors) {
-    let spec = At::root(pod).get("spec");
-    let notes = tree::at(pod, "metadata.annotations");
+pub fn match_fields(pod: &At, errors: &mut Errors) {
+    let spec = pod.get("spec");
+    let notes = tree::at(pod.value, "metadata.annotations");
     let note = |key: &str| notes.get(key).and_then(Value::as_str);
     let seccomp = spec.get("securityContext").get("seccompProfile");
     if let Some(text) = note(SECCOMP_POD).filter(|_| seccomp.has()) {

@@ -3,7 +3,7 @@
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::containers::{self, Pod};
 use super::resources::{Names, pod_level, requirements};
@@ -13,21 +13,20 @@ use crate::validate::at::{At, Errors, invalid_each};
 use crate::validate::meta;
 use api::names;
 
-/// Metadata of a pod is judged elsewhere; `pod` is the whole tree.
-pub fn spec(pod: &Value, allow_privileged: bool, errors: &mut Errors) {
-    let spec = At::root(pod).get("spec");
+/// Metadata is judged elsewhere; `pod` is the whole tree. Without a name it is a template's.
+pub fn spec(pod: &At, name: Option<&str>, allow_privileged: bool, errors: &mut Errors) {
+    let spec = pod.get("spec");
     if !spec.has_field("terminationGracePeriodSeconds") {
         errors.push(spec.get("terminationGracePeriodSeconds").required(""));
     }
-    let pod_name = api::tree::text(pod, "metadata.name");
-    let volumes = volumes::volumes(&spec.get("volumes"), pod_name, errors);
+    let volumes = volumes::volumes(&spec.get("volumes"), name.unwrap_or_default(), errors);
     claims(&spec, errors);
     let of_pod = Pod { spec: spec.clone(), volumes, allow_privileged };
     containers::regular(&of_pod, errors);
     containers::init(&of_pod, errors);
     containers::ephemeral(&of_pod, errors);
-    pod_level(pod, &spec, errors);
-    host_network(&spec, errors);
+    pod_level(pod.value, &spec, errors);
+    host_network(&spec, name.is_none(), errors);
     choices(&spec, errors);
     meta::labels(&spec.get("nodeSelector"), errors);
     security::pod(&spec, errors);
@@ -72,14 +71,16 @@ fn claims(spec: &At, errors: &mut Errors) {
     }
 }
 
-fn host_network(spec: &At, errors: &mut Errors) {
+/// What a template leaves open its pods are given.
+fn host_network(spec: &At, may_be_open: bool, errors: &mut Errors) {
     if !spec.get("hostNetwork").flag() {
         return;
     }
     for container in spec.get("containers").items() {
         for port in container.get("ports").items() {
             let host = port.get("hostPort");
-            if host.number() != port.get("containerPort").number() {
+            let is_open = may_be_open && host.number() == 0;
+            if !is_open && host.number() != port.get("containerPort").number() {
                 let detail = "must match `containerPort` when `hostNetwork` is true";
                 errors.push(host.invalid_as(host.number(), detail));
             }

@@ -13,7 +13,7 @@ use api::tree;
 pub fn status(pod: &Value, old: &Value, errors: &mut Errors) {
     update::metadata(pod, old, errors);
     super::annotations::changes(pod, old, errors);
-    super::annotations::annotations(pod, errors);
+    super::annotations::annotations(&At::root(pod), &At::root(pod).get("metadata").get("annotations"), errors);
     let (at, was) = (At::root(pod).get("status"), At::root(old).get("status"));
     for condition in at.get("conditions").items() {
         generation(&condition, errors);
@@ -33,7 +33,7 @@ pub fn status(pod: &Value, old: &Value, errors: &mut Errors) {
     meta::immutable(&at.get("qosClass"), &was.get("qosClass"), errors);
     transitions(pod, old, errors);
     devices::claims(pod, errors);
-    unsupported::refuse_in_status(pod, errors);
+    unsupported::refuse_in_status(&At::root(pod), errors);
     addresses(&at, errors);
     for list in ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"] {
         for container in at.get(list).items() {

@@ -342,7 +342,7 @@ fn a_pod_as_large_as_a_body_may_be_is_judged_in_passes() {
     });
     let mut errors = Errors::new();
     let pod = json!({"spec": {"volumes": volumes, "containers": [{"name": "c", "env": env, "ports": ports}]}});
-    spec::spec(&pod, true, &mut errors);
+    spec::spec(&At::root(&pod), Some("x"), true, &mut errors);
     assert!(!errors.iter().any(|e| e.field.ends_with("volumeName")));
     let told = POD.warnings(&pod, None);
     assert_eq!(told.iter().filter(|w| w.contains("overlapping paths")).count(), 100);

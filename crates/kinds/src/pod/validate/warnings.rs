@@ -31,7 +31,6 @@ pub fn warnings(_: &Kind, pod: &Value, old: Option<&Value>) -> Vec<String> {
         let changed = !out.is_empty() && status.value != tree::at(old, "status");
         return if changed { out } else { Vec::new() };
     }
-    let spec = At::root(pod).get("spec");
     let name = tree::text(pod, "metadata.name");
     let complaints = names::dns_label(name);
     if !name.is_empty() && !complaints.is_empty() {
@@ -41,34 +40,52 @@ pub fn warnings(_: &Kind, pod: &Value, old: Option<&Value>) -> Vec<String> {
             complaints.join(" ")
         ));
     }
-    labels(&spec, &mut out);
-    annotations(pod, &mut out);
-    out.extend(app_armor::warnings(pod));
-    deprecated_volumes(&spec, &mut out);
-    overlaps(&spec, &mut out);
-    doubles(&spec, &mut out);
-    fractions(&spec.get("overhead"), &mut out);
-    let notes = tree::at(pod, "metadata.annotations");
-    let has_seccomp = tree::entries(pod, "metadata.annotations").any(|(key, _)| key.starts_with(SECCOMP_CONTAINER));
+    let at = At::root(pod);
+    of_spec(&at, |at| app_armor::warnings(at.value), &mut out);
+    out.extend(unsupported::warnings(&at));
+    out
+}
+
+/// The same of a template (GetWarningsForPodTemplate).
+pub fn template(at: &At) -> Vec<String> {
+    let mut out = Vec::new();
+    of_spec(at, app_armor::template_warnings, &mut out);
+    out.extend(unsupported::template_warnings(at));
+    out
+}
+
+fn of_spec(pod: &At, app_armor: impl Fn(&At) -> Vec<String>, out: &mut Vec<String>) {
+    let spec = pod.get("spec");
+    labels(&spec, out);
+    annotations(pod, out);
+    out.extend(app_armor(pod));
+    deprecated_volumes(&spec, out);
+    overlaps(&spec, out);
+    doubles(&spec, out);
+    fractions(&spec.get("overhead"), out);
+    let notes = pod.get("metadata").get("annotations");
+    let has_seccomp = notes.entries().any(|(key, _)| key.starts_with(SECCOMP_CONTAINER));
     for container in all_containers(&spec) {
         if has_seccomp && !tree::has(container.value, "securityContext.seccompProfile") {
             let key = format!("{SECCOMP_CONTAINER}{}", container.get("name").text());
-            let told = notes.get(&key).map(|_| format!("metadata.annotations[{key}]: {USE_SECCOMP_FIELD}"));
-            out.extend(told);
+            let note = notes.key(&key);
+            out.extend(note.has().then(|| format!("{}: {USE_SECCOMP_FIELD}", note.path())));
         }
-        fractions(&container.get("resources").get("limits"), &mut out);
-        fractions(&container.get("resources").get("requests"), &mut out);
-        hidden_variables(&container, &mut out);
+        fractions(&container.get("resources").get("limits"), out);
+        fractions(&container.get("resources").get("requests"), out);
+        hidden_variables(&container, out);
     }
-    ports(&spec, &mut out);
+    ports(&spec, out);
+    let grace = spec.get("terminationGracePeriodSeconds");
+    if grace.number() < 0 {
+        out.push(format!("{}: must be >= 0; negative values are invalid and will be treated as 1", grace.path()));
+    }
     for server in spec.get("dnsConfig").get("nameservers").items() {
-        canonical(&server, &mut out);
+        canonical(&server, out);
     }
     for alias in spec.get("hostAliases").items() {
-        canonical(&alias.get("ip"), &mut out);
+        canonical(&alias.get("ip"), out);
     }
-    out.extend(unsupported::warnings(pod));
-    out
 }
 
 /// Node labels that have a newer name.
@@ -124,8 +141,8 @@ fn labels(spec: &At, out: &mut Vec<String>) {
     }
 }
 
-fn annotations(pod: &Value, out: &mut Vec<String>) {
-    for (key, _) in tree::entries(pod, "metadata.annotations") {
+fn annotations(pod: &At, out: &mut Vec<String>) {
+    for (key, note) in pod.get("metadata").get("annotations").entries() {
         let text = match key.as_str() {
             "scheduler.alpha.kubernetes.io/critical-pod" => {
                 "non-functional in v1.16+; use the \"priorityClassName\" field instead"
@@ -133,17 +150,19 @@ fn annotations(pod: &Value, out: &mut Vec<String>) {
             "security.alpha.kubernetes.io/sysctls" | "security.alpha.kubernetes.io/unsafe-sysctls" => {
                 "non-functional in v1.11+; use the \"sysctls\" field instead"
             }
-            "seccomp.security.alpha.kubernetes.io/pod" if !tree::has(pod, "spec.securityContext.seccompProfile") => {
+            "seccomp.security.alpha.kubernetes.io/pod"
+                if !tree::has(pod.value, "spec.securityContext.seccompProfile") =>
+            {
                 USE_SECCOMP_FIELD
             }
             "kubernetes.io/ingress-bandwidth" | "kubernetes.io/egress-bandwidth"
-                if tree::flag(pod, "spec.hostNetwork") =>
+                if tree::flag(pod.value, "spec.hostNetwork") =>
             {
                 "has no effect on a pod with hostNetwork"
             }
             _ => continue,
         };
-        out.push(format!("metadata.annotations[{key}]: {text}"));
+        out.push(format!("{}: {text}", note.path()));
     }
 }
 
