@@ -63,6 +63,8 @@ pub struct Writes {
     pub conditional: bool,
     /// A DELETE answers with the object and not with a Status (ReturnDeletedObject).
     pub returns_deleted: bool,
+    /// A DELETE that does not say what becomes of dependents leaves them (DefaultGarbageCollectionPolicy).
+    pub orphans: bool,
     /// An object goes by itself so long after it was last written.
     pub ttl: Option<Duration>,
     /// What a write to the object leaves as it is, for its managers (upstream: GetResetFields).
@@ -165,6 +167,8 @@ pub struct Column {
 pub enum Cell {
     /// What stands at a dotted path; of strings the empty one, if nothing does.
     Path(Text),
+    /// The number at a dotted path; zero, if none is there.
+    Count(Text),
     /// The second argument is now (RFC 3339), for ages.
     Of(fn(&Value, &str) -> Value),
 }
@@ -300,6 +304,7 @@ impl Column {
         match &self.cell {
             Cell::Path(path) if self.kind == "string" => tree::text(object, path).into(),
             Cell::Path(path) => tree::at(object, path).clone(),
+            Cell::Count(path) => tree::int(object, path).unwrap_or(0).into(),
             Cell::Of(cell) => cell(object, now),
         }
     }

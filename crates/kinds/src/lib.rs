@@ -23,6 +23,7 @@ pub mod validate;
 /// What makes pods of a template.
 mod workload;
 
+mod apps;
 mod config_map;
 mod endpoints;
 mod event;
@@ -32,7 +33,9 @@ pub mod networking;
 mod node;
 pub mod pod;
 mod pod_template;
+mod policy;
 mod priority_class;
+mod replication_controller;
 mod runtime_class;
 mod secret;
 mod service;
@@ -58,10 +61,16 @@ const ROWS: &[fn() -> Kind] = &[
     node::row,
     pod::row,
     pod_template::row,
+    replication_controller::row,
     secret::row,
     service_account::row,
     service::row,
     // apps
+    apps::controller_revision::row,
+    apps::daemon_set::row,
+    apps::deployment::row,
+    apps::replica_set::row,
+    apps::stateful_set::row,
     // autoscaling
     // batch
     // certificates.k8s.io
@@ -69,6 +78,7 @@ const ROWS: &[fn() -> Kind] = &[
     networking::ingress_class::row,
     networking::ingress::row,
     // policy
+    policy::pod_disruption_budget::row,
     // rbac.authorization.k8s.io
     // storage.k8s.io
     // apiextensions.k8s.io

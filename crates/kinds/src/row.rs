@@ -59,6 +59,7 @@ pub const WRITES: Writes = Writes {
     put_creates: false,
     conditional: false,
     returns_deleted: false,
+    orphans: false,
     ttl: None,
     resets: &[&["status"]],
     only_renews: |_, _| false,
@@ -114,6 +115,12 @@ const fn column(name: &'static str, description: &'static str, cell: Cell) -> Co
 /// A column with the string at a path.
 pub const fn text(name: &'static str, description: &'static str, path: &'static str) -> Column {
     column(name, description, Cell::Path(Text::Borrowed(path)))
+}
+
+/// A column with the number at a path.
+pub fn count(name: &'static str, description: &'static str, path: &'static str) -> Column {
+    let cell = Cell::Count(Text::Borrowed(path));
+    Column { kind: "integer".into(), ..column(name, description, cell) }
 }
 
 /// A column of strings that are made from the object and the time.

@@ -3,7 +3,7 @@
 //! Where the template stands differs (`spec.template` mostly); what it is does not.
 
 use api::selector::Labels;
-use api::{names, tree};
+use api::{FieldError, names, tree};
 use serde_json::{Value, json};
 
 use crate::pod::{defaults, validate};
@@ -76,6 +76,16 @@ pub fn selector(spec: &At, of: &str, unreadable: &str, errors: &mut Errors) -> O
     read
 }
 
+/// A selector, and a template that it selects, whose pods run for good: `kind` as upstream's rules name it.
+pub fn selected_template(spec: &At, of: &str, kind: &str, context: &Context, errors: &mut Errors) {
+    let template = spec.get("template");
+    if let Some(selector) = self::selector(spec, of, "invalid label selector", errors) {
+        matches(&template, &selector, errors);
+        validate::template(&template, context, errors);
+        runs_for_good(&template, kind, errors);
+    }
+}
+
 /// Whether pods of the template are selected; a selector of everything is told of elsewhere.
 pub fn matches(template: &At, selector: &Labels, errors: &mut Errors) {
     let labels = template.get("metadata").get("labels");
@@ -122,6 +132,25 @@ pub fn collisions(status: &At, old: &At, errors: &mut Errors) {
     }
 }
 
+/// A strategy's type that is none; upstream shows its own type.
+pub fn unknown_strategy(strategy: &At, supported: &[&str]) -> FieldError {
+    let update = strategy.get("rollingUpdate");
+    let update = match update.has() {
+        true => format!(
+            "{{\"MaxUnavailable\":{},\"MaxSurge\":{}}}",
+            or_zero(&update.get("maxUnavailable")),
+            or_zero(&update.get("maxSurge"))
+        ),
+        false => "null".into(),
+    };
+    let shown = format!("{{\"Type\":{:?},\"RollingUpdate\":{update}}}", strategy.get("type").text());
+    FieldError { value: shown, ..strategy.not_supported(supported) }
+}
+
+fn or_zero(at: &At) -> String {
+    if at.has() { at.value.to_string() } else { "0".into() }
+}
+
 /// `3` or `25%`
 pub fn int_or_percent(at: &At, errors: &mut Errors) {
     match at.value {
@@ -152,11 +181,6 @@ fn percent_of(text: &str) -> Option<i64> {
     is_number.then(|| digits.parse().unwrap_or(i64::MAX))
 }
 
-/// A column of numbers; what is absent is zero.
-pub fn count(name: &'static str, description: &'static str, cell: fn(&Value, &str) -> Value) -> Column {
-    Column { kind: "integer".into(), ..computed(name, description, cell) }
-}
-
 /// The wide columns of the containers in `spec.template`.
 pub fn containers() -> [Column; 2] {
     [
@@ -178,6 +202,12 @@ pub fn joined(template: &Value, field: &str) -> String {
     tree::list(template, "spec.containers").iter().map(|c| tree::text(c, field)).collect::<Vec<_>>().join(",")
 }
 
+/// `1/3`
+pub fn ready_of(object: &Value) -> String {
+    let number = |path: &str| tree::int(object, path).unwrap_or(0);
+    format!("{}/{}", number("status.readyReplicas"), number("spec.replicas"))
+}
+
 /// A LabelSelector as one line (metav1.FormatLabelSelector).
 pub fn selector_text(selector: &Value) -> String {
     match api::selector::line(selector) {
@@ -188,4 +218,4 @@ pub fn selector_text(selector: &Value) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

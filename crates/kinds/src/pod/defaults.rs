@@ -227,10 +227,15 @@ fn volume(volume: &mut Value) {
     }
     let template = map.get_mut("ephemeral").and_then(|e| e.get_mut("volumeClaimTemplate"));
     if let Some(spec) = template.and_then(|t| t.get_mut("spec")).filter(|s| s.is_object()) {
-        set_default(spec, "volumeMode", "Filesystem");
-        if let Some(resources) = spec.get_mut("resources") {
-            resource_lists(resources);
-        }
+        claim(spec);
+    }
+}
+
+/// The spec of a claim, wherever it stands (SetDefaults_PersistentVolumeClaimSpec).
+pub fn claim(spec: &mut Value) {
+    set_default(spec, "volumeMode", "Filesystem");
+    if let Some(resources) = spec.get_mut("resources") {
+        resource_lists(resources);
     }
 }
 

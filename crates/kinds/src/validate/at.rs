@@ -142,6 +142,11 @@ impl<'a> At<'a> {
         FieldError::invalid(&self.path(), &value.into(), detail)
     }
 
+    /// Like `invalid`, where upstream shows one of its own types, or nothing: the text stands as it is.
+    pub fn invalid_shown(&self, shown: String, detail: &str) -> FieldError {
+        FieldError { value: shown, ..self.invalid(detail) }
+    }
+
     pub fn forbidden(&self, detail: &str) -> FieldError {
         FieldError::forbidden(&self.path(), detail)
     }

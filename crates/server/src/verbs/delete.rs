@@ -211,7 +211,7 @@ pub fn next(kind: &Kind, object: &mut Value, options: &Options, now: Timestamp) 
             }
         }
     }
-    let finalizers_changed = propagate(object, options.propagation);
+    let finalizers_changed = propagate(object, options.propagation.or(unasked(kind, object)));
     let held = object["metadata"]["finalizers"].as_array().is_some_and(|f| !f.is_empty());
     if let Some(grace) = graceful {
         return Next::Mark { then_gone: grace == 0 && !held };
@@ -268,6 +268,13 @@ fn count(object: &mut Value) {
     if let Some(generation) = object["metadata"]["generation"].as_i64().filter(|g| *g > 0) {
         object["metadata"]["generation"] = json!(generation + 1);
     }
+}
+
+/// What becomes of dependents where nobody says it, then or before (shouldOrphanDependents).
+fn unasked(kind: &Kind, object: &Value) -> Option<Propagation> {
+    let mut finalizers = object["metadata"]["finalizers"].as_array().into_iter().flatten();
+    let is_said = finalizers.any(|f| f == "orphan" || f == "foregroundDeletion");
+    (kind.writes.orphans && !is_said).then_some(Propagation::Orphan)
 }
 
 /// What happens to dependents is recorded as a finalizer, which the garbage collector takes away.

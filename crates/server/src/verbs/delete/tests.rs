@@ -123,3 +123,18 @@ async fn what_its_node_removed_first_is_gone_and_what_somebody_changed_is_looked
     assert!(go(&store, key.clone(), changed, &object("a")).await.unwrap().is_some());
     assert_eq!(store.get(key.as_str()).map(|entry| entry.revision), Some(other.revision));
 }
+
+#[test]
+fn dependents_of_an_older_kind_stay_unless_somebody_says_otherwise() {
+    let unasked = Options::default();
+    let mut controller = json!({"metadata": {}});
+    let older = kind("replicationcontrollers");
+    assert_eq!(next(older, &mut controller, &unasked, at(NOW)), Next::Mark { then_gone: false });
+    assert_eq!(controller["metadata"]["finalizers"], json!(["orphan"]));
+    let said = Options { propagation: Some(Propagation::Background), ..Options::default() };
+    assert_eq!(next(older, &mut json!({"metadata": {}}), &said, at(NOW)), Next::Go);
+    let mut waits = json!({"metadata": {"finalizers": ["foregroundDeletion"]}});
+    assert_eq!(next(older, &mut waits, &unasked, at(NOW)), Next::Mark { then_gone: false });
+    assert_eq!(waits["metadata"]["finalizers"], json!(["foregroundDeletion"]), "it was said before");
+    assert_eq!(next(kind("configmaps"), &mut json!({"metadata": {}}), &unasked, at(NOW)), Next::Go);
+}
