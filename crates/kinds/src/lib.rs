@@ -24,6 +24,7 @@ pub mod validate;
 mod workload;
 
 mod apps;
+mod batch;
 mod config_map;
 mod endpoints;
 mod event;
@@ -73,6 +74,8 @@ const ROWS: &[fn() -> Kind] = &[
     apps::stateful_set::row,
     // autoscaling
     // batch
+    batch::cron_job::row,
+    batch::job::row,
     // certificates.k8s.io
     // networking.k8s.io
     networking::ingress_class::row,

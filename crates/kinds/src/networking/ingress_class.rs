@@ -68,7 +68,7 @@ fn validate(kind: &Kind, class: &Value, old: Option<&Value>, _: &Context) -> Vec
 }
 
 /// `acme.io/foo`
-fn domain_prefixed(at: &At, errors: &mut Errors) {
+pub(crate) fn domain_prefixed(at: &At, errors: &mut Errors) {
     let (domain, path) = match at.text().split_once('/') {
         _ if at.text().is_empty() => return errors.push(at.required("")),
         Some((domain, path)) if !domain.is_empty() && !path.is_empty() => (domain, path),
