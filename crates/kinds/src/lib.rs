@@ -24,6 +24,7 @@ pub mod validate;
 mod workload;
 
 mod apps;
+mod autoscaling;
 mod batch;
 mod config_map;
 mod endpoints;
@@ -73,6 +74,7 @@ const ROWS: &[fn() -> Kind] = &[
     apps::replica_set::row,
     apps::stateful_set::row,
     // autoscaling
+    autoscaling::horizontal_pod_autoscaler::row,
     // batch
     batch::cron_job::row,
     batch::job::row,

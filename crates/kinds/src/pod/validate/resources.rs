@@ -94,7 +94,7 @@ pub fn pod_level(pod: &Value, spec: &At, errors: &mut Errors) {
     }
 }
 
-fn resource_name(name: &str, set: Names, at: &At, errors: &mut Errors) {
+pub fn resource_name(name: &str, set: Names, at: &At, errors: &mut Errors) {
     let complaints = names::qualified(name);
     let bare = !name.contains('/');
     if !complaints.is_empty() {
