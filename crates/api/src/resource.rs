@@ -118,6 +118,8 @@ pub static LEASES: Named = LazyLock::new(|| Resource::namespaced("coordination.k
 pub static NAMESPACES: Named = LazyLock::new(|| Resource::cluster("v1", "Namespace", "namespaces"));
 pub static NODES: Named = LazyLock::new(|| Resource::cluster("v1", "Node", "nodes"));
 pub static PODS: Named = LazyLock::new(|| Resource::namespaced("v1", "Pod", "pods"));
+pub static POD_DISRUPTION_BUDGETS: Named =
+    LazyLock::new(|| Resource::namespaced("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"));
 pub static RUNTIME_CLASSES: Named =
     LazyLock::new(|| Resource::cluster("node.k8s.io/v1", "RuntimeClass", "runtimeclasses"));
 pub static SECRETS: Named = LazyLock::new(|| Resource::namespaced("v1", "Secret", "secrets"));
@@ -125,13 +127,14 @@ pub static SERVICES: Named = LazyLock::new(|| Resource::namespaced("v1", "Servic
 pub static SERVICE_ACCOUNTS: Named = LazyLock::new(|| Resource::namespaced("v1", "ServiceAccount", "serviceaccounts"));
 
 /// All of the above.
-pub static NAMED: [&Named; 10] = [
+pub static NAMED: [&Named; 11] = [
     &CONFIG_MAPS,
     &EVENTS,
     &LEASES,
     &NAMESPACES,
     &NODES,
     &PODS,
+    &POD_DISRUPTION_BUDGETS,
     &RUNTIME_CLASSES,
     &SECRETS,
     &SERVICES,

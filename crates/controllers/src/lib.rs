@@ -14,6 +14,8 @@ use api::{Clock, Entropy, Resource};
 use client::{Cache, Caches, Client, Recorder, Resources};
 use futures::future::join_all;
 
+/// How many pods of an application may be evicted now.
+mod disruption;
 /// What every namespace holds from its first moment.
 mod essentials;
 /// Objects whose owners are gone.
@@ -58,6 +60,7 @@ pub static CONTROLLERS: &[Controller] = &[
     Controller { name: "nodeipam", run: |parts| Box::pin(nodeipam::run(parts)) },
     Controller { name: "namespace", run: |parts| Box::pin(namespace::run(parts)) },
     Controller { name: "taint-eviction", run: |parts| Box::pin(taint_eviction::run(parts)) },
+    Controller { name: "disruption", run: |parts| Box::pin(disruption::run(parts)) },
     Controller { name: "pod-collection", run: |parts| Box::pin(pod_collection::run(parts)) },
     Controller { name: "garbage", run: |parts| Box::pin(garbage::run(parts)) },
 ];
