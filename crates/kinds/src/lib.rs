@@ -24,7 +24,7 @@ pub mod validate;
 mod workload;
 
 mod apps;
-mod autoscaling;
+pub mod autoscaling;
 mod batch;
 mod config_map;
 mod endpoints;

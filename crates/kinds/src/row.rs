@@ -32,6 +32,16 @@ pub const PART: Subresource = Subresource {
 
 pub const STATUS: Subresource = Subresource { name: "status", owns: &["status"], resets: &[&["spec"]], ..PART };
 
+pub const SCALE: Subresource = Subresource {
+    name: "scale",
+    act: Act::Scale,
+    body_kind: "Scale",
+    body_group_version: "autoscaling/v1",
+    shares: &["spec"],
+    resets: &[],
+    ..PART
+};
+
 pub const NAME: Column = Column {
     name: Text::Borrowed("Name"),
     kind: Text::Borrowed("string"),
