@@ -1,4 +1,4 @@
-//! Scale: how many pods of an object there shall be and are, in one form for every kind that can be scaled.
+//! Scale: how many pods of an object there shall be and are, whatever its kind.
 //!
 //! No row of the table: it is never stored, only made of an object and taken back into it
 //! (pkg/registry/apps/deployment/storage, ScaleREST).

@@ -30,7 +30,7 @@ mod volumes;
 pub(crate) mod warnings;
 
 pub use annotations::MIRROR;
-pub use spec::{all_containers, requirements_below};
+pub use spec::requirements_below;
 pub use volumes::SOURCES as VOLUME_SOURCES;
 
 pub fn validate(_: &Kind, pod: &Value, old: Option<&Value>, context: &Context) -> Vec<FieldError> {

@@ -1,4 +1,4 @@
-//! `pods/eviction`: a DELETE that asks the disruption budgets first, and leaves a trace in the pod's conditions.
+//! `pods/eviction`: a DELETE that asks the disruption budgets first, and leaves a trace.
 //!
 //! pkg/registry/core/pod/storage/eviction.go. A budget's status says how many pods may go; who lets one go takes it
 //! from there, by compare-and-set, so that no two evictions take the same.
