@@ -10,6 +10,8 @@
 pub mod age;
 /// Request bodies into trees: pruned, checked, canonical.
 pub mod decode;
+/// The condition of a disruption budget.
+pub mod disruption;
 /// What a watch delivers.
 pub mod event;
 /// Paths into objects as users write them: `{.items[*].metadata.name}`.

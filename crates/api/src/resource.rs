@@ -130,6 +130,8 @@ pub static POD_CERTIFICATE_REQUESTS: Named =
     LazyLock::new(|| Resource::namespaced("certificates.k8s.io/v1", "PodCertificateRequest", "podcertificaterequests"));
 pub static PODS: Named = LazyLock::new(|| Resource::namespaced("v1", "Pod", "pods"));
 pub static RESOURCE_QUOTAS: Named = LazyLock::new(|| Resource::namespaced("v1", "ResourceQuota", "resourcequotas"));
+pub static POD_DISRUPTION_BUDGETS: Named =
+    LazyLock::new(|| Resource::namespaced("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"));
 pub static RUNTIME_CLASSES: Named =
     LazyLock::new(|| Resource::cluster("node.k8s.io/v1", "RuntimeClass", "runtimeclasses"));
 pub static SECRETS: Named = LazyLock::new(|| Resource::namespaced("v1", "Secret", "secrets"));
@@ -150,6 +152,7 @@ pub static NAMED: &[&Named] = &[
     &POD_CERTIFICATE_REQUESTS,
     &PODS,
     &RESOURCE_QUOTAS,
+    &POD_DISRUPTION_BUDGETS,
     &RUNTIME_CLASSES,
     &SECRETS,
     &SERVICES,

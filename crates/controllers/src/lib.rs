@@ -16,6 +16,8 @@ use futures::future::join_all;
 
 /// Requests to sign: which are approved, what is signed, how long they stay.
 mod certificates;
+/// How many pods of an application may be evicted now.
+mod disruption;
 /// What every namespace holds from its first moment.
 mod essentials;
 /// Objects whose owners are gone.
@@ -67,6 +69,7 @@ pub static CONTROLLERS: &[Controller] = &[
     Controller { name: "namespace", run: |parts| Box::pin(namespace::run(parts)) },
     Controller { name: "taint-eviction", run: |parts| Box::pin(taint_eviction::run(parts)) },
     Controller { name: "resource-quota", run: |parts| Box::pin(resource_quota::run(parts)) },
+    Controller { name: "disruption", run: |parts| Box::pin(disruption::run(parts)) },
     Controller { name: "pod-collection", run: |parts| Box::pin(pod_collection::run(parts)) },
     Controller { name: "storage-protection", run: |parts| Box::pin(storage_protection::run(parts)) },
     Controller { name: "csrapproving", run: |parts| Box::pin(certificates::approver::run(parts)) },

@@ -494,3 +494,40 @@ async fn the_servers_anchors_are_published_and_come_back() {
     c.client.create(bundles, "", &other).await.unwrap();
     c.until_of(bundles, "", "kubernetes.io:kube-apiserver-serving:other", |bundle| bundle.is_none()).await;
 }
+
+#[tokio::test]
+async fn a_disruption_budget_says_how_many_pods_may_go() {
+    let c = cluster().await;
+    c.until("serviceaccounts", "default", "default", |account| account.is_some()).await;
+    let budgets = kinds::built_in().by_plural("policy", "poddisruptionbudgets").unwrap();
+    let until = async |good: &dyn Fn(&Value) -> bool| {
+        let cache = Cache::start(c.client.clone(), budgets, Scope::default());
+        cache.synced().await;
+        let mut changes = cache.subscribe();
+        let wait = async {
+            while !cache.get("default", "b").is_some_and(|budget| good(&budget.value()["status"])) {
+                changes.next().await.unwrap();
+            }
+        };
+        let patience = tokio::time::timeout(Duration::from_secs(20), wait).await;
+        assert!(patience.is_ok(), "{:?}", cache.get("default", "b").map(|o| o.value()));
+    };
+    let spec = json!({"minAvailable": 1, "selector": {"matchLabels": {"a": "b"}}});
+    c.client.create(budgets, "default", &json!({"metadata": {"name": "b"}, "spec": spec})).await.unwrap();
+    until(&|status| status["observedGeneration"] == 1 && status["conditions"][0]["reason"] == "InsufficientPods").await;
+    for name in ["one", "two"] {
+        let spec = json!({"nodeName": "far", "containers": [{"name": "c", "image": "i"}]});
+        let mut pod = json!({"metadata": {"name": name, "labels": {"a": "b"}}, "spec": spec});
+        pod = c.create("pods", "default", pod).await.value();
+        pod["status"] = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]});
+        c.client.update_sub(kind("pods"), "default", name, "status", &pod).await.unwrap();
+    }
+    until(&|status| status["disruptionsAllowed"] == 1 && status["conditions"][0]["status"] == "True").await;
+    let evict = async |name: &str| {
+        let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}});
+        c.client.create_sub(kind("pods"), "default", name, "eviction", &eviction).await
+    };
+    evict("one").await.unwrap();
+    until(&|status| status["disruptionsAllowed"] == 0 && status["currentHealthy"] == 1).await;
+    assert_eq!(evict("two").await.unwrap_err().code, 429);
+}

@@ -136,6 +136,8 @@ pub struct Subresource {
 pub enum Act {
     /// Reads the object, or writes what the subresource owns of it.
     Part,
+    /// Reads or writes how many pods there shall be, as a Scale.
+    Scale,
     /// Sets a pod's node, once.
     Bind,
     /// A DELETE that asks the disruption budgets first.

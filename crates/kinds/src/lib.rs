@@ -26,6 +26,7 @@ mod workload;
 mod admissionregistration;
 mod api_service;
 mod apps;
+pub mod autoscaling;
 mod batch;
 pub mod certificates;
 mod config_map;
@@ -92,6 +93,7 @@ const ROWS: &[fn() -> Kind] = &[
     apps::replica_set::row,
     apps::stateful_set::row,
     // autoscaling
+    autoscaling::horizontal_pod_autoscaler::row,
     // batch
     batch::cron_job::row,
     batch::job::row,

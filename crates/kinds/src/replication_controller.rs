@@ -20,7 +20,7 @@ pub(crate) fn row() -> Kind {
         json!(labels_text(controller, "spec.selector"))
     })));
     Kind {
-        subresources: vec![STATUS],
+        subresources: vec![SCALE, STATUS],
         columns,
         field_selectors: vec![made("status.replicas", |controller| {
             tree::int(controller, "status.replicas").unwrap_or(0).to_string()

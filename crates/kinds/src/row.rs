@@ -34,6 +34,15 @@ pub const STATUS: Subresource = Subresource { name: "status", owns: &["status"],
 
 /// A status whose writes leave the metadata as it is, too.
 pub const STATUS_ALONE: Subresource = Subresource { resets: &[&["metadata"], &["spec"]], ..STATUS };
+pub const SCALE: Subresource = Subresource {
+    name: "scale",
+    act: Act::Scale,
+    body_kind: "Scale",
+    body_group_version: "autoscaling/v1",
+    shares: &["spec"],
+    resets: &[],
+    ..PART
+};
 
 pub const NAME: Column = Column {
     name: Text::Borrowed("Name"),

@@ -21,6 +21,8 @@ mod eviction;
 mod node_streams;
 /// HTTP to a pod, a service's endpoint or a node.
 mod proxies;
+/// How many pods there shall be, of any kind that can be scaled.
+mod scale;
 /// Tokens of a service account.
 mod token;
 
@@ -31,6 +33,7 @@ pub async fn perform(call: Call<'_>, verb: &str, subresource: &Subresource) -> R
     let connects = matches!(subresource.act, Act::Exec | Act::PortForward | Act::Proxy);
     let warnings = if connects { connect(&call, subresource).await? } else { Vec::new() };
     let reply = match (subresource.act, verb) {
+        (Act::Scale, verb) => scale::perform(call, verb).await,
         (Act::Bind, _) => binding::bind(call).await,
         (Act::Evict, _) => eviction::evict(call).await,
         (Act::Token, _) => token::request(call).await,

@@ -66,7 +66,7 @@ pub async fn patch(call: Call<'_>, subresource: &str) -> Result<Reply, Status> {
     }
 }
 
-fn unsupported(media: &str) -> Status {
+pub fn unsupported(media: &str) -> Status {
     let message = format!(
         "the body of the request was in an unknown format - accepted media types include: \
          application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, \

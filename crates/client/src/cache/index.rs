@@ -27,6 +27,9 @@ pub static OWNER: Index = Index {
 /// Pods under `spec.nodeName`.
 pub static NODE: Index = Index { name: "node", values: node_of };
 
+/// Under its namespace.
+pub static NAMESPACE: Index = Index { name: "namespace", values: |object| vec![object.meta().namespace.clone()] };
+
 /// Under each label, within its namespace: `default/app=web`.
 pub static LABEL: Index = Index {
     name: "label",

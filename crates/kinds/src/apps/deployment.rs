@@ -10,7 +10,7 @@ use crate::workload::{self, amount, at_most_all, int_or_percent};
 
 pub(crate) fn row() -> Kind {
     Kind {
-        subresources: vec![Subresource { resets: &[&["spec"], &["metadata", "labels"]], ..STATUS }],
+        subresources: vec![SCALE, Subresource { resets: &[&["spec"], &["metadata", "labels"]], ..STATUS }],
         columns: columns(),
         hooks: Hooks { prepare, default, validate, warnings: workload::named_warnings, ..HOOKS },
         ..Kind::namespaced("apps/v1", "Deployment", "deployments").short("deploy").in_all().dormant(workload::DORMANT)

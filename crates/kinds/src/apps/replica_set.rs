@@ -10,7 +10,7 @@ use crate::workload;
 
 pub(crate) fn row() -> Kind {
     Kind {
-        subresources: vec![STATUS],
+        subresources: vec![SCALE, STATUS],
         columns: columns(),
         field_selectors: vec![made("status.replicas", |set| {
             tree::int(set, "status.replicas").unwrap_or(0).to_string()

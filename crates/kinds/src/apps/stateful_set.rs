@@ -11,7 +11,7 @@ use crate::workload::{self, amount, at_most_all, int_or_percent};
 
 pub(crate) fn row() -> Kind {
     Kind {
-        subresources: vec![STATUS],
+        subresources: vec![SCALE, STATUS],
         columns: columns(),
         hooks: Hooks {
             prepare: |_, set, old, _| {

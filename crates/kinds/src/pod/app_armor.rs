@@ -7,7 +7,6 @@ use serde_json::{Map, Value, json};
 
 use api::tree;
 
-use super::validate::all_containers;
 use crate::validate::at::At;
 
 pub const ANNOTATION: &str = "container.apparmor.security.beta.kubernetes.io/";
@@ -72,7 +71,9 @@ pub fn template_warnings(template: &At) -> Vec<String> {
         let same = !of_pod.is_null() && profile(note).as_ref() == Some(of_pod);
         (!own && !same).then(|| format!("{}: {ADVICE}", at.key(&format!("{ANNOTATION}{name}")).path()))
     };
-    all_containers(&template.get("spec")).filter_map(|container| outdated(&container)).collect()
+    let spec = template.get("spec");
+    let lists = ["initContainers", "containers", "ephemeralContainers"].map(|list| spec.get(list));
+    lists.iter().flat_map(|list| list.items().collect::<Vec<_>>()).filter_map(|c| outdated(&c)).collect()
 }
 
 /// The annotations, by the container's name.

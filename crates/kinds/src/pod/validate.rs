@@ -31,7 +31,7 @@ pub(crate) mod warnings;
 
 pub use annotations::MIRROR;
 pub use paths::no_backsteps;
-pub use spec::{all_containers, requirements_below};
+pub use spec::requirements_below;
 pub use update::difference;
 pub use volumes::{SOURCES as VOLUME_SOURCES, host_path};
 pub use warnings::{deprecated_keys, deprecated_label, warnings};

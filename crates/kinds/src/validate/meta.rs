@@ -155,7 +155,7 @@ fn common(at: &At, errors: &mut Errors) {
 }
 
 /// Entries that the server wrote itself are always good: no paths are made for them.
-fn managed_fields(at: &At, errors: &mut Errors) {
+pub fn managed_fields(at: &At, errors: &mut Errors) {
     for (index, entry) in tree::list(at.value, "managedFields").iter().enumerate() {
         let place = || at.get("managedFields").index(index);
         match tree::text(entry, "operation") {

@@ -1,4 +1,4 @@
-//! Schedules of CronJobs: what robfig/cron's ParseStandard takes, with its errors; and time zones by name.
+//! Schedules as robfig/cron's ParseStandard takes them, with its errors; time zones by name.
 //!
 //! Its dialect is its own (no `L`, no `#`, no `7` for Sunday, `?` is `*`), so that no crate reads exactly this.
 

@@ -1,4 +1,4 @@
-//! The status of a Job: what its controller, or somebody else's, may say of it, and then no longer unsay.
+//! The status of a Job: what a controller may say of it, and then no longer unsay.
 //!
 //! A rule holds for what the write changes: the rest need not be better than it was let in
 //! (getStatusValidationOptions).
