@@ -30,10 +30,10 @@ mod node_lifecycle;
 mod nodeipam;
 /// Pods that nobody will ever report on again.
 mod pod_collection;
-/// Storage that is used does not go.
-mod storage_protection;
 /// What is used of quotas.
 mod resource_quota;
+/// Storage that is used does not go.
+mod storage_protection;
 /// Pods that do not tolerate their node any longer.
 mod taint_eviction;
 
