@@ -35,6 +35,9 @@ const ORGANIZATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");
 const EXTENSION_REQUEST: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.14");
 const ALT_NAMES: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.17");
 
+/// Whether a name is of a sort.
+type IsName = fn(&GeneralName) -> bool;
+
 /// What a request asks for, taken from its PKCS#10. Whether it is signed by its key was judged at its create.
 struct Asked {
     subject: Name,
@@ -82,7 +85,7 @@ impl Asked {
         Ok(asked)
     }
 
-    fn has(&self, wanted: fn(&GeneralName) -> bool) -> bool {
+    fn has(&self, wanted: IsName) -> bool {
         self.names.iter().any(wanted)
     }
 }
@@ -123,14 +126,9 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 /// complaint.
 fn of_kubelet_client(asked: &Asked, request: &Value) -> Result<(), String> {
     organization(asked)?;
-    let kinds: [(fn(&GeneralName) -> bool, &str); 4] = [
-        (is_dns, "DNS subjectAltNames are not allowed"),
-        (is_mail, "Email subjectAltNames are not allowed"),
-        (is_ip, "IP subjectAltNames are not allowed"),
-        (is_uri, "URI subjectAltNames are not allowed"),
-    ];
-    if let Some((_, why)) = kinds.iter().find(|(is, _)| asked.has(*is)) {
-        return Err((*why).into());
+    let kinds = [("DNS", is_dns as IsName), ("Email", is_mail), ("IP", is_ip), ("URI", is_uri)];
+    if let Some((kind, _)) = kinds.iter().find(|(_, is)| asked.has(*is)) {
+        return Err(format!("{kind} subjectAltNames are not allowed"));
     }
     name(asked)?;
     usages(request, "client auth")

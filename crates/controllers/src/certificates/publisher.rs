@@ -1,4 +1,4 @@
-//! The bundle of kubernetes.io/kube-apiserver-serving: by what the server is known, named after its contents.
+//! The bundle by which the server is known, named after its contents.
 //!
 //! pkg/controller/certificates/clustertrustbundlepublisher. Of this signer there is no other one.
 

@@ -1,4 +1,4 @@
-//! csrsigning: what was approved is signed by the cluster's authority, for the four signers of kubernetes.io.
+//! csrsigning: what was approved is signed by the authority, for the signers of kubernetes.io.
 //!
 //! pkg/controller/certificates/{signer,authority}. What is asked for is what is signed, but for extensions,
 //! which are made of the usages; a request that its signer may not grant fails.

@@ -1,4 +1,4 @@
-//! Who may approve, sign and attest: a signer's name is a resource, and its domain's `*` stands for all.
+//! Who may approve, sign and attest: a signer is a resource, its domain's `*` stands for all.
 //!
 //! plugin/pkg/admission/certificates; of a PodCertificateRequest registry/certificates/podcertificaterequest.
 

@@ -1,4 +1,4 @@
-//! What a signer may answer: one final condition, and with Issued a certificate that is what was asked for.
+//! What a signer may answer: one final condition, with Issued a certificate as it was asked for.
 //!
 //! pkg/apis/certificates/validation ValidatePodCertificateRequestStatusUpdate.
 

@@ -1,4 +1,4 @@
-//! For whom a node asks for a certificate: a pod that runs on it, as its account, of a signer that it names.
+//! For whom a node gets a certificate: a pod of its own, by a signer that the pod names.
 //!
 //! plugin/pkg/admission/noderestriction admitPodCertificateRequest. It cannot lag behind here, so that what
 //! upstream lets a node try again is refused for good.

@@ -1,5 +1,6 @@
-//! Sources of a projected volume that are about certificates (pkg/apis/core/validation
-//! validateProjectionSources).
+//! Sources of a projected volume that are about certificates.
+//!
+//! pkg/apis/core/validation validateProjectionSources.
 
 use std::collections::BTreeSet;
 
