@@ -112,6 +112,8 @@ impl Deref for Resource {
 /// A kind that our own parts speak of; a test of `kinds` holds each against its row.
 pub type Named = LazyLock<Resource>;
 
+pub static CLUSTER_ROLES: Named =
+    LazyLock::new(|| Resource::cluster("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles"));
 pub static CONFIG_MAPS: Named = LazyLock::new(|| Resource::namespaced("v1", "ConfigMap", "configmaps"));
 pub static EVENTS: Named = LazyLock::new(|| Resource::namespaced("v1", "Event", "events"));
 pub static LEASES: Named = LazyLock::new(|| Resource::namespaced("coordination.k8s.io/v1", "Lease", "leases"));
@@ -125,7 +127,8 @@ pub static SERVICES: Named = LazyLock::new(|| Resource::namespaced("v1", "Servic
 pub static SERVICE_ACCOUNTS: Named = LazyLock::new(|| Resource::namespaced("v1", "ServiceAccount", "serviceaccounts"));
 
 /// All of the above.
-pub static NAMED: [&Named; 10] = [
+pub static NAMED: [&Named; 11] = [
+    &CLUSTER_ROLES,
     &CONFIG_MAPS,
     &EVENTS,
     &LEASES,

@@ -30,6 +30,7 @@ pub mod networking;
 mod node;
 pub mod pod;
 mod priority_class;
+pub mod rbac;
 mod runtime_class;
 mod secret;
 mod service;
@@ -66,6 +67,10 @@ const ROWS: &[fn() -> Kind] = &[
     networking::ingress::row,
     // policy
     // rbac.authorization.k8s.io
+    rbac::binding::cluster_row,
+    rbac::role::cluster_row,
+    rbac::binding::row,
+    rbac::role::row,
     // storage.k8s.io
     // apiextensions.k8s.io
     // admissionregistration.k8s.io
