@@ -21,6 +21,8 @@ pub use outside::All as OutsideAll;
 pub use priority::{Class, Classes, classes};
 
 mod default_ingress_class;
+/// Rights that are handed out.
+mod escalation;
 mod namespace;
 mod node;
 /// Steps outside of the program.
@@ -47,6 +49,8 @@ static ADMISSION: &[Row] = &[
     Row::BuiltIn(pod_resize::PLUGIN),
     // What counts what is really written (quota) comes after it.
     Row::Outside,
+    // In upstream's registry, which is after all that mutate: what it judges is what is written.
+    Row::BuiltIn(escalation::PLUGIN),
 ];
 
 enum Row {
@@ -202,10 +206,13 @@ impl Ask<'_> {
 impl Findings {
     /// The write holds only while this entry is as it is now.
     pub fn claim(&mut self, entry: &store::Entry) {
-        let claimed = |step: &Step| matches!(step, Step::Check { key, .. } if *key == entry.key);
+        self.claim_at(&entry.key, entry.revision);
+    }
+
+    pub fn claim_at(&mut self, claimed: &store::Key, revision: store::Revision) {
         // A step that is asked again relies on what is there now.
-        self.claims.retain(|step| !claimed(step));
-        self.claims.push(Step::Check { key: entry.key.clone(), expect: Expect::At(entry.revision) });
+        self.claims.retain(|step| !matches!(step, Step::Check { key, .. } if key == claimed));
+        self.claims.push(Step::Check { key: claimed.clone(), expect: Expect::At(revision) });
     }
 
     /// Told to the client, once.

@@ -1,7 +1,7 @@
 //! Objects that every cluster has from the start, written when they are missing.
 //!
-//! Namespaces, the two system PriorityClasses, the `kubernetes` Service with its endpoint. They take the
-//! path of any other write, under the server's own name.
+//! Namespaces, the two system PriorityClasses, the `kubernetes` Service with its endpoint, roles and bindings.
+//! They take the path of any other write, under the server's own name.
 
 use api::Status;
 use http::{Method, Request};
@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 
 use crate::identity::{Component, Identity};
 use crate::{Server, addresses, join, own_write};
+
+/// Roles and bindings.
+pub mod access;
 
 const NAMESPACES: &[&str] = &["default", "kube-node-lease", "kube-public", "kube-system"];
 /// The Service's own port; the server's is its target.
@@ -33,8 +36,10 @@ pub async fn seed(server: &Server) -> Result<(), Status> {
     });
     let service = create(server, "/api/v1/namespaces/default/services", "kubernetes", service(server));
     let tokens = join::forget_tokens(server);
-    let (classes, tokens, service, endpoints) = futures::join!(all(classes), tokens, service, endpoints(server));
-    classes.and(tokens).and(service).and(endpoints)
+    let access = access::reconcile(server);
+    let (classes, tokens, service, endpoints, access) =
+        futures::join!(all(classes), tokens, service, endpoints(server), access);
+    classes.and(tokens).and(service).and(endpoints).and(access)
 }
 
 fn service(server: &Server) -> Value {
