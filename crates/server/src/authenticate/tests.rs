@@ -128,12 +128,12 @@ async fn a_node_asks_for_a_token_of_an_audience_that_its_pod_names() {
     for (audiences, why) in [
         (
             json!(["bank"]),
-            "audience \"bank\" not found in pod spec volume, system:node:n1 is not authorized to request tokens for this audience",
+            "system:node:n1 is not authorized to request tokens for audience \"bank\"",
         ),
         // This pod has no token for the API server either.
         (
             json!([]),
-            "audience \"\" not found in pod spec volume, system:node:n1 is not authorized to request tokens for this audience",
+            "system:node:n1 is not authorized to request tokens for audience \"\"",
         ),
         (json!(["vault", "bank"]), "node may only request 0 or 1 audiences"),
     ] {
