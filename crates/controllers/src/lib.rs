@@ -14,6 +14,8 @@ use api::{Clock, Entropy, Resource};
 use client::{Cache, Caches, Client, Recorder, Resources};
 use futures::future::join_all;
 
+/// Secrets that hold an account's token.
+mod account_tokens;
 /// What every namespace holds from its first moment.
 mod essentials;
 /// Objects whose owners are gone.
@@ -63,6 +65,7 @@ pub static CONTROLLERS: &[Controller] = &[
         account: "service-account-controller",
         run: |parts| Box::pin(essentials::run(parts)),
     },
+    Controller { name: "account-tokens", account: "", run: |parts| Box::pin(account_tokens::run(parts)) },
     Controller {
         name: "node-lifecycle",
         account: "node-controller",

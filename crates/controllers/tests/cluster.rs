@@ -154,6 +154,26 @@ async fn a_gathered_role_has_the_rules_of_those_it_selects() {
 }
 
 #[tokio::test]
+async fn a_secret_of_an_account_has_its_token_and_goes_with_it() {
+    let c = cluster().await;
+    c.create("namespaces", "", json!({"metadata": {"name": "n"}})).await;
+    c.create("serviceaccounts", "n", json!({"metadata": {"name": "a"}})).await;
+    let secret = |metadata: Value, account: &str| {
+        let mut secret = json!({"metadata": metadata, "type": "kubernetes.io/service-account-token"});
+        secret["metadata"]["annotations"] = json!({"kubernetes.io/service-account.name": account});
+        secret
+    };
+    // One whose name is made by the server gets its token a moment later.
+    let made = c.create("secrets", "n", secret(json!({"generateName": "s-"}), "a")).await;
+    let name = made.meta().name.to_string();
+    c.until("secrets", "n", &name, |secret| secret.is_some_and(|s| s["data"]["token"].is_string())).await;
+    c.create("secrets", "n", secret(json!({"name": "lost"}), "nobody")).await;
+    c.until("secrets", "n", "lost", |secret| secret.is_none()).await;
+    c.client.delete(kind("serviceaccounts"), "n", "a", &DeleteOptions::default()).await.unwrap();
+    c.until("secrets", "n", &name, |secret| secret.is_none()).await;
+}
+
+#[tokio::test]
 async fn a_namespace_is_emptied_pods_first_and_goes_when_nothing_holds_it() {
     let c = cluster().await;
     c.create("namespaces", "", json!({"metadata": {"name": "n"}})).await;

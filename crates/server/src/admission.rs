@@ -20,6 +20,8 @@ use crate::records::{Snapshot, each, is_mirror};
 pub use outside::All as OutsideAll;
 pub use priority::{Class, Classes, classes};
 
+/// Tokens that lie in Secrets.
+mod account_token;
 mod default_ingress_class;
 /// Rights that are handed out.
 mod escalation;
@@ -39,6 +41,7 @@ mod tolerations;
 static ADMISSION: &[Row] = &[
     Row::BuiltIn(namespace::PLUGIN),
     Row::BuiltIn(service_account::PLUGIN),
+    Row::BuiltIn(account_token::PLUGIN),
     Row::BuiltIn(node::PLUGIN),
     Row::BuiltIn(taint::PLUGIN),
     Row::BuiltIn(pod_security::PLUGIN),
