@@ -48,7 +48,7 @@ const ADDITIONS: &[Addition] = &[
         parent: "crates/controllers/src/lib.rs",
         declared: Insertion { text: "mod tally;\n", before: "/// Objects whose owners are gone.\n" },
         row: Insertion {
-            text: "    Controller { name: \"tally\", run: |parts| Box::pin(tally::run(parts)) },\n",
+            text: "    Controller { name: \"tally\", account: \"tally\", run: |parts| Box::pin(tally::run(parts)) },\n",
             before: "    Controller { name: \"garbage\"",
         },
     },

@@ -117,6 +117,8 @@ pub static CERTIFICATE_SIGNING_REQUESTS: Named = LazyLock::new(|| {
 });
 pub static CLUSTER_TRUST_BUNDLES: Named =
     LazyLock::new(|| Resource::cluster("certificates.k8s.io/v1", "ClusterTrustBundle", "clustertrustbundles"));
+pub static CLUSTER_ROLES: Named =
+    LazyLock::new(|| Resource::cluster("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles"));
 pub static CONFIG_MAPS: Named = LazyLock::new(|| Resource::namespaced("v1", "ConfigMap", "configmaps"));
 pub static EVENTS: Named = LazyLock::new(|| Resource::namespaced("v1", "Event", "events"));
 pub static LEASES: Named = LazyLock::new(|| Resource::namespaced("coordination.k8s.io/v1", "Lease", "leases"));
@@ -142,6 +144,7 @@ pub static VOLUME_ATTRIBUTES_CLASSES: Named =
 
 /// All of the above.
 pub static NAMED: &[&Named] = &[
+    &CLUSTER_ROLES,
     &CONFIG_MAPS,
     &EVENTS,
     &LEASES,

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use api::resource::{CONFIG_MAPS, NAMESPACES, Named, SERVICE_ACCOUNTS};
 use api::{Object, Reason, Status};
+use client::Key;
 use client::reconcile::{self, Requeue};
-use client::{Key, PatchKind};
 use futures::StreamExt;
 use futures::stream::select_all;
 use serde_json::{Value, json};
@@ -25,14 +25,22 @@ const DESCRIPTION: &str = "Contains a CA bundle that can be used to verify the k
 struct Essential {
     resource: &'static Named,
     name: &'static str,
+    /// Who makes it.
+    account: &'static str,
     body: fn(&Parts) -> Value,
 }
 
 const ESSENTIALS: &[Essential] = &[
-    Essential { resource: &SERVICE_ACCOUNTS, name: "default", body: |_| json!({}) },
+    Essential {
+        resource: &SERVICE_ACCOUNTS,
+        name: "default",
+        account: "service-account-controller",
+        body: |_| json!({}),
+    },
     Essential {
         resource: &CONFIG_MAPS,
         name: AUTHORITY,
+        account: "root-ca-cert-publisher",
         body: |parts| {
             json!({"metadata": {"annotations": {"kubernetes.io/description": DESCRIPTION}},
                 "data": {"ca.crt": parts.config.authority}})
@@ -68,25 +76,26 @@ async fn ensure(parts: &Parts, namespace: &str) -> Result<Requeue, Status> {
     for essential in ESSENTIALS {
         let kind = &**essential.resource;
         let mut body = (essential.body)(parts);
-        let cache = parts.cache(kind);
+        let (cache, client) = (parts.cache(kind), (parts.clients)(essential.account));
         let wrote = match cache.get(namespace, essential.name) {
             Some(found) if holds(&found, &body) => continue,
-            Some(_) => {
-                let patch = json!({"data": body["data"]});
-                parts.client.patch(kind, namespace, essential.name, "", PatchKind::Merge, &patch).await
+            Some(found) => {
+                let mut object = found.value();
+                object["data"] = body["data"].take();
+                client.update(kind, namespace, essential.name, &object).await
             }
             None => {
                 body["apiVersion"] = json!("v1");
                 body["kind"] = json!(kind.kind);
                 body["metadata"]["name"] = json!(essential.name);
-                parts.client.create(kind, namespace, &body).await
+                client.create(kind, namespace, &body).await
             }
         };
         match wrote {
             // The next run sees it: none is made twice.
             Ok(written) => cache.reached(written.revision()).await,
             // The cache is behind: the change comes and this runs again.
-            Err(status) if matches!(status.reason, Reason::AlreadyExists | Reason::NotFound) => {}
+            Err(status) if matches!(status.reason, Reason::AlreadyExists | Reason::NotFound | Reason::Conflict) => {}
             // The namespace began to end meanwhile.
             Err(status) if status.reason == Reason::Forbidden => return Ok(Requeue::Done),
             Err(status) => return Err(status),

@@ -14,6 +14,8 @@ use api::{Clock, Entropy, Resource};
 use client::{Cache, Caches, Client, Recorder, Resources};
 use futures::future::join_all;
 
+/// Secrets that hold an account's token.
+mod account_tokens;
 /// Requests to sign: which are approved, what is signed, how long they stay.
 mod certificates;
 /// How many pods of an application may be evicted now.
@@ -32,6 +34,8 @@ mod nodeipam;
 mod pod_collection;
 /// What is used of quotas.
 mod resource_quota;
+/// ClusterRoles that are gathered of others.
+mod role_aggregation;
 /// Storage that is used does not go.
 mod storage_protection;
 /// Pods that do not tolerate their node any longer.
@@ -57,54 +61,116 @@ pub struct Config {
 /// One controller: a loop that runs until it is dropped.
 pub struct Controller {
     pub name: &'static str,
+    /// Whose rights it has: an account of kube-system, which the role `system:controller:ACCOUNT` is bound to. Empty:
+    /// those of `system:kube-controller-manager`.
+    pub account: &'static str,
     run: fn(Arc<Parts>) -> Loop,
 }
 
 type Loop = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 pub static CONTROLLERS: &[Controller] = &[
-    Controller { name: "essentials", run: |parts| Box::pin(essentials::run(parts)) },
-    Controller { name: "node-lifecycle", run: |parts| Box::pin(node_lifecycle::run(parts)) },
-    Controller { name: "nodeipam", run: |parts| Box::pin(nodeipam::run(parts)) },
-    Controller { name: "namespace", run: |parts| Box::pin(namespace::run(parts)) },
-    Controller { name: "taint-eviction", run: |parts| Box::pin(taint_eviction::run(parts)) },
-    Controller { name: "resource-quota", run: |parts| Box::pin(resource_quota::run(parts)) },
-    Controller { name: "disruption", run: |parts| Box::pin(disruption::run(parts)) },
-    Controller { name: "pod-collection", run: |parts| Box::pin(pod_collection::run(parts)) },
-    Controller { name: "storage-protection", run: |parts| Box::pin(storage_protection::run(parts)) },
-    Controller { name: "csrapproving", run: |parts| Box::pin(certificates::approver::run(parts)) },
-    Controller { name: "csrsigning", run: |parts| Box::pin(certificates::signer::run(parts)) },
-    Controller { name: "certificate-cleaner", run: |parts| Box::pin(certificates::cleaner::run(parts)) },
-    Controller { name: "trust-bundle-publisher", run: |parts| Box::pin(certificates::publisher::run(parts)) },
-    Controller { name: "garbage", run: |parts| Box::pin(garbage::run(parts)) },
+    Controller {
+        name: "essentials",
+        account: "service-account-controller",
+        run: |parts| Box::pin(essentials::run(parts)),
+    },
+    Controller { name: "account-tokens", account: "", run: |parts| Box::pin(account_tokens::run(parts)) },
+    Controller {
+        name: "node-lifecycle",
+        account: "node-controller",
+        run: |parts| Box::pin(node_lifecycle::run(parts)),
+    },
+    Controller { name: "nodeipam", account: "node-controller", run: |parts| Box::pin(nodeipam::run(parts)) },
+    Controller { name: "namespace", account: "namespace-controller", run: |parts| Box::pin(namespace::run(parts)) },
+    Controller {
+        name: "taint-eviction",
+        account: "node-controller",
+        run: |parts| Box::pin(taint_eviction::run(parts)),
+    },
+    Controller {
+        name: "pod-collection",
+        account: "pod-garbage-collector",
+        run: |parts| Box::pin(pod_collection::run(parts)),
+    },
+    Controller {
+        name: "resource-quota",
+        account: "resourcequota-controller",
+        run: |parts| Box::pin(resource_quota::run(parts)),
+    },
+    Controller {
+        name: "disruption",
+        account: "disruption-controller",
+        run: |parts| Box::pin(disruption::run(parts)),
+    },
+    Controller {
+        name: "storage-protection",
+        account: "pvc-protection-controller",
+        run: |parts| Box::pin(storage_protection::run(parts)),
+    },
+    Controller {
+        name: "csrapproving",
+        account: "certificate-controller",
+        run: |parts| Box::pin(certificates::approver::run(parts)),
+    },
+    Controller {
+        name: "csrsigning",
+        account: "certificate-controller",
+        run: |parts| Box::pin(certificates::signer::run(parts)),
+    },
+    Controller {
+        name: "certificate-cleaner",
+        account: "certificate-controller",
+        run: |parts| Box::pin(certificates::cleaner::run(parts)),
+    },
+    Controller {
+        name: "trust-bundle-publisher",
+        account: "",
+        run: |parts| Box::pin(certificates::publisher::run(parts)),
+    },
+    Controller { name: "garbage", account: "generic-garbage-collector", run: |parts| Box::pin(garbage::run(parts)) },
+    Controller {
+        name: "role-aggregation",
+        account: "clusterrole-aggregation-controller",
+        run: |parts| Box::pin(role_aggregation::run(parts)),
+    },
 ];
 
 /// Resources without a cache: Events are many and nobody's dependents (cmd/kube-controller-manager,
 /// garbagecollector.DefaultIgnoredResources).
 const UNCACHED: &[&str] = &["events"];
 
-/// What they share: one client, and one cache of each kind that somebody asked for.
+/// A client with the rights of an account of kube-system; of the whole (`system:kube-controller-manager`) under the
+/// empty name.
+pub type Clients = Arc<dyn Fn(&str) -> Client + Send + Sync>;
+
+/// What a controller works with: a client of its own, and what all share, one cache of each kind that somebody
+/// asked for.
+#[derive(Clone)]
 struct Parts {
     client: Client,
+    clients: Clients,
     config: Config,
     recorder: Recorder,
     resources: Resources,
-    caches: Caches,
+    caches: Arc<Caches>,
 }
 
 /// Runs all controllers; returns when one of them ended, which none should. Dropping it ends them.
-pub async fn run(client: Client, config: Config) {
-    let client = client.named("kube-controller-manager");
+pub async fn run(clients: Clients, config: Config) {
+    let clients: Clients = Arc::new(move |account| clients(account).named("kube-controller-manager"));
+    let client = clients("");
     let (clock, entropy) = (config.clock.clone(), config.entropy.clone());
     let recorder = Recorder::new(client.clone(), "node-controller", "", clock, entropy);
     let resources = Resources::of(&client).await;
-    let caches = Caches::new(client.clone());
-    let parts = Arc::new(Parts { client, config, recorder, resources, caches });
+    let caches = Arc::new(Caches::new(client.clone()));
+    let parts = Parts { client, clients, config, recorder, resources, caches };
     // Spawned, so that one that computes does not hold up the others; dropped with this future.
     let mut loops = tokio::task::JoinSet::new();
     for controller in CONTROLLERS {
         tracing::debug!(controller = controller.name, "starts");
-        loops.spawn((controller.run)(parts.clone()));
+        let own = Parts { client: (parts.clients)(controller.account), ..parts.clone() };
+        loops.spawn((controller.run)(Arc::new(own)));
     }
     if let Some(Err(error)) = loops.join_next().await {
         tracing::error!(%error, "a controller ended");

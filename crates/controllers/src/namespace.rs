@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use api::resource::{NAMESPACES, PODS};
 use api::{Object, Reason, Resource, Status};
 use client::reconcile::{self, Feed, Requeue, feed};
-use client::{DeleteOptions, ListOptions, PatchKind, WatchOptions};
+use client::{DeleteOptions, ListOptions, WatchOptions};
 use futures::StreamExt;
 use futures::stream::{select, select_all};
 use http::Method;
@@ -159,9 +159,9 @@ async fn report(parts: &Parts, space: &Object, left: &[Left], failures: &[String
         return Ok(());
     }
     let meta = space.meta();
-    let patch = json!({"metadata": {"uid": meta.uid}, "status": {"conditions": conditions}});
-    let patched = parts.client.patch(&NAMESPACES, "", &meta.name, "status", PatchKind::Merge, &patch).await;
-    match patched {
+    let mut value = space.value();
+    value["status"]["conditions"] = conditions;
+    match parts.client.update_sub(&NAMESPACES, "", &meta.name, "status", &value).await {
         Err(status) if status.reason != Reason::NotFound => Err(status),
         _ => Ok(()),
     }

@@ -70,7 +70,10 @@ async fn with_ranges(ranges: &[(&str, u8)]) -> Cluster {
         entropy,
     };
     let mut running = tokio::task::JoinSet::new();
-    running.spawn(controllers::run(as_component(Component::Controllers), config));
+    let within = server.clone();
+    let clients: controllers::Clients =
+        Arc::new(move |account| Local::client(&within, Component::controller(account), "gousse"));
+    running.spawn(controllers::run(clients, config));
     Cluster { client: as_component(Component::Admin), _dir: dir, _controllers: running }
 }
 
@@ -109,7 +112,12 @@ impl Cluster {
             }
         };
         let patience = tokio::time::timeout(Duration::from_secs(20), wait).await;
-        assert!(patience.is_ok(), "{plural} {namespace}/{name}: {:?}", cache.get(namespace, name).map(|o| o.value()));
+        assert!(
+            patience.is_ok(),
+            "{} {namespace}/{name}: {:?}",
+            kind.plural,
+            cache.get(namespace, name).map(|o| o.value())
+        );
     }
 }
 
@@ -127,6 +135,50 @@ async fn a_namespace_gets_its_essentials_and_gets_them_back() {
     c.until("configmaps", "n", "kube-root-ca.crt", whole).await;
     c.client.delete(maps, "n", "kube-root-ca.crt", &DeleteOptions::default()).await.unwrap();
     c.until("configmaps", "n", "kube-root-ca.crt", whole).await;
+}
+
+#[tokio::test]
+async fn a_gathered_role_has_the_rules_of_those_it_selects() {
+    let c = cluster().await;
+    let kind = &*api::resource::CLUSTER_ROLES;
+    let rules_of = |verbs: &[&'static str]| -> Vec<Value> {
+        verbs.iter().map(|verb| json!({"verbs": [verb], "apiGroups": ["x"], "resources": ["y"]})).collect()
+    };
+    let role = |name: &str, verbs: &[&'static str]| json!({"metadata": {"name": name, "labels": {"into": "all"}}, "rules": rules_of(verbs)});
+    let selectors = json!([{"matchLabels": {"into": "all"}}]);
+    // It selects itself, too; that adds nothing, and what it was made with does not stay.
+    let mut all = role("all", &["z"]);
+    all["aggregationRule"] = json!({"clusterRoleSelectors": selectors});
+    for role in [role("b", &["1", "3"]), all, role("a", &["2", "1"])] {
+        c.client.create(kind, "", &role).await.unwrap();
+    }
+    let has = |wanted: Vec<Value>| move |role: Option<&Value>| role.is_some_and(|role| role["rules"] == json!(wanted));
+    c.until_of(kind, "", "all", has(rules_of(&["2", "1", "3"]))).await;
+    c.client.delete(kind, "", "a", &DeleteOptions::default()).await.unwrap();
+    c.until_of(kind, "", "all", has(rules_of(&["1", "3"]))).await;
+    // Upstream's own: admin has what edit has, which has what view has.
+    let reads_pods = |role: Option<&Value>| role.is_some_and(|role| role["rules"].to_string().contains("pods/log"));
+    c.until_of(kind, "", "admin", reads_pods).await;
+}
+
+#[tokio::test]
+async fn a_secret_of_an_account_has_its_token_and_goes_with_it() {
+    let c = cluster().await;
+    c.create("namespaces", "", json!({"metadata": {"name": "n"}})).await;
+    c.create("serviceaccounts", "n", json!({"metadata": {"name": "a"}})).await;
+    let secret = |metadata: Value, account: &str| {
+        let mut secret = json!({"metadata": metadata, "type": "kubernetes.io/service-account-token"});
+        secret["metadata"]["annotations"] = json!({"kubernetes.io/service-account.name": account});
+        secret
+    };
+    // One whose name is made by the server gets its token a moment later.
+    let made = c.create("secrets", "n", secret(json!({"generateName": "s-"}), "a")).await;
+    let name = made.meta().name.to_string();
+    c.until("secrets", "n", &name, |secret| secret.is_some_and(|s| s["data"]["token"].is_string())).await;
+    c.create("secrets", "n", secret(json!({"name": "lost"}), "nobody")).await;
+    c.until("secrets", "n", "lost", |secret| secret.is_none()).await;
+    c.client.delete(kind("serviceaccounts"), "n", "a", &DeleteOptions::default()).await.unwrap();
+    c.until("secrets", "n", &name, |secret| secret.is_none()).await;
 }
 
 #[tokio::test]

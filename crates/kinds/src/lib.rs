@@ -49,6 +49,7 @@ mod priority_class;
 mod replication_controller;
 mod resource;
 mod resource_quota;
+pub mod rbac;
 mod runtime_class;
 mod secret;
 mod service;
@@ -110,6 +111,10 @@ const ROWS: &[fn() -> Kind] = &[
     // policy
     policy::pod_disruption_budget::row,
     // rbac.authorization.k8s.io
+    rbac::binding::cluster_row,
+    rbac::role::cluster_row,
+    rbac::binding::row,
+    rbac::role::row,
     // storage.k8s.io
     storage::csi_driver::row,
     storage::csi_node::row,

@@ -38,7 +38,9 @@ async fn main() -> std::io::Result<()> {
         entropy: entropy.clone(),
     })
     .await?;
-    let client = Local::client(&server, Component::Controllers, "gousse");
+    let within = server.clone();
+    let clients: controllers::Clients =
+        Arc::new(move |account| Local::client(&within, Component::controller(account), "gousse"));
     let parts = controllers::Config {
         authority: server.authority().into(),
         node_ranges: Vec::new(),
@@ -46,7 +48,7 @@ async fn main() -> std::io::Result<()> {
         clock,
         entropy,
     };
-    tokio::spawn(controllers::run(client, parts));
+    tokio::spawn(controllers::run(clients, parts));
     let path = dir.join("kubeconfig");
     std::fs::write(&path, server.kubeconfig(&format!("https://{advertise}"), "gousse")?)?;
     println!("{}", path.display());

@@ -22,11 +22,15 @@ use crate::records::{Snapshot, each, is_mirror};
 pub use outside::All as OutsideAll;
 pub use priority::{Class, Classes, classes};
 
+/// Tokens that lie in Secrets.
+mod account_token;
 mod certificates;
 mod claim_resize;
 mod default_ingress_class;
 mod default_storage_class;
 mod devices;
+/// Rights that are handed out.
+mod escalation;
 mod limit_ranger;
 mod namespace;
 mod node;
@@ -49,6 +53,7 @@ static ADMISSION: &[Row] = &[
     Row::BuiltIn(namespace::PLUGIN),
     Row::BuiltIn(limit_ranger::PLUGIN),
     Row::BuiltIn(service_account::PLUGIN),
+    Row::BuiltIn(account_token::PLUGIN),
     Row::BuiltIn(node::PLUGIN),
     Row::BuiltIn(taint::PLUGIN),
     Row::BuiltIn(pod_security::PLUGIN),
@@ -67,6 +72,8 @@ static ADMISSION: &[Row] = &[
     Row::BuiltIn(devices::PLUGIN),
     Row::BuiltIn(policies::PLUGIN),
     Row::Outside,
+    // In upstream's registry, which is after all that mutate: what it judges is what is written.
+    Row::BuiltIn(escalation::PLUGIN),
     Row::Quota,
 ];
 
@@ -243,10 +250,13 @@ impl Ask<'_> {
 impl Findings {
     /// The write holds only while this entry is as it is now.
     pub fn claim(&mut self, entry: &store::Entry) {
-        let claimed = |step: &Step| matches!(step, Step::Check { key, .. } if *key == entry.key);
+        self.claim_at(&entry.key, entry.revision);
+    }
+
+    pub fn claim_at(&mut self, claimed: &store::Key, revision: store::Revision) {
         // A step that is asked again relies on what is there now.
-        self.claims.retain(|step| !claimed(step));
-        self.claims.push(Step::Check { key: entry.key.clone(), expect: Expect::At(entry.revision) });
+        self.claims.retain(|step| !matches!(step, Step::Check { key, .. } if key == claimed));
+        self.claims.push(Step::Check { key: claimed.clone(), expect: Expect::At(revision) });
     }
 
     /// Told to the client, once.

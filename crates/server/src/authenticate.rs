@@ -12,9 +12,9 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderValue, header};
 use serde_json::Value;
 
-use crate::identity::{BOOTSTRAPPERS, Identity, SERVICE_ACCOUNTS};
+use crate::identity::{BOOTSTRAPPERS, Identity, account_groups, service_account};
 use crate::records::Snapshot;
-use crate::tokens::{Claims, ISSUER, Tokens};
+use crate::tokens::{Claims, ISSUER, Legacy, SECRET_TYPE, Said, Tokens};
 
 /// Who a request comes from. `certificate` is what the connection proved.
 pub fn authenticate(
@@ -51,15 +51,25 @@ pub fn by_token(
     if let Some(identity) = bootstrap(token, snapshot, now) {
         return Ok((identity, audiences.to_vec()));
     }
-    let claims = tokens.check(token, now)?;
-    let common: Vec<String> = audiences.iter().filter(|a| claims.aud.contains(a)).cloned().collect();
+    let said = tokens.check(token, now)?;
+    // One that names none is for the server alone.
+    let own = [ISSUER.to_string()];
+    let named = match &*said {
+        Said::Bound(claims) => &claims.aud[..],
+        Said::Legacy(_) => &own,
+    };
+    let common: Vec<String> = audiences.iter().filter(|a| named.contains(a)).cloned().collect();
     if common.is_empty() {
-        return Err(format!("token audiences {:?} is invalid for the target audiences {:?}", claims.aud, audiences));
+        return Err(format!("token audiences {named:?} is invalid for the target audiences {audiences:?}"));
     }
-    still_bound(&claims, snapshot, now)?;
+    let claims = match &*said {
+        Said::Bound(claims) => claims,
+        Said::Legacy(claims) => return Ok((of_secret(claims, token, snapshot)?, common)),
+    };
+    still_bound(claims, snapshot, now)?;
     let bound = &claims.bound;
     let namespace = &bound.namespace;
-    let groups = vec![SERVICE_ACCOUNTS.into(), format!("{SERVICE_ACCOUNTS}:{namespace}")];
+    let groups = account_groups(namespace);
     let mut extra = BTreeMap::new();
     extra.insert("authentication.kubernetes.io/credential-id".into(), vec![format!("JTI={}", claims.jti)]);
     for (key, named) in [("pod", &bound.pod), ("node", &bound.node)] {
@@ -72,6 +82,40 @@ pub fn by_token(
     }
     let name = format!("system:serviceaccount:{namespace}:{}", bound.serviceaccount.name);
     Ok((Identity::authenticated(name, &bound.serviceaccount.uid, groups).with_extra(extra), common))
+}
+
+/// A label of a Secret whose token nobody used for long (legacy.go).
+const INVALID_SINCE: &str = "kubernetes.io/legacy-token-invalid-since";
+
+/// The account of a token that lies in a Secret: both are there, and are those that it names (legacy.go Validate).
+fn of_secret(claims: &Legacy, token: &str, snapshot: &Snapshot) -> Result<Identity, String> {
+    let Legacy { namespace, secret, account, uid, sub, .. } = claims;
+    if service_account(sub) != Some((namespace.as_str(), account.as_str())) || uid.is_empty() {
+        return Err("sub claim is invalid".into());
+    }
+    let stored = snapshot.value("secrets", namespace, secret);
+    let stored = stored.filter(|secret| secret["metadata"].get("deletionTimestamp").is_none());
+    let stored = stored.ok_or("Token has been invalidated")?;
+    let kept = decoded(&stored["data"]["token"]).unwrap_or_default();
+    if stored["type"] != SECRET_TYPE || !same(kept.as_bytes(), token.as_bytes()) {
+        return Err("Token does not match server's copy".into());
+    }
+    let known = snapshot.object("serviceaccounts", namespace, account);
+    let known = known.ok_or_else(|| format!("serviceaccounts {account:?} not found"))?;
+    if known.meta().deletion_timestamp.is_some() {
+        return Err(format!("ServiceAccount {namespace}/{account} has been deleted"));
+    }
+    if known.meta().uid != *uid {
+        return Err(format!("ServiceAccount UID ({}) does not match claim ({uid})", known.meta().uid));
+    }
+    if stored["metadata"]["labels"][INVALID_SINCE].as_str().is_some_and(|since| !since.is_empty()) {
+        return Err(format!(
+            "the token in secret {namespace}/{secret} for service account {namespace}/{account} has been marked invalid. \
+             Use tokens from the TokenRequest API or manually created secret-based tokens, or remove the '{INVALID_SINCE}' \
+             label from the secret to temporarily allow use of this token"
+        ));
+    }
+    Ok(Identity::authenticated(sub, uid, account_groups(namespace)))
 }
 
 /// What a protocol begins with that is a bearer token (request/websocket/protocol.go).

@@ -1,16 +1,27 @@
-//! Whether an identity may do what it asks: the seam at which RBAC objects will come in.
+//! Whether an identity may do what it asks: `system:masters`, then the node authorizer, then RBAC.
 //!
-//! `system:masters` may do everything; components and built-in groups have rules as data, named
-//! after upstream's bootstrap policy; a node is further held to what its own pods need
-//! (`authorize::node`). Everybody else is refused with upstream's text.
+//! The order and the texts are upstream's (kubeapiserver/authorizer, union.go): who is allowed by one is allowed;
+//! who is by none hears what each had to say. Nothing beside `system:masters` is built in: the roles that every
+//! cluster has are objects (`authorize::defaults`).
+
+use std::fmt;
+use std::sync::Arc;
 
 use api::{Reason, Status};
+use store::Store;
 
-use crate::identity::{AUTHENTICATED, BOOTSTRAPPERS, CONTROLLERS, Identity, MASTERS, NODES, SCHEDULER};
-use crate::identity::{SERVICE_ACCOUNTS, UNAUTHENTICATED};
+use crate::identity::{Identity, MASTERS};
 use crate::records::Snapshot;
+use crate::view::View;
 
+/// Roles and bindings that every cluster has.
+pub mod defaults;
+/// What a node's agent may do.
 mod node;
+/// Roles and bindings.
+pub mod rbac;
+/// What one rule allows.
+pub mod rule;
 
 /// What is asked for. For a path outside the API only `verb` and `path` are set.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,89 +38,66 @@ pub struct Attributes {
     pub fields: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub enum Decision {
-    Allow,
+    /// By which binding, if by one.
+    Allow(Option<rbac::Grant>),
     /// With a reason for the client, or none.
     Deny(String),
 }
 
-/// One rule of a built-in policy. `*` matches all.
-pub struct Rule {
-    pub verbs: &'static [&'static str],
-    pub groups: &'static [&'static str],
-    /// `pods`, `pods/status`
-    pub resources: &'static [&'static str],
-    /// Paths outside the API; a trailing `*` matches the rest.
-    pub paths: &'static [&'static str],
+/// What decisions are made on.
+pub struct Authorizer {
+    snapshot: Snapshot,
+    access: View<rbac::Access>,
 }
 
-/// Whom a policy binds. A user who bears a group's name is not in that group, nor the other way round.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whom {
-    User(&'static str),
-    Group(&'static str),
-}
+impl Authorizer {
+    pub fn new(store: &Arc<Store>) -> Authorizer {
+        Authorizer { snapshot: Snapshot::new(store.clone()), access: rbac::access(store) }
+    }
 
-pub static POLICIES: &[(Whom, &[Rule])] = &[
-    (Whom::Group(MASTERS), &[ALL, resources(&["*"], &["*"], &["*"])]),
-    (Whom::User(CONTROLLERS), &[ALL, resources(&["*"], &["*"], &["*"])]),
-    (Whom::User(SCHEDULER), SCHEDULING),
-    (Whom::Group(NODES), node::RULES),
-    (Whom::Group(AUTHENTICATED), USER),
-    (Whom::Group(UNAUTHENTICATED), PUBLIC),
-    (Whom::Group(SERVICE_ACCOUNTS), &[paths(&["get"], &["/.well-known/openid-configuration", "/openid/v1/jwks"])]),
-    (Whom::Group(BOOTSTRAPPERS), &[paths(&["post"], &[crate::route::JOIN_PATH])]),
-];
+    /// All roles and bindings as they are now.
+    pub fn access(&self) -> Arc<rbac::Access> {
+        self.access.now()
+    }
 
-const ALL: Rule = paths(&["*"], &["*"]);
-
-/// system:kube-scheduler
-const SCHEDULING: &[Rule] = &[
-    resources(&["create", "patch", "update"], &["", "events.k8s.io"], &["events"]),
-    resources(&["create", "get", "list", "watch", "update"], &["coordination.k8s.io"], &["leases"]),
-    resources(&["get", "list", "watch"], &[""], &["nodes", "namespaces", "services", "endpoints"]),
-    resources(&["get", "list", "watch", "delete"], &[""], &["pods"]),
-    resources(&["create"], &[""], &["pods/binding", "bindings"]),
-    resources(&["patch", "update"], &[""], &["pods/status"]),
-    resources(&["get", "list", "watch"], &["scheduling.k8s.io", "node.k8s.io"], &["priorityclasses", "runtimeclasses"]),
-];
-
-/// system:discovery and system:basic-user
-const USER: &[Rule] = &[
-    paths(&["get"], &["/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/livez/*", "/healthz/*"]),
-    paths(&["get"], &["/openapi", "/openapi/*", "/readyz", "/readyz/*", "/version", "/version/"]),
-    resources(&["create"], &["authorization.k8s.io"], &["selfsubjectaccessreviews", "selfsubjectrulesreviews"]),
-    resources(&["create"], &["authentication.k8s.io"], &["selfsubjectreviews"]),
-];
-
-/// system:public-info-viewer, and the certificate that a joining node checks by its fingerprint.
-const PUBLIC: &[Rule] =
-    &[paths(&["get"], &["/healthz", "/livez", "/readyz", "/version", "/version/", crate::route::AUTHORITY_PATH])];
-
-/// Decides. Pure over the snapshot.
-pub fn authorize(identity: &Identity, asked: &Attributes, snapshot: &Snapshot) -> Decision {
-    for (whom, rules) in POLICIES {
-        if !whom.binds(identity) || !rules.iter().any(|rule| rule.covers(asked)) {
-            continue;
+    pub fn decide(&self, identity: &Identity, asked: &Attributes) -> Decision {
+        if identity.is_in(MASTERS) {
+            return Decision::Allow(None);
         }
-        if *whom != Whom::Group(NODES) {
-            return Decision::Allow;
-        }
-        if let Some(node) = identity.node() {
-            match node::authorize(node, asked, snapshot) {
-                Decision::Allow => return Decision::Allow,
-                denied => return denied,
+        let of_node = match identity.node() {
+            Some(node) => node::authorize(node, asked, &self.snapshot),
+            None => Decision::Deny(String::new()),
+        };
+        let Decision::Deny(mut why) = of_node else { return of_node };
+        match self.access.now().decide(identity, asked) {
+            Ok(grant) => Decision::Allow(Some(grant)),
+            Err(also) => {
+                if !why.is_empty() && !also.is_empty() {
+                    why.push('\n');
+                }
+                Decision::Deny(why + &also)
             }
         }
     }
-    Decision::Deny(String::new())
 }
 
-/// The rules that bind an identity, for SelfSubjectRulesReview.
-pub fn rules_of(identity: &Identity) -> impl Iterator<Item = &'static Rule> {
-    let bound = POLICIES.iter().filter(|(whom, _)| whom.binds(identity));
-    bound.flat_map(|(_, rules)| rules.iter())
+impl Decision {
+    pub fn is_allowed(&self) -> bool {
+        matches!(self, Decision::Allow(_))
+    }
+}
+
+/// Why.
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Decision::Allow(Some(grant)) => grant.fmt(f),
+            Decision::Allow(None) => Ok(()),
+            Decision::Deny(why) => f.write_str(why),
+        }
+    }
 }
 
 /// The 403 that a refused client gets (apiserver pkg/endpoints/handlers/responsewriters/errors.go).
@@ -132,27 +120,6 @@ pub fn refusal(identity: &Identity, asked: &Attributes, why: &str) -> Status {
     Status::forbidden(&asked.group, &asked.resource, &asked.name, &text)
 }
 
-pub const fn resources(
-    verbs: &'static [&'static str],
-    groups: &'static [&'static str],
-    resources: &'static [&'static str],
-) -> Rule {
-    Rule { verbs, groups, resources, paths: &[] }
-}
-
-pub const fn paths(verbs: &'static [&'static str], paths: &'static [&'static str]) -> Rule {
-    Rule { verbs, groups: &[], resources: &[], paths }
-}
-
-impl Whom {
-    fn binds(self, identity: &Identity) -> bool {
-        match self {
-            Whom::User(name) => identity.name() == name,
-            Whom::Group(name) => identity.is_in(name),
-        }
-    }
-}
-
 impl Attributes {
     /// `pods`, `pods/log`
     pub fn resource_path(&self) -> String {
@@ -160,30 +127,6 @@ impl Attributes {
             "" => self.resource.clone(),
             sub => format!("{}/{sub}", self.resource),
         }
-    }
-}
-
-impl Rule {
-    fn covers(&self, asked: &Attributes) -> bool {
-        let one_of = |list: &[&str], word: &str| list.iter().any(|w| *w == "*" || *w == word);
-        if !one_of(self.verbs, &asked.verb) {
-            return false;
-        }
-        if !asked.path.is_empty() {
-            return self.paths.iter().any(|path| match path.strip_suffix('*') {
-                Some(start) => asked.path.starts_with(start),
-                None => *path == asked.path,
-            });
-        }
-        let resource = |list: &[&str]| {
-            list.iter().any(|entry| match (entry.split_once('/'), asked.subresource.as_str()) {
-                _ if *entry == "*" => true,
-                (None, "") => *entry == asked.resource,
-                (Some((resource, sub)), asked_sub) => resource == asked.resource && sub == asked_sub,
-                (None, _) => false,
-            })
-        };
-        one_of(self.groups, &asked.group) && resource(self.resources)
     }
 }
 

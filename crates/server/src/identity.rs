@@ -22,7 +22,10 @@ pub struct Identity {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Component {
     Scheduler,
+    /// What the controllers share.
     Controllers,
+    /// One of them, by its account in kube-system.
+    Controller(String),
     /// The agent of the node of this name; as restricted as one far away.
     Node(String),
     /// The administrator's own command line (`gousse up`).
@@ -39,6 +42,19 @@ pub const SCHEDULER: &str = "system:kube-scheduler";
 pub const CONTROLLERS: &str = "system:kube-controller-manager";
 pub const BOOTSTRAPPERS: &str = "system:bootstrappers";
 pub const SERVICE_ACCOUNTS: &str = "system:serviceaccounts";
+
+/// The namespace of what belongs to the cluster itself.
+const SYSTEM: &str = "kube-system";
+
+impl Component {
+    /// The controllers' own part for an account of kube-system, or what they share for none.
+    pub fn controller(account: &str) -> Component {
+        match account {
+            "" => Component::Controllers,
+            account => Component::Controller(account.into()),
+        }
+    }
+}
 
 impl Identity {
     /// A user who proved who they are: `system:authenticated` is added to the groups.
@@ -58,6 +74,10 @@ impl Identity {
         match component {
             Component::Scheduler => Identity::authenticated(SCHEDULER, "", vec![]),
             Component::Controllers => Identity::authenticated(CONTROLLERS, "", vec![]),
+            Component::Controller(account) => {
+                let name = format!("system:serviceaccount:{SYSTEM}:{account}");
+                Identity::authenticated(name, "", account_groups(SYSTEM))
+            }
             Component::Admin => Identity::authenticated("kubernetes-admin", "", vec![MASTERS.into()]),
             Component::Node(name) => Identity::authenticated(format!("{NODE_PREFIX}{name}"), "", vec![NODES.into()]),
         }

@@ -72,7 +72,7 @@ pub fn impersonated(
     let Some(wanted) = Wanted::of(headers)? else { return Ok(None) };
     let request = request();
     let may = |asked: &Attributes| match decide(caller, asked) {
-        Decision::Allow => Ok(()),
+        Decision::Allow(_) => Ok(()),
         Decision::Deny(why) => Err(authorize::refusal(caller, asked, &why)),
     };
     let mut first = None;

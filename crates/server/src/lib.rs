@@ -104,6 +104,7 @@ mod watching;
 mod write;
 
 pub use answer::{Body, Response};
+pub use authorize::Attributes;
 pub use flow::Limits;
 pub use identity::{Component, Identity};
 pub use join::{JoinToken, TOKEN_LIFETIME, token_secret};
@@ -144,6 +145,7 @@ pub(crate) struct Inner {
     pub config: Config,
     pub store: Arc<Store>,
     pub snapshot: Snapshot,
+    pub authorizer: authorize::Authorizer,
     pub classes: admission::Classes,
     /// Whose write is charged to quotas.
     pub turns: charges::Turns,
@@ -198,6 +200,7 @@ impl Server {
         let any_node_tls = at_nodes(wire::Trust::Anybody)?;
         let server = Server(Arc::new(Inner {
             snapshot: Snapshot::new(store.clone()),
+            authorizer: authorize::Authorizer::new(&store),
             classes: admission::classes(&store),
             turns: charges::Turns::default(),
             outside: ArcSwap::default(),
@@ -245,6 +248,11 @@ impl Server {
         self.0.authority.pair()
     }
 
+    /// Whether an identity may do what it asks.
+    pub fn may(&self, identity: &Identity, asked: &Attributes) -> bool {
+        self.0.authorizer.decide(identity, asked).is_allowed()
+    }
+
     /// The authority's certificate (PEM): what clients and nodes trust.
     pub fn authority(&self) -> &str {
         self.0.authority.certificate()
@@ -289,9 +297,9 @@ impl Server {
         verbs::delete::seconds((self.0.config.clock)())
     }
 
-    pub(crate) fn authorize(&self, identity: &Identity, asked: &authorize::Attributes) -> Result<(), Status> {
-        match authorize::authorize(identity, asked, &self.0.snapshot) {
-            authorize::Decision::Allow => Ok(()),
+    pub(crate) fn authorize(&self, identity: &Identity, asked: &Attributes) -> Result<(), Status> {
+        match self.0.authorizer.decide(identity, asked) {
+            authorize::Decision::Allow(_) => Ok(()),
             authorize::Decision::Deny(why) => Err(authorize::refusal(identity, asked, &why)),
         }
     }

@@ -19,7 +19,7 @@ use wire::query::Query;
 
 use crate::answer::Reply;
 use crate::authenticate::{authenticate, unauthorized};
-use crate::authorize::{self, Attributes};
+use crate::authorize::Attributes;
 use crate::body::{Coming, Inflow, UNWANTED_MAX, UNWANTED_OF_KNOWN_MAX};
 use crate::flow::{Cost, Flow, Permit};
 use crate::identity::{ANONYMOUS, Identity, MASTERS};
@@ -103,7 +103,7 @@ async fn way(
 ) -> Result<Reply, Status> {
     let target = route::parse(head.uri.path());
     let asked = || attributes(head, target.as_ref(), query);
-    let decide = |who: &Identity, asked: &Attributes| authorize::authorize(who, asked, &server.0.snapshot);
+    let decide = |who: &Identity, asked: &Attributes| server.0.authorizer.decide(who, asked);
     let other = impersonate::impersonated(identity, &head.headers, asked, &decide)?;
     let identity = other.as_ref().unwrap_or(identity);
     // Who it was, and how they proved it, goes no further than here.

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use api::decode;
 use api::resource::PODS;
-use api::{FieldError, Resource, Status};
+use api::{Resource, Status};
 use http::request::Parts;
 use http::{Method, StatusCode, header};
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use crate::Server;
 use crate::accept;
 use crate::answer::{Payload, Reply};
 use crate::authenticate;
-use crate::authorize::{self, Attributes, Decision};
+use crate::authorize::Attributes;
 use crate::identity::Identity;
 use crate::protobuf;
 use wire::query::Query;
@@ -26,6 +26,9 @@ use crate::route::{Target, method_not_allowed, no_such_resource};
 use crate::slow;
 use crate::tokens::ISSUER;
 use crate::verbs::Call;
+
+/// May they, and what may I.
+mod access;
 
 /// One such kind.
 pub struct Review {
@@ -96,7 +99,7 @@ pub static REVIEWS: &[Review] = &[
         kind: "SubjectAccessReview",
         namespaced: false,
         schema: "io.k8s.api.authorization.v1.SubjectAccessReview",
-        answers: Answers::Judged(access_review),
+        answers: Answers::Judged(access::of_subject),
     },
     Review {
         group: AUTHORIZATION,
@@ -106,7 +109,7 @@ pub static REVIEWS: &[Review] = &[
         kind: "LocalSubjectAccessReview",
         namespaced: true,
         schema: "io.k8s.api.authorization.v1.LocalSubjectAccessReview",
-        answers: Answers::Judged(local_access_review),
+        answers: Answers::Judged(access::in_namespace),
     },
     Review {
         group: AUTHORIZATION,
@@ -116,7 +119,7 @@ pub static REVIEWS: &[Review] = &[
         kind: "SelfSubjectAccessReview",
         namespaced: false,
         schema: "io.k8s.api.authorization.v1.SelfSubjectAccessReview",
-        answers: Answers::Judged(self_access_review),
+        answers: Answers::Judged(access::of_oneself),
     },
     Review {
         group: AUTHORIZATION,
@@ -126,7 +129,7 @@ pub static REVIEWS: &[Review] = &[
         kind: "SelfSubjectRulesReview",
         namespaced: false,
         schema: "io.k8s.api.authorization.v1.SelfSubjectRulesReview",
-        answers: Answers::Judged(rules_review),
+        answers: Answers::Judged(access::rules),
     },
 ];
 
@@ -210,73 +213,5 @@ fn token_review(asked: &Asked<'_>, review: &Value) -> Result<Value, Status> {
     })
 }
 
-fn access_review(asked: &Asked<'_>, review: &Value) -> Result<Value, Status> {
-    let spec = &review["spec"];
-    let user = spec["user"].as_str().unwrap_or("");
-    let groups: Vec<String> =
-        spec["groups"].as_array().into_iter().flatten().filter_map(|g| g.as_str().map(String::from)).collect();
-    if user.is_empty() && groups.is_empty() {
-        let error = FieldError::required("spec.user", "at least one of user or group must be specified");
-        return Err(Status::invalid(AUTHORIZATION, "SubjectAccessReview", "", &[error]));
-    }
-    decide(asked, spec, &Identity::as_given(user.into(), groups))
-}
-
-fn local_access_review(asked: &Asked<'_>, review: &Value) -> Result<Value, Status> {
-    let given = review["spec"]["resourceAttributes"]["namespace"].as_str().unwrap_or("");
-    if given != asked.namespace {
-        let message = format!("spec.resourceAttributes.namespace must match namespace: {given}");
-        return Err(Status::bad_request(message));
-    }
-    access_review(asked, review)
-}
-
-fn self_access_review(asked: &Asked<'_>, review: &Value) -> Result<Value, Status> {
-    decide(asked, &review["spec"], asked.identity)
-}
-
-fn decide(asked: &Asked<'_>, spec: &Value, identity: &Identity) -> Result<Value, Status> {
-    let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
-    let attributes = match (resource.is_object(), path.is_object()) {
-        (true, false) => {
-            let text = |field: &str| resource[field].as_str().unwrap_or("").to_string();
-            Attributes {
-                verb: text("verb"),
-                group: text("group"),
-                version: text("version"),
-                resource: text("resource"),
-                subresource: text("subresource"),
-                namespace: text("namespace"),
-                name: text("name"),
-                path: String::new(),
-                fields: resource["fieldSelector"]["rawSelector"].as_str().unwrap_or("").into(),
-            }
-        }
-        (false, true) => {
-            let text = |field: &str| path[field].as_str().unwrap_or("").to_string();
-            Attributes { verb: text("verb"), path: text("path"), ..Attributes::default() }
-        }
-        _ => {
-            let detail = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
-            let error = FieldError::invalid("spec.resourceAttributes", &Value::Null, detail);
-            return Err(Status::invalid(AUTHORIZATION, "SubjectAccessReview", "", &[error]));
-        }
-    };
-    Ok(match authorize::authorize(identity, &attributes, &asked.server.0.snapshot) {
-        Decision::Allow => json!({"allowed": true}),
-        Decision::Deny(why) if why.is_empty() => json!({"allowed": false}),
-        Decision::Deny(why) => json!({"allowed": false, "reason": why}),
-    })
-}
-
-fn rules_review(asked: &Asked<'_>, _: &Value) -> Result<Value, Status> {
-    let (mut resources, mut paths) = (Vec::new(), Vec::new());
-    for rule in authorize::rules_of(asked.identity) {
-        if !rule.paths.is_empty() {
-            paths.push(json!({"verbs": rule.verbs, "nonResourceURLs": rule.paths}));
-        } else {
-            resources.push(json!({"verbs": rule.verbs, "apiGroups": rule.groups, "resources": rule.resources}));
-        }
-    }
-    Ok(json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": false}))
-}
+#[cfg(test)]
+mod tests;

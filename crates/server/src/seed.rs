@@ -1,7 +1,8 @@
 //! Objects that every cluster has from the start, written when they are missing.
 //!
 //! Namespaces, the two system PriorityClasses, the `kubernetes` Service with its endpoint and range, flow
-//! schemas and priority levels, an APIService for each version that is served. They take the path of any other
+//! schemas and priority levels, an APIService for each version that is served, roles
+//! and bindings. They take the path of any other
 //! write, under the server's own name, and wait for the disk together.
 
 use std::net::IpAddr;
@@ -16,6 +17,9 @@ use serde_json::{Value, json};
 
 use crate::identity::{Component, Identity};
 use crate::{Body, Server, addresses, api_services, join, own_write};
+
+/// Roles and bindings.
+pub mod access;
 
 const NAMESPACES: &[&str] = &["default", "kube-node-lease", "kube-public", "kube-system"];
 const FLOWS: [&str; 2] =
@@ -44,6 +48,7 @@ pub async fn seed(server: &Server) -> Result<(), Status> {
     let tokens = join::forget_tokens(server);
     let mut writes: Vec<BoxFuture<'_, Result<(), Status>>> =
         vec![service.boxed(), tokens.boxed(), range(server).boxed(), api_services::keep(server).boxed()];
+    writes.push(access::reconcile(server).boxed());
     writes.extend(classes.map(FutureExt::boxed));
     writes
         .extend(endpoint(server).into_iter().flat_map(|ip| [endpoints(server, ip).boxed(), slice(server, ip).boxed()]));

@@ -24,6 +24,10 @@ use crate::certificates::write_private;
 
 /// Who issues our tokens, and the audience that means the API server itself.
 pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+/// Who issues those that lie in Secrets.
+pub const LEGACY_ISSUER: &str = "kubernetes/serviceaccount";
+/// The type of those Secrets.
+pub const SECRET_TYPE: &str = "kubernetes.io/service-account-token";
 /// Where the keys are published (`/openid/v1/jwks`), as the discovery document says.
 pub const JWKS_PATH: &str = "/openid/v1/jwks";
 /// More checked signatures are not remembered.
@@ -35,7 +39,30 @@ pub struct Tokens {
     key_id: String,
     random: SystemRandom,
     entropy: Entropy,
-    checked: Mutex<HashMap<[u8; 32], Arc<Claims>>>,
+    checked: Mutex<HashMap<[u8; 32], Arc<Said>>>,
+}
+
+/// What a token of ours says.
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(untagged)]
+pub enum Said {
+    Bound(Box<Claims>),
+    Legacy(Legacy),
+}
+
+/// What a token says that lies in a Secret and holds as long as that one (pkg/serviceaccount/legacy.go).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Legacy {
+    pub iss: String,
+    #[serde(rename = "kubernetes.io/serviceaccount/namespace")]
+    pub namespace: String,
+    #[serde(rename = "kubernetes.io/serviceaccount/secret.name")]
+    pub secret: String,
+    #[serde(rename = "kubernetes.io/serviceaccount/service-account.name")]
+    pub account: String,
+    #[serde(rename = "kubernetes.io/serviceaccount/service-account.uid")]
+    pub uid: String,
+    pub sub: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -96,6 +123,15 @@ impl Tokens {
     /// Signs claims; `jti` is filled in.
     pub fn sign(&self, claims: &mut Claims) -> String {
         claims.jti = uuid(&self.entropy);
+        self.signed(claims)
+    }
+
+    /// Signs what a Secret is to hold.
+    pub fn sign_legacy(&self, claims: &Legacy) -> String {
+        self.signed(claims)
+    }
+
+    fn signed(&self, claims: &impl Serialize) -> String {
         let header = json!({"alg": "ES256", "kid": self.key_id});
         let body = serde_json::to_vec(claims).expect("claims are plain strings and numbers");
         let text = format!("{}.{}", BASE64.encode(header.to_string()), BASE64.encode(body));
@@ -103,19 +139,22 @@ impl Tokens {
         format!("{text}.{}", BASE64.encode(signature.as_ref()))
     }
 
-    /// The claims of a token that we signed and that is valid at `now` (Unix seconds); the reason if not.
-    pub fn check(&self, token: &str, now: i64) -> Result<Arc<Claims>, String> {
-        let claims = self.signed(token)?;
-        if claims.iss != ISSUER {
-            return Err("token was issued by somebody else".into());
-        }
+    /// What a token says that we signed and that is valid at `now` (Unix seconds); the reason if not. Whether what
+    /// it names is still there is not looked at.
+    pub fn check(&self, token: &str, now: i64) -> Result<Arc<Said>, String> {
+        let said = self.read(token)?;
+        let claims = match &*said {
+            Said::Bound(claims) if claims.iss == ISSUER => claims,
+            Said::Legacy(claims) if claims.iss == LEGACY_ISSUER => return Ok(said),
+            _ => return Err("token was issued by somebody else".into()),
+        };
         if claims.exp <= now {
             return Err("service account token has expired".into());
         }
         if claims.nbf > now + 60 {
             return Err("service account token is not valid yet".into());
         }
-        Ok(claims)
+        Ok(said)
     }
 
     /// The public keys as a JSON Web Key Set.
@@ -131,7 +170,7 @@ impl Tokens {
             "subject_types_supported": ["public"], "id_token_signing_alg_values_supported": ["ES256"]})
     }
 
-    fn signed(&self, token: &str) -> Result<Arc<Claims>, String> {
+    fn read(&self, token: &str) -> Result<Arc<Said>, String> {
         let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
         if let Some(claims) = self.checked.lock().unwrap_or_else(PoisonError::into_inner).get(&hash) {
             return Ok(claims.clone());
@@ -143,7 +182,7 @@ impl Tokens {
             .verify(text.as_bytes(), &decoded(signature)?)
             .map_err(|_| "token's signature does not hold")?;
         let claims = serde_json::from_slice(&decoded(body)?).map_err(|e| format!("token's claims: {e}"))?;
-        let claims: Arc<Claims> = Arc::new(claims);
+        let claims: Arc<Said> = Arc::new(claims);
         let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
         if checked.len() >= REMEMBERED {
             checked.clear();
@@ -176,7 +215,7 @@ mod tests {
         let tokens = Tokens::open(&dir, entropy.clone()).unwrap();
         let mut claims = Claims { iss: ISSUER.into(), exp: 100, nbf: 10, iat: 10, ..Claims::default() };
         let token = tokens.sign(&mut claims);
-        assert_eq!(tokens.check(&token, 50).unwrap().as_ref(), &claims);
+        assert_eq!(tokens.check(&token, 50).unwrap().as_ref(), &Said::Bound(Box::new(claims)));
         assert!(tokens.check(&token, 100).is_err());
         let (text, signature) = token.rsplit_once('.').unwrap();
         assert!(tokens.check(&format!("{text}x.{signature}"), 50).is_err());

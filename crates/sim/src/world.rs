@@ -174,7 +174,14 @@ impl World {
 
     pub fn start_controllers(&mut self, weather: Weather) {
         let life = watch::Sender::new(true);
-        let client = self.mortal_client("controllers", Component::Controllers, weather, life.subscribe());
+        let (site, seed, alive) = (self.site.clone(), self.seed, life.subscribe());
+        let clients: controllers::Clients = Arc::new(move |account| {
+            let component = Component::controller(account);
+            let identity = move |server: &Server| server.internal(component.clone());
+            let name = format!("controllers {account}");
+            let link = Link::new(site.clone(), &name, seed, weather, alive.clone(), identity);
+            Client::new(Arc::new(link) as Arc<dyn Transport>)
+        });
         let config = controllers::Config {
             authority: "a certificate".into(),
             authority_key: String::new(),
@@ -183,7 +190,7 @@ impl World {
             node_ranges: Vec::new(),
             service_range: None,
         };
-        self.start_mortal("controllers", controllers::run(client, config), life);
+        self.start_mortal("controllers", controllers::run(clients, config), life);
     }
 
     /// Starts the agent of a machine, which is made if there is none of this name.

@@ -1,6 +1,7 @@
 //! The server's half: the API over HTTPS, scheduler and controllers beside it.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use controllers::NodeRange;
 use server::{Backend, Component, Config, Server};
@@ -71,8 +72,10 @@ pub async fn start(
         name: "default-scheduler".into(),
     };
     tasks.spawn(alarm.over("the scheduler", scheduler::run(client, config)));
-    let client = Local::client(&server, Component::Controllers, "kube-controller-manager");
     let pair = server.authority_pair();
+    let within = server.clone();
+    let clients: controllers::Clients =
+        Arc::new(move |account| Local::client(&within, Component::controller(account), "kube-controller-manager"));
     let config = controllers::Config {
         clock: seams.clock.clone(),
         entropy: seams.entropy.clone(),
@@ -81,7 +84,7 @@ pub async fn start(
         node_ranges,
         service_range: Some(flags.service_cidr.into()),
     };
-    tasks.spawn(alarm.over("a controller", controllers::run(client, config)));
+    tasks.spawn(alarm.over("a controller", controllers::run(clients, config)));
     Ok(Serving { server, address, stop, tasks })
 }
 

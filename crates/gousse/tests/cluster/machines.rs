@@ -71,6 +71,8 @@ impl Cluster {
 
     /// The range of a node, once it has one.
     fn range(&self, node: &str) -> String {
+        // An agent is up before its Node is.
+        self.own.must(&format!("wait --for=create --timeout=60s node {node}"));
         self.own.must(&format!("wait --for=jsonpath={{.spec.podCIDR}} --timeout=60s node {node}"));
         let range = self.own.must(&format!("get node {node} -o jsonpath={{.spec.podCIDR}}"));
         assert_eq!(self.own.must(&format!("get node {node} -o jsonpath={{.spec.podCIDRs[*]}}")), range);

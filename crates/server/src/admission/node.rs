@@ -11,6 +11,8 @@ use crate::node_keys;
 use super::{Ask, Findings, NONE, Operation, Plugin, containers, each, is_mirror};
 
 mod certificate;
+/// Kinds beside pods, tokens and nodes.
+mod others;
 
 pub const PLUGIN: Plugin = Plugin {
     name: "NodeRestriction",
@@ -56,15 +58,7 @@ fn mutate(ask: &Ask<'_>, object: &mut Value, _: &mut Findings) -> Result<(), Sta
     if ask.is("serviceaccounts") && (ask.operation, ask.subresource) == (Operation::Create, "token") {
         return token(ask, object, node);
     }
-    if ask.kind().plural == "podcertificaterequests" && ask.kind().group == "certificates.k8s.io" {
-        return certificate::asked(ask, object, node);
-    }
-    let leases = ask.kind().plural == "leases" && ask.kind().group == "coordination.k8s.io";
-    if leases && ask.operation == Operation::Create && ask.name_of(object) != node {
-        let why = "can only access node lease with the same name as the requesting node";
-        return Err(ask.forbidden(object, why));
-    }
-    Ok(())
+    others::judge(ask, object, node)
 }
 
 /// A node evicts only the pods that run on it (admitPodEviction).
@@ -111,10 +105,7 @@ fn token(ask: &Ask<'_>, request: &Value, node: &str) -> Result<(), Status> {
         [one] => one,
         _ => return refuse("node may only request 0 or 1 audiences"),
     };
-    let mut sources = each(&pod["spec"]["volumes"]).flat_map(|volume| each(&volume["projected"]["sources"]));
-    let named =
-        |one: &Value| one.get("serviceAccountToken").is_some_and(|t| t["audience"].as_str().unwrap_or("") == audience);
-    if sources.any(named) {
+    if each(&pod["spec"]["volumes"]).any(|volume| wants_audience(ask, &pod, volume, audience)) {
         return Ok(());
     }
     // The way for image credential providers: a grant whose resource is the audience.
@@ -128,11 +119,35 @@ fn token(ask: &Ask<'_>, request: &Value, node: &str) -> Result<(), Status> {
     };
     let why = || {
         let user = ask.identity.name();
-        format!(
-            "audience {audience:?} not found in pod spec volume, {user} is not authorized to request tokens for this audience"
-        )
+        format!("{user} is not authorized to request tokens for audience {audience:?}")
     };
     ask.server.authorize(ask.identity, &asked).or_else(|_| refuse(&why()))
+}
+
+/// Whether a volume of a pod, or the driver behind it, has tokens for an audience (podReferencesAudience).
+fn wants_audience(ask: &Ask<'_>, pod: &Value, volume: &Value, audience: &str) -> bool {
+    let is_it = |one: &Value| one["audience"].as_str().unwrap_or("") == audience;
+    let mut sources = each(&volume["projected"]["sources"]).filter_map(|source| source.get("serviceAccountToken"));
+    if sources.any(is_it) {
+        return true;
+    }
+    let snapshot = ask.snapshot();
+    let text = |of: &Value| of.as_str().map(String::from);
+    let claim = match volume["ephemeral"]["volumeClaimTemplate"].is_object() {
+        true => text(&pod["metadata"]["name"]).zip(text(&volume["name"])).map(|(pod, name)| format!("{pod}-{name}")),
+        false => text(&volume["persistentVolumeClaim"]["claimName"]),
+    };
+    let driver = match claim {
+        Some(claim) => {
+            let claim = snapshot.value("persistentvolumeclaims", ask.namespace, &claim);
+            let bound = claim.and_then(|claim| text(&claim["spec"]["volumeName"]));
+            let bound = bound.and_then(|name| snapshot.value("persistentvolumes", "", &name));
+            bound.and_then(|bound| text(&bound["spec"]["csi"]["driver"]))
+        }
+        None => text(&volume["csi"]["driver"]),
+    };
+    let driver = driver.and_then(|name| snapshot.value("csidrivers.storage.k8s.io", "", &name));
+    driver.is_some_and(|driver| each(&driver["spec"]["tokenRequests"]).any(is_it))
 }
 
 /// Whether the finalizers of an object are those of the old one; of a new one none.
@@ -160,8 +175,8 @@ fn pod(ask: &Ask<'_>, object: &Value, node: &str) -> Result<(), Status> {
         (Operation::Delete, _) | (Operation::Update, "status") => {
             let old = ask.old.unwrap_or(object);
             if old["spec"]["nodeName"] != node {
-                let verb = if ask.operation == Operation::Delete { "delete" } else { "update status for" };
-                return refuse(format!("node {node:?} can only {verb} pods with spec.nodeName set to itself"));
+                let what = if ask.operation == Operation::Delete { "delete" } else { "update pod status for" };
+                return refuse(format!("node {node:?} can only {what} pods with spec.nodeName set to itself"));
             }
             if ask.operation == Operation::Delete {
                 return Ok(());
@@ -173,6 +188,12 @@ fn pod(ask: &Ask<'_>, object: &Value, node: &str) -> Result<(), Status> {
                 }
                 () if changed("status", "resourceClaimStatuses") => {
                     refuse(format!("node {node:?} cannot update resource claim statues"))
+                }
+                () if changed("status", "extendedResourceClaimStatus") => {
+                    refuse(format!("node {node:?} cannot update extended resource claim status"))
+                }
+                () if changed("status", "nodeAllocatableResourceClaimStatuses") => {
+                    refuse(format!("node {node:?} cannot update node allocatable resource claim statuses"))
                 }
                 () => Ok(()),
             }

@@ -126,15 +126,9 @@ async fn a_node_asks_for_a_token_of_an_audience_that_its_pod_names() {
     };
     assert_eq!(ask(json!(["vault"])).await.0, 201);
     for (audiences, why) in [
-        (
-            json!(["bank"]),
-            "audience \"bank\" not found in pod spec volume, system:node:n1 is not authorized to request tokens for this audience",
-        ),
+        (json!(["bank"]), "system:node:n1 is not authorized to request tokens for audience \"bank\""),
         // This pod has no token for the API server either.
-        (
-            json!([]),
-            "audience \"\" not found in pod spec volume, system:node:n1 is not authorized to request tokens for this audience",
-        ),
+        (json!([]), "system:node:n1 is not authorized to request tokens for audience \"\""),
         (json!(["vault", "bank"]), "node may only request 0 or 1 audiences"),
     ] {
         let (code, status) = ask(audiences).await;
@@ -144,4 +138,91 @@ async fn a_node_asks_for_a_token_of_an_audience_that_its_pod_names() {
     // Whoever administers may.
     let body = json!({"spec": {"boundObjectRef": reference, "audiences": ["bank"]}});
     assert_eq!(c.post("/api/v1/namespaces/default/serviceaccounts/default/token", body).await.0, 201);
+}
+
+/// What lies in a Secret speaks for its account while both are there, are the same and nobody says otherwise.
+#[tokio::test]
+async fn a_token_in_a_secret_holds_as_long_as_the_secret() {
+    let c = crate::tests::cluster().await;
+    c.account("default").await;
+    let secrets = "/api/v1/namespaces/default/secrets";
+    let secret = |name: &str, account: &str| {
+        json!({"metadata": {"name": name, "annotations": {"kubernetes.io/service-account.name": account}},
+            "type": "kubernetes.io/service-account-token"})
+    };
+    let (code, made) = c.post(secrets, secret("s", "default")).await;
+    assert_eq!(code, 201, "{made}");
+    let text = |key: &str| decoded(&made["data"][key]).unwrap_or_default();
+    assert_eq!((text("namespace").as_str(), text("ca.crt").contains("BEGIN CERTIFICATE")), ("default", true));
+    let token = text("token");
+    let who = async |audiences: Value| {
+        let review = json!({"spec": {"token": token, "audiences": audiences}});
+        c.post("/apis/authentication.k8s.io/v1/tokenreviews", review).await.1["status"].clone()
+    };
+    let status = who(json!([])).await;
+    assert_eq!(status["user"]["username"], "system:serviceaccount:default:default", "{status}");
+    let groups = json!(["system:serviceaccounts", "system:serviceaccounts:default", "system:authenticated"]);
+    assert_eq!(status["user"]["groups"], groups);
+    assert_eq!(who(json!(["elsewhere"])).await["authenticated"], false);
+    // What nobody knows gets none, and an update keeps what is there.
+    let (_, unknown) = c.post(secrets, secret("u", "nobody")).await;
+    assert!(unknown["data"].get("token").is_none(), "{unknown}");
+    let path = format!("{secrets}/s");
+    let labels = |label: Value| json!({"metadata": {"labels": {"kubernetes.io/legacy-token-invalid-since": label}}});
+    let merge = "application/merge-patch+json";
+    let (_, marked) = c.patch(&path, merge, labels(json!("2026-01-01"))).await;
+    assert_eq!(marked["data"]["token"], made["data"]["token"]);
+    let why = who(json!([])).await["error"].clone();
+    assert!(why.as_str().unwrap().contains("has been marked invalid"), "{why}");
+    assert_eq!(c.patch(&path, merge, labels(Value::Null)).await.0, 200);
+    assert_eq!(who(json!([])).await["authenticated"], true);
+    // Another token in its place, an account made anew, no Secret.
+    let (_, renewed) = c.patch(&path, merge, json!({"data": {"token": null}})).await;
+    assert_ne!(renewed["data"]["token"], made["data"]["token"]);
+    assert_eq!(who(json!([])).await["error"], "Token does not match server's copy");
+    assert_eq!(c.patch(&path, merge, json!({"data": {"token": made["data"]["token"]}})).await.0, 200);
+    assert_eq!(who(json!([])).await["authenticated"], true);
+    assert_eq!(c.delete("/api/v1/namespaces/default/serviceaccounts/default", Value::Null).await.0, 200);
+    assert_eq!(who(json!([])).await["authenticated"], false);
+    c.account("default").await;
+    let why = who(json!([])).await["error"].clone();
+    assert!(why.as_str().unwrap().contains("does not match claim"), "{why}");
+    assert_eq!(c.delete(&path, Value::Null).await.0, 200);
+    assert_eq!(who(json!([])).await["error"], "Token has been invalidated");
+}
+
+#[tokio::test]
+async fn a_token_is_asked_for_in_its_accounts_own_name() {
+    let c = cluster().await;
+    c.account("default").await;
+    c.post("/api/v1/namespaces/default/serviceaccounts", json!({"metadata": {"name": "other"}})).await;
+    c.pod("p").await;
+    let path = "/api/v1/namespaces/default/serviceaccounts/default/token";
+    let refused = async |path: &str, request: Value| {
+        let (code, status) = c.post(path, request).await;
+        format!("{code} {}", status["message"].as_str().unwrap_or_default())
+    };
+    assert_eq!(
+        refused(path, json!({"metadata": {"name": "x"}})).await,
+        "422 TokenRequest.authentication.k8s.io \"default\" is invalid: metadata.name: Invalid value: \"x\": must match the \
+         service account name if specified"
+    );
+    let answer = refused(path, json!({"metadata": {"uid": "x"}})).await;
+    assert!(
+        answer.starts_with("409") && answer.contains("the UID in the token request (x) does not match"),
+        "{answer}"
+    );
+    let bound = |version: &str, kind: &str| json!({"spec": {"boundObjectRef": {"apiVersion": version, "kind": kind, "name": "p"}}});
+    let other = "/api/v1/namespaces/default/serviceaccounts/other/token";
+    assert_eq!(
+        refused(other, bound("v1", "Pod")).await,
+        "400 cannot bind token for serviceaccount \"other\" to pod running with different serviceaccount name."
+    );
+    assert_eq!(
+        refused(path, bound("apps/v1", "Pod")).await,
+        "400 cannot bind token to object of type apps/v1, Kind=Pod"
+    );
+    let (_, made) = c.post(path, json!({})).await;
+    let (_, account) = c.get("/api/v1/namespaces/default/serviceaccounts/default").await;
+    assert_eq!(made["metadata"]["uid"], account["metadata"]["uid"]);
 }

@@ -9,7 +9,7 @@ fn decide(grants: &'static [&'static str]) -> impl Fn(&Identity, &Attributes) ->
         let granted = grants
             .iter()
             .any(|grant| *grant == words || grant.strip_suffix('*').is_some_and(|start| words.starts_with(start)));
-        if granted { Decision::Allow } else { Decision::Deny(String::new()) }
+        if granted { Decision::Allow(None) } else { Decision::Deny(String::new()) }
     }
 }
 

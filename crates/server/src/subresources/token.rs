@@ -13,6 +13,7 @@ use crate::verbs::options::WriteOptions;
 use crate::verbs::{Call, judge};
 use crate::write;
 
+const GROUP: &str = "authentication.k8s.io";
 const SCHEMA: &str = "io.k8s.api.authentication.v1.TokenRequest";
 const SHORTEST: i64 = 600;
 const LONGEST: i64 = 1 << 32;
@@ -29,8 +30,23 @@ pub async fn request(call: Call<'_>) -> Result<Reply, Status> {
     let ask = Ask { schema: SCHEMA, ..call.ask(Operation::Create, "token", options.dry_run) };
     let findings = judge::bystander(&ask, &mut request).await?;
     let (namespace, name) = (call.namespace(), call.name());
+    for (field, own) in [("name", name), ("namespace", namespace)] {
+        let given = &request["metadata"][field];
+        if given.as_str().is_some_and(|given| !given.is_empty() && given != own) {
+            let detail = format!("must match the service account {field} if specified");
+            let error = FieldError::invalid(&format!("metadata.{field}"), given, &detail);
+            return Err(Status::invalid(GROUP, "TokenRequest", name, &[error]));
+        }
+    }
     let account =
         call.server.0.snapshot.object("serviceaccounts", namespace, name).ok_or_else(|| call.not_found(name))?;
+    let uid = account.meta().uid.clone();
+    let asked = request["metadata"]["uid"].as_str().unwrap_or_default();
+    if !asked.is_empty() && asked != uid {
+        let why =
+            format!("the UID in the token request ({asked}) does not match the UID of the service account ({uid})");
+        return Err(Status::conflict(GROUP, "TokenRequest", name, &why));
+    }
     let spec = &mut request["spec"];
     if !spec.is_object() {
         *spec = json!({});
@@ -38,11 +54,11 @@ pub async fn request(call: Call<'_>) -> Result<Reply, Status> {
     let expires = spec["expirationSeconds"].as_i64().unwrap_or(DEFAULT);
     spec["expirationSeconds"] = json!(expires);
     if let Some(error) = out_of_range(expires) {
-        return Err(Status::invalid("authentication.k8s.io", "TokenRequest", "", &[error]));
+        return Err(Status::invalid(GROUP, "TokenRequest", "", &[error]));
     }
     let mut bound = Bound {
         namespace: namespace.into(),
-        serviceaccount: Named { name: name.into(), uid: account.meta().uid.clone() },
+        serviceaccount: Named { name: name.into(), uid: uid.clone() },
         ..Bound::default()
     };
     bind(&call, &spec["boundObjectRef"], &mut bound)?;
@@ -54,7 +70,7 @@ pub async fn request(call: Call<'_>) -> Result<Reply, Status> {
     }
     let now = (call.server.0.config.clock)();
     let (issued, mut lifetime) = (now.as_second(), expires);
-    if expires == EXTENDED && audiences.iter().any(|a| a == ISSUER) && bound.pod.is_some() {
+    if expires == EXTENDED && audiences.iter().all(|a| a == ISSUER) && bound.pod.is_some() {
         bound.warnafter = Some(issued + expires);
         lifetime = YEAR;
     }
@@ -75,6 +91,7 @@ pub async fn request(call: Call<'_>) -> Result<Reply, Status> {
     let metadata = write::metadata(&mut request);
     metadata.insert("name".into(), name.into());
     metadata.insert("namespace".into(), namespace.into());
+    metadata.insert("uid".into(), uid.into());
     metadata.insert("creationTimestamp".into(), seconds(now).into());
     request["status"] = json!({"token": token, "expirationTimestamp": seconds(end)});
     Ok(Reply::new(StatusCode::CREATED, Payload::Value(request)).warned([decoded.warnings, findings.warnings].concat()))
@@ -102,15 +119,13 @@ fn bind(call: &Call<'_>, reference: &Value, bound: &mut Bound) -> Result<(), Sta
     let text = |field: &str| reference[field].as_str().unwrap_or("");
     let (name, uid) = (text("name").to_string(), text("uid"));
     let snapshot = &call.server.0.snapshot;
-    let (resource, namespace) = match (text("apiVersion"), text("kind")) {
-        ("v1", "Pod") => ("pods", call.namespace()),
-        ("v1", "Secret") => ("secrets", call.namespace()),
-        ("v1", "Node") => ("nodes", ""),
-        (version, kind) => {
-            let message = format!(
-                "cannot bind token for serviceaccount {:?} to object of group version kind {version}, Kind={kind}",
-                call.name()
-            );
+    let (group, version) = text("apiVersion").split_once('/').unwrap_or(("", text("apiVersion")));
+    let (resource, namespace) = match (group, text("kind")) {
+        ("", "Pod") => ("pods", call.namespace()),
+        ("", "Secret") => ("secrets", call.namespace()),
+        ("", "Node") => ("nodes", ""),
+        (_, kind) => {
+            let message = format!("cannot bind token to object of type {group}/{version}, Kind={kind}");
             return Err(Status::bad_request(message));
         }
     };
@@ -128,17 +143,10 @@ fn bind(call: &Call<'_>, reference: &Value, bound: &mut Bound) -> Result<(), Sta
         "pods" => {
             let pod = object.value();
             if pod["spec"]["serviceAccountName"] != call.name() {
-                let field = "spec.serviceAccountName";
-                let detail = format!(
+                return Err(Status::bad_request(format!(
                     "cannot bind token for serviceaccount {:?} to pod running with different serviceaccount name.",
                     call.name()
-                );
-                return Err(Status::invalid(
-                    "authentication.k8s.io",
-                    "TokenRequest",
-                    "",
-                    &[FieldError::invalid(field, &pod["spec"]["serviceAccountName"], &detail)],
-                ));
+                )));
             }
             if let Some(node) = pod["spec"]["nodeName"].as_str().filter(|n| !n.is_empty()) {
                 let uid = snapshot.object("nodes", "", node).map(|n| n.meta().uid.clone()).unwrap_or_default();

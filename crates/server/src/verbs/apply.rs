@@ -43,6 +43,7 @@ pub async fn apply(call: Call<'_>, subresource: &str) -> Result<Reply, Status> {
     };
     let missing = call.server.0.store.get(call.key(call.name()).as_str()).is_none();
     if missing && subresource.is_empty() {
+        call.authorize("create")?;
         let uid = write::text(&applied, "uid");
         if !uid.is_empty() {
             let why =

@@ -49,6 +49,8 @@ pub async fn put(call: Call<'_>, subresource: &str) -> Result<Reply, Status> {
     let revision = write::text(&object, "resourceVersion").to_string();
     let missing = call.server.0.store.get(call.key(call.name()).as_str()).is_none();
     if missing && subresource.is_empty() && call.kind().writes.put_creates && revision.is_empty() {
+        // Who makes something must be allowed to (handlers/update.go withAuthorization).
+        call.authorize("create")?;
         let mut warnings = decoded.warnings;
         let entry = create::insert(&call, object, Some(&manager), dry_run, &mut warnings).await?;
         let rendition = std::sync::Arc::new(Rendition::new(entry));

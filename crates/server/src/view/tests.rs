@@ -67,3 +67,47 @@ async fn a_view_that_nobody_asked_for_long_begins_anew() {
     put(&store, "pods/a/another", "x").await;
     assert_eq!(counts.now()["a"], 21);
 }
+
+/// The newest number under each key, of two kinds.
+fn numbers(numbers: &mut BTreeMap<String, u64>, change: &Change) {
+    let number = std::str::from_utf8(&change.entry.bytes).unwrap().split('-').next().unwrap().parse().unwrap();
+    numbers.insert(change.entry.key.as_str().to_owned(), number);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_view_of_several_kinds_shows_them_as_they_were_together() {
+    let store = store(10_000).await;
+    put(&store, "a/x", "0-").await;
+    put(&store, "b/x", "0-").await;
+    let view = Arc::new(View::of(&store, vec!["a/".into(), "b/".into()], numbers));
+    let (writer, shown) = (store.clone(), view.clone());
+    let writes = tokio::spawn(async move {
+        for number in 1..=300 {
+            put(&writer, "a/x", &format!("{number}-")).await;
+            put(&writer, "b/x", &format!("{number}-")).await;
+        }
+    });
+    let mut seen = 0;
+    while seen < 300 {
+        let now = shown.now();
+        assert!(now["a/x"] == now["b/x"] || now["a/x"] == now["b/x"] + 1, "{now:?}");
+        seen = now["b/x"];
+        tokio::task::yield_now().await;
+    }
+    writes.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_later_than_the_moment_that_is_shown_waits() {
+    let store = store(100).await;
+    let mut source = Source { watch: store.watch("a/", Revision(0)).unwrap(), next: None };
+    for number in 1..=3 {
+        put(&store, "a/x", &format!("{number}-")).await;
+    }
+    let mut taken = Vec::new();
+    let mut to = |revision| {
+        source.take_to(Revision(revision), &mut |change| taken.push(change.entry.revision.0)).unwrap();
+        std::mem::take(&mut taken)
+    };
+    assert_eq!((to(2), to(2), to(3), to(9)), (vec![1, 2], vec![], vec![3], vec![]));
+}

@@ -1,0 +1,86 @@
+//! Role and ClusterRole: what may be done. A ClusterRole may be gathered of others by their labels.
+
+use api::{FieldError, tree};
+use serde_json::{Value, json};
+
+use super::metadata;
+use crate::row::*;
+use crate::validate::at::{At, Errors};
+use crate::validate::meta;
+
+pub(crate) fn row() -> Kind {
+    with_rules(Kind::namespaced("rbac.authorization.k8s.io/v1", "Role", "roles"))
+}
+
+pub(crate) fn cluster_row() -> Kind {
+    with_rules(Kind::cluster("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles"))
+}
+
+fn with_rules(kind: Kind) -> Kind {
+    Kind {
+        // Upstream has no columns of its own for them (rest.NewDefaultTableConvertor).
+        columns: vec![
+            NAME,
+            Column {
+                kind: "date".into(),
+                ..computed("Created At", "When it was made.", |role, _| {
+                    json!(tree::text(role, "metadata.creationTimestamp"))
+                })
+            },
+        ],
+        hooks: Hooks { validate, ..HOOKS },
+        writes: Writes { put_creates: true, resets: &[], ..WRITES },
+        ..kind
+    }
+}
+
+fn validate(kind: &Kind, role: &Value, old: Option<&Value>, _: &Context) -> Vec<FieldError> {
+    let mut errors = metadata(kind, role, old);
+    let at = At::root(role);
+    at.get("rules").items().for_each(|rule| judge_rule(&rule, kind.namespaced, &mut errors));
+    let aggregation = at.get("aggregationRule");
+    if !kind.namespaced && aggregation.has() {
+        gathers(&aggregation, &mut errors);
+    }
+    errors
+}
+
+fn judge_rule(rule: &At, namespaced: bool, errors: &mut Errors) {
+    let [verbs, paths, groups, resources] =
+        ["verbs", "nonResourceURLs", "apiGroups", "resources"].map(|field| rule.get(field));
+    if verbs.is_empty() {
+        errors.push(verbs.required("verbs must contain at least one value"));
+    }
+    if !paths.is_empty() {
+        if namespaced {
+            errors.push(paths.invalid("namespaced rules cannot apply to non-resource URLs"));
+        }
+        if !groups.is_empty() || !resources.is_empty() || !rule.get("resourceNames").is_empty() {
+            errors.push(paths.invalid("rules cannot apply to both regular resources and non-resource URLs"));
+        }
+        return;
+    }
+    if groups.is_empty() {
+        errors.push(groups.required("resource rules must supply at least one api group"));
+    }
+    if resources.is_empty() {
+        errors.push(resources.required("resource rules must supply at least one resource"));
+    }
+}
+
+fn gathers(aggregation: &At, errors: &mut Errors) {
+    let selectors = aggregation.get("clusterRoleSelectors");
+    if selectors.is_empty() {
+        errors.push(selectors.required("at least one clusterRoleSelector required if aggregationRule is non-nil"));
+    }
+    for selector in selectors.items() {
+        let before = errors.len();
+        meta::label_selector(&selector, errors);
+        if errors.len() > before {
+            errors.push(selector.invalid_as(Value::Null, "invalid label selector."));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
