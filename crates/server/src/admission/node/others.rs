@@ -10,7 +10,6 @@ use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer;
 
 use super::{Ask, Operation, certificate};
-use crate::authorize::Attributes;
 use crate::identity::NODE_PREFIX;
 
 /// Of a claim's status what a node tells: how far it has grown.
