@@ -12,6 +12,8 @@ pub mod age;
 pub mod decode;
 /// What a watch delivers.
 pub mod event;
+/// Values as Go prints them.
+pub mod go;
 /// Paths into objects as users write them: `{.items[*].metadata.name}`.
 pub mod jsonpath;
 /// Who owns which field, and server-side apply.

@@ -17,7 +17,9 @@ pub(crate) fn row() -> Kind {
         ],
         hooks: Hooks { default, validate, warnings, ..HOOKS },
         writes: Writes { put_creates: true, ..WRITES },
-        ..Kind::namespaced("v1", "Endpoints", "endpoints").short("ep")
+        ..Kind::namespaced("v1", "Endpoints", "endpoints")
+            .short("ep")
+            .deprecated("in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
     }
 }
 

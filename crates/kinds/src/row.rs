@@ -95,6 +95,7 @@ impl Kind {
             writes: WRITES,
             delete: DeleteStrategy::Immediate,
             dormant: "",
+            deprecated: "",
         }
     }
 }

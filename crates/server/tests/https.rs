@@ -50,6 +50,19 @@ async fn anonymous_sees_health_only_and_a_bad_token_is_nobody() {
 }
 
 #[tokio::test]
+async fn an_answer_names_its_request() {
+    let r = running().await;
+    let named = async |request: http::request::Builder| {
+        let Answer::Ordinary(response) = r.send(None, request, vec![]).await else { panic!("switched") };
+        response.headers()["audit-id"].to_str().unwrap().to_owned()
+    };
+    let first = named(Request::get("/livez")).await;
+    assert_eq!(first.len(), 36);
+    assert_ne!(named(Request::get("/livez")).await, first);
+    assert_eq!(named(Request::get("/livez").header("audit-id", "mine")).await, "mine");
+}
+
+#[tokio::test]
 async fn a_body_beyond_the_limit_is_refused() {
     let r = running().await;
     let request = Request::post("/api/v1/namespaces/default/configmaps");

@@ -15,6 +15,7 @@ use store::{Entry, Error, Expect, Key, Store};
 use crate::admission::{Ask, Findings, Operation};
 use crate::answer::{Page, Payload, Reply};
 use crate::rendition::Rendition;
+use crate::verbs::options::ListOptions;
 use crate::verbs::{Call, create, judge, options};
 use crate::{records, write};
 
@@ -70,6 +71,7 @@ pub async fn delete(call: Call<'_>) -> Result<Reply, Status> {
 /// Deletes what the selectors match, and answers with the list of it.
 pub async fn delete_collection(call: Call<'_>) -> Result<Reply, Status> {
     let options = Options::of(&call)?;
+    ListOptions::of(&call, false)?;
     let filter = call.filter()?;
     let prefix = records::prefix(call.kind(), call.namespace());
     let page = call.server.0.store.list(&prefix, None, usize::MAX, None).map_err(|e| write::failed(&e))?;
