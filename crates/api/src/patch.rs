@@ -109,6 +109,13 @@ pub fn json(live: &Value, body: &[u8]) -> Result<Value, Status> {
                 return Err(rejected());
             }
         }
+        // What is not there is null to a test.
+        if let PatchOperation::Test(test) = operation
+            && test.value.is_null()
+            && value.pointer(test.path.as_str()).is_none()
+        {
+            continue;
+        }
         let operation = lenient(&value, operation);
         json_patch::patch_unsafe(&mut value, std::slice::from_ref(&operation)).map_err(|_| rejected())?;
     }
@@ -272,7 +279,7 @@ impl From<PatchError> for Status {
         match error {
             PatchError::Malformed(why) => Status::bad_request(why),
             PatchError::Impossible(_) => rejected(),
-            PatchError::Other(why) => Status::internal(why),
+            PatchError::Other(why) => Status::unknown(why),
         }
     }
 }

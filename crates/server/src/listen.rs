@@ -143,7 +143,7 @@ struct Peer {
 async fn guarded(server: Server, peer: Arc<Peer>, request: Request<Incoming>) -> http::Response<Outgoing> {
     let _under_way = server.0.metrics.under_way();
     let (verb, resource) = labels(&server, &request);
-    let audit = audit_id(&server, request.headers());
+    let (audit, bare) = (audit_id(&server, request.headers()), request.method() == Method::HEAD);
     let served = AssertUnwindSafe(respond(&server, &peer, request)).catch_unwind().await;
     let answer = served.unwrap_or_else(|_| {
         tracing::error!(verb, resource, "a request panicked");
@@ -153,6 +153,10 @@ async fn guarded(server: Server, peer: Arc<Peer>, request: Request<Incoming>) ->
     server.0.metrics.count(verb, resource, answer.response.status.as_u16());
     let mut answer = answer.on_the_wire(&peer.place);
     answer.headers_mut().insert(AUDIT_ID, audit);
+    // Over HTTP/2 a body that nobody asked for breaks the stream.
+    if bare {
+        *answer.body_mut() = Outgoing(Content::Whole(Bytes::new()));
+    }
     answer
 }
 

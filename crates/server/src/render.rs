@@ -66,7 +66,9 @@ impl Outcome {
             Err(status) => {
                 let mut response = match accept.encoding {
                     Encoding::Protobuf => protobuf::refused(&status),
-                    encoding => refused(&status, encoding),
+                    // A refusal has no Table.
+                    encoding if accept.form == Form::Whole => refused(&status, encoding),
+                    _ => Response::refused(&status),
                 };
                 response.headers.extend(warnings);
                 return response;

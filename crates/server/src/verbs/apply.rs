@@ -31,6 +31,11 @@ pub async fn apply(call: Call<'_>, subresource: &str) -> Result<Reply, Status> {
     managed::check_applied(&write, &applied)?;
     check_kind(&call, &applied)?;
     place(&call, &mut applied)?;
+    let missing = call.server.0.store.get(call.key(call.name()).as_str()).is_none();
+    // What is there has its name already.
+    if !missing && write::text(&applied, "name").is_empty() {
+        write::metadata(&mut applied).insert("name".into(), call.name().into());
+    }
     check_name(&call, &applied)?;
     warnings.extend(decode::tree(applied.clone(), call.served.schema(), validation)?.warnings);
     let merge = |live: Option<&Value>| -> Result<Value, Status> {
@@ -39,7 +44,6 @@ pub async fn apply(call: Call<'_>, subresource: &str) -> Result<Reply, Status> {
         call.to_stored(&mut object);
         Ok(object)
     };
-    let missing = call.server.0.store.get(call.key(call.name()).as_str()).is_none();
     if missing && subresource.is_empty() {
         let uid = write::text(&applied, "uid");
         if !uid.is_empty() {

@@ -64,7 +64,7 @@ pub async fn list(call: Call<'_>) -> Result<Reply, Status> {
 }
 
 /// Where a list starts and the revision it shows; None is now (storage/interfaces.go ValidateListOptions).
-async fn position(call: &Call<'_>, asked: &ListOptions<'_>, prefix: &str) -> Result<Position, Status> {
+pub async fn position(call: &Call<'_>, asked: &ListOptions<'_>, prefix: &str) -> Result<Position, Status> {
     let (version, matching) = (asked.revision, asked.matching);
     if !asked.token.is_empty() {
         let (revision, key) =
@@ -84,7 +84,7 @@ async fn position(call: &Call<'_>, asked: &ListOptions<'_>, prefix: &str) -> Res
 }
 
 /// A key to go on from, and a revision.
-type Position = (Option<String>, Option<Revision>);
+pub type Position = (Option<String>, Option<Revision>);
 
 /// A revision that is not 0; what is no number is refused.
 pub fn revision_of(text: &str) -> Result<Option<Revision>, Status> {

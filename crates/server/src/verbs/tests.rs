@@ -114,7 +114,7 @@ async fn options_of_a_list_are_judged_all_at_once() {
     ] {
         let got = told(&c, Method::GET, &format!("{MAPS}?{query}"), "", &Value::Null).await;
         assert_eq!(got, want, "{query}");
-        if !query.contains("watch") && want.0 == 422 {
+        if !query.contains("watch") && want.0 >= 400 {
             let got = told(&c, Method::DELETE, &format!("{MAPS}?dryRun=All&{query}"), "", &Value::Null).await;
             assert_eq!(got, want, "deletion, {query}");
         }

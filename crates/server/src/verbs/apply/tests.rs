@@ -45,5 +45,7 @@ async fn an_apply_names_the_version_and_kind_of_what_it_applies() {
     );
     assert_eq!(apply(json!({"apiVersion": "v1"})).await.0, 400);
     let named = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}});
+    assert_eq!(apply(json!({"apiVersion": "v1", "kind": "ConfigMap"})).await.0, 400);
     assert_eq!(apply(named).await.0, 201);
+    assert_eq!(apply(json!({"apiVersion": "v1", "kind": "ConfigMap"})).await.0, 200);
 }
