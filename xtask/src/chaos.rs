@@ -69,7 +69,7 @@ fn enter(words: &[String], options: &Options) -> Result<bool> {
     let home = std::env::temp_dir().join(format!("gousse-chaos-{}", std::process::id()));
     std::fs::create_dir_all(&home)?;
     image::pack(&home)?;
-    let gousse = options.gousse.clone().map_or_else(|| cluster::build(workspace), Ok)?;
+    let gousse = options.gousse.clone().map_or_else(|| cluster::build(workspace, &["--release"]), Ok)?;
     let words = [words, &[format!("--gousse={}", gousse.display())]].concat();
     if emulates {
         modes::bring_machine(&home, &gousse)?;

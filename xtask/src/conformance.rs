@@ -20,7 +20,7 @@ pub mod namespace;
 /// The command line.
 mod options;
 /// The Go programs.
-mod programs;
+pub mod programs;
 /// The images that tests pull, served as their registry would.
 pub mod registry;
 /// The file trees of the images.
@@ -102,7 +102,7 @@ pub fn conformance(words: &[String]) -> Result<bool> {
 fn enter(words: &[String], options: &Options, workspace: &Path) -> Result<bool> {
     let mut words = words.to_vec();
     if options.gousse.is_none() {
-        words.push(format!("--gousse={}", cluster::build(workspace)?.display()));
+        words.push(format!("--gousse={}", cluster::build(workspace, &["--release"])?.display()));
     }
     let home = cluster::home(&cache::folder()?)?;
     let ended = namespace::enter("conformance", &words, &home);

@@ -8,6 +8,8 @@ mod cargo;
 mod cgroup2;
 /// Killed, stopped, filled, damaged.
 mod chaos;
+/// Gousse's server beside a stock one.
+mod compare;
 /// The official suite as the judge.
 mod conformance;
 /// What an addition costs.
@@ -32,11 +34,12 @@ fn main() -> ExitCode {
         "conformance" => conformance::conformance(rest),
         "cgroup2" => cgroup2::cgroup2(rest),
         "chaos" => chaos::chaos(rest),
+        "compare" => compare::compare(rest),
         "bench" => bench::bench(rest),
         "growth" => growth::growth(),
         "tidy" => Ok(report_tidy()),
         _ => {
-            eprintln!("cargo xtask bench|cgroup2|chaos|conformance|fuzz|growth|schema|tidy");
+            eprintln!("cargo xtask bench|cgroup2|chaos|compare|conformance|fuzz|growth|schema|tidy");
             return ExitCode::from(2);
         }
     };

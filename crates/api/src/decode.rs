@@ -94,7 +94,7 @@ pub fn decode(body: &[u8], content_type: &str, schema: &str, validation: FieldVa
             let value = proto::decode(body, schema).map_err(|e| unreadable(of, &e.to_string(), body))?;
             tree(value, schema, validation)
         }
-        other => Err(unsupported(other)),
+        _ => Err(unsupported()),
     }
 }
 
@@ -218,7 +218,7 @@ fn strict_json(body: &[u8], of: &'static Type, validation: FieldValidation) -> R
     let value = Root { walk: &walk, of }
         .deserialize(&mut deserializer)
         .and_then(|value| deserializer.end().map(|()| value))
-        .map_err(|e| unreadable(of, &e.to_string(), body))?;
+        .map_err(|e| unreadable(of, &go_words(&e, body), body))?;
     walk.finish(of, value)
 }
 
@@ -261,12 +261,51 @@ pub(crate) fn media_type(content_type: &str) -> &str {
 }
 
 /// Upstream's NewUnsupportedMediaType error of the content negotiation.
-fn unsupported(found: &str) -> Status {
-    let message = format!(
+fn unsupported() -> Status {
+    let message = String::from(
         "the body of the request was in an unknown format - accepted media types include: \
-         application/json, application/yaml, application/vnd.kubernetes.protobuf (not {found})"
+         application/json, application/yaml, application/vnd.kubernetes.protobuf",
     );
     Status::new(crate::Reason::UnsupportedMediaType, message)
+}
+
+/// What Go's decoder says of JSON that cannot be read, or is no object (encoding/json scanner.go).
+fn go_words(error: &serde_json::Error, body: &[u8]) -> String {
+    const HEAD: &str =
+        r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+    if error.is_eof() {
+        return "unexpected end of JSON input".into();
+    }
+    let told = error.to_string();
+    if let Some(found) = told.strip_prefix("invalid type: ") {
+        let found = match found.split([' ', ',']).next().unwrap_or_default() {
+            "sequence" => "array",
+            "boolean" => "bool",
+            "integer" | "floating" => "number",
+            other => other,
+        };
+        return format!("json: cannot unmarshal {found} into Go value of type {HEAD}");
+    }
+    let line = body.split(|byte| *byte == b'\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
+    let Some(found) = line.get(error.column().saturating_sub(1)).copied().filter(u8::is_ascii) else { return told };
+    let place = match told.split(" at line").next().unwrap_or_default() {
+        "expected value" => "looking for beginning of value",
+        "trailing characters" => "after top-level value",
+        "invalid escape" => "in string escape code",
+        "trailing comma" | "key must be a string" => "looking for beginning of object key string",
+        "expected `:`" => "after object key",
+        "expected `,` or `}`" => "after object key:value pair",
+        "expected `,` or `]`" => "after array element",
+        "invalid number" => "in numeric literal",
+        text if text.starts_with("control character") => "in string literal",
+        _ => return told,
+    };
+    let shown = match found {
+        b'\'' => r"'\''".to_owned(),
+        b'"' => "'\"'".to_owned(),
+        other => format!("'{}'", char::from(other).escape_default()),
+    };
+    format!("invalid character {shown} {place}")
 }
 
 /// Upstream's words for a body that is no JSON at all: with the body's first 30 bytes.

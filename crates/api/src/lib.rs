@@ -14,6 +14,8 @@ pub mod decode;
 pub mod disruption;
 /// What a watch delivers.
 pub mod event;
+/// Values as Go prints them.
+pub mod go;
 /// Paths into objects as users write them: `{.items[*].metadata.name}`.
 pub mod jsonpath;
 /// Who owns which field, and server-side apply.

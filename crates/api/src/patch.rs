@@ -4,12 +4,15 @@
 //! merge patch reads merge keys and strategies from the schema table. Error words and codes are
 //! upstream's (apiserver endpoints/handlers/patch.go, apimachinery util/strategicpatch).
 
-use json_patch::PatchOperation;
+use json_patch::jsonptr::PointerBuf;
+use json_patch::{
+    AddOperation, CopyOperation, MoveOperation, PatchOperation, RemoveOperation, ReplaceOperation, TestOperation,
+};
 use serde_json::{Map, Value};
 
 use crate::decode::text::replaced;
 use crate::decode::{self, Decoded, FIELDS_DEPTH_MAX, FieldValidation, media_type};
-use crate::{Reason, Status};
+use crate::{Reason, Status, go};
 
 /// Patches as differences: two-way, and three-way for `apply`.
 mod diff;
@@ -65,6 +68,9 @@ pub fn patched(
         _ => decode::duplicates(body),
     };
     if kind == PatchKind::Json {
+        if validation != FieldValidation::Ignore {
+            strict.extend(unknown(body));
+        }
         strict.iter_mut().for_each(|error| *error = format!("json patch {error}"));
     }
     let value = match kind {
@@ -78,20 +84,19 @@ pub fn patched(
 
 /// RFC 6902.
 pub fn json(live: &Value, body: &[u8]) -> Result<Value, Status> {
-    let patch: json_patch::Patch = serde_json::from_slice(&replaced(body))
-        .map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
-    if patch.0.len() > JSON_PATCH_OPERATIONS_MAX {
+    let operations = operations(&read(body)?)?;
+    if operations.len() > JSON_PATCH_OPERATIONS_MAX {
         return Err(Status::new(
             Reason::RequestEntityTooLarge,
             format!(
                 "The allowed maximum operations in a JSON patch is {JSON_PATCH_OPERATIONS_MAX}, got {}",
-                patch.0.len()
+                operations.len()
             ),
         ));
     }
     let mut value = live.clone();
     let mut copied = 0;
-    for operation in &patch.0 {
+    for operation in &operations {
         if nests(&value, operation) > FIELDS_DEPTH_MAX {
             return Err(Status::bad_request(format!(
                 "a JSON patch may not nest deeper than {FIELDS_DEPTH_MAX} levels"
@@ -104,9 +109,86 @@ pub fn json(live: &Value, body: &[u8]) -> Result<Value, Status> {
                 return Err(rejected());
             }
         }
-        json_patch::patch_unsafe(&mut value, std::slice::from_ref(operation)).map_err(|_| rejected())?;
+        // What is not there is null to a test.
+        if let PatchOperation::Test(test) = operation
+            && test.value.is_null()
+            && value.pointer(test.path.as_str()).is_none()
+        {
+            continue;
+        }
+        let operation = lenient(&value, operation);
+        json_patch::patch_unsafe(&mut value, std::slice::from_ref(&operation)).map_err(|_| rejected())?;
     }
     Ok(value)
+}
+
+/// A body of any patch but an apply: JSON at least (handlers/patch.go).
+///
+/// # Errors
+/// 400.
+pub fn read(body: &[u8]) -> Result<Value, Status> {
+    serde_json::from_slice(&replaced(body)).map_err(|_| Status::bad_request("invalid JSON patch"))
+}
+
+/// The operations of an RFC 6902 patch, as evanphx/json-patch reads them: what is missing is found when it is
+/// applied (422), and a value that is not there is null.
+fn operations(patch: &Value) -> Result<Vec<PatchOperation>, Status> {
+    let of_another_type = |value: &Value, wanted: &str| {
+        let found = go::json_type(value);
+        Status::bad_request(format!(
+            "error decoding patch: json: cannot unmarshal {found} into Go value of type {wanted}"
+        ))
+    };
+    let items = match patch {
+        Value::Null => return Ok(Vec::new()),
+        Value::Array(items) => items,
+        other => return Err(of_another_type(other, "[]handlers.jsonPatchOp")),
+    };
+    let mut operations = Vec::with_capacity(items.len());
+    for item in items {
+        if !item.is_object() {
+            return Err(of_another_type(item, "handlers.jsonPatchOp"));
+        }
+        let pointer = |name: &str| {
+            let text = item[name].as_str().ok_or_else(rejected)?;
+            PointerBuf::parse(text).map_err(|_| rejected())
+        };
+        let (path, value) = (pointer("path")?, item["value"].clone());
+        operations.push(match item["op"].as_str() {
+            Some("add") => PatchOperation::Add(AddOperation { path, value }),
+            Some("remove") => PatchOperation::Remove(RemoveOperation { path }),
+            Some("replace") => PatchOperation::Replace(ReplaceOperation { path, value }),
+            Some("test") => PatchOperation::Test(TestOperation { path, value }),
+            Some("move") => PatchOperation::Move(MoveOperation { path, from: pointer("from")? }),
+            Some("copy") => PatchOperation::Copy(CopyOperation { path, from: pointer("from")? }),
+            _ => return Err(rejected()),
+        });
+    }
+    Ok(operations)
+}
+
+/// What no operation has: `unknown field "[0].more"`.
+fn unknown(body: &[u8]) -> Vec<String> {
+    let Ok(Value::Array(items)) = read(body) else { return Vec::new() };
+    let fields = items.iter().enumerate().flat_map(|(index, item)| {
+        let names = item.as_object().into_iter().flat_map(|map| map.keys());
+        names.map(move |name| (index, name))
+    });
+    let fields = fields.filter(|(_, name)| !["op", "path", "from", "value"].contains(&name.as_str()));
+    fields.map(|(index, name)| format!("unknown field \"[{index}].{name}\"")).collect()
+}
+
+/// Upstream's library sets what is not in an object where it should replace it.
+fn lenient(value: &Value, operation: &PatchOperation) -> PatchOperation {
+    match operation {
+        PatchOperation::Replace(replace) => match replace.path.split_back() {
+            Some((parent, _)) if value.pointer(parent.as_str()).is_some_and(Value::is_object) => {
+                PatchOperation::Add(AddOperation { path: replace.path.clone(), value: replace.value.clone() })
+            }
+            _ => operation.clone(),
+        },
+        _ => operation.clone(),
+    }
 }
 
 /// How deep the tree is where an operation puts something; 0 when it makes nothing deeper.
@@ -141,6 +223,9 @@ fn depth(value: &Value) -> usize {
 /// RFC 7396.
 pub fn merge(live: &Value, body: &[u8]) -> Result<Value, Status> {
     let patch = object(body, "error decoding patch: ")?;
+    if body.trim_ascii() == b"null" {
+        return Err(Status::bad_request("Invalid JSON Patch"));
+    }
     let mut value = live.clone();
     json_patch::merge(&mut value, &Value::Object(patch));
     Ok(value)
@@ -175,25 +260,17 @@ impl PatchError {
     const LIST_OF_LISTS: PatchError = PatchError::Impossible("lists of lists are not supported");
 
     fn no_merge_key(item: &Map<String, Value>, key: &str) -> PatchError {
-        PatchError::Other(format!("map: {} does not contain declared merge key: {key}", go_print(item)))
+        PatchError::Other(format!("map: {} does not contain declared merge key: {key}", go::plain_map(item)))
     }
 
     fn wrong_type(expected: &str, found: &Value) -> PatchError {
-        let found = match found {
-            Value::Null => "%!s(<nil>)",
-            Value::Bool(_) => "bool",
-            Value::Number(n) if n.is_f64() => "float64",
-            Value::Number(_) => "int64",
-            Value::String(_) => "string",
-            Value::Array(_) => "[]interface {}",
-            Value::Object(_) => "map[string]interface {}",
-        };
+        let found = if found.is_null() { "%!s(<nil>)" } else { go::type_of(found) };
         PatchError::Other(format!("expected a {expected}, but received a {found}"))
     }
 
     fn unknown_directive(directive: &Value, item: &Map<String, Value>) -> PatchError {
         let directive = directive.as_str().map_or_else(|| directive.to_string(), str::to_string);
-        PatchError::Other(format!("unknown patch type: {directive} in map: {}", go_print(item)))
+        PatchError::Other(format!("unknown patch type: {directive} in map: {}", go::plain_map(item)))
     }
 }
 
@@ -202,7 +279,7 @@ impl From<PatchError> for Status {
         match error {
             PatchError::Malformed(why) => Status::bad_request(why),
             PatchError::Impossible(_) => rejected(),
-            PatchError::Other(why) => Status::internal(why),
+            PatchError::Other(why) => Status::unknown(why),
         }
     }
 }
@@ -215,15 +292,10 @@ fn known(schema: &str) -> Result<Meta, Status> {
 }
 
 fn object(body: &[u8], prefix: &str) -> Result<Map<String, Value>, Status> {
-    let value: Value =
-        serde_json::from_slice(&replaced(body)).map_err(|e| Status::bad_request(format!("{prefix}{e}")))?;
-    let found = match value {
+    let found = match read(body)? {
         Value::Object(map) => return Ok(map),
         Value::Null => return Ok(Map::new()),
-        Value::Array(_) => "array",
-        Value::String(_) => "string",
-        Value::Number(_) => "number",
-        Value::Bool(_) => "bool",
+        other => go::json_type(&other),
     };
     let why = format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}");
     Err(Status::bad_request(format!("{prefix}{why}")))
@@ -231,20 +303,5 @@ fn object(body: &[u8], prefix: &str) -> Result<Map<String, Value>, Status> {
 
 /// Upstream's NewGenericServerResponse for 422: it hides why.
 fn rejected() -> Status {
-    Status::new(Reason::Invalid, "the server rejected our request due to an error in our request")
-}
-
-/// A map as Go's `%v` prints it: `map[a:1 b:map[c:x]]`.
-fn go_print(map: &Map<String, Value>) -> String {
-    fn print(value: &Value) -> String {
-        match value {
-            Value::Null => "<nil>".into(),
-            Value::String(s) => s.clone(),
-            Value::Array(items) => format!("[{}]", items.iter().map(print).collect::<Vec<_>>().join(" ")),
-            Value::Object(map) => go_print(map),
-            other => other.to_string(),
-        }
-    }
-    let pairs: Vec<String> = map.iter().map(|(k, v)| format!("{k}:{}", print(v))).collect();
-    format!("map[{}]", pairs.join(" "))
+    Status::generic(Reason::Invalid, "the server rejected our request due to an error in our request")
 }

@@ -142,6 +142,13 @@ pub fn get(name: &str) -> Option<&'static Type> {
     table::get(name)
 }
 
+/// The type of a kind in a version of the API: `v1` and `Pod`, `apps/v1` and `Deployment`.
+pub fn of_kind(api_version: &str, kind: &str) -> Option<&'static Type> {
+    let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+    let package = group.split('.').next().filter(|first| !first.is_empty()).unwrap_or("core");
+    get(&format!("io.k8s.api.{package}.{version}.{kind}"))
+}
+
 /// The names of all types, sorted.
 pub fn names() -> impl Iterator<Item = &'static str> {
     table::names()
@@ -180,21 +187,25 @@ impl Type {
         format!("{}.{}", self.version(), self.short_name())
     }
 
-    /// The value of a Go struct of this type that nobody filled: the objects that are always written.
+    /// The value of a Go struct of this type that nobody filled: what is always written.
     pub fn skeleton(&self) -> Value {
         let mut map = Map::new();
         self.complete(&mut map);
         Value::Object(map)
     }
 
-    /// Adds the objects that are always written.
+    /// Adds the objects and scalars that are always written.
     pub fn complete(&self, map: &mut Map<String, Value>) {
-        for field in self.fields.iter().filter(|f| f.always) {
-            if let Of::Type(link) = &field.of
-                && link.get().shape == Shape::Object
-                && !map.contains_key(field.name)
-            {
-                map.insert(field.name.into(), link.get().skeleton());
+        for field in self.fields.iter().filter(|f| f.always && !f.pointer) {
+            let zero = match &field.of {
+                Of::Type(link) if link.get().shape == Shape::Object => link.get().skeleton(),
+                Of::String => Value::String(String::new()),
+                Of::Bool => Value::Bool(false),
+                Of::Int32 | Of::Int64 | Of::Double => Value::Number(0.into()),
+                _ => continue,
+            };
+            if !map.contains_key(field.name) {
+                map.insert(field.name.into(), zero);
             }
         }
     }

@@ -5,6 +5,8 @@
 
 use serde_json::{Value, json};
 
+use crate::go;
+
 /// Why a request failed, as `status.reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -27,6 +29,8 @@ pub enum Reason {
     Timeout,
     ServerTimeout,
     NotImplemented,
+    /// None is given: upstream never meant to answer with it.
+    Unknown,
 }
 
 /// One entry of `status.details.causes`.
@@ -54,6 +58,8 @@ pub struct Status {
     pub uid: String,
     pub causes: Vec<Cause>,
     pub retry_after_seconds: Option<u32>,
+    /// Made of a code alone, before anything is known of a resource: upstream gives it empty details.
+    pub generic: bool,
 }
 
 /// What is wrong with one field.
@@ -104,6 +110,7 @@ impl Reason {
             Reason::Timeout => "Timeout",
             Reason::ServerTimeout => "ServerTimeout",
             Reason::NotImplemented => "NotImplemented",
+            Reason::Unknown => "",
         }
     }
 
@@ -122,7 +129,7 @@ impl Reason {
             Reason::UnsupportedMediaType => 415,
             Reason::Invalid => 422,
             Reason::TooManyRequests => 429,
-            Reason::InternalError | Reason::ServerTimeout => 500,
+            Reason::InternalError | Reason::ServerTimeout | Reason::Unknown => 500,
             Reason::NotImplemented => 501,
             Reason::ServiceUnavailable => 503,
             Reason::Timeout => 504,
@@ -142,6 +149,7 @@ impl Status {
             uid: String::new(),
             causes: Vec::new(),
             retry_after_seconds: None,
+            generic: false,
         }
     }
 
@@ -151,6 +159,16 @@ impl Status {
 
     pub fn internal(message: impl Into<String>) -> Status {
         Status::new(Reason::InternalError, format!("Internal error occurred: {}", message.into()))
+    }
+
+    /// What upstream's router says (api/errors NewGenericServerResponse).
+    pub fn generic(reason: Reason, message: impl Into<String>) -> Status {
+        Status { generic: true, ..Status::new(reason, message) }
+    }
+
+    /// What upstream has no kind of error for: 500, and the bare words (responsewriters/status.go).
+    pub fn unknown(message: impl Into<String>) -> Status {
+        Status::new(Reason::Unknown, message)
     }
 
     /// Says what the error is about: `details.group`, `details.kind`, `details.name`.
@@ -227,8 +245,11 @@ impl Status {
             details.insert("retryAfterSeconds".into(), json!(seconds));
         }
         let mut status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": self.message, "reason": self.reason.as_str(), "code": self.code});
-        if !details.is_empty() {
+            "message": self.message, "code": self.code});
+        if self.reason != Reason::Unknown {
+            status["reason"] = self.reason.as_str().into();
+        }
+        if self.generic || !details.is_empty() {
             status["details"] = Value::Object(details);
         }
         status
@@ -345,7 +366,7 @@ impl std::fmt::Display for FieldError {
 /// Strings are quoted, everything else is JSON.
 fn printed(value: &Value) -> String {
     match value {
-        Value::String(s) => format!("{s:?}"),
+        Value::String(s) => go::quoted(s),
         Value::Null => "null".into(),
         other => other.to_string(),
     }

@@ -230,6 +230,7 @@ impl StatusDocument {
             uid: details.uid,
             causes: details.causes.unwrap_or_default().into_iter().map(cause).collect(),
             retry_after_seconds: details.retry_after_seconds,
+            generic: false,
         }
     }
 }

@@ -99,7 +99,7 @@ impl Cluster {
         name: &str,
         mut good: impl FnMut(Option<&Value>) -> bool,
     ) {
-        let (cache, plural) = (Cache::start(self.client.clone(), kind, Scope::default()), &kind.plural);
+        let cache = Cache::start(self.client.clone(), kind, Scope::default());
         cache.synced().await;
         let mut changes = cache.subscribe();
         let wait = async {

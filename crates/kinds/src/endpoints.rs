@@ -15,9 +15,11 @@ pub(crate) fn row() -> Kind {
             computed("Endpoints", "The first addresses.", |endpoints, _| json!(addresses(endpoints))),
             AGE,
         ],
-        hooks: Hooks { default, validate, warnings, ..HOOKS },
+        hooks: Hooks { default, validate, ..HOOKS },
         writes: Writes { put_creates: true, ..WRITES },
-        ..Kind::namespaced("v1", "Endpoints", "endpoints").short("ep")
+        ..Kind::namespaced("v1", "Endpoints", "endpoints")
+            .short("ep")
+            .deprecated("in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
     }
 }
 
@@ -79,8 +81,4 @@ fn validate(kind: &Kind, endpoints: &Value, old: Option<&Value>, _: &Context) ->
         }
     }
     errors
-}
-
-fn warnings(_: &Kind, _: &Value, _: Option<&Value>) -> Vec<String> {
-    vec!["v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".into()]
 }

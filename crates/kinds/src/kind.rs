@@ -35,6 +35,9 @@ pub struct Kind {
     /// What nobody does yet for objects of this kind; who makes one is told, and so is docs/compatibility:
     /// `no controller makes its pods yet`. Empty: all that upstream does.
     pub dormant: &'static str,
+    /// Since when it is deprecated and what replaces it (upstream: APILifecycleDeprecated); whoever asks for it is
+    /// told: `in v1.33+; use discovery.k8s.io/v1 EndpointSlice`. Empty: it is not.
+    pub deprecated: &'static str,
 }
 
 /// What a kind does at a write. Each is pure; `Context` carries what differs from request to request.
@@ -239,6 +242,11 @@ impl Kind {
         Kind { dormant: missing, ..self }
     }
 
+    /// Served, but something else took its place: a sentence's second half.
+    pub fn deprecated(self, how: &'static str) -> Kind {
+        Kind { deprecated: how, ..self }
+    }
+
     fn named(self, change: impl FnOnce(&mut Names)) -> Kind {
         Kind { resource: self.resource.with(change), ..self }
     }
@@ -282,13 +290,21 @@ impl Kind {
     pub fn check(&self, fields: &Fields) -> Result<(), Status> {
         let known = |name: &str| {
             name == "metadata.name"
-                || (name == "metadata.namespace" && self.namespaced)
+                || (name == "metadata.namespace" && (self.namespaced || self.field_selectors.is_empty()))
                 || self.field_selectors.iter().any(|f| f.name == name)
         };
-        match fields.terms.iter().find(|term| !known(&term.field)) {
-            Some(term) => Err(Status::bad_request(format!("field label not supported: {}", term.field))),
-            None => Ok(()),
-        }
+        // A term that says nothing is none (apimachinery fields.ParseSelector).
+        let Some(term) = fields.terms.iter().find(|term| !term.field.is_empty() && !known(&term.field)) else {
+            return Ok(());
+        };
+        Err(Status::bad_request(match self.field_selectors.is_empty() {
+            // runtime/conversion.go DefaultMetaV1FieldSelectorConversion
+            true => format!(
+                "{:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
+                term.field
+            ),
+            false => format!("field label not supported: {}", term.field),
+        }))
     }
 
     /// Whether an object of this kind is selected.

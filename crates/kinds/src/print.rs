@@ -53,7 +53,7 @@ pub fn row(kind: &Kind, object: &Value, now: &str, include: Include) -> Value {
     let cells: Vec<Value> = kind.columns.iter().map(|c| c.of(object, now)).collect();
     let mut row = json!({ "cells": cells });
     match include {
-        Include::None => {}
+        Include::None => row["object"] = Value::Null,
         Include::Metadata => row["object"] = partial(object),
         Include::Object => row["object"] = object.clone(),
     }

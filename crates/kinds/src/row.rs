@@ -119,6 +119,7 @@ impl Kind {
             writes: WRITES,
             delete: DeleteStrategy::Immediate,
             dormant: "",
+            deprecated: "",
         }
     }
 }

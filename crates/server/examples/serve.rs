@@ -41,8 +41,10 @@ async fn main() -> std::io::Result<()> {
     let within = server.clone();
     let clients: controllers::Clients =
         Arc::new(move |account| Local::client(&within, Component::controller(account), "gousse"));
+    let pair = server.authority_pair();
     let parts = controllers::Config {
-        authority: server.authority().into(),
+        authority: pair.certificate,
+        authority_key: pair.key,
         node_ranges: Vec::new(),
         service_range: None,
         clock,

@@ -5,6 +5,7 @@
 //! those only who do not take JSON as gladly.
 
 use api::{Reason, Status};
+use kinds::Served;
 
 /// How the answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,17 +20,21 @@ pub enum Encoding {
 pub enum Form {
     Whole,
     Table,
-    /// PartialObjectMetadata, or its list.
+    /// PartialObjectMetadata
     Partial,
+    /// PartialObjectMetadataList
+    PartialList,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accept {
     pub form: Form,
     pub encoding: Encoding,
+    /// A form of meta.k8s.io/v1beta1.
+    pub beta: bool,
 }
 
-pub const PLAIN: Accept = Accept { form: Form::Whole, encoding: Encoding::Json };
+pub const PLAIN: Accept = Accept { form: Form::Whole, encoding: Encoding::Json, beta: false };
 
 /// Picks from an `Accept` header; absent or empty means JSON.
 pub fn negotiate(header: Option<&str>) -> Result<Accept, Status> {
@@ -49,6 +54,48 @@ fn pick(header: Option<&str>, served: impl Fn(&Accept) -> bool) -> Result<Accept
     let mut clauses: Vec<(u32, Accept)> = header.split(',').filter_map(clause).filter(|(_, a)| served(a)).collect();
     clauses.sort_by_key(|(quality, accept)| (std::cmp::Reverse(*quality), accept.encoding == Encoding::Protobuf));
     clauses.first().map(|(_, accept)| *accept).ok_or_else(not_acceptable)
+}
+
+/// What an endpoint of a kind can answer with: as routed (emicklei/go-restful route.go matchesAccept), then as its
+/// handler has it.
+///
+/// # Errors
+/// 406.
+pub fn fits(
+    header: Option<&str>,
+    accepted: &Result<Accept, Status>,
+    verb: &str,
+    served: &Served,
+) -> Result<(), Status> {
+    const MADE: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+    const STREAMED: &str = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
+    let clauses =
+        || header.unwrap_or_default().split(',').map(|clause| clause.split(';').next().unwrap_or_default().trim());
+    let made = |media: &str| media == "*/*" || MADE.split(", ").any(|one| one == media);
+    let of_collection = matches!(verb, "list" | "watch");
+    if header.is_some_and(|header| !header.is_empty()) && !clauses().any(made) {
+        let also = if of_collection { format!(", {STREAMED}") } else { String::new() };
+        let message = format!("406: Not Acceptable\n\nAvailable representations: {MADE}{also}");
+        return Err(Status::generic(Reason::NotAcceptable, message));
+    }
+    let accept = accepted.as_ref().map_err(Clone::clone)?;
+    let refused = |message: String| Err(Status::new(Reason::NotAcceptable, message));
+    // Go's name of the type: of the package that its group is in.
+    let package = served.group().split('.').next().filter(|group| !group.is_empty()).unwrap_or("core");
+    match (verb, accept.form) {
+        ("watch", _) if accept.encoding == Encoding::Yaml => {
+            refused(format!("only the following media types are accepted: {STREAMED}"))
+        }
+        ("list", Form::Partial) => refused(format!(
+            "you requested PartialObjectMetadata, but the requested object is a list (*{package}.{})",
+            served.kind.list_kind
+        )),
+        ("get" | "create" | "update" | "patch", Form::PartialList) => refused(format!(
+            "you requested PartialObjectMetadataList, but the requested object is not a list (*{package}.{})",
+            served.kind.kind
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// 406 with the types that we have.
@@ -71,11 +118,13 @@ fn clause(text: &str) -> Option<(u32, Accept)> {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         let value = value.trim_matches('"');
         match name {
-            "q" => quality = (value.parse::<f32>().ok()?.clamp(0.0, 1.0) * 1000.0) as u32,
+            // What is no number counts as if it were not there (munnerz/goautoneg).
+            "q" => quality = (value.parse::<f32>().unwrap_or(1.0).clamp(0.0, 1.0) * 1000.0) as u32,
             "as" => {
                 form = match value {
                     "Table" => Form::Table,
-                    "PartialObjectMetadata" | "PartialObjectMetadataList" => Form::Partial,
+                    "PartialObjectMetadata" => Form::Partial,
+                    "PartialObjectMetadataList" => Form::PartialList,
                     _ => return None,
                 }
             }
@@ -86,7 +135,8 @@ fn clause(text: &str) -> Option<(u32, Accept)> {
         }
     }
     let known = form == Form::Whole || (group == "meta.k8s.io" && matches!(version, "v1" | "v1beta1"));
-    (known && quality > 0).then_some((quality, Accept { form, encoding }))
+    let beta = form != Form::Whole && version == "v1beta1";
+    (known && quality > 0).then_some((quality, Accept { form, encoding, beta }))
 }
 
 #[cfg(test)]
@@ -106,7 +156,7 @@ mod tests {
             (Some("application/json;q=0.2, application/yaml"), Some((Form::Whole, Encoding::Yaml))),
             (
                 Some("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"),
-                Some((Form::Partial, Encoding::Json)),
+                Some((Form::PartialList, Encoding::Json)),
             ),
             (Some("application/json;as=Table;g=meta.k8s.io;v=v9"), None),
         ] {

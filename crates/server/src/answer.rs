@@ -89,14 +89,14 @@ impl Reply {
         self.warnings = warnings;
         self
     }
+}
 
-    /// The `Warning` headers, each `299 - "…"`.
-    pub fn warning_headers(&self, headers: &mut HeaderMap) {
-        for warning in &self.warnings {
-            let text = warning.replace('\\', "\\\\").replace('"', "\\\"").replace(['\n', '\r'], " ");
-            if let Ok(value) = HeaderValue::from_bytes(format!("299 - \"{text}\"").as_bytes()) {
-                headers.append(header::WARNING, value);
-            }
+/// The `Warning` headers, each `299 - "…"`.
+pub(crate) fn warning_headers(warnings: &[String], headers: &mut HeaderMap) {
+    for warning in warnings {
+        let text = warning.replace('\\', "\\\\").replace('"', "\\\"").replace(['\n', '\r'], " ");
+        if let Ok(value) = HeaderValue::from_bytes(format!("299 - \"{text}\"").as_bytes()) {
+            headers.append(header::WARNING, value);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! How the server is: `/healthz`, `/livez`, `/readyz`, `/version`, `/metrics`.
 
 use api::Status;
-use http::StatusCode;
+use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::Server;
@@ -53,12 +53,19 @@ fn told(name: &str, checks: &[(&str, bool)], query: &Query) -> Response {
     let checks: Vec<_> = checks.iter().filter(|(check, _)| !excluded(check)).collect();
     let good = checks.iter().all(|(_, good)| *good);
     if good && !query.flag("verbose") {
-        return Response::text(StatusCode::OK, "ok");
+        return plain(StatusCode::OK, "ok");
     }
     let mut text = String::new();
     for (check, good) in checks {
         text += &if *good { format!("[+]{check} ok\n") } else { format!("[-]{check} failed: reason withheld\n") };
     }
     text += &format!("{name} check {}\n", if good { "passed" } else { "failed" });
-    Response::text(if good { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR }, text)
+    plain(if good { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR }, text)
+}
+
+/// A text that no browser shall take for anything else.
+fn plain(code: StatusCode, text: impl Into<String>) -> Response {
+    let mut response = Response::text(code, text);
+    response.headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use api::{Reason, Status};
 use bytes::Bytes;
 use futures::{FutureExt, Stream};
-use http::{Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
@@ -29,7 +29,7 @@ use crate::answer::{Body, Response};
 use crate::flow::Permit;
 use crate::identity::MASTERS;
 use crate::node_keys::Certificate;
-use crate::{request, route, seed, verbs};
+use crate::{request, route, seed, tokens, verbs};
 use wire::query::Query;
 
 /// An answer goes out in pieces of this size, the last when the client has taken those before.
@@ -143,6 +143,7 @@ struct Peer {
 async fn guarded(server: Server, peer: Arc<Peer>, request: Request<Incoming>) -> http::Response<Outgoing> {
     let _under_way = server.0.metrics.under_way();
     let (verb, resource) = labels(&server, &request);
+    let (audit, bare) = (audit_id(&server, request.headers()), request.method() == Method::HEAD);
     let served = AssertUnwindSafe(respond(&server, &peer, request)).catch_unwind().await;
     let answer = served.unwrap_or_else(|_| {
         tracing::error!(verb, resource, "a request panicked");
@@ -150,7 +151,24 @@ async fn guarded(server: Server, peer: Arc<Peer>, request: Request<Incoming>) ->
         Answer { response: Response::refused(&why), permit: None, lasts: false }
     });
     server.0.metrics.count(verb, resource, answer.response.status.as_u16());
-    answer.on_the_wire(&peer.place)
+    let mut answer = answer.on_the_wire(&peer.place);
+    answer.headers_mut().insert(AUDIT_ID, audit);
+    // Over HTTP/2 a body that nobody asked for breaks the stream.
+    if bare {
+        *answer.body_mut() = Outgoing(Content::Whole(Bytes::new()));
+    }
+    answer
+}
+
+/// What a request is called wherever it is told of: as its sender says, or by a name of its own
+/// (apiserver pkg/endpoints/filters/audit_init.go).
+const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+
+fn audit_id(server: &Server, headers: &HeaderMap) -> HeaderValue {
+    match headers.get(AUDIT_ID).filter(|given| !given.is_empty()) {
+        Some(given) => given.clone(),
+        None => HeaderValue::try_from(tokens::uuid(&server.0.config.entropy)).expect("a UUID is plain text"),
+    }
 }
 
 /// What goes out.
@@ -227,10 +245,7 @@ impl Answer {
         let mut answer = http::Response::new(Outgoing(content));
         *answer.status_mut() = response.status;
         *answer.headers_mut() = response.headers;
-        answer
-            .headers_mut()
-            .entry(header::CACHE_CONTROL)
-            .or_insert(http::HeaderValue::from_static("no-cache, private"));
+        answer.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
         if lasts {
             answer.extensions_mut().insert(serve::Lasting);
         }

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use wire::websocket::Message;
 
 use crate::accept::{self, Accept, Encoding, Form};
-use crate::answer::{Body, Page, Payload, Reply, Response};
+use crate::answer::{Body, Page, Payload, Reply, Response, warning_headers};
 use crate::rendition::{Happened, Rendition};
 use crate::watching::{Told, Watching};
 use crate::{Server, protobuf, sockets};
@@ -26,7 +26,7 @@ use crate::{Server, protobuf, sockets};
 /// Answers below this are not worth compressing (responsewriters/writers.go).
 const GZIP_FROM: usize = 128 << 10;
 /// Whole objects in protobuf.
-const PROTOBUF: Accept = Accept { form: Form::Whole, encoding: Encoding::Protobuf };
+const PROTOBUF: Accept = Accept { form: Form::Whole, encoding: Encoding::Protobuf, beta: false };
 /// Blocks in which lists are handed to the connection.
 const BLOCK: usize = 64 << 10;
 
@@ -35,13 +35,15 @@ pub struct Outcome {
     pub accept: Accept,
     pub include: Include,
     pub gzip: bool,
+    /// `Warning` headers of the request itself, whatever becomes of it; those of the reply come after them.
+    pub warnings: Vec<String>,
     pub reply: Result<Reply, Status>,
 }
 
 impl Outcome {
     /// An answer as JSON, whatever was asked for.
     pub fn plain(reply: Result<Reply, Status>) -> Outcome {
-        Outcome { accept: accept::PLAIN, include: Include::default(), gzip: false, reply }
+        Outcome { accept: accept::PLAIN, include: Include::default(), gzip: false, warnings: Vec::new(), reply }
     }
 
     /// Whether the answer comes as things happen, and its reader may take their time.
@@ -57,13 +59,22 @@ impl Outcome {
     /// The answer as bytes.
     pub fn over_http(self, server: &Server) -> Response {
         let (accept, include, gzip) = (self.accept, self.include, self.gzip);
+        let mut warnings = HeaderMap::new();
+        warning_headers(&self.warnings, &mut warnings);
         let reply = match self.reply {
             Ok(reply) => reply,
-            Err(status) if accept.encoding == Encoding::Protobuf => return protobuf::refused(&status),
-            Err(status) => return Response::refused(&status),
+            Err(status) => {
+                let mut response = match accept.encoding {
+                    Encoding::Protobuf => protobuf::refused(&status),
+                    // A refusal has no Table.
+                    encoding if accept.form == Form::Whole => refused(&status, encoding),
+                    _ => Response::refused(&status),
+                };
+                response.headers.extend(warnings);
+                return response;
+            }
         };
-        let mut warnings = HeaderMap::new();
-        reply.warning_headers(&mut warnings);
+        warning_headers(&reply.warnings, &mut warnings);
         let now = server.now();
         let code = reply.code;
         let mut response = match reply.payload {
@@ -87,10 +98,11 @@ impl Outcome {
         }
         let reply = match self.reply {
             Ok(reply) => reply,
-            Err(status) => return Response::refused(&status),
+            reply => return Outcome { reply, ..self }.over_http(server),
         };
         let mut headers = HeaderMap::new();
-        reply.warning_headers(&mut headers);
+        warning_headers(&self.warnings, &mut headers);
+        warning_headers(&reply.warnings, &mut headers);
         let body = match reply.payload {
             Payload::List(page) if page.served.index().is_none() => Body::List {
                 objects: page.items.iter().filter_map(|item| item.object().cloned()).collect(),
@@ -100,12 +112,23 @@ impl Outcome {
             Payload::Watch(watching) if watching.served.index().is_none() => Body::Events(events(watching)),
             payload => {
                 let reply = Reply { code: reply.code, warnings: reply.warnings, payload };
-                let plain = Outcome { reply: Ok(reply), accept: self.accept, include: self.include, gzip: false };
+                let plain = Outcome { reply: Ok(reply), gzip: false, ..self };
                 return plain.over_http(server);
             }
         };
         Response { status: reply.code, headers, body }
     }
+}
+
+/// A refusal in the encoding asked for.
+fn refused(status: &Status, encoding: Encoding) -> Response {
+    let mut response = Response::refused(status);
+    if encoding == Encoding::Yaml {
+        let Response { status: code, headers, body } = encoded(response.status, &status.to_value(), encoding);
+        response.headers.extend(headers);
+        (response.status, response.body) = (code, body);
+    }
+    response
 }
 
 /// A tree in the encoding asked for.
@@ -131,12 +154,12 @@ fn object(
     if (accept.form, accept.encoding) == (Form::Whole, Encoding::Json) {
         return Response::bytes(code, "application/json", rendition.bytes(served));
     }
-    let value = match accept.form {
+    let mut value = match accept.form {
         Form::Whole if accept.encoding == Encoding::Protobuf => {
             return protobuf::value(code, served.schema(), &tree(&rendition.bytes(served)));
         }
         Form::Whole => tree(&rendition.bytes(served)),
-        Form::Partial => print::partial(&tree(&rendition.entry.bytes)),
+        Form::Partial | Form::PartialList => print::partial(&tree(&rendition.entry.bytes)),
         Form::Table => {
             let object = tree(&rendition.entry.bytes);
             let mut table = print::table(&served.kind, [], now, include);
@@ -145,7 +168,27 @@ fn object(
             table
         }
     };
+    name_version(&mut value, accept);
     encoded(code, &value, accept.encoding)
+}
+
+/// Tables and metadata say in which version they were asked for, and so does what is inside them.
+fn name_version(value: &mut Value, accept: Accept) {
+    if !accept.beta {
+        return;
+    }
+    let name = |value: &mut Value| {
+        if value["apiVersion"] == "meta.k8s.io/v1" {
+            value["apiVersion"] = "meta.k8s.io/v1beta1".into();
+        }
+    };
+    name(value);
+    for item in value.get_mut("items").and_then(Value::as_array_mut).into_iter().flatten() {
+        name(item);
+    }
+    for row in value.get_mut("rows").and_then(Value::as_array_mut).into_iter().flatten() {
+        name(&mut row["object"]);
+    }
 }
 
 fn row(served: &Served, object: &Value, now: &str, include: Include) -> Value {
@@ -181,7 +224,7 @@ fn list(code: StatusCode, page: Page, accept: Accept, include: Include, now: &st
             let items: Vec<Value> = page.items.iter().map(|item| tree(&item.bytes(served))).collect();
             json!({"kind": served.kind.list_kind, "apiVersion": served.api_version(), "items": items})
         }
-        Form::Partial => {
+        Form::Partial | Form::PartialList => {
             let objects: Vec<Value> = objects.collect();
             print::partial_list(&objects)
         }
@@ -193,6 +236,7 @@ fn list(code: StatusCode, page: Page, accept: Accept, include: Include, now: &st
         }
     };
     value["metadata"] = metadata;
+    name_version(&mut value, accept);
     encoded(code, &value, accept.encoding)
 }
 
@@ -317,7 +361,7 @@ fn line(watching: &Watching, told: Told, accept: Accept, include: Include, colum
             let mut object = Watching::bookmark(served, revision, initial_events_end);
             match form {
                 Form::Whole => {}
-                Form::Partial => {
+                Form::Partial | Form::PartialList => {
                     object["kind"] = "PartialObjectMetadata".into();
                     object["apiVersion"] = "meta.k8s.io/v1".into();
                 }
@@ -329,6 +373,7 @@ fn line(watching: &Watching, told: Told, accept: Accept, include: Include, colum
                     object = table;
                 }
             }
+            name_version(&mut object, accept);
             json_line("BOOKMARK", &object)
         }
         Told::Object { happened, rendition, spliced } if accept == PROTOBUF => {
@@ -345,8 +390,8 @@ fn line(watching: &Watching, told: Told, accept: Accept, include: Include, colum
             }
             (form, spliced) => {
                 let object = tree(spliced.as_ref().unwrap_or(&rendition.entry.bytes));
-                let value = match form {
-                    Form::Partial => print::partial(&object),
+                let mut value = match form {
+                    Form::Partial | Form::PartialList => print::partial(&object),
                     _ => {
                         let now = watching.now();
                         let mut table = print::table(&served.kind, [], &now, include);
@@ -359,6 +404,7 @@ fn line(watching: &Watching, told: Told, accept: Accept, include: Include, colum
                         table
                     }
                 };
+                name_version(&mut value, accept);
                 json_line(happened.as_str(), &value)
             }
         },

@@ -89,7 +89,16 @@ async fn serve(
     let include = Include::parse(query.get("includeObject")).unwrap_or_default();
     let coming = Coming { body, permit, flow, media: &media };
     let reply = way(server, identity, head, &query, &accepted, coming).await;
-    Outcome { accept: accepted.unwrap_or(accept::PLAIN), include, gzip, reply }
+    let warnings = deprecation(server, head.uri.path()).into_iter().collect();
+    Outcome { accept: accepted.unwrap_or(accept::PLAIN), include, gzip, warnings, reply }
+}
+
+/// What is said to whoever asks for a kind whose time is over (apiserver pkg/endpoints/deprecation).
+fn deprecation(server: &Server, path: &str) -> Option<String> {
+    let target = route::parse(path)?;
+    let served = server.kinds().served(&target.group, &target.version, &target.resource)?;
+    let (version, kind) = (served.api_version(), &served.kind);
+    (!kind.deprecated.is_empty()).then(|| format!("{version} {} is deprecated {}", kind.kind, kind.deprecated))
 }
 
 /// From who it is to the reply.
@@ -167,13 +176,10 @@ impl Way<'_> {
         }
         let served = server.kinds().served(&target.group, &target.version, &target.resource);
         let served = served.ok_or_else(no_such_resource)?;
-        if let (true, Err(refused)) = (target.subresource.is_empty(), accepted) {
-            return Err(refused.clone());
-        }
         let (method, headers, uri, body) = (&head.method, &head.headers, &head.uri, Bytes::new());
         let raw_query = wire::heads::query(uri, &head.extensions);
         let call = Call { server, identity, served, target, method, query, headers, body, uri, raw_query };
-        perform(call, coming).await
+        perform(call, accepted, coming).await
     }
 
     /// Paths outside the API's resources.
@@ -191,7 +197,11 @@ impl Way<'_> {
 }
 
 /// Serves a request about a resource: its body is read once its head is allowed.
-async fn perform(mut call: Call<'_>, coming: Coming<'_>) -> Result<Reply, Status> {
+async fn perform(
+    mut call: Call<'_>,
+    accepted: &Result<accept::Accept, Status>,
+    coming: Coming<'_>,
+) -> Result<Reply, Status> {
     let verb = verbs::verb_of(call.method, call.target, call.query);
     let subresource = match call.target.subresource.as_str() {
         "" => None,
@@ -225,6 +235,18 @@ async fn perform(mut call: Call<'_>, coming: Coming<'_>) -> Result<Reply, Status
         return Err(method_not_allowed());
     }
     call.authorize(verb)?;
+    if subresource.is_none() {
+        let header = call.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+        accept::fits(header, accepted, verb, &call.served)?;
+    }
+    if let (Ok(accept::Accept { form: accept::Form::Table, .. }), text) = (accepted, call.query.get("includeObject"))
+        && Include::parse(text).is_none()
+    {
+        return Err(Status::bad_request(format!(
+            "Unable to convert to Table as requested: includeObject: Invalid value: {text:?}: must be 'Metadata', \
+             'Object', 'None', or empty"
+        )));
+    }
     // Nobody looks at the body of what only reads (nor does upstream); a proxy passes it on.
     if !call.method.is_safe() || passes_on {
         call.body = coming.read().await?;

@@ -89,11 +89,11 @@ pub const AUTHORITY_PATH: &str = "/gousse/v1/authority";
 
 /// A path that leads nowhere.
 pub(crate) fn no_such_resource() -> Status {
-    Status::new(Reason::NotFound, "the server could not find the requested resource")
+    Status::generic(Reason::NotFound, "the server could not find the requested resource")
 }
 
 pub(crate) fn method_not_allowed() -> Status {
-    Status::new(Reason::MethodNotAllowed, "the server does not allow this method on the requested resource")
+    Status::generic(Reason::MethodNotAllowed, "the server does not allow this method on the requested resource")
 }
 
 #[cfg(test)]

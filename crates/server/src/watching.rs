@@ -192,7 +192,7 @@ impl Watching {
     /// The object of a bookmark.
     pub fn bookmark(served: &Served, revision: u64, initial_events_end: bool) -> serde_json::Value {
         let mut object = json!({"kind": served.kind.kind, "apiVersion": served.api_version(),
-            "metadata": {"resourceVersion": revision.to_string(), "creationTimestamp": null}});
+            "metadata": {"resourceVersion": revision.to_string()}});
         if initial_events_end {
             object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }

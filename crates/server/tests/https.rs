@@ -3,8 +3,10 @@
 //! What only exists on the wire: certificates, tokens, limits, upgrades spliced to a node.
 #![allow(clippy::unwrap_used)]
 
+use bytes::Bytes;
 use http::{Method, Request, StatusCode};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use server::Limits;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -47,6 +49,34 @@ async fn anonymous_sees_health_only_and_a_bad_token_is_nobody() {
     );
     let (code, _) = r.ask(Some(&r.admin()), Request::get("/api/v1/pods"), vec![]).await;
     assert_eq!(code, 200);
+}
+
+#[tokio::test]
+async fn an_answer_names_its_request() {
+    let r = running().await;
+    let named = async |request: http::request::Builder| {
+        let Answer::Ordinary(response) = r.send(None, request, vec![]).await else { panic!("switched") };
+        response.headers()["audit-id"].to_str().unwrap().to_owned()
+    };
+    let first = named(Request::get("/livez")).await;
+    assert_eq!(first.len(), 36);
+    assert_ne!(named(Request::get("/livez")).await, first);
+    assert_eq!(named(Request::get("/livez").header("audit-id", "mine")).await, "mine");
+}
+
+#[tokio::test]
+async fn a_head_has_no_body_over_http2_either() {
+    let r = running().await;
+    let tls = wire::tls::client(Trust::Authorities(r.server.authority()), None, &["h2"]).unwrap();
+    let connection = wire::dial("localhost", r.port, Some(tls)).await.unwrap();
+    let io = TokioIo::new(connection.stream);
+    let (mut sender, driver) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(driver);
+    let uri = format!("https://localhost:{}/api/v1/pods", r.port);
+    let request = Request::head(uri).body(Full::new(Bytes::new())).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.status(), 405);
+    assert!(response.into_body().collect().await.unwrap().to_bytes().is_empty());
 }
 
 #[tokio::test]

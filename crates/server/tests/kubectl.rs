@@ -77,8 +77,10 @@ async fn a_stock_kubectl_is_at_home() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let advertise = listener.local_addr().unwrap();
     let server = open(dir.path(), advertise).await;
+    let pair = server.authority_pair();
     let config = controllers::Config {
-        authority: server.authority().into(),
+        authority: pair.certificate,
+        authority_key: pair.key,
         node_ranges: Vec::new(),
         service_range: None,
         clock: clock(),

@@ -169,14 +169,14 @@ fn name_of(home: &Path) -> Result<String> {
     Ok(format!("suite-{}", process.to_string_lossy()))
 }
 
-/// The release build of the workspace's own program.
-pub fn build(workspace: &Path) -> Result<PathBuf> {
+/// A build of the workspace's own program, under cargo's further words (`--release`).
+pub fn build(workspace: &Path, words: &[&str]) -> Result<PathBuf> {
     let mut command = crate::cargo::cargo();
-    command.args(["build", "--release", "--message-format=json-render-diagnostics"]);
+    command.args(["build", "--message-format=json-render-diagnostics"]).args(words);
     command.current_dir(workspace).stderr(Stdio::inherit());
     let output = command.output().context("starting cargo")?;
     if !output.status.success() {
-        bail!("cargo build --release: {}", output.status);
+        bail!("cargo build {words:?}: {}", output.status);
     }
     let messages = String::from_utf8(output.stdout)?;
     let built = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());

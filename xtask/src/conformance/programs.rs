@@ -82,6 +82,32 @@ pub fn build(cache: &Cache, module: &Path) -> Result<Programs> {
     Ok(Programs { built, release })
 }
 
+/// The stock API server. What only it requires is added to a copy of the module: the suite's own requirements are the
+/// keys of what it is built from.
+pub fn apiserver(cache: &Cache, module: &Path) -> Result<Product> {
+    const PACKAGE: &str = "k8s.io/kubernetes/cmd/kube-apiserver";
+    let version = String::from_utf8_lossy(&run(Command::new("go").arg("version"))?).into_owned();
+    let [requirements, sums] = ["go.mod", "go.sum"].map(|name| fs::read_to_string(module.join(name)));
+    let (requirements, sums) = (requirements?, sums?);
+    cache.product("bin/kube-apiserver", &[&version, RELEASE, &requirements, &sums, PACKAGE], |out| {
+        let scratch = out.with_extension("module");
+        remove(&scratch)?;
+        fs::create_dir_all(&scratch)?;
+        fs::write(scratch.join("go.mod"), &requirements)?;
+        fs::write(scratch.join("go.sum"), &sums)?;
+        go(&scratch, out, &["build", "-mod=mod"], PACKAGE)?;
+        remove(&scratch)
+    })
+}
+
+/// The store of the stock API server, of a version that tells its watches how far they are (Debian's does not).
+pub fn etcd(cache: &Cache) -> Result<Product> {
+    const PACKAGE: &str = "go.etcd.io/etcd/server/v3";
+    const AT: &str = "v3.7.0";
+    let version = String::from_utf8_lossy(&run(Command::new("go").arg("version"))?).into_owned();
+    cache.product("bin/etcd", &[&version, PACKAGE, AT], |out| alone(out, PACKAGE, AT))
+}
+
 /// One `go build` or `go test -c`, static, stamped with the release as upstream stamps it.
 fn go(module: &Path, out: &Path, verb: &[&str], package: &str) -> Result<()> {
     let minor = RELEASE.split('.').nth(1).context("a release has a minor version")?;

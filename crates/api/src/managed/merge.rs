@@ -63,13 +63,6 @@ pub fn remove(value: &Value, items: &Set, place: Place) -> Option<Value> {
     }
 }
 
-/// What is wrong with an applied configuration: `.spec.foo: field not declared in schema`.
-pub fn check(value: &Value, place: Place) -> Vec<String> {
-    let mut wrong = Vec::new();
-    check_below(value, place, "", &mut wrong);
-    wrong
-}
-
 /// None: the item goes; `Some(None)`: it stays, but nothing of it is left.
 fn keep(value: &Value, element: &Element, items: &Set, place: Place) -> Option<Option<Value>> {
     if items.has(element) {
@@ -137,40 +130,4 @@ fn lists(live: &[Value], config: &[Value], place: Place) -> Vec<Value> {
 /// The items that have a name, with it.
 fn elements(items: &[Value], place: Place) -> Vec<(Element, &Value)> {
     items.iter().filter_map(|item| Some((place.item(item).ok()?, item))).collect()
-}
-
-fn check_below(value: &Value, place: Place, path: &str, wrong: &mut Vec<String>) {
-    let shown = |value: &Value| value.to_string();
-    match (place, value) {
-        (_, Value::Null) | (Place::Leaf | Place::Free, _) => {}
-        (Place::Object(_) | Place::Map(_), Value::Object(map)) => {
-            for (key, value) in map {
-                let path = format!("{path}.{key}");
-                if matches!(place, Place::Object(_)) && !place.names(key) {
-                    wrong.push(format!("{path}: field not declared in schema"));
-                    continue;
-                }
-                check_below(value, place.below(&Element::Field(key.clone())), &path, wrong);
-            }
-        }
-        (Place::Set | Place::Keyed(..), Value::Array(items)) => {
-            let mut seen: HashSet<Element> = HashSet::with_capacity(items.len());
-            for (at, item) in items.iter().enumerate() {
-                let element = match place.item(item) {
-                    Ok(element) => element,
-                    Err(why) => {
-                        wrong.push(format!("{path}: element {at}: {why}"));
-                        return;
-                    }
-                };
-                if seen.contains(&element) {
-                    wrong.push(format!("{path}: duplicate entries for key {element}"));
-                }
-                check_below(item, place.below(&element), &format!("{path}{element}"), wrong);
-                seen.insert(element);
-            }
-        }
-        (Place::Object(_) | Place::Map(_), other) => wrong.push(format!("{path}: expected map, got {}", shown(other))),
-        (Place::Set | Place::Keyed(..), other) => wrong.push(format!("{path}: expected list, got {}", shown(other))),
-    }
 }

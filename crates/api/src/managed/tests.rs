@@ -199,6 +199,30 @@ fn what_cannot_be_applied_is_refused_in_upstreams_words() {
           duplicate entries for key [name=\"a\"]",
         ),
     ];
+    let typed = |spec: Value, why: &str| {
+        let message = format!("failed to create typed patch object (n/d; apps/v1, Kind=Deployment): {why}");
+        (config("Deployment", "apps/v1", json!({ "spec": spec })), message)
+    };
+    for (config, message) in [
+        typed(json!({"replicas": "x"}), ".spec.replicas: expected numeric (int or float), got string"),
+        typed(json!({"replicas": null}), ""),
+        typed(json!({"paused": "x"}), ".spec.paused: expected boolean, got &{x}"),
+        typed(
+            json!({"strategy": {"type": 7, "rollingUpdate": {"maxSurge": {}}}}),
+            "errors:\n  .spec.strategy.rollingUpdate.maxSurge: expected any scalar, got &{map[]}\n  \
+             .spec.strategy.type: expected string, got &value.valueUnstructured{Value:7}",
+        ),
+        typed(json!({"template": []}), ".spec.template: expected map, got &{[]}"),
+        typed(
+            json!({"template": {"spec": {"containers": [{"name": "a", "args": [{}], "env": "x"}]}}}),
+            "errors:\n  .spec.template.spec.containers[name=\"a\"].args[0]: expected string, got \
+             &value.valueUnstructured{Value:map[string]interface {}{}}\n  \
+             .spec.template.spec.containers[name=\"a\"].env: expected list, got &{x}",
+        ),
+    ] {
+        let told = check_applied(&write, &config).err().map(|error| error.message);
+        assert_eq!(told, (!message.ends_with(": ")).then_some(message));
+    }
     for (config, code, message) in cases {
         let error = apply(&write, None, &config, false).unwrap_err();
         assert_eq!((error.code, error.message.as_str()), (code, message));

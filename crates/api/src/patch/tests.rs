@@ -112,15 +112,12 @@ fn lists_of_scalars_are_sets_with_a_deletion_list() {
 fn bad_patches_are_refused_in_upstreams_words() {
     let live = || pod(json!({"containers": [{"name": "a"}], "volumes": [{"name": "v", "emptyDir": {}}]}));
     let cases = [
-        (
-            json!({"containers": [{"image": "x"}]}),
-            "500 Internal error occurred: map: map[image:x] does not contain declared merge key: name",
-        ),
+        (json!({"containers": [{"image": "x"}]}), "500 map: map[image:x] does not contain declared merge key: name"),
         (
             json!({"containers": [{"name": "a", "$patch": "merge"}]}),
-            "500 Internal error occurred: merging lists cannot yet be specified in the patch",
+            "500 merging lists cannot yet be specified in the patch",
         ),
-        (json!({"$patch": "x"}), "500 Internal error occurred: unknown patch type: x in map: map[$patch:x]"),
+        (json!({"$patch": "x"}), "500 unknown patch type: x in map: map[$patch:x]"),
         (json!({"containers": [["a"]]}), "422 the server rejected our request due to an error in our request"),
         (
             json!({"volumes": [{"name": "v", "$retainKeys": ["name"], "hostPath": {}}]}),
@@ -295,4 +292,60 @@ fn a_strategic_patch_of_very_long_lists_is_merged_in_passes() {
     assert_eq!((finalizers.len(), &finalizers[0]), (MANY / 2 * 3 - MANY / 4, &json!(format!("a/{}", MANY / 4))));
     let env = merged["spec"]["containers"][0]["env"].as_array().unwrap();
     assert_eq!((env.len(), &env[0]["value"], &env[MANY]["value"]), (MANY / 2 * 3, &json!("x"), &json!("y")));
+}
+
+#[test]
+fn a_json_patch_is_read_as_upstreams_library_reads_it() {
+    let live = json!({"metadata": {"name": "m", "finalizers": ["a"]}});
+    let told = |patch: &str| json_patched(&live, patch).map_err(|status| (status.code, status.message));
+    let refused = |code: u16, message: &str| Err((code, message.to_owned()));
+    let rejected = || refused(422, "the server rejected our request due to an error in our request");
+    let changed = |field: &str, value: Value| {
+        let mut object = live.clone();
+        object["metadata"][field] = value;
+        Ok(object)
+    };
+    for (patch, want) in [
+        ("null", Ok(live.clone())),
+        ("", refused(400, "invalid JSON patch")),
+        ("[", refused(400, "invalid JSON patch")),
+        (
+            "{}",
+            refused(
+                400,
+                "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp",
+            ),
+        ),
+        (
+            "[1]",
+            refused(
+                400,
+                "error decoding patch: json: cannot unmarshal number into Go value of type handlers.jsonPatchOp",
+            ),
+        ),
+        ("[{}]", rejected()),
+        (r#"[{"op":"nonsense","path":"/metadata"}]"#, rejected()),
+        (r#"[{"op":"add","path":"metadata","value":1}]"#, rejected()),
+        (r#"[{"op":"copy","path":"/metadata/x"}]"#, rejected()),
+        (r#"[{"op":"add","path":"/metadata/x"}]"#, changed("x", Value::Null)),
+        (r#"[{"op":"add","op":"add","path":"/metadata/x","value":1}]"#, changed("x", json!(1))),
+        (r#"[{"op":"test","path":"/metadata/x","value":null}]"#, Ok(live.clone())),
+        (r#"[{"op":"test","path":"/metadata/x","value":1}]"#, rejected()),
+        (r#"[{"op":"replace","path":"/metadata/x","value":1}]"#, changed("x", json!(1))),
+        (r#"[{"op":"replace","path":"/metadata/finalizers/0","value":"b"}]"#, changed("finalizers", json!(["b"]))),
+        (r#"[{"op":"replace","path":"/metadata/finalizers/1","value":"b"}]"#, rejected()),
+        (r#"[{"op":"replace","path":"/nowhere/x","value":1}]"#, rejected()),
+    ] {
+        assert_eq!(told(patch), want, "{patch}");
+    }
+    let patch = r#"[{"op":"add","path":"/metadata/labels","value":{},"more":1}]"#;
+    let schema = "io.k8s.api.core.v1.ConfigMap";
+    let decoded = patched(PatchKind::Json, schema, &live, patch.as_bytes(), FieldValidation::Warn).unwrap();
+    assert_eq!(decoded.warnings, ["json patch unknown field \"[0].more\""]);
+    let error = patched(PatchKind::Merge, schema, &live, b"null", FieldValidation::Warn).unwrap_err();
+    assert_eq!((error.code, error.message.as_str()), (400, "Invalid JSON Patch"));
+}
+
+fn json_patched(live: &Value, patch: &str) -> Result<Value, Status> {
+    json(live, patch.as_bytes())
 }

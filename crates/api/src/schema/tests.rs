@@ -48,3 +48,18 @@ fn defaults_fill_what_is_absent() {
     let ports = json!([{"containerPort": 1, "protocol": "TCP"}, {"protocol": "UDP"}]);
     assert_eq!(pod["spec"]["containers"][0]["ports"], ports);
 }
+
+#[test]
+fn an_object_that_nobody_filled_has_what_go_always_writes() {
+    let port = json!({"Port": 0});
+    let status = get("io.k8s.api.core.v1.NodeStatus").unwrap().skeleton();
+    assert_eq!(
+        (&status["nodeInfo"]["kernelVersion"], &status["daemonEndpoints"]["kubeletEndpoint"]),
+        (&json!(""), &port)
+    );
+    let mut container = json!({"ready": true});
+    get("io.k8s.api.core.v1.ContainerStatus").unwrap().complete(container.as_object_mut().unwrap());
+    let want =
+        json!({"ready": true, "name": "", "image": "", "imageID": "", "restartCount": 0, "lastState": {}, "state": {}});
+    assert_eq!(container, want);
+}

@@ -20,6 +20,10 @@ pub fn validate(_: &Kind, event: &Value, old: Option<&Value>, context: &Context)
             // core/v1 judges little: the name is all that it asks of the metadata.
             let name = at.get("metadata").get("name");
             errors.extend(names::path_segment(name.text()).iter().map(|m| name.invalid(m)));
+            // Of a change every kind's is judged (registry/rest/update.go validateCommonFields).
+            if let Some(old) = old {
+                meta::update(&at.get("metadata"), &At::root(old).get("metadata"), &mut errors);
+            }
         }
         None => create(event, &mut errors),
         Some(old) => update(event, old, &mut errors),

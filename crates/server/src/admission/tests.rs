@@ -180,7 +180,7 @@ async fn a_nodes_mirror_pod_names_no_object_and_grants_none() {
         (json!({"/metadata/ownerReferences/0/controller": false}), "with a controller owner reference set to itself"),
         (json!({"/metadata/ownerReferences": unowned}), "UID mismatch: expected other got"),
         (json!({"/metadata/ownerReferences": []}), "with an owner reference set to itself"),
-        (json!({"/metadata/ownerReferences": [owner[0], owner[0]]}), "with a single owner reference set to itself"),
+        (json!({"/metadata/ownerReferences": [owner[0], unowned[0]]}), "with a single owner reference set to itself"),
         (json!({"/metadata/ownerReferences/0/blockOwnerDeletion": true}), "must not set blockOwnerDeletion"),
         (json!({"/metadata/finalizers": ["a/b"]}), "is not allowed to modify finalizers"),
         (json!({"/spec/serviceAccountName": "default"}), "a mirror pod may not reference service accounts"),

@@ -52,6 +52,7 @@ pub async fn reconcile(server: &Server) -> Result<(), Status> {
             identity: &identity,
             served: &served,
             operation,
+            verb: if old.is_some() { "update" } else { "create" },
             subresource: "",
             schema: &served.kind.schema,
             namespace,

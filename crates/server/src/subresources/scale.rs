@@ -29,7 +29,7 @@ pub async fn perform(call: Call<'_>, verb: &str) -> Result<Reply, Status> {
         "patch" => match PatchKind::of(call.content_type()) {
             Some(PatchKind::Apply) => apply(&call).await,
             Some(kind) => patch(&call, kind).await,
-            None => Err(crate::verbs::unsupported(call.content_type())),
+            None => Err(crate::verbs::unsupported()),
         },
         _ => Err(method_not_allowed()),
     }

@@ -23,17 +23,20 @@ pub async fn apply(call: Call<'_>, subresource: &str) -> Result<Reply, Status> {
         Some(decoded) => decoded,
         None => slow::reading_yaml(&call.body, || decode::applied(&call.body, validation))?,
     };
-    if !applied.is_object() {
-        return Err(Status::bad_request("the body of an apply patch must be an object"));
-    }
     check_version(&call, &applied)?;
-    check_kind(&call, &applied)?;
-    place(&call, &mut applied)?;
-    check_name(&call, &mut applied)?;
     let (api_version, time) = (call.served.api_version(), call.server.now());
     let (schema, resets) = (call.served.schema(), call.kind().resets(subresource));
     let write = Write { schema, api_version: &api_version, manager: &manager, subresource, time: &time, resets };
     // What the configuration itself gets wrong is told before it is merged.
+    managed::check_applied(&write, &applied)?;
+    check_kind(&call, &applied)?;
+    place(&call, &mut applied)?;
+    let missing = call.server.0.store.get(call.key(call.name()).as_str()).is_none();
+    // What is there has its name already.
+    if !missing && write::text(&applied, "name").is_empty() {
+        write::metadata(&mut applied).insert("name".into(), call.name().into());
+    }
+    check_name(&call, &applied)?;
     warnings.extend(decode::tree(applied.clone(), call.served.schema(), validation)?.warnings);
     let merge = |live: Option<&Value>| -> Result<Value, Status> {
         let merged = managed::apply(&write, live, &applied, force)?;
@@ -41,7 +44,6 @@ pub async fn apply(call: Call<'_>, subresource: &str) -> Result<Reply, Status> {
         call.to_stored(&mut object);
         Ok(object)
     };
-    let missing = call.server.0.store.get(call.key(call.name()).as_str()).is_none();
     if missing && subresource.is_empty() {
         call.authorize("create")?;
         let uid = write::text(&applied, "uid");
@@ -62,19 +64,25 @@ pub async fn apply(call: Call<'_>, subresource: &str) -> Result<Reply, Status> {
     Ok(reply(&call, entry, warnings, dry_run))
 }
 
-/// A configuration names its own version and kind (managedfields/internal/structuredmerge.go Apply).
+/// A configuration names its own version and kind (managedfields/internal/{structuredmerge,typeconverter}.go).
 fn check_version(call: &Call<'_>, applied: &Value) -> Result<(), Status> {
+    if !matches!(applied, Value::Object(_) | Value::Null) {
+        let why = "error decoding patch: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal array into Go \
+                   value of type map[string]interface {}";
+        return Err(Status::bad_request(why));
+    }
     let text = |field: &str| applied[field].as_str().unwrap_or_default();
-    let (version, want) = (text("apiVersion"), call.served.api_version());
+    let (version, kind, want) = (text("apiVersion"), text("kind"), call.served.api_version());
+    if version.is_empty() || kind.is_empty() {
+        let slash = if version.contains('/') { "" } else { "/" };
+        return Err(Status::bad_request(format!("invalid object type: {slash}{version}, Kind={kind}")));
+    }
     if version != want {
         return Err(Status::bad_request(format!(
             "Incorrect version specified in apply patch. Specified patch version: {version}, expected: {want}"
         )));
     }
-    match text("kind") {
-        "" => Err(Status::bad_request(format!("failed to create typed patch object: no kind in version {want}"))),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 #[cfg(test)]

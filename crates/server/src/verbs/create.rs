@@ -23,6 +23,7 @@ pub async fn create(call: Call<'_>) -> Result<Reply, Status> {
     check_kind(&call, &object)?;
     let mut warnings = decoded.warnings;
     place(&call, &mut object)?;
+    warnings.extend(judge::unite_owners(&mut object, ""));
     call.to_stored(&mut object);
     let entry = insert(&call, object, Some(&manager), dry_run, &mut warnings).await?;
     let rendition = match dry_run {
@@ -141,24 +142,27 @@ async fn await_needed(call: &Call<'_>, object: &Value) {
     }
 }
 
-/// The body must be what the path says (handlers/create.go).
+/// The body must be what the path says (handlers/create.go, and what apimachinery's scheme knows of other kinds).
 pub fn check_kind(call: &Call<'_>, object: &Value) -> Result<(), Status> {
-    let (api_version, kind) = (object["apiVersion"].as_str().unwrap_or(""), object["kind"].as_str().unwrap_or(""));
-    let want = call.served.api_version();
-    let same = (kind.is_empty() || kind == call.kind().kind) && (api_version.is_empty() || api_version == want);
-    if same {
+    let (given, want) = (object["apiVersion"].as_str().unwrap_or(""), call.served.api_version());
+    let api_version = if given.is_empty() { &want } else { given };
+    let kind = object["kind"].as_str().filter(|kind| !kind.is_empty()).unwrap_or(&call.kind().kind);
+    if kind == call.kind().kind && api_version == want {
         return Ok(());
     }
-    let message = format!(
-        "{} in version {:?} cannot be handled as a {}",
-        kind,
-        api_version.rsplit('/').next().unwrap_or(""),
-        call.kind().kind
-    );
-    let message = match kind == call.kind().kind {
-        true => format!("the API version in the data ({api_version}) does not match the expected API version ({want})"),
-        false => message,
-    };
+    let is_known = api::schema::of_kind(api_version, kind).is_some();
+    if is_known && kind == call.kind().kind {
+        let message =
+            format!("the API version in the data ({api_version}) does not match the expected API version ({want})");
+        return Err(Status::bad_request(message));
+    }
+    let version = api_version.rsplit('/').next().unwrap_or_default();
+    let mut message = format!("{kind} in version {version:?} cannot be handled as a {}", call.kind().kind);
+    if !is_known {
+        message += &format!(
+            ": no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/runtime/scheme.go:111\""
+        );
+    }
     Err(Status::bad_request(message))
 }
 

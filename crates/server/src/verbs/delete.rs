@@ -15,7 +15,8 @@ use store::{Entry, Error, Expect, Key, Store};
 use crate::admission::{Ask, Findings, Operation};
 use crate::answer::{Page, Payload, Reply};
 use crate::rendition::Rendition;
-use crate::verbs::{Call, create, judge, options};
+use crate::verbs::options::ListOptions;
+use crate::verbs::{Call, create, judge, options, read};
 use crate::{records, write};
 
 const OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
@@ -70,8 +71,10 @@ pub async fn delete(call: Call<'_>) -> Result<Reply, Status> {
 /// Deletes what the selectors match, and answers with the list of it.
 pub async fn delete_collection(call: Call<'_>) -> Result<Reply, Status> {
     let options = Options::of(&call)?;
+    let asked = ListOptions::of(&call, false)?;
     let filter = call.filter()?;
     let prefix = records::prefix(call.kind(), call.namespace());
+    read::position(&call, &asked, &prefix).await?;
     let page = call.server.0.store.list(&prefix, None, usize::MAX, None).map_err(|e| write::failed(&e))?;
     let (mut items, mut all) = (Vec::new(), Findings::default());
     for entry in page.entries {
@@ -344,11 +347,8 @@ impl Options {
     /// Of a typed body; null: there is none.
     pub fn read(body: &Value, call: &Call<'_>) -> Result<Options, Status> {
         let query = |name| Some(call.query.get(name)).filter(|v| !v.is_empty() && body.is_null());
-        let number = |text: &str| {
-            text.parse::<i64>().map_err(|_| Status::bad_request(format!("invalid gracePeriodSeconds {text:?}")))
-        };
         let grace = match query("gracePeriodSeconds") {
-            Some(text) => Some(number(text)?),
+            Some(text) => Some(options::number(text).map_err(Status::bad_request)?),
             None => body["gracePeriodSeconds"].as_i64(),
         };
         let orphan = body["orphanDependents"].as_bool().or_else(|| query("orphanDependents").map(|v| v != "false"));

@@ -21,7 +21,31 @@ pub async fn mutate(ask: &Ask<'_>, manager: Option<&str>, object: &mut Value) ->
         record(ask, manager, object);
     }
     admission::mutate(ask, object, &mut findings).await?;
+    if let Some(warning) = unite_owners(object, " after mutating admission happens") {
+        findings.warn(warning);
+    }
     Ok(findings)
+}
+
+/// Each owner is named once (handlers/rest.go dedupOwnerReferencesAndAddWarning): of a body before anything else,
+/// of anything after `when`. What is said of those that were named again.
+pub fn unite_owners(object: &mut Value, when: &str) -> Option<String> {
+    let owners = object.get_mut("metadata")?.get_mut("ownerReferences")?.as_array_mut()?;
+    let (mut once, mut again) = (Vec::with_capacity(owners.len()), Vec::new());
+    for owner in owners.drain(..) {
+        match once.contains(&owner) {
+            true => again.push(owner["uid"].as_str().unwrap_or_default().to_owned()),
+            false => once.push(owner),
+        }
+    }
+    *owners = once;
+    (!again.is_empty()).then(|| {
+        format!(
+            ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and \
+             may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+            again.join(", ")
+        )
+    })
 }
 
 /// The second half: what no client sets, then everything that is wrong. It has a name by now.
@@ -34,7 +58,7 @@ pub async fn admit(ask: &Ask<'_>, object: &mut Value, findings: &mut Findings) -
     kind.prepare(object, ask.old, &context);
     let errors = kind.validate(object, ask.old, &context);
     if !errors.is_empty() {
-        return Err(Status::invalid(ask.served.group(), &kind.kind, ask.name_of(object), &errors));
+        return Err(Status::invalid(&kind.group, &kind.kind, ask.name_of(object), &errors));
     }
     if let Some(old) = ask.old {
         managed::keep_times(old, object);
@@ -55,13 +79,26 @@ pub async fn bystander(ask: &Ask<'_>, body: &mut Value) -> Result<Findings, Stat
     Ok(findings)
 }
 
-/// Records the manager of what a write changes, as its sender sent it.
+/// Records the manager of what a write changes, as its sender sent it: in the version that was spoken.
 fn record(ask: &Ask<'_>, manager: &str, object: &mut Value) {
-    let (kind, time) = (ask.kind(), ask.server.now());
-    let api_version = kind.api_version();
-    let (subresource, resets) = (ask.subresource, kind.resets(ask.subresource));
-    let write = Write { schema: &kind.schema, api_version: &api_version, manager, subresource, time: &time, resets };
-    managed::update(&write, ask.old, object);
+    let (served, time) = (ask.served, ask.server.now());
+    let api_version = served.api_version();
+    let (subresource, resets) = (ask.subresource, ask.kind().resets(ask.subresource));
+    let write = Write { schema: served.schema(), api_version: &api_version, manager, subresource, time: &time, resets };
+    if served.index().is_none() {
+        return managed::update(&write, ask.old, object);
+    }
+    let spoken = |stored: &Value| {
+        let mut stored = stored.clone();
+        served.of_stored(&mut stored);
+        stored
+    };
+    let (old, mut new) = (ask.old.map(spoken), spoken(object));
+    managed::update(&write, old.as_ref(), &mut new);
+    match new["metadata"].get("managedFields") {
+        Some(fields) => write::metadata(object).insert("managedFields".into(), fields.clone()),
+        None => write::metadata(object).remove("managedFields"),
+    };
 }
 
 /// A new object is somebody else than any before it (registry/rest/meta.go).
@@ -81,25 +118,21 @@ fn give_birth(ask: &Ask<'_>, object: &mut Value) {
 /// What an object that names its requester says of them (certificates/strategy.go PrepareForCreate).
 const REQUESTER: &[&str] = &["extra", "groups", "uid", "username"];
 
-/// What no update changes: identity, times, deletion (registry/rest/update.go BeforeUpdate).
+/// What no update changes; of what may not be set it is said so (registry/rest/update.go BeforeUpdate).
 fn keep_metadata(old: &Value, object: &mut Value) {
     let metadata = write::metadata(object);
-    const KEPT: &[&str] = &[
-        "creationTimestamp",
-        "deletionGracePeriodSeconds",
-        "deletionTimestamp",
-        "generateName",
-        "generation",
-        "name",
-        "namespace",
-        "resourceVersion",
-        "selfLink",
-        "uid",
-    ];
-    for field in KEPT {
-        match old["metadata"].get(*field) {
-            Some(value) => metadata.insert((*field).into(), value.clone()),
-            None => metadata.remove(*field),
+    for field in ["generation", "resourceVersion", "creationTimestamp"] {
+        match old["metadata"].get(field) {
+            Some(value) => metadata.insert(field.into(), value.clone()),
+            None => metadata.remove(field),
         };
+    }
+    if let Some(value) = old["metadata"].get("deletionTimestamp") {
+        metadata.insert("deletionTimestamp".into(), value.clone());
+    }
+    for field in ["uid", "deletionGracePeriodSeconds"] {
+        if old["metadata"].get(field).is_some() && metadata.get(field).is_none_or(|given| given == "") {
+            metadata.insert(field.into(), old["metadata"][field].clone());
+        }
     }
 }

@@ -1,6 +1,9 @@
-//! What a write asks beside its object: `fieldManager`, `dryRun`, `fieldValidation`, `force`.
+//! What a request asks beside its object.
 //!
-//! Judged as upstream does, all at once (apimachinery, meta/v1/validation).
+//! Of a write `fieldManager`, `dryRun`, `fieldValidation`, `force`; of a list or watch which revision, how much and how
+//! long.
+//!
+//! Judged as upstream does, all at once (apimachinery, meta/v1/validation and meta/internalversion/validation).
 
 use api::decode::FieldValidation;
 use api::patch::PatchKind;
@@ -55,6 +58,108 @@ impl WriteOptions {
             }
             _ => Err(Status::invalid("meta.k8s.io", kind, "", &errors)),
         }
+    }
+}
+
+/// The options of a list, of a watch or of the deletion of a collection.
+pub struct ListOptions<'a> {
+    pub revision: &'a str,
+    /// `Exact`, `NotOlderThan` or empty.
+    pub matching: &'a str,
+    /// Zero or less: no limit.
+    pub limit: i64,
+    /// Where a former page ended.
+    pub token: &'a str,
+    /// Whether a watch begins with what is there, where it is said.
+    pub initial_events: Option<bool>,
+    /// How long a watch lasts.
+    pub seconds: Option<i64>,
+}
+
+impl ListOptions<'_> {
+    /// # Errors
+    /// 400 for what cannot be read, 422 of ListOptions for what does not go together.
+    pub fn of<'a>(call: &'a Call<'_>, watch: bool) -> Result<ListOptions<'a>, Status> {
+        let text = |name: &'static str| call.query.all(name).next();
+        let number = |name: &'static str| text(name).map(number).transpose().map_err(Status::bad_request);
+        let options = ListOptions {
+            revision: call.query.get("resourceVersion"),
+            matching: call.query.get("resourceVersionMatch"),
+            limit: number("limit")?.unwrap_or(0),
+            token: call.query.get("continue"),
+            initial_events: text("sendInitialEvents").map(|value| !matches!(value, "false" | "0")),
+            seconds: number("timeoutSeconds")?,
+        };
+        let errors = if watch { options.of_watch() } else { options.of_list() };
+        match errors.is_empty() {
+            true => Ok(options),
+            false => Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors)),
+        }
+    }
+
+    fn of_list(&self) -> Vec<FieldError> {
+        let (field, matching) = ("resourceVersionMatch", self.matching);
+        let mut errors = Vec::new();
+        let mut forbidden = |wrong: bool, detail: &str| {
+            if wrong {
+                errors.push(FieldError::forbidden(field, detail));
+            }
+        };
+        if !matching.is_empty() {
+            forbidden(self.revision.is_empty(), "resourceVersionMatch is forbidden unless resourceVersion is provided");
+            forbidden(!self.token.is_empty(), "resourceVersionMatch is forbidden when continue is provided");
+            if !matches!(matching, "Exact" | "NotOlderThan") {
+                errors.push(FieldError::not_supported(field, &json!(matching), &["Exact", "NotOlderThan", ""]));
+            }
+            if matching == "Exact" && self.revision == "0" {
+                let detail = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
+                errors.push(FieldError::forbidden(field, detail));
+            }
+        }
+        if self.initial_events.is_some() {
+            errors.push(FieldError::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
+        }
+        errors
+    }
+
+    fn of_watch(&self) -> Vec<FieldError> {
+        let (field, matching) = ("resourceVersionMatch", self.matching);
+        let mut errors = Vec::new();
+        if self.initial_events.is_some() && matching != "NotOlderThan" {
+            let detail = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+            errors.push(FieldError::forbidden(field, detail));
+        }
+        if matching.is_empty() {
+            return errors;
+        }
+        if self.initial_events.is_none() {
+            let detail = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+            errors.push(FieldError::forbidden(field, detail));
+        }
+        if matching != "NotOlderThan" {
+            errors.push(FieldError::not_supported(field, &json!(matching), &["NotOlderThan"]));
+        }
+        if !self.token.is_empty() {
+            let detail = "resourceVersionMatch is forbidden when continue is provided";
+            errors.push(FieldError::forbidden(field, detail));
+        }
+        errors
+    }
+}
+
+/// A number of a query; an empty one is zero. The error is Go's.
+pub fn number(text: &str) -> Result<i64, String> {
+    if text.is_empty() {
+        return Ok(0);
+    }
+    text.parse().map_err(|why| format!("strconv.ParseInt: parsing {text:?}: {}", go_words(&why)))
+}
+
+/// What Go's strconv says of a text that is no number.
+pub fn go_words(why: &std::num::ParseIntError) -> &'static str {
+    match why.kind() {
+        std::num::IntErrorKind::PosOverflow | std::num::IntErrorKind::NegOverflow => "value out of range",
+        _ => "invalid syntax",
     }
 }
 

@@ -15,6 +15,7 @@ use store::{Error, Revision};
 
 use crate::answer::{Page, Payload, Reply};
 use crate::verbs::Call;
+use crate::verbs::options::{ListOptions, go_words};
 
 /// How long a read waits for a revision that is not written yet (cacher/watch_cache.go).
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -27,14 +28,13 @@ pub async fn get(call: Call<'_>) -> Result<Reply, Status> {
 }
 
 pub async fn list(call: Call<'_>) -> Result<Reply, Status> {
+    let asked = ListOptions::of(&call, false)?;
     let filter = call.filter()?;
     let prefix = filter.prefix(call.namespace());
-    let (from, at) = position(&call, &prefix).await?;
-    let limit = match call.query.get("limit") {
-        "" => 0,
-        text => text.parse::<i64>().map_err(|_| Status::bad_request(format!("invalid limit: {text:?}")))?,
-    };
-    let limit = usize::try_from(limit).ok().filter(|l| *l > 0).unwrap_or(usize::MAX);
+    let (from, at) = position(&call, &asked, &prefix).await?;
+    // What is there is answered with as a whole (storage/cacher/delegator).
+    let pages = asked.limit > 0 && (asked.revision != "0" || !asked.token.is_empty());
+    let limit = if pages { usize::try_from(asked.limit).unwrap_or(usize::MAX) } else { usize::MAX };
     let store = &call.server.0.store;
     let (mut items, mut from, mut revision) = (Vec::new(), from, at);
     let (remaining, last) = loop {
@@ -63,48 +63,28 @@ pub async fn list(call: Call<'_>) -> Result<Reply, Status> {
     Ok(Reply::new(StatusCode::OK, Payload::List(page)))
 }
 
-/// Where a list starts and the revision it shows; None is now.
-async fn position(call: &Call<'_>, prefix: &str) -> Result<(Option<String>, Option<Revision>), Status> {
-    let (version, matching, token) =
-        (call.query.get("resourceVersion"), call.query.get("resourceVersionMatch"), call.query.get("continue"));
-    let forbidden = |field: &str, detail: &str| {
-        Status::invalid("meta.k8s.io", "ListOptions", "", &[api::FieldError::forbidden(field, detail)])
-    };
-    if call.query.flag("sendInitialEvents") {
-        return Err(forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
-    }
-    if !matching.is_empty() {
-        let field = "resourceVersionMatch";
-        if version.is_empty() {
-            return Err(forbidden(field, "resourceVersionMatch is forbidden unless resourceVersion is provided"));
-        }
-        if !token.is_empty() {
-            return Err(forbidden(field, "resourceVersionMatch is forbidden when continue is provided"));
-        }
-        if !matches!(matching, "Exact" | "NotOlderThan") {
-            let error = api::FieldError::not_supported(field, &json!(matching), &["Exact", "NotOlderThan", ""]);
-            return Err(Status::invalid("meta.k8s.io", "ListOptions", "", &[error]));
-        }
-        if matching == "Exact" && version == "0" {
-            let detail = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
-            return Err(forbidden(field, detail));
-        }
-    }
-    if !token.is_empty() {
+/// Where a list starts and the revision it shows; None is now (storage/interfaces.go ValidateListOptions).
+pub async fn position(call: &Call<'_>, asked: &ListOptions<'_>, prefix: &str) -> Result<Position, Status> {
+    let (version, matching) = (asked.revision, asked.matching);
+    if !asked.token.is_empty() {
+        let (revision, key) =
+            read_token(asked.token).map_err(|why| Status::bad_request(format!("invalid continue token: {why}")))?;
         if !version.is_empty() && version != "0" {
             return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
         }
-        let (revision, key) = read_token(token).ok_or_else(|| Status::bad_request("continue key is not valid"))?;
-        if !key.starts_with(prefix) {
-            return Err(Status::bad_request("continue key is not valid"));
-        }
+        // Whoever makes a key up sees no more than the collection.
+        let key = if key.starts_with(prefix) { key } else { format!("{prefix}{}", key.trim_start_matches('/')) };
         return Ok((Some(key), u64::try_from(revision).ok().map(Revision)));
     }
+    revision_of(version).map_err(|why| Status::bad_request(format!("invalid resource version: {}", why.message)))?;
     let revision = reached(call, version).await?;
     // With a limit and no match a revision is exact (the first page of what follows is).
-    let exact = matching == "Exact" || (matching.is_empty() && !matches!(call.query.get("limit"), "" | "0"));
+    let exact = matching == "Exact" || (matching.is_empty() && asked.limit > 0);
     Ok((None, revision.filter(|_| exact)))
 }
+
+/// A key to go on from, and a revision.
+pub type Position = (Option<String>, Option<Revision>);
 
 /// A revision that is not 0; what is no number is refused.
 pub fn revision_of(text: &str) -> Result<Option<Revision>, Status> {
@@ -112,8 +92,9 @@ pub fn revision_of(text: &str) -> Result<Option<Revision>, Status> {
         "" | "0" => Ok(None),
         text => match text.parse::<u64>() {
             Ok(number) => Ok(Some(Revision(number))),
-            Err(_) => Err(Status::bad_request(format!(
-                "resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
+            Err(why) => Err(Status::unknown(format!(
+                "resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: {}",
+                go_words(&why)
             ))),
         },
     }
@@ -171,12 +152,29 @@ fn token(revision: i64, key: &str) -> String {
     URL_SAFE_NO_PAD.encode(json!({"v": "meta.k8s.io/v1", "rv": revision, "start": key}).to_string())
 }
 
-/// Revision (-1: now) and key of a token.
-fn read_token(token: &str) -> Option<(i64, String)> {
-    let value: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
+/// Revision (-1: now) and key of a token, or what is wrong with it (storage/continue.go DecodeContinue).
+fn read_token(token: &str) -> Result<(i64, String), String> {
+    const INVALID: &str = "continue key is not valid";
+    let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|why| format!("{INVALID}: {}", illegal(token, &why)))?;
+    let value: Value = serde_json::from_slice(&bytes).map_err(|why| format!("{INVALID}: {why}"))?;
     if value["v"] != "meta.k8s.io/v1" {
-        return None;
+        let version = value["v"].as_str().unwrap_or_default();
+        return Err(format!("{INVALID}: server does not recognize this encoded version {version}"));
     }
-    let key = value["start"].as_str().filter(|k| !k.is_empty())?;
-    Some((value["rv"].as_i64().filter(|rv| *rv != 0)?, key.into()))
+    let revision = value["rv"].as_i64().filter(|rv| *rv != 0);
+    let revision = revision
+        .ok_or_else(|| format!("{INVALID}: incorrect encoded start resourceVersion (version meta.k8s.io/v1)"))?;
+    match value["start"].as_str().filter(|key| !key.is_empty()) {
+        Some(key) => Ok((revision, key.into())),
+        None => Err(format!("{INVALID}: encoded start key empty (version meta.k8s.io/v1)")),
+    }
+}
+
+/// As Go tells of bad base64: how many bytes could be read.
+fn illegal(token: &str, why: &base64::DecodeError) -> String {
+    let at = match why {
+        base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => *at,
+        _ => token.len() / 4 * 4,
+    };
+    format!("illegal base64 data at input byte {at}")
 }

@@ -15,7 +15,7 @@ use crate::answer::{Payload, Reply};
 use crate::rendition::Rendition;
 use crate::verbs::create::{self, check_kind, place, unwritten};
 use crate::verbs::delete::goes_with;
-use crate::verbs::options::WriteOptions;
+use crate::verbs::options::{WriteOptions, go_words};
 use crate::verbs::{Call, judge};
 use crate::{charges, write};
 
@@ -40,15 +40,16 @@ pub struct Update<'a> {
 /// PUT.
 pub async fn put(call: Call<'_>, subresource: &str) -> Result<Reply, Status> {
     let WriteOptions { manager, dry_run, validation, .. } = WriteOptions::of(&call)?;
-    let decoded = call.decode(call.served.schema(), validation)?;
+    let mut decoded = call.decode(call.served.schema(), validation)?;
     let mut object = decoded.value;
     check_kind(&call, &object)?;
     place(&call, &mut object)?;
-    check_name(&call, &mut object)?;
+    check_name(&call, &object)?;
+    decoded.warnings.extend(judge::unite_owners(&mut object, ""));
     call.to_stored(&mut object);
-    let revision = write::text(&object, "resourceVersion").to_string();
+    let conditional = named(&object)?.is_some();
     let missing = call.server.0.store.get(call.key(call.name()).as_str()).is_none();
-    if missing && subresource.is_empty() && call.kind().writes.put_creates && revision.is_empty() {
+    if missing && subresource.is_empty() && call.kind().writes.put_creates && !conditional {
         // Who makes something must be allowed to (handlers/update.go withAuthorization).
         call.authorize("create")?;
         let mut warnings = decoded.warnings;
@@ -57,9 +58,10 @@ pub async fn put(call: Call<'_>, subresource: &str) -> Result<Reply, Status> {
         let payload = Payload::Object { served: call.served.clone(), rendition };
         return Ok(Reply::new(StatusCode::CREATED, payload).warned(warnings));
     }
-    if revision.is_empty() && call.kind().writes.conditional {
+    if !conditional && call.kind().writes.conditional {
         let error = FieldError::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
-        return Err(Status::invalid(call.served.group(), &call.kind().kind, call.name(), &[error]));
+        // Upstream names the resource here (registry/store.go Update).
+        return Err(Status::invalid(call.served.group(), &call.kind().plural, call.name(), &[error]));
     }
     let mut update = Update {
         call: &call,
@@ -77,6 +79,7 @@ pub async fn put(call: Call<'_>, subresource: &str) -> Result<Reply, Status> {
 /// PATCH, but for what is applied.
 pub async fn patch(call: Call<'_>, kind: PatchKind, subresource: &str) -> Result<Reply, Status> {
     let WriteOptions { manager, dry_run, validation, .. } = WriteOptions::of(&call)?;
+    patch::read(&call.body)?;
     let mut update = Update {
         call: &call,
         name: call.name(),
@@ -117,21 +120,36 @@ fn patched(
     let mut object = decoded.value;
     check_kind(call, &object)?;
     place(call, &mut object)?;
-    check_name(call, &mut object)?;
+    check_name(call, &object)?;
     call.to_stored(&mut object);
     Ok((object, decoded.warnings))
 }
 
-/// The body's name is the path's (handlers/update.go).
-pub fn check_name(call: &Call<'_>, object: &mut Value) -> Result<(), Status> {
-    let name = write::text(object, "name").to_string();
+/// The body's name is the path's (handlers/rest.go checkName).
+pub fn check_name(call: &Call<'_>, object: &Value) -> Result<(), Status> {
+    let name = write::text(object, "name");
     if name.is_empty() {
-        write::metadata(object).insert("name".into(), call.name().into());
-    } else if name != call.name() {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
+            call.name()
+        )));
+    }
+    if name != call.name() {
         let message = format!("the name of the object ({name}) does not match the name on the URL ({})", call.name());
         return Err(Status::bad_request(message));
     }
     Ok(())
+}
+
+/// The revision that a write holds for; 0 is none (storage/api_object_versioner.go).
+fn named(object: &Value) -> Result<Option<&str>, Status> {
+    let text = write::text(object, "resourceVersion");
+    match text.parse::<u64>() {
+        Ok(0) => Ok(None),
+        Ok(_) => Ok(Some(text)),
+        Err(_) if text.is_empty() => Ok(None),
+        Err(why) => Err(Status::unknown(format!("strconv.ParseUint: parsing {text:?}: {}", go_words(&why)))),
+    }
 }
 
 impl Update<'_> {
@@ -145,12 +163,16 @@ impl Update<'_> {
             let old: Value = serde_json::from_slice(&entry.bytes).map_err(|e| Status::internal(e.to_string()))?;
             let object = make(&old)?;
             let (object, findings) = self.next(&old, object).await?;
-            let Some(object) = object else { return Ok(entry) };
+            let Some(object) = object else {
+                self.warnings.extend(findings.warnings);
+                return Ok(entry);
+            };
             if self.dry_run {
                 self.warnings.extend(findings.warnings);
                 return Ok(unwritten(key, &object));
             }
-            let mut steps = vec![match goes_with(call.kind(), &object) {
+            let goes = goes_with(call.kind(), &object);
+            let mut steps = vec![match goes {
                 true => write::delete(key.clone(), Expect::At(entry.revision), &object),
                 false => write::replace(call.kind(), &entry, &old, &object)?,
             }];
@@ -158,7 +180,8 @@ impl Update<'_> {
             match charges::write(store, steps, &findings.bill).await {
                 Ok(written) => {
                     self.warnings.extend(findings.warnings);
-                    return Ok(write::first(written));
+                    // Of what has gone the answer is what was asked for (registry/store.go deleteWithoutFinalizers).
+                    return Ok(if goes { unwritten(key, &object) } else { write::first(written) });
                 }
                 // Decided again; of a write that names a revision that is no more, it is said there.
                 Err(Error::Conflict { .. }) if attempt < TRIES => {}
@@ -185,14 +208,14 @@ impl Update<'_> {
 
     fn check_preconditions(&self, old: &Value, new: &Value) -> Result<(), Status> {
         let (uid, asked) = (write::text(old, "uid"), write::text(new, "uid"));
-        if !asked.is_empty() && asked != uid {
+        // Of a patch it is a change like any other, of what does not change (rest/update.go Preconditions).
+        if !asked.is_empty() && asked != uid && *self.call.method != http::Method::PATCH {
             let why = format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {uid}");
             return Err(self.call.conflict(self.name, &why));
         }
-        let asked = write::text(new, "resourceVersion");
-        if !asked.is_empty() && asked != write::text(old, "resourceVersion") {
-            return Err(self.call.conflict(self.name, MODIFIED));
+        match named(new)? {
+            Some(asked) if asked != write::text(old, "resourceVersion") => Err(self.call.conflict(self.name, MODIFIED)),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }

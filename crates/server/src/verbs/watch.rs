@@ -13,6 +13,7 @@ use wire::websocket;
 
 use crate::answer::{Payload, Reply};
 use crate::verbs::Call;
+use crate::verbs::options::ListOptions;
 use crate::verbs::read::{reached, revision_of};
 use crate::watching::{self, Watching};
 
@@ -22,17 +23,18 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1800);
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 pub async fn watch(call: Call<'_>) -> Result<Reply, Status> {
+    let options = ListOptions::of(&call, true)?;
     let filter = call.filter()?;
-    let timeout = timeout(call.query.get("timeoutSeconds"))?;
+    let timeout = timeout(options.seconds.unwrap_or(0));
     let prefix = filter.prefix(call.namespace());
-    let version = call.query.get("resourceVersion");
+    let version = options.revision;
     let asked = revision_of(version)?;
-    let initial_events = send_initial_events(&call)?;
+    let initial_events = options.initial_events == Some(true);
     let socket = websocket::is_asked(call.headers).then(|| websocket::accept_any(call.headers));
     let socket = socket.transpose().map_err(Status::bad_request)?;
     let store = &call.server.0.store;
     let (mut initial, mut start, mut ahead) = (VecDeque::new(), asked.unwrap_or_default(), None);
-    let listed = initial_events || (asked.is_none() && !call.query.all("sendInitialEvents").any(|v| v == "false"));
+    let listed = initial_events || (asked.is_none() && options.initial_events.is_none());
     if asked.is_none() {
         reached(&call, version).await?;
     }
@@ -79,35 +81,12 @@ pub async fn watch(call: Call<'_>) -> Result<Reply, Status> {
 }
 
 /// How long a watch lasts; none or zero: upstream's usual time.
-fn timeout(text: &str) -> Result<Duration, Status> {
-    let seconds = match text {
-        "" => 0,
-        text => text
-            .parse::<i64>()
-            .map_err(|error| Status::bad_request(format!("timeoutSeconds: parsing {text:?}: {error}")))?,
-    };
-    Ok(match u64::try_from(seconds) {
+fn timeout(seconds: i64) -> Duration {
+    match u64::try_from(seconds) {
         Ok(0) => DEFAULT_TIMEOUT,
         Ok(seconds) => Duration::from_secs(seconds).min(LONGEST),
         Err(_) => Duration::ZERO,
-    })
-}
-
-/// `sendInitialEvents`, and what must come with it (apis/meta/internalversion/validation).
-fn send_initial_events(call: &Call<'_>) -> Result<bool, Status> {
-    let given = call.query.all("sendInitialEvents").next().is_some();
-    let matching = call.query.get("resourceVersionMatch");
-    let forbidden = |detail: &str| {
-        let error = api::FieldError::forbidden("resourceVersionMatch", detail);
-        Err(Status::invalid("meta.k8s.io", "ListOptions", "", &[error]))
-    };
-    if given && matching != "NotOlderThan" {
-        return forbidden("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
     }
-    if !given && !matching.is_empty() {
-        return forbidden("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
-    }
-    Ok(call.query.flag("sendInitialEvents"))
 }
 
 fn too_old(asked: Revision, horizon: Revision) -> Status {

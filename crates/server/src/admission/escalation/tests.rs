@@ -270,6 +270,7 @@ async fn a_write_does_not_outlive_the_rights_that_it_rests_upon() {
             identity: &who,
             served: &served,
             operation: Operation::Create,
+            verb: "create",
             subresource: "",
             schema: &served.kind.schema,
             namespace: "default",

@@ -38,11 +38,14 @@ async fn an_apply_names_the_version_and_kind_of_what_it_applies() {
         (code, answer["message"].as_str().unwrap_or_default().to_owned())
     };
     let wrong = "Incorrect version specified in apply patch. Specified patch version: ";
-    assert_eq!(apply(json!({"data": {"a": "b"}})).await, (400, format!("{wrong}, expected: v1")));
+    assert_eq!(apply(json!({"data": {"a": "b"}})).await, (400, "invalid object type: /, Kind=".into()));
     assert_eq!(
         apply(json!({"apiVersion": "apps/v1", "kind": "ConfigMap"})).await,
         (400, format!("{wrong}apps/v1, expected: v1"))
     );
     assert_eq!(apply(json!({"apiVersion": "v1"})).await.0, 400);
-    assert_eq!(apply(json!({"apiVersion": "v1", "kind": "ConfigMap"})).await.0, 201);
+    let named = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}});
+    assert_eq!(apply(json!({"apiVersion": "v1", "kind": "ConfigMap"})).await.0, 400);
+    assert_eq!(apply(named).await.0, 201);
+    assert_eq!(apply(json!({"apiVersion": "v1", "kind": "ConfigMap"})).await.0, 200);
 }

@@ -1,0 +1,170 @@
+//! `cargo xtask compare`: what a stock API server and Gousse's answer to the same requests.
+//!
+//! Outside: build what is missing. Inside namespaces of the run's own: start both, ask their discovery what both
+//! serve, send each kind's cases to both, level what must differ (`level`), compare the rest (`difference`), and group
+//! what is left by its cause (`report`). Law: nothing is passed over in silence; a difference that is meant stands with
+//! its reason in `xtask/compare/purposes.tsv`, and a row there that explains nothing any more fails a whole run.
+
+/// Requests in an order, and what becomes of them.
+mod cases;
+/// What two answers differ in.
+mod difference;
+/// What must differ, made equal.
+mod level;
+/// Values that are wrong in one place, along the schema.
+mod mutations;
+/// Differences by their cause.
+mod report;
+/// Both servers.
+mod servers;
+/// The kinds that both serve, with a valid object of each.
+mod subjects;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use futures::StreamExt;
+
+use crate::conformance::{cache, cluster, namespace, programs};
+use crate::needs::{self, Need};
+use cases::Case;
+use report::Report;
+use servers::Servers;
+
+const USAGE: &str = "cargo xtask compare [--gousse FILE] [--kind REGEX] [--case REGEX] [--all] [--build-only]
+
+  --gousse FILE  compare this program instead of a debug build of the workspace
+  --kind REGEX   only kinds whose name matches: pods, ingresses.networking.k8s.io/v1; outside: what is no kind's
+  --case REGEX   only cases whose name matches
+  --all          print those that are on purpose too
+  --build-only   build what it needs, and stop";
+
+const NEEDS: &[Need] = &[
+    ("go", "golang-go", "builds the stock API server (Go 1.26 or later; https://go.dev/dl where Debian's is older)"),
+    ("openssl", "openssl", "makes the key of service accounts' tokens"),
+];
+
+/// Kinds whose cases are under way at once.
+const AT_ONCE: usize = 6;
+
+#[derive(Default)]
+struct Options {
+    gousse: Option<PathBuf>,
+    kind: Option<regex::Regex>,
+    case: Option<regex::Regex>,
+    all: bool,
+    build_only: bool,
+}
+
+impl Options {
+    fn parse(words: &[String]) -> Result<Options> {
+        let mut options = Options::default();
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            let (flag, joined) = match word.split_once('=') {
+                Some((flag, value)) => (flag, Some(value.to_owned())),
+                None => (word.as_str(), None),
+            };
+            let mut value = || {
+                joined
+                    .clone()
+                    .or_else(|| words.next().cloned())
+                    .with_context(|| format!("{flag} needs a value\n{USAGE}"))
+            };
+            match flag {
+                "--gousse" => options.gousse = Some(std::path::absolute(value()?)?),
+                "--kind" => options.kind = Some(regex::Regex::new(&format!("^(?:{})", value()?))?),
+                "--case" => options.case = Some(regex::Regex::new(&value()?)?),
+                "--all" => options.all = true,
+                "--build-only" => options.build_only = true,
+                _ => bail!("unknown argument {word}\n{USAGE}"),
+            }
+        }
+        Ok(options)
+    }
+
+    /// All cases of all kinds.
+    fn is_whole(&self) -> bool {
+        self.kind.is_none() && self.case.is_none()
+    }
+
+    fn takes(&self, case: &Case) -> bool {
+        self.kind.as_ref().is_none_or(|kind| kind.is_match(&case.kind))
+            && self.case.as_ref().is_none_or(|name| name.is_match(&case.name))
+    }
+}
+
+/// Runs the command; true if nothing differs but what is meant to.
+pub fn compare(words: &[String]) -> Result<bool> {
+    if words.iter().any(|word| word == "--help" || word == "-h") {
+        println!("{USAGE}");
+        return Ok(true);
+    }
+    let options = Options::parse(words)?;
+    needs::check(&[NEEDS, needs::NAMESPACES])?;
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask stands in the workspace")?;
+    let cache = cache::Cache::open()?;
+    let apiserver = programs::apiserver(&cache, &workspace.join("conformance"))?;
+    let etcd = programs::etcd(&cache)?;
+    drop(cache);
+    if options.build_only {
+        println!("{}\n{}", apiserver.path.display(), etcd.path.display());
+        return Ok(true);
+    }
+    let Some(home) = namespace::inside() else { return enter(words, &options, workspace) };
+    let gousse = options.gousse.as_deref().context("the program to compare is named by the call outside")?;
+    namespace::furnish(&home)?;
+    let out = workspace.join("target/compare");
+    std::fs::create_dir_all(&out)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let report = runtime.block_on(async {
+        let servers = Servers::start(&apiserver.path, &etcd.path, gousse, &home, &out).await?;
+        let report = all(&servers, &options).await;
+        servers.stop().await;
+        report
+    })?;
+    report.write(&out.join("differences.txt"))?;
+    Ok(report.print(options.all, options.is_whole()))
+}
+
+/// Goes on inside namespaces, and clears the run's folder whatever became of it in there.
+fn enter(words: &[String], options: &Options, workspace: &Path) -> Result<bool> {
+    let mut words = words.to_vec();
+    if options.gousse.is_none() {
+        words.push(format!("--gousse={}", cluster::build(workspace, &[])?.display()));
+    }
+    let home = cluster::home(&cache::folder()?)?;
+    let ended = namespace::enter("compare", &words, &home);
+    cluster::clear(&home)?;
+    Ok(ended?.success())
+}
+
+/// Sends every case to both servers. The cases of a kind follow each other, kinds go on side by side.
+async fn all(servers: &Servers, options: &Options) -> Result<Report> {
+    let (subjects, unserved) = subjects::served(servers).await?;
+    let mut report = Report::new(unserved)?;
+    let mut runs: Vec<Vec<Case>> = vec![cases::outside(&subjects)];
+    for subject in &subjects {
+        runs.push(cases::of(subject));
+    }
+    for run in &mut runs {
+        run.retain(|case| options.takes(case));
+    }
+    let runs = runs.into_iter().filter(|run| !run.is_empty());
+    let mut compared = futures::stream::iter(runs.map(async |run| {
+        let mut told = Vec::new();
+        for case in run {
+            told.push(case.run(servers).await);
+        }
+        told
+    }))
+    .buffer_unordered(AT_ONCE);
+    while let Some(told) = compared.next().await {
+        for told in told {
+            report.add(told?);
+        }
+    }
+    Ok(report)
+}
