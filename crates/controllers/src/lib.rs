@@ -98,15 +98,21 @@ pub static CONTROLLERS: &[Controller] = &[
         account: "resourcequota-controller",
         run: |parts| Box::pin(resource_quota::run(parts)),
     },
+    Controller { name: "disruption", account: "disruption-controller", run: |parts| Box::pin(disruption::run(parts)) },
     Controller {
-        name: "disruption",
-        account: "disruption-controller",
-        run: |parts| Box::pin(disruption::run(parts)),
+        name: "claim-protection",
+        account: "pvc-protection-controller",
+        run: |parts| Box::pin(storage_protection::claims(parts)),
     },
     Controller {
-        name: "storage-protection",
-        account: "pvc-protection-controller",
-        run: |parts| Box::pin(storage_protection::run(parts)),
+        name: "volume-protection",
+        account: "pv-protection-controller",
+        run: |parts| Box::pin(storage_protection::volumes(parts)),
+    },
+    Controller {
+        name: "attributes-class-protection",
+        account: "volumeattributesclass-protection-controller",
+        run: |parts| Box::pin(storage_protection::classes(parts)),
     },
     Controller {
         name: "csrapproving",
@@ -121,11 +127,16 @@ pub static CONTROLLERS: &[Controller] = &[
     Controller {
         name: "certificate-cleaner",
         account: "certificate-controller",
-        run: |parts| Box::pin(certificates::cleaner::run(parts)),
+        run: |parts| Box::pin(certificates::cleaner::requests(parts)),
+    },
+    Controller {
+        name: "pod-certificate-cleaner",
+        account: "podcertificaterequestcleaner",
+        run: |parts| Box::pin(certificates::cleaner::of_pods(parts)),
     },
     Controller {
         name: "trust-bundle-publisher",
-        account: "",
+        account: "kube-apiserver-serving-clustertrustbundle-publisher",
         run: |parts| Box::pin(certificates::publisher::run(parts)),
     },
     Controller { name: "garbage", account: "generic-garbage-collector", run: |parts| Box::pin(garbage::run(parts)) },

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use api::resource::{Named, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, VOLUME_ATTRIBUTES_CLASSES};
 use api::{Object, Reason, Status, tree};
 use client::reconcile::{self, Requeue};
-use client::{Index, Key, ListOptions, PatchKind};
+use client::{Index, Key, ListOptions};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream, select_all};
 use serde_json::{Value, json};
@@ -85,27 +85,37 @@ static ATTRIBUTES: Index = Index {
     },
 };
 
-pub async fn run(parts: Arc<Parts>) {
-    let used = [&PERSISTENT_VOLUME_CLAIMS, &PERSISTENT_VOLUMES, &VOLUME_ATTRIBUTES_CLASSES, &PODS];
-    let caches = used.map(|resource: &Named| parts.cache(resource));
-    parts.synced(&caches.each_ref().map(|cache| &**cache)).await;
-    let mut concerned: Vec<BoxStream<'static, (usize, Key)>> = Vec::new();
-    for (index, kind) in PROTECTED.iter().enumerate() {
-        let own = parts.cache(kind.resource).subscribe().keys();
-        concerned.push(own.map(move |key| (index, key)).boxed());
-        for users in kind.users {
-            let protected = parts.cache(kind.resource);
-            let waiting = move |user: Key| {
-                let namespace = if kind.resource.namespaced { &*user.namespace } else { "" };
-                let waiting = protected.by(&WAITING, namespace);
-                stream::iter(waiting.iter().map(|object| (index, Key::of(object))).collect::<Vec<_>>())
-            };
-            concerned.push(parts.cache(users).subscribe().keys().flat_map(waiting).boxed());
-        }
+/// Claims, volumes, classes: each under an account of its own.
+pub async fn claims(parts: Arc<Parts>) {
+    run(parts, &PROTECTED[0]).await;
+}
+
+pub async fn volumes(parts: Arc<Parts>) {
+    run(parts, &PROTECTED[1]).await;
+}
+
+pub async fn classes(parts: Arc<Parts>) {
+    run(parts, &PROTECTED[2]).await;
+}
+
+async fn run(parts: Arc<Parts>, kind: &'static Protected) {
+    let protected = parts.cache(kind.resource);
+    let users = kind.users.iter().map(|users| parts.cache(users));
+    let users: Vec<_> = users.collect();
+    parts.synced(&[&protected].into_iter().chain(&users).map(|cache| &**cache).collect::<Vec<_>>()).await;
+    let mut concerned: Vec<BoxStream<'static, Key>> = vec![protected.subscribe().keys().boxed()];
+    for users in &users {
+        let protected = protected.clone();
+        let waiting = move |user: Key| {
+            let namespace = if kind.resource.namespaced { &*user.namespace } else { "" };
+            let waiting = protected.by(&WAITING, namespace);
+            stream::iter(waiting.iter().map(Key::of).collect::<Vec<_>>())
+        };
+        concerned.push(users.subscribe().keys().flat_map(waiting).boxed());
     }
-    let work = |(index, key): (usize, Key)| {
+    let work = |key: Key| {
         let parts = parts.clone();
-        async move { protect(&parts, &PROTECTED[index], &key).await }
+        async move { protect(&parts, kind, &key).await }
     };
     reconcile::run(select_all(concerned), 8, work).await;
 }
@@ -115,8 +125,9 @@ async fn protect(parts: &Parts, kind: &Protected, key: &Key) -> Result<Requeue, 
     let is_used = object.meta().is_deleting() && is_used(parts, kind.use_by, &object).await?;
     let Some(finalizers) = finalizers(&object, kind.finalizer, is_used) else { return Ok(Requeue::Done) };
     let meta = object.meta();
-    let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": meta.resource_version}});
-    match parts.client.patch(kind.resource, &meta.namespace, &meta.name, "", PatchKind::Merge, &patch).await {
+    let mut next = object.value();
+    next["metadata"]["finalizers"] = json!(finalizers);
+    match parts.client.update(kind.resource, &meta.namespace, &meta.name, &next).await {
         // The cache is behind: what is new comes, and this runs again.
         Err(status) if !matches!(status.reason, Reason::NotFound | Reason::Conflict) => Err(status),
         _ => Ok(Requeue::Done),

@@ -11,8 +11,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use client::reconcile::{self, Requeue};
 use client::{DeleteOptions, Key};
-use futures::StreamExt;
-use futures::stream::select;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use x509_cert::certificate::Certificate;
@@ -28,18 +26,24 @@ const PENDING: SignedDuration = SignedDuration::from_hours(24);
 /// Whatever became of it.
 const OF_POD: SignedDuration = SignedDuration::from_mins(15);
 
-pub async fn run(parts: Arc<Parts>) {
-    let kinds: [&'static Resource; 2] = [&CERTIFICATE_SIGNING_REQUESTS, &POD_CERTIFICATE_REQUESTS];
-    let caches = kinds.map(|kind| parts.cache(kind));
-    parts.synced(&caches.each_ref().map(|cache| &**cache)).await;
-    let [requests, of_pods] = caches.map(|cache| cache.subscribe().keys());
-    let [own, other] = kinds;
-    let keys = select(requests.map(move |key| (own, key)), of_pods.map(move |key| (other, key)));
-    let work = |(kind, key): (&'static Resource, Key)| {
+/// Requests to sign.
+pub async fn requests(parts: Arc<Parts>) {
+    run(parts, &CERTIFICATE_SIGNING_REQUESTS).await;
+}
+
+/// Requests of pods.
+pub async fn of_pods(parts: Arc<Parts>) {
+    run(parts, &POD_CERTIFICATE_REQUESTS).await;
+}
+
+async fn run(parts: Arc<Parts>, kind: &'static Resource) {
+    let cache = parts.cache(kind);
+    parts.synced(&[&*cache]).await;
+    let work = |key: Key| {
         let parts = parts.clone();
         async move { clean(&parts, kind, &key).await }
     };
-    reconcile::run(keys, 4, work).await;
+    reconcile::run(cache.subscribe().keys(), 4, work).await;
 }
 
 async fn clean(parts: &Parts, kind: &Resource, key: &Key) -> Result<Requeue, Status> {

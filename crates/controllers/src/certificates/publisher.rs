@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use api::resource::CLUSTER_TRUST_BUNDLES;
 use api::{Object, Reason, Status, tree};
+use client::DeleteOptions;
 use client::reconcile::{self, Requeue};
-use client::{DeleteOptions, PatchKind};
 use futures::StreamExt;
 use futures::stream;
 use serde_json::json;
@@ -43,8 +43,9 @@ async fn publish(parts: &Parts) -> Result<Requeue, Status> {
             }
         }
         Some(known) if tree::text(&known.value(), "spec.trustBundle") != anchors => {
-            let patch = json!({"spec": {"trustBundle": anchors}});
-            parts.client.patch(kind, "", &name, "", PatchKind::Merge, &patch).await?;
+            let mut bundle = known.value();
+            bundle["spec"]["trustBundle"] = json!(anchors);
+            parts.client.update(kind, "", &name, &bundle).await?;
         }
         Some(_) => {}
     }
