@@ -20,7 +20,7 @@ pub mod namespace;
 /// The command line.
 mod options;
 /// The Go programs.
-mod programs;
+pub mod programs;
 /// The images that tests pull, served as their registry would.
 pub mod registry;
 /// The file trees of the images.

@@ -8,6 +8,8 @@ mod cargo;
 mod cgroup2;
 /// Killed, stopped, filled, damaged.
 mod chaos;
+/// The clients that people have.
+mod clients;
 /// The official suite as the judge.
 mod conformance;
 /// What an addition costs.
@@ -31,12 +33,13 @@ fn main() -> ExitCode {
         "schema" => schema::schema(rest),
         "conformance" => conformance::conformance(rest),
         "cgroup2" => cgroup2::cgroup2(rest),
+        "clients" => clients::clients(rest),
         "chaos" => chaos::chaos(rest),
         "bench" => bench::bench(rest),
         "growth" => growth::growth(),
         "tidy" => Ok(report_tidy()),
         _ => {
-            eprintln!("cargo xtask bench|cgroup2|chaos|conformance|fuzz|growth|schema|tidy");
+            eprintln!("cargo xtask bench|cgroup2|chaos|clients|conformance|fuzz|growth|schema|tidy");
             return ExitCode::from(2);
         }
     };
