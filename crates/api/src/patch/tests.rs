@@ -296,3 +296,16 @@ fn a_strategic_patch_of_very_long_lists_is_merged_in_passes() {
     let env = merged["spec"]["containers"][0]["env"].as_array().unwrap();
     assert_eq!((env.len(), &env[0]["value"], &env[MANY]["value"]), (MANY / 2 * 3, &json!("x"), &json!("y")));
 }
+
+#[test]
+fn a_test_for_null_passes_where_there_is_no_such_field() {
+    let live = json!({"metadata": {"labels": {"a": "b"}}, "list": [1]});
+    let test = |path: &str| {
+        let patch = json!([{"op": "test", "path": path, "value": null}]);
+        json(&live, patch.to_string().as_bytes()).map_err(|status| status.code)
+    };
+    assert_eq!(test("/metadata/finalizers"), Ok(live.clone()));
+    for there in ["/metadata/labels/a", "/metadata/annotations/a", "/list/1"] {
+        assert_eq!(test(there), Err(422), "{there}");
+    }
+}
