@@ -10,6 +10,8 @@ mod cgroup2;
 mod chaos;
 /// Gousse's server beside a stock one.
 mod compare;
+/// The clients that people have.
+mod clients;
 /// The official suite as the judge.
 mod conformance;
 /// What an addition costs.
@@ -33,13 +35,14 @@ fn main() -> ExitCode {
         "schema" => schema::schema(rest),
         "conformance" => conformance::conformance(rest),
         "cgroup2" => cgroup2::cgroup2(rest),
+        "clients" => clients::clients(rest),
         "chaos" => chaos::chaos(rest),
         "compare" => compare::compare(rest),
         "bench" => bench::bench(rest),
         "growth" => growth::growth(),
         "tidy" => Ok(report_tidy()),
         _ => {
-            eprintln!("cargo xtask bench|cgroup2|chaos|compare|conformance|fuzz|growth|schema|tidy");
+            eprintln!("cargo xtask bench|cgroup2|chaos|clients|compare|conformance|fuzz|growth|schema|tidy");
             return ExitCode::from(2);
         }
     };

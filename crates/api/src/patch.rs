@@ -109,11 +109,7 @@ pub fn json(live: &Value, body: &[u8]) -> Result<Value, Status> {
                 return Err(rejected());
             }
         }
-        // What is not there is null to a test.
-        if let PatchOperation::Test(test) = operation
-            && test.value.is_null()
-            && value.pointer(test.path.as_str()).is_none()
-        {
+        if lacks(&value, operation) {
             continue;
         }
         let operation = lenient(&value, operation);
@@ -189,6 +185,14 @@ fn lenient(value: &Value, operation: &PatchOperation) -> PatchOperation {
         },
         _ => operation.clone(),
     }
+}
+
+/// Whether it is a test for null of a field that is not there: upstream's library lets it pass (evanphx/json-patch),
+/// and clients ask so whether they are the first (the finalizers of kube-rs).
+fn lacks(value: &Value, operation: &PatchOperation) -> bool {
+    let PatchOperation::Test(test) = operation else { return false };
+    let parent = test.path.parent().and_then(|parent| value.pointer(parent.as_str()));
+    test.value.is_null() && parent.is_some_and(Value::is_object) && value.pointer(test.path.as_str()).is_none()
 }
 
 /// How deep the tree is where an operation puts something; 0 when it makes nothing deeper.

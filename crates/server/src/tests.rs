@@ -254,6 +254,28 @@ async fn a_watch_after_a_forgotten_revision_says_so() {
     assert!(matches!(events.next().await.unwrap(), api::WatchEvent::Bookmark { initial_events_end: true, .. }));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_bookmark_comes_each_minute_and_two_seconds_before_the_end_of_a_watch() {
+    let c = cluster().await;
+    let begun = tokio::time::Instant::now();
+    let mut told = Vec::new();
+    for seconds in [1, 2, 5, 70] {
+        let path = format!("{MAPS}?watch=1&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion=0");
+        let Body::Events(mut events) = c.raw(&c.admin, Method::GET, &path, "", "").await.body else { panic!() };
+        let begun = tokio::time::Instant::now();
+        c.post(MAPS, json!({"metadata": {"name": format!("first-{seconds}")}})).await;
+        while let Some(event) = events.next().await {
+            if let api::WatchEvent::Bookmark { revision, .. } = event {
+                told.push((seconds, begun.elapsed().as_secs(), revision == c.server.0.store.revision().0));
+                c.post(MAPS, json!({"metadata": {"generateName": "later-"}})).await;
+            }
+        }
+        assert_eq!(begun.elapsed().as_secs(), seconds);
+    }
+    assert_eq!(told, [(5, 3, true), (70, 60, true), (70, 68, true)]);
+    assert_eq!(begun.elapsed().as_secs(), 78);
+}
+
 #[tokio::test]
 async fn a_pod_is_completed_bound_once_and_ended_in_two_steps() {
     let c = cluster().await;

@@ -25,6 +25,8 @@ use crate::rendition::{Happened, Rendition};
 use crate::{Server, encode};
 
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// The last bookmark comes so long before the end: who watches again begins where this watch was.
+const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
 
 /// A watch under way.
 pub struct Watching {
@@ -34,14 +36,14 @@ pub struct Watching {
     pub initial: VecDeque<Arc<Rendition>>,
     /// A bookmark with the annotation that ends the initial events is due.
     pub initial_end: bool,
-    pub bookmarks: bool,
     pub watch: Result<Watch, Option<Status>>,
     /// A revision that the watch waits for before it starts: not yet written.
     pub ahead: Option<(String, Revision)>,
     pub start: Revision,
     pub bookmarked: Revision,
     pub end: End,
-    pub next_bookmark: Pin<Box<Sleep>>,
+    /// None: no bookmarks, or no further ones.
+    pub bookmarks: Option<Bookmarks>,
     /// The client asked for messages of a websocket (endpoints/handlers/watch.go HandleWS).
     pub socket: Option<Accepted>,
 }
@@ -60,9 +62,34 @@ pub fn end(timeout: Duration, mut stopped: tokio::sync::watch::Receiver<bool>) -
     })
 }
 
-/// The timer of the first bookmark.
-pub fn next_bookmark() -> Pin<Box<Sleep>> {
-    Box::pin(tokio::time::sleep(BOOKMARK_EVERY))
+/// When bookmarks come: every minute, and shortly before the end (storage/cacher/cache_watcher.go nextBookmarkTime).
+pub struct Bookmarks {
+    next: Pin<Box<Sleep>>,
+    last: Instant,
+}
+
+impl Bookmarks {
+    /// Those of a watch that lasts `timeout`; None where it is over before one is due.
+    pub fn until(timeout: Duration) -> Option<Bookmarks> {
+        let now = Instant::now();
+        let last = now + timeout.saturating_sub(BOOKMARK_BEFORE_END);
+        let next = Bookmarks::after(now, last)?;
+        Some(Bookmarks { next: Box::pin(tokio::time::sleep_until(next)), last })
+    }
+
+    fn after(now: Instant, last: Instant) -> Option<Instant> {
+        (last > now).then(|| last.min(now + BOOKMARK_EVERY))
+    }
+
+    /// Ready when one is due, and whether others follow.
+    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        ready!(self.next.as_mut().poll(cx));
+        let next = Bookmarks::after(Instant::now(), self.last);
+        if let Some(next) = next {
+            self.next.as_mut().reset(next);
+        }
+        Poll::Ready(next.is_some())
+    }
 }
 
 /// What a watch tells.
@@ -122,8 +149,8 @@ impl Watching {
             if let Poll::Ready(told) = self.poll_told(cx) {
                 return Poll::Ready(told);
             }
-            if self.bookmarks && self.next_bookmark.as_mut().poll(cx).is_ready() {
-                self.next_bookmark.as_mut().reset(Instant::now() + BOOKMARK_EVERY);
+            if let Some(Poll::Ready(others)) = self.bookmarks.as_mut().map(|bookmarks| bookmarks.poll_due(cx)) {
+                self.bookmarks.take_if(|_| !others);
                 let revision = self.watch.as_ref().map_or(self.bookmarked, Watch::progress);
                 if revision <= self.bookmarked {
                     // The timer is asked once more, or it would wake nobody.

@@ -14,13 +14,15 @@ use std::process::Command;
 const RELEASE: &str = "1.37.2";
 
 /// Where a program's source comes from.
-enum Source {
+pub enum Source {
     /// The test of our own module, compiled.
     Suite,
     /// A package that our module's go.mod knows.
     Package(&'static str),
     /// A package of a module that stands by itself: its requirements would push ours away from the release's.
     Module(&'static str, &'static str),
+    /// A folder of our own module.
+    Own(&'static str),
 }
 
 const PROGRAMS: &[(&str, Source)] = &[
@@ -53,28 +55,9 @@ impl Programs {
 
 /// Builds what is missing: about ten minutes the first time on two cores, nothing the second time.
 pub fn build(cache: &Cache, module: &Path) -> Result<Programs> {
-    let version = String::from_utf8_lossy(&run(Command::new("go").arg("version"))?).into_owned();
-    let sums = fs::read_to_string(module.join("go.sum"))?;
-    let requirements = fs::read_to_string(module.join("go.mod"))?;
-    let suite = fs::read_to_string(module.join("e2e_test.go"))?;
-
     let mut built = Vec::new();
     for (name, source) in PROGRAMS {
-        let wanted = format!("bin/{name}");
-        let product = match source {
-            Source::Suite => cache.product(&wanted, &[&version, RELEASE, &requirements, &sums, &suite], |out| {
-                go(module, out, &["test", "-c"], ".")
-            })?,
-            Source::Package(package) => {
-                cache.product(&wanted, &[&version, RELEASE, &requirements, &sums, package], |out| {
-                    go(module, out, &["build"], package)
-                })?
-            }
-            Source::Module(package, at) => {
-                cache.product(&wanted, &[&version, package, at], |out| alone(out, package, at))?
-            }
-        };
-        built.push((*name, product));
+        built.push((*name, program(cache, module, name, source)?));
     }
     let release =
         run(Command::new("go").args(["list", "-m", "-f", "{{.Dir}}", "k8s.io/kubernetes"]).current_dir(module))?;
@@ -106,6 +89,39 @@ pub fn etcd(cache: &Cache) -> Result<Product> {
     const AT: &str = "v3.7.0";
     let version = String::from_utf8_lossy(&run(Command::new("go").arg("version"))?).into_owned();
     cache.product("bin/etcd", &[&version, PACKAGE, AT], |out| alone(out, PACKAGE, AT))
+}
+
+/// The release's kubectl.
+pub fn kubectl(cache: &Cache, module: &Path) -> Result<Product> {
+    let (name, source) = PROGRAMS.iter().find(|(name, _)| *name == "kubectl").context("kubectl is a row")?;
+    program(cache, module, name, source)
+}
+
+/// One program, in the cache as `bin/<name>`.
+pub fn program(cache: &Cache, module: &Path, name: &str, source: &Source) -> Result<Product> {
+    let wanted = format!("bin/{name}");
+    let version = String::from_utf8_lossy(&run(Command::new("go").arg("version"))?).into_owned();
+    if let Source::Module(package, at) = source {
+        return cache.product(&wanted, &[&version, package, at], |out| alone(out, package, at));
+    }
+    let sums = fs::read_to_string(module.join("go.sum"))?;
+    let requirements = fs::read_to_string(module.join("go.mod"))?;
+    let (verb, package, text): (&[&str], _, _) = match source {
+        Source::Suite => (&["test", "-c"], ".", fs::read_to_string(module.join("e2e_test.go"))?),
+        Source::Own(folder) => (&["build"], *folder, texts(&module.join(folder))?),
+        Source::Package(package) | Source::Module(package, _) => (&["build"], *package, (*package).to_owned()),
+    };
+    cache.product(&wanted, &[&version, RELEASE, &requirements, &sums, &text], |out| go(module, out, verb, package))
+}
+
+/// All files of a folder, in order.
+pub fn texts(folder: &Path) -> Result<String> {
+    let mut files: Vec<PathBuf> = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    files.retain(|file| file.is_file());
+    files.sort();
+    let texts =
+        files.iter().map(|file| fs::read_to_string(file).with_context(|| format!("reading {}", file.display())));
+    Ok(texts.collect::<Result<Vec<_>>>()?.concat())
 }
 
 /// One `go build` or `go test -c`, static, stamped with the release as upstream stamps it.

@@ -349,3 +349,16 @@ fn a_json_patch_is_read_as_upstreams_library_reads_it() {
 fn json_patched(live: &Value, patch: &str) -> Result<Value, Status> {
     json(live, patch.as_bytes())
 }
+
+#[test]
+fn a_test_for_null_passes_where_there_is_no_such_field() {
+    let live = json!({"metadata": {"labels": {"a": "b"}}, "list": [1]});
+    let test = |path: &str| {
+        let patch = json!([{"op": "test", "path": path, "value": null}]);
+        json(&live, patch.to_string().as_bytes()).map_err(|status| status.code)
+    };
+    assert_eq!(test("/metadata/finalizers"), Ok(live.clone()));
+    for there in ["/metadata/labels/a", "/metadata/annotations/a", "/list/1"] {
+        assert_eq!(test(there), Err(422), "{there}");
+    }
+}
