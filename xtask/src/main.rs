@@ -8,10 +8,10 @@ mod cargo;
 mod cgroup2;
 /// Killed, stopped, filled, damaged.
 mod chaos;
-/// Gousse's server beside a stock one.
-mod compare;
 /// The clients that people have.
 mod clients;
+/// Gousse's server beside a stock one.
+mod compare;
 /// The official suite as the judge.
 mod conformance;
 /// What an addition costs.

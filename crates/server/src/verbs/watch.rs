@@ -71,7 +71,8 @@ pub async fn watch(call: Call<'_>) -> Result<Reply, Status> {
             watch,
             ahead,
             start,
-            bookmarked: start,
+            // Where it started is known to who named it, or was told so.
+            bookmarked: if asked.is_some() || initial_events { start } else { Revision(0) },
             end: watching::end(timeout, call.server.0.stopped.subscribe()),
             bookmarks: call.query.flag("allowWatchBookmarks").then(|| watching::Bookmarks::until(timeout)).flatten(),
             socket,

@@ -79,10 +79,9 @@ fn a_subject_of_several_organizations_keeps_them_all() {
 fn a_life_is_what_was_asked_for_within_bounds() {
     let (authority, _) = authority(3650);
     let life = |authority: &Authority, seconds: Option<i64>| {
-        let validity = authority.validity(seconds, now()).map(|validity| {
+        authority.validity(seconds, now()).map(|validity| {
             [validity.not_before, validity.not_after].map(|time| time.to_unix_duration().as_secs() as i64 - NOW)
-        });
-        validity
+        })
     };
     let year = 365 * 86_400;
     for (asked, until) in [

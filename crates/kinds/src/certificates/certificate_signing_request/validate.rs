@@ -56,10 +56,11 @@ pub fn validate(kind: &Kind, request: &Value, old: Option<&Value>, context: &Con
     let (conditions, certificate) = (at.get("status").get("conditions"), at.get("status").get("certificate"));
     judge_conditions(&conditions, old, &mut errors);
     let was = old.map_or("", |old| tree::text(old, "status.certificate"));
-    if certificate.text() != was && (was.is_empty() || chain(was).is_ok()) {
-        if let Err(why) = chain(certificate.text()) {
-            errors.push(certificate.invalid_as("<certificate data>", &why));
-        }
+    if certificate.text() != was
+        && (was.is_empty() || chain(was).is_ok())
+        && let Err(why) = chain(certificate.text())
+    {
+        errors.push(certificate.invalid_as("<certificate data>", &why));
     }
     if let Some(old) = old {
         changes(&conditions, old, context.subresource == "approval", &mut errors);

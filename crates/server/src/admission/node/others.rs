@@ -106,8 +106,5 @@ fn common_name(request: &str) -> Option<String> {
     }
 }
 
-/// A certificate for a pod is asked for by its node, for an account and a signer that the pod names
-/// (admitPodCertificateRequest).
-
 #[cfg(test)]
 mod tests;
