@@ -149,10 +149,10 @@ async fn a_node_asks_for_certificates_of_itself_and_of_its_pods_only() {
     assert_eq!(as_node(&c, Method::POST, path, with("signerName", signer)).await.0, 201);
     for (field, value, why) in [
         ("nodeName", "n2", "which is not the requesting node"),
-        ("nodeUID", "x", "names another node UID"),
-        ("podUID", "x", "contains another pod UID"),
+        ("nodeUID", "x", "names node UID \"x\", which differs"),
+        ("podUID", "x", "names pod UID \"x\", which differs"),
         ("serviceAccountName", "x", "that differs from running pod"),
-        ("serviceAccountUID", "x", "names another service account UID"),
+        ("serviceAccountUID", "x", "names service account UID \"x\", which differs"),
         ("signerName", "a.b/d", "does not mount a podCertificate projected volume"),
     ] {
         refuses(&as_node(&c, Method::POST, path, with(field, value)).await, why);
