@@ -181,14 +181,21 @@ fn part_of(value: &Value, whole: i64) -> Result<i64, String> {
 
 /// How many pods a controller shall have; of a Deployment's ReplicaSet its Deployment says it.
 fn scale(owners: &[(Resource, Arc<Cache>)], namespace: &str, owner: &OwnerReference) -> Option<(String, i64)> {
-    let group = |version: &str| version.split_once('/').map_or(String::new(), |(group, _)| group.to_string());
-    let (_, cache) = owners.iter().find(|(of, _)| of.kind == owner.kind && of.group == group(&owner.api_version))?;
-    let object = cache.get(namespace, &owner.name).filter(|object| object.meta().uid == owner.uid)?;
+    let replicas = |object: &Object| tree::int(&object.value(), "spec.replicas").unwrap_or(0);
+    let object = found(owners, namespace, owner)?;
+    // One step and no further: objects may own themselves, or each other.
     let above = object.meta().owner_references.iter().find(|above| above.controller);
-    if let Some(above) = above.and_then(|above| scale(owners, namespace, above)) {
-        return Some(above);
+    let above = above.filter(|above| (owner.kind.as_str(), above.kind.as_str()) == ("ReplicaSet", "Deployment"));
+    match above.and_then(|above| Some((above, found(owners, namespace, above)?))) {
+        Some((above, deployment)) => Some((above.uid.clone(), replicas(&deployment))),
+        None => Some((owner.uid.clone(), replicas(&object))),
     }
-    Some((owner.uid.clone(), tree::int(&object.value(), "spec.replicas").unwrap_or(0)))
+}
+
+fn found(owners: &[(Resource, Arc<Cache>)], namespace: &str, owner: &OwnerReference) -> Option<Object> {
+    let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);
+    let (_, cache) = owners.iter().find(|(of, _)| of.kind == owner.kind && of.group == group)?;
+    cache.get(namespace, &owner.name).filter(|object| object.meta().uid == owner.uid)
 }
 
 fn is_ready(pod: &Value) -> bool {

@@ -97,7 +97,7 @@ async fn ensure(parts: &Parts, namespace: &str) -> Result<Requeue, Status> {
             // The cache is behind: the change comes and this runs again.
             Err(status) if matches!(status.reason, Reason::AlreadyExists | Reason::NotFound | Reason::Conflict) => {}
             // The namespace began to end meanwhile.
-            Err(status) if status.reason == Reason::Forbidden => return Ok(Requeue::Done),
+            Err(status) if is_terminating(&status) => return Ok(Requeue::Done),
             Err(status) => return Err(status),
         }
     }
@@ -110,4 +110,9 @@ fn holds(found: &Object, body: &Value) -> bool {
         Some(data) => found.value()["data"] == *data,
         None => true,
     }
+}
+
+/// Whether a write was refused since its namespace ends; what a quota refuses may be allowed later.
+fn is_terminating(status: &Status) -> bool {
+    status.reason == Reason::Forbidden && status.causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
 }

@@ -583,3 +583,23 @@ async fn a_disruption_budget_says_how_many_pods_may_go() {
     until(&|status| status["disruptionsAllowed"] == 0 && status["currentHealthy"] == 1).await;
     assert_eq!(evict("two").await.unwrap_err().code, 429);
 }
+
+#[tokio::test]
+async fn a_controller_that_owns_itself_is_counted_once() {
+    let c = cluster().await;
+    c.until("serviceaccounts", "default", "default", |account| account.is_some()).await;
+    let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let spec = json!({"replicas": 4, "selector": {"matchLabels": {"a": "b"}}, "template": template});
+    let made = c.create("replicasets", "default", json!({"metadata": {"name": "r"}, "spec": spec})).await;
+    let owner = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": made.meta().uid,
+        "controller": true}]);
+    let itself = json!({"metadata": {"ownerReferences": owner}});
+    c.client.patch(kind("replicasets"), "default", "r", "", PatchKind::Merge, &itself).await.unwrap();
+    let spec = json!({"nodeName": "far", "containers": [{"name": "c", "image": "i"}]});
+    let pod = json!({"metadata": {"name": "p", "labels": {"a": "b"}, "ownerReferences": owner}, "spec": spec});
+    c.create("pods", "default", pod).await;
+    let spec = json!({"maxUnavailable": "50%", "selector": {"matchLabels": {"a": "b"}}});
+    c.create("poddisruptionbudgets", "default", json!({"metadata": {"name": "b"}, "spec": spec})).await;
+    let counted = |budget: Option<&Value>| budget.is_some_and(|budget| budget["status"]["expectedPods"] == 4);
+    c.until("poddisruptionbudgets", "default", "b", counted).await;
+}

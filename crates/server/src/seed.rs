@@ -7,7 +7,7 @@
 
 use std::net::IpAddr;
 
-use api::Status;
+use api::{Reason, Status};
 use futures::FutureExt;
 use futures::future::{BoxFuture, select_all};
 use http::{Method, Request};
@@ -53,7 +53,18 @@ pub async fn seed(server: &Server) -> Result<(), Status> {
     writes
         .extend(endpoint(server).into_iter().flat_map(|ip| [endpoints(server, ip).boxed(), slice(server, ip).boxed()]));
     writes.extend(bootstrap::all().into_iter().map(|own| flow(server, own).boxed()));
-    all(writes).await
+    all(writes.into_iter().map(unless_refused)).await
+}
+
+/// What somebody's quota refuses is missing until the next start, but keeps no server from starting.
+async fn unless_refused(write: BoxFuture<'_, Result<(), Status>>) -> Result<(), Status> {
+    match write.await {
+        Err(status) if status.reason == Reason::Forbidden => {
+            tracing::error!(%status, "an object that every cluster has cannot be made");
+            Ok(())
+        }
+        done => done,
+    }
 }
 
 /// Makes flow schemas and priority levels anew that somebody deletes, as often as that happens
@@ -64,6 +75,9 @@ pub async fn keep_flows(server: Server) {
         let after = store.revision();
         let mut watches: Vec<_> = FLOWS.iter().filter_map(|prefix| store.watch(prefix, after).ok()).collect();
         // Watched before they are looked at: what changes meanwhile is seen after it.
+        if watches.is_empty() {
+            return;
+        }
         while let (Some(Ok(_)), ..) = select_all(watches.iter_mut().map(|watch| Box::pin(watch.next()))).await {
             if let Err(error) = all(bootstrap::all().into_iter().map(|own| flow(&server, own))).await {
                 tracing::error!(%error, "flow schemas and priority levels cannot be made anew");

@@ -96,3 +96,12 @@ fn no_flipped_byte_makes_the_reader_panic() {
         }
     }
 }
+
+#[test]
+fn what_is_not_what_its_schema_says_ends_and_writes_nothing() {
+    let scaler = "io.k8s.api.autoscaling.v2.HorizontalPodAutoscaler";
+    let selector = |labels: Value| json!({"spec": {"metrics": [{"type": "Pods", "pods": {"metric": {"name": "m", "selector": {"matchLabels": labels}}}}]}});
+    let bent = encode(scaler, &selector(json!("x"))).unwrap();
+    assert_eq!(decode(&bent, scaler).unwrap(), decode(&encode(scaler, &selector(json!({}))).unwrap(), scaler).unwrap());
+    assert!(encode(scaler, &json!({"spec": {"metrics": "x"}})).is_ok());
+}

@@ -53,7 +53,10 @@ fn single(tag: u32, of: &'static Of, value: &Value, out: &mut Vec<u8>) {
         Of::Bytes => wire::bytes(tag, &STANDARD.decode(value.as_str().unwrap_or_default()).unwrap_or_default(), out),
         Of::Type(link) => wire::nested(tag, out, |out| shaped(link.get(), value, out)),
         // A list within a map or list: a message with one repeated field.
-        Of::List(_) | Of::Map(_) => wire::nested(tag, out, |out| member(1, of, value, out)),
+        Of::List(_) if value.is_array() => wire::nested(tag, out, |out| member(1, of, value, out)),
+        Of::Map(_) if value.is_object() => wire::nested(tag, out, |out| member(1, of, value, out)),
+        // What is neither, whatever the schema says, has no message.
+        Of::List(_) | Of::Map(_) => {}
     }
 }
 

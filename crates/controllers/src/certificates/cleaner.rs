@@ -68,20 +68,25 @@ fn due(request: &Value) -> Option<Timestamp> {
     let decided = tree::list(request, "status.conditions").iter().filter_map(|condition| {
         let since = time(tree::text(condition, "lastUpdateTime"))?;
         match tree::text(condition, "type") {
-            "Approved" if is_issued(request) => Some(since + DECIDED),
-            "Approved" => Some(since + PENDING),
-            "Denied" | "Failed" => Some(since + DECIDED),
+            "Approved" if is_issued(request) => Some(after(since, DECIDED)),
+            "Approved" => Some(after(since, PENDING)),
+            "Denied" | "Failed" => Some(after(since, DECIDED)),
             _ => None,
         }
     });
     let is_pending = tree::list(request, "status.conditions").is_empty();
     let created = time(tree::text(request, "metadata.creationTimestamp")).filter(|_| is_pending);
     let ends = end(request).filter(|_| has_condition(request, "Approved"));
-    decided.chain(created.map(|at| at + PENDING)).chain(ends).min()
+    decided.chain(created.map(|at| after(at, PENDING))).chain(ends).min()
 }
 
 fn of_pod(request: &Value) -> Option<Timestamp> {
-    Some(time(tree::text(request, "metadata.creationTimestamp"))? + OF_POD)
+    Some(after(time(tree::text(request, "metadata.creationTimestamp"))?, OF_POD))
+}
+
+/// Times that others wrote may be the last there are.
+fn after(time: Timestamp, rest: SignedDuration) -> Timestamp {
+    time.saturating_add(rest).unwrap_or(Timestamp::MAX)
 }
 
 /// The end of the certificate.

@@ -47,6 +47,10 @@ pub fn written(tag: &str, der: Vec<u8>) -> String {
 /// The DER of a signing request (pkg/apis/certificates/helpers.go ParseCSR).
 pub fn request_of(pem: &[u8]) -> Result<Vec<u8>, String> {
     let text = String::from_utf8_lossy(pem);
+    // Of two some would read the one and some the other: what is judged is what is signed.
+    if text.matches("-----BEGIN ").count() != 1 {
+        return Err("PEM block type must be CERTIFICATE REQUEST".into());
+    }
     match blocks(&text).into_iter().next() {
         Some(block) if block.tag() == "CERTIFICATE REQUEST" => Ok(block.into_contents()),
         _ => Err("PEM block type must be CERTIFICATE REQUEST".into()),

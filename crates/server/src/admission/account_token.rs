@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::{Ask, Findings, NONE, Operation, Plugin};
+use crate::authorize::Attributes;
 use crate::tokens::{LEGACY_ISSUER, Legacy, SECRET_TYPE};
 
 pub const PLUGIN: Plugin =
@@ -37,6 +38,18 @@ fn mutate(ask: &Ask<'_>, object: &mut Value, findings: &mut Findings) -> Result<
     put("ca.crt", ask.server.authority().to_string());
     put("namespace", ask.namespace.to_string());
     let has_token = object["data"]["token"].as_str().is_some_and(|token| !token.is_empty());
+    // The answer shows it: only to who may read it. Else the controller sends the Secret again.
+    let reads = Attributes {
+        verb: "get".into(),
+        version: "v1".into(),
+        resource: "secrets".into(),
+        namespace: ask.namespace.into(),
+        name: secret.clone(),
+        ..Attributes::default()
+    };
+    if !has_token && !ask.server.may(ask.identity, &reads) {
+        return Ok(());
+    }
     if !has_token {
         let claims = Legacy {
             iss: LEGACY_ISSUER.into(),

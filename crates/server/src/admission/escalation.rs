@@ -21,6 +21,8 @@ pub const PLUGIN: Plugin =
 
 /// A verb for a resource of a group is a part: a small object can have millions of them (upstream: no bound).
 const PARTS_MAX: usize = 20_000;
+/// Parts times words of what one has: a tenth of a second.
+const COMPARISONS_MAX: usize = 40_000_000;
 /// What the garbage collector changes, and what changes with it (IsOnlyMutatingGCFields).
 const LIFETIME: [&str; 4] = ["ownerReferences", "finalizers", "selfLink", "managedFields"];
 
@@ -89,6 +91,11 @@ fn confirm(ask: &Ask<'_>, object: &Value, access: &Access, wanted: &[Rule]) -> R
         return Err(ask.forbidden(object, &why));
     }
     let (held, errors) = access.rules(ask.identity, ask.namespace);
+    let words = held.iter().map(|rule| rule.words()).fold(0, usize::saturating_add);
+    if words.saturating_mul(size) > COMPARISONS_MAX {
+        let why = format!("its rules come to {size} parts, too many to be held against one's own {words} words");
+        return Err(ask.forbidden(object, &why));
+    }
     let lacking = missing(&held, wanted);
     if lacking.is_empty() {
         return Ok(());

@@ -226,3 +226,26 @@ async fn a_token_is_asked_for_in_its_accounts_own_name() {
     let (_, account) = c.get("/api/v1/namespaces/default/serviceaccounts/default").await;
     assert_eq!(made["metadata"]["uid"], account["metadata"]["uid"]);
 }
+
+/// Who may make Secrets and not read them is no account of the namespace.
+#[tokio::test]
+async fn a_secret_shows_its_token_to_nobody_who_may_not_read_it() {
+    let c = crate::tests::cluster().await;
+    c.account("default").await;
+    let rules = json!([{"apiGroups": [""], "resources": ["secrets"], "verbs": ["create", "update"]}]);
+    let roles = "/apis/rbac.authorization.k8s.io/v1/namespaces/default";
+    assert_eq!(c.post(&format!("{roles}/roles"), json!({"metadata": {"name": "w"}, "rules": rules})).await.0, 201);
+    let binding = json!({"metadata": {"name": "w"}, "subjects": [{"kind": "User", "name": "mallory"}],
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "w"}});
+    assert_eq!(c.post(&format!("{roles}/rolebindings"), binding).await.0, 201);
+    let mallory = Identity::authenticated("mallory", "", vec![]);
+    let secret = json!({"metadata": {"name": "s", "annotations": {"kubernetes.io/service-account.name": "default"}},
+        "type": "kubernetes.io/service-account-token"});
+    let path = "/api/v1/namespaces/default/secrets";
+    let (code, made) = c.call_as(&mallory, Method::POST, path, secret).await;
+    assert_eq!(code, 201, "{made}");
+    assert!(made["data"].get("token").is_none(), "{made}");
+    let (code, again) = c.call_as(&mallory, Method::PUT, &format!("{path}/s"), made).await;
+    assert_eq!(code, 200, "{again}");
+    assert!(again["data"].get("token").is_none(), "{again}");
+}

@@ -3,7 +3,7 @@
 //! kubernetes plugin/pkg/auth/authorizer/rbac and pkg/registry/rbac/validation/rule.go. A decision looks up the
 //! user and their groups in two places, among all and in the namespace: what others are bound to costs nothing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -15,6 +15,9 @@ use super::Attributes;
 use super::rule::{Rule, or_none};
 use crate::identity::Identity;
 use crate::view::View;
+
+/// How many missing roles a refusal names.
+const ERRORS_MAX: usize = 20;
 
 /// All roles and bindings, as one revision of the store has them.
 #[derive(Clone, Default)]
@@ -167,31 +170,28 @@ impl Access {
                 return Ok(Grant(binding.clone(), subject.unwrap_or_default()));
             }
         }
-        let (_, errors) = self.rules(identity, &asked.namespace);
+        let errors = self.errors(identity, &asked.namespace);
         Err(if errors.is_empty() { String::new() } else { format!("RBAC: {errors}") })
     }
 
     /// Every rule that an identity has, and what is wrong with its bindings.
     pub fn rules<'a>(&'a self, identity: &'a Identity, namespace: &'a str) -> (Vec<&'a Rule>, String) {
-        let (mut rules, mut errors) = (Vec::new(), Vec::new());
-        for binding in self.bindings(identity, namespace) {
-            match self.roles.get(&binding.role_key) {
-                Some(role) => rules.extend(&role.rules),
-                None => {
-                    let missing = no_role(&binding.role);
-                    if !errors.contains(&missing) {
-                        errors.push(missing);
-                    }
-                }
-            }
-        }
+        let roles = self.bindings(identity, namespace).filter_map(|binding| self.roles.get(&binding.role_key));
+        (roles.flat_map(|role| &role.rules).collect(), self.errors(identity, namespace))
+    }
+
+    /// Roles that bindings of an identity name and that are not there; of many the first.
+    fn errors(&self, identity: &Identity, namespace: &str) -> String {
+        let unbound = self.bindings(identity, namespace).filter(|binding| !self.roles.contains_key(&binding.role_key));
+        let mut seen = BTreeSet::new();
+        let missing = unbound.map(|binding| no_role(&binding.role)).filter(|missing| seen.insert(missing.clone()));
+        let errors: Vec<String> = missing.take(ERRORS_MAX).collect();
         // As Go prints several errors at once (util/errors aggregate).
-        let errors = match &errors[..] {
+        match &errors[..] {
             [one] => one.clone(),
             [] => String::new(),
             _ => format!("[{}]", errors.join(", ")),
-        };
-        (rules, errors)
+        }
     }
 
     /// The rules of a role that a binding of a namespace gives, or of all the cluster (an empty one).

@@ -56,6 +56,12 @@ impl Rule {
         things.saturating_add(self.paths.len()).saturating_mul(self.verbs.len())
     }
 
+    /// How many words a comparison with it may look at.
+    pub fn words(&self) -> usize {
+        let lists = [&self.verbs, &self.api_groups, &self.resources, &self.resource_names, &self.paths];
+        lists.map(Vec::len).iter().sum()
+    }
+
     /// Rules of one verb, one group, one resource and at most one name each, that together are this one
     /// (BreakdownRule).
     fn parts(&self) -> Vec<Rule> {
@@ -82,11 +88,18 @@ impl Rule {
     /// Whether it allows all that a part of a rule does (ruleCovers).
     fn covers(&self, part: &Rule) -> bool {
         let within = |all: &[String], some: &[String]| some.iter().all(|one| has(all, one));
+        // Cheap ones first: names may be very many.
+        if !within(&self.verbs, &part.verbs) || !within(&self.api_groups, &part.api_groups) {
+            return false;
+        }
         let resources = part.resources.iter().all(|one| match one.split_once('/') {
             _ if has(&self.resources, one) => true,
             Some((_, sub)) => self.resources.iter().any(|of| of.strip_prefix("*/") == Some(sub)),
             None => false,
         });
+        if !resources {
+            return false;
+        }
         let names = match part.resource_names.is_empty() {
             true => self.resource_names.is_empty(),
             // A name is a name, `*` as well.
@@ -95,11 +108,7 @@ impl Rule {
                     || part.resource_names.iter().all(|name| self.resource_names.contains(name))
             }
         };
-        within(&self.verbs, &part.verbs)
-            && within(&self.api_groups, &part.api_groups)
-            && resources
-            && names
-            && part.paths.iter().all(|path| self.paths.iter().any(|own| covers_path(own, path)))
+        names && part.paths.iter().all(|path| self.paths.iter().any(|own| covers_path(own, path)))
     }
 }
 

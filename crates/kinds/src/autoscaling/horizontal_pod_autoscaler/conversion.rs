@@ -3,6 +3,7 @@
 //! Matches pkg/apis/autoscaling/v1/conversion.go. What an annotation holds has v1's own names, and for the behavior
 //! those of upstream's internal type. What cannot be read is passed over, as there.
 
+use api::decode::FieldValidation;
 use api::tree;
 use serde_json::{Map, Value, json};
 
@@ -179,6 +180,12 @@ pub fn from_stored(scaler: &mut Value) {
     }
 }
 
+/// Of what a text says only what is of its type, as it is in a body (upstream: json.Unmarshal).
+fn typed(value: Value, of: &str) -> Option<Value> {
+    let schema = format!("io.k8s.api.autoscaling.v2.{of}");
+    api::decode::tree(value, &schema, FieldValidation::Ignore).ok().map(|decoded| decoded.value)
+}
+
 pub fn to_stored(scaler: &mut Value) {
     let note = |key: &str| {
         let text = scaler["metadata"]["annotations"][key].as_str()?;
@@ -187,9 +194,11 @@ pub fn to_stored(scaler: &mut Value) {
     let list = |key: &str| note(key).filter(|value| value.is_array() || value.is_null());
     let (metrics, current, conditions) = (list(METRICS), list(CURRENT), list(CONDITIONS));
     let behavior = note(BEHAVIOR).filter(Value::is_object).map(|behavior| external(&behavior));
+    let behavior = behavior.and_then(|behavior| typed(behavior, "HorizontalPodAutoscalerBehavior"));
     drop_annotations(scaler);
     if let Some(spec) = scaler.get_mut("spec").and_then(Value::as_object_mut) {
-        let mut all: Vec<Value> = metrics.iter().flat_map(items).map(|metric| to_v2(metric, &SPECS)).collect();
+        let mut all: Vec<Value> =
+            metrics.iter().flat_map(items).filter_map(|metric| typed(to_v2(metric, &SPECS), "MetricSpec")).collect();
         let cpu = spec.remove("targetCPUUtilizationPercentage");
         all.extend(cpu.filter(|percent| !percent.is_null()).map(|percent| {
             json!({"type": "Resource", "resource": {"name": "cpu",
@@ -206,7 +215,9 @@ pub fn to_stored(scaler: &mut Value) {
     let Some(status) = scaler.get_mut("status").and_then(Value::as_object_mut) else { return };
     let cpu = status.remove("currentCPUUtilizationPercentage").filter(|percent| !percent.is_null());
     let metrics = match (current, cpu) {
-        (Some(current), _) => items(&current).map(|metric| to_v2(metric, &STATUSES)).collect(),
+        (Some(current), _) => {
+            items(&current).filter_map(|metric| typed(to_v2(metric, &STATUSES), "MetricStatus")).collect()
+        }
         (None, Some(percent)) => {
             json!([{"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": percent}}}])
         }
@@ -214,7 +225,8 @@ pub fn to_stored(scaler: &mut Value) {
     };
     status.insert("currentMetrics".into(), metrics);
     if let Some(conditions) = conditions.filter(Value::is_array) {
-        status.insert("conditions".into(), conditions);
+        let of = "HorizontalPodAutoscalerCondition";
+        status.insert("conditions".into(), items(&conditions).filter_map(|one| typed(one.clone(), of)).collect());
     }
 }
 

@@ -197,3 +197,17 @@ fn targets_are_shown_beside_what_is_measured() {
         {"external": {"current": {"value": "2500m"}}}]);
     assert_eq!(targets(&scaler), "cpu: 33%/70%, 2500m/3");
 }
+
+#[test]
+fn an_annotation_says_only_what_a_body_could() {
+    let metric = json!([{"type": "Pods", "pods": {"metricName": "m", "targetAverageValue": "1",
+        "selector": {"matchLabels": "x"}}}]);
+    let behavior = json!({"ScaleDown": {"StabilizationWindowSeconds": "abc"}});
+    for (key, text) in [("metrics", metric.to_string()), ("behavior", behavior.to_string())] {
+        let mut object = scaler(json!({}));
+        object["metadata"]["annotations"] = json!({format!("autoscaling.alpha.kubernetes.io/{key}"): text});
+        let spec = object["spec"].clone();
+        conversion::to_stored(&mut object);
+        assert_eq!(object["spec"], spec, "{key}");
+    }
+}

@@ -45,3 +45,12 @@ fn an_organization_that_cannot_be_read_is_not_passed_over() {
     assert_eq!(read("system:masters".into()), Ok(vec!["system:masters".into()]));
     assert!(read(DnValue::BmpString("system:masters".try_into().unwrap())).is_err());
 }
+
+#[test]
+fn of_a_text_that_two_readers_read_differently_nothing_is_judged() {
+    let (hidden, shown) = (asked(&key()), asked(&key()));
+    for text in [format!("x {hidden}{shown}"), format!("{shown}{hidden}"), format!("x {hidden}")] {
+        assert!(request_of(text.as_bytes()).is_err(), "{text}");
+    }
+    assert!(request_of(format!("words\n{shown}").as_bytes()).is_ok());
+}
