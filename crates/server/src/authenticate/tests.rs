@@ -242,10 +242,10 @@ async fn a_secret_shows_its_token_to_nobody_who_may_not_read_it() {
     let secret = json!({"metadata": {"name": "s", "annotations": {"kubernetes.io/service-account.name": "default"}},
         "type": "kubernetes.io/service-account-token"});
     let path = "/api/v1/namespaces/default/secrets";
-    let (code, made) = c.call_as(&mallory, Method::POST, path, secret).await;
+    let (code, made) = c.call_as(&mallory, Method::POST, path, secret.to_string()).await;
     assert_eq!(code, 201, "{made}");
     assert!(made["data"].get("token").is_none(), "{made}");
-    let (code, again) = c.call_as(&mallory, Method::PUT, &format!("{path}/s"), made).await;
+    let (code, again) = c.call_as(&mallory, Method::PUT, &format!("{path}/s"), made.to_string()).await;
     assert_eq!(code, 200, "{again}");
     assert!(again["data"].get("token").is_none(), "{again}");
 }
