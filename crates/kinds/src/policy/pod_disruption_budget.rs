@@ -5,13 +5,12 @@ use serde_json::{Value, json};
 
 use crate::row::*;
 use crate::validate::at::{At, Errors, non_negative};
+use crate::validate::conditions::conditions;
 use crate::validate::meta;
 use crate::workload::{at_most_all, int_or_percent};
 
 /// By which policy/v1beta1 said that an empty selector selects all, or nothing; it is for nobody else.
 const EMPTY_MATCH: &str = "pdb.kubernetes.io/deprecated-v1beta1-empty-selector-match";
-const REASON_MAX: usize = 1024;
-const MESSAGE_MAX: usize = 32 * 1024;
 
 pub(crate) fn row() -> Kind {
     Kind {
@@ -89,64 +88,10 @@ fn validate(kind: &Kind, budget: &Value, old: Option<&Value>, context: &Context)
 }
 
 fn status(status: &At, errors: &mut Errors) {
-    let mut seen = Vec::new();
-    for condition in status.get("conditions").items() {
-        let kind = condition.get("type").text();
-        if seen.contains(&kind) {
-            errors.push(FieldError::duplicate(&condition.path(), &json!(kind)));
-        }
-        seen.push(kind);
-        self::condition(&condition, errors);
-    }
+    conditions(&status.get("conditions"), errors);
     for field in ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"] {
         non_negative(&status.get(field), errors);
     }
-}
-
-/// A `meta/v1` Condition (apimachinery meta/v1/validation ValidateCondition).
-fn condition(at: &At, errors: &mut Errors) {
-    let (kind, status, reason) = (at.get("type"), at.get("status"), at.get("reason"));
-    match kind.text() {
-        "" => errors.push(kind.required("is required")),
-        text => errors.extend(names::qualified(text).iter().map(|m| kind.invalid(m))),
-    }
-    match status.text() {
-        "True" | "False" | "Unknown" => {}
-        "" => errors.push(status.required("")),
-        _ => errors.push(status.not_supported(&["False", "True", "Unknown"])),
-    }
-    let observed = at.get("observedGeneration");
-    if observed.number() < 0 {
-        errors.push(observed.invalid("must be greater than or equal to zero"));
-    }
-    if !at.has_field("lastTransitionTime") {
-        errors.push(at.get("lastTransitionTime").required(""));
-    }
-    if reason.text().is_empty() {
-        errors.push(reason.required(""));
-    } else {
-        if !is_reason(reason.text()) {
-            let form = "a condition reason must start with alphabetic character, optionally followed by a string of \
-                        alphanumeric characters or '_,:', and must end with an alphanumeric character or '_'";
-            let examples = ["my_name", "MY_NAME", "MyName", "ReasonA,ReasonB", "ReasonA:ReasonB"];
-            errors.push(reason.invalid(&names::form(form, "[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?", &examples)));
-        }
-        if reason.text().len() > REASON_MAX {
-            errors.push(reason.too_long(REASON_MAX));
-        }
-    }
-    let message = at.get("message");
-    if message.text().len() > MESSAGE_MAX {
-        errors.push(message.too_long(MESSAGE_MAX));
-    }
-}
-
-fn is_reason(text: &str) -> bool {
-    let ends = |c: &u8| c.is_ascii_alphanumeric() || *c == b'_';
-    let bytes = text.as_bytes();
-    bytes.first().is_some_and(u8::is_ascii_alphabetic)
-        && bytes.last().is_some_and(ends)
-        && bytes.iter().all(|c| ends(c) || b",:".contains(c))
 }
 
 #[cfg(test)]

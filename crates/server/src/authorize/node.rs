@@ -199,9 +199,10 @@ fn is_referred_to(node: &str, resource: &str, namespace: &str, name: &str, snaps
         "configmaps" => name != "kube-root-ca.crt",
         _ => false,
     };
+    let here = format!("\"nodeName\":{node:?}");
     snapshot.all("pods", namespace).iter().any(|entry| {
         let text = std::str::from_utf8(&entry.bytes).unwrap_or_default();
-        if told && !text.contains(&needle) {
+        if !text.contains(&here) || (told && !text.contains(&needle)) {
             return false;
         }
         let Ok(pod) = serde_json::from_str::<Value>(text) else { return false };
