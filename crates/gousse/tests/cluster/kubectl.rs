@@ -344,6 +344,8 @@ fn normal(text: &str, host: &str) -> String {
         if line.contains("kubectl.kubernetes.io/last-applied") || line.starts_with("Warning: version difference") {
             continue;
         }
+        // A line of blanks cannot stand in an `expect!`.
+        let line = if line.trim().is_empty() { "" } else { line };
         let indent = line.len() - line.trim_start().len();
         let mut line = line.to_string();
         if let Some(end) = line.find(" +0000") {
