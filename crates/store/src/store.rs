@@ -37,7 +37,8 @@ pub enum Backend {
 #[derive(Clone)]
 pub struct Options {
     pub clock: Clock,
-    /// How long a change can be read back: by time and by bytes, whichever is reached first.
+    /// How long a change can be read back: by time (upstream compacts every five minutes) and by bytes, whichever
+    /// is reached first.
     pub history: Duration,
     pub history_bytes: usize,
     /// Changes that a watch may lag behind before it is cut off; nor may it be behind history.
@@ -96,7 +97,7 @@ impl Options {
     pub fn new(clock: Clock) -> Options {
         Options {
             clock,
-            history: Duration::from_secs(600),
+            history: Duration::from_secs(300),
             history_bytes: 32 << 20,
             watch_queue: 4096,
             reserve: 16 << 20,
