@@ -9,6 +9,7 @@ mod table;
 
 use crate::conformance::cache::{self, Cache};
 use crate::conformance::{cluster, namespace, programs};
+use crate::flags;
 use crate::needs;
 use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
@@ -143,25 +144,15 @@ fn usage() -> String {
 impl Options {
     fn parse(words: &[String]) -> Result<Options> {
         let mut options = Options::default();
-        let mut words = words.iter();
-        while let Some(word) = words.next() {
-            let (flag, joined) = match word.split_once('=') {
-                Some((flag, value)) => (flag, Some(value.to_owned())),
-                None => (word.as_str(), None),
-            };
-            let mut value = || {
-                joined
-                    .clone()
-                    .or_else(|| words.next().cloned())
-                    .with_context(|| format!("{flag} needs a value\n{}", usage()))
-            };
+        flags::each(words, &usage(), |flag, value| {
             match flag {
                 "--gousse" => options.gousse = Some(std::path::absolute(value()?)?),
                 "--only" => options.only = value()?.split(',').map(str::to_owned).collect(),
                 "--build-only" => options.build_only = true,
-                _ => bail!("unknown argument {word}\n{}", usage()),
+                _ => return Ok(false),
             }
-        }
+            Ok(true)
+        })?;
         if let Some(nobody) = options.only.iter().find(|name| !CLIENTS.iter().any(|client| client.name == **name)) {
             bail!("no client is named {nobody}\n{}", usage());
         }

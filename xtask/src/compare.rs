@@ -24,10 +24,11 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use futures::StreamExt;
 
 use crate::conformance::{cache, cluster, namespace, programs};
+use crate::flags;
 use crate::needs::{self, Need};
 use cases::Case;
 use report::Report;
@@ -61,27 +62,17 @@ struct Options {
 impl Options {
     fn parse(words: &[String]) -> Result<Options> {
         let mut options = Options::default();
-        let mut words = words.iter();
-        while let Some(word) = words.next() {
-            let (flag, joined) = match word.split_once('=') {
-                Some((flag, value)) => (flag, Some(value.to_owned())),
-                None => (word.as_str(), None),
-            };
-            let mut value = || {
-                joined
-                    .clone()
-                    .or_else(|| words.next().cloned())
-                    .with_context(|| format!("{flag} needs a value\n{USAGE}"))
-            };
+        flags::each(words, USAGE, |flag, value| {
             match flag {
                 "--gousse" => options.gousse = Some(std::path::absolute(value()?)?),
                 "--kind" => options.kind = Some(regex::Regex::new(&format!("^(?:{})", value()?))?),
                 "--case" => options.case = Some(regex::Regex::new(&value()?)?),
                 "--all" => options.all = true,
                 "--build-only" => options.build_only = true,
-                _ => bail!("unknown argument {word}\n{USAGE}"),
+                _ => return Ok(false),
             }
-        }
+            Ok(true)
+        })?;
         Ok(options)
     }
 

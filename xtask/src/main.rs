@@ -14,6 +14,8 @@ mod clients;
 mod compare;
 /// The official suite as the judge.
 mod conformance;
+/// Flags of commands.
+mod flags;
 /// What an addition costs.
 mod growth;
 /// A machine that is emulated.

@@ -126,6 +126,17 @@ pub fn is_pod_level(name: &str) -> bool {
     matches!(name, "cpu" | "memory") || name.starts_with("hugepages-")
 }
 
+/// A list of resources (`{"cpu": "500m"}`) as amounts.
+pub fn amounts(list: &Value) -> Amounts {
+    list.as_object().into_iter().flatten().map(|(name, amount)| (name.clone(), Quantity::of(amount))).collect()
+}
+
+/// Whether a pod's condition says that it serves: who counts for a disruption budget, and who is let go by it.
+pub fn is_ready(pod: &Value) -> bool {
+    let is = |condition: &Value| condition["type"] == "Ready" && condition["status"] == "True";
+    tree::list(pod, "status.conditions").iter().any(is)
+}
+
 pub fn add(sum: &mut Amounts, more: &Amounts) {
     for (name, amount) in more {
         let slot = sum.entry(name.clone()).or_insert(Quantity::ZERO);

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::pod::{Amounts, Demand, Demands, add, is_pod_level, raise};
+use crate::pod::{Amounts, Demand, Demands, add, amounts, is_pod_level, raise};
 use crate::quantity::{Format, Quantity};
 use crate::{later, tree};
 
@@ -234,10 +234,6 @@ fn peak(pod: &Value, view: View<'_>) -> Amounts {
     let demands =
         Demands { containers: all("spec.containers"), init: all("spec.initContainers"), ..Demands::default() };
     demands.container_requests()
-}
-
-fn amounts(list: &Value) -> Amounts {
-    list.as_object().into_iter().flatten().map(|(name, amount)| (name.clone(), Quantity::of(amount))).collect()
 }
 
 /// Ports of a node are counted as the Service means them: they are given to it later.

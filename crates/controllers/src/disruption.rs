@@ -9,9 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::disruption::{allow, set_condition};
+use api::pod::is_ready;
 use api::resource::{POD_DISRUPTION_BUDGETS, PODS};
 use api::selector::Labels;
 use api::{Object, OwnerReference, Reason, Resource, Status, later, tree};
+use client::cache::Change;
 use client::cache::index::NAMESPACE;
 use client::reconcile::{self, Requeue};
 use client::{Cache, Key, PatchKind};
@@ -33,8 +35,9 @@ pub async fn run(parts: Arc<Parts>) {
     let own = budgets.subscribe().keys();
     let of_pods = {
         let budgets = budgets.clone();
-        pods.subscribe().keys().flat_map(move |key| {
-            let all = budgets.by(&NAMESPACE, &key.namespace);
+        pods.subscribe().flat_map(move |change| {
+            let mut all = budgets.by(&NAMESPACE, &change.key.namespace);
+            all.retain(|budget| concerns(budget, &change));
             stream::iter(all.iter().map(Key::of).collect::<Vec<_>>())
         })
     };
@@ -47,6 +50,12 @@ pub async fn run(parts: Arc<Parts>) {
         async move { release(&parts, &key).await }
     };
     futures::join!(reconcile::run(select(own, of_pods), 4, count), reconcile::run(pods.subscribe().keys(), 4, release));
+}
+
+/// Whether a budget counts a pod, as it was or as it is; one whose selector cannot be read says so itself. Pure.
+fn concerns(budget: &Object, change: &Change) -> bool {
+    let Ok(selector) = Labels::from_label_selector(tree::at(&budget.value(), "spec.selector")) else { return false };
+    [&change.old, &change.new].into_iter().flatten().any(|pod| selector.matches(&pod.meta().labels))
 }
 
 /// Every kind that says how many pods there shall be.
@@ -196,10 +205,6 @@ fn found(owners: &[(Resource, Arc<Cache>)], namespace: &str, owner: &OwnerRefere
     let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);
     let (_, cache) = owners.iter().find(|(of, _)| of.kind == owner.kind && of.group == group)?;
     cache.get(namespace, &owner.name).filter(|object| object.meta().uid == owner.uid)
-}
-
-fn is_ready(pod: &Value) -> bool {
-    tree::list(pod, "status.conditions").iter().any(|c| c["type"] == "Ready" && c["status"] == "True")
 }
 
 /// A pod that was to go, and two minutes later is not going.

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use api::pod::{Amounts, add};
+use api::pod::{Amounts, add, amounts};
 use api::quantity::Quantity;
 use api::resource::RESOURCE_QUOTAS;
 use api::{Object, Reason, Resource, Status, quota, tree};
@@ -150,10 +150,6 @@ fn status(quota: &Value, counted: &Amounts) -> Option<Value> {
         all.iter().map(|(name, amount)| (name.clone(), json!(amount.to_string()))).collect()
     };
     Some(json!({"hard": text(&hard), "used": text(&used)}))
-}
-
-fn amounts(list: &Value) -> Amounts {
-    list.as_object().into_iter().flatten().map(|(name, amount)| (name.clone(), Quantity::of(amount))).collect()
 }
 
 #[cfg(test)]

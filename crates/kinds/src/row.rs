@@ -219,27 +219,10 @@ pub fn labels_text(object: &Value, path: &str) -> String {
 }
 
 /// `a=b,c in (d,e),!f`, or `<none>`: a LabelSelector as a column shows it (metav1.FormatLabelSelector).
-pub fn selector_text(object: &Value, path: &str) -> String {
-    let selector = tree::at(object, path);
-    let pairs =
-        tree::entries(selector, "matchLabels").map(|(k, v)| (k.as_str(), format!("{k}={}", v.as_str().unwrap_or(""))));
-    let expressions = tree::list(selector, "matchExpressions").iter().map(|expression| {
-        let key = tree::text(expression, "key");
-        let mut values: Vec<&str> = tree::list(expression, "values").iter().filter_map(Value::as_str).collect();
-        values.sort_unstable();
-        let values = values.join(",");
-        let shown = match tree::text(expression, "operator") {
-            "In" => format!("{key} in ({values})"),
-            "NotIn" => format!("{key} notin ({values})"),
-            "DoesNotExist" => format!("!{key}"),
-            _ => key.to_owned(),
-        };
-        (key, shown)
-    });
-    let mut all: Vec<(&str, String)> = pairs.chain(expressions).collect();
-    all.sort_by_key(|(key, _)| *key);
-    match all.is_empty() {
-        true => "<none>".into(),
-        false => all.into_iter().map(|(_, shown)| shown).collect::<Vec<_>>().join(","),
+pub fn selector_text(selector: &Value) -> String {
+    match api::selector::line(selector) {
+        Err(_) => "<error>".into(),
+        Ok(text) if text.is_empty() => "<none>".into(),
+        Ok(text) => text,
     }
 }

@@ -208,14 +208,5 @@ pub fn ready_of(object: &Value) -> String {
     format!("{}/{}", number("status.readyReplicas"), number("spec.replicas"))
 }
 
-/// A LabelSelector as one line (metav1.FormatLabelSelector).
-pub fn selector_text(selector: &Value) -> String {
-    match api::selector::line(selector) {
-        Err(_) => "<error>".into(),
-        Ok(text) if text.is_empty() => "<none>".into(),
-        Ok(text) => text,
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests;

@@ -88,14 +88,14 @@ async fn serve(
     let query = Query::parse(wire::heads::query(&head.uri, &head.extensions));
     let include = Include::parse(query.get("includeObject")).unwrap_or_default();
     let coming = Coming { body, permit, flow, media: &media };
-    let reply = way(server, identity, head, &query, &accepted, coming).await;
-    let warnings = deprecation(server, head.uri.path()).into_iter().collect();
+    let target = route::parse(head.uri.path());
+    let reply = way(server, identity, head, target.as_ref(), &query, &accepted, coming).await;
+    let warnings = target.and_then(|target| deprecation(server, &target)).into_iter().collect();
     Outcome { accept: accepted.unwrap_or(accept::PLAIN), include, gzip, warnings, reply }
 }
 
 /// What is said to whoever asks for a kind whose time is over (apiserver pkg/endpoints/deprecation).
-fn deprecation(server: &Server, path: &str) -> Option<String> {
-    let target = route::parse(path)?;
+fn deprecation(server: &Server, target: &Target) -> Option<String> {
     let served = server.kinds().served(&target.group, &target.version, &target.resource)?;
     let (version, kind) = (served.api_version(), &served.kind);
     (!kind.deprecated.is_empty()).then(|| format!("{version} {} is deprecated {}", kind.kind, kind.deprecated))
@@ -106,22 +106,22 @@ async fn way(
     server: &Server,
     identity: &Identity,
     head: &mut Parts,
+    target: Option<&Target>,
     query: &Query,
     accepted: &Result<accept::Accept, Status>,
     coming: Coming<'_>,
 ) -> Result<Reply, Status> {
-    let target = route::parse(head.uri.path());
-    let asked = || attributes(head, target.as_ref(), query);
+    let asked = || attributes(head, target, query);
     let decide = |who: &Identity, asked: &Attributes| server.0.authorizer.decide(who, asked);
     let other = impersonate::impersonated(identity, &head.headers, asked, &decide)?;
     let identity = other.as_ref().unwrap_or(identity);
     // Who it was, and how they proved it, goes no further than here.
     impersonate::forget(&mut head.headers);
     if let Some(flow) = coming.flow {
-        *coming.permit = flow.admit(identity, cost(head, target.as_ref(), query))?;
+        *coming.permit = flow.admit(identity, cost(head, target, query))?;
     }
     let way = Way { server, identity, head, query };
-    match &target {
+    match target {
         Some(target) => way.resource(target, accepted, coming).await,
         None => way.other(coming).await,
     }

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use crate::flags;
+use anyhow::{Context, Result};
 
 use super::modes::{MODES, Mode};
 
@@ -33,31 +34,29 @@ impl Options {
     pub fn parse(words: &[String]) -> Result<Options> {
         let modes = MODES.iter().filter(|mode| mode.usual).collect();
         let mut options = Options { minutes: 10.0, seed: 1, modes, round: None, span: 20, gousse: None };
-        let mut words = words.iter();
-        while let Some(word) = words.next() {
-            let (flag, joined) =
-                word.split_once('=').map_or((word.as_str(), None), |(flag, value)| (flag, Some(value)));
-            let value = joined.or_else(|| words.next().map(String::as_str));
-            let value = value.with_context(|| format!("{flag} needs a value\n{}", usage()))?;
-            let number = || value.parse::<u64>().with_context(|| format!("{flag} {value}: no whole number"));
+        flags::each(words, &usage(), |flag, value| {
+            let number = |text: String| text.parse::<u64>().with_context(|| format!("{flag} {text}: no whole number"));
             match flag {
                 "--minutes" => {
-                    options.minutes = value.parse().with_context(|| format!("--minutes {value}: no number"))?
+                    let text = value()?;
+                    options.minutes = text.parse().with_context(|| format!("--minutes {text}: no number"))?
                 }
-                "--seed" => options.seed = number()?,
-                "--round" => options.round = Some(number()?),
-                "--span" => options.span = number()?.max(1),
-                "--gousse" => options.gousse = Some(std::path::absolute(value)?),
+                "--seed" => options.seed = number(value()?)?,
+                "--round" => options.round = Some(number(value()?)?),
+                "--span" => options.span = number(value()?)?.max(1),
+                "--gousse" => options.gousse = Some(std::path::absolute(value()?)?),
                 "--mode" => {
                     let named = |name| MODES.iter().find(|mode| mode.name == name);
-                    let found = value
+                    let names = value()?;
+                    let found = names
                         .split(',')
                         .map(|name| named(name).with_context(|| format!("no mode {name}\n{}", usage())));
                     options.modes = found.collect::<Result<_>>()?;
                 }
-                _ => bail!("unknown argument {word}\n{}", usage()),
+                _ => return Ok(false),
             }
-        }
+            Ok(true)
+        })?;
         Ok(options)
     }
 }

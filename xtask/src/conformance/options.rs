@@ -2,7 +2,8 @@
 //!
 //! Words are kept as they came as well: the run goes on under the same words inside the namespaces it makes.
 
-use anyhow::{Context, Result, bail};
+use crate::flags;
+use anyhow::{Context, Result};
 use std::path::PathBuf;
 
 pub const USAGE: &str = "cargo xtask conformance [--kubeconfig FILE] [--stage S1] [--focus REGEX] [--procs N] [--quick]
@@ -32,18 +33,7 @@ pub struct Options {
 impl Options {
     pub fn parse(words: &[String]) -> Result<Options> {
         let mut options = Options { procs: 10, ..Options::default() };
-        let mut words = words.iter();
-        while let Some(word) = words.next() {
-            let (flag, joined) = match word.split_once('=') {
-                Some((flag, value)) => (flag, Some(value.to_owned())),
-                None => (word.as_str(), None),
-            };
-            let mut value = || {
-                joined
-                    .clone()
-                    .or_else(|| words.next().cloned())
-                    .with_context(|| format!("{flag} needs a value\n{USAGE}"))
-            };
+        flags::each(words, USAGE, |flag, value| {
             match flag {
                 "--kubeconfig" => options.kubeconfig = Some(std::path::absolute(value()?)?),
                 "--gousse" => options.gousse = Some(std::path::absolute(value()?)?),
@@ -56,9 +46,10 @@ impl Options {
                 "--quick" => options.quick = true,
                 "--beyond" => options.beyond = true,
                 "--build-only" => options.build_only = true,
-                _ => bail!("unknown argument {word}\n{USAGE}"),
+                _ => return Ok(false),
             }
-        }
+            Ok(true)
+        })?;
         Ok(options)
     }
 }

@@ -8,7 +8,7 @@ use super::job::validate::{spec_warnings, template_of};
 use crate::pod::defaults;
 use crate::row::*;
 use crate::validate::at::{At, Errors, non_negative};
-use crate::workload::{self, joined, selector_text};
+use crate::workload::{self, joined};
 
 /// Schedules as robfig/cron reads them.
 pub mod schedule;

@@ -16,7 +16,7 @@ pub(crate) fn row() -> Kind {
         columns: vec![
             NAME,
             computed("Pod-Selector", "The labels of its pods.", |policy, _| {
-                json!(selector_text(policy, "spec.podSelector"))
+                json!(selector_text(tree::at(policy, "spec.podSelector")))
             }),
             AGE,
         ],

@@ -1,7 +1,7 @@
 //! Role and ClusterRole: what may be done. A ClusterRole may be gathered of others by their labels.
 
-use api::{FieldError, tree};
-use serde_json::{Value, json};
+use api::FieldError;
+use serde_json::Value;
 
 use super::metadata;
 use crate::row::*;
@@ -18,16 +18,7 @@ pub(crate) fn cluster_row() -> Kind {
 
 fn with_rules(kind: Kind) -> Kind {
     Kind {
-        // Upstream has no columns of its own for them (rest.NewDefaultTableConvertor).
-        columns: vec![
-            NAME,
-            Column {
-                kind: "date".into(),
-                ..computed("Created At", "When it was made.", |role, _| {
-                    json!(tree::text(role, "metadata.creationTimestamp"))
-                })
-            },
-        ],
+        columns: vec![NAME, CREATED],
         hooks: Hooks { validate, ..HOOKS },
         writes: Writes { put_creates: true, resets: &[], ..WRITES },
         ..kind

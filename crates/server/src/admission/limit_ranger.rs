@@ -2,7 +2,7 @@
 //!
 //! plugin/pkg/admission/limitranger. Of several ranges the first by name says what a container gets.
 
-use api::pod::{Amounts, Demands};
+use api::pod::{Amounts, Demands, amounts};
 use api::quantity::Quantity;
 use api::{Status, tree};
 use serde_json::{Value, json};
@@ -231,10 +231,6 @@ fn less(one: Quantity, other: Quantity) -> bool {
         true => one.milli_value() < other.milli_value(),
         false => one.value() < other.value(),
     }
-}
-
-fn amounts(list: &Value) -> Amounts {
-    list.as_object().into_iter().flatten().map(|(name, amount)| (name.clone(), Quantity::of(amount))).collect()
 }
 
 #[cfg(test)]

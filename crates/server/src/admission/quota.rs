@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use api::managed::{self, Write};
-use api::pod::{Amounts, add};
+use api::pod::{Amounts, add, amounts};
 use api::quantity::Quantity;
 use api::{Status, quota, tree};
 use jiff::Timestamp;
@@ -169,10 +169,6 @@ impl Asked<'_> {
             shown(hard)
         ))
     }
-}
-
-fn amounts(list: &Value) -> Amounts {
-    list.as_object().into_iter().flatten().map(|(name, amount)| (name.clone(), Quantity::of(amount))).collect()
 }
 
 #[cfg(test)]

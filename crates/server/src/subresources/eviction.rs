@@ -4,6 +4,7 @@
 //! from there, by compare-and-set, so that no two evictions take the same.
 
 use api::disruption::allow;
+use api::pod::is_ready;
 use api::resource::POD_DISRUPTION_BUDGETS;
 use api::selector::Labels;
 use api::{Cause, Reason, Status, tree};
@@ -112,10 +113,6 @@ async fn leave(call: &Call<'_>, pod: &Value, options: &Options) -> Result<Leave,
     }
     take(call, entry, options.dry_run).await?;
     Ok(Leave::Granted)
-}
-
-fn is_ready(pod: &Value) -> bool {
-    tree::list(pod, "status.conditions").iter().any(|c| c["type"] == "Ready" && c["status"] == "True")
 }
 
 /// Counts the pod as gone in the budget, as often as somebody else is quicker.
