@@ -21,6 +21,8 @@ use local::Local;
 
 struct Cluster {
     client: Client,
+    /// As the node n1.
+    node: Client,
     _dir: tempfile::TempDir,
     _controllers: tokio::task::JoinSet<()>,
 }
@@ -74,7 +76,8 @@ async fn with_ranges(ranges: &[(&str, u8)]) -> Cluster {
     let clients: controllers::Clients =
         Arc::new(move |account| Local::client(&within, Component::controller(account), "gousse"));
     running.spawn(controllers::run(clients, config));
-    Cluster { client: as_component(Component::Admin), _dir: dir, _controllers: running }
+    let node = as_component(Component::Node("n1".into()));
+    Cluster { client: as_component(Component::Admin), node, _dir: dir, _controllers: running }
 }
 
 fn kind(plural: &str) -> &'static api::Resource {
@@ -520,6 +523,28 @@ async fn a_request_is_signed_once_it_is_approved_and_a_nodes_by_itself() {
         };
         c.until_of(requests, "", name, |request| if good { issued(request) } else { failed(request) }).await;
     }
+}
+
+#[tokio::test]
+async fn a_nodes_request_waits_for_the_right_to_it() {
+    let c = cluster().await;
+    let requests = kinds::built_in().by_plural("certificates.k8s.io", "certificatesigningrequests").unwrap();
+    let issued = |request: Option<&Value>| request.is_some_and(|r| r["status"]["certificate"].is_string());
+    let of = |node: &str| {
+        let signer = "kubernetes.io/kube-apiserver-client-kubelet";
+        signing_request(signer, &format!("system:node:{node}"), "system:nodes", &["client auth"])
+    };
+    c.node.create(requests, "", &of("n1")).await.unwrap();
+    // Asked about after it, and of somebody who may.
+    c.client.create(requests, "", &of("n2")).await.unwrap();
+    c.until_of(requests, "", "system-node-n2", issued).await;
+    let waits = c.client.get(requests, "", "system-node-n1").await.unwrap().value();
+    assert_eq!(waits["status"], json!({}), "nobody gave it the right");
+    let role = "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient";
+    let binding = json!({"metadata": {"name": "nodes"}, "subjects": [{"kind": "Group", "name": "system:nodes"}],
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}});
+    c.create("clusterrolebindings", "", binding).await;
+    c.until_of(requests, "", "system-node-n1", issued).await;
 }
 
 #[tokio::test]

@@ -3,12 +3,13 @@
 //! pkg/controller/certificates/approver/sarapprove.go.
 
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
 
 use api::resource::{CERTIFICATE_SIGNING_REQUESTS, Named};
 use api::{Resource, Status, tree};
 use client::Key;
 use client::reconcile::{self, Requeue};
+use futures::StreamExt;
+use futures::stream::{self, select_all};
 use serde_json::{Value, json};
 
 use super::{Asked, KUBELET_CLIENTS, has_condition, is_issued, of_kubelet_client};
@@ -17,8 +18,8 @@ use crate::Parts;
 static REVIEWS: Named =
     LazyLock::new(|| Resource::cluster("authorization.k8s.io/v1", "SubjectAccessReview", "subjectaccessreviews"));
 
-/// A right may be granted after it was asked for.
-const AGAIN: Duration = Duration::from_secs(60);
+/// Whose objects are the rights that are asked about.
+const RIGHTS: &str = "rbac.authorization.k8s.io";
 
 /// What may be approved: the subresource whose creation is the right to it, and what is said.
 type Way = (&'static str, &'static str);
@@ -27,12 +28,21 @@ const ANY: Way = ("nodeclient", "Auto approving kubelet client certificate after
 
 pub async fn run(parts: Arc<Parts>) {
     let requests = parts.cache(&CERTIFICATE_SIGNING_REQUESTS);
-    requests.synced().await;
+    let rights = parts.resources.iter().filter(|resource| resource.group == RIGHTS);
+    let rights: Vec<_> = rights.map(|resource| parts.cache(resource)).collect();
+    parts.synced(&[&requests].into_iter().chain(&rights).map(|cache| &**cache).collect::<Vec<_>>()).await;
+    let own = requests.subscribe().keys().boxed();
+    // A right may be granted after it was asked for.
+    let granted = rights.iter().map(|cache| {
+        let requests = requests.clone();
+        let waiting = move |_| stream::iter(requests.list().iter().map(Key::of).collect::<Vec<_>>());
+        cache.subscribe().keys().flat_map(waiting).boxed()
+    });
     let work = |key: Key| {
         let parts = parts.clone();
         async move { judge(&parts, &key).await }
     };
-    reconcile::run(requests.subscribe().keys(), 4, work).await;
+    reconcile::run(select_all(granted.chain([own])), 4, work).await;
 }
 
 async fn judge(parts: &Parts, key: &Key) -> Result<Requeue, Status> {
@@ -40,8 +50,7 @@ async fn judge(parts: &Parts, key: &Key) -> Result<Requeue, Status> {
         return Ok(Requeue::Done);
     };
     let mut request = request.value();
-    let ways = ways(&request);
-    for (right, message) in ways {
+    for (right, message) in ways(&request) {
         if !may(parts, &request, right).await? {
             continue;
         }
@@ -53,7 +62,7 @@ async fn judge(parts: &Parts, key: &Key) -> Result<Requeue, Status> {
         parts.client.update_sub(&CERTIFICATE_SIGNING_REQUESTS, "", &key.name, "approval", &request).await?;
         return Ok(Requeue::Done);
     }
-    Ok(if ways.is_empty() { Requeue::Done } else { Requeue::After(AGAIN) })
+    Ok(Requeue::Done)
 }
 
 /// By which rights a request may be approved; none: it is decided, or it is not ours to decide.
