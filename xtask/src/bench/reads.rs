@@ -1,4 +1,4 @@
-//! What much costs: a stored pod, a list of ten thousand, an event that a hundred watch.
+//! What much costs: a stored pod, a list of ten thousand in each form, an event that a hundred watch.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,13 +19,20 @@ use super::{Figure, Plan};
 
 const PODS: usize = 10_000;
 const WATCHERS: usize = 100;
+/// Who read a list at once.
+const READERS: usize = 16;
+/// All stored pods.
+const ALL: &str = "/api/v1/namespaces/kube-public/pods";
 
 pub async fn measure(plan: &Plan, cluster: &Cluster) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     if plan.wants("fanout_us") || plan.wants("delivery_ms") {
         figures.extend(fanout(plan, cluster).await?);
     }
-    if ["stored_pod_kb", "list_ms", "list_us"].iter().any(|name| plan.wants(name)) {
+    if ["stored_pod_kb", "list_ms", "list_us", "list_protobuf_ms", "list_table_ms", "lists_extra_mb"]
+        .iter()
+        .any(|name| plan.wants(name))
+    {
         // Connections and buffers have their size by then.
         store(cluster, 0..PODS / 5).await?;
         let before = Cost::of(cluster)?.pss;
@@ -33,6 +40,10 @@ pub async fn measure(plan: &Plan, cluster: &Cluster) -> Result<Vec<Figure>> {
         let grown = Cost::of(cluster)?.pss.saturating_sub(before) as f64;
         figures.push(Figure::below("stored_pod_kb", "KB", 6.0, vec![grown / 1e3 / (PODS - PODS / 5) as f64]));
         figures.extend(list(plan, cluster).await?);
+        for (name, limit, accept) in FORMS {
+            figures.push(Figure::below(name, "ms", *limit, lists(plan, cluster, accept).await?));
+        }
+        figures.push(Figure::below("lists_extra_mb", "MB", 8.0, vec![at_once(cluster).await?]));
     }
     Ok(figures)
 }
@@ -77,7 +88,7 @@ async fn list(plan: &Plan, cluster: &Cluster) -> Result<Vec<Figure>> {
     let (before, mut samples) = (Cost::of(cluster)?.ticks, Vec::new());
     for _ in 0..lists {
         let begun = Instant::now();
-        let bytes = get(&https, "/api/v1/namespaces/kube-public/pods").await?.bytes().await?;
+        let bytes = get(&https, ALL).await?.bytes().await?;
         samples.push(begun.elapsed().as_secs_f64() * 1e3);
         anyhow::ensure!(bytes.len() > 100_000, "a list of {} bytes", bytes.len());
     }
@@ -88,8 +99,65 @@ async fn list(plan: &Plan, cluster: &Cluster) -> Result<Vec<Figure>> {
     ])
 }
 
+/// Other forms of the list, with the goal for each: what is accepted by clients in Go, and by `kubectl get`.
+const FORMS: &[(&str, f64, &str)] = &[
+    ("list_protobuf_ms", 60.0, "application/vnd.kubernetes.protobuf"),
+    ("list_table_ms", 150.0, "application/json;as=Table;v=v1;g=meta.k8s.io"),
+];
+
+/// Milliseconds from the request of all in that form to its last byte.
+async fn lists(plan: &Plan, cluster: &Cluster, accept: &str) -> Result<Vec<f64>> {
+    let https = Https::new(cluster.https.clone())?;
+    let mut samples = Vec::new();
+    for _ in 0..plan.times(20) {
+        let begun = Instant::now();
+        let bytes = get_as(&https, ALL, accept).await?.bytes().await?;
+        samples.push(begun.elapsed().as_secs_f64() * 1e3);
+        anyhow::ensure!(bytes.len() > 100_000, "a list of {} bytes", bytes.len());
+    }
+    Ok(samples)
+}
+
+/// Megabytes by which the server is larger while sixteen clients read the list slowly, each a part at a time.
+async fn at_once(cluster: &Cluster) -> Result<f64> {
+    let connections = (0..READERS).map(|_| Https::new(cluster.https.clone())).collect::<Result<Vec<_>, _>>()?;
+    // Connections have their size.
+    for https in &connections {
+        get(https, "/readyz").await?.bytes().await?;
+    }
+    let before = Cost::of(cluster)?.pss;
+    let mut streams = Vec::new();
+    for https in &connections {
+        let Body::Stream(stream) = get(https, ALL).await?.body else { anyhow::bail!("a list came whole") };
+        streams.push(stream);
+    }
+    let (mut most, mut parts) = (0, 0_usize);
+    loop {
+        let mut ended = 0;
+        for stream in &mut streams {
+            match stream.next().await {
+                Some(part) => drop(part?),
+                None => ended += 1,
+            }
+        }
+        if ended == READERS {
+            break;
+        }
+        // A look costs more than a part.
+        if parts.is_multiple_of(64) {
+            most = most.max(Cost::of(cluster)?.pss);
+        }
+        parts += 1;
+    }
+    Ok(most.saturating_sub(before) as f64 / 1e6)
+}
+
 async fn get(https: &Https, uri: &str) -> Result<client::Reply> {
-    let request = Request::get(uri).header(header::ACCEPT, "application/json").header(header::ACCEPT_ENCODING, "gzip");
+    get_as(https, uri, "application/json").await
+}
+
+async fn get_as(https: &Https, uri: &str, accept: &str) -> Result<client::Reply> {
+    let request = Request::get(uri).header(header::ACCEPT, accept).header(header::ACCEPT_ENCODING, "gzip");
     Ok(https.call(request.body(Bytes::new())?).await?)
 }
 
