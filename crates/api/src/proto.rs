@@ -13,6 +13,8 @@ use crate::schema::{self, Type};
 mod read;
 #[cfg(test)]
 mod tests;
+/// Stored JSON into messages.
+mod transcode;
 /// The wire: tags, varints, lengths.
 pub mod wire;
 /// Trees into messages.
@@ -57,19 +59,49 @@ pub fn message(schema: &str, object: &Value) -> Result<Vec<u8>, ProtoError> {
     Ok(out)
 }
 
+/// Adds the message of an object, from its canonical JSON: what `message` makes of its tree, but for the order of fields.
+pub fn transcode(schema: &'static Type, json: &[u8], out: &mut Vec<u8>) -> Result<(), ProtoError> {
+    if schema.slots.is_empty() {
+        return Err(ProtoError::Formless(schema.name.into()));
+    }
+    transcode::object(schema, json, out).map_err(|_| ProtoError::Malformed)
+}
+
 /// `runtime.Unknown` around a message.
 pub fn envelope(api_version: &str, kind: &str, message: &[u8]) -> Vec<u8> {
+    let mut body = opened(api_version, kind, message.len());
+    body.extend_from_slice(message);
+    body.extend_from_slice(TAIL);
+    body
+}
+
+/// Encoding and type of the content, which end an envelope: upstream writes them empty.
+pub const TAIL: &[u8] = &[3 << 3 | 2, 0, 4 << 3 | 2, 0];
+
+/// An envelope up to the message of that length.
+fn opened(api_version: &str, kind: &str, length: usize) -> Vec<u8> {
     let mut meta = Vec::with_capacity(api_version.len() + kind.len() + 4);
     wire::bytes(1, api_version.as_bytes(), &mut meta);
     wire::bytes(2, kind.as_bytes(), &mut meta);
-    let mut body = Vec::with_capacity(message.len() + meta.len() + 16);
+    let mut body = Vec::with_capacity(length + meta.len() + 16);
     body.extend_from_slice(MAGIC);
     wire::bytes(1, &meta, &mut body);
-    wire::bytes(2, message, &mut body);
-    // Encoding and type of the content: upstream writes them empty.
-    wire::bytes(3, b"", &mut body);
-    wire::bytes(4, b"", &mut body);
+    wire::varint(2 << 3 | 2, &mut body);
+    wire::varint(length as u64, &mut body);
     body
+}
+
+/// The tag of a list's items.
+pub const ITEMS: u32 = 2;
+
+/// The body of a list up to its items, which are that long together, each under `ITEMS`; `TAIL` follows them.
+pub fn list_head(api_version: &str, kind: &str, metadata: &Value, items: usize) -> Result<Vec<u8>, ProtoError> {
+    let metadata = message("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta", metadata)?;
+    let mut first = Vec::with_capacity(metadata.len() + 2);
+    wire::bytes(1, &metadata, &mut first);
+    let mut head = opened(api_version, kind, first.len() + items);
+    head.append(&mut first);
+    Ok(head)
 }
 
 /// The body of a list: `metadata` is its ListMeta as JSON, each item a `message`.
@@ -79,11 +111,12 @@ pub fn list<'a>(
     metadata: &Value,
     items: impl IntoIterator<Item = &'a [u8]>,
 ) -> Result<Vec<u8>, ProtoError> {
-    let metadata = message("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta", metadata)?;
     let mut joined = Vec::new();
-    wire::bytes(1, &metadata, &mut joined);
-    items.into_iter().for_each(|item| wire::bytes(2, item, &mut joined));
-    Ok(envelope(api_version, kind, &joined))
+    items.into_iter().for_each(|item| wire::bytes(ITEMS, item, &mut joined));
+    let mut body = list_head(api_version, kind, metadata, joined.len())?;
+    body.append(&mut joined);
+    body.extend_from_slice(TAIL);
+    Ok(body)
 }
 
 /// One frame of a watch: its length, and a `WatchEvent` of that type around an object's body.

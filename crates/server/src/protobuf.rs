@@ -32,8 +32,9 @@ pub fn value(code: StatusCode, schema: &str, value: &Value) -> Response {
 pub fn list(code: StatusCode, page: &Page, metadata: &Value) -> Response {
     let served = &page.served;
     let message = |bytes: Bytes| {
-        let tree = serde_json::from_slice(&bytes).map_err(|_| ProtoError::Malformed)?;
-        proto::message(served.schema(), &tree)
+        let schema = api::schema::get(served.schema()).ok_or_else(|| ProtoError::Formless(served.schema().into()))?;
+        let mut message = Vec::with_capacity(bytes.len());
+        proto::transcode(schema, &bytes, &mut message).map(|()| message)
     };
     let messages: Result<Vec<Vec<u8>>, _> = page.items.iter().map(|item| message(item.bytes(served))).collect();
     let kind = &served.kind.list_kind;

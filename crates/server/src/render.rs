@@ -23,6 +23,9 @@ use crate::rendition::{Happened, Rendition};
 use crate::watching::{Told, Watching};
 use crate::{Server, protobuf, sockets};
 
+/// Long lists.
+mod lists;
+
 /// Answers below this are not worth compressing (responsewriters/writers.go).
 const GZIP_FROM: usize = 128 << 10;
 /// Whole objects in protobuf.
@@ -77,6 +80,7 @@ impl Outcome {
         warning_headers(&reply.warnings, &mut warnings);
         let now = server.now();
         let code = reply.code;
+        let ends = matches!(reply.payload, Payload::List(_));
         let mut response = match reply.payload {
             Payload::Ready(response) => response,
             Payload::Value(value) => encoded(code, &value, accept.encoding),
@@ -85,7 +89,7 @@ impl Outcome {
             Payload::Watch(watching) => watch(watching, accept, include),
         };
         if gzip {
-            compress(&mut response);
+            compress(&mut response, ends);
         }
         response.headers.extend(warnings);
         response
@@ -213,10 +217,16 @@ fn list(code: StatusCode, page: Page, accept: Accept, include: Include, now: &st
     }
     let served = &page.served;
     if (accept.form, accept.encoding) == (Form::Whole, Encoding::Json) {
-        return concatenated(code, page, &metadata);
+        return lists::concatenated(code, page, &metadata);
     }
     if (accept.form, accept.encoding) == (Form::Whole, Encoding::Protobuf) {
-        return protobuf::list(code, &page, &metadata);
+        return match lists::is_long(&page) {
+            true => lists::protobuf(code, page, &metadata),
+            false => protobuf::list(code, &page, &metadata),
+        };
+    }
+    if (accept.form, accept.encoding, accept.beta) == (Form::Table, Encoding::Json, false) && lists::is_long(&page) {
+        return lists::table(code, page, &metadata, include, now);
     }
     let objects = page.items.iter().map(|item| tree(&item.entry.bytes));
     let mut value = match accept.form {
@@ -238,57 +248,6 @@ fn list(code: StatusCode, page: Page, accept: Accept, include: Include, now: &st
     value["metadata"] = metadata;
     name_version(&mut value, accept);
     encoded(code, &value, accept.encoding)
-}
-
-/// A whole list: head, objects with commas, tail; in blocks when it is large.
-fn concatenated(code: StatusCode, page: Page, metadata: &Value) -> Response {
-    let served = &page.served;
-    let head = format!(
-        "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{metadata},\"items\":[",
-        served.kind.list_kind,
-        served.api_version()
-    );
-    let tail = "]}\n";
-    let parts: Vec<Bytes> = page.items.iter().map(|item| item.bytes(served)).collect();
-    let commas = parts.len().saturating_sub(1);
-    let length = head.len() + tail.len() + commas + parts.iter().map(Bytes::len).sum::<usize>();
-    if length <= BLOCK {
-        let mut out = Vec::with_capacity(length);
-        out.extend_from_slice(head.as_bytes());
-        for (index, part) in parts.iter().enumerate() {
-            if index > 0 {
-                out.push(b',');
-            }
-            out.extend_from_slice(part);
-        }
-        out.extend_from_slice(tail.as_bytes());
-        return Response::bytes(code, "application/json", out);
-    }
-    let blocks = stream::unfold((Some(head), parts.into_iter(), false), move |(head, mut parts, ended)| async move {
-        if ended {
-            return None;
-        }
-        let first = head.is_some();
-        let mut out = Vec::with_capacity(BLOCK + (8 << 10));
-        out.extend_from_slice(head.unwrap_or_default().as_bytes());
-        let mut started = !first;
-        while out.len() < BLOCK {
-            let Some(part) = parts.next() else {
-                out.extend_from_slice(tail.as_bytes());
-                return Some((Ok(Bytes::from(out)), (None, parts, true)));
-            };
-            if started {
-                out.push(b',');
-            }
-            started = true;
-            out.extend_from_slice(&part);
-        }
-        Some((Ok(Bytes::from(out)), (None, parts, false)))
-    });
-    let mut response = Response::bytes(code, "application/json", Bytes::new());
-    response.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    response.body = Body::Stream(Box::pin(blocks));
-    response
 }
 
 /// A watch as messages of a websocket, or as lines; what is ready together goes out together.
@@ -444,8 +403,8 @@ fn event(told: Told) -> Option<WatchEvent> {
     })
 }
 
-/// Compresses a large JSON body, whole or as it comes.
-fn compress(response: &mut Response) {
+/// Compresses a large JSON body, whole or as it comes. One that does not end goes out as it is.
+fn compress(response: &mut Response, ends: bool) {
     let json =
         response.headers.get(header::CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"application/json"));
     if !json || response.headers.contains_key(header::CONTENT_ENCODING) {
@@ -457,8 +416,7 @@ fn compress(response: &mut Response) {
             let Ok(packed) = encoder.write_all(bytes).and_then(|()| encoder.finish()) else { return };
             response.body = Body::Bytes(packed.into());
         }
-        // A watch has no length and goes out as it comes.
-        Body::Stream(_) if response.headers.contains_key(header::CONTENT_LENGTH) => {
+        Body::Stream(_) if ends => {
             let Body::Stream(blocks) = std::mem::replace(&mut response.body, Body::Bytes(Bytes::new())) else { return };
             response.headers.remove(header::CONTENT_LENGTH);
             response.body = Body::Stream(Box::pin(gzipped(blocks)));

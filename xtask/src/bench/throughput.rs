@@ -45,7 +45,8 @@ pub async fn measure(plan: &Plan, cluster: &Cluster) -> Result<Vec<Figure>> {
     }
     if plan.wants("protobuf_gets_per_s") {
         let filler = "y".repeat(900);
-        let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "two"}, "data": {"x": filler}});
+        let object =
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "two"}, "data": {"x": filler}});
         cluster.client.create(&CONFIG_MAPS, "default", &object).await?;
         let connections = (0..CONNECTIONS).map(|_| Https::new(cluster.https.clone()).map(Arc::new));
         let connections = connections.collect::<Result<Vec<_>, _>>()?;
@@ -79,11 +80,15 @@ async fn apply(plan: &Plan, cluster: &Cluster) -> Result<[Figure; 2]> {
         unchanged.push(apply(round - 1).await?);
         changed.push(apply(round).await?);
     }
-    Ok([Figure::below("apply_unchanged_ms", "ms", 1.0, unchanged), Figure::below("apply_changed_ms", "ms", 2.0, changed)])
+    Ok([
+        Figure::below("apply_unchanged_ms", "ms", 1.0, unchanged),
+        Figure::below("apply_changed_ms", "ms", 2.0, changed),
+    ])
 }
 
 fn deployment(image: usize) -> Value {
-    let env: Vec<Value> = (0..10).map(|n| json!({"name": format!("VARIABLE_{n}"), "value": format!("value {n}")})).collect();
+    let env: Vec<Value> =
+        (0..10).map(|n| json!({"name": format!("VARIABLE_{n}"), "value": format!("value {n}")})).collect();
     let labels = json!({"app": "applied"});
     json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "applied", "labels": labels},
         "spec": {"replicas": 0, "selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels},

@@ -105,3 +105,59 @@ fn what_is_not_what_its_schema_says_ends_and_writes_nothing() {
     assert_eq!(decode(&bent, scaler).unwrap(), decode(&encode(scaler, &selector(json!({}))).unwrap(), scaler).unwrap());
     assert!(encode(scaler, &json!({"spec": {"metrics": "x"}})).is_ok());
 }
+
+/// A value of every field, two types deep, as canonical JSON has it.
+fn sample(of: &crate::schema::Of, depth: usize) -> Value {
+    use crate::schema::{Of, Shape};
+    match of {
+        Of::String => json!("a \"text\" of ä\n"),
+        Of::Bool => json!(true),
+        Of::Int32 => json!(-7),
+        Of::Int64 => json!(1_i64 << 40),
+        Of::Double => json!(2.5),
+        Of::Bytes => json!("AAEC/w=="),
+        Of::List(of) => json!([sample(of, depth), sample(of, depth)]),
+        Of::Map(of) => json!({"one": sample(of, depth), "two/x": sample(of, depth)}),
+        Of::Type(link) => match link.get().shape {
+            Shape::Object if depth == 0 => json!({}),
+            Shape::Object => whole(link.get(), depth - 1),
+            Shape::Quantity => json!("100m"),
+            Shape::Time => json!("2026-01-01T00:00:00Z"),
+            Shape::MicroTime => json!("2026-01-01T00:00:00.000001Z"),
+            Shape::Duration => json!("1h0m0s"),
+            Shape::IntOrString => json!("25%"),
+            Shape::Raw | Shape::Json | Shape::FieldSet => json!({"f:a": {".": {}}, "b": [1, "x"]}),
+            Shape::Strings => json!(["x", "y"]),
+            Shape::SchemaOrArray | Shape::SchemaOrStrings => json!({"type": "string"}),
+            Shape::SchemaOrBool => json!(false),
+        },
+    }
+}
+
+fn whole(of: &Type, depth: usize) -> Value {
+    of.fields
+        .iter()
+        .map(|field| (field.name.to_owned(), sample(&field.of, depth)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+#[test]
+fn every_type_is_transcoded_to_what_its_tree_becomes() {
+    let mut checked = 0;
+    for of in schema::names().filter_map(schema::get).filter(|of| of.shape == schema::Shape::Object) {
+        for value in [whole(of, 2), whole(of, 0), json!({}), json!({"unknown": [{}], "metadata": null})] {
+            let Ok(tree) = message(of.name, &value) else { continue };
+            let mut direct = Vec::new();
+            transcode(of, value.to_string().as_bytes(), &mut direct).unwrap_or_else(|why| panic!("{}: {why}", of.name));
+            let read = |message: &[u8]| decode(&envelope("v1", "X", message), of.name);
+            assert!(read(&direct) == read(&tree), "{}: {value}", of.name);
+            checked += 1;
+        }
+    }
+    assert!(checked > 2000, "{checked}");
+    let pod = schema::get("io.k8s.api.core.v1.Pod").unwrap();
+    for wrong in ["", "[]", "{", r#"{"spec":[]}"#, r#"{"spec":{"containers":{}}}"#, "{} x"] {
+        assert!(transcode(pod, wrong.as_bytes(), &mut Vec::new()).is_err(), "{wrong}");
+    }
+}

@@ -43,7 +43,7 @@ fn member(tag: u32, of: &'static Of, value: &Value, out: &mut Vec<u8>) {
     }
 }
 
-fn single(tag: u32, of: &'static Of, value: &Value, out: &mut Vec<u8>) {
+pub fn single(tag: u32, of: &'static Of, value: &Value, out: &mut Vec<u8>) {
     match of {
         Of::String => wire::bytes(tag, value.as_str().unwrap_or_default().as_bytes(), out),
         Of::Bool => wire::number(tag, value.as_bool().unwrap_or_default().into(), out),
