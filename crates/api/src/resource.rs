@@ -134,6 +134,9 @@ pub static PODS: Named = LazyLock::new(|| Resource::namespaced("v1", "Pod", "pod
 pub static RESOURCE_QUOTAS: Named = LazyLock::new(|| Resource::namespaced("v1", "ResourceQuota", "resourcequotas"));
 pub static POD_DISRUPTION_BUDGETS: Named =
     LazyLock::new(|| Resource::namespaced("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"));
+pub static REPLICA_SETS: Named = LazyLock::new(|| Resource::namespaced("apps/v1", "ReplicaSet", "replicasets"));
+pub static REPLICATION_CONTROLLERS: Named =
+    LazyLock::new(|| Resource::namespaced("v1", "ReplicationController", "replicationcontrollers"));
 pub static RUNTIME_CLASSES: Named =
     LazyLock::new(|| Resource::cluster("node.k8s.io/v1", "RuntimeClass", "runtimeclasses"));
 pub static SECRETS: Named = LazyLock::new(|| Resource::namespaced("v1", "Secret", "secrets"));
@@ -156,6 +159,8 @@ pub static NAMED: &[&Named] = &[
     &PODS,
     &RESOURCE_QUOTAS,
     &POD_DISRUPTION_BUDGETS,
+    &REPLICA_SETS,
+    &REPLICATION_CONTROLLERS,
     &RUNTIME_CLASSES,
     &SECRETS,
     &SERVICES,

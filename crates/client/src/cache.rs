@@ -169,6 +169,11 @@ impl Cache {
         until(&self.advanced, || self.revision() >= revision).await;
     }
 
+    /// Returns once it is so of this cache.
+    pub async fn until(&self, is_so: impl Fn(&Cache) -> bool) {
+        until(&self.advanced, || is_so(self)).await;
+    }
+
     /// Returns once the first list is in.
     pub async fn synced(&self) {
         until(&self.listed, || self.is_synced()).await;

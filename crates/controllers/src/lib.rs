@@ -32,6 +32,8 @@ mod node_lifecycle;
 mod nodeipam;
 /// Pods that nobody will ever report on again.
 mod pod_collection;
+/// As many pods as there shall be.
+mod replicas;
 /// What is used of quotas.
 mod resource_quota;
 /// ClusterRoles that are gathered of others.
@@ -40,6 +42,8 @@ mod role_aggregation;
 mod storage_protection;
 /// Pods that do not tolerate their node any longer.
 mod taint_eviction;
+/// What all controllers of pods share.
+mod workload;
 
 pub use nodeipam::NodeRange;
 
@@ -139,6 +143,12 @@ pub static CONTROLLERS: &[Controller] = &[
         account: "kube-apiserver-serving-clustertrustbundle-publisher",
         run: |parts| Box::pin(certificates::publisher::run(parts)),
     },
+    Controller { name: "replicaset", account: "replicaset-controller", run: |parts| Box::pin(replicas::sets(parts)) },
+    Controller {
+        name: "replicationcontroller",
+        account: "replication-controller",
+        run: |parts| Box::pin(replicas::controllers(parts)),
+    },
     Controller { name: "garbage", account: "generic-garbage-collector", run: |parts| Box::pin(garbage::run(parts)) },
     Controller {
         name: "role-aggregation",
@@ -210,6 +220,12 @@ impl Parts {
 
     async fn synced(&self, caches: &[&Cache]) {
         join_all(caches.iter().map(|cache| cache.synced())).await;
+    }
+
+    /// Tells events as that component.
+    fn recorder(&self, component: &str) -> Recorder {
+        let (clock, entropy) = (self.config.clock.clone(), self.config.entropy.clone());
+        Recorder::new(self.client.clone(), component, "", clock, entropy)
     }
 
     /// RFC 3339, whole seconds.

@@ -16,6 +16,9 @@ use server::{Backend, Component, Server};
 /// The server in the same process.
 #[path = "../../gousse/src/parts/local.rs"]
 mod local;
+/// As many pods as there shall be.
+#[path = "cluster/replicas.rs"]
+mod replicas;
 
 use local::Local;
 

@@ -36,7 +36,6 @@ pub(crate) fn row() -> Kind {
         ..Kind::namespaced("v1", "ReplicationController", "replicationcontrollers")
             .short("rc")
             .in_all()
-            .dormant(workload::DORMANT)
     }
 }
 

@@ -24,6 +24,15 @@ pub static OWNER: Index = Index {
     values: |object| object.meta().owner_references.iter().map(|owner| owner.uid.clone()).collect(),
 };
 
+/// Under the uid of the owner that manages it; where none does, under `orphans/` and its namespace.
+pub static CONTROLLER: Index = Index {
+    name: "controller",
+    values: |object| {
+        let meta = object.meta();
+        vec![meta.controller().map_or_else(|| format!("orphans/{}", meta.namespace), |owner| owner.uid.clone())]
+    },
+};
+
 /// Pods under `spec.nodeName`.
 pub static NODE: Index = Index { name: "node", values: node_of };
 

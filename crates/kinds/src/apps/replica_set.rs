@@ -24,7 +24,7 @@ pub(crate) fn row() -> Kind {
             warnings: workload::named_warnings,
             ..HOOKS
         },
-        ..Kind::namespaced("apps/v1", "ReplicaSet", "replicasets").short("rs").in_all().dormant(workload::DORMANT)
+        ..Kind::namespaced("apps/v1", "ReplicaSet", "replicasets").short("rs").in_all()
     }
 }
 

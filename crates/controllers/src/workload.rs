@@ -1,0 +1,23 @@
+//! What all controllers of pods share: whose pods they are, how they are made and ended.
+//!
+//! Law: a decision is made on what the caches show, and a controller that wrote waits until its cache shows that, so
+//! that what was counted before is not made twice (no expectations to keep, none to lose).
+
+/// What of a pod counts for its controller.
+pub mod pod;
+/// Pods are made of a template, and ended.
+pub mod pods;
+/// Whose an object is: adoption and release.
+pub mod claim;
+/// Whom to end first.
+pub mod rank;
+
+use api::Object;
+use serde_json::{Value, json};
+
+/// What a dependent says of the one that manages it.
+pub fn controller_of(owner: &Object) -> Value {
+    let meta = owner.meta();
+    json!({"apiVersion": meta.api_version, "kind": meta.kind, "name": meta.name, "uid": meta.uid,
+        "controller": true, "blockOwnerDeletion": true})
+}

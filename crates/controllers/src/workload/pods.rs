@@ -1,0 +1,113 @@
+//! Pods are made of a template, and ended, each told by an event of their controller.
+//!
+//! pkg/controller.RealPodControl. Many are made in batches that double, so that what refuses one does not refuse
+//! hundreds.
+
+use api::resource::PODS;
+use api::{Object, Reason, Status};
+use client::recorder::Type;
+use client::{Cache, DeleteOptions, Recorder};
+use futures::future::join_all;
+use serde_json::{Value, json};
+
+use super::controller_of;
+use crate::Parts;
+
+/// The cause in a refusal by a namespace that ends.
+const NAMESPACE_TERMINATING: &str = "NamespaceTerminating";
+/// A name that is made up gets five letters more, and pods' names are names of hosts.
+const PREFIX_MAX: usize = 253;
+
+/// A pod of a template, for its controller. Pure.
+pub fn of_template(owner: &Object, template: &Value) -> Value {
+    let name = &owner.meta().name;
+    let prefix = if name.len() < PREFIX_MAX { format!("{name}-") } else { name.clone() };
+    let mut meta = json!({"generateName": prefix, "ownerReferences": [controller_of(owner)]});
+    for field in ["labels", "annotations", "finalizers"] {
+        let value = &template["metadata"][field];
+        if !value.is_null() {
+            meta[field] = value.clone();
+        }
+    }
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": template["spec"]})
+}
+
+/// Makes so many pods; an error is the first refusal. Returns when the cache shows those that were made.
+pub async fn create(
+    parts: &Parts,
+    recorder: &Recorder,
+    cache: &Cache,
+    owner: &Object,
+    pod: &Value,
+    count: usize,
+) -> Result<(), Status> {
+    let (mut rest, mut batch, mut reached) = (count, 1, 0);
+    let (mut refused, mut is_over) = (None, false);
+    while rest > 0 && refused.is_none() && !is_over {
+        batch = batch.min(rest);
+        let made = join_all((0..batch).map(|_| parts.client.create(&PODS, &owner.meta().namespace, pod))).await;
+        for answer in made {
+            match answer {
+                Ok(pod) => {
+                    reached = reached.max(pod.revision());
+                    let told = format!("Created pod: {}", pod.meta().name);
+                    recorder.event(owner, "", Type::Normal, "SuccessfulCreate", told);
+                }
+                // Nothing more comes of it, and nobody can be told.
+                Err(status) if is_ending(&status) => is_over = true,
+                Err(status) => {
+                    recorder.event(owner, "", Type::Warning, "FailedCreate", format!("Error creating: {status}"));
+                    refused = refused.or(Some(status));
+                }
+            }
+        }
+        rest -= batch;
+        batch *= 2;
+    }
+    cache.reached(reached).await;
+    refused.map_or(Ok(()), Err)
+}
+
+/// Ends these pods; an error is the first refusal. Returns when the cache shows that they end.
+pub async fn delete(
+    parts: &Parts,
+    recorder: &Recorder,
+    cache: &Cache,
+    owner: &Object,
+    pods: &[Object],
+) -> Result<(), Status> {
+    let end = async |pod: &Object| {
+        let meta = pod.meta();
+        let options = DeleteOptions { uid: Some(meta.uid.clone()), ..DeleteOptions::default() };
+        parts.client.delete(&PODS, &meta.namespace, &meta.name, &options).await
+    };
+    let answers = join_all(pods.iter().map(end)).await;
+    let mut refused = None;
+    for (pod, answer) in pods.iter().zip(answers) {
+        match answer {
+            Ok(_) => {
+                let told = format!("Deleted pod: {}", pod.meta().name);
+                recorder.event(owner, "", Type::Normal, "SuccessfulDelete", told);
+            }
+            // It is gone, or a namesake took its place.
+            Err(status) if matches!(status.reason, Reason::NotFound | Reason::Conflict) => {}
+            Err(status) => {
+                recorder.event(owner, "", Type::Warning, "FailedDelete", format!("Error deleting: {status}"));
+                refused = refused.or(Some(Status { message: format!("unable to delete pods: {status}"), ..status }));
+                continue;
+            }
+        }
+        let meta = pod.meta();
+        let ends = |cache: &Cache| {
+            let now = cache.get(&meta.namespace, &meta.name);
+            now.is_none_or(|now| now.meta().uid != meta.uid || now.meta().is_deleting())
+        };
+        cache.until(ends).await;
+    }
+    refused.map_or(Ok(()), Err)
+}
+
+/// The namespace takes nothing new.
+fn is_ending(status: &Status) -> bool {
+    status.causes.iter().any(|cause| cause.reason == NAMESPACE_TERMINATING)
+}
