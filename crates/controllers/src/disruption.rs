@@ -23,6 +23,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::Parts;
+use crate::workload::share;
 
 /// In which a pod that was let go must have been deleted, and one that was to be disrupted be ending.
 const PATIENCE: i64 = 120;
@@ -129,11 +130,11 @@ fn judge(
         (Value::Null, Value::Number(least)) => (pods.len() as i64, least.as_i64().unwrap_or(0)),
         (Value::Null, least) => {
             let expected = expected()?;
-            (expected, part_of(least, expected)?)
+            (expected, share(least, expected, true)?)
         }
         (most, _) => {
             let expected = expected()?;
-            (expected, (expected - part_of(most, expected)?).max(0))
+            (expected, (expected - share(most, expected, true)?).max(0))
         }
     };
     let mut disrupted = Map::new();
@@ -174,18 +175,6 @@ fn expected(pods: &[Object], scale: &impl Fn(&OwnerReference) -> Option<(String,
         scales.insert(uid, replicas);
     }
     Ok(scales.values().sum())
-}
-
-/// A number, or a percentage of the whole, rounded up.
-fn part_of(value: &Value, whole: i64) -> Result<i64, String> {
-    match value {
-        Value::String(text) => {
-            let percent = text.strip_suffix('%').and_then(|digits| digits.parse::<i64>().ok());
-            let percent = percent.ok_or("invalid value for IntOrString: invalid type: string is not a percentage")?;
-            Ok((percent.saturating_mul(whole)).saturating_add(99).div_euclid(100))
-        }
-        number => Ok(number.as_i64().unwrap_or(0)),
-    }
 }
 
 /// How many pods a controller shall have; of a Deployment's ReplicaSet its Deployment says it.

@@ -18,6 +18,8 @@ use futures::future::join_all;
 mod account_tokens;
 /// Requests to sign: which are approved, what is signed, how long they stay.
 mod certificates;
+/// A ReplicaSet for each template, of which the newest takes over.
+mod deployment;
 /// How many pods of an application may be evicted now.
 mod disruption;
 /// What every namespace holds from its first moment.
@@ -143,6 +145,7 @@ pub static CONTROLLERS: &[Controller] = &[
         account: "kube-apiserver-serving-clustertrustbundle-publisher",
         run: |parts| Box::pin(certificates::publisher::run(parts)),
     },
+    Controller { name: "deployment", account: "deployment-controller", run: |parts| Box::pin(deployment::run(parts)) },
     Controller { name: "replicaset", account: "replicaset-controller", run: |parts| Box::pin(replicas::sets(parts)) },
     Controller {
         name: "replicationcontroller",

@@ -13,7 +13,7 @@ pub(crate) fn row() -> Kind {
         subresources: vec![SCALE, Subresource { resets: &[&["spec"], &["metadata", "labels"]], ..STATUS }],
         columns: columns(),
         hooks: Hooks { prepare, default, validate, warnings: workload::named_warnings, ..HOOKS },
-        ..Kind::namespaced("apps/v1", "Deployment", "deployments").short("deploy").in_all().dormant(workload::DORMANT)
+        ..Kind::namespaced("apps/v1", "Deployment", "deployments").short("deploy").in_all()
     }
 }
 

@@ -1,0 +1,210 @@
+//! Deployments: a ReplicaSet for each template, scaled so that the newest takes over.
+//!
+//! pkg/controller/deployment. One look decides purely (`rollout`) what is to be made, scaled and deleted, and the status
+//! that tells of it; here it is done, in that order, each step with the version that it was decided on. Law: whatever
+//! is cut off in between, the next look goes on from what is there.
+
+use std::sync::Arc;
+
+use api::resource::{DEPLOYMENTS, PODS, REPLICA_SETS};
+use api::selector::Labels;
+use api::{Object, Reason, Status, tree};
+use client::cache::index::{CONTROLLER, NAMESPACE};
+use client::recorder::Type;
+use client::reconcile::{self, Requeue};
+use client::{Change, DeleteOptions, Key, Recorder};
+use futures::StreamExt;
+use futures::stream::{self, select};
+use serde_json::{Value, json};
+
+use crate::Parts;
+use crate::workload::claim::{self, Owner};
+use crate::workload::pod::Seen;
+
+/// What is written beside the numbers: revisions, history, sizes.
+mod annotations;
+/// How far a Deployment has come.
+mod progress;
+/// What is to be done now.
+mod rollout;
+/// One ReplicaSet as its Deployment sees it.
+mod set;
+#[cfg(test)]
+mod tests;
+
+use rollout::{Decision, Write};
+use set::Set;
+
+pub async fn run(parts: Arc<Parts>) {
+    let (deployments, sets, pods) = (parts.cache(&DEPLOYMENTS), parts.cache(&REPLICA_SETS), parts.cache(&PODS));
+    parts.synced(&[&deployments, &sets, &pods]).await;
+    let recorder = parts.recorder("deployment-controller");
+    let own = deployments.subscribe().keys();
+    let of_sets = {
+        let deployments = deployments.clone();
+        sets.subscribe().flat_map(move |change| {
+            stream::iter(concerned(&change, |namespace| deployments.by(&NAMESPACE, namespace)))
+        })
+    };
+    // One that is recreated waits for the last of its old pods.
+    let of_pods = {
+        let sets = sets.clone();
+        pods.subscribe().filter_map(move |change| {
+            let owner = match &change {
+                Change { old: Some(pod), new: None, .. } => pod.meta().controller().cloned(),
+                _ => None,
+            };
+            let set = owner.and_then(|owner| sets.get(&change.key.namespace, &owner.name));
+            let above = set.and_then(|set| set.meta().controller().cloned());
+            let above = above.filter(|above| above.kind == DEPLOYMENTS.kind);
+            std::future::ready(above.map(|above| Key::new(&change.key.namespace, &above.name)))
+        })
+    };
+    let work = |key: Key| {
+        let (parts, recorder) = (parts.clone(), recorder.clone());
+        async move { attend(&parts, &recorder, &key).await }
+    };
+    reconcile::run(select(own, select(of_sets, of_pods)), 8, work).await;
+}
+
+/// Whose a ReplicaSet was and is; where nobody manages it, who would. Pure but for the look.
+fn concerned(change: &Change, deployments: impl Fn(&str) -> Vec<Object>) -> Vec<Key> {
+    let mut keys = Vec::new();
+    for set in [&change.old, &change.new].into_iter().flatten() {
+        if let Some(owner) = set.meta().controller()
+            && owner.kind == DEPLOYMENTS.kind
+        {
+            keys.push(Key::new(&change.key.namespace, &owner.name));
+        }
+    }
+    if let Some(set) = &change.new
+        && set.meta().controller().is_none()
+        && !set.meta().is_deleting()
+    {
+        let mut all = deployments(&change.key.namespace);
+        all.retain(|deployment| selects(&deployment.value(), set));
+        keys.extend(all.iter().map(Key::of));
+    }
+    keys.dedup();
+    keys
+}
+
+fn selects(deployment: &Value, set: &Object) -> bool {
+    let selector = Labels::from_label_selector(&deployment["spec"]["selector"]);
+    selector.is_ok_and(|selector| !selector.is_empty() && selector.matches(&set.meta().labels))
+}
+
+async fn attend(parts: &Parts, recorder: &Recorder, key: &Key) -> Result<Requeue, Status> {
+    let Some(deployment) = parts.cache(&DEPLOYMENTS).get(&key.namespace, &key.name) else { return Ok(Requeue::Done) };
+    let value = deployment.value();
+    let selector = match Labels::from_label_selector(&value["spec"]["selector"]) {
+        Ok(selector) => selector,
+        Err(status) => {
+            tracing::warn!(%key, %status, "its selector cannot be read");
+            return Ok(Requeue::Done);
+        }
+    };
+    if selector.is_empty() {
+        let told = "This deployment is selecting all pods. A non-empty selector is required.";
+        recorder.event(&deployment, "", Type::Warning, "SelectingAll", told);
+        return Ok(Requeue::Done);
+    }
+    let cache = parts.cache(&REPLICA_SETS);
+    let owner = Owner { resource: &DEPLOYMENTS, object: &deployment, selector: &selector };
+    let own = claim::claim(parts, &owner, &cache, claim::candidates(&cache, &deployment)).await?;
+    let sets: Vec<Set> = own.into_iter().map(Set::of).collect();
+    let pods = parts.cache(&PODS);
+    let has_pods = |set: &Set| {
+        pods.by(&CONTROLLER, &set.object.meta().uid).iter().any(|pod| !Seen::of(pod).is_over())
+    };
+    let now = (parts.config.clock)();
+    let decision = rollout::decide(&deployment, sets, &has_pods, now).map_err(Status::unknown)?;
+    let mut next = decision.deployment.clone();
+    let done = act(parts, recorder, &deployment, &decision, &mut next).await;
+    let stays = next["status"] == value["status"] && next["metadata"] == value["metadata"];
+    if !stays {
+        match parts.client.update_sub(&DEPLOYMENTS, &key.namespace, &key.name, "status", &next).await {
+            // The next look sees what it told.
+            Ok(written) => parts.cache(&DEPLOYMENTS).reached(written.revision()).await,
+            // Somebody was quicker, or it is gone: the event of that comes.
+            Err(status) if matches!(status.reason, Reason::Conflict | Reason::NotFound) => {}
+            Err(status) => return Err(status),
+        }
+    }
+    done.map(|()| decision.recheck.map_or(Requeue::Done, Requeue::After))
+}
+
+/// Does what was decided; returns when the cache shows it. What a refusal changes of the status is put into `next`.
+async fn act(
+    parts: &Parts,
+    recorder: &Recorder,
+    deployment: &Object,
+    decision: &Decision,
+    next: &mut Value,
+) -> Result<(), Status> {
+    let cache = parts.cache(&REPLICA_SETS);
+    let namespace = &deployment.meta().namespace;
+    let mut reached = 0;
+    for write in &decision.writes {
+        match write {
+            Write::Create(set) => match parts.client.create(&REPLICA_SETS, namespace, set).await {
+                Ok(made) => {
+                    reached = reached.max(made.revision());
+                    let count = tree::int(set, "spec.replicas").unwrap_or(0);
+                    if count > 0 {
+                        let told = format!("Scaled up replica set {} from 0 to {count}", made.meta().name);
+                        recorder.event(deployment, "", Type::Normal, "ScalingReplicaSet", told);
+                    }
+                }
+                Err(status) => {
+                    *next = deployment.value();
+                    return Err(refused(parts, recorder, deployment, set, status, next));
+                }
+            },
+            Write::Update { set, told } => {
+                let name = tree::text(set, "metadata.name");
+                let written = match parts.client.update(&REPLICA_SETS, namespace, name, set).await {
+                    Ok(written) => written,
+                    Err(status) => {
+                        *next = deployment.value();
+                        return Err(status);
+                    }
+                };
+                reached = reached.max(written.revision());
+                if let Some(told) = told {
+                    recorder.event(deployment, "", Type::Normal, "ScalingReplicaSet", told.clone());
+                }
+            }
+            Write::Delete(set) => {
+                let meta = set.meta();
+                let options = DeleteOptions { uid: Some(meta.uid.clone()), ..DeleteOptions::default() };
+                match parts.client.delete(&REPLICA_SETS, namespace, &meta.name, &options).await {
+                    Err(status) if !matches!(status.reason, Reason::NotFound | Reason::Conflict) => return Err(status),
+                    _ => {}
+                }
+            }
+        }
+    }
+    cache.reached(reached).await;
+    Ok(())
+}
+
+/// A new ReplicaSet was not taken: somebody else has its name (then the next one is tried), or it was refused.
+fn refused(
+    parts: &Parts,
+    recorder: &Recorder,
+    deployment: &Object,
+    set: &Value,
+    status: Status,
+    next: &mut Value,
+) -> Status {
+    if status.reason == Reason::AlreadyExists {
+        let collisions = tree::int(next, "status.collisionCount").unwrap_or(0);
+        next["status"]["collisionCount"] = json!(collisions + 1);
+    } else if !status.causes.iter().any(|cause| cause.reason == "NamespaceTerminating") {
+        let told = format!("Failed to create new replica set {:?}: {status}", tree::text(set, "metadata.name"));
+        progress::failed(next, &told, (parts.config.clock)());
+        recorder.event(deployment, "", Type::Warning, progress::FAILED_CREATE, told);
+    }
+    status
+}
