@@ -16,6 +16,9 @@ use server::{Backend, Component, Server};
 /// The server in the same process.
 #[path = "../../gousse/src/parts/local.rs"]
 mod local;
+/// Templates that change.
+#[path = "cluster/deployment.rs"]
+mod deployment;
 /// As many pods as there shall be.
 #[path = "cluster/replicas.rs"]
 mod replicas;
