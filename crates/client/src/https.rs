@@ -74,6 +74,8 @@ type Outgoing = Full<Bytes>;
 #[derive(Default)]
 struct Shared {
     dialled: u64,
+    /// Connections up to this one showed a certificate that is shown no more.
+    stale: u64,
     http2: Option<Numbered<http2::SendRequest<Outgoing>>>,
     /// Idle ones, and ones whose answer is still being read.
     http1: Vec<Numbered<http1::SendRequest<Outgoing>>>,
@@ -129,9 +131,16 @@ impl Https {
         })
     }
 
-    /// Connections from now on show this certificate in place of the first one.
+    /// Shows this certificate in place of the one before, from the next request on: connections that showed that one
+    /// end with what is under way on them.
     pub fn present(&self, pair: &wire::Pair) -> io::Result<()> {
-        self.presented.as_ref().map_or(Ok(()), |presented| presented.replace(pair))
+        let Some(presented) = &self.presented else { return Ok(()) };
+        presented.replace(pair)?;
+        let mut shared = self.lock();
+        shared.stale = shared.dialled;
+        shared.http2 = None;
+        shared.http1.clear();
+        Ok(())
     }
 
     /// A connection of its own for one request that is to leave HTTP behind, and that request as it is sent.
@@ -236,6 +245,7 @@ impl Https {
 
     fn existing(&self, after: u64) -> Option<Sender> {
         let mut shared = self.lock();
+        let after = after.max(shared.stale);
         shared.http2.take_if(|connection| connection.sender.is_closed());
         shared.http1.retain(|connection| !connection.sender.is_closed());
         if let Some(connection) = shared.http2.as_ref().filter(|connection| connection.number > after) {

@@ -41,7 +41,9 @@ type IsName = fn(&GeneralName) -> bool;
 /// What a request asks for, taken from its PKCS#10. Whether it is signed by its key was judged at its create.
 struct Asked {
     subject: Name,
+    /// Of several the last (Go's pkix.Name), and how many there are.
     common_name: String,
+    common_names: usize,
     organizations: Vec<String>,
     /// DNS names, addresses, mail addresses and URIs; others are dropped.
     names: Vec<GeneralName>,
@@ -58,6 +60,7 @@ impl Asked {
         let info = CertReq::from_der(block.contents()).map_err(|e| e.to_string())?.info;
         let mut asked = Asked {
             common_name: String::new(),
+            common_names: 0,
             organizations: Vec::new(),
             names: Vec::new(),
             key: info.public_key,
@@ -67,7 +70,7 @@ impl Asked {
             // One that is not read here is not judged, and might be read by others.
             let text = text_of(attribute).ok_or_else(|| format!("subject {} cannot be read", attribute.oid))?;
             match attribute.oid {
-                COMMON_NAME => asked.common_name = text,
+                COMMON_NAME => (asked.common_name, asked.common_names) = (text, asked.common_names + 1),
                 ORGANIZATION => asked.organizations.push(text),
                 _ => {}
             }

@@ -49,6 +49,9 @@ mod workload;
 
 pub use nodeipam::NodeRange;
 
+/// Of a node's name, and a name or address.
+pub type MayBear = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
+
 /// What the controllers need to know.
 #[derive(Clone)]
 pub struct Config {
@@ -56,6 +59,8 @@ pub struct Config {
     pub authority: String,
     /// Its key (PEM), with which the signers of `kubernetes.io` sign; empty: they do not.
     pub authority_key: String,
+    /// Whether the serving certificate of a node may name a host, if that is what its Node says.
+    pub may_bear: MayBear,
     /// What nodes' ranges are cut from, at most one a family; none: nodes bring their own.
     pub node_ranges: Vec<NodeRange>,
     /// No node gets addresses of it.

@@ -72,6 +72,7 @@ async fn with_ranges(ranges: &[(&str, u8)]) -> Cluster {
     let config = controllers::Config {
         authority: pair.certificate,
         authority_key: pair.key,
+        may_bear: server.may_bear(),
         node_ranges,
         service_range,
         clock,
@@ -540,6 +541,9 @@ async fn a_nodes_request_waits_for_the_right_to_it() {
         let signer = "kubernetes.io/kube-apiserver-client-kubelet";
         signing_request(signer, &format!("system:node:{node}"), "system:nodes", &["client auth"])
     };
+    let bindings = kind("clusterrolebindings");
+    let own = "gousse:node-client-certificates";
+    c.client.delete(bindings, "", own, &DeleteOptions::default()).await.unwrap();
     c.node.create(requests, "", &of("n1")).await.unwrap();
     // Asked about after it, and of somebody who may.
     c.client.create(requests, "", &of("n2")).await.unwrap();
@@ -551,6 +555,44 @@ async fn a_nodes_request_waits_for_the_right_to_it() {
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}});
     c.create("clusterrolebindings", "", binding).await;
     c.until_of(requests, "", "system-node-n1", issued).await;
+}
+
+/// Its names are its Node's, once that is there: a certificate of this authority for another name would be believed.
+#[tokio::test]
+async fn a_node_gets_a_serving_certificate_for_what_its_node_says() {
+    let c = cluster().await;
+    let requests = kinds::built_in().by_plural("certificates.k8s.io", "certificatesigningrequests").unwrap();
+    let issued = |request: Option<&Value>| request.is_some_and(|r| r["status"]["certificate"].is_string());
+    let of = |name: &str, hosts: &[&str]| {
+        let mut params =
+            rcgen::CertificateParams::new(hosts.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(rcgen::DnType::OrganizationName, "system:nodes");
+        params.distinguished_name.push(rcgen::DnType::CommonName, "system:node:n1");
+        let key = rcgen::KeyPair::generate().unwrap();
+        let request = params.serialize_request(&key).unwrap().pem().unwrap();
+        let request = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, request);
+        json!({"metadata": {"name": name}, "spec": {"signerName": "kubernetes.io/kubelet-serving",
+            "usages": ["digital signature", "server auth"], "request": request}})
+    };
+    let own = ["n1", "192.0.2.7"];
+    // The Service's own address and another node's name: its Node says them too, or not.
+    for (name, hosts) in [("own", &own[..]), ("services", &["n1", "10.96.0.1"]), ("other", &["n1", "n2"])] {
+        c.node.create(requests, "", &of(name, hosts)).await.unwrap();
+    }
+    // Somebody else asks for the same.
+    c.client.create(requests, "", &of("alien", &own)).await.unwrap();
+    let says = |kind: &str, address: &str| json!({"type": kind, "address": address});
+    let addresses = [says("Hostname", "n1"), says("InternalIP", "192.0.2.7"), says("InternalIP", "10.96.0.1")];
+    let node = json!({"metadata": {"name": "n1"}, "status": {"addresses": addresses}});
+    c.node.create(kind("nodes"), "", &node).await.unwrap();
+    c.until_of(requests, "", "own", issued).await;
+    // What was decided before is decided again for whom the right is granted: by then all have been looked at.
+    c.node.create(requests, "", &of("last", &own)).await.unwrap();
+    c.until_of(requests, "", "last", issued).await;
+    for name in ["services", "other", "alien"] {
+        assert_eq!(c.client.get(requests, "", name).await.unwrap().value()["status"], json!({}), "{name}");
+    }
 }
 
 #[tokio::test]

@@ -1,10 +1,11 @@
 //! `server` and `agent`: the two halves apart, the agent with credentials of its own.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use crate::cli;
 use crate::instance::{Instance, write_private};
-use crate::parts::{Alarm, Ended, Seams, broken, serve};
+use crate::parts::{Alarm, Ended, Seams, broken, join, serve};
 use crate::token;
 use kubectl::failure::{Context, Result, failure};
 use kubectl::output;
@@ -53,8 +54,10 @@ pub async fn agent(connection: kubectl::Connection, flags: cli::Agent) -> Result
     };
     let token = || token::given(flags.token_file.as_deref());
     let (seams, (alarm, mut parts)) = (Seams::real(), Alarm::new());
-    let machine = crate::parts::node::open(&instance, &flags.node, &flags.cluster, own_server(&server)).await?;
-    let credentials = crate::parts::join::credentials(&instance, &server, token, &machine, &seams.clock).await?;
+    let own = own_server(&server);
+    let machine = Arc::new(crate::parts::node::open(&instance, &flags.node, &flags.cluster, own).await?);
+    let beside = own.is_some();
+    let credentials = join::credentials(&instance, &server, token, machine.clone(), beside, &seams.clock).await?;
     let running = crate::parts::node::start(
         &instance,
         &flags.node,

@@ -15,6 +15,7 @@ pub mod join;
 mod local;
 pub mod node;
 pub mod serve;
+pub mod serving;
 
 pub use local::Local;
 

@@ -18,7 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cli::Up;
 use crate::instance::Instance;
 use crate::made::Made;
-use crate::parts::{Alarm, Ended, Local, Seams, broken, node, serve};
+use crate::parts::{Alarm, Ended, Local, Seams, broken, node, serve, serving};
 use kubectl::Kinds;
 use kubectl::failure::{Context, Result, failure};
 use kubectl::manifest::{self, Manifest, Place};
@@ -53,12 +53,13 @@ pub async fn run(flags: Up) -> Result<()> {
     let machine = node::open(&instance, &flags.node, &flags.cluster, Some(listening.1)).await?;
     let serving = serve::start(&instance, &flags.server, &flags.cluster, listening, &seams, &alarm).await?;
     let server = serving.server.clone();
+    let first = server.node_pair(&machine.name, machine.hosts()).context("making the node's certificate")?;
+    let (certificate, own) = serving::begin(&instance, first, server.authority(), |_| true)?;
     let credentials = node::Credentials {
         client: Local::client(&server, server::Component::Node(machine.name.clone()), "kubelet"),
-        certificate: server
-            .node_certificate(&machine.name, machine.hosts())
-            .context("making the node's certificate")?,
+        certificate,
         authority: server.authority().to_string(),
+        own: vec![own],
     };
     let running =
         node::start(&instance, &flags.node, flags.server.allow_privileged, &machine, credentials, &seams, &alarm)

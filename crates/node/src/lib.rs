@@ -64,6 +64,8 @@ pub mod volumes;
 
 // The node itself.
 
+/// The node's own certificates.
+pub mod certificates;
 /// What an agent is told at its start.
 pub mod config;
 /// What the machine is.

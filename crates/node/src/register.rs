@@ -255,13 +255,15 @@ fn say_ready(shared: &Shared) {
 
 /// Events of a node carry its name as UID, as a kubelet's do.
 pub(crate) fn event(shared: &Shared, class: Type, reason: &str, message: &str) {
-    let name = shared.config.node_name.clone();
-    let regarding = ObjectReference {
+    shared.recorder.event(reference(&shared.config.node_name), "", class, reason, message);
+}
+
+pub(crate) fn reference(node: &str) -> ObjectReference {
+    ObjectReference {
         api_version: "v1".into(),
         kind: "Node".into(),
-        uid: name.clone(),
-        name,
+        uid: node.into(),
+        name: node.into(),
         ..ObjectReference::default()
-    };
-    shared.recorder.event(regarding, "", class, reason, message);
+    }
 }

@@ -45,6 +45,7 @@ async fn main() -> std::io::Result<()> {
     let parts = controllers::Config {
         authority: pair.certificate,
         authority_key: pair.key,
+        may_bear: server.may_bear(),
         node_ranges: Vec::new(),
         service_range: None,
         clock,

@@ -6,7 +6,6 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +18,6 @@ use rcgen::{
 };
 use wire::Pair;
 use wire::tls::Presented;
-use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate};
 
 /// How long what the authority signs is valid, and the rest at which it is made anew.
 const LIFETIME: SignedDuration = SignedDuration::from_hours(365 * 24);
@@ -154,16 +152,11 @@ impl Authority {
     }
 
     fn is_good(&self, certificate: &str, subject: &Subject) -> bool {
-        let Ok(chain) = wire::tls::chain(certificate) else { return false };
-        let Ok((_, parsed)) = X509Certificate::from_der(&chain[0]) else { return false };
-        let renewal = parsed.validity().not_after.timestamp() - RENEW_BEFORE.as_secs();
-        let hosts = hosts_of(&parsed);
+        let Ok(facts) = wire::tls::Facts::of(certificate) else { return false };
         // A certificate of another authority (a restored folder, say) would never be believed.
-        let ours = wire::tls::chain(&self.certificate).ok().is_some_and(|ca| {
-            X509Certificate::from_der(&ca[0])
-                .is_ok_and(|(_, ca)| parsed.verify_signature(Some(ca.public_key())).is_ok())
-        });
-        ours && (self.clock)().as_second() < renewal && subject.hosts.iter().all(|h| hosts.contains(h))
+        wire::tls::is_signed_by(certificate, &self.certificate)
+            && (self.clock)().as_second() < facts.until - RENEW_BEFORE.as_secs()
+            && subject.hosts.iter().all(|host| facts.hosts.contains(host))
     }
 }
 
@@ -210,24 +203,6 @@ fn serial(entropy: &Entropy) -> SerialNumber {
     // Positive and of full length, as RFC 5280 wants it.
     bytes[0] = (bytes[0] & 0x7f) | 0x40;
     SerialNumber::from_slice(&bytes)
-}
-
-fn hosts_of(certificate: &X509Certificate<'_>) -> Vec<String> {
-    let names = certificate.extensions().iter().filter_map(|e| match e.parsed_extension() {
-        ParsedExtension::SubjectAlternativeName(names) => Some(&names.general_names),
-        _ => None,
-    });
-    names
-        .flatten()
-        .filter_map(|name| match name {
-            GeneralName::DNSName(name) => Some(name.to_string()),
-            GeneralName::IPAddress(bytes) => match <[u8; 4]>::try_from(*bytes) {
-                Ok(v4) => Some(IpAddr::from(v4).to_string()),
-                Err(_) => <[u8; 16]>::try_from(*bytes).ok().map(|v6| IpAddr::from(v6).to_string()),
-            },
-            _ => None,
-        })
-        .collect()
 }
 
 #[cfg(test)]

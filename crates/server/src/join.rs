@@ -168,10 +168,22 @@ async fn claim(server: &Server, name: &str, key: &str) -> Result<(), Status> {
     }
 }
 
+/// Whether the certificate of a node may name a host (`may_bear`). One of this process is where the server is, and trusted as it is.
+pub fn bears(server: &Server, node: &str, host: &str) -> bool {
+    let config = &server.0.config;
+    if !server.is_node_of_this_process(node) {
+        return may_bear(&config.service_cidr, &crate::hosts(config), node, host);
+    }
+    let own = match address(host) {
+        Some(address) => !address.is_loopback() && addresses::local().contains(&address),
+        None => host == node,
+    };
+    own && !crate::names_of_service(config).iter().any(|name| covers(name, host))
+}
+
 /// Whether a node's certificate may name a host: itself, and an address that is no loopback, no Service's and
-/// not the server's, whose node runs in its own process. Else the node could pass for what it is not. (A
-/// kubelet-serving request is approved by whoever looks at it: upstream's signer takes any names,
-/// pkg/apis/certificates/helpers.go.)
+/// not the server's, whose node runs in its own process. Else the node could pass for what it is not. (Upstream's
+/// signer takes any names, pkg/apis/certificates/helpers.go: whoever approves looks at them.)
 fn may_bear(service_cidr: &str, server_is: &[String], node: &str, host: &str) -> bool {
     let own = match address(host) {
         Some(address) => addresses::is_far(address) && !addresses::is_in(service_cidr, address),

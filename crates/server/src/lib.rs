@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -156,7 +157,9 @@ pub(crate) struct Inner {
     pub authority: Authority,
     pub serving: Arc<Presented>,
     /// Certificates that are made anew while the server runs.
-    pub kept: Mutex<Vec<Kept>>,
+    pub kept: Vec<Kept>,
+    /// Nodes that are parts of this process.
+    pub own_nodes: Mutex<BTreeSet<String>>,
     /// For connections to nodes: our authority, our certificate; `nodes` looks at whose theirs is.
     pub node_tls: Arc<rustls::ClientConfig>,
     /// The same without a look at theirs.
@@ -217,7 +220,8 @@ impl Server {
             tokens,
             authority,
             serving,
-            kept: Mutex::new(kept.into()),
+            kept: kept.into(),
+            own_nodes: Mutex::default(),
             node_tls,
             any_node_tls,
         }));
@@ -264,21 +268,24 @@ impl Server {
         Ok(join::kubeconfig(url, context, self.authority(), &pair))
     }
 
-    /// The certificate of a node's agent, for a client and for these `hosts` (names and addresses of the
-    /// node). Kept under `data_dir/pki`, and made anew before its end while the server serves.
-    pub fn node_certificate(&self, node: &str, hosts: Vec<String>) -> io::Result<Arc<Presented>> {
+    /// The first certificate of a node of this process, with its key: for a client, and for these `hosts` (names and
+    /// addresses of the node). Kept under `data_dir/pki`; its agent asks for those that follow.
+    pub fn node_pair(&self, node: &str, hosts: Vec<String>) -> io::Result<wire::Pair> {
         let subject = Subject::new(&format!("{}{node}", identity::NODE_PREFIX), &[identity::NODES], hosts);
-        let file = file_of(node);
-        let shown = Presented::new(&self.0.authority.keep(&file, &subject)?)?;
-        let kept = Kept { file, subject, shown: shown.clone() };
-        self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).push(kept);
-        Ok(shown)
+        let pair = self.0.authority.keep(&format!("node-{node}"), &subject)?;
+        self.0.own_nodes.lock().unwrap_or_else(PoisonError::into_inner).insert(node.into());
+        Ok(pair)
     }
 
-    /// Whether the node is a part of this process, as those are whose certificates are kept here.
+    /// Whether the node is a part of this process.
     pub(crate) fn is_node_of_this_process(&self, node: &str) -> bool {
-        let file = file_of(node);
-        self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|kept| kept.file == file)
+        self.0.own_nodes.lock().unwrap_or_else(PoisonError::into_inner).contains(node)
+    }
+
+    /// Whether the certificate of a node may name a host, for whoever approves it.
+    pub fn may_bear(&self) -> Arc<dyn Fn(&str, &str) -> bool + Send + Sync> {
+        let server = self.clone();
+        Arc::new(move |node, host| join::bears(&server, node, host))
     }
 
     /// A new token that nodes join with (`agent --token-file`): the authority's fingerprint and a bootstrap
@@ -324,11 +331,6 @@ pub(crate) async fn own_write(
         _ => String::new(),
     };
     Err(Status::internal(format!("{path}: {text}")))
-}
-
-/// Where the certificate of a node of this process is kept.
-fn file_of(node: &str) -> String {
-    format!("node-{node}")
 }
 
 /// Whom the administrator's certificate names.

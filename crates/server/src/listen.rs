@@ -7,8 +7,8 @@
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -84,10 +84,9 @@ async fn drained(server: &Server) {
 /// Keeps the certificates in use fresh.
 async fn renew(server: Server) {
     loop {
-        let kept = server.0.kept.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut wait = DAY;
-        for one in kept {
-            wait = wait.min(match server.0.authority.renew(&one) {
+        for one in &server.0.kept {
+            wait = wait.min(match server.0.authority.renew(one) {
                 Ok(at) => at.as_second() - (server.0.config.clock)().as_second(),
                 Err(error) => {
                     tracing::error!(%error, "the certificate {} cannot be renewed", one.file);
@@ -95,7 +94,7 @@ async fn renew(server: Server) {
                 }
             });
         }
-        // In steps of a day: a clock that was set wrong is noticed, and so is a new certificate.
+        // In steps of a day: a clock that was set wrong is noticed.
         tokio::time::sleep(Duration::from_secs(wait.max(60).unsigned_abs())).await;
     }
 }

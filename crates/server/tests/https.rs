@@ -235,7 +235,7 @@ async fn connections_to_a_node_wait_for_the_next_request() {
     let r = running().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let certificate = r.server.node_certificate("n1", vec!["127.0.0.1".to_string()]).unwrap();
+    let certificate = wire::tls::Presented::new(&r.server.node_pair("n1", vec!["127.0.0.1".into()]).unwrap()).unwrap();
     let tls = wire::tls::server(certificate, Some(r.server.authority()), &[]).unwrap();
     let addresses = json!([{"type": "InternalIP", "address": "127.0.0.1"}]);
     let endpoints = json!({"kubeletEndpoint": {"Port": port}});
@@ -268,7 +268,7 @@ async fn connections_to_a_node_wait_for_the_next_request() {
 async fn node(r: &Running, answer: &'static str) -> tokio::task::JoinHandle<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let certificate = r.server.node_certificate("n1", vec!["127.0.0.1".to_string()]).unwrap();
+    let certificate = wire::tls::Presented::new(&r.server.node_pair("n1", vec!["127.0.0.1".into()]).unwrap()).unwrap();
     let tls = wire::tls::server(certificate, Some(r.server.authority()), &[]).unwrap();
     r.create(
         "/api/v1/nodes",

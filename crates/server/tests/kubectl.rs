@@ -81,6 +81,7 @@ async fn a_stock_kubectl_is_at_home() {
     let config = controllers::Config {
         authority: pair.certificate,
         authority_key: pair.key,
+        may_bear: server.may_bear(),
         node_ranges: Vec::new(),
         service_range: None,
         clock: clock(),

@@ -186,6 +186,7 @@ impl World {
             // Always the same: its hash is in the name of what is published. Nobody has its key, nothing is signed.
             authority: include_str!("authority.pem").into(),
             authority_key: String::new(),
+            may_bear: Arc::new(|_, _| false),
             clock: self.clock.clone(),
             entropy: self.entropy("controllers"),
             node_ranges: Vec::new(),

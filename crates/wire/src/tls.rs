@@ -4,6 +4,7 @@
 //! nobody in particular. Either side's certificate can be replaced while it runs.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::{Arc, RwLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -145,22 +146,83 @@ pub fn chain(pem: &str) -> io::Result<Vec<CertificateDer<'static>>> {
     }
 }
 
-/// Common name and organizations of a certificate: user and groups, as Kubernetes reads them.
+/// Common name and organizations of a certificate: user and groups, as Kubernetes reads them. Of several names the
+/// last counts (Go's crypto/x509/pkix FillFromRDNSequence): what approves requests reads the same one.
 pub fn subject(certificate: &CertificateDer<'_>) -> Option<(String, Vec<String>)> {
     use x509_parser::prelude::{FromDer, X509Certificate};
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let subject = certificate.subject();
     let text = |part: &x509_parser::x509::AttributeTypeAndValue<'_>| part.as_str().ok().map(String::from);
-    let name = subject.iter_common_name().next().and_then(text)?;
+    let name = subject.iter_common_name().last().and_then(text)?;
     Some((name, subject.iter_organization().filter_map(text).collect()))
 }
 
 /// When the first certificate of a PEM text ends, in seconds of the Unix epoch.
 pub fn ends(pem: &str) -> io::Result<i64> {
+    Ok(Facts::of(pem)?.until)
+}
+
+/// What a certificate says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Seconds of the Unix epoch.
+    pub from: i64,
+    pub until: i64,
+    /// DNS names, and addresses in their canonical form.
+    pub hosts: Vec<String>,
+    /// Whether it is for a server (`serverAuth`), and for a client (`clientAuth`).
+    pub serves: bool,
+    pub asks: bool,
+}
+
+impl Facts {
+    /// Of the first certificate of a PEM text.
+    pub fn of(pem: &str) -> io::Result<Facts> {
+        use x509_parser::prelude::{FromDer, X509Certificate};
+        let chain = chain(pem)?;
+        let (_, certificate) = X509Certificate::from_der(&chain[0]).map_err(bad)?;
+        let purposes = certificate.extended_key_usage().map_err(bad)?;
+        Ok(Facts {
+            from: certificate.validity().not_before.timestamp(),
+            until: certificate.validity().not_after.timestamp(),
+            hosts: hosts(&certificate),
+            serves: purposes.as_ref().is_some_and(|purposes| purposes.value.server_auth),
+            asks: purposes.as_ref().is_some_and(|purposes| purposes.value.client_auth),
+        })
+    }
+}
+
+/// Names and addresses of a certificate.
+fn hosts(certificate: &x509_parser::prelude::X509Certificate<'_>) -> Vec<String> {
+    use x509_parser::prelude::{GeneralName, ParsedExtension};
+    let names = certificate.extensions().iter().filter_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::SubjectAlternativeName(names) => Some(&names.general_names),
+        _ => None,
+    });
+    let address = |bytes: &[u8]| {
+        let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+        v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+    };
+    let names = names.flatten().filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some(name.to_string()),
+        GeneralName::IPAddress(bytes) => address(bytes).map(|address| address.to_string()),
+        _ => None,
+    });
+    names.collect()
+}
+
+/// Whether an authority (PEM) has signed the first certificate of a PEM text; nothing else is looked at.
+pub fn is_signed_by(pem: &str, authority: &str) -> bool {
     use x509_parser::prelude::{FromDer, X509Certificate};
-    let chain = chain(pem)?;
-    let (_, certificate) = X509Certificate::from_der(&chain[0]).map_err(bad)?;
-    Ok(certificate.validity().not_after.timestamp())
+    let (Ok(own), Ok(authority)) = (chain(pem), chain(authority)) else { return false };
+    let parsed = (X509Certificate::from_der(&own[0]), X509Certificate::from_der(&authority[0]));
+    let (Ok((_, own)), Ok((_, authority))) = parsed else { return false };
+    own.verify_signature(Some(authority.public_key())).is_ok()
+}
+
+/// Errors where the key is not that of the certificate.
+pub fn belong_together(pair: &Pair) -> io::Result<()> {
+    certified(pair)?.keys_match().map_err(bad)
 }
 
 fn key(pem: &str) -> io::Result<PrivateKeyDer<'static>> {

@@ -106,6 +106,28 @@ async fn http1_connections_are_used_again_and_replaced() {
 }
 
 #[tokio::test]
+async fn a_new_certificate_is_shown_by_the_next_request() {
+    for alpn in ["h2", "http/1.1"] {
+        let server = serve(&[alpn], true).await;
+        let pair = || {
+            let made = rcgen::generate_simple_self_signed(vec!["n1".into()]).unwrap();
+            wire::Pair { certificate: made.cert.pem(), key: made.signing_key.serialize_pem() }
+        };
+        let https = Arc::new(Https::new(HttpsConfig { identity: Some(pair()), ..server.config }).unwrap());
+        let client = Client::new(https.clone());
+        for (asked, dialled) in [("a", 1), ("b", 1)] {
+            get(&client, asked).await;
+            assert_eq!(server.connections.load(Ordering::SeqCst), dialled, "{alpn}");
+        }
+        https.present(&pair()).unwrap();
+        for asked in ["c", "d"] {
+            get(&client, asked).await;
+            assert_eq!(server.connections.load(Ordering::SeqCst), 2, "{alpn}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_is_somebody_else_is_refused() {
     let server = serve(&["h2"], true).await;
     let strict = HttpsConfig { tls_server_name: Some("other".into()), ..server.config.clone() };

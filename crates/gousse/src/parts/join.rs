@@ -6,31 +6,28 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
+use ::node::certificates::{Certificate, Purpose};
 use bytes::Bytes;
 use client::https::Bearer;
 use client::{Client, Https, HttpsConfig};
 use http::Method;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use wire::tls::Presented;
 
 use super::node::{Credentials, Machine};
+use super::serving;
 use crate::instance::{Instance, write_private};
 use kubectl::failure::{Context, Result, failure};
 
-/// Before its end by this much a certificate is replaced, as the server does with its own.
-const RENEW_BEFORE: i64 = 60 * 24 * 3600;
-const DAY: i64 = 24 * 3600;
-const HOUR: i64 = 3600;
-
-/// The certificate of an earlier start, or a new one for this token; replaced in time from then on.
+/// The certificate of an earlier start, or a new one for this token; the agent renews it. `beside`: the server is on
+/// this machine, and known by whatever the machine is.
 pub async fn credentials(
     instance: &Instance,
     server: &str,
     token: impl FnOnce() -> Result<Option<String>>,
-    machine: &Machine,
+    machine: Arc<Machine>,
+    beside: bool,
     clock: &api::Clock,
 ) -> Result<Credentials> {
     let kept = Kept::of(instance);
@@ -44,12 +41,12 @@ pub async fn credentials(
                     "--token-file is needed {why}; `gousse server` writes DATA/token, `gousse token create` makes another"
                 )));
             };
-            let texts = joined(server, &token, machine, &kept.key()?).await?;
+            let texts = joined(server, &token, &machine, &kept.key()?).await?;
             kept.write(&texts)?;
             texts
         }
     };
-    let certificate = Presented::new(&texts.pair).context("reading the node's certificate")?;
+    serving::keep_first(instance, &texts.pair.certificate).context("keeping the node's first certificate")?;
     let config = HttpsConfig {
         server: server.to_string(),
         ca: Some(texts.authority.clone()),
@@ -58,18 +55,38 @@ pub async fn credentials(
     };
     let https = Arc::new(Https::new(config).context(format_args!("connecting to {server}"))?);
     let client = Client::new(https.clone()).named("kubelet");
-    let renewal = Renewal {
-        kept,
-        https,
-        client: client.clone(),
-        certificate: certificate.clone(),
-        name: machine.name.clone(),
-        hosts: machine.hosts(),
-        clock: clock.clone(),
-    };
+    let known = machine.clone();
+    let bears = move |host: &str| !beside || !known.is_known_by(host);
+    let (certificate, mut serves) = serving::begin(instance, texts.pair.clone(), &texts.authority, bears)?;
+    let (asking, key) = (client.clone(), texts.pair.key.clone());
+    // One that is called as the server's machine is has no name of its own.
+    serves.nameless = Some(Box::new(move || {
+        let (client, machine, key) = (asking.clone(), machine.clone(), key.clone());
+        Box::pin(async move {
+            let pair = certified(&client, &machine.name, &machine.hosts(), &key).await;
+            pair.map(|pair| pair.certificate).map_err(|why| why.to_string())
+        })
+    }));
     let authority = texts.authority.clone();
-    tokio::spawn(renewal.run(texts));
-    Ok(Credentials { client, certificate, authority })
+    let own = vec![asks(kept, texts, https), serves];
+    Ok(Credentials { client, certificate, authority, own })
+}
+
+/// How a node's own certificate at the server is replaced.
+fn asks(kept: Kept, texts: Texts, https: Arc<Https>) -> Certificate {
+    let (key, file) = (texts.pair.key.clone(), kept.folder.join("certificate.pem"));
+    let take = move |certificate: &str| {
+        serving::write(&file, certificate)?;
+        https.present(&wire::Pair { certificate: certificate.into(), key: key.clone() })
+    };
+    Certificate {
+        purpose: Purpose::Asking,
+        key: texts.pair.key,
+        held: texts.pair.certificate,
+        take: Box::new(take),
+        bears: Box::new(|_| false),
+        nameless: None,
+    }
 }
 
 /// A first certificate, for a token.
@@ -104,55 +121,6 @@ async fn certified(client: &Client, name: &str, hosts: &[String], key: &str) -> 
     Ok(wire::Pair { certificate: certificate.into(), key: key.serialize_pem() })
 }
 
-/// Keeps a node's certificate from ending while the agent runs.
-struct Renewal {
-    kept: Kept,
-    https: Arc<Https>,
-    client: Client,
-    certificate: Arc<Presented>,
-    name: String,
-    hosts: Vec<String>,
-    clock: api::Clock,
-}
-
-impl Renewal {
-    async fn run(self, mut texts: Texts) {
-        loop {
-            let mut wait = self.rest(&texts);
-            if wait <= 0 {
-                match self.renewed(&texts).await {
-                    Ok(newer) => {
-                        texts = newer;
-                        wait = self.rest(&texts);
-                    }
-                    Err(error) => {
-                        tracing::error!("the node's certificate cannot be renewed: {error}");
-                        wait = HOUR;
-                    }
-                }
-            }
-            // In steps of a day: a clock that was set wrong is noticed. Never at once: beside a server whose
-            // clock is far behind, a new certificate is due as soon as it is made.
-            tokio::time::sleep(Duration::from_secs(wait.clamp(60, DAY).unsigned_abs())).await;
-        }
-    }
-
-    /// Seconds until a certificate is due.
-    fn rest(&self, texts: &Texts) -> i64 {
-        let end = wire::tls::ends(&texts.pair.certificate).unwrap_or_default();
-        end - RENEW_BEFORE - (self.clock)().as_second()
-    }
-
-    async fn renewed(&self, old: &Texts) -> Result<Texts> {
-        let pair = certified(&self.client, &self.name, &self.hosts, &old.pair.key).await?;
-        let texts = Texts { authority: old.authority.clone(), pair };
-        self.kept.write(&texts)?;
-        self.https.present(&texts.pair).context("showing the new certificate")?;
-        self.certificate.replace(&texts.pair).context("showing the new certificate")?;
-        Ok(texts)
-    }
-}
-
 /// Asks without trust, believes only what has the fingerprint.
 async fn authority(server: &str, fingerprint: &str) -> Result<String> {
     let config = HttpsConfig { server: server.to_string(), insecure: true, ..HttpsConfig::default() };
@@ -173,7 +141,7 @@ fn pinned(pem: String, fingerprint: &str) -> Result<String, String> {
     if found == fingerprint { Ok(pem) } else { Err("its authority has another fingerprint".into()) }
 }
 
-/// Three files, 0600, below `<data_dir>/agent`.
+/// Three files, 0600, below `<data_dir>/agent`; a fourth is what the node serves with.
 struct Kept {
     folder: PathBuf,
 }
@@ -230,47 +198,7 @@ impl Kept {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use client::transport::Boxed;
-    use client::{Body, Reply, Transport};
-
     use super::*;
-
-    /// A server that signs what is due already.
-    struct Behind(wire::Pair, Arc<AtomicUsize>);
-
-    impl Transport for Behind {
-        fn call(&self, _: http::Request<Bytes>) -> Boxed<'_, std::result::Result<Reply, api::Status>> {
-            self.1.fetch_add(1, Ordering::Relaxed);
-            let body = Body::Bytes(json!({"certificate": self.0.certificate}).to_string().into());
-            let (status, headers) = (http::StatusCode::OK, http::HeaderMap::new());
-            Box::pin(std::future::ready(Ok(Reply { status, headers, body })))
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_server_whose_clock_is_behind_is_not_asked_without_a_pause() {
-        let made = rcgen::generate_simple_self_signed(vec!["n1".into()]).unwrap();
-        let pair = wire::Pair { certificate: made.cert.pem(), key: made.signing_key.serialize_pem() };
-        let end = wire::tls::ends(&pair.certificate).unwrap();
-        let asked = Arc::new(AtomicUsize::new(0));
-        let folder = tempfile::tempdir().unwrap();
-        let config = HttpsConfig { server: "https://localhost".into(), insecure: true, ..HttpsConfig::default() };
-        let renewal = Renewal {
-            kept: Kept { folder: folder.path().into() },
-            https: Arc::new(Https::new(config).unwrap()),
-            client: Client::new(Arc::new(Behind(pair.clone(), asked.clone()))),
-            certificate: Presented::new(&pair).unwrap(),
-            name: "n1".into(),
-            hosts: vec!["n1".into()],
-            clock: Arc::new(move || jiff::Timestamp::from_second(end).unwrap()),
-        };
-        let texts = Texts { authority: String::new(), pair };
-        let ended = tokio::time::timeout(Duration::from_secs(310), renewal.run(texts)).await;
-        assert!(ended.is_err());
-        assert!((1..=10).contains(&asked.load(Ordering::Relaxed)));
-    }
 
     #[test]
     fn only_the_one_certificate_of_the_token_is_believed() {

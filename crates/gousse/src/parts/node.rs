@@ -155,6 +155,13 @@ pub fn pods_cgroup(instance: &Instance) -> String {
 }
 
 impl Machine {
+    /// Whether others may know another than this node by a name or address: whatever serves on this machine too.
+    pub fn is_known_by(&self, host: &str) -> bool {
+        let addresses = self.addresses.iter().map(IpAddr::to_string);
+        let machine = nix::unistd::gethostname().map(|name| name.to_string_lossy().to_lowercase());
+        addresses.chain(machine).chain(["localhost".into()]).any(|known| known == host)
+    }
+
     /// Names and addresses that the node's certificate must have.
     pub fn hosts(&self) -> Vec<String> {
         let local = [self.name.clone(), "localhost".into(), Ipv4Addr::LOCALHOST.to_string()];
@@ -169,6 +176,8 @@ pub struct Credentials {
     pub certificate: Arc<wire::tls::Presented>,
     /// Whose certificates clients of the node's own API must have.
     pub authority: String,
+    /// What the agent keeps from ending.
+    pub own: Vec<node::certificates::Certificate>,
 }
 
 /// Starts the agent, its API and the image commands.
@@ -233,6 +242,9 @@ pub async fn start(
         }
     };
     tasks.spawn(alarm.over("the node's API", serve));
+    for one in credentials.own {
+        tasks.spawn(alarm.over("what renews the node's certificates", node::certificates::keep(agent.control(), one)));
+    }
     tasks.spawn(alarm.over("the node's agent", agent.run(until(stopped))));
     if let Some(listener) = &machine.healthz {
         tasks.spawn(node::api::health::serve(taken_over(listener)?));

@@ -81,6 +81,7 @@ pub async fn start(
         entropy: seams.entropy.clone(),
         authority: pair.certificate,
         authority_key: pair.key,
+        may_bear: server.may_bear(),
         node_ranges,
         service_range: Some(flags.service_cidr.into()),
     };

@@ -96,7 +96,7 @@ fn read(text: &'static str) -> Vec<Default> {
         let (first, second) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         if !line.starts_with(' ') {
             let (namespace, name) =
-                if first == "clusterrole" { ("", second) } else { second.split_once('/').unwrap_or_default() };
+                if first.starts_with("cluster") { ("", second) } else { second.split_once('/').unwrap_or_default() };
             let (labels, gathers, rules) = (Vec::new(), Vec::new(), Vec::new());
             table.push(Default { namespace, name, labels, gathers, rules, subjects: None, role: words.next() });
             continue;

@@ -68,9 +68,7 @@ impl Running {
     }
 
     pub fn node_pair(&self, node: &str) -> Pair {
-        self.server.node_certificate(node, vec![node.to_string()]).unwrap();
-        let read = |end: &str| std::fs::read_to_string(self.dir.path().join(format!("pki/node-{node}.{end}"))).unwrap();
-        Pair { certificate: read("crt"), key: read("key") }
+        self.server.node_pair(node, vec![node.to_string()]).unwrap()
     }
 
     pub async fn send(&self, who: Option<&Pair>, request: http::request::Builder, body: Vec<u8>) -> Answer {
