@@ -46,6 +46,8 @@ pub struct Review {
 enum Answers {
     /// With the status that the body leads to.
     Judged(fn(&Asked<'_>, &Value) -> Result<Value, Status>),
+    /// With an object of its own, whatever the body says beside its form (selfsubjectreview/rest.go Create).
+    Told(fn(&Asked<'_>) -> Value),
     /// It is another way to write a subresource of the object that it names.
     For { resource: &'static LazyLock<Resource>, subresource: &'static str },
 }
@@ -89,7 +91,10 @@ pub static REVIEWS: &[Review] = &[
         kind: "SelfSubjectReview",
         namespaced: false,
         schema: "io.k8s.api.authentication.v1.SelfSubjectReview",
-        answers: Answers::Judged(|asked, _| Ok(json!({"userInfo": asked.identity.to_value()}))),
+        answers: Answers::Told(|asked| {
+            let (metadata, user) = (json!({"creationTimestamp": asked.server.now()}), asked.identity.to_value());
+            json!({"metadata": metadata, "status": {"userInfo": user}})
+        }),
     },
     Review {
         group: AUTHORIZATION,
@@ -163,7 +168,7 @@ pub async fn answer(
     accept::whole(head.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()))?;
     let body = coming.read().await?;
     let judge = match review.answers {
-        Answers::Judged(judge) => judge,
+        Answers::Judged(_) | Answers::Told(_) => &review.answers,
         Answers::For { resource, subresource } => {
             let served = server.kinds().served(&resource.group, &resource.version, &resource.plural);
             let served = served.ok_or_else(no_such_resource)?;
@@ -183,13 +188,19 @@ pub async fn answer(
     };
     let mut object = decoded.value;
     let of = Asked { server, identity, namespace: &target.namespace };
-    let status = judge(&of, &object)?;
+    match judge {
+        Answers::Judged(judge) => {
+            let status = judge(&of, &object)?;
+            if !object["metadata"].is_object() {
+                object["metadata"] = json!({"creationTimestamp": null});
+            }
+            object["status"] = status;
+        }
+        Answers::Told(tell) => object = tell(&of),
+        Answers::For { .. } => {}
+    }
     object["apiVersion"] = format!("{}/{}", review.group, review.version).into();
     object["kind"] = review.kind.into();
-    if !object["metadata"].is_object() {
-        object["metadata"] = json!({"creationTimestamp": null});
-    }
-    object["status"] = status;
     Ok(Reply::new(StatusCode::CREATED, Payload::Value(object)).warned(decoded.warnings))
 }
 

@@ -123,3 +123,14 @@ async fn everybody_is_told_their_rules() {
     let why = "node authorizer does not support user rule resolution";
     assert_eq!((&node["incomplete"], &node["evaluationError"]), (&json!(true), &json!(why)));
 }
+
+#[tokio::test]
+async fn who_one_is_is_told_in_an_object_of_its_own() {
+    let c = cluster().await;
+    let body = json!({"metadata": {"name": "x", "labels": {"a": "b"}}, "status": {"userInfo": {"username": "root"}}});
+    let (code, told) = c.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", body).await;
+    let user = json!({"username": "kubernetes-admin", "groups": ["system:masters", "system:authenticated"]});
+    let expected = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview",
+        "metadata": {"creationTimestamp": "2026-09-21T14:13:20Z"}, "status": {"userInfo": user}});
+    assert_eq!((code, told), (201, expected));
+}
