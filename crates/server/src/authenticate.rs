@@ -64,7 +64,7 @@ pub fn by_token(
     }
     let claims = match &*said {
         Said::Bound(claims) => claims,
-        Said::Legacy(claims) => return Ok((of_secret(claims, token, snapshot)?, common)),
+        Said::Legacy(claims) => return Ok((of_secret(claims, token, tokens, snapshot, now)?, common)),
     };
     still_bound(claims, snapshot, now)?;
     let bound = &claims.bound;
@@ -88,7 +88,7 @@ pub fn by_token(
 const INVALID_SINCE: &str = "kubernetes.io/legacy-token-invalid-since";
 
 /// The account of a token that lies in a Secret: both are there, and are those that it names (legacy.go Validate).
-fn of_secret(claims: &Legacy, token: &str, snapshot: &Snapshot) -> Result<Identity, String> {
+fn of_secret(claims: &Legacy, token: &str, tokens: &Tokens, snapshot: &Snapshot, now: i64) -> Result<Identity, String> {
     let Legacy { namespace, secret, account, uid, sub, .. } = claims;
     if service_account(sub) != Some((namespace.as_str(), account.as_str())) || uid.is_empty() {
         return Err("sub claim is invalid".into());
@@ -108,6 +108,7 @@ fn of_secret(claims: &Legacy, token: &str, snapshot: &Snapshot) -> Result<Identi
     if known.meta().uid != *uid {
         return Err(format!("ServiceAccount UID ({}) does not match claim ({uid})", known.meta().uid));
     }
+    tokens.used.note(&stored, now);
     if stored["metadata"]["labels"][INVALID_SINCE].as_str().is_some_and(|since| !since.is_empty()) {
         return Err(format!(
             "the token in secret {namespace}/{secret} for service account {namespace}/{account} has been marked invalid. \

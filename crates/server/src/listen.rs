@@ -43,7 +43,11 @@ pub async fn listen(server: &Server, listener: TcpListener, shutdown: impl Futur
     let authority = server.authority();
     let tls = wire::tls::server(server.0.serving.clone(), Some(authority), &["h2", "http/1.1"])?;
     let acceptor = TlsAcceptor::from(tls);
-    let upkeep = [tokio::spawn(renew(server.clone())), tokio::spawn(seed::keep_flows(server.clone()))];
+    let upkeep = [
+        tokio::spawn(renew(server.clone())),
+        tokio::spawn(seed::keep_flows(server.clone())),
+        tokio::spawn(tokens::used::label(server.clone())),
+    ];
     let mut shutdown = pin!(shutdown);
     loop {
         let accepted = tokio::select! {

@@ -22,6 +22,9 @@ use sha2::{Digest, Sha256};
 
 use crate::certificates::write_private;
 
+/// When Secrets' tokens were used.
+pub mod used;
+
 /// Who issues our tokens, and the audience that means the API server itself.
 pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 /// Who issues those that lie in Secrets.
@@ -40,6 +43,8 @@ pub struct Tokens {
     random: SystemRandom,
     entropy: Entropy,
     checked: Mutex<HashMap<[u8; 32], Arc<Said>>>,
+    /// Those that lie in Secrets and were shown.
+    pub used: used::Used,
 }
 
 /// What a token of ours says.
@@ -117,7 +122,7 @@ impl Tokens {
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, key.serialized_der(), &random)
             .map_err(|e| io::Error::other(e.to_string()))?;
         let key_id = BASE64.encode(Sha256::digest(pair.public_key().as_ref()));
-        Ok(Tokens { pair, key_id, random, entropy, checked: Mutex::default() })
+        Ok(Tokens { pair, key_id, random, entropy, checked: Mutex::default(), used: used::Used::default() })
     }
 
     /// Signs claims; `jti` is filled in.

@@ -249,3 +249,37 @@ async fn a_secret_shows_its_token_to_nobody_who_may_not_read_it() {
     assert_eq!(code, 200, "{again}");
     assert!(again["data"].get("token").is_none(), "{again}");
 }
+
+/// Upstream's controllers tell by it which of them nobody needs.
+#[tokio::test]
+async fn a_secret_says_on_which_day_its_token_was_used_last() {
+    let c = crate::tests::cluster().await;
+    let labels = tokio::spawn(crate::tokens::used::label(c.server.clone()));
+    c.account("default").await;
+    let secrets = "/api/v1/namespaces/default/secrets";
+    let secret = json!({"metadata": {"name": "s", "annotations": {"kubernetes.io/service-account.name": "default"}},
+        "type": "kubernetes.io/service-account-token"});
+    let (_, made) = c.post(secrets, secret).await;
+    let token = decoded(&made["data"]["token"]).unwrap();
+    let store = c.server.0.store.clone();
+    let mut watch = store.watch("secrets/default/s", store.revision()).unwrap();
+    let used = async |times: usize| {
+        for _ in 0..times {
+            let review = json!({"spec": {"token": token}});
+            let (_, answer) = c.post("/apis/authentication.k8s.io/v1/tokenreviews", review).await;
+            assert_eq!(answer["status"]["authenticated"], true);
+        }
+    };
+    for date in ["2026-09-21", "2026-09-22"] {
+        used(3).await;
+        watch.next().await.unwrap().unwrap();
+        let (_, now) = c.get(&format!("{secrets}/s")).await;
+        assert_eq!(now["metadata"]["labels"]["kubernetes.io/legacy-token-last-used"], date);
+        let written = store.revision();
+        used(3).await;
+        tokio::task::yield_now().await;
+        assert_eq!(store.revision(), written, "once a day");
+        c.clock.fetch_add(24 * 3600, std::sync::atomic::Ordering::SeqCst);
+    }
+    labels.abort();
+}
