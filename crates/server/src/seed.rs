@@ -6,6 +6,7 @@
 //! write, under the server's own name, and wait for the disk together.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use api::{Reason, Status};
 use futures::FutureExt;
@@ -78,12 +79,27 @@ pub async fn keep_flows(server: Server) {
         if watches.is_empty() {
             return;
         }
-        while let (Some(Ok(_)), ..) = select_all(watches.iter_mut().map(|watch| Box::pin(watch.next()))).await {
-            if let Err(error) = all(bootstrap::all().into_iter().map(|own| flow(&server, own))).await {
-                tracing::error!(%error, "flow schemas and priority levels cannot be made anew");
+        let mut failures = 0;
+        loop {
+            let changes = select_all(watches.iter_mut().map(|watch| Box::pin(watch.next())));
+            tokio::select! {
+                (change, ..) = changes => if !matches!(change, Some(Ok(_))) { break },
+                () = tokio::time::sleep(again(failures)), if failures > 0 => {}
+            }
+            match all(bootstrap::all().into_iter().map(|own| flow(&server, own))).await {
+                Ok(()) => failures = 0,
+                Err(error) => {
+                    failures += 1;
+                    tracing::error!(%error, "flow schemas and priority levels cannot be made anew");
+                }
             }
         }
     }
+}
+
+/// After the n-th failure in a row: a second, doubled up to the minute after which upstream looks again.
+fn again(failures: u32) -> Duration {
+    Duration::from_secs(1 << failures.saturating_sub(1).min(6)).min(Duration::from_secs(60))
 }
 
 fn service(server: &Server) -> Value {
