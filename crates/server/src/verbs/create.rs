@@ -5,7 +5,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use store::{Entry, Error, Expect, Revision, Room};
 
-use crate::admission::{Ask, Operation};
+use crate::admission::Operation;
 use crate::answer::{Payload, Reply};
 use crate::rendition::Rendition;
 use crate::verbs::options::WriteOptions;
@@ -47,7 +47,7 @@ pub async fn insert(
     let generated = write::text(&object, "name").is_empty() && !prefix.is_empty();
     unset(call, &mut object);
     await_needed(call, &object).await;
-    let ask = Ask { name: "", ..call.ask(Operation::Create, "", dry_run) };
+    let ask = call.ask(Operation::Create, "", dry_run);
     let mut mutated = None;
     let mut room = Room::Free;
     for attempt in 1.. {

@@ -292,3 +292,25 @@ async fn a_write_does_not_outlive_the_rights_that_it_rests_upon() {
         }
     }
 }
+
+/// The right to one role by name did not count where a PUT or an apply makes it, which names it in its path.
+#[tokio::test]
+async fn who_may_escalate_one_role_may_make_it_by_its_name() {
+    let c = with_mallory().await;
+    let mut named = rule(&["escalate"], GROUP, &["clusterroles"]);
+    named["resourceNames"] = json!(["mine", "other"]);
+    grant(&c, "escalator", json!([named])).await;
+    let role = |name: &str| {
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": name},
+            "rules": secrets()})
+    };
+    let (mine, theirs) = (format!("{CLUSTER_ROLES}/mine"), format!("{CLUSTER_ROLES}/theirs"));
+    let apply = |path: &str| format!("{path}?fieldManager=m&force=true");
+    let json = "application/json";
+    assert_eq!(told(&c, Method::POST, CLUSTER_ROLES, json, &role("mine")).await.0, 403, "the path names none");
+    assert_eq!(told(&c, Method::PUT, &theirs, json, &role("theirs")).await.0, 403);
+    assert_eq!(told(&c, Method::PATCH, &apply(&theirs), "application/apply-patch+yaml", &role("theirs")).await.0, 403);
+    assert_eq!(told(&c, Method::PUT, &mine, json, &role("mine")).await.0, 201);
+    let other = apply(&format!("{CLUSTER_ROLES}/other"));
+    assert_eq!(told(&c, Method::PATCH, &other, "application/apply-patch+yaml", &role("other")).await.0, 201);
+}
