@@ -61,6 +61,7 @@ async fn with_ranges(ranges: &[(&str, u8)]) -> Cluster {
         names: vec![],
         service_cidr: "10.96.0.0/16".into(),
         allow_privileged: true,
+        admission: server::Admission::default(),
         limits: server::Limits::default(),
         clock: clock.clone(),
         entropy: entropy.clone(),

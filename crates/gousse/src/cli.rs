@@ -58,6 +58,12 @@ pub struct ServerFlags {
     /// Whether pods may ask to be privileged
     #[arg(long, default_value_t = true, action = ArgAction::Set)]
     pub allow_privileged: bool,
+    /// Steps of admission that are off by default and on here
+    #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
+    pub enable_admission_plugins: Vec<String>,
+    /// Steps of admission that are on by default and off here
+    #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
+    pub disable_admission_plugins: Vec<String>,
     /// Requests from outside that may read at once, but those that last; 0: no bound
     #[arg(long, default_value_t = server::Limits::default().reads, value_name = "NUMBER")]
     pub max_requests_inflight: usize,

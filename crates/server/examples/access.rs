@@ -34,6 +34,7 @@ async fn main() -> std::io::Result<()> {
         names: vec![],
         service_cidr: "10.96.0.0/16".into(),
         allow_privileged: true,
+        admission: server::Admission::default(),
         limits: server::Limits::default(),
         clock,
         entropy: Arc::new(move |bytes| ring::rand::SecureRandom::fill(&random, bytes).expect("the system has entropy")),

@@ -33,6 +33,7 @@ async fn main() -> std::io::Result<()> {
         names: vec![],
         service_cidr: "10.96.0.0/16".into(),
         allow_privileged: true,
+        admission: server::Admission::default(),
         limits: server::Limits::default(),
         clock: clock.clone(),
         entropy: entropy.clone(),

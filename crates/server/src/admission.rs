@@ -19,25 +19,39 @@ use crate::charges::Bill;
 use crate::identity::Identity;
 use crate::records::{Snapshot, each, is_mirror};
 
+pub use chosen::Admission;
 pub use outside::All as OutsideAll;
+#[cfg(test)]
+pub use outside::Outside;
 pub use priority::{Class, Classes, classes};
 
 /// Tokens that lie in Secrets.
 mod account_token;
+mod always;
+mod always_pull_images;
 mod certificates;
+/// Which steps are on.
+mod chosen;
 mod claim_resize;
 mod default_ingress_class;
 mod default_storage_class;
 mod devices;
 /// Rights that are handed out.
 mod escalation;
+mod extended_resources;
+mod external_ips;
+mod hard_anti_affinity;
 mod limit_ranger;
 mod namespace;
+mod namespace_exists;
 mod node;
 /// Steps outside of the program.
 mod outside;
+mod owner_permissions;
+mod pod_node_selector;
 mod pod_resize;
 mod pod_security;
+mod pod_tolerations;
 mod policies;
 mod priority;
 /// What quotas are charged.
@@ -50,17 +64,26 @@ mod tolerations;
 
 /// In upstream's order.
 static ADMISSION: &[Row] = &[
+    Row::BuiltIn(always::ADMIT),
+    Row::Provision,
     Row::BuiltIn(namespace::PLUGIN),
+    Row::BuiltIn(namespace_exists::EXISTS),
+    Row::BuiltIn(hard_anti_affinity::PLUGIN),
     Row::BuiltIn(limit_ranger::PLUGIN),
     Row::BuiltIn(service_account::PLUGIN),
     Row::BuiltIn(account_token::PLUGIN),
     Row::BuiltIn(node::PLUGIN),
     Row::BuiltIn(taint::PLUGIN),
+    Row::BuiltIn(always_pull_images::PLUGIN),
     Row::BuiltIn(pod_security::PLUGIN),
+    Row::BuiltIn(pod_node_selector::PLUGIN),
     Row::BuiltIn(priority::PLUGIN),
     Row::BuiltIn(tolerations::PLUGIN),
+    Row::BuiltIn(pod_tolerations::PLUGIN),
+    Row::BuiltIn(extended_resources::PLUGIN),
     Row::BuiltIn(default_storage_class::PLUGIN),
     Row::BuiltIn(storage_in_use::PLUGIN),
+    Row::BuiltIn(owner_permissions::PLUGIN),
     Row::BuiltIn(claim_resize::PLUGIN),
     Row::BuiltIn(runtime_class::PLUGIN),
     Row::BuiltIn(certificates::APPROVAL),
@@ -68,6 +91,7 @@ static ADMISSION: &[Row] = &[
     Row::BuiltIn(certificates::ATTEST),
     Row::BuiltIn(certificates::SUBJECT),
     Row::BuiltIn(default_ingress_class::PLUGIN),
+    Row::BuiltIn(external_ips::PLUGIN),
     Row::BuiltIn(pod_resize::PLUGIN),
     Row::BuiltIn(devices::PLUGIN),
     Row::BuiltIn(policies::PLUGIN),
@@ -75,10 +99,13 @@ static ADMISSION: &[Row] = &[
     // In upstream's registry, which is after all that mutate: what it judges is what is written.
     Row::BuiltIn(escalation::PLUGIN),
     Row::Quota,
+    Row::BuiltIn(always::DENY),
 ];
 
 enum Row {
     BuiltIn(Plugin),
+    /// NamespaceAutoProvision, which writes.
+    Provision,
     /// Policies and webhooks, as many as there are.
     Outside,
     /// Counts what is really written; it waits for its turn.
@@ -93,10 +120,13 @@ struct Plugin {
     operations: &'static [Operation],
     mutate: fn(&Ask<'_>, &mut Value, &mut Findings) -> Result<(), Status>,
     validate: fn(&Ask<'_>, &Value, &mut Findings) -> Result<(), Status>,
+    /// Whether it is on unless somebody says otherwise.
+    by_default: bool,
 }
 
 /// Does nothing; a step names what it does.
-const NONE: Plugin = Plugin { name: "", operations: &[], mutate: |_, _, _| Ok(()), validate: |_, _, _| Ok(()) };
+const NONE: Plugin =
+    Plugin { name: "", operations: &[], mutate: |_, _, _| Ok(()), validate: |_, _, _| Ok(()), by_default: true };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
@@ -145,9 +175,10 @@ pub async fn mutate(ask: &Ask<'_>, object: &mut Value, findings: &mut Findings) 
     let outside = ask.server.0.outside.load_full();
     let mut rounds = outside::Rounds::new(&outside);
     loop {
-        for row in ADMISSION {
+        for row in ask.server.0.config.admission.rows() {
             match row {
                 Row::BuiltIn(plugin) => plugin.judge(ask, |plugin| (plugin.mutate)(ask, object, findings))?,
+                Row::Provision => namespace_exists::provide(ask, object).await?,
                 Row::Outside if outside.is_empty() => {}
                 Row::Quota => {}
                 Row::Outside => rounds.mutate(ask, object, findings).await?,
@@ -162,15 +193,36 @@ pub async fn mutate(ask: &Ask<'_>, object: &mut Value, findings: &mut Findings) 
 /// Everything that judges the finished object.
 pub async fn validate(ask: &Ask<'_>, object: &Value, findings: &mut Findings) -> Result<(), Status> {
     let outside = ask.server.0.outside.load_full();
-    for row in ADMISSION {
+    for row in ask.server.0.config.admission.rows() {
         match row {
             Row::BuiltIn(plugin) => plugin.judge(ask, |plugin| (plugin.validate)(ask, object, findings))?,
+            Row::Provision => {}
             Row::Outside if outside.is_empty() => {}
             Row::Outside => outside::validate(&outside, ask, object, findings).await?,
             Row::Quota => quota::charge(ask, object, findings).await?,
         }
     }
     Ok(())
+}
+
+impl Row {
+    /// Upstream's name; empty: it has several.
+    fn name(&self) -> &'static str {
+        match self {
+            Row::BuiltIn(plugin) => plugin.name,
+            Row::Provision => namespace_exists::AUTO_PROVISION,
+            Row::Outside => "",
+            Row::Quota => "ResourceQuota",
+        }
+    }
+
+    fn by_default(&self) -> bool {
+        match self {
+            Row::BuiltIn(plugin) => plugin.by_default,
+            Row::Provision => false,
+            Row::Outside | Row::Quota => true,
+        }
+    }
 }
 
 impl Plugin {

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use api::{Clock, Entropy, Status};
@@ -104,6 +104,7 @@ mod watching;
 /// From a finished tree to a durable revision.
 mod write;
 
+pub use admission::Admission;
 pub use answer::{Body, Response};
 pub use authorize::Attributes;
 pub use flow::Limits;
@@ -132,6 +133,8 @@ pub struct Config {
     /// The range of Service addresses; its first is the API's own.
     pub service_cidr: String,
     pub allow_privileged: bool,
+    /// Which steps of admission are on.
+    pub admission: Admission,
     /// How much may be under way from outside at once.
     pub limits: Limits,
     pub clock: Clock,
@@ -173,6 +176,8 @@ pub(crate) struct Inner {
     pub places: Arc<wire::places::Places>,
     /// What is served now.
     pub published: ArcSwap<Published>,
+    /// There once what every cluster has from the start is there.
+    pub seeded: OnceLock<()>,
     /// True once the server ends: watches end, readiness fails.
     pub stopped: tokio::sync::watch::Sender<bool>,
 }
@@ -214,6 +219,7 @@ impl Server {
             flow: flow::Flow::new(config.limits),
             places: wire::places::Places::new(config.limits.connections, config.limits.share),
             published: ArcSwap::from_pointee(Published::new(kinds::built_in().clone())),
+            seeded: OnceLock::new(),
             stopped: tokio::sync::watch::Sender::new(false),
             config,
             store,
@@ -226,6 +232,7 @@ impl Server {
             any_node_tls,
         }));
         seed::seed(&server).await.map_err(io::Error::other)?;
+        server.0.seeded.get_or_init(|| ());
         Ok(server)
     }
 

@@ -27,6 +27,15 @@ pub async fn cluster_at(advertise: &str) -> Cluster {
 
 /// None: a store on the disk.
 pub async fn cluster_over(advertise: &str, backend: Option<Backend>) -> Cluster {
+    open(advertise, backend, Admission::default()).await
+}
+
+/// With these steps of admission.
+pub async fn cluster_with(admission: Admission) -> Cluster {
+    open("127.0.0.1:6443", Some(Backend::Memory), admission).await
+}
+
+async fn open(advertise: &str, backend: Option<Backend>, admission: Admission) -> Cluster {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(AtomicI64::new(1_790_000_000));
     let (time, counter) = (clock.clone(), AtomicU64::new(1));
@@ -37,6 +46,7 @@ pub async fn cluster_over(advertise: &str, backend: Option<Backend>) -> Cluster 
         names: vec![],
         service_cidr: "10.96.0.0/16".into(),
         allow_privileged: true,
+        admission,
         limits: Limits::default(),
         clock: Arc::new(move || jiff::Timestamp::from_second(time.load(Ordering::SeqCst)).unwrap()),
         entropy: Arc::new(move |bytes| {

@@ -32,6 +32,7 @@ impl Full {
             names: vec![],
             service_cidr: "10.96.0.0/16".into(),
             allow_privileged: true,
+            admission: server::Admission::default(),
             limits: Limits::default(),
             clock,
             entropy: Arc::new(move |bytes| ring::rand::SecureRandom::fill(&random, bytes).unwrap()),

@@ -167,6 +167,7 @@ async fn open(dir: &Path, advertise: std::net::SocketAddr) -> Server {
         names: vec![],
         service_cidr: "10.96.0.0/16".into(),
         allow_privileged: true,
+        admission: server::Admission::default(),
         limits: server::Limits::default(),
         clock: clock(),
         entropy: entropy(),

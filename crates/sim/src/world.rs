@@ -111,6 +111,7 @@ impl World {
             names: vec![],
             service_cidr: "10.96.0.0/16".into(),
             allow_privileged: true,
+            admission: server::Admission::default(),
             limits: server::Limits::default(),
             clock: self.clock.clone(),
             entropy: self.entropy("server"),

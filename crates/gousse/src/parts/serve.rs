@@ -41,6 +41,8 @@ pub async fn start(
     alarm: &Alarm,
 ) -> Result<Serving> {
     let node_ranges = node_ranges(flags, cluster)?;
+    let admission = server::Admission::of(&flags.enable_admission_plugins, &flags.disable_admission_plugins);
+    let admission = admission.map_err(failure)?;
     let server = Server::open(Config {
         data_dir: instance.data_dir.clone(),
         backend: Some(Backend::Embedded { dir: instance.data_dir.join("store"), accept_loss: flags.accept_loss }),
@@ -48,6 +50,7 @@ pub async fn start(
         names: Vec::new(),
         service_cidr: flags.service_cidr.to_string(),
         allow_privileged: flags.allow_privileged,
+        admission,
         limits: limits(flags),
         clock: seams.clock.clone(),
         entropy: seams.entropy.clone(),

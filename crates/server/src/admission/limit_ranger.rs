@@ -7,11 +7,11 @@ use api::quantity::Quantity;
 use api::{Status, tree};
 use serde_json::{Value, json};
 
-use super::{Ask, Findings, Operation, Plugin};
+use super::{Ask, Findings, NONE, Operation, Plugin};
 use crate::records::each;
 
 pub const PLUGIN: Plugin =
-    Plugin { name: "LimitRanger", operations: &[Operation::Create, Operation::Update], mutate, validate };
+    Plugin { name: "LimitRanger", operations: &[Operation::Create, Operation::Update], mutate, validate, ..NONE };
 
 const ANNOTATION: &str = "kubernetes.io/limit-ranger";
 /// Finer comparisons would overflow (resource.MaxMilliValue).

@@ -10,11 +10,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use store::Store;
 
-use super::{Ask, Findings, Operation, Plugin};
+use super::{Ask, Findings, NONE, Operation, Plugin};
 use crate::view::View;
 
 pub const PLUGIN: Plugin =
-    Plugin { name: "Priority", operations: &[Operation::Create, Operation::Update], mutate, validate };
+    Plugin { name: "Priority", operations: &[Operation::Create, Operation::Update], mutate, validate, ..NONE };
 
 /// The PriorityClasses by name.
 pub type Classes = View<BTreeMap<String, Class>>;

@@ -39,6 +39,7 @@ pub async fn running_with(limits: Limits) -> Running {
         names: vec![],
         service_cidr: "10.96.0.0/16".into(),
         allow_privileged: true,
+        admission: server::Admission::default(),
         limits,
         clock,
         entropy: Arc::new(move |bytes| ring::rand::SecureRandom::fill(&random, bytes).unwrap()),
