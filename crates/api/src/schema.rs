@@ -199,6 +199,7 @@ impl Type {
         for field in self.fields.iter().filter(|f| f.always && !f.pointer) {
             let zero = match &field.of {
                 Of::Type(link) if link.get().shape == Shape::Object => link.get().skeleton(),
+                Of::Type(link) if link.get().shape == Shape::Quantity => Value::String("0".into()),
                 Of::String => Value::String(String::new()),
                 Of::Bool => Value::Bool(false),
                 Of::Int32 | Of::Int64 | Of::Double => Value::Number(0.into()),

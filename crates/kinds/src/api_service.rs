@@ -70,8 +70,18 @@ fn prepare(_: &Kind, service: &mut Value, old: Option<&Value>, context: &Context
 
 fn validate(_: &Kind, service: &Value, old: Option<&Value>, context: &Context) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    meta::object(service, old, false, names::path_segment, &mut errors);
     let at = At::root(service);
+    let spec = at.get("spec");
+    let (group, version) = (spec.get("group"), spec.get("version"));
+    let required = format!("{}.{}", version.text(), group.text());
+    let rule = |name: &str| {
+        let mut complaints = names::path_segment(name);
+        if complaints.is_empty() && name != required {
+            complaints.push(format!("must be `spec.version+\".\"+spec.group`: {required:?}"));
+        }
+        complaints
+    };
+    meta::object(service, old, false, rule, &mut errors);
     if context.subresource == "status" {
         for status in at.get("status").get("conditions").items().map(|condition| condition.get("status")) {
             if !STATES.contains(&status.text()) {
@@ -79,12 +89,6 @@ fn validate(_: &Kind, service: &Value, old: Option<&Value>, context: &Context) -
             }
         }
         return errors;
-    }
-    let spec = at.get("spec");
-    let (group, version, name) = (spec.get("group"), spec.get("version"), at.get("metadata").get("name"));
-    let required = format!("{}.{}", version.text(), group.text());
-    if name.text() != required && names::path_segment(name.text()).is_empty() {
-        errors.push(name.invalid(&format!("must be `spec.version+\".\"+spec.group`: {required:?}")));
     }
     match group.text() {
         "" if version.text() != "v1" => {

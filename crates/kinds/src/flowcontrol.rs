@@ -2,6 +2,8 @@
 
 /// What a server makes at its start.
 pub mod bootstrap;
+/// What a schema's status says of its level.
+pub mod dangling;
 pub(crate) mod flow_schema;
 pub(crate) mod priority_level;
 

@@ -326,7 +326,10 @@ pub(crate) async fn own_write(
     path: &str,
     object: serde_json::Value,
 ) -> Result<(), Status> {
+    // A patch of the server's own is an apply.
+    let media = if method == http::Method::PATCH { "application/apply-patch+yaml" } else { "application/json" };
     let request = http::Request::builder().method(method).uri(path).header("user-agent", "kube-apiserver/1.37");
+    let request = request.header("content-type", media);
     let body = if object.is_null() { String::new() } else { object.to_string() };
     let request = request.body(body.into()).map_err(|e| Status::internal(e.to_string()))?;
     let response = server.handle(&Identity::component(Component::Admin), request).await;

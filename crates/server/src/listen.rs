@@ -45,7 +45,7 @@ pub async fn listen(server: &Server, listener: TcpListener, shutdown: impl Futur
     let acceptor = TlsAcceptor::from(tls);
     let upkeep = [
         tokio::spawn(renew(server.clone())),
-        tokio::spawn(seed::keep_flows(server.clone())),
+        tokio::spawn(seed::flows::keep(server.clone())),
         tokio::spawn(tokens::used::label(server.clone())),
     ];
     let mut shutdown = pin!(shutdown);

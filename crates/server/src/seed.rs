@@ -6,11 +6,10 @@
 //! write, under the server's own name, and wait for the disk together.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use api::{Reason, Status};
 use futures::FutureExt;
-use futures::future::{BoxFuture, select_all};
+use futures::future::BoxFuture;
 use http::{Method, Request};
 use kinds::flowcontrol::bootstrap;
 use kinds::validate::address::Range;
@@ -21,10 +20,10 @@ use crate::{Body, Server, addresses, api_services, join, own_write};
 
 /// Roles and bindings.
 pub mod access;
+/// Flow schemas and priority levels.
+pub mod flows;
 
 const NAMESPACES: &[&str] = &["default", "kube-node-lease", "kube-public", "kube-system"];
-const FLOWS: [&str; 2] =
-    ["flowschemas.flowcontrol.apiserver.k8s.io/", "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io/"];
 /// The Service's own port; the server's is its target.
 const PORT: u16 = 443;
 
@@ -53,7 +52,7 @@ pub async fn seed(server: &Server) -> Result<(), Status> {
     writes.extend(classes.map(FutureExt::boxed));
     writes
         .extend(endpoint(server).into_iter().flat_map(|ip| [endpoints(server, ip).boxed(), slice(server, ip).boxed()]));
-    writes.extend(bootstrap::all().into_iter().map(|own| flow(server, own).boxed()));
+    writes.extend(bootstrap::all().into_iter().map(|own| flows::ensure(server, own).boxed()));
     all(writes.into_iter().map(unless_refused)).await
 }
 
@@ -66,40 +65,6 @@ async fn unless_refused(write: BoxFuture<'_, Result<(), Status>>) -> Result<(), 
         }
         done => done,
     }
-}
-
-/// Makes flow schemas and priority levels anew that somebody deletes, as often as that happens
-/// (registry/flowcontrol/rest ensures them every minute).
-pub async fn keep_flows(server: Server) {
-    loop {
-        let store = &server.0.store;
-        let after = store.revision();
-        let mut watches: Vec<_> = FLOWS.iter().filter_map(|prefix| store.watch(prefix, after).ok()).collect();
-        // Watched before they are looked at: what changes meanwhile is seen after it.
-        if watches.is_empty() {
-            return;
-        }
-        let mut failures = 0;
-        loop {
-            let changes = select_all(watches.iter_mut().map(|watch| Box::pin(watch.next())));
-            tokio::select! {
-                (change, ..) = changes => if !matches!(change, Some(Ok(_))) { break },
-                () = tokio::time::sleep(again(failures)), if failures > 0 => {}
-            }
-            match all(bootstrap::all().into_iter().map(|own| flow(&server, own))).await {
-                Ok(()) => failures = 0,
-                Err(error) => {
-                    failures += 1;
-                    tracing::error!(%error, "flow schemas and priority levels cannot be made anew");
-                }
-            }
-        }
-    }
-}
-
-/// After the n-th failure in a row: a second, doubled up to the minute after which upstream looks again.
-fn again(failures: u32) -> Duration {
-    Duration::from_secs(1 << failures.saturating_sub(1).min(6)).min(Duration::from_secs(60))
 }
 
 fn service(server: &Server) -> Value {
@@ -166,19 +131,6 @@ async fn range(server: &Server) -> Result<(), Status> {
     let object = json!({"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR",
         "metadata": {"name": "kubernetes"}, "spec": {"cidrs": [range.to_string()]}});
     create(server, PATH, "kubernetes", object).await
-}
-
-async fn flow(server: &Server, own: bootstrap::Bootstrap) -> Result<(), Status> {
-    let path = format!("/apis/flowcontrol.apiserver.k8s.io/v1/{}", own.plural);
-    let name = own.object["metadata"]["name"].as_str().unwrap_or_default();
-    let at = format!("{path}/{name}");
-    match stored(server, &at).await? {
-        None => own_write(server, Method::POST, &path, own.object).await,
-        Some(found) => match bootstrap::revised(&own, &found) {
-            Some(revised) => own_write(server, Method::PUT, &at, revised).await,
-            None => Ok(()),
-        },
-    }
 }
 
 async fn create(server: &Server, path: &str, name: &str, object: Value) -> Result<(), Status> {

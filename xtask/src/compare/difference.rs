@@ -165,6 +165,9 @@ fn values(place: &mut String, one: &Value, other: &Value, found: &mut Vec<Differ
                 place.truncate(end);
             }
         }
+        (Value::Array(one), Value::Array(other)) if is_listed(one) && is_listed(other) && !same_names(one, other) => {
+            listed(place, one, other, found);
+        }
         (Value::Array(one), Value::Array(other)) if one.len() == other.len() => {
             for (one, other) in one.iter().zip(other) {
                 let end = place.len();
@@ -180,6 +183,48 @@ fn values(place: &mut String, one: &Value, other: &Value, found: &mut Vec<Differ
         _ if one == other => {}
         _ => found.push(Difference { place: place.clone(), stock: shown(Some(one)), gousse: shown(Some(other)) }),
     }
+}
+
+/// Objects with names.
+fn is_listed(items: &[Value]) -> bool {
+    !items.is_empty() && items.iter().all(|item| item["metadata"]["name"].is_string())
+}
+
+fn name_of(item: &Value) -> [&str; 2] {
+    ["namespace", "name"].map(|field| item["metadata"][field].as_str().unwrap_or_default())
+}
+
+fn same_names(one: &[Value], other: &[Value]) -> bool {
+    one.iter().map(name_of).eq(other.iter().map(name_of))
+}
+
+/// Objects of two lists that do not have the same: each with its like, and the names of those that one lacks. Who is
+/// the how manieth says nothing then.
+fn listed(place: &mut String, one: &[Value], other: &[Value], found: &mut Vec<Difference>) {
+    let end = place.len();
+    place.push_str("[]");
+    let without = |item: &Value| {
+        let mut item = item.clone();
+        for field in ["uid", "resourceVersion"] {
+            item["metadata"][field] = Value::Null;
+        }
+        item
+    };
+    let like = |those: &[Value], item: &Value| those.iter().find(|that| name_of(that) == name_of(item)).cloned();
+    for item in one {
+        match like(other, item) {
+            Some(like) => values(place, &without(item), &without(&like), found),
+            None => found.push(Difference {
+                place: place.clone(),
+                stock: name_of(item)[1].to_owned(),
+                gousse: String::new(),
+            }),
+        }
+    }
+    for item in other.iter().filter(|item| like(one, item).is_none()) {
+        found.push(Difference { place: place.clone(), stock: String::new(), gousse: name_of(item)[1].to_owned() });
+    }
+    place.truncate(end);
 }
 
 fn differ(one: Option<&Value>, other: Option<&Value>) -> bool {

@@ -59,6 +59,16 @@ fn of_refusals_each_cause_is_told() {
 }
 
 #[test]
+fn objects_of_lists_are_compared_with_those_of_their_names() {
+    let list = |items: &[(&str, i64)]| {
+        let items: Vec<Value> = items.iter().map(|(name, x)| json!({"metadata": {"name": name}, "x": x})).collect();
+        answer(200, &[], &json!({"items": items}))
+    };
+    let found = told(&list(&[("a", 1), ("b", 2), ("c", 3)]), &list(&[("b", 2), ("c", 4), ("d", 5)]));
+    assert_eq!(found, [line(".items[]", "a", ""), line(".items[].x", "3", "4"), line(".items[]", "", "d")]);
+}
+
+#[test]
 fn every_field_is_made_wrong_in_place() {
     let of = schema::get("io.k8s.api.core.v1.ConfigMap").unwrap();
     let object =

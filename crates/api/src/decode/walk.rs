@@ -163,8 +163,14 @@ impl Seed<'_, '_> {
         Anything { depth: self.path.depth, max: self.depth_max(), twice: None }
     }
 
-    /// `json: cannot unmarshal string into Go struct field PodSpec.spec.priority of type int32`
+    /// `json: cannot unmarshal string into Go struct field PodSpec.spec.priority of type int32`; the forms of a schema
+    /// read themselves, and pass over what they are not (apiextensions/v1/marshal.go).
     fn mismatch(&self, found: &str) -> Value {
+        match self.shape() {
+            Some(Shape::SchemaOrBool) => return self.walk.fatal(|| "boolean or JSON schema expected".into()),
+            Some(Shape::SchemaOrArray | Shape::SchemaOrStrings) => return Value::Null,
+            _ => {}
+        }
         self.walk.wrong(|| self.cannot(found, &self.path.go_type(self.of)))
     }
 
@@ -326,7 +332,7 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
             (Of::Map(of), _) => values(self.walk, of, self.path, map),
             (_, Some(of)) => match of.shape {
                 Shape::Object => object(self.walk, of, self.path, map),
-                Shape::SchemaOrArray | Shape::SchemaOrBool => {
+                Shape::SchemaOrArray | Shape::SchemaOrBool | Shape::SchemaOrStrings => {
                     object(self.walk, schema_props(self.of).target().expect("it is a type"), self.path, map)
                 }
                 Shape::Raw | Shape::Json | Shape::FieldSet => self.anything().visit_map(map),

@@ -6,6 +6,9 @@ use p521::ecdsa::signature::Verifier;
 use p521::ecdsa::{Signature, VerifyingKey};
 use pem::{EncodeConfig, LineEnding, Pem};
 use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::error::X509Error;
+use x509_parser::nom::Err;
+use x509_parser::nom::error::ErrorKind;
 use x509_parser::oid_registry::{
     OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384, OID_NIST_EC_P521, OID_PKCS1_RSAENCRYPTION,
     OID_SIG_ECDSA_WITH_SHA512, OID_SIG_ED25519,
@@ -58,11 +61,21 @@ pub fn request_of(pem: &[u8]) -> Result<Vec<u8>, String> {
 }
 
 pub fn request(der: &[u8]) -> Result<X509CertificationRequest<'_>, String> {
-    whole(X509CertificationRequest::from_der(der).map_err(|e| e.to_string())?)
+    whole(X509CertificationRequest::from_der(der).map_err(unreadable)?)
 }
 
 pub fn certificate(der: &[u8]) -> Result<X509Certificate<'_>, String> {
-    whole(X509Certificate::from_der(der).map_err(|e| e.to_string())?)
+    whole(X509Certificate::from_der(der).map_err(unreadable)?)
+}
+
+/// What ends too early in the words of Go's encoding/asn1; anything else in the parser's own.
+fn unreadable(why: Err<X509Error>) -> String {
+    match why {
+        Err::Incomplete(_) | Err::Error(X509Error::NomError(ErrorKind::Eof)) => {
+            "asn1: syntax error: data truncated".into()
+        }
+        why => why.to_string(),
+    }
 }
 
 fn whole<T>((rest, parsed): (&[u8], T)) -> Result<T, String> {

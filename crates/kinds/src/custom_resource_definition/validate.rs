@@ -54,16 +54,20 @@ pub fn merged(spec: &Value) -> Value {
 
 pub fn definition(_: &Kind, definition: &Value, old: Option<&Value>, context: &Context) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    meta::object(definition, old, false, names::dns_subdomain, &mut errors);
     let at = At::root(definition);
+    let group = at.get("spec").get("group");
+    let called = format!("{}.{}", tree::text(definition, "spec.names.plural"), group.text());
+    let rule = |name: &str| {
+        let mut complaints = names::dns_subdomain(name);
+        if name != called {
+            complaints.push("must be spec.names.plural+\".\"+spec.group".into());
+        }
+        complaints
+    };
+    meta::object(definition, old, false, rule, &mut errors);
     if context.subresource == "status" {
         kind_names(&at.get("status").get("acceptedNames"), &mut errors);
         return errors;
-    }
-    let name = at.get("metadata").get("name");
-    let group = at.get("spec").get("group");
-    if old.is_none() && name.text() != format!("{}.{}", tree::text(definition, "spec.names.plural"), group.text()) {
-        errors.push(name.invalid("must be spec.names.plural+\".\"+spec.group"));
     }
     let mut judged = definition.clone();
     judged["spec"] = merged(&definition["spec"]);
@@ -130,7 +134,9 @@ fn spec(spec: &At, errors: &mut Errors) {
         errors.push(versions.invalid("must contain unique version names"));
     }
     if versions.items().filter(|version| version.get("storage").flag()).count() != 1 {
-        errors.push(versions.invalid("must have exactly one version marked as storage version"));
+        errors.push(
+            versions.invalid_as(versions.value.clone(), "must have exactly one version marked as storage version"),
+        );
     }
     let called = spec.get("names");
     for field in ["plural", "singular", "kind", "listKind"].map(|field| called.get(field)) {
@@ -355,7 +361,8 @@ fn conversion(at: &At, errors: &mut Errors) {
 fn stored_versions(definition: &At, errors: &mut Errors) {
     let (stored, versions) = (definition.get("status").get("storedVersions"), definition.get("spec").get("versions"));
     if stored.is_empty() {
-        return errors.push(stored.invalid_as(stored.value.clone(), "must have at least one stored version"));
+        // Never a list without elements: none is not set (strategy.go PrepareForCreate).
+        return errors.push(stored.invalid_as(Value::Null, "must have at least one stored version"));
     }
     let is_stored = |name: &str| stored.items().any(|version| version.text() == name);
     for version in versions.items().filter(|version| version.get("storage").flag()) {

@@ -56,6 +56,7 @@ fn default(_: &Kind, binding: &mut Value) {
     }
 }
 
+/// What upstream judges by declaration comes after the rest (validate_generated): names that are missing.
 fn validate(kind: &Kind, binding: &Value, old: Option<&Value>, _: &Context) -> Vec<FieldError> {
     let mut errors = metadata(kind, binding, old);
     let at = At::root(binding);
@@ -68,9 +69,8 @@ fn validate(kind: &Kind, binding: &Value, old: Option<&Value>, _: &Context) -> V
     if !roles.contains(&of.text()) {
         errors.push(of.not_supported(roles));
     }
-    match name.text() {
-        "" => errors.push(name.required("")),
-        text => invalid_each(&name, names::path_segment(text), &mut errors),
+    if !name.text().is_empty() {
+        invalid_each(&name, names::path_segment(name.text()), &mut errors);
     }
     at.get("subjects").items().for_each(|subject| judge_subject(&subject, kind.namespaced, &mut errors));
     if old.is_some_and(|old| old["roleRef"] != *role.value) {
@@ -78,14 +78,13 @@ fn validate(kind: &Kind, binding: &Value, old: Option<&Value>, _: &Context) -> V
         let shown = json!({"APIGroup": group.text(), "Kind": of.text(), "Name": name.text()});
         errors.push(role.invalid_as(shown, "field is immutable"));
     }
+    let called = at.get("subjects").items().map(|subject| subject.get("name")).chain([name]);
+    errors.extend(called.filter(|name| name.text().is_empty()).map(|name| name.required("")));
     errors
 }
 
 fn judge_subject(subject: &At, namespaced: bool, errors: &mut Errors) {
     let [kind, group, name, namespace] = ["kind", "apiGroup", "name", "namespace"].map(|field| subject.get(field));
-    if name.text().is_empty() {
-        errors.push(name.required(""));
-    }
     match kind.text() {
         "ServiceAccount" => {
             if !name.text().is_empty() {

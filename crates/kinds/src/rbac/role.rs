@@ -1,6 +1,6 @@
 //! Role and ClusterRole: what may be done. A ClusterRole may be gathered of others by their labels.
 
-use api::FieldError;
+use api::{FieldError, tree};
 use serde_json::Value;
 
 use super::metadata;
@@ -19,12 +19,22 @@ pub(crate) fn cluster_row() -> Kind {
 fn with_rules(kind: Kind) -> Kind {
     Kind {
         columns: vec![NAME, CREATED],
-        hooks: Hooks { validate, ..HOOKS },
+        hooks: Hooks { default, validate, ..HOOKS },
         writes: Writes { put_creates: true, resets: &[], ..WRITES },
         ..kind
     }
 }
 
+/// No rule is shown as such: the field has no omitempty, and storage forgets an empty list (measured).
+fn default(_: &Kind, role: &mut Value) {
+    if tree::list(role, "rules").is_empty()
+        && let Some(map) = role.as_object_mut()
+    {
+        map.insert("rules".into(), Value::Null);
+    }
+}
+
+/// What upstream judges by declaration comes after the rest (validate_generated).
 fn validate(kind: &Kind, role: &Value, old: Option<&Value>, _: &Context) -> Vec<FieldError> {
     let mut errors = metadata(kind, role, old);
     let at = At::root(role);
@@ -33,15 +43,13 @@ fn validate(kind: &Kind, role: &Value, old: Option<&Value>, _: &Context) -> Vec<
     if !kind.namespaced && aggregation.has() {
         gathers(&aggregation, &mut errors);
     }
+    let verbs = at.get("rules").items().map(|rule| rule.get("verbs"));
+    errors.extend(verbs.filter(At::is_empty).map(|verbs| verbs.required("")));
     errors
 }
 
 fn judge_rule(rule: &At, namespaced: bool, errors: &mut Errors) {
-    let [verbs, paths, groups, resources] =
-        ["verbs", "nonResourceURLs", "apiGroups", "resources"].map(|field| rule.get(field));
-    if verbs.is_empty() {
-        errors.push(verbs.required("verbs must contain at least one value"));
-    }
+    let [paths, groups, resources] = ["nonResourceURLs", "apiGroups", "resources"].map(|field| rule.get(field));
     if !paths.is_empty() {
         if namespaced {
             errors.push(paths.invalid("namespaced rules cannot apply to non-resource URLs"));

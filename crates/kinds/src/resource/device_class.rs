@@ -10,6 +10,7 @@ use crate::validate::at::At;
 pub(crate) fn row() -> Kind {
     Kind {
         hooks: Hooks { prepare: |_, class, old, _| count_generation(class, old), validate, ..HOOKS },
+        writes: Writes { returns_deleted: true, ..WRITES },
         ..Kind::cluster("resource.k8s.io/v1", "DeviceClass", "deviceclasses").dormant(super::UNCOMPILED)
     }
 }

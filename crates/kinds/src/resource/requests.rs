@@ -13,9 +13,11 @@ use crate::validate::at::{At, Errors, invalid_each};
 const ALTERNATIVES_MAX: usize = 8;
 const MODES: &[&str] = &["All", "ExactCount"];
 
-/// SetDefaults_ExactDeviceRequest, SetDefaults_DeviceSubRequest; what is behind a gate goes.
+/// SetDefaults_ExactDeviceRequest, SetDefaults_DeviceSubRequest; what is behind a gate goes. No request is shown as
+/// such: the field has no omitempty.
 pub fn default(spec: &mut Value) {
-    let Some(devices) = spec.get_mut("devices") else { return };
+    let Some(devices) = spec.get_mut("devices").filter(|devices| devices.is_object()) else { return };
+    tree::set_default(devices, "requests", Value::Null);
     for request in tree::each(devices, "requests") {
         if let Some(exactly) = request.get_mut("exactly").filter(|exactly| exactly.is_object()) {
             default_request(exactly);

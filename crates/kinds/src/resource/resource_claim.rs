@@ -42,6 +42,7 @@ pub(crate) fn row() -> Kind {
             validate,
             ..HOOKS
         },
+        writes: Writes { returns_deleted: true, ..WRITES },
         ..Kind::namespaced("resource.k8s.io/v1", "ResourceClaim", "resourceclaims").dormant(super::UNCOMPILED)
     }
 }

@@ -19,6 +19,7 @@ pub(crate) fn row() -> Kind {
             validate,
             ..HOOKS
         },
+        writes: Writes { returns_deleted: true, ..WRITES },
         ..Kind::namespaced("resource.k8s.io/v1", "ResourceClaimTemplate", "resourceclaimtemplates")
             .dormant("no controller makes claims of it yet; its expressions are not compiled")
     }

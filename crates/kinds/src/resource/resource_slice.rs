@@ -38,6 +38,7 @@ pub(crate) fn row() -> Kind {
         ],
         field_selectors: vec![field("spec.nodeName"), field("spec.driver"), field("spec.pool.name")],
         hooks: Hooks { prepare, validate, warnings, ..HOOKS },
+        writes: Writes { returns_deleted: true, ..WRITES },
         ..Kind::cluster("resource.k8s.io/v1", "ResourceSlice", "resourceslices").dormant(super::DORMANT)
     }
 }

@@ -84,7 +84,7 @@ fn spec(spec: &At, was: Option<At>, errors: &mut Errors) {
         x509::check_signature(&x509::request(&der)?)
     });
     if let Err(why) = checked {
-        errors.push(request.invalid(&why));
+        errors.push(request.invalid_as(request.value.clone(), &why));
     }
     let usages = spec.get("usages");
     if usages.is_empty() {

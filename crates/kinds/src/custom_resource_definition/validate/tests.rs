@@ -60,7 +60,7 @@ fn one_version_stores_and_each_has_a_schema() {
     );
     assert!(without[2].ends_with("must contain unique version names"), "{without:?}");
     assert!(without[3].ends_with("must have exactly one version marked as storage version"));
-    assert_eq!(without[4], "status.storedVersions: Invalid value: []: must have at least one stored version");
+    assert_eq!(without[4], "status.storedVersions: Invalid value: null: must have at least one stored version");
     let two = |first: &str, second: &str| {
         of(json!([
             {"name": "v1", "storage": true, "schema": {"openAPIV3Schema": {"type": first}}},

@@ -41,10 +41,10 @@ fn a_binding_says_whom_and_what() {
         [
             r#"roleRef.apiGroup: Unsupported value: "apps": supported values: "rbac.authorization.k8s.io""#,
             r#"roleRef.kind: Unsupported value: "Role": supported values: "ClusterRole""#,
-            "roleRef.name: Required value",
             r#"subjects[0].name: Invalid value: "A":"#,
             r#"subjects[0].apiGroup: Unsupported value: "x": supported values: """#,
             "subjects[0].namespace: Required value",
+            "roleRef.name: Required value",
         ]
     );
     assert_eq!(
@@ -56,9 +56,9 @@ fn a_binding_says_whom_and_what() {
         [
             r#"roleRef.kind: Unsupported value: "Other": supported values: "Role", "ClusterRole""#,
             r#"roleRef.name: Invalid value: "a/b": may not contain '/'"#,
-            "subjects[0].name: Required value",
             r#"subjects[0].kind: Unsupported value: "Robot": supported values: "ServiceAccount", "User", "Group""#,
             r#"subjects[1].apiGroup: Unsupported value: "x": supported values: "rbac.authorization.k8s.io""#,
+            "subjects[0].name: Required value",
         ]
     );
 }

@@ -21,9 +21,9 @@ fn a_rule_is_about_resources_or_about_paths() {
     assert_eq!(
         judged("roles", json!({"rules": [{}]})),
         [
-            "rules[0].verbs: Required value: verbs must contain at least one value",
             "rules[0].apiGroups: Required value: resource rules must supply at least one api group",
             "rules[0].resources: Required value: resource rules must supply at least one resource",
+            "rules[0].verbs: Required value",
         ]
     );
     assert_eq!(
@@ -60,4 +60,13 @@ fn a_name_may_be_whatever_a_path_can_hold() {
     assert_eq!(named("System:Über all"), [""; 0]);
     assert_eq!(named("a/b"), [r#"metadata.name: Invalid value: "a/b": may not contain '/'"#]);
     assert_eq!(named(".."), [r#"metadata.name: Invalid value: "..": may not be '..'"#]);
+}
+
+#[test]
+fn a_role_without_rules_says_so() {
+    let kind = kind("clusterroles");
+    for mut role in [json!({}), json!({"rules": []}), json!({"rules": null})] {
+        kind.default(&mut role);
+        assert_eq!(role, json!({"rules": null}));
+    }
 }
