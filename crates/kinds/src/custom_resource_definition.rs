@@ -19,7 +19,24 @@ pub(crate) fn row() -> Kind {
     Kind {
         schema: "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition".into(),
         subresources: vec![STATUS],
-        columns: vec![NAME, CREATED],
+        columns: vec![
+            NAME,
+            text("Scope", "Whether its objects are in namespaces.", "spec.scope"),
+            computed("Versions", "Those that are served.", |definition, _| json!(served(definition))),
+            CREATED,
+            wide(text("Group", "The group of its resources.", "spec.group")),
+            wide(text("Kind", "What its objects call themselves.", "spec.names.kind")),
+            wide(computed("ShortNames", "What else it may be called.", |definition, _| {
+                let names = tree::list(definition, "spec.names.shortNames").iter().filter_map(Value::as_str);
+                json!(names.collect::<Vec<_>>().join(","))
+            })),
+            wide(Column {
+                kind: "boolean".into(),
+                ..computed("Established", "Whether it is served.", |definition, _| {
+                    json!(validate::is_established(definition))
+                })
+            }),
+        ],
         hooks: Hooks { default, prepare, validate: validate::definition, warnings, ..HOOKS },
         writes: Writes { conditional: true, ..WRITES },
         ..Kind::cluster("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions")
@@ -28,6 +45,18 @@ pub(crate) fn row() -> Kind {
             .in_category("api-extensions")
             .dormant("its resources are not served yet; expressions and defaults of its schemas are not judged")
     }
+}
+
+/// `v1(storage),v2` (registry/customresourcedefinition/tableconvertor).
+fn served(definition: &Value) -> String {
+    let versions = tree::list(definition, "spec.versions").iter().filter(|version| tree::flag(version, "served"));
+    let called = |version: &Value| {
+        let storage = if tree::flag(version, "storage") { "(storage)" } else { "" };
+        format!("{}{storage}", tree::text(version, "name"))
+    };
+    let mut versions: Vec<String> = versions.map(called).collect();
+    versions.sort();
+    versions.join(",")
 }
 
 fn default(_: &Kind, definition: &mut Value) {

@@ -31,9 +31,9 @@ pub(crate) fn row() -> Kind {
             text("NodeName", "Where the pod runs.", "spec.nodeName"),
             text("SignerName", "Who is asked to sign.", "spec.signerName"),
             computed("State", "How far it is.", |request, _| json!(state(request))),
-            wide(computed("UnverifiedUserAnnotations", "What the pod's author tells the signer.", |request, _| {
+            computed("UnverifiedUserAnnotations", "What the pod's author tells the signer.", |request, _| {
                 json!(labels_text(request, "spec.unverifiedUserAnnotations"))
-            })),
+            }),
         ],
         field_selectors: vec![field("spec.signerName"), field("spec.podName"), field("spec.nodeName")],
         hooks: Hooks { prepare, validate, ..HOOKS },

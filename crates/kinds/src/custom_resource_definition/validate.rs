@@ -94,7 +94,7 @@ pub fn definition(_: &Kind, definition: &Value, old: Option<&Value>, context: &C
     errors
 }
 
-fn is_established(definition: &Value) -> bool {
+pub fn is_established(definition: &Value) -> bool {
     let is = |condition: &Value| condition["type"] == "Established" && condition["status"] == "True";
     tree::list(definition, "status.conditions").iter().any(is)
 }

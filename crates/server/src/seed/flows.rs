@@ -64,7 +64,7 @@ async fn report(server: &Server) {
         listed.unwrap_or_default()
     };
     let levels: BTreeSet<String> =
-        entries(LEVELS).iter().filter_map(|entry| entry.key.strip_prefix(LEVELS).map(str::to_owned)).collect();
+        entries(LEVELS).iter().filter_map(|entry| entry.key.as_str().strip_prefix(LEVELS).map(str::to_owned)).collect();
     let now = server.now();
     for entry in entries(SCHEMAS) {
         let Ok(schema) = serde_json::from_slice::<Value>(&entry.bytes) else { continue };
