@@ -213,6 +213,11 @@ impl Type {
 }
 
 impl Field {
+    /// Whether its default is no more than the key of a list's item that has none: an empty text, which is not written.
+    fn is_key(&self) -> bool {
+        self.default == Some("\"\"") && !self.always && !self.pointer
+    }
+
     /// The type as Go prints it in errors: `[]v1.Container`, `v1.PullPolicy`.
     pub fn go_type(&self) -> String {
         if self.go.is_empty() { self.of.go_type() } else { self.go.to_string() }
@@ -268,7 +273,7 @@ impl Link {
 
 fn default_type(of: &'static Type, value: &mut Value) {
     let Some(map) = value.as_object_mut() else { return };
-    for field in &of.fields {
+    for field in of.fields.iter().filter(|field| !field.is_key()) {
         if let Some(json) = field.default
             && !map.contains_key(field.name)
         {

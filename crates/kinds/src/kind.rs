@@ -68,6 +68,8 @@ pub struct Writes {
     pub returns_deleted: bool,
     /// A DELETE that does not say what becomes of dependents leaves them (DefaultGarbageCollectionPolicy).
     pub orphans: bool,
+    /// What such a DELETE is told. Empty: nothing.
+    pub orphan_warning: &'static str,
     /// An object goes by itself so long after it was last written.
     pub ttl: Option<Duration>,
     /// What a write to the object leaves as it is, for its managers (upstream: GetResetFields).

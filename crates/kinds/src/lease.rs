@@ -5,19 +5,28 @@ use serde_json::Value;
 
 use crate::row::*;
 use crate::validate::at::At;
+use crate::validate::meta;
 
 pub(crate) fn row() -> Kind {
     Kind {
         columns: vec![NAME, text("Holder", "Who holds it.", "spec.holderIdentity"), AGE],
-        hooks: Hooks { validate, ..HOOKS },
+        hooks: Hooks { prepare, validate, ..HOOKS },
         // A node that could not renew its lease would lose its pods.
         writes: Writes { put_creates: true, conditional: true, only_renews, leads_to_less: |_| true, ..WRITES },
         ..Kind::namespaced("coordination.k8s.io/v1", "Lease", "leases")
     }
 }
 
+/// Leaders are not elected by the server: upstream has it as beta, switched off (CoordinatedLeaderElection).
+fn prepare(_: &Kind, lease: &mut Value, _: Option<&Value>, _: &Context) {
+    if let Some(spec) = lease.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.retain(|field, _| !matches!(field.as_str(), "strategy" | "preferredHolder"));
+    }
+}
+
 fn validate(kind: &Kind, lease: &Value, old: Option<&Value>, _: &Context) -> Vec<FieldError> {
     let mut errors = metadata(kind, lease, old);
+    meta::by_library(&mut errors);
     let spec = At::root(lease).get("spec");
     let (duration, changes) = (spec.get("leaseDurationSeconds"), spec.get("leaseTransitions"));
     if duration.int().is_some_and(|seconds| seconds <= 0) {
@@ -25,12 +34,6 @@ fn validate(kind: &Kind, lease: &Value, old: Option<&Value>, _: &Context) -> Vec
     }
     if changes.int().is_some_and(|count| count < 0) {
         errors.push(changes.invalid("must be greater than or equal to 0"));
-    }
-    for field in ["strategy", "preferredHolder"] {
-        if spec.has_field(field) {
-            let detail = "not supported by this release: leaders are not elected by the server";
-            errors.push(spec.get(field).forbidden(detail));
-        }
     }
     errors
 }

@@ -10,7 +10,7 @@ use crate::row::*;
 use crate::validate::at::At;
 use crate::validate::volume::{self, access_modes_text};
 
-mod validate;
+pub(crate) mod validate;
 
 pub(crate) fn row() -> Kind {
     Kind {

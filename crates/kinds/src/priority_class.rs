@@ -26,7 +26,9 @@ pub(crate) fn row() -> Kind {
         ],
         hooks: Hooks {
             prepare: |_, class, old, _| count_generation(class, old),
-            default: |_, class| tree::set_default_text(class, "preemptionPolicy", "PreemptLowerPriority"),
+            default: |_, class| {
+                tree::set_default(class, "preemptionPolicy", "PreemptLowerPriority");
+            },
             validate,
             ..HOOKS
         },

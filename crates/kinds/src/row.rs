@@ -82,6 +82,7 @@ pub const WRITES: Writes = Writes {
     conditional: false,
     returns_deleted: false,
     orphans: false,
+    orphan_warning: "",
     ttl: None,
     resets: &[&["status"]],
     requester: "",

@@ -12,6 +12,8 @@ pub mod at;
 pub mod conditions;
 /// Metadata.
 pub mod meta;
+/// Label selectors in refusals.
+pub mod selector;
 /// Volumes, wherever they are described.
 pub mod volume;
 /// Where webhooks listen.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::pod::{defaults, validate};
 use crate::row::*;
 use crate::validate::at::{At, Errors, non_negative};
-use crate::validate::meta;
+use crate::validate::{meta, selector as shown};
 
 pub const DORMANT: &str = "no controller makes its pods yet";
 
@@ -22,8 +22,22 @@ pub fn default_spec(object: &mut Value) -> Option<&mut Value> {
     Some(spec)
 }
 
+/// What upstream drops of a pod template, since the feature is switched off (pkg/api/pod, DropDisabledTemplateFields).
+const DROPPED: [&str; 2] = ["evictionResponders", "schedulingGroup"];
+
+/// Drops it of `spec.template`; nothing stored has it.
+pub fn drop_disabled(spec: &mut Value) {
+    let pod = spec.get_mut("template").and_then(|template| template.get_mut("spec"));
+    if let Some(pod) = pod.and_then(Value::as_object_mut) {
+        pod.retain(|field, _| !DROPPED.contains(&field.as_str()));
+    }
+}
+
 /// `replicas: 0` and the like: the status of a new object, for whom nobody has done anything.
 pub fn count_born(object: &mut Value, old: Option<&Value>, status: Value) {
+    if let Some(spec) = object.get_mut("spec") {
+        drop_disabled(spec);
+    }
     count_generation(object, old);
     if old.is_none() {
         object["status"] = status;
@@ -66,12 +80,12 @@ pub fn selector(spec: &At, of: &str, unreadable: &str, errors: &mut Errors) -> O
     } else {
         meta::label_selector(&at, errors);
         if at.get("matchLabels").is_empty() && at.get("matchExpressions").is_empty() {
-            errors.push(at.invalid(&format!("empty selector is invalid for {of}")));
+            errors.push(shown::wrong(&at, &format!("empty selector is invalid for {of}")));
         }
     }
     let read = Labels::from_label_selector(at.value).ok();
     if read.is_none() {
-        errors.push(at.invalid(unreadable));
+        errors.push(shown::wrong(&at, unreadable));
     }
     read
 }
@@ -112,7 +126,7 @@ pub fn counts(status: &At, all: &[&'static str], parts: &[&'static str], errors:
     all.iter().for_each(|field| non_negative(&status.get(field), errors));
     let replicas = status.get("replicas").number();
     for part in parts.iter().map(|field| status.get(field)).filter(|part| part.number() > replicas) {
-        errors.push(part.invalid("cannot be greater than status.replicas"));
+        errors.push(part.invalid_as(part.number(), "cannot be greater than status.replicas"));
     }
 }
 
@@ -120,7 +134,7 @@ pub fn counts(status: &At, all: &[&'static str], parts: &[&'static str], errors:
 pub fn available_are_ready(status: &At, ready: &str, errors: &mut Errors) {
     let available = status.get("availableReplicas");
     if available.number() > status.get("readyReplicas").number() {
-        errors.push(available.invalid(&format!("cannot be greater than {ready}")));
+        errors.push(available.invalid_as(available.number(), &format!("cannot be greater than {ready}")));
     }
 }
 

@@ -29,7 +29,7 @@ impl Place {
         match of.shape {
             Shape::Object if of.atomic => Place::Leaf,
             Shape::Object => Place::Object(of),
-            Shape::Raw | Shape::FieldSet => Place::Free,
+            Shape::FieldSet => Place::Free,
             _ => Place::Leaf,
         }
     }

@@ -12,7 +12,8 @@ pub(crate) fn row() -> Kind {
         columns: vec![
             NAME,
             computed("Controller", "Whose revision it is.", |revision, _| json!(controller(revision))),
-            count("Revision", "Which one it is.", "revision"),
+            // A number; upstream says a text.
+            Column { kind: "string".into(), ..count("Revision", "Which one it is.", "revision") },
             AGE,
         ],
         hooks: Hooks { validate, ..HOOKS },

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::pod::validate::template;
 use crate::row::*;
 use crate::validate::at::{At, Errors, non_negative};
-use crate::validate::meta;
+use crate::validate::{meta, selector as shown};
 use crate::workload::{self, amount, at_most_all, int_or_percent};
 
 /// How often the template changed, as it was counted before there were revisions. No client sees it but as this
@@ -52,6 +52,10 @@ fn prepare(_: &Kind, set: &mut Value, old: Option<&Value>, context: &Context) {
             templates(old) + i64::from(changed)
         }
     };
+    note(set, changes);
+}
+
+fn note(set: &mut Value, changes: i64) {
     if let Some(notes) = tree::child(set, "metadata").and_then(|metadata| tree::child(metadata, "annotations")) {
         notes[TEMPLATES] = json!(changes.to_string());
     }
@@ -63,7 +67,10 @@ fn templates(set: &Value) -> i64 {
     note.and_then(|note| note.parse().ok()).unwrap_or(0)
 }
 
+/// Whoever writes one writes the annotation, also if the request has none: it is made of a field when upstream
+/// converts (pkg/apis/apps/v1/conversion.go), before managers are told apart.
 fn default(_: &Kind, set: &mut Value) {
+    note(set, templates(set));
     let Some(spec) = workload::default_spec(set) else { return };
     tree::set_default(spec, "revisionHistoryLimit", 10);
     let Some(strategy) = tree::child(spec, "updateStrategy") else { return };
@@ -86,7 +93,7 @@ fn validate(kind: &Kind, set: &Value, old: Option<&Value>, context: &Context) ->
     let spec = at.get("spec");
     let selector = spec.get("selector");
     if let Some(old) = old {
-        meta::immutable(&selector, &At::root(old).get("spec").get("selector"), &mut errors);
+        shown::immutable(&selector, &At::root(old).get("spec").get("selector"), &mut errors);
     }
     meta::label_selector(&selector, &mut errors);
     let pods = spec.get("template");
@@ -94,7 +101,7 @@ fn validate(kind: &Kind, set: &Value, old: Option<&Value>, context: &Context) ->
         workload::matches(&pods, &labels, &mut errors);
     }
     if selector.has() && selector.get("matchLabels").is_empty() && selector.get("matchExpressions").is_empty() {
-        errors.push(selector.invalid("empty selector is invalid for daemonset"));
+        errors.push(shown::wrong(&selector, "empty selector is invalid for daemonset"));
     }
     template(&pods, context, &mut errors);
     workload::runs_for_good(&pods, "DaemonSet", &mut errors);

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::row::*;
 use crate::validate::at::{At, Errors, non_negative};
-use crate::validate::meta;
+use crate::validate::selector;
 use crate::workload::{self, amount, at_most_all, int_or_percent};
 
 pub(crate) fn row() -> Kind {
@@ -99,7 +99,7 @@ fn validate(kind: &Kind, deployment: &Value, old: Option<&Value>, context: &Cont
         }
     }
     if let Some(was) = was {
-        meta::immutable(&spec.get("selector"), &was.get("spec").get("selector"), &mut errors);
+        selector::immutable(&spec.get("selector"), &was.get("spec").get("selector"), &mut errors);
     }
     errors
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::row::*;
 use crate::validate::at::{At, Errors, non_negative};
-use crate::validate::meta;
+use crate::validate::selector;
 use crate::workload;
 
 pub(crate) fn row() -> Kind {
@@ -55,7 +55,7 @@ fn validate(kind: &Kind, set: &Value, old: Option<&Value>, context: &Context) ->
     // Upstream's word, here too.
     workload::selected_template(&spec, "deployment", "ReplicaSet", context, &mut errors);
     if let Some(old) = old {
-        meta::immutable(&spec.get("selector"), &At::root(old).get("spec").get("selector"), &mut errors);
+        selector::immutable(&spec.get("selector"), &At::root(old).get("spec").get("selector"), &mut errors);
     }
     errors
 }

@@ -3,10 +3,11 @@
 use api::{FieldError, names, tree};
 use serde_json::{Value, json};
 
+use crate::persistent_volume_claim::validate as claim;
 use crate::pod::{defaults, validate as pod};
 use crate::row::*;
 use crate::validate::at::{At, Errors, invalid_each, non_negative};
-use crate::validate::meta;
+use crate::validate::{meta, selector};
 use crate::workload::{self, amount, at_most_all, int_or_percent};
 
 pub(crate) fn row() -> Kind {
@@ -73,24 +74,31 @@ fn validate(kind: &Kind, set: &Value, old: Option<&Value>, context: &Context) ->
     }
     let judged = at.get("spec");
     let Some(was) = was.map(|was| was.get("spec")) else {
-        spec(&judged, true, context, &mut errors);
-        let name = judged.get("serviceName");
-        if !name.text().is_empty() {
-            invalid_each(&name, names::dns_label(name.text()), &mut errors);
-        }
+        spec(&judged, As::New, context, &mut errors);
         return errors;
     };
     // What was let in by an older version may stay.
     let mut old_errors = Errors::new();
-    spec(&was, true, context, &mut old_errors);
-    spec(&judged, old_errors.is_empty(), context, &mut errors);
-    for field in ["selector", "volumeClaimTemplates", "serviceName", "podManagementPolicy"] {
+    spec(&was, As::Changed, context, &mut old_errors);
+    spec(&judged, if old_errors.is_empty() { As::Changed } else { As::LetIn }, context, &mut errors);
+    selector::immutable(&judged.get("selector"), &was.get("selector"), &mut errors);
+    for field in ["volumeClaimTemplates", "serviceName", "podManagementPolicy"] {
         meta::immutable(&judged.get(field), &was.get(field), &mut errors);
     }
     errors
 }
 
-fn spec(spec: &At, with_template: bool, context: &Context, errors: &mut Errors) {
+/// What of a spec is judged.
+#[derive(Clone, Copy, PartialEq)]
+enum As {
+    New,
+    /// What may not change was judged before.
+    Changed,
+    /// Of one that would not be let in today, nor the template.
+    LetIn,
+}
+
+fn spec(spec: &At, judged: As, context: &Context, errors: &mut Errors) {
     let management = spec.get("podManagementPolicy");
     match management.text() {
         "OrderedReady" | "Parallel" => {}
@@ -104,13 +112,22 @@ fn spec(spec: &At, with_template: bool, context: &Context, errors: &mut Errors) 
             errors.push(policy.not_supported(&["Retain", "Delete"]));
         }
     }
+    if judged == As::New {
+        for made in spec.get("volumeClaimTemplates").items() {
+            claim::spec(&made.get("spec"), None, errors);
+        }
+    }
     non_negative(&spec.get("replicas"), errors);
     non_negative(&spec.get("minReadySeconds"), errors);
     non_negative(&spec.get("ordinals").get("start"), errors);
+    let name = spec.get("serviceName");
+    if judged == As::New && !name.text().is_empty() {
+        invalid_each(&name, names::dns_label(name.text()), errors);
+    }
     let template = spec.get("template");
     if let Some(selector) = workload::selector(spec, "statefulset", "", errors) {
         workload::matches(&template, &selector, errors);
-        if with_template {
+        if judged != As::LetIn {
             let made = as_made(spec.value);
             pod::template(&template.with(&made), context, errors);
         }

@@ -8,6 +8,7 @@ use super::job::validate::{spec_warnings, template_of};
 use crate::pod::defaults;
 use crate::row::*;
 use crate::validate::at::{At, Errors, non_negative};
+use crate::validate::selector;
 use crate::workload::{self, joined};
 
 /// Schedules as robfig/cron reads them.
@@ -92,7 +93,8 @@ fn validate(kind: &Kind, cron: &Value, old: Option<&Value>, context: &Context) -
     if context.subresource == "status" {
         return Vec::new();
     }
-    let mut errors = metadata(kind, cron, old);
+    // What upstream's declared rules find stands last.
+    let (mut errors, mut declared) = (metadata(kind, cron, old), Errors::new());
     let at = At::root(cron);
     let spec = at.get("spec");
     schedule_of(&spec, old, &mut errors);
@@ -109,9 +111,9 @@ fn validate(kind: &Kind, cron: &Value, old: Option<&Value>, context: &Context) -
     }
     let job = spec.get("jobTemplate").get("spec");
     template_of(&job, context, &mut errors);
-    let (selector, manual) = (job.get("selector"), job.get("manualSelector"));
-    if selector.has() {
-        errors.push(selector.invalid("`selector` will be auto-generated"));
+    let (made, manual) = (job.get("selector"), job.get("manualSelector"));
+    if made.has() {
+        errors.push(selector::wrong(&made, "`selector` will be auto-generated"));
     }
     if manual.flag() {
         errors.push(manual.not_supported(&["nil", "false"]));
@@ -119,9 +121,13 @@ fn validate(kind: &Kind, cron: &Value, old: Option<&Value>, context: &Context) -
     non_negative(&spec.get("successfulJobsHistoryLimit"), &mut errors);
     non_negative(&spec.get("failedJobsHistoryLimit"), &mut errors);
     let name = at.get("metadata").get("name");
+    if spec.get("schedule").text().is_empty() {
+        declared.push(spec.get("schedule").required(""));
+    }
     if old.is_none() && name.text().len() > NAME_MAX {
         errors.push(name.invalid("must be no more than 52 characters"));
     }
+    errors.extend(declared);
     errors
 }
 
@@ -129,7 +135,6 @@ fn schedule_of(spec: &At, old: Option<&Value>, errors: &mut Errors) {
     let at = spec.get("schedule");
     let text = at.text();
     if text.is_empty() {
-        errors.push(at.required(""));
         return;
     }
     if let Err(why) = schedule::check(text) {

@@ -12,6 +12,10 @@ pub mod validate;
 const UID_LABELS: [&str; 2] = ["batch.kubernetes.io/controller-uid", "controller-uid"];
 const NAME_LABELS: [&str; 2] = ["batch.kubernetes.io/job-name", "job-name"];
 
+/// Of a deletion that does not say what becomes of pods (pkg/registry/batch/job/storage).
+const ORPHANS: &str = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to \
+                       remove them or set propagationPolicy=Orphan to suppress this warning";
+
 pub(crate) fn row() -> Kind {
     Kind {
         subresources: vec![STATUS],
@@ -26,7 +30,7 @@ pub(crate) fn row() -> Kind {
             warnings: validate::warnings,
             ..HOOKS
         },
-        writes: Writes { orphans: true, ..WRITES },
+        writes: Writes { orphans: true, orphan_warning: ORPHANS, ..WRITES },
         ..Kind::namespaced("batch/v1", "Job", "jobs").in_all().dormant(workload::DORMANT)
     }
 }
@@ -73,10 +77,13 @@ fn completions(job: &Value) -> String {
     }
 }
 
-fn prepare(_: &Kind, job: &mut Value, old: Option<&Value>, _: &Context) {
+fn prepare(_: &Kind, job: &mut Value, old: Option<&Value>, context: &Context) {
     drop_disabled(&mut job["spec"], old.map(|old| &old["spec"]));
     if old.is_none() && !tree::flag(job, "spec.manualSelector") {
         select_own(job);
+        default_labels(job);
+    }
+    if context.subresource == "status" {
         default_labels(job);
     }
     workload::count_born(job, old, json!({}));
@@ -84,6 +91,7 @@ fn prepare(_: &Kind, job: &mut Value, old: Option<&Value>, _: &Context) {
 
 /// Upstream has it as alpha, switched off (WorkloadWithJob).
 pub fn drop_disabled(spec: &mut Value, old: Option<&Value>) {
+    workload::drop_disabled(spec);
     let was_there = old.is_some_and(|old| tree::has(old, "scheduling"));
     if let Some(spec) = spec.as_object_mut().filter(|_| !was_there) {
         spec.remove("scheduling");
@@ -92,7 +100,7 @@ pub fn drop_disabled(spec: &mut Value, old: Option<&Value>) {
 
 /// A Job selects by its own uid, so that no two select the same pods.
 fn select_own(job: &mut Value) {
-    let (uid, name) = (job["metadata"]["uid"].clone(), job["metadata"]["name"].clone());
+    let [uid, name] = ["uid", "name"].map(|field| json!(tree::text(&job["metadata"], field)));
     let Some(spec) = tree::child(job, "spec") else { return };
     let template = tree::child(spec, "template").and_then(|template| tree::child(template, "metadata"));
     if let Some(labels) = template.and_then(|metadata| tree::child(metadata, "labels")) {
@@ -125,8 +133,8 @@ fn default(job: &mut Value) {
     default_labels(job);
 }
 
-/// The template's, where it has none itself: of a new Job those too by which it selects, since upstream defaults
-/// what it reads.
+/// The template's, where it has none itself. Upstream defaults what it reads, so that they come after all is judged:
+/// of a new Job those too by which it selects, of a written status those of the template that stays.
 fn default_labels(job: &mut Value) {
     let labels = tree::at(job, "spec.template.metadata.labels").clone();
     if let Some(metadata) = tree::child(job, "metadata").filter(|_| labels.is_object())

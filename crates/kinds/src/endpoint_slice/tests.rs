@@ -122,3 +122,15 @@ fn a_slice_is_shown_with_its_first_ports_and_addresses() {
     let fading = json!({"addressType": "FQDN"});
     assert_eq!(warnings(kind("endpointslices"), &fading, None), ["spec.addressType: FQDN endpoints are deprecated"]);
 }
+
+#[test]
+fn the_family_stays() {
+    let changed = |new: Value| {
+        let old = slice(json!({}));
+        told(&kind("endpointslices").validate(&slice(json!({"addressType": new})), Some(&old), &Context::default()))
+    };
+    let fixed = "addressType: Invalid value: null: field is immutable";
+    let families = "supported values: \"FQDN\", \"IPv4\", \"IPv6\"";
+    assert_eq!(changed(json!("IPv6")), [fixed]);
+    assert_eq!(changed(json!("x")), [fixed.into(), format!("addressType: Unsupported value: \"x\": {families}")]);
+}

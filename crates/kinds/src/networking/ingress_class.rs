@@ -44,7 +44,7 @@ fn parameters(class: &Value) -> String {
 fn default(_: &Kind, class: &mut Value) {
     let parameters = class.get_mut("spec").and_then(|spec| spec.get_mut("parameters"));
     if let Some(parameters) = parameters.filter(|parameters| parameters.is_object()) {
-        tree::set_default_text(parameters, "scope", "Cluster");
+        tree::set_default(parameters, "scope", "Cluster");
     }
 }
 

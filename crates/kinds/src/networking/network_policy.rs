@@ -71,21 +71,24 @@ fn validate(kind: &Kind, policy: &Value, old: Option<&Value>, _: &Context) -> Ve
     // What an older version let in may stay, wherever it stands now.
     let known: Vec<&str> = was.iter().flat_map(blocks).map(|(_, range)| range.text()).collect();
     let spec = at.get("spec");
+    // What upstream's declared rules find stands last.
+    let mut declared = Errors::new();
     meta::label_selector(&spec.get("podSelector"), &mut errors);
     for (direction, side) in DIRECTIONS {
         for rule in spec.get(direction).items() {
             rule.get("ports").items().for_each(|at| port(&at, &mut errors));
-            rule.get(side).items().for_each(|at| peer(&at, &known, &mut errors));
+            rule.get(side).items().for_each(|at| peer(&at, &known, &mut errors, &mut declared));
         }
     }
     let types = spec.get("policyTypes");
     if types.len() > DIRECTIONS.len() {
         errors.push(types.invalid("may not specify more than two policyTypes"));
-        return errors;
+    } else {
+        for one in types.items().filter(|one| !matches!(one.text(), "Ingress" | "Egress")) {
+            errors.push(one.not_supported(&["Ingress", "Egress"]));
+        }
     }
-    for one in types.items().filter(|one| !matches!(one.text(), "Ingress" | "Egress")) {
-        errors.push(one.not_supported(&["Ingress", "Egress"]));
-    }
+    errors.extend(declared);
     errors
 }
 
@@ -115,12 +118,12 @@ fn port(at: &At, errors: &mut Errors) {
     }
 }
 
-fn peer(at: &At, known: &[&str], errors: &mut Errors) {
+fn peer(at: &At, known: &[&str], errors: &mut Errors, declared: &mut Errors) {
     let selectors = ["podSelector", "namespaceSelector"].map(|field| at.get(field));
     let block = at.get("ipBlock");
     selectors.iter().for_each(|selector| meta::label_selector(selector, errors));
     if block.has() {
-        ip_block(&block, known, errors);
+        ip_block(&block, known, errors, declared);
     }
     match (selectors.iter().any(At::has), block.has()) {
         (false, false) => errors.push(at.required("must specify a peer")),
@@ -129,10 +132,10 @@ fn peer(at: &At, known: &[&str], errors: &mut Errors) {
     }
 }
 
-fn ip_block(block: &At, known: &[&str], errors: &mut Errors) {
+fn ip_block(block: &At, known: &[&str], errors: &mut Errors, declared: &mut Errors) {
     let whole = block.get("cidr");
     if whole.text().is_empty() {
-        return errors.push(whole.required(""));
+        return declared.push(whole.required(""));
     }
     let mut judge = |at: &At| {
         if !known.contains(&at.text()) {

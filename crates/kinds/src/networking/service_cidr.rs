@@ -45,7 +45,7 @@ fn validate(kind: &Kind, cidr: &Value, old: Option<&Value>, context: &Context) -
                 judge(&ranges, &mut errors);
             }
         }
-        _ => errors.push(ranges.invalid("field is immutable")),
+        _ => errors.push(ranges.invalid_as(ranges.value.clone(), "field is immutable")),
     }
     errors
 }

@@ -26,7 +26,8 @@ pub fn validate(kind: &Kind, claim: &Value, old: Option<&Value>, context: &Conte
     errors
 }
 
-fn spec(at: &At, old: Option<At>, errors: &mut Errors) {
+/// Also of the claims that a StatefulSet makes.
+pub(crate) fn spec(at: &At, old: Option<At>, errors: &mut Errors) {
     let modes = at.get("accessModes");
     if modes.is_empty() {
         errors.push(modes.required("at least 1 access mode is required"));

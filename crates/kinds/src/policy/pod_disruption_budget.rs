@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::row::*;
 use crate::validate::at::{At, Errors, non_negative};
 use crate::validate::conditions::conditions;
-use crate::validate::meta;
+use crate::validate::{meta, selector};
 use crate::workload::{at_most_all, int_or_percent};
 
 /// By which policy/v1beta1 said that an empty selector selects all, or nothing; it is for nobody else.
@@ -60,6 +60,7 @@ fn prepare(_: &Kind, budget: &mut Value, old: Option<&Value>, _: &Context) {
 fn validate(kind: &Kind, budget: &Value, old: Option<&Value>, context: &Context) -> Vec<FieldError> {
     let mut errors = Errors::new();
     meta::object(budget, old, kind.namespaced, names::path_segment, &mut errors);
+    meta::by_library(&mut errors);
     let at = At::root(budget);
     if context.subresource == "status" {
         status(&at.get("status"), &mut errors);
@@ -68,7 +69,8 @@ fn validate(kind: &Kind, budget: &Value, old: Option<&Value>, context: &Context)
     let spec = at.get("spec");
     let (least, most) = (spec.get("minAvailable"), spec.get("maxUnavailable"));
     if least.has() && most.has() {
-        let (selector, policy) = (spec.get("selector").value, spec.get("unhealthyPodEvictionPolicy").value);
+        let (selector, policy) =
+            (selector::shown(spec.get("selector").value), spec.get("unhealthyPodEvictionPolicy").value);
         let shown = format!(
             "{{\"MinAvailable\":{},\"Selector\":{selector},\"MaxUnavailable\":{},\"UnhealthyPodEvictionPolicy\":{policy}}}",
             least.value, most.value

@@ -105,7 +105,7 @@ fn pods_are_selected_and_run_for_good() {
         assert_eq!(none[0], "spec.selector: Required value", "{plural}");
         assert_eq!(
             judged(plural, json!({"selector": {"matchLabels": null}})),
-            [format!("spec.selector: Invalid value: {{\"matchLabels\":null}}: empty selector is invalid for {word}")]
+            [format!("spec.selector: Invalid value: {{}}: empty selector is invalid for {word}")]
         );
     }
     for plural in ["deployments", "replicasets", "statefulsets", "daemonsets"] {
@@ -116,6 +116,8 @@ fn pods_are_selected_and_run_for_good() {
         );
         let line = "spec.selector: Invalid value: {\"matchLabels\":{\"a\":\"b\",\"c\":\"d\"}}: field is immutable";
         assert_eq!(told, [line], "{plural}");
+        let gone = changed(plural, json!({"selector": null}));
+        assert!(gone.contains(&"spec.selector: Invalid value: null: field is immutable".into()), "{plural}: {gone:?}");
     }
 }
 
@@ -190,5 +192,19 @@ fn numbers_and_percents_are_read_as_upstream_does() {
         assert_eq!(amount(&at), number, "{value}");
         assert_eq!(errors.len(), usize::from(told.is_some()), "{value}: {errors:?}");
         assert!(told.is_none_or(|told| errors[0].detail.starts_with(told)), "{value}: {errors:?}");
+    }
+}
+
+#[test]
+fn fields_of_features_that_are_off_are_dropped_from_templates() {
+    let off = json!({"template": {"spec": {"evictionResponders": [{"name": "x"}], "schedulingGroup": {}}}});
+    for plural in ["deployments", "replicasets", "statefulsets", "daemonsets", "replicationcontrollers"] {
+        let plain = write(plural, with(plural, json!({})), None, "").0;
+        let (mut old, errors) = write(plural, with(plural, off.clone()), None, "");
+        assert_eq!((errors, &old), (vec![], &plain), "{plural}");
+        old["metadata"]["resourceVersion"] = json!("1");
+        let mut new = old.clone();
+        lay(&mut new["spec"], off.clone());
+        assert_eq!(write(plural, new, Some(&old), "").0["metadata"]["generation"], 1, "{plural}");
     }
 }

@@ -49,6 +49,7 @@ pub async fn delete(call: Call<'_>) -> Result<Reply, Status> {
     let options = Options::of(&call)?;
     let mut findings = Findings::default();
     let deleted = remove(&call, call.name(), &options, Some(&mut findings)).await?;
+    warn_of_orphans(&call, &options, &mut findings);
     let warnings = findings.warnings;
     let (entry, gone) = match deleted {
         Deleted::Pending(entry) => (entry, false),
@@ -66,6 +67,14 @@ pub async fn delete(call: Call<'_>) -> Result<Reply, Status> {
     }
     let rendition = std::sync::Arc::new(Rendition::new(entry));
     Ok(Reply::new(StatusCode::OK, Payload::Object { served: call.served.clone(), rendition }).warned(warnings))
+}
+
+/// Before anything else that is told.
+fn warn_of_orphans(call: &Call<'_>, options: &Options, findings: &mut Findings) {
+    let warning = call.kind().writes.orphan_warning;
+    if !warning.is_empty() && options.propagation.is_none() {
+        findings.warnings.insert(0, warning.into());
+    }
 }
 
 /// Deletes what the selectors match, and answers with the list of it.
@@ -97,6 +106,7 @@ pub async fn delete_collection(call: Call<'_>) -> Result<Reply, Status> {
         }
         findings.warnings.into_iter().for_each(|warning| all.warn(warning));
     }
+    warn_of_orphans(&call, &options, &mut all);
     let revision = page.revision.0;
     let page = Page { served: call.served.clone(), items, revision, continue_token: String::new(), remaining: None };
     Ok(Reply::new(StatusCode::OK, Payload::List(page)).warned(all.warnings))

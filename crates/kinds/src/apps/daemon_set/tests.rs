@@ -49,3 +49,14 @@ fn a_node_has_one_pod_too_few_or_one_too_many() {
         ["spec.template.metadata.labels: Invalid value: {\"a\":\"b\"}: `selector` does not match template `labels`"]
     );
 }
+
+#[test]
+fn whoever_writes_one_writes_the_annotation() {
+    let notes = |annotations: Value| {
+        let mut set = json!({"metadata": {"name": "d", "annotations": annotations}, "spec": {}});
+        kind("daemonsets").default(&mut set);
+        set["metadata"]["annotations"].clone()
+    };
+    assert_eq!(notes(Value::Null), json!({TEMPLATES: "0"}));
+    assert_eq!(notes(json!({"a": "b", TEMPLATES: "7"})), json!({"a": "b", TEMPLATES: "7"}));
+}

@@ -4,7 +4,8 @@ use crate::workload::tests::{changed, judged, with, write};
 
 #[test]
 fn a_stateful_set_is_completed() {
-    let claim = json!({"metadata": {"name": "data"}, "spec": {"resources": {"requests": {"storage": "1024Mi"}}}});
+    let claim = json!({"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "1024Mi"}}}});
     let mount = json!([{"name": "c", "image": "i", "volumeMounts": [{"name": "data", "mountPath": "/d"}]}]);
     let spec = json!({"volumeClaimTemplates": [claim], "template": {"spec": {"containers": mount, "hostname": "A_"}}});
     let (set, errors) = write("statefulsets", with("statefulsets", spec), None, "");
@@ -18,7 +19,8 @@ fn a_stateful_set_is_completed() {
     assert_eq!(
         spec["volumeClaimTemplates"][0],
         json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"},
-            "spec": {"resources": {"requests": {"storage": "1Gi"}}, "volumeMode": "Filesystem"},
+            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}},
+                "volumeMode": "Filesystem"},
             "status": {"phase": "Pending"}})
     );
     assert_eq!(
@@ -93,4 +95,24 @@ fn what_names_pods_and_claims_stays() {
     let mut new = bad.clone();
     new["spec"]["replicas"] = json!(2);
     assert_eq!(write("statefulsets", new, Some(&bad), "").1, [""; 0]);
+}
+
+#[test]
+fn claims_are_judged_when_they_are_new() {
+    let claim = json!([{"metadata": {"name": "data"}, "spec": {"volumeMode": ""}}]);
+    let path = "spec.volumeClaimTemplates[0].spec";
+    let wrong = [
+        format!("{path}.accessModes: Required value: at least 1 access mode is required"),
+        format!("{path}.resources[storage]: Required value"),
+        format!("{path}.volumeMode: Unsupported value: \"\": supported values: \"Block\", \"Filesystem\""),
+    ];
+    assert_eq!(judged("statefulsets", json!({"volumeClaimTemplates": claim})), wrong);
+    // Let in by an older version.
+    let mut old = write("statefulsets", with("statefulsets", json!({})), None, "").0;
+    old["spec"]["volumeClaimTemplates"] = claim;
+    assert_eq!(
+        write("statefulsets", old.clone(), Some(&old), "").1.len(),
+        1,
+        "it may not change, not even by a default"
+    );
 }

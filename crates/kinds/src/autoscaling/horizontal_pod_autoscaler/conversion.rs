@@ -175,7 +175,7 @@ pub fn from_stored(scaler: &mut Value) {
     }
     if let Some(annotations) = tree::child(scaler, "metadata").and_then(|m| tree::child(m, "annotations")) {
         for (key, value) in notes {
-            annotations[key] = json!(value.to_string());
+            annotations[key] = json!(text(&value));
         }
     }
 }
@@ -299,6 +299,67 @@ fn to_v2(metric: &Value, sources: &Sources) -> Value {
         }
     }
     out
+}
+
+/// In which order Go's types have the fields that an annotation shows, all of them in one: no two differ in it.
+const ORDER: [&str; 40] = [
+    "type",
+    "status",
+    "object",
+    "pods",
+    "resource",
+    "containerResource",
+    "external",
+    "target",
+    "kind",
+    "name",
+    "apiVersion",
+    "metricName",
+    "metricSelector",
+    "targetValue",
+    "targetAverageUtilization",
+    "targetAverageValue",
+    "currentValue",
+    "currentAverageUtilization",
+    "currentAverageValue",
+    "selector",
+    "averageValue",
+    "container",
+    "lastTransitionTime",
+    "reason",
+    "message",
+    "observedGeneration",
+    "matchLabels",
+    "matchExpressions",
+    "key",
+    "operator",
+    "values",
+    "ScaleUp",
+    "ScaleDown",
+    "StabilizationWindowSeconds",
+    "SelectPolicy",
+    "Policies",
+    "Tolerance",
+    "Type",
+    "Value",
+    "PeriodSeconds",
+];
+
+/// JSON in the order in which Go writes it. The keys of a map are in that of the alphabet.
+fn text(value: &Value) -> String {
+    match value {
+        Value::Array(items) => format!("[{}]", items.iter().map(text).collect::<Vec<_>>().join(",")),
+        Value::Object(fields) => {
+            let mut fields: Vec<(&String, &Value)> = fields.iter().collect();
+            fields.sort_by_key(|(name, _)| ORDER.iter().position(|known| known == name).unwrap_or(ORDER.len()));
+            let field = |(name, value): (&String, &Value)| match name.as_str() {
+                "matchLabels" => format!("{name:?}:{value}"),
+                _ => format!("{name:?}:{}", text(value)),
+            };
+            format!("{{{}}}", fields.into_iter().map(field).collect::<Vec<_>>().join(","))
+        }
+        scalar => scalar.to_string(),
+    }
 }
 
 /// Every field of upstream's internal type, by its Go name.

@@ -119,11 +119,11 @@ fn autoscalers_are_judged() {
     assert_eq!(
         judged(json!({"minReplicas": 5, "maxReplicas": -1, "scaleTargetRef": {"kind": "a/b", "apiVersion": "v1"}})),
         [
-            "spec.maxReplicas: Invalid value: -1: must be greater than or equal to 1",
             "spec.maxReplicas: Invalid value: -1: must be greater than or equal to `minReplicas`",
             "spec.scaleTargetRef.kind: Invalid value: \"a/b\": may not contain '/'",
             "spec.scaleTargetRef.name: Required value",
             "spec.scaleTargetRef.apiVersion: Invalid value: \"v1\": apiVersion must specify API group",
+            "spec.maxReplicas: Invalid value: -1: must be greater than or equal to 1",
         ]
     );
     assert_eq!(

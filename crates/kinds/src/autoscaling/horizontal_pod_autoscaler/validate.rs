@@ -26,12 +26,6 @@ pub fn validate(kind: &Kind, scaler: &Value, old: Option<&Value>, context: &Cont
     }
     let spec = at.get("spec");
     let (least, most, target) = (spec.get("minReplicas"), spec.get("maxReplicas"), spec.get("scaleTargetRef"));
-    non_negative(&least, &mut errors);
-    match most.number() {
-        0 => errors.push(most.required("must be set and greater than 0")),
-        number if number < 0 => errors.push(most.invalid("must be greater than or equal to 1")),
-        _ => {}
-    }
     if least.has() && most.number() < least.number() {
         errors.push(most.invalid_as(most.number(), "must be greater than or equal to `minReplicas`"));
     }
@@ -46,6 +40,13 @@ pub fn validate(kind: &Kind, scaler: &Value, old: Option<&Value>, context: &Cont
     metrics(&spec, old, &mut errors);
     for direction in ["scaleUp", "scaleDown"] {
         rules(&spec.get("behavior").get(direction), &mut errors);
+    }
+    // Upstream's declared rules come last.
+    non_negative(&least, &mut errors);
+    match most.number() {
+        0 => errors.push(most.required("")),
+        number if number < 0 => errors.push(most.invalid("must be greater than or equal to 1")),
+        _ => {}
     }
     errors
 }

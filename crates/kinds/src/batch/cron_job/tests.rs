@@ -119,7 +119,6 @@ fn cron_jobs_and_what_they_make_are_judged() {
                 "selector": {"matchLabels": {"a": "b"}}, "manualSelector": true, "template": {"spec": {"containers": [
                     {"name": "c", "image": "i"}]}}}}})),
         [
-            "spec.schedule: Required value",
             "spec.startingDeadlineSeconds: Invalid value: -1: must be greater than or equal to 0",
             "spec.concurrencyPolicy: Unsupported value: \"Odd\": supported values: \"Allow\", \"Forbid\", \"Replace\"",
             "spec.jobTemplate.spec.template.spec.restartPolicy: Required value: valid values: \"OnFailure\", \"Never\"",
@@ -128,6 +127,7 @@ fn cron_jobs_and_what_they_make_are_judged() {
             "spec.jobTemplate.spec.manualSelector: Unsupported value: true: supported values: \"nil\", \"false\"",
             "spec.successfulJobsHistoryLimit: Invalid value: -1: must be greater than or equal to 0",
             "spec.failedJobsHistoryLimit: Invalid value: -1: must be greater than or equal to 0",
+            "spec.schedule: Required value",
         ]
     );
     let mut long = cron(json!({}));

@@ -328,3 +328,19 @@ fn a_status_says_what_agrees_and_unsays_nothing() {
     );
     assert_eq!(word(&json!({"status": good})), "Complete");
 }
+
+#[test]
+fn labels_come_to_a_job_after_it_is_judged() {
+    let mut named = job(json!({}));
+    named["metadata"]["name"] = json!("-a");
+    let (_, errors) = write(named, None, "");
+    assert!(!errors.iter().any(|error| error.starts_with("metadata.labels")), "{errors:?}");
+    let (old, _) = write(job(json!({})), None, "");
+    let mut new = old.clone();
+    new["metadata"].as_object_mut().unwrap().remove("labels");
+    assert_eq!(write(new, Some(&old), "status").0["metadata"]["labels"], old["metadata"]["labels"]);
+    let mut nameless = job(json!({}));
+    nameless["metadata"].as_object_mut().unwrap().remove("name");
+    let errors = write(nameless, None, "").1;
+    assert_eq!(errors, ["metadata.name: Required value: name or generateName is required"]);
+}

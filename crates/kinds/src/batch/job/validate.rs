@@ -14,7 +14,7 @@ use crate::networking::ingress_class::domain_prefixed;
 use crate::pod::validate::{template, warnings::template as template_warnings};
 use crate::row::*;
 use crate::validate::at::{At, Errors, non_negative};
-use crate::validate::meta;
+use crate::validate::{meta, selector as shown};
 use crate::workload;
 
 pub mod policies;
@@ -30,7 +30,14 @@ const MANAGED_BY_MAX: usize = 63;
 pub use status::is_true;
 
 pub fn validate(kind: &Kind, job: &Value, old: Option<&Value>, context: &Context) -> Vec<FieldError> {
-    let mut errors = metadata(kind, job, old);
+    let mut errors = match old.is_none() && labelled_by_us(job) {
+        true => {
+            let mut unlabelled = job.clone();
+            tree::child(&mut unlabelled, "metadata").and_then(Value::as_object_mut).map(|meta| meta.remove("labels"));
+            metadata(kind, &unlabelled, old)
+        }
+        false => metadata(kind, job, old),
+    };
     let at = At::root(job);
     match (old, context.subresource.as_str()) {
         (Some(old), "status") => status::change(&at, &At::root(old), &mut errors),
@@ -46,6 +53,12 @@ pub fn validate(kind: &Kind, job: &Value, old: Option<&Value>, context: &Context
         }
     }
     errors
+}
+
+/// Whether its labels are its template's, of which one was made just now.
+fn labelled_by_us(job: &Value) -> bool {
+    let (own, template) = (tree::at(job, "metadata.labels"), tree::at(job, "spec.template.metadata.labels"));
+    own == template && own.get(UID_LABELS[0]).is_some() && !tree::flag(job, "spec.manualSelector")
 }
 
 pub fn warnings(_: &Kind, job: &Value, old: Option<&Value>) -> Vec<String> {
@@ -105,7 +118,7 @@ fn own_selector(job: &At, errors: &mut Errors) {
     }
     let made = wanted.map(|(key, want)| (key.to_string(), want.to_string()));
     if Labels::from_label_selector(selector.value).is_ok_and(|s| !s.matches(&std::collections::BTreeMap::from(made))) {
-        errors.push(selector.invalid("`selector` not auto-generated"));
+        errors.push(shown::wrong(&selector, "`selector` not auto-generated"));
     }
 }
 
@@ -181,7 +194,7 @@ fn indexed(spec: &At, errors: &mut Errors) {
         let why = format!("must be less than or equal to {PARALLELISM_MAX} when completion mode is Indexed");
         errors.push(parallelism.invalid(&why));
     }
-    if completions.has() && failed.number() > completions.number() {
+    if completions.has() && failed.has() && failed.number() > completions.number() {
         errors.push(failed.invalid("must be less than or equal to completions"));
     }
     if failed.number() > FAILED_INDEXES_MAX {
@@ -224,7 +237,7 @@ fn change(spec: &At, old: &Value, errors: &mut Errors) {
     {
         errors.push(completions.invalid("can only be modified in tandem with spec.parallelism"));
     }
-    meta::immutable(&spec.get("selector"), &was.get("selector"), errors);
+    shown::immutable(&spec.get("selector"), &was.get("selector"), errors);
     template_change(spec, old, errors);
     for field in ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"] {
         let at = spec.get(field);

@@ -167,7 +167,10 @@ impl<'a> Write<'a> {
         if (finished != was_finished || self.changed("terminating")) && finished && terminating.number() > 0 {
             errors.push(terminating.invalid("terminating>0 is invalid for finished job"));
         }
-        if (self.changed("ready") || self.changed("active")) && ready.number() > self.at("active").number() {
+        if (self.changed("ready") || self.changed("active"))
+            && ready.has()
+            && ready.number() > self.at("active").number()
+        {
             errors.push(ready.invalid("cannot set more ready pods than active"));
         }
         let met = self.is("SuccessCriteriaMet");
