@@ -91,13 +91,13 @@ fn validate(kind: &Kind, slice: &Value, old: Option<&Value>, _: &Context) -> Vec
         _ => judge_endpoints(&endpoints, family.text(), &mut errors),
     }
     let changed = was.is_some_and(|was| was.get("addressType").value != family.value);
-    if changed {
-        errors.push(family.invalid_as(Value::Null, "field is immutable"));
-    }
     match family.text() {
         "" => errors.push(family.required("")),
         "IPv4" | "IPv6" | "FQDN" => {}
         _ => errors.push(family.not_supported(&["FQDN", "IPv4", "IPv6"])),
+    }
+    if changed {
+        errors.push(family.invalid_as(Value::Null, "field is immutable"));
     }
     errors
 }

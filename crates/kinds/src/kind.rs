@@ -6,6 +6,7 @@
 //! the order of a write: `default`, `prepare`, `validate`. Custom resources are rows like any other.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::time::Duration;
 
@@ -269,9 +270,13 @@ impl Kind {
         (self.hooks.default)(self, object);
     }
 
-    /// All that is wrong. `old` is None at create.
+    /// All that is wrong, each once (apiserver pkg/registry/rest, which takes out what its declared rules say again).
+    /// `old` is None at create.
     pub fn validate(&self, object: &Value, old: Option<&Value>, context: &Context) -> Vec<FieldError> {
-        (self.hooks.validate)(self, object, old, context)
+        let mut errors = (self.hooks.validate)(self, object, old, context);
+        let mut seen = BTreeSet::new();
+        errors.retain(|e| seen.insert((e.class as u8, e.field.clone(), e.value.clone(), e.detail.clone())));
+        errors
     }
 
     /// `Warning` headers. `old` is None at create.

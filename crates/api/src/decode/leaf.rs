@@ -22,9 +22,21 @@ pub fn time(text: &str) -> Result<String, String> {
     timestamp(text, "2006-01-02T15:04:05Z07:00").map(|t| t.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
-/// meta/v1 MicroTime: UTC, microseconds.
+/// meta/v1 MicroTime: UTC, microseconds, of which none may be missing.
 pub fn micro_time(text: &str) -> Result<String, String> {
-    timestamp(text, "2006-01-02T15:04:05.000000Z07:00").map(|t| t.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string())
+    const LAYOUT: &str = "2006-01-02T15:04:05.000000Z07:00";
+    const SECONDS: usize = "2006-01-02T15:04:05".len();
+    const MICROS: usize = ".000000".len();
+    let time = timestamp(text, LAYOUT)?;
+    let rest = text.get(SECONDS..).unwrap_or_default();
+    let digits = rest.strip_prefix('.').map_or(0, |rest| rest.bytes().take_while(u8::is_ascii_digit).count());
+    let unread =
+        |rest: &str, wanted: &str| format!("parsing time {text:?} as {LAYOUT:?}: cannot parse {rest:?} as {wanted:?}");
+    match 1 + digits {
+        MICROS => Ok(time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()),
+        fewer if fewer < MICROS => Err(unread(rest, ".000000")),
+        _ => Err(unread(&rest[MICROS..], "Z07:00")),
+    }
 }
 
 fn timestamp(text: &str, layout: &str) -> Result<Timestamp, String> {

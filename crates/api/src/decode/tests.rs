@@ -301,3 +301,20 @@ fn a_body_in_yaml_is_one_document() {
     let refused = yaml("kind: Pod\n--- {kind: Pod}\n").unwrap_err().message;
     assert!(refused.contains("2 documents where one is expected"), "{refused}");
 }
+
+#[test]
+fn a_moment_with_microseconds_has_all_of_them() {
+    let layout = "2006-01-02T15:04:05.000000Z07:00";
+    let wrong = |text: &str, rest: &str, wanted: &str| {
+        Err(format!("parsing time {text:?} as {layout:?}: cannot parse {rest:?} as {wanted:?}"))
+    };
+    let check = |text: &str, want: Result<&str, String>| {
+        assert_eq!(super::leaf::micro_time(text), want.map(str::to_owned), "{text}");
+    };
+    check("2020-01-01T00:00:00.000001Z", Ok("2020-01-01T00:00:00.000001Z"));
+    check("2020-01-01T02:00:00.500000+02:00", Ok("2020-01-01T00:00:00.500000Z"));
+    check("2020-01-01T00:00:00Z", wrong("2020-01-01T00:00:00Z", "Z", ".000000"));
+    check("2020-01-01T00:00:00.5Z", wrong("2020-01-01T00:00:00.5Z", ".5Z", ".000000"));
+    check("2020-01-01T00:00:00.0000001Z", wrong("2020-01-01T00:00:00.0000001Z", "1Z", "Z07:00"));
+    check("x", wrong("x", "x", "2006"));
+}

@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 
 use crate::row::*;
 use crate::validate::at::{At, non_negative};
-use crate::validate::meta;
 
 pub(crate) fn row() -> Kind {
     Kind {
@@ -37,7 +36,10 @@ fn validate(kind: &Kind, revision: &Value, old: Option<&Value>, _: &Context) -> 
     let (data, number) = (at.get("data"), at.get("revision"));
     non_negative(&number, &mut errors);
     match (old, data.value) {
-        (Some(old), _) => meta::immutable(&data, &At::root(old).get("data"), &mut errors),
+        (Some(old), now) if *now != old["data"] => {
+            errors.push(data.invalid_as(now.clone(), "field is immutable"));
+        }
+        (Some(_), _) => {}
         (None, Value::Null) => errors.push(data.required("data is mandatory")),
         (None, Value::Object(_)) => {}
         (None, _) => errors.push(data.required("data must be a valid JSON object")),

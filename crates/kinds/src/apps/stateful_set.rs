@@ -82,7 +82,11 @@ fn validate(kind: &Kind, set: &Value, old: Option<&Value>, context: &Context) ->
     spec(&was, As::Changed, context, &mut old_errors);
     spec(&judged, if old_errors.is_empty() { As::Changed } else { As::LetIn }, context, &mut errors);
     selector::immutable(&judged.get("selector"), &was.get("selector"), &mut errors);
-    for field in ["volumeClaimTemplates", "serviceName", "podManagementPolicy"] {
+    let (claims, before) = (judged.get("volumeClaimTemplates"), was.get("volumeClaimTemplates"));
+    if claims.value != before.value {
+        errors.push(claims.invalid_as(claims.value.clone(), "field is immutable"));
+    }
+    for field in ["serviceName", "podManagementPolicy"] {
         meta::immutable(&judged.get(field), &was.get(field), &mut errors);
     }
     errors

@@ -18,6 +18,7 @@ fn a_revision_holds_an_object_that_stays() {
         judged(revision(json!({"a": 2}), 1), Some(&old)),
         ["data: Invalid value: {\"a\":2}: field is immutable"]
     );
+    assert_eq!(judged(revision(Value::Null, 1), Some(&old)), ["data: Invalid value: null: field is immutable"]);
     let mut owned = old;
     assert_eq!(controller(&owned), "<none>");
     owned["metadata"]["ownerReferences"] =

@@ -335,6 +335,8 @@ fn labels_come_to_a_job_after_it_is_judged() {
     named["metadata"]["name"] = json!("-a");
     let (_, errors) = write(named, None, "");
     assert!(!errors.iter().any(|error| error.starts_with("metadata.labels")), "{errors:?}");
+    // Two labels of the template say it, and it is told once.
+    assert_eq!(errors.iter().filter(|error| error.starts_with("spec.template.labels")).count(), 1, "{errors:?}");
     let (old, _) = write(job(json!({})), None, "");
     let mut new = old.clone();
     new["metadata"].as_object_mut().unwrap().remove("labels");
