@@ -70,6 +70,10 @@ impl<'p> Path<'p> {
                 owner = owner.or(Some(of));
                 names.push(field.name);
                 let at = names.len();
+                // What kind it is stands in an embedded struct, too; of the object itself it is read before.
+                if field.tag == 0 && path.parent.is_some_and(|parent| parent.parent.is_some()) {
+                    names.push("TypeMeta");
+                }
                 let (mut holder, mut embed) = (of, field.embed);
                 while let Some(index) = embed {
                     names.insert(at, holder.embeds[index].name);

@@ -318,3 +318,13 @@ fn a_moment_with_microseconds_has_all_of_them() {
     check("2020-01-01T00:00:00.0000001Z", wrong("2020-01-01T00:00:00.0000001Z", "1Z", "Z07:00"));
     check("x", wrong("x", "x", "2006"));
 }
+
+#[test]
+fn a_claims_kind_is_told_of_as_go_names_it() {
+    let body = r#"{"spec": {"volumeClaimTemplates": [{"kind": 7}]}}"#;
+    let schema = "io.k8s.api.apps.v1.StatefulSet";
+    let refused = decode(body.as_bytes(), "application/json", schema, FieldValidation::Strict).unwrap_err();
+    let why = "json: cannot unmarshal number into Go struct field \
+               PersistentVolumeClaim.spec.volumeClaimTemplates.TypeMeta.kind of type string";
+    assert!(refused.message.ends_with(why), "{}", refused.message);
+}
