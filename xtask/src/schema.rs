@@ -246,6 +246,9 @@ fn line(name: &str, tag: u64, of: &str, facts: &Value, required: bool) -> String
     if text("x-kubernetes-map-type") == Some("atomic") {
         line.push_str(" a");
     }
+    if text("x-kubernetes-map-type") == Some("granular") {
+        line.push_str(" gr");
+    }
     if let Some(strategy) = text("x-kubernetes-patch-strategy") {
         line.push_str(&format!(" ps:{strategy}"));
     }
@@ -285,9 +288,9 @@ fn amend(blocks: &mut BTreeMap<String, Block>, go: &str) -> Result<()> {
     Ok(())
 }
 
-/// Adds marks to a line, in the order of the table: `! w o p l: k: a ps: pk: g: d=`.
+/// Adds marks to a line, in the order of the table: `! w o n p l: k: a gr ps: pk: g: d=`.
 fn mark(line: &mut String, marks: &str) {
-    const ORDER: [&str; 11] = ["!", "w", "o", "p", "l:", "k:", "a", "ps:", "pk:", "g:", "d="];
+    const ORDER: [&str; 13] = ["!", "w", "o", "n", "p", "l:", "k:", "a", "gr", "ps:", "pk:", "g:", "d="];
     let mut words: Vec<&str> = line.split(' ').chain(marks.split(' ')).collect();
     let rank = |word: &str| {
         ORDER.iter().position(|o| {

@@ -77,8 +77,8 @@ pub fn dns_subdomain_with_underscore(value: &str) -> Vec<String> {
     if !value.split('.').all(label) {
         const WITH: &str = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?";
         errors.push(form(
-            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must \
-             start and end with an alphanumeric character",
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and \
+             must start and end with an alphanumeric character",
             &format!("{WITH}(\\.{WITH})*"),
             &["example.com"],
         ));

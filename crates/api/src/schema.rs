@@ -80,6 +80,9 @@ pub struct Field {
     pub required: bool,
     /// Written even when it is zero: Go's struct fields without `omitempty`, and embedded objects.
     pub always: bool,
+    /// Written as null when it is unset: Go's times that are no pointers; pointers, lists and maps without
+    /// `omitempty`.
+    pub null: bool,
     /// Zero and absent differ (a pointer in Go).
     pub pointer: bool,
     /// JSON.
@@ -89,6 +92,8 @@ pub struct Field {
     pub keys: Vec<&'static str>,
     /// The object or map is owned as a whole.
     pub atomic: bool,
+    /// The object is owned field by field here, though its type is owned as a whole elsewhere.
+    pub granular: bool,
     /// Strategic merge patch merges lists and maps instead of replacing them.
     pub merge: bool,
     pub retain_keys: bool,
@@ -194,10 +199,11 @@ impl Type {
         Value::Object(map)
     }
 
-    /// Adds the objects and scalars that are always written.
+    /// Adds the objects, scalars and nulls that are always written.
     pub fn complete(&self, map: &mut Map<String, Value>) {
-        for field in self.fields.iter().filter(|f| f.always && !f.pointer) {
+        for field in self.fields.iter().filter(|f| f.null || f.always && !f.pointer) {
             let zero = match &field.of {
+                _ if field.null => Value::Null,
                 Of::Type(link) if link.get().shape == Shape::Object => link.get().skeleton(),
                 Of::Type(link) if link.get().shape == Shape::Quantity => Value::String("0".into()),
                 Of::String => Value::String(String::new()),
@@ -275,7 +281,9 @@ fn default_type(of: &'static Type, value: &mut Value) {
     let Some(map) = value.as_object_mut() else { return };
     for field in of.fields.iter().filter(|field| !field.is_key()) {
         if let Some(json) = field.default
-            && !map.contains_key(field.name)
+            // A text without a pointer that defaults to nothing is left out all the same: it is a key of lists.
+            && (field.pointer || json != "\"\"")
+            && map.get(field.name).is_none_or(Value::is_null)
         {
             map.insert(field.name.into(), serde_json::from_str(json).expect("a test reads every default"));
         }

@@ -131,7 +131,7 @@ fn what_is_no_object_is_refused_with_its_first_bytes() {
 #[test]
 fn a_tree_is_walked_like_a_body() {
     let decoded = tree(json!({"spec": {"foo": 1, "priority": 5}}), POD, FieldValidation::Warn).unwrap();
-    assert_eq!(decoded.value, json!({"metadata": {}, "spec": {"priority": 5}, "status": {}}));
+    assert_eq!(decoded.value, json!({"metadata": {}, "spec": {"containers": null, "priority": 5}, "status": {}}));
     assert_eq!(decoded.warnings, ["unknown field \"spec.foo\""]);
 }
 

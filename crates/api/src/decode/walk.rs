@@ -362,14 +362,14 @@ fn object<'de, A: MapAccess<'de>>(walk: &Walk, of: &'static Type, path: &Path, m
         if seen.again(of, field) {
             walk.duplicate(path, field.name);
         }
-        let (depth, path) = (path.depth, path.then(Step::Field(of, field)));
+        let path = path.then(Step::Field(of, field));
         let value = map.next_value_seed(Seed { walk, of: &field.of, path: &path })?;
         if value.is_null() {
             // A pointer, list or map is unset by a later null; Go ignores it for the rest.
             if field.pointer || matches!(field.of, Of::List(_) | Of::Map(_) | Of::Type(_)) {
                 tree.remove(field.name);
             }
-        } else if omitted(field, &value, depth) {
+        } else if omitted(field, &value, path.depth) {
             tree.remove(field.name);
         } else {
             tree.insert(field.name.into(), value);
@@ -412,13 +412,20 @@ impl Seen {
     }
 }
 
-/// Steps to the object's own metadata.
-const METADATA_DEPTH: usize = 1;
+/// Of `metadata.managedFields`, from the root.
+const MANAGED_FIELDS_DEPTH: usize = 2;
 
-/// What Go's `omitempty` leaves out.
+/// What Go's `omitempty` leaves out, of a field so deep in the object.
 fn omitted(field: &Field, value: &Value, depth: usize) -> bool {
-    // An empty list of managed fields asks for them to be reset: of the object's, not of a template's.
-    if field.always || (field.name == "managedFields" && depth == METADATA_DEPTH) {
+    // Storage does not tell an empty list or map from none.
+    if field.null && matches!(value, Value::Array(items) if items.is_empty()) {
+        return true;
+    }
+    if field.null && matches!(value, Value::Object(map) if map.is_empty() && matches!(field.of, Of::Map(_))) {
+        return true;
+    }
+    // An empty list of managed fields of the object itself asks for them to be reset.
+    if field.always || (field.name == "managedFields" && depth == MANAGED_FIELDS_DEPTH) {
         return false;
     }
     match value {

@@ -37,6 +37,7 @@ impl Place {
     fn of_field(field: &'static Field) -> Place {
         match (&field.of, field.list) {
             _ if field.atomic => Place::Leaf,
+            (Of::Type(link), _) if field.granular => Place::Object(link.get()),
             (Of::List(_), Some(List::Set)) => Place::Set,
             (Of::List(items), Some(List::Map)) => Place::Keyed(items, &field.keys),
             (of, _) => Place::of(of),
@@ -83,10 +84,10 @@ impl Place {
         matches!(self, Place::Object(of) if of.field(name).is_some())
     }
 
-    /// Whether Go writes a null here when nothing is set: lists and maps without `omitempty`.
+    /// Whether Go writes a null here when nothing is set.
     pub fn null_when_absent(self, name: &str) -> bool {
         let Place::Object(of) = self else { return false };
-        of.field(name).is_some_and(|f| f.always && matches!(f.of, Of::List(_) | Of::Map(_)))
+        of.field(name).is_some_and(|f| f.null)
     }
 
     /// The path element of a list's item; Err: why it has none.

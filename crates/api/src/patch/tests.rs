@@ -200,7 +200,7 @@ fn a_patch_request_is_decoded_like_a_body() {
     let patch = br#"{"spec":{"foo":1,"foo":2,"nodeName":"n"}}"#;
     let warned = patched(PatchKind::Merge, POD, &live, patch, FieldValidation::Warn).unwrap();
     assert_eq!(warned.warnings, [r#"duplicate field "spec.foo""#, r#"unknown field "spec.foo""#]);
-    assert_eq!(warned.value["spec"], json!({"nodeName": "n", "priority": 5}));
+    assert_eq!(warned.value["spec"], json!({"containers": null, "nodeName": "n", "priority": 5}));
     let strict = patched(PatchKind::Merge, POD, &live, patch, FieldValidation::Strict).unwrap_err();
     assert_eq!(strict.code, 422);
     assert!(strict.message.starts_with(r#" "" is invalid: patch: Invalid value: "{"#), "{}", strict.message);

@@ -3,8 +3,8 @@
 //! A type begins with `=name` and is followed by its fields, both sorted bytewise:
 //! `name tag type` and then marks. Types: `s` string, `b` bool, `i` int32, `l` int64, `d` double,
 //! `y` bytes, `@T` a type (of the same package, unless it has a dot), `[]` list, `{}` map. Marks: `!`
-//! required, `w`/`o` written or omitted when zero though that is not what required says, `p` pointer,
-//! `l:` list type, `k:` its keys, `a` owned as a whole, `ps:` patch strategy, `pk:` merge key, `g:` Go
+//! required, `w`/`o` written or omitted when zero though that is not what required says, `n` null when unset, `p`
+//! pointer, `l:` list type, `k:` its keys, `a` owned as a whole, `gr` not so though its type is, `ps:` patch strategy, `pk:` merge key, `g:` Go
 //! type, `d=` default. `+Name tag @T` embeds a type. Marks of a type: `atomic`, or `:shape`.
 
 use std::sync::RwLock;
@@ -113,11 +113,13 @@ fn field(line: &'static str, package: &'static str) -> Field {
         of,
         required: false,
         always: false,
+        null: false,
         pointer: false,
         default,
         list: None,
         keys: Vec::new(),
         atomic: false,
+        granular: false,
         merge: false,
         retain_keys: false,
         replace: false,
@@ -129,8 +131,10 @@ fn field(line: &'static str, package: &'static str) -> Field {
             None if word == "!" => (field.required, field.always) = (true, true),
             None if word == "w" => field.always = true,
             None if word == "o" => field.always = false,
+            None if word == "n" => field.null = true,
             None if word == "p" => field.pointer = true,
             None if word == "a" => field.atomic = true,
+            None if word == "gr" => field.granular = true,
             Some(("l", "set")) => field.list = Some(List::Set),
             Some(("l", "map")) => field.list = Some(List::Map),
             Some(("l", _)) => field.list = Some(List::Atomic),
@@ -145,6 +149,7 @@ fn field(line: &'static str, package: &'static str) -> Field {
             _ => unreachable!("the table has no mark {word}: cargo xtask schema wrote it"),
         }
     }
+    field.null |= field.always && matches!(field.of, Of::List(_) | Of::Map(_));
     field
 }
 

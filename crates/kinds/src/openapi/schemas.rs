@@ -165,6 +165,9 @@ impl Schemas {
         if field.atomic {
             extend("map-type", json!("atomic"));
         }
+        if field.granular {
+            extend("map-type", json!("granular"));
+        }
         let strategies = [("merge", field.merge), ("retainKeys", field.retain_keys), ("replace", field.replace)];
         let words: Vec<&str> = strategies.iter().filter(|(_, on)| *on).map(|(word, _)| *word).collect();
         if !words.is_empty() {

@@ -67,7 +67,7 @@ fn what_v1_has_no_field_for_survives_the_way_there_and_back() {
     assert_eq!(errors, [""; 0]);
     stored["metadata"]["annotations"] = json!({"mine": "x"});
     stored["status"] = json!({"currentReplicas": 2, "desiredReplicas": 3,
-        "conditions": [{"type": "AbleToScale", "status": "True"}],
+        "conditions": [{"type": "AbleToScale", "status": "True", "lastTransitionTime": null}],
         "currentMetrics": [{"type": "Resource", "resource": {"name": "cpu",
             "current": {"averageUtilization": 55, "averageValue": "500m"}}}]});
     let v1 = built_in().served("autoscaling", "v1", "horizontalpodautoscalers").unwrap();
