@@ -54,6 +54,8 @@ pub struct Hooks {
     pub validate: fn(&Kind, &Value, Option<&Value>, &Context) -> Vec<FieldError>,
     /// `Warning` headers.
     pub warnings: fn(&Kind, &Value, Option<&Value>) -> Vec<String>,
+    /// Those of a write to the status: of the new object alone.
+    pub status_warnings: fn(&Kind, &Value) -> Vec<String>,
     /// A condition of the object's row in a Table, so that a client can grey it.
     pub row_condition: fn(&Value) -> Option<Value>,
 }
@@ -112,6 +114,8 @@ pub struct Context {
     /// The `apiVersion` that the client spoke, where rules depend on it; empty: the stored form's.
     pub api_version: String,
     pub allow_privileged: bool,
+    /// The family of the addresses that services have: `IPv4`; empty where services have none.
+    pub service_family: &'static str,
 }
 
 /// A subresource as data: who serves it, and which fields it owns.
@@ -279,7 +283,7 @@ impl Kind {
         errors
     }
 
-    /// `Warning` headers. `old` is None at create.
+    /// `Warning` headers of a write to the object. `old` is None at create.
     pub fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
         let mut warnings = (self.hooks.warnings)(self, object, old);
         if old.is_none() && !self.dormant.is_empty() {

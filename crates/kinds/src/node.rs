@@ -44,15 +44,19 @@ pub(crate) fn row() -> Kind {
     }
 }
 
-/// Fields of a feature that was removed: nobody sets them any more.
-fn prepare(_: &Kind, node: &mut Value, old: Option<&Value>, _: &Context) {
+/// Fields of features that were removed or are off: nobody sets them.
+fn prepare(_: &Kind, node: &mut Value, old: Option<&Value>, context: &Context) {
     let drop = |node: &mut Value, part: &str, field: &str| {
         if let Some(part) = node.get_mut(part).and_then(Value::as_object_mut) {
             part.remove(field);
         }
     };
-    if old.is_none() {
+    if old.is_none() || context.subresource == "status" && old.is_none_or(|old| !tree::has(old, "status.config")) {
         drop(node, "status", "config");
+    }
+    // InPlacePodVerticalScalingSchedulerPreemption
+    if old.is_none_or(|old| !tree::has(old, "spec.podPreemptionPolicy")) {
+        drop(node, "spec", "podPreemptionPolicy");
     }
     if old.is_none_or(|old| !tree::has(old, "spec.configSource")) {
         drop(node, "spec", "configSource");
@@ -71,6 +75,9 @@ fn default(_: &Kind, node: &mut Value) {
             Some(first) => spec["podCIDR"] = first,
             None => {}
         }
+    }
+    for list in ["capacity", "allocatable"] {
+        node.get_mut("status").and_then(|status| status.get_mut(list)).map(crate::pod::canonical);
     }
     let capacity = tree::at(node, "status.capacity").clone();
     if let Some(status) = node.get_mut("status")
@@ -138,6 +145,7 @@ fn validate(kind: &Kind, node: &Value, old: Option<&Value>, _: &Context) -> Vec<
             errors.extend(found.into_iter().map(|e| FieldError { field: shown.clone(), ..e }));
         }
     }
+    declared_features(&status.get("declaredFeatures"), &mut errors);
     let ranges = spec.get("podCIDRs");
     for range in ranges.items() {
         cidr(&range, &mut errors);
@@ -147,6 +155,37 @@ fn validate(kind: &Kind, node: &Value, old: Option<&Value>, _: &Context) -> Vec<
         node_update(&at, &At::root(old), &mut errors);
     }
     errors
+}
+
+/// `MyFeature`, `MyFeature/mySubFeature`: each once, sorted (validateNodeDeclaredFeatures).
+fn declared_features(at: &At, errors: &mut Errors) {
+    const LENGTH_MAX: usize = 253;
+    let is_name = |name: &str| {
+        let segment = |part: &str| {
+            part.starts_with(|c: char| c.is_ascii_alphabetic()) && part.bytes().all(|b| b.is_ascii_alphanumeric())
+        };
+        name.starts_with(|c: char| c.is_ascii_uppercase()) && name.split('/').all(segment)
+    };
+    for (index, feature) in at.items().enumerate() {
+        let name = feature.text();
+        if name.len() > LENGTH_MAX {
+            let why = format!("invalid feature name {name:?}: must be no more than {LENGTH_MAX} characters");
+            errors.push(feature.invalid(&why));
+        } else if !is_name(name) {
+            errors.push(feature.invalid(&format!(
+                "invalid feature name {name:?}: must start with an UpperCamelCase segment, with subsequent segments \
+                 separated by '/' (e.g., MyFeature or MyFeature/mySubFeature), and contain only alphanumeric \
+                 characters and slashes"
+            )));
+        }
+        let next = at.index(index + 1);
+        match next.text() {
+            _ if index + 1 == at.len() => {}
+            text if text == name => errors.push(next.duplicate()),
+            text if text < name => errors.push(next.invalid("list must be sorted alphabetically")),
+            _ => {}
+        }
+    }
 }
 
 fn node_update(at: &At, old: &At, errors: &mut Errors) {

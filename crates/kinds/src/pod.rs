@@ -11,6 +11,7 @@ use crate::row::*;
 pub mod app_armor;
 mod columns;
 pub(crate) mod defaults;
+pub(crate) mod disabled;
 mod prepare;
 pub mod unsupported;
 pub mod validate;
@@ -54,6 +55,7 @@ pub(crate) fn row() -> Kind {
             default: |_, pod| defaults::default(pod),
             validate: validate::validate,
             warnings: validate::warnings::warnings,
+            status_warnings: validate::warnings::of_status,
             row_condition: columns::row_condition,
         },
         writes: Writes { returns_deleted: true, leads_to_less, awaits, ..WRITES },

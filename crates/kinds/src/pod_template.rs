@@ -3,7 +3,7 @@
 use api::{FieldError, tree};
 use serde_json::{Value, json};
 
-use crate::pod::{defaults, validate};
+use crate::pod::{defaults, disabled, validate};
 use crate::row::*;
 use crate::validate::at::At;
 use crate::workload::joined;
@@ -21,12 +21,16 @@ pub(crate) fn row() -> Kind {
             }),
         ],
         hooks: Hooks { prepare: |_, object, old, _| count(object, old), default, validate, warnings, ..HOOKS },
+        writes: Writes { returns_deleted: true, ..WRITES },
         ..Kind::namespaced("v1", "PodTemplate", "podtemplates")
     }
 }
 
 /// The template is what counts.
 fn count(object: &mut Value, old: Option<&Value>) {
+    if let Some(template) = object.get_mut("template") {
+        disabled::drop_disabled(template, old.map(|old| &old["template"]));
+    }
     let generation = match old {
         None => 1,
         Some(old) => {

@@ -73,6 +73,7 @@ pub const HOOKS: Hooks = Hooks {
     prepare: |_, _, _, _| {},
     validate: |kind, object, old, _| metadata(kind, object, old),
     warnings: |_, _, _| Vec::new(),
+    status_warnings: |_, _| Vec::new(),
     row_condition: |_| None,
 };
 

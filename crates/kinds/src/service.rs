@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 
 use crate::row::*;
 
+/// IPv4, IPv6, or both.
+mod families;
 pub(crate) mod validate;
 
 pub(crate) fn row() -> Kind {
@@ -25,64 +27,89 @@ pub(crate) fn row() -> Kind {
             })),
         ],
         field_selectors: vec![field("spec.clusterIP"), field("spec.type")],
-        hooks: Hooks { prepare, default, validate: validate::validate, warnings: validate::warnings, ..HOOKS },
+        hooks: Hooks {
+            prepare,
+            default,
+            validate: validate::validate,
+            warnings: validate::warnings,
+            status_warnings: validate::status_warnings,
+            ..HOOKS
+        },
         writes: Writes { put_creates: true, returns_deleted: true, ..WRITES },
         ..Kind::namespaced("v1", "Service", "services").short("svc").in_all()
     }
 }
 
-/// `clusterIP` and the first of `clusterIPs` are one, and what the server allocated before is kept where
-/// an update leaves it out (service/storage, normalizeClusterIPs and patchAllocatedValues).
+/// What the server allocated before is kept where an update leaves it out, `clusterIP` and the first of `clusterIPs`
+/// are one, then the families (service/storage: beginCreate, beginUpdate).
 fn prepare(_: &Kind, service: &mut Value, old: Option<&Value>, context: &Context) {
-    let Some(old) = old else {
-        if let Some(spec) = service.get_mut("spec") {
+    if context.subresource == "status" {
+        return;
+    }
+    match (old, service.get_mut("spec").filter(|spec| spec.is_object())) {
+        (None, Some(spec)) => {
             let single = tree::at(spec, "clusterIP").clone();
             if !single.as_str().unwrap_or("").is_empty() && tree::list(spec, "clusterIPs").is_empty() {
                 spec["clusterIPs"] = json!([single]);
             }
         }
-        return;
-    };
-    if context.subresource == "status" {
-        return;
-    }
-    let was = tree::at(old, "spec");
-    let Some(spec) = service.get_mut("spec").filter(|s| s.is_object()) else { return };
-    drop_what_the_type_lost(spec, was);
-    if tree::text(spec, "clusterIP") != tree::text(was, "clusterIP") {
-        if tree::at(spec, "clusterIPs") == tree::at(was, "clusterIPs") {
-            match tree::text(spec, "clusterIP").to_string() {
-                single if single.is_empty() => spec["clusterIPs"] = json!([]),
-                single => spec["clusterIPs"] = json!([single]),
+        (Some(old), Some(spec)) => {
+            let was = tree::at(old, "spec");
+            drop_what_no_longer_applies(spec, was);
+            keep_allocated(spec, was);
+            one_cluster_ip(spec, was);
+            if tree::text(spec, "type") != "LoadBalancer" && tree::has(service, "status.loadBalancer.ingress") {
+                service["status"]["loadBalancer"] = json!({});
             }
         }
-    } else if tree::list(spec, "clusterIPs").is_empty() {
-        tree::keep(spec, was, "clusterIPs");
+        _ => return,
     }
-    let kind = |spec: &Value| match tree::text(spec, "type") {
-        "" => "ClusterIP".to_string(),
-        kind => kind.to_string(),
-    };
-    if kind(spec) != "ExternalName" && kind(was) != "ExternalName" {
+    families::initialize(service, old, context.service_family);
+}
+
+/// patchAllocatedValues
+fn keep_allocated(spec: &mut Value, was: &Value) {
+    if tree::text(spec, "type") != "ExternalName" && tree::text(was, "type") != "ExternalName" {
         if tree::text(spec, "clusterIP").is_empty() {
             tree::keep(spec, was, "clusterIP");
         }
         if tree::list(spec, "clusterIPs").is_empty() {
             tree::keep(spec, was, "clusterIPs");
         }
-        for field in ["ipFamilies", "ipFamilyPolicy"] {
-            if !tree::has(spec, field) {
-                tree::keep(spec, was, field);
-            }
-        }
     }
-    let takes_node_ports = |spec: &Value| matches!(kind(spec).as_str(), "NodePort" | "LoadBalancer");
     if takes_node_ports(spec) && takes_node_ports(was) {
         keep_node_ports(spec, was);
-        if tree::int(spec, "healthCheckNodePort").unwrap_or(0) == 0 {
-            tree::keep(spec, was, "healthCheckNodePort");
+    }
+    if checks_health(spec) && checks_health(was) && tree::int(spec, "healthCheckNodePort").unwrap_or(0) == 0 {
+        tree::keep(spec, was, "healthCheckNodePort");
+    }
+}
+
+/// normalizeClusterIPs
+fn one_cluster_ip(spec: &mut Value, was: &Value) {
+    let same = tree::text(spec, "clusterIP") == tree::text(was, "clusterIP");
+    if same && tree::list(spec, "clusterIPs").is_empty() {
+        tree::keep(spec, was, "clusterIPs");
+    }
+    if !same && tree::list(spec, "clusterIPs") == tree::list(was, "clusterIPs") {
+        match tree::text(spec, "clusterIP").to_string() {
+            single if single.is_empty() => drop(spec.as_object_mut().map(|spec| spec.remove("clusterIPs"))),
+            single => spec["clusterIPs"] = json!([single]),
         }
     }
+}
+
+fn takes_node_ports(spec: &Value) -> bool {
+    matches!(tree::text(spec, "type"), "NodePort" | "LoadBalancer")
+}
+
+fn checks_health(spec: &Value) -> bool {
+    tree::text(spec, "type") == "LoadBalancer" && tree::text(spec, "externalTrafficPolicy") == "Local"
+}
+
+/// Seen from outside the cluster (pkg/api/service ExternallyAccessible).
+fn is_external(spec: &Value) -> bool {
+    takes_node_ports(spec) || (tree::text(spec, "type") == "ClusterIP" && !tree::list(spec, "externalIPs").is_empty())
 }
 
 /// A port of the same name keeps its node port, unless another port took it.
@@ -96,25 +123,19 @@ fn keep_node_ports(spec: &mut Value, was: &Value) {
     }
 }
 
-/// A change of type takes what only the old type has along, unless the update changed it too
-/// (dropTypeDependentFields).
-fn drop_what_the_type_lost(spec: &mut Value, was: &Value) {
-    let (now, before) = (tree::text(spec, "type").to_string(), tree::text(was, "type"));
-    if now == before || now.is_empty() {
-        return;
-    }
+/// What only the old form needs goes with it, unless the update changed it too (dropTypeDependentFields).
+fn drop_what_no_longer_applies(spec: &mut Value, was: &Value) {
+    let has_ip = |spec: &Value| tree::text(spec, "type") != "ExternalName";
+    let balances = |spec: &Value| tree::text(spec, "type") == "LoadBalancer";
     let unchanged = |spec: &Value, field: &str| tree::at(spec, field) == tree::at(was, field);
     let mut lost: Vec<&str> = Vec::new();
-    if now == "ExternalName" {
-        lost.extend(["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"]);
-    }
-    if now != "LoadBalancer" {
-        lost.extend(["allocateLoadBalancerNodePorts", "loadBalancerClass", "healthCheckNodePort"]);
-    }
-    if !matches!(now.as_str(), "LoadBalancer" | "NodePort") {
-        if tree::list(spec, "externalIPs").is_empty() {
-            lost.push("externalTrafficPolicy");
+    if has_ip(was) && !has_ip(spec) {
+        if unchanged(spec, "clusterIP") && unchanged(spec, "clusterIPs") {
+            lost.extend(["clusterIP", "clusterIPs"]);
         }
+        lost.extend(["ipFamilies", "ipFamilyPolicy"].into_iter().filter(|field| unchanged(spec, field)));
+    }
+    if takes_node_ports(was) && !takes_node_ports(spec) {
         let node_ports = |spec: &Value| -> Vec<Option<i64>> {
             tree::list(spec, "ports").iter().map(|p| tree::int(p, "nodePort").filter(|n| *n != 0)).collect()
         };
@@ -124,12 +145,18 @@ fn drop_what_the_type_lost(spec: &mut Value, was: &Value) {
             }
         }
     }
-    for field in lost {
-        if unchanged(spec, field)
-            && let Some(map) = spec.as_object_mut()
-        {
-            map.remove(field);
-        }
+    if checks_health(was) && !checks_health(spec) {
+        lost.extend(Some("healthCheckNodePort").filter(|field| unchanged(spec, field)));
+    }
+    if balances(was) && !balances(spec) {
+        let fields = ["allocateLoadBalancerNodePorts", "loadBalancerClass"];
+        lost.extend(fields.into_iter().filter(|field| unchanged(spec, field)));
+    }
+    if is_external(was) && !is_external(spec) {
+        lost.extend(Some("externalTrafficPolicy").filter(|field| unchanged(spec, field)));
+    }
+    if let Some(map) = spec.as_object_mut() {
+        lost.into_iter().for_each(|field| drop(map.remove(field)));
     }
 }
 
@@ -156,9 +183,7 @@ fn default(_: &Kind, service: &mut Value) {
         }
     }
     let kind = tree::text(spec, "type").to_string();
-    let external = matches!(kind.as_str(), "NodePort" | "LoadBalancer")
-        || (kind == "ClusterIP" && !tree::list(spec, "externalIPs").is_empty());
-    if external {
+    if is_external(spec) {
         tree::set_default_text(spec, "externalTrafficPolicy", "Cluster");
     }
     if matches!(kind.as_str(), "NodePort" | "LoadBalancer" | "ClusterIP") {

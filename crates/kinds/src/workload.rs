@@ -6,7 +6,7 @@ use api::selector::Labels;
 use api::{FieldError, names, tree};
 use serde_json::{Value, json};
 
-use crate::pod::{defaults, validate};
+use crate::pod::{defaults, disabled, validate};
 use crate::row::*;
 use crate::validate::at::{At, Errors, non_negative};
 use crate::validate::{meta, selector as shown};
@@ -22,25 +22,21 @@ pub fn default_spec(object: &mut Value) -> Option<&mut Value> {
     Some(spec)
 }
 
-/// What upstream drops of a pod template, since the feature is switched off (pkg/api/pod, DropDisabledTemplateFields).
-const DROPPED: [&str; 2] = ["evictionResponders", "schedulingGroup"];
-
-/// Drops it of `spec.template`; nothing stored has it.
-pub fn drop_disabled(spec: &mut Value) {
-    let pod = spec.get_mut("template").and_then(|template| template.get_mut("spec"));
-    if let Some(pod) = pod.and_then(Value::as_object_mut) {
-        pod.retain(|field, _| !DROPPED.contains(&field.as_str()));
-    }
-}
-
 /// `replicas: 0` and the like: the status of a new object, for whom nobody has done anything.
 pub fn count_born(object: &mut Value, old: Option<&Value>, status: Value) {
     if let Some(spec) = object.get_mut("spec") {
-        drop_disabled(spec);
+        drop_disabled(spec, old.map(|old| &old["spec"]));
     }
     count_generation(object, old);
     if old.is_none() {
         object["status"] = status;
+    }
+}
+
+/// Drops what a spec's template says of features that are off.
+pub fn drop_disabled(spec: &mut Value, old: Option<&Value>) {
+    if let Some(template) = spec.get_mut("template") {
+        disabled::drop_disabled(template, old.map(|old| &old["template"]));
     }
 }
 

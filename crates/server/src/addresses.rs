@@ -36,6 +36,15 @@ pub fn first_of(cidr: &str) -> Option<IpAddr> {
     }
 }
 
+/// The family of a range: `IPv4`, `IPv6`; empty if it is none.
+pub fn family(cidr: &str) -> &'static str {
+    match first_of(cidr) {
+        Some(IpAddr::V4(_)) => "IPv4",
+        Some(IpAddr::V6(_)) => "IPv6",
+        None => "",
+    }
+}
+
 /// Whether an address lies in a range.
 pub fn is_in(cidr: &str, address: IpAddr) -> bool {
     let Some((first, bits)) = cidr.split_once('/') else { return false };

@@ -254,6 +254,7 @@ impl Ask<'_> {
             api_version: self.served.api_version(),
             subresource: self.subresource.into(),
             allow_privileged: self.server.0.config.allow_privileged,
+            service_family: crate::addresses::family(&self.server.0.config.service_cidr),
         }
     }
 

@@ -73,7 +73,7 @@ fn service(server: &Server) -> Value {
     let mut spec = json!({"type": "ClusterIP", "sessionAffinity": "None", "internalTrafficPolicy": "Cluster",
         "ports": [{"name": "https", "protocol": "TCP", "port": PORT, "targetPort": port}]});
     if let Some(address) = addresses::first_of(&server.0.config.service_cidr) {
-        let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+        let family = addresses::family(&server.0.config.service_cidr);
         spec["clusterIP"] = json!(address.to_string());
         spec["clusterIPs"] = json!([address.to_string()]);
         spec["ipFamilies"] = json!([family]);

@@ -91,7 +91,7 @@ fn prepare(_: &Kind, job: &mut Value, old: Option<&Value>, context: &Context) {
 
 /// Upstream has it as alpha, switched off (WorkloadWithJob).
 pub fn drop_disabled(spec: &mut Value, old: Option<&Value>) {
-    workload::drop_disabled(spec);
+    workload::drop_disabled(spec, old);
     let was_there = old.is_some_and(|old| tree::has(old, "scheduling"));
     if let Some(spec) = spec.as_object_mut().filter(|_| !was_there) {
         spec.remove("scheduling");

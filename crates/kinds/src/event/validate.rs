@@ -17,12 +17,13 @@ pub fn validate(_: &Kind, event: &Value, old: Option<&Value>, context: &Context)
     common(&at, new_api, &mut errors);
     match old {
         _ if !new_api => {
-            // core/v1 judges little: the name is all that it asks of the metadata.
-            let name = at.get("metadata").get("name");
-            errors.extend(names::path_segment(name.text()).iter().map(|m| name.invalid(m)));
-            // Of a change every kind's is judged (registry/rest/update.go validateCommonFields).
-            if let Some(old) = old {
-                meta::update(&at.get("metadata"), &At::root(old).get("metadata"), &mut errors);
+            // core/v1 judges little: of the metadata, what every kind's must be, and of a new event only if all
+            // else is good (registry/rest/create.go BeforeCreate).
+            let metadata = at.get("metadata");
+            match old {
+                None if !errors.is_empty() => {}
+                None => meta::create_of_any_kind(&metadata, true, names::path_segment, &mut errors),
+                Some(old) => meta::update_of_any_kind(&metadata, &At::root(old).get("metadata"), &mut errors),
             }
         }
         None => create(event, &mut errors),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::ingress_class::{ANNOTATION, reference};
 use crate::row::*;
-use crate::validate::address::{host_name, ip, no_address};
+use crate::validate::address::{host_name, ip, ip_warnings, no_address};
 use crate::validate::at::{At, Errors, invalid_each};
 
 /// Of the column of addresses, but for `-o wide`.
@@ -29,7 +29,13 @@ pub(crate) fn row() -> Kind {
             }),
             AGE,
         ],
-        hooks: Hooks { prepare: |_, ingress, old, _| count_generation(ingress, old), validate, warnings, ..HOOKS },
+        hooks: Hooks {
+            prepare: |_, ingress, old, _| count_generation(ingress, old),
+            validate,
+            warnings,
+            status_warnings,
+            ..HOOKS
+        },
         ..Kind::namespaced("networking.k8s.io/v1", "Ingress", "ingresses").short("ing")
     }
 }
@@ -61,6 +67,15 @@ fn addresses(ingress: &Value) -> String {
         Some((end, _)) if text.len() > ADDRESSES_WIDTH => format!("{}...", &text[..end]),
         _ => text,
     }
+}
+
+/// The addresses of a new status.
+fn status_warnings(_: &Kind, ingress: &Value) -> Vec<String> {
+    let mut out = Vec::new();
+    for entry in At::root(ingress).get("status").get("loadBalancer").get("ingress").items() {
+        ip_warnings(&entry.with(entry.get("ip").value), &mut out);
+    }
+    out
 }
 
 fn warnings(_: &Kind, ingress: &Value, old: Option<&Value>) -> Vec<String> {

@@ -6,7 +6,7 @@
 use api::names;
 use serde_json::Value;
 
-use crate::pod::validate::{host_path, no_backsteps};
+use crate::pod::validate::{host_path, local_path, no_backsteps};
 use crate::validate::at::{At, Errors, invalid_each};
 use crate::validate::volume;
 
@@ -81,6 +81,40 @@ pub fn sources(spec: &At, name: &str, errors: &mut Errors) {
     }
     if first {
         errors.push(spec.required("must specify a volume type"));
+    }
+}
+
+/// Judges a source of a pod's volume, if it is one that volumes have too: of the pod's namespace are the secrets and
+/// endpoints that it names.
+pub fn of_pod(volume: &At, field: &'static str, errors: &mut Errors) {
+    let at = volume.get(field);
+    match field {
+        "gcePersistentDisk" => disk(&volume.get("persistentDisk").with(at.value), "pdName", errors),
+        "cinder" => needs(&at, &["volumeID"], errors),
+        "storageos" => {
+            needs(&at, &["volumeName"], errors);
+            storage_os_names(&at, errors);
+        }
+        "iscsi" => {
+            let name = volume.get("name");
+            iscsi_target(&at, errors);
+            if too_long_together(&at, name.text()) {
+                errors.push(name.invalid(TOO_LONG_TOGETHER));
+            }
+        }
+        "gitRepo" => {
+            needs(&at, &["repository"], errors);
+            local_path(&at.get("directory"), errors);
+        }
+        _ => {
+            if let Some(source) = SOURCES.iter().find(|source| source.field == field) {
+                (source.judge)(&at, "", errors);
+            }
+        }
+    }
+    let secret = at.get("secretRef");
+    if matches!(field, "cinder" | "storageos") && secret.has() {
+        needs(&secret, &["name"], errors);
     }
 }
 
@@ -166,30 +200,60 @@ fn is_host_and_port(pair: &str) -> bool {
     bare.map_or(is_bare(host) && !host.contains(':'), is_bare) && is_bare(port)
 }
 
+const TOO_LONG_TOGETHER: &str = "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if \
+                                 iscsi.initiatorName is specified.";
+
+fn too_long_together(at: &At, name: &str) -> bool {
+    at.has_field("initiatorName") && name.len() + 1 + at.get("targetPortal").text().len() > 64
+}
+
 fn iscsi(at: &At, name: &str, errors: &mut Errors) {
     needs(at, &["targetPortal"], errors);
-    let (portal, iqn, lun) = (at.get("targetPortal"), at.get("iqn"), at.get("lun"));
-    let initiator = at.get("initiatorName");
-    if initiator.has() && name.len() + 1 + portal.text().len() > 64 {
-        let why = "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if \
-                   iscsi.initiatorName is specified.";
-        errors.push(at.get("targetportal").with(portal.value).invalid(why));
+    let (portal, secret) = (at.get("targetPortal"), at.get("secretRef"));
+    if too_long_together(at, name) {
+        errors.push(at.get("targetportal").with(portal.value).invalid(TOO_LONG_TOGETHER));
     }
+    let iqn = at.get("iqn");
     if iqn.text().is_empty() {
         errors.push(iqn.required(""));
     } else if !is_qualified_name(iqn.text()) {
         errors.push(iqn.invalid("must be valid format"));
     }
-    invalid_each(&lun, names::within(lun.number(), 0, 255), errors);
-    let secret = at.get("secretRef");
-    if (at.get("chapAuthDiscovery").flag() || at.get("chapAuthSession").flag()) && !secret.has() {
-        errors.push(secret.required(""));
-    }
+    iscsi_lun(at, errors);
     if secret.has() {
         needs(&secret, &["name"], errors);
     }
+    let initiator = at.get("initiatorName");
     if initiator.has() && !is_qualified_name(initiator.text()) {
         errors.push(at.get("initiatorname").with(initiator.value).invalid("must be valid format"));
+    }
+}
+
+/// In a pod, where names that begin wrongly are told apart from those that go on wrongly.
+fn iscsi_target(at: &At, errors: &mut Errors) {
+    const START: &str = "must be valid format starting with iqn, eui, or naa";
+    let begins = |name: &At| ["iqn", "eui", "naa"].iter().any(|start| name.text().starts_with(start));
+    needs(at, &["targetPortal", "iqn"], errors);
+    let name = |name: &At, errors: &mut Errors| match begins(name) {
+        false => errors.push(name.invalid(START)),
+        true if !is_qualified_name(name.text()) => errors.push(name.invalid("must be valid format")),
+        true => {}
+    };
+    let (iqn, initiator) = (at.get("iqn"), at.get("initiatorName"));
+    if !iqn.text().is_empty() {
+        name(&iqn, errors);
+    }
+    iscsi_lun(at, errors);
+    if initiator.has() {
+        name(&at.get("initiatorname").with(initiator.value), errors);
+    }
+}
+
+fn iscsi_lun(at: &At, errors: &mut Errors) {
+    let (lun, secret) = (at.get("lun"), at.get("secretRef"));
+    invalid_each(&lun, names::within(lun.number(), 0, 255), errors);
+    if (at.get("chapAuthDiscovery").flag() || at.get("chapAuthSession").flag()) && !secret.has() {
+        errors.push(secret.required(""));
     }
 }
 
@@ -278,12 +342,16 @@ fn azure_disk(at: &At, errors: &mut Errors) {
 
 fn storage_os(at: &At, errors: &mut Errors) {
     needs(at, &["volumeName"], errors);
+    storage_os_names(at, errors);
+    secret(&at.get("secretRef"), errors);
+}
+
+fn storage_os_names(at: &At, errors: &mut Errors) {
     for name in ["volumeName", "volumeNamespace"].map(|field| at.get(field)) {
         if !name.text().is_empty() {
             invalid_each(&name, names::dns_label(name.text()), errors);
         }
     }
-    secret(&at.get("secretRef"), errors);
 }
 
 fn csi(at: &At, errors: &mut Errors) {

@@ -26,7 +26,7 @@ pub fn validate(kind: &Kind, claim: &Value, old: Option<&Value>, context: &Conte
     errors
 }
 
-/// Also of the claims that a StatefulSet makes.
+/// `old` is None for a new claim, and for what a StatefulSet makes its claims of.
 pub(crate) fn spec(at: &At, old: Option<At>, errors: &mut Errors) {
     let modes = at.get("accessModes");
     if modes.is_empty() {

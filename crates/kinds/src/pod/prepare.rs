@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use super::{app_armor, born, defaults};
+use super::{app_armor, born, defaults, disabled};
 use crate::kind::{Context, Kind};
 use api::pod::Demands;
 use api::tree;
@@ -14,6 +14,7 @@ use api::tree;
 pub fn prepare(_: &Kind, pod: &mut Value, old: Option<&Value>, context: &Context) {
     // Generation and QoS class look at the defaulted spec; defaulting twice changes nothing.
     defaults::default(pod);
+    disabled::drop_disabled(pod, old);
     match (old, context.subresource.as_str()) {
         (None, _) => create(pod, context),
         (Some(old), "status") => status(pod, old),

@@ -39,8 +39,6 @@ const NO_DRIVER: &str = "there is no driver for this volume type";
 const DEVICES: &str = "dynamic resource allocation is not offered";
 const WINDOWS: &str = "nodes run Linux only";
 const SELINUX: &str = "SELinux labels are not set";
-const ALPHA: &str = "upstream has it as alpha, switched off";
-const OWNER: &str = "owners of single files are not set";
 
 pub static UNSUPPORTED: &[Unsupported] = &[
     refuse_row("spec.volumes[].persistentVolumeClaim", CLAIMS),
@@ -65,45 +63,18 @@ pub static UNSUPPORTED: &[Unsupported] = &[
     refuse_row("spec.volumes[].portworxVolume", IN_TREE),
     refuse_row("spec.volumes[].storageos", IN_TREE),
     refuse_row("spec.volumes[].scaleIO", IN_TREE),
-    refuse_row("spec.volumes[].emptyDir.mode", ALPHA),
-    refuse_row("spec.volumes[].secret.defaultUser", OWNER),
-    refuse_row("spec.volumes[].secret.items[].user", OWNER),
-    refuse_row("spec.volumes[].configMap.defaultUser", OWNER),
-    refuse_row("spec.volumes[].configMap.items[].user", OWNER),
-    refuse_row("spec.volumes[].downwardAPI.defaultUser", OWNER),
-    refuse_row("spec.volumes[].downwardAPI.items[].user", OWNER),
-    refuse_row("spec.volumes[].projected.defaultUser", OWNER),
-    refuse_row("spec.volumes[].projected.sources[].serviceAccountToken.user", OWNER),
-    refuse_row("spec.volumes[].projected.sources[].clusterTrustBundle.user", OWNER),
-    refuse_row("spec.volumes[].projected.sources[].podCertificate.user", OWNER),
     refuse_row("spec.containers[].volumeDevices", CLAIMS),
-    refuse_row("spec.containers[].volumeMounts[].bindMountOptions", ALPHA),
     refuse_row("spec.resourceClaims", DEVICES),
     refuse_row("spec.containers[].resources.claims", DEVICES),
     refuse_value("spec.os.name", "windows", WINDOWS),
     refuse_row("spec.securityContext.windowsOptions", WINDOWS),
     refuse_row("spec.containers[].securityContext.windowsOptions", WINDOWS),
     refuse_value("spec.hostUsers", "false", "user namespaces are not offered yet"),
-    refuse_row("spec.schedulingGroup", "gang scheduling is not offered"),
-    refuse_row("spec.evictionResponders", "eviction requests are not offered"),
-    refuse_row("status.volumeHealth", ALPHA),
-    refuse_row("status.nodeAllocatableResourceClaimStatuses", ALPHA),
-    refuse_row("status.containerStatuses[].volumeMounts[].volumeStatus", ALPHA),
-    refuse_row("status.initContainerStatuses[].volumeMounts[].volumeStatus", ALPHA),
-    refuse_row("status.ephemeralContainerStatuses[].volumeMounts[].volumeStatus", ALPHA),
     refuse_value(
         "spec.containers[].restartPolicyRules[].action",
         "RestartAllContainers",
         "only single containers are restarted by rules",
     ),
-    refuse_value("spec.containers[].livenessProbe.httpGet.protocol", "HTTP2", "probes speak HTTP/1.1"),
-    refuse_value("spec.containers[].readinessProbe.httpGet.protocol", "HTTP2", "probes speak HTTP/1.1"),
-    refuse_value("spec.containers[].startupProbe.httpGet.protocol", "HTTP2", "probes speak HTTP/1.1"),
-    refuse_value("spec.containers[].lifecycle.postStart.httpGet.protocol", "HTTP2", "hooks speak HTTP/1.1"),
-    refuse_value("spec.containers[].lifecycle.preStop.httpGet.protocol", "HTTP2", "hooks speak HTTP/1.1"),
-    refuse_value("spec.containers[].livenessProbe.grpc.mode", "TLS", "gRPC probes are not encrypted"),
-    refuse_value("spec.containers[].readinessProbe.grpc.mode", "TLS", "gRPC probes are not encrypted"),
-    refuse_value("spec.containers[].startupProbe.grpc.mode", "TLS", "gRPC probes are not encrypted"),
     refuse_value("spec.securityContext.appArmorProfile.type", "Localhost", "AppArmor profiles are not loaded"),
     refuse_value(
         "spec.containers[].securityContext.appArmorProfile.type",
@@ -117,41 +88,28 @@ pub static UNSUPPORTED: &[Unsupported] = &[
 
 /// One Forbidden for each field that a pod uses and this release refuses.
 pub fn refuse(pod: &At, errors: &mut Errors) {
-    refuse_part(pod, false, errors);
-}
-
-/// The same for a write of the status, which cannot change the rest.
-pub fn refuse_in_status(pod: &At, errors: &mut Errors) {
-    refuse_part(pod, true, errors);
+    for (row, at) in used(pod, Answer::Refuse) {
+        errors.push(at.forbidden(&format!("not supported by this release: {}", row.why)));
+    }
 }
 
 /// One line for each field that a pod uses and this release passes over.
 pub fn warnings(pod: &At) -> Vec<String> {
-    used(pod, Answer::Warn, false)
+    used(pod, Answer::Warn)
         .map(|(row, at)| format!("{}: has no effect in this release: {}", at.path(), row.why))
         .collect()
 }
 
 /// One line for each field with which a pod made of a template would be refused, or that is passed over.
 pub fn template_warnings(template: &At) -> Vec<String> {
-    let refused = used(template, Answer::Refuse, false)
+    let refused = used(template, Answer::Refuse)
         .map(|(row, at)| format!("{}: pods with it are refused by this release: {}", at.path(), row.why));
     refused.chain(warnings(template)).collect()
 }
 
-fn refuse_part(pod: &At, status: bool, errors: &mut Errors) {
-    for (row, at) in used(pod, Answer::Refuse, status) {
-        errors.push(at.forbidden(&format!("not supported by this release: {}", row.why)));
-    }
-}
-
-fn used<'a>(
-    pod: &At<'a>,
-    answer: Answer,
-    status: bool,
-) -> impl Iterator<Item = (&'static Unsupported, At<'a>)> + use<'a> {
+fn used<'a>(pod: &At<'a>, answer: Answer) -> impl Iterator<Item = (&'static Unsupported, At<'a>)> + use<'a> {
     let root = pod.clone();
-    let rows = UNSUPPORTED.iter().filter(move |r| r.answer == answer && r.path.starts_with("status.") == status);
+    let rows = UNSUPPORTED.iter().filter(move |r| r.answer == answer);
     rows.flat_map(move |row| {
         let found = follow(vec![root.clone()], row.path);
         found.into_iter().filter(|at| is_used(row, at)).map(move |at| (row, at)).collect::<Vec<_>>()

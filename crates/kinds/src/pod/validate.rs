@@ -30,7 +30,7 @@ mod volumes;
 pub(crate) mod warnings;
 
 pub use annotations::MIRROR;
-pub use paths::no_backsteps;
+pub use paths::{local_path, no_backsteps};
 pub use spec::requirements_below;
 pub use update::difference;
 pub use volumes::{SOURCES as VOLUME_SOURCES, host_path};

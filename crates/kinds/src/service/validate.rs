@@ -5,16 +5,23 @@ use std::collections::BTreeSet;
 use api::{FieldError, names};
 use serde_json::{Value, json};
 
+use super::families;
 use crate::kind::{Context, Kind};
 use crate::pod::validate::probes;
-use crate::validate::address::{cidr, host_name, ip, usable};
+use crate::validate::address::{cidr, cidr_warnings, host_name, ip, ip_warnings, usable};
 use crate::validate::at::{At, Errors, invalid_each};
 use crate::validate::meta;
 
-mod addresses;
+pub(super) mod addresses;
 
 pub fn validate(kind: &Kind, service: &Value, old: Option<&Value>, context: &Context) -> Vec<FieldError> {
     let mut errors = Errors::new();
+    if context.subresource != "status" {
+        errors = families::initialize(&mut service.clone(), old, context.service_family);
+        if !errors.is_empty() {
+            return errors;
+        }
+    }
     meta::object(service, old, kind.namespaced, names::dns_label, &mut errors);
     let at = At::root(service);
     if context.subresource == "status" {
@@ -42,11 +49,20 @@ pub fn validate(kind: &Kind, service: &Value, old: Option<&Value>, context: &Con
     errors
 }
 
+/// pkg/api/service/warnings.go GetWarningsForService
 pub fn warnings(_: &Kind, service: &Value, _: Option<&Value>) -> Vec<String> {
+    const HINTS: &str = "service.kubernetes.io/topology-aware-hints";
     let spec = At::root(service).get("spec");
     let mut out = Vec::new();
     let (kind, external) = (spec.get("type").text(), !spec.get("externalIPs").is_empty());
     let headless = kind == "ClusterIP" && spec.get("clusterIP").text() == "None";
+    if service["metadata"]["annotations"].get(HINTS).is_some() {
+        let instead = "service.kubernetes.io/topology-mode";
+        out.push(format!("annotation {HINTS} is deprecated, please use {instead} instead"));
+    }
+    if !headless {
+        spec.get("clusterIPs").items().for_each(|ip| ip_warnings(&ip, &mut out));
+    }
     if headless {
         if !spec.get("loadBalancerIP").text().is_empty() {
             out.push("spec.loadBalancerIP is ignored for headless services".into());
@@ -58,9 +74,12 @@ pub fn warnings(_: &Kind, service: &Value, _: Option<&Value>) -> Vec<String> {
             out.push("spec.SessionAffinity is ignored for headless services".into());
         }
     }
+    spec.get("externalIPs").items().for_each(|ip| ip_warnings(&ip, &mut out));
     if external && !headless && kind != "ExternalName" {
         out.push("spec.externalIPs is deprecated and may no longer be implemented in some clusters".into());
     }
+    ip_warnings(&spec.get("loadBalancerIP"), &mut out);
+    out.extend(spec.get("loadBalancerSourceRanges").items().flat_map(|range| cidr_warnings(&range)));
     if external && kind == "ExternalName" {
         out.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".into());
     }
@@ -69,6 +88,15 @@ pub fn warnings(_: &Kind, service: &Value, _: Option<&Value>) -> Vec<String> {
     }
     if spec.get("trafficDistribution").text() == "PreferClose" {
         out.push("spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"".into());
+    }
+    out
+}
+
+/// The addresses of a new status.
+pub fn status_warnings(_: &Kind, service: &Value) -> Vec<String> {
+    let mut out = Vec::new();
+    for entry in At::root(service).get("status").get("loadBalancer").get("ingress").items() {
+        ip_warnings(&entry.with(entry.get("ip").value), &mut out);
     }
     out
 }
@@ -220,8 +248,7 @@ fn load_balancer(at: &At, errors: &mut Errors) {
 
 fn traffic(spec: &At, errors: &mut Errors) {
     let kind = spec.get("type").text();
-    let is_external =
-        matches!(kind, "LoadBalancer" | "NodePort") || (kind == "ClusterIP" && !spec.get("externalIPs").is_empty());
+    let is_external = super::is_external(spec.value);
     let policy = spec.get("externalTrafficPolicy");
     match (is_external, policy.text()) {
         (false, "") | (true, "Cluster" | "Local") => {}

@@ -3,7 +3,7 @@
 //! Matches apimachinery pkg/util/validation/ip.go, with StrictIPCIDRValidation.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use api::names;
 
@@ -39,6 +39,19 @@ pub fn cidr(at: &At, errors: &mut Errors) {
 /// `cidr` as newer fields have it: written in the one canonical way.
 pub fn canonical_cidr(at: &At, errors: &mut Errors) {
     canonical(at, cidr, |text| Some(Range::sloppy(text)?.to_string()), errors);
+}
+
+/// apimachinery util/validation GetWarningsForIP; the forms that its other line is about are refused.
+pub fn ip_warnings(at: &At, out: &mut Vec<String>) {
+    let Ok(address) = at.text().parse::<Ipv6Addr>() else { return };
+    let preferred = address.to_string();
+    if preferred != at.text() {
+        let shown = at.text();
+        out.push(format!(
+            "{}: IPv6 address {shown:?} should be in RFC 5952 canonical format ({preferred:?})",
+            at.path()
+        ));
+    }
 }
 
 /// What is told of a range that is good enough, but not as it should be written.

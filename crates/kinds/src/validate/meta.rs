@@ -22,6 +22,12 @@ pub type NameRule = fn(&str) -> Vec<String>;
 
 /// Metadata of a new object. `rule` judges its name.
 pub fn create(at: &At, namespaced: bool, rule: impl Fn(&str) -> Vec<String>, errors: &mut Errors) {
+    create_of_any_kind(at, namespaced, rule, errors);
+    standard_finalizers(&at.get("finalizers"), errors);
+}
+
+/// The part of it that is asked of every kind (registry/rest/create.go BeforeCreate).
+pub fn create_of_any_kind(at: &At, namespaced: bool, rule: impl Fn(&str) -> Vec<String>, errors: &mut Errors) {
     let prefix = at.get("generateName");
     if !prefix.text().is_empty() {
         // A prefix may end in a dash, which the generated part follows.
@@ -48,6 +54,16 @@ pub fn create(at: &At, namespaced: bool, rule: impl Fn(&str) -> Vec<String>, err
 
 /// Metadata of a changed object.
 pub fn update(at: &At, old: &At, errors: &mut Errors) {
+    update_of_any_kind(at, old, errors);
+    standard_finalizers(&at.get("finalizers"), errors);
+}
+
+/// The part of it that is asked of every kind (registry/rest/update.go validateCommonFields).
+pub fn update_of_any_kind(at: &At, old: &At, errors: &mut Errors) {
+    let prefix = at.get("generateName");
+    for sign in ["/", "%"].into_iter().filter(|sign| prefix.text().contains(sign)) {
+        errors.push(prefix.invalid(&format!("may not contain '{sign}'")));
+    }
     if old.has_field("deletionTimestamp") {
         let before: BTreeSet<&str> = strings(&old.get("finalizers")).collect();
         let added: Vec<String> =
@@ -244,12 +260,15 @@ fn finalizers(at: &At, errors: &mut Errors) {
     for finalizer in strings(at) {
         errors.extend(names::qualified(finalizer).iter().map(|m| at.invalid_as(finalizer, m)));
     }
-    for item in at.items().filter(|f| !f.text().contains('/') && !is_standard_finalizer(f.text())) {
-        errors.push(item.invalid(NOT_A_FINALIZER));
-    }
     let has = |name: &str| strings(at).any(|f| f == name);
     if has("orphan") && has("foregroundDeletion") {
         errors.push(at.invalid_as(json!(at.value), "finalizer orphan and foregroundDeletion cannot be both set"));
+    }
+}
+
+fn standard_finalizers(at: &At, errors: &mut Errors) {
+    for item in at.items().filter(|f| !f.text().contains('/') && !is_standard_finalizer(f.text())) {
+        errors.push(item.invalid(NOT_A_FINALIZER));
     }
 }
 

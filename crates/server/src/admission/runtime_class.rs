@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Ask, Findings, NONE, Operation, Plugin, list_mut};
 
-pub const PLUGIN: Plugin = Plugin { name: "RuntimeClass", operations: &[Operation::Create], mutate, ..NONE };
+pub const PLUGIN: Plugin = Plugin { name: "RuntimeClass", operations: &[Operation::Create], mutate, validate, ..NONE };
 
 fn mutate(ask: &Ask<'_>, object: &mut Value, _: &mut Findings) -> Result<(), Status> {
     if !ask.creates("pods") {
@@ -15,9 +15,6 @@ fn mutate(ask: &Ask<'_>, object: &mut Value, _: &mut Findings) -> Result<(), Sta
     }
     let rejected = |object: &Value, why: &str| Err(ask.forbidden(object, &format!("pod rejected: {why}")));
     let Some(name) = object["spec"]["runtimeClassName"].as_str().filter(|n| !n.is_empty()) else {
-        if object["spec"]["overhead"].as_object().is_some_and(|o| !o.is_empty()) {
-            return rejected(object, "Pod Overhead set without corresponding RuntimeClass defined Overhead");
-        }
         return Ok(());
     };
     let Some(class) = ask.snapshot().value("runtimeclasses.node.k8s.io", "", name) else {
@@ -29,9 +26,6 @@ fn mutate(ask: &Ask<'_>, object: &mut Value, _: &mut Findings) -> Result<(), Sta
         (true, false) => object["spec"]["overhead"] = fixed.clone(),
         (true, true) if given != fixed => {
             return rejected(object, "Pod's Overhead doesn't match RuntimeClass's defined Overhead");
-        }
-        (false, true) => {
-            return rejected(object, "Pod Overhead set without corresponding RuntimeClass defined Overhead");
         }
         _ => {}
     }
@@ -57,4 +51,23 @@ fn mutate(ask: &Ask<'_>, object: &mut Value, _: &mut Findings) -> Result<(), Sta
         }
     }
     Ok(())
+}
+
+/// By now the overhead is the class's (validateOverhead).
+fn validate(ask: &Ask<'_>, object: &Value, _: &mut Findings) -> Result<(), Status> {
+    if !ask.creates("pods") {
+        return Ok(());
+    }
+    let rejected = |why: &str| Err(ask.forbidden(object, &format!("pod rejected: {why}")));
+    let name = object["spec"]["runtimeClassName"].as_str().filter(|name| !name.is_empty());
+    let class = name.and_then(|name| ask.snapshot().value("runtimeclasses.node.k8s.io", "", name));
+    let fixed = class.as_ref().map(|class| &class["overhead"]["podFixed"]).filter(|fixed| fixed.is_object());
+    let given = &object["spec"]["overhead"];
+    match fixed {
+        Some(fixed) if fixed != given => rejected("Pod's Overhead doesn't match RuntimeClass's defined Overhead"),
+        None if given.as_object().is_some_and(|given| !given.is_empty()) => {
+            rejected("Pod Overhead set without corresponding RuntimeClass defined Overhead")
+        }
+        _ => Ok(()),
+    }
 }

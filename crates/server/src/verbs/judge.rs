@@ -63,7 +63,11 @@ pub async fn admit(ask: &Ask<'_>, object: &mut Value, findings: &mut Findings) -
     if let Some(old) = ask.old {
         managed::keep_times(old, object);
     }
-    let own = kind.warnings(object, ask.old);
+    let own = match ask.subresource {
+        "" => kind.warnings(object, ask.old),
+        "status" => (kind.hooks.status_warnings)(kind, object),
+        _ => Vec::new(),
+    };
     admission::validate(ask, object, findings).await?;
     findings.warnings.splice(..0, own);
     Ok(())

@@ -6,7 +6,7 @@ use super::resources::{Names, requirements};
 use super::volumes::Volumes;
 use super::{env, mounts, probes, security};
 use crate::validate::at::{At, Errors, invalid_each};
-use api::names;
+use api::{FieldError, names};
 
 /// What the rules of a container must know of its pod.
 pub struct Pod<'a> {
@@ -174,19 +174,40 @@ fn common(container: &At, pod: &Pod, errors: &mut Errors) {
         _ => errors.push(pull.not_supported(&["Always", "IfNotPresent", "Never"])),
     }
     requirements(&container.get("resources"), Names::Container, errors);
-    claims(&container.get("resources").get("claims"), pod, errors);
+    claims(&container.get("resources").get("claims"), &pod.spec, errors);
     resize_policy(&container.get("resizePolicy"), pod.spec.get("restartPolicy").text(), errors);
     security::container(&container.get("securityContext"), pod.host_users(), pod.allow_privileged, errors);
 }
 
-fn claims(at: &At, pod: &Pod, errors: &mut Errors) {
-    let known: BTreeSet<&str> = pod.spec.get("resourceClaims").items().map(|c| c.get("name").text()).collect();
+/// Claims of a container, or of all of them together (validateResourceClaimNames).
+pub fn claims(at: &At, spec: &At, errors: &mut Errors) {
+    let known: BTreeSet<&str> = spec.get("resourceClaims").items().map(|c| c.get("name").text()).collect();
+    let mut seen: Vec<(&str, &str)> = Vec::new();
     for claim in at.items() {
-        let name = claim.get("name").text();
+        let (name, request) = (claim.get("name").text(), claim.get("request"));
         if name.is_empty() {
             errors.push(claim.required(""));
-        } else if !known.contains(name) {
-            let mut error = api::FieldError::not_found(&claim.path(), &name.into());
+            continue;
+        }
+        let twice = |shown: String| FieldError::duplicate(&claim.path(), &shown.into());
+        if seen.contains(&(name, "")) {
+            errors.push(twice(name.into()));
+        } else {
+            if !request.text().is_empty() {
+                invalid_each(&request, names::dns_label(request.text()), errors);
+            }
+            match request.text() {
+                "" => {
+                    let asked = seen.iter().filter(|(seen, _)| *seen == name);
+                    errors.extend(asked.map(|_| twice(name.into())));
+                }
+                text if seen.contains(&(name, text)) => errors.push(twice(format!("{name}/{text}"))),
+                _ => {}
+            }
+            seen.push((name, request.text()));
+        }
+        if !known.contains(name) {
+            let mut error = FieldError::not_found(&claim.path(), &name.into());
             error.detail = match known.is_empty() {
                 true => "must be one of the names in pod.spec.resourceClaims which is empty".into(),
                 false => format!(
@@ -237,7 +258,7 @@ fn host_ports(container: &At, seen: &mut BTreeSet<String>, errors: &mut Errors) 
         }
         let text = format!("{}/{}/{}", port.get("protocol").text(), port.get("hostIP").text(), host.number());
         if !seen.insert(text.clone()) {
-            errors.push(api::FieldError::duplicate(&host.path(), &text.into()));
+            errors.push(FieldError::duplicate(&host.path(), &text.into()));
         }
     }
 }
@@ -247,10 +268,9 @@ fn resize_policy(at: &At, pod_restart_policy: &str, errors: &mut Errors) {
     for policy in at.items() {
         let (name, restart) = (policy.get("resourceName").text(), policy.get("restartPolicy").text());
         if !seen.insert(name) {
-            errors.push(api::FieldError::duplicate(&policy.path(), &name.into()));
+            errors.push(FieldError::duplicate(&policy.path(), &name.into()));
         }
-        let not_supported =
-            |value: &str, list: &[&str]| api::FieldError::not_supported(&at.path(), &value.into(), list);
+        let not_supported = |value: &str, list: &[&str]| FieldError::not_supported(&at.path(), &value.into(), list);
         match name {
             "cpu" | "memory" => {}
             "" => errors.push(at.required("")),

@@ -68,6 +68,7 @@ pub fn pod_level(pod: &Value, spec: &At, errors: &mut Errors) {
         errors.push(at.get("claims").forbidden("claims may not be set for Resources at pod-level"));
     }
     requirements(&at, Names::Pod, errors);
+    super::containers::claims(&at.get("claims"), spec, errors);
     let demands = Demands::of(pod);
     let lists = [
         ("requests", "requests", demands.container_requests()),

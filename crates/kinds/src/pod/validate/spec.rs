@@ -68,6 +68,23 @@ fn claims(spec: &At, errors: &mut Errors) {
             text if !seen.insert(text) => errors.push(name.duplicate()),
             text => invalid_each(&name, names::dns_label(text), errors),
         }
+        let (own, template) = (claim.get("resourceClaimName"), claim.get("resourceClaimTemplateName"));
+        let why = match (own.has(), template.has()) {
+            (true, true) => "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified",
+            (false, false) => "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`",
+            _ => "",
+        };
+        if !why.is_empty() {
+            let shown = json!(name.text());
+            let shown = format!(
+                "{{\"Name\":{shown},\"ResourceClaimName\":{},\"ResourceClaimTemplateName\":{}}}",
+                own.value, template.value
+            );
+            errors.push(claim.invalid_shown(shown, why));
+        }
+        for part in [own, template].iter().filter(|part| part.has()) {
+            invalid_each(part, names::dns_subdomain(part.text()), errors);
+        }
     }
 }
 

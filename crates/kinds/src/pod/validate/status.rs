@@ -1,9 +1,8 @@
 //! What a status write may say: conditions, addresses, and container states that do not go back.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{devices, update};
-use crate::pod::unsupported;
 use crate::validate::address::ip;
 use crate::validate::at::{At, Errors, invalid_each};
 use crate::validate::meta;
@@ -33,7 +32,6 @@ pub fn status(pod: &Value, old: &Value, errors: &mut Errors) {
     meta::immutable(&at.get("qosClass"), &was.get("qosClass"), errors);
     transitions(pod, old, errors);
     devices::claims(pod, errors);
-    unsupported::refuse_in_status(&At::root(pod), errors);
     addresses(&at, errors);
     for list in ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"] {
         for container in at.get(list).items() {
@@ -121,7 +119,9 @@ fn addresses(at: &At, errors: &mut Errors) {
     families(&ips, errors);
     let (single, first) = (at.get("podIP").text(), ips.index(0).get("ip"));
     if single.is_empty() != (ips.is_empty()) {
-        errors.push(ips.invalid("podIP and podIPs must either both be set or both be unset"));
+        let each: Vec<String> = ips.items().map(|ip| format!("{{\"IP\":{}}}", json!(ip.get("ip").text()))).collect();
+        let shown = if ips.has() { format!("[{}]", each.join(",")) } else { "\"\"".into() };
+        errors.push(ips.invalid_shown(shown, "podIP and podIPs must either both be set or both be unset"));
     } else if !ips.is_empty() && single != first.text() {
         errors.push(first.invalid("must be equal to `podIP`"));
     }

@@ -1,7 +1,7 @@
 //! Volumes of a pod: one source each, in upstream's order and words.
 //!
-//! Sources that this release cannot honour are refused by `kinds::pod::unsupported`, not here; their
-//! own rules are upstream's business and are not repeated.
+//! Sources that this release cannot honour are refused by `kinds::pod::unsupported`, not here: what is wrong with one
+//! is said beside.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,8 @@ mod certificates;
 use super::env::{field_ref, resource_ref};
 use super::paths::{local_path, no_backsteps};
 use crate::validate::at::{At, Errors, invalid_each};
-use crate::validate::volume;
+use crate::validate::{meta, volume};
+use crate::{persistent_volume, persistent_volume_claim};
 use api::names;
 
 /// The volumes that stand, by name: what mounts may refer to.
@@ -117,12 +118,48 @@ fn source(volume: &At, errors: &mut Errors) {
             }
             "image" => image(&at, errors),
             "csi" => csi(&at, errors),
-            _ => {}
+            "ephemeral" => claim_template(&at.get("volumeClaimTemplate"), errors),
+            "persistentVolumeClaim" => {}
+            name => persistent_volume::sources::of_pod(volume, name, errors),
         }
     }
     if first {
         errors.push(volume.required("must specify a volume type"));
     }
+}
+
+/// In the order of ObjectMeta.
+const NOT_OF_TEMPLATES: &[&str] = &[
+    "name",
+    "generateName",
+    "namespace",
+    "selfLink",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "ownerReferences",
+    "finalizers",
+    "managedFields",
+];
+
+/// The claim that is made for the pod (ValidatePersistentVolumeClaimTemplate).
+fn claim_template(at: &At, errors: &mut Errors) {
+    if !at.has() {
+        errors.push(at.required(""));
+        return;
+    }
+    let metadata = at.get("metadata");
+    meta::annotations(&metadata.get("annotations"), errors);
+    meta::labels(&metadata.get("labels"), errors);
+    for field in NOT_OF_TEMPLATES.iter().filter(|field| metadata.has_field(field)) {
+        // Upstream makes the path of the Go field's name.
+        let shown = if *field == "uid" { "uID" } else { field };
+        errors.push(metadata.get(shown).forbidden("cannot be set"));
+    }
+    persistent_volume_claim::validate::spec(&at.get("spec"), None, errors);
 }
 
 fn image(at: &At, errors: &mut Errors) {

@@ -8,6 +8,7 @@ use super::annotations::SECCOMP_CONTAINER;
 use super::spec::all_containers;
 use crate::kind::Kind;
 use crate::pod::{app_armor, unsupported};
+use crate::validate::address::ip_warnings;
 use crate::validate::at::At;
 use api::names;
 use api::quantity::Quantity;
@@ -18,18 +19,21 @@ const PAIRS_MAX: usize = 100;
 
 const USE_SECCOMP_FIELD: &str = "non-functional in v1.27+; use the \"seccompProfile\" field instead";
 
-/// Only creations are commented on, people seldom edit pods and machines do not read warnings; and
-/// the addresses of a new status.
+/// The addresses of a new status.
+pub fn of_status(_: &Kind, pod: &Value) -> Vec<String> {
+    let mut out = Vec::new();
+    let status = At::root(pod).get("status");
+    for address in ["podIPs", "hostIPs"].iter().flat_map(|list| status.get(list).items()) {
+        ip_warnings(&address.get("ip"), &mut out);
+    }
+    out
+}
+
+/// Only creations are commented on: people seldom edit pods, and machines do not read warnings.
 pub fn warnings(_: &Kind, pod: &Value, old: Option<&Value>) -> Vec<String> {
     let mut out = Vec::new();
-    if let Some(old) = old {
-        let status = At::root(pod).get("status");
-        for address in ["podIPs", "hostIPs"].iter().flat_map(|list| status.get(list).items()) {
-            canonical(&address.get("ip"), &mut out);
-        }
-        // No write but one of the status changes it.
-        let changed = !out.is_empty() && status.value != tree::at(old, "status");
-        return if changed { out } else { Vec::new() };
+    if old.is_some() {
+        return out;
     }
     let name = tree::text(pod, "metadata.name");
     let complaints = names::dns_label(name);
@@ -81,10 +85,10 @@ fn of_spec(pod: &At, app_armor: impl Fn(&At) -> Vec<String>, out: &mut Vec<Strin
         out.push(format!("{}: must be >= 0; negative values are invalid and will be treated as 1", grace.path()));
     }
     for server in spec.get("dnsConfig").get("nameservers").items() {
-        canonical(&server, out);
+        ip_warnings(&server, out);
     }
     for alias in spec.get("hostAliases").items() {
-        canonical(&alias.get("ip"), out);
+        ip_warnings(&alias.get("ip"), out);
     }
 }
 
@@ -252,19 +256,6 @@ fn overlapping(paths: &[(String, String)]) -> Vec<(usize, usize)> {
     pairs.sort_unstable();
     pairs.truncate(PAIRS_MAX);
     pairs
-}
-
-/// apimachinery util/validation GetWarningsForIP; the forms that its other line is about are refused.
-fn canonical(at: &At, out: &mut Vec<String>) {
-    let Ok(address) = at.text().parse::<std::net::Ipv6Addr>() else { return };
-    let preferred = address.to_string();
-    if preferred != at.text() {
-        let shown = at.text();
-        out.push(format!(
-            "{}: IPv6 address {shown:?} should be in RFC 5952 canonical format ({preferred:?})",
-            at.path()
-        ));
-    }
 }
 
 fn doubles(spec: &At, out: &mut Vec<String>) {
