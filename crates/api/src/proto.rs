@@ -9,6 +9,8 @@ use serde_json::Value;
 
 use crate::schema::{self, Type};
 
+/// OpenAPI documents, in gnostic's messages.
+pub mod gnostic;
 /// Messages into trees.
 mod read;
 #[cfg(test)]

@@ -12,9 +12,9 @@ use serde_json::{Map, Value, json};
 
 use crate::{Kinds, Served};
 
-/// The version 2 document in protobuf.
-mod gnostic;
-/// Operations: what can be done at which path.
+/// What can be done with what.
+mod operations;
+/// Operations in the form of a dialect.
 mod paths;
 /// Types as JSON schemas.
 mod schemas;
@@ -23,77 +23,125 @@ mod tests;
 
 use schemas::Schemas;
 
-pub use gnostic::{ASKED as V2_PROTOBUF_ASKED, MEDIA_TYPE as V2_PROTOBUF};
-
 /// The level of the API that is served.
 const VERSION: &str = "v1.37.2";
+/// Documents of what is neither a kind's nor a group's.
+const OTHERS: [&str; 5] = [".well-known/openid-configuration", "api", "apis", "openid/v1/jwks", "version"];
 
 /// The two forms that clients ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Dialect {
+pub enum Dialect {
     V2,
     V3,
 }
 
-/// The document of a group and version: `v1`, `apps/v1`. Without paths if no kind is served there.
-pub fn v3(group_version: &str, kinds: &Kinds) -> Value {
-    let served: Vec<Served> = kinds.all_served().filter(|s| s.api_version() == group_version).collect();
-    let (paths, schemas) = contents(Dialect::V3, &served);
-    json!({
-        "openapi": "3.0.0",
-        "info": {"title": "Kubernetes", "version": VERSION},
-        "paths": paths,
-        "components": {
-            "schemas": schemas,
-            "securitySchemes": {"BearerToken": {"in": "header", "name": "authorization", "type": "apiKey"}},
-        },
-    })
+/// A kind that is only created: what is asked comes back with its answer.
+pub struct Review {
+    pub group: &'static str,
+    pub version: &'static str,
+    pub plural: &'static str,
+    pub kind: &'static str,
+    /// The row of the schema table.
+    pub schema: &'static str,
+    pub namespaced: bool,
 }
 
-/// The document of everything.
-pub fn v2(kinds: &Kinds) -> Value {
-    let served: Vec<Served> = kinds.all_served().collect();
-    let (paths, schemas) = contents(Dialect::V2, &served);
-    json!({
-        "swagger": "2.0",
-        "info": {"title": "Kubernetes", "version": VERSION},
-        "paths": paths,
-        "definitions": schemas,
-        "securityDefinitions": {"BearerToken": {"in": "header", "name": "authorization", "type": "apiKey"}},
-        "security": [{"BearerToken": []}],
-    })
+/// What the documents are about.
+pub struct Subjects<'a> {
+    pub kinds: &'a Kinds,
+    pub reviews: &'a [Review],
 }
 
-/// The document of everything in protobuf (`V2_PROTOBUF`): client-go asks for it so.
-pub fn v2_protobuf(kinds: &Kinds) -> Vec<u8> {
-    gnostic::document(&v2(kinds))
-}
-
-/// What `/openapi/v3` answers: the path of each document, with a hash that changes when it does.
-pub fn v3_index(kinds: &Kinds) -> Value {
-    let mut hashes: BTreeMap<String, rustc_hash::FxHasher> = BTreeMap::new();
-    for served in kinds.all_served() {
-        // The schemas behind the rows change only with the build.
-        let hasher = hashes.entry(root(&served)).or_default();
-        hasher.write(VERSION.as_bytes());
-        hasher.write(env!("CARGO_PKG_VERSION").as_bytes());
-        hasher.write(served.schema().as_bytes());
-        hasher.write(served.kind.plural.as_bytes());
+impl Subjects<'_> {
+    /// The document at a root of version 3: `api`, `apis/apps`, `apis/apps/v1`. Nearly empty if nothing is there.
+    pub fn v3(&self, root: &str) -> Value {
+        let (paths, schemas) = self.contents(Dialect::V3, Some(root));
+        json!({
+            "openapi": "3.0.0",
+            "info": {"title": "Kubernetes", "version": VERSION},
+            "paths": paths,
+            "components": {"schemas": schemas, "securitySchemes": {"BearerToken": bearer()}},
+        })
     }
-    let path = |(root, hasher): (String, rustc_hash::FxHasher)| {
-        let url = format!("/openapi/v3/{root}?hash={:016X}", hasher.finish());
-        (root, json!({ "serverRelativeURL": url }))
-    };
-    json!({ "paths": hashes.into_iter().map(path).collect::<Map<String, Value>>() })
+
+    /// The document of everything.
+    pub fn v2(&self) -> Value {
+        let (paths, schemas) = self.contents(Dialect::V2, None);
+        json!({
+            "swagger": "2.0",
+            "info": {"title": "Kubernetes", "version": VERSION},
+            "paths": paths,
+            "definitions": schemas,
+            "securityDefinitions": {"BearerToken": bearer()},
+            "security": [{"BearerToken": []}],
+        })
+    }
+
+    /// What `/openapi/v3` answers: the path of each document, with a hash that changes when it does.
+    pub fn v3_index(&self) -> Value {
+        let path = |(root, hasher): (String, rustc_hash::FxHasher)| {
+            let url = format!("/openapi/v3/{root}?hash={:016X}", hasher.finish());
+            (root, json!({ "serverRelativeURL": url }))
+        };
+        json!({ "paths": self.roots().into_iter().map(path).collect::<Map<String, Value>>() })
+    }
+
+    /// Every root of version 3, with what its document is made of.
+    fn roots(&self) -> BTreeMap<String, rustc_hash::FxHasher> {
+        let mut roots: BTreeMap<String, rustc_hash::FxHasher> = BTreeMap::new();
+        let mut add = |root: &str, parts: &[&str]| {
+            // The schemas behind the rows change only with the build.
+            let hasher = roots.entry(root.to_owned()).or_default();
+            let build = [VERSION, env!("CARGO_PKG_VERSION"), root];
+            build.iter().chain(parts).for_each(|part| hasher.write(part.as_bytes()));
+        };
+        OTHERS.iter().for_each(|root| add(root, &[]));
+        for served in self.kinds.all_served() {
+            add(&root(&served), &[served.schema(), &served.kind.plural]);
+        }
+        for review in self.reviews {
+            add(&review.root(), &[review.schema, review.plural]);
+        }
+        let versions: Vec<String> = roots.keys().cloned().collect();
+        for version in versions {
+            if let Some((group, _)) = version.strip_prefix("apis/").and_then(|rest| rest.split_once('/')) {
+                let hasher = roots.entry(format!("apis/{group}")).or_default();
+                [VERSION, env!("CARGO_PKG_VERSION"), group].iter().for_each(|part| hasher.write(part.as_bytes()));
+            }
+        }
+        roots
+    }
+
+    /// Paths and schemas, of one root or of all.
+    fn contents(&self, dialect: Dialect, only: Option<&str>) -> (Value, Value) {
+        let mut schemas = Schemas::new(dialect, self, only);
+        let mut paths = Map::new();
+        let asked = |root: &str| only.is_none_or(|only| only == root);
+        for served in self.kinds.all_served().filter(|served| asked(&root(served))) {
+            operations::of_kind(&served, dialect, &mut schemas, &mut paths);
+        }
+        for review in self.reviews.iter().filter(|review| asked(&review.root())) {
+            operations::of_review(review, dialect, &mut schemas, &mut paths);
+        }
+        for root in self.roots().keys().filter(|root| asked(root)) {
+            operations::of_other(root, dialect, &mut schemas, &mut paths);
+        }
+        (Value::Object(paths), schemas.finish())
+    }
 }
 
-fn contents(dialect: Dialect, served: &[Served]) -> (Value, Value) {
-    let mut schemas = Schemas::new(dialect, served);
-    let mut paths = Map::new();
-    for kind in served {
-        paths::of_kind(kind, dialect, &mut schemas, &mut paths);
+impl Review {
+    /// `apis/authorization.k8s.io/v1`
+    fn root(&self) -> String {
+        match self.group {
+            "" => format!("api/{}", self.version),
+            group => format!("apis/{group}/{}", self.version),
+        }
     }
-    (Value::Object(paths), schemas.finish())
+}
+
+fn bearer() -> Value {
+    json!({"description": "Bearer Token authentication", "in": "header", "name": "authorization", "type": "apiKey"})
 }
 
 /// `api/v1`, `apis/apps/v1`

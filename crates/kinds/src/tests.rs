@@ -69,7 +69,8 @@ fn kind_without_behaviour_is_one_file_and_one_line() {
     assert!(kind.selects(&Fields::parse("spec.size=2").unwrap(), &new));
     let bad = json!({"metadata": {"name": "W", "namespace": "n"}});
     assert_eq!(kind.validate(&bad, None, &Context::default()).len(), 1);
-    assert!(openapi::v3("example.com/v1", &more).to_string().contains("/widgets/{name}/status"));
+    let documents = openapi::Subjects { kinds: &more, reviews: &[] };
+    assert!(documents.v3("apis/example.com/v1").to_string().contains("/widgets/{name}/status"));
 }
 
 #[test]

@@ -38,7 +38,7 @@ pub struct Review {
     pub singular: &'static str,
     pub kind: &'static str,
     pub namespaced: bool,
-    schema: &'static str,
+    pub schema: &'static str,
     answers: Answers,
 }
 

@@ -8,13 +8,113 @@ use std::collections::{BTreeMap, BTreeSet};
 use descriptions::Descriptions;
 use serde_json::{Map, Value, json};
 
-use super::{Dialect, list_schema};
-use crate::Served;
+use super::{Dialect, Subjects, list_schema, root};
 use api::schema::{self, Field, List, Of, Shape, Type};
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
 const GVK: &str = "x-kubernetes-group-version-kind";
+
+/// Every version of every group that upstream's scheme knows and that is not served
+/// (`DeleteOptions` and `WatchEvent` are of each).
+const REGISTERED: &[(&str, &str)] = &[
+    ("admission.k8s.io", "v1"),
+    ("admission.k8s.io", "v1beta1"),
+    ("admissionregistration.k8s.io", "v1alpha1"),
+    ("admissionregistration.k8s.io", "v1beta1"),
+    ("apiextensions.k8s.io", "v1beta1"),
+    ("apiregistration.k8s.io", "v1beta1"),
+    ("apps", "v1beta1"),
+    ("apps", "v1beta2"),
+    ("authentication.k8s.io", "v1"),
+    ("authentication.k8s.io", "v1alpha1"),
+    ("authentication.k8s.io", "v1beta1"),
+    ("authorization.k8s.io", "v1"),
+    ("authorization.k8s.io", "v1beta1"),
+    ("batch", "v1beta1"),
+    ("certificates.k8s.io", "v1alpha1"),
+    ("certificates.k8s.io", "v1beta1"),
+    ("coordination.k8s.io", "v1alpha2"),
+    ("coordination.k8s.io", "v1beta1"),
+    ("discovery.k8s.io", "v1beta1"),
+    ("events.k8s.io", "v1beta1"),
+    ("extensions", "v1beta1"),
+    ("flowcontrol.apiserver.k8s.io", "v1beta1"),
+    ("flowcontrol.apiserver.k8s.io", "v1beta2"),
+    ("flowcontrol.apiserver.k8s.io", "v1beta3"),
+    ("imagepolicy.k8s.io", "v1alpha1"),
+    ("internal.apiserver.k8s.io", "v1alpha1"),
+    ("lifecycle.k8s.io", "v1alpha1"),
+    ("networking.k8s.io", "v1beta1"),
+    ("node.k8s.io", "v1alpha1"),
+    ("node.k8s.io", "v1beta1"),
+    ("policy", "v1beta1"),
+    ("rbac.authorization.k8s.io", "v1alpha1"),
+    ("rbac.authorization.k8s.io", "v1beta1"),
+    ("resource.k8s.io", "v1alpha3"),
+    ("resource.k8s.io", "v1beta1"),
+    ("resource.k8s.io", "v1beta2"),
+    ("scheduling.k8s.io", "v1alpha3"),
+    ("scheduling.k8s.io", "v1beta1"),
+    ("storage.k8s.io", "v1alpha1"),
+    ("storage.k8s.io", "v1beta1"),
+    ("storagemigration.k8s.io", "v1beta1"),
+];
+/// Zeroes that are defaults there (`+default` in types.go), and that nobody has to fill in.
+const ZEROES: &[(&str, &str)] = &[
+    (".autoscaling.v1.ScaleSpec", "replicas"),
+    (".core.v1.AzureDiskVolumeSource", "readOnly"),
+    (".core.v1.ConfigMapEnvSource", "name"),
+    (".core.v1.ConfigMapKeySelector", "name"),
+    (".core.v1.ConfigMapProjection", "name"),
+    (".core.v1.ConfigMapVolumeSource", "name"),
+    (".core.v1.FileKeySelector", "optional"),
+    (".core.v1.GRPCAction", "service"),
+    (".core.v1.LocalObjectReference", "name"),
+    (".core.v1.ReplicationControllerSpec", "minReadySeconds"),
+    (".core.v1.SecretEnvSource", "name"),
+    (".core.v1.SecretKeySelector", "name"),
+    (".core.v1.SecretProjection", "name"),
+];
+/// Maps and structures that say what all others are (`+mapType=granular`).
+const GRANULAR: &[(&str, &str)] = &[
+    (".core.v1.PersistentVolumeClaimStatus", "allocatedResourceStatuses"),
+    (".core.v1.PersistentVolumeSpec", "claimRef"),
+];
+/// `x-kubernetes-unions`, of `+union` in types.go.
+const UNIONS: &[(&str, &str)] = &[
+    (".core.v1.AppArmorProfile", LOCALHOST),
+    (".core.v1.PodSchedulingGroup", r#"[{"fields-to-discriminateBy":{"podGroupName":"PodGroupName"}}]"#),
+    (".core.v1.SeccompProfile", LOCALHOST),
+    (".flowcontrol.v1.LimitResponse", r#"[{"discriminator":"type","fields-to-discriminateBy":{"queuing":"Queuing"}}]"#),
+    (
+        ".flowcontrol.v1.PriorityLevelConfigurationSpec",
+        r#"[{"discriminator":"type","fields-to-discriminateBy":{"exempt":"Exempt","limited":"Limited"}}]"#,
+    ),
+    (
+        ".flowcontrol.v1.Subject",
+        r#"[{"discriminator":"kind","fields-to-discriminateBy":{"group":"Group","serviceAccount":"ServiceAccount","user":"User"}}]"#,
+    ),
+    (
+        ".scheduling.v1alpha3.WorkloadPodGroupDisruptionMode",
+        r#"[{"fields-to-discriminateBy":{"all":"All","single":"Single"}}]"#,
+    ),
+    (
+        ".scheduling.v1alpha3.WorkloadPodGroupSchedulingPolicy",
+        r#"[{"fields-to-discriminateBy":{"basic":"Basic","gang":"Gang"}}]"#,
+    ),
+];
+const LOCALHOST: &str =
+    r#"[{"discriminator":"type","fields-to-discriminateBy":{"localhostProfile":"LocalhostProfile"}}]"#;
+
+/// What no text is had of.
+const OWN: &[(&str, &str, &str)] = &[
+    (EVENT, "", "What happened to an object that is watched."),
+    (EVENT, "object", "The object as it is now, or as it was before its end; of an error the Status."),
+    (EVENT, "type", "ADDED, MODIFIED, DELETED, BOOKMARK or ERROR."),
+    ("io.k8s.apimachinery.pkg.version.Info", "", "What the server was built of, and by what."),
+];
+const EVENT: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.WatchEvent";
 
 /// The schemas of one document, collected while its paths are made.
 pub struct Schemas {
@@ -27,20 +127,33 @@ pub struct Schemas {
 }
 
 impl Schemas {
-    pub(super) fn new(dialect: Dialect, served: &[Served]) -> Schemas {
+    /// For the document of one root, or of all.
+    pub fn new(dialect: Dialect, subjects: &Subjects, only: Option<&str>) -> Schemas {
         let mut kinds: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-        let mut groups = BTreeSet::from([("", "v1")]);
-        for s in served {
-            let gvk = |kind: &str| json!({"group": s.group(), "kind": kind, "version": s.resource().version});
-            kinds.insert(s.schema().into(), vec![gvk(&s.kind.kind)]);
-            kinds.insert(list_schema(s), vec![gvk(&s.kind.list_kind)]);
-            groups.insert((s.group(), s.resource().version.as_str()));
+        let mut versions = BTreeSet::from([(String::new(), "v1".to_owned())]);
+        let gvk = |group: &str, kind: &str, version: &str| json!({"group": group, "kind": kind, "version": version});
+        for served in subjects.kinds.all_served() {
+            let (row, resource) = (&served.kind, served.resource());
+            let of = |kind: &str| vec![gvk(&resource.group, kind, &resource.version)];
+            kinds.insert(served.schema().into(), of(&row.kind));
+            kinds.insert(list_schema(&served), of(&row.list_kind));
+            if only.is_none_or(|only| only == root(&served)) {
+                versions.insert((resource.group.clone(), resource.version.clone()));
+            }
         }
-        for options in ["DeleteOptions", "WatchEvent"] {
-            let of = |(group, version): &(&str, &str)| json!({"group": group, "kind": options, "version": version});
-            kinds.insert(format!("{META}.{options}"), groups.iter().map(of).collect());
+        for review in subjects.reviews {
+            kinds.insert(review.schema.into(), vec![gvk(review.group, review.kind, review.version)]);
         }
-        kinds.insert(format!("{META}.Status"), vec![json!({"group": "", "kind": "Status", "version": "v1"})]);
+        if only.is_none() {
+            versions.extend(REGISTERED.iter().map(|(group, version)| ((*group).to_owned(), (*version).to_owned())));
+        }
+        for of_all in ["DeleteOptions", "WatchEvent"] {
+            let of = |(group, version): &(String, String)| gvk(group, of_all, version);
+            kinds.insert(format!("{META}.{of_all}"), versions.iter().map(of).collect());
+        }
+        for own in ["Status", "APIGroup", "APIGroupList", "APIResourceList", "APIVersions"] {
+            kinds.insert(format!("{META}.{own}"), vec![gvk("", own, "v1")]);
+        }
         Schemas { dialect, descriptions: Descriptions::unpack(), made: Map::new(), asked: Vec::new(), kinds }
     }
 
@@ -69,6 +182,13 @@ impl Schemas {
         while let Some(of) = self.asked.pop() {
             let mut made = self.of_type(of);
             self.describe(of, &mut made);
+            if self.dialect == Dialect::V3 {
+                made.get_mut("properties")
+                    .and_then(Value::as_object_mut)
+                    .into_iter()
+                    .flatten()
+                    .for_each(|(_, p)| wrap(p));
+            }
             self.made.insert(of.name.into(), made);
         }
         for (name, kinds) in &self.kinds {
@@ -82,7 +202,9 @@ impl Schemas {
     /// What the type and its fields mean. Lists of all kinds are alike, and a Status has the metadata of a list too.
     fn describe(&self, of: &Type, made: &mut Value) {
         let item = of.name.strip_suffix("List").filter(|_| of.field("items").is_some());
-        let own = self.descriptions.of_type(of.name).map(str::to_owned);
+        let words = |field: &str| OWN.iter().find(|(name, known, _)| of.name == *name && *known == field);
+        let words = |field: &str| words(field).map(|(_, _, text)| *text);
+        let own = self.descriptions.of_type(of.name).or_else(|| words("")).map(str::to_owned);
         let text = own.or_else(|| Some(format!("A list of {} objects.", item?.rsplit('.').next()?)));
         if let Some(text) = text {
             made["description"] = text.into();
@@ -92,7 +214,7 @@ impl Schemas {
                 "items" => Some("The objects of the list."),
                 name => self.descriptions.of_field(STATUS, name),
             };
-            let own = self.descriptions.of_field(of.name, name);
+            let own = self.descriptions.of_field(of.name, name).or_else(|| words(name));
             if let Some(text) = own.or_else(|| item.and_then(|_| of_list())) {
                 schema["description"] = text.into();
             }
@@ -122,9 +244,9 @@ impl Schemas {
         let mut properties = Map::new();
         let mut required = Vec::new();
         for field in &of.fields {
-            properties.insert(field.name.into(), self.property(field));
+            properties.insert(field.name.into(), self.property(of, field));
             if field.required {
-                required.push(Value::from(field.name));
+                required.push((field.tag, field.name));
             }
         }
         schema.insert("type".into(), json!("object"));
@@ -132,7 +254,14 @@ impl Schemas {
             schema.insert("properties".into(), Value::Object(properties));
         }
         if !required.is_empty() {
-            schema.insert("required".into(), Value::Array(required));
+            // In the order of Go's structures, which tags follow.
+            required.sort_unstable();
+            let names: Vec<&str> = required.iter().map(|(_, name)| *name).collect();
+            schema.insert("required".into(), json!(names));
+        }
+        if let Some((_, unions)) = UNIONS.iter().find(|(name, _)| of.name.ends_with(name)) {
+            let unions = serde_json::from_str(unions).expect("written in this file");
+            schema.insert("x-kubernetes-unions".into(), unions);
         }
         if of.atomic {
             schema.insert("x-kubernetes-map-type".into(), json!("atomic"));
@@ -140,13 +269,12 @@ impl Schemas {
         Value::Object(schema)
     }
 
-    fn property(&mut self, field: &'static Field) -> Value {
+    fn property(&mut self, of: &Type, field: &'static Field) -> Value {
         let mut schema = self.value(&field.of);
+        let is = |(name, other): &&(&str, &str)| of.name.ends_with(name) && *other == field.name;
         if self.dialect == Dialect::V3 {
-            if let Some(reference) = schema.remove("$ref") {
-                schema.insert("allOf".into(), json!([{ "$ref": reference }]));
-            }
-            if let Some(default) = default_of(field) {
+            let shown = ZEROES.iter().any(|one| is(&one));
+            if let Some(default) = if shown { zero(&field.of) } else { default_of(field) } {
                 schema.insert("default".into(), default);
             }
         }
@@ -164,6 +292,8 @@ impl Schemas {
         }
         if field.atomic {
             extend("map-type", json!("atomic"));
+        } else if GRANULAR.iter().any(|one| is(&one)) {
+            extend("map-type", json!("granular"));
         }
         if field.granular {
             extend("map-type", json!("granular"));
@@ -225,11 +355,24 @@ fn default_of(field: &Field) -> Option<Value> {
     if !field.always || field.pointer {
         return None;
     }
-    match &field.of {
+    zero(&field.of)
+}
+
+fn zero(of: &Of) -> Option<Value> {
+    match of {
         Of::String => Some(json!("")),
         Of::Bool => Some(json!(false)),
         Of::Int32 | Of::Int64 | Of::Double => Some(json!(0)),
         Of::Type(link) if link.get().shape == Shape::Object => Some(json!({})),
         _ => None,
+    }
+}
+
+/// Version 3 has nothing beside a reference.
+fn wrap(property: &mut Value) {
+    if let Some(map) = property.as_object_mut().filter(|map| map.len() > 1)
+        && let Some(reference) = map.remove("$ref")
+    {
+        map.insert("allOf".into(), json!([{ "$ref": reference }]));
     }
 }
