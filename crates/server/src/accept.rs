@@ -67,17 +67,9 @@ pub fn fits(
     verb: &str,
     served: &Served,
 ) -> Result<(), Status> {
-    const MADE: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
     const STREAMED: &str = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
-    let clauses =
-        || header.unwrap_or_default().split(',').map(|clause| clause.split(';').next().unwrap_or_default().trim());
-    let made = |media: &str| media == "*/*" || MADE.split(", ").any(|one| one == media);
     let of_collection = matches!(verb, "list" | "watch");
-    if header.is_some_and(|header| !header.is_empty()) && !clauses().any(made) {
-        let also = if of_collection { format!(", {STREAMED}") } else { String::new() };
-        let message = format!("406: Not Acceptable\n\nAvailable representations: {MADE}{also}");
-        return Err(Status::generic(Reason::NotAcceptable, message));
-    }
+    routed(header, if of_collection { STREAMED } else { "" })?;
     let accept = accepted.as_ref().map_err(Clone::clone)?;
     let refused = |message: String| Err(Status::new(Reason::NotAcceptable, message));
     // Go's name of the type: of the package that its group is in.
@@ -96,6 +88,28 @@ pub fn fits(
         )),
         _ => Ok(()),
     }
+}
+
+/// What a document of discovery can be answered with.
+///
+/// # Errors
+/// 406, of the route or of what answers there.
+pub fn document(header: Option<&str>) -> Result<Accept, Status> {
+    routed(header, "")?;
+    whole(header)
+}
+
+/// As a route is found for a header (emicklei/go-restful route.go matchesAccept); `also` are further types.
+fn routed(header: Option<&str>, also: &str) -> Result<(), Status> {
+    const MADE: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+    let header = header.unwrap_or_default();
+    let mut clauses = header.split(',').map(|clause| clause.split(';').next().unwrap_or_default().trim());
+    if header.is_empty() || clauses.any(|media| media == "*/*" || MADE.split(", ").any(|one| one == media)) {
+        return Ok(());
+    }
+    let comma = if also.is_empty() { "" } else { ", " };
+    let message = format!("406: Not Acceptable\n\nAvailable representations: {MADE}{comma}{also}");
+    Err(Status::generic(Reason::NotAcceptable, message))
 }
 
 /// 406 with the types that we have.

@@ -13,27 +13,30 @@ use kinds::{Kinds, Served};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::Server;
+use crate::accept::{self, Encoding};
 use crate::answer::{Body, Reply, Response};
-use crate::priorities;
 use crate::published::{Document, Published, hex};
 use crate::reviews::REVIEWS;
 use crate::route::no_such_resource;
+use crate::{Server, priorities, protobuf};
 
 /// `/api` and `/api/v1`.
 pub fn core(server: &Server, rest: &str, headers: &HeaderMap) -> Result<Reply, Status> {
     let published = server.0.published.load();
     let Published { kinds, documents } = &**published;
-    Ok(Reply::ready(match (rest, aggregated(headers)) {
-        ("", Some(version)) => document(&documents.core, version, headers, || vec![group_items(kinds, "")]),
+    Ok(match (rest, aggregated(headers)) {
+        ("", Some(encoding)) => {
+            Reply::ready(document(&documents.core, encoding, headers, || vec![group_items(kinds, "")]))
+        }
         ("", None) => {
             let addresses =
                 json!([{"clientCIDR": "0.0.0.0/0", "serverAddress": server.0.config.advertise.to_string()}]);
-            ok(&json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": addresses}))
+            let all = json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": addresses});
+            ok(all, headers)?
         }
-        ("v1", _) => ok(&resource_list(kinds, "", "v1")),
+        ("v1", _) => ok(resource_list(kinds, "", "v1"), headers)?,
         _ => return Err(no_such_resource()),
-    }))
+    })
 }
 
 /// `/apis`, each group and each of its versions.
@@ -41,27 +44,26 @@ pub fn groups_and_versions(server: &Server, rest: &str, headers: &HeaderMap) -> 
     let published = server.0.published.load();
     let Published { kinds, documents } = &**published;
     let named = || groups(kinds).into_iter().filter(|group| !group.is_empty());
-    let response = match (rest.split_once('/'), aggregated(headers)) {
-        (None, Some(version)) if rest.is_empty() => {
+    match (rest.split_once('/'), aggregated(headers)) {
+        (None, Some(encoding)) if rest.is_empty() => {
             let all = || named().map(|name| group_items(kinds, &name)).collect();
-            document(&documents.groups, version, headers, all)
+            Ok(Reply::ready(document(&documents.groups, encoding, headers, all)))
         }
         (None, _) if rest.is_empty() => {
             let all: Vec<Value> = named().map(|name| group(kinds, &name)).collect();
-            ok(&json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": all}))
+            ok(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": all}), headers)
         }
         (None, _) if named().any(|name| name == rest) => {
             let mut value = group(kinds, rest);
             value["kind"] = json!("APIGroup");
             value["apiVersion"] = json!("v1");
-            ok(&value)
+            ok(value, headers)
         }
         (Some((name, version)), _) if versions(kinds, name).iter().any(|one| one == version) => {
-            ok(&resource_list(kinds, name, version))
+            ok(resource_list(kinds, name, version), headers)
         }
-        _ => return Err(no_such_resource()),
-    };
-    Ok(Reply::ready(response))
+        _ => Err(no_such_resource()),
+    }
 }
 
 /// The paths of all groups and versions.
@@ -75,8 +77,10 @@ pub fn paths(server: &Server) -> Vec<String> {
     paths
 }
 
-fn ok(value: &Value) -> Response {
-    Response::json(StatusCode::OK, value)
+/// In the form that is taken.
+fn ok(value: Value, headers: &HeaderMap) -> Result<Reply, Status> {
+    accept::document(headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()))?;
+    Ok(Reply::ok(value))
 }
 
 /// Every group with something in it, in order.
@@ -149,14 +153,19 @@ fn resource_list(kinds: &Kinds, group: &str, version: &str) -> Value {
             "kind": review.kind, "verbs": ["create"]}));
     }
     resources.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
-    json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api_version(group, version),
-        "resources": resources})
+    let mut list =
+        json!({"kind": "APIResourceList", "groupVersion": api_version(group, version), "resources": resources});
+    if !group.is_empty() {
+        // The oldest group's is encoded without (endpoints/discovery/version.go).
+        list["apiVersion"] = json!("v1");
+    }
+    list
 }
 
 /// A group's entry in the aggregated document.
 fn group_items(kinds: &Kinds, group: &str) -> Value {
     let versions: Vec<Value> = versions(kinds, group).iter().map(|v| version_items(kinds, group, v)).collect();
-    let mut metadata = json!({"creationTimestamp": null});
+    let mut metadata = json!({});
     if !group.is_empty() {
         metadata["name"] = json!(group);
     }
@@ -167,8 +176,7 @@ fn version_items(kinds: &Kinds, group: &str, version: &str) -> Value {
     let mut resources = Vec::new();
     for served in served(kinds, group, version) {
         let kind = &served.kind;
-        let own = json!({"group": group, "version": version, "kind": kind.kind});
-        let mut resource = json!({"resource": kind.plural, "responseKind": own, "scope": scope(kind.namespaced),
+        let mut resource = json!({"resource": kind.plural, "responseKind": response_kind("", &kind.kind), "scope": scope(kind.namespaced),
             "singularResource": kind.singular, "verbs": kind.verbs});
         if !kind.short_names.is_empty() {
             resource["shortNames"] = json!(kind.short_names);
@@ -177,9 +185,8 @@ fn version_items(kinds: &Kinds, group: &str, version: &str) -> Value {
             resource["categories"] = json!(kind.categories);
         }
         let subresources = kind.subresources.iter().map(|sub| {
-            let (sub_group, sub_version) = sub.body_group_version.rsplit_once('/').unwrap_or((group, version));
-            json!({"subresource": sub.name, "verbs": sub.verbs, "responseKind":
-                {"group": sub_group, "version": sub_version, "kind": body_kind(sub, &kind.kind)}})
+            let kind = response_kind(sub.body_group_version, body_kind(sub, &kind.kind));
+            json!({"subresource": sub.name, "verbs": sub.verbs, "responseKind": kind})
         });
         let subresources: Vec<Value> = subresources.collect();
         if !subresources.is_empty() {
@@ -188,12 +195,17 @@ fn version_items(kinds: &Kinds, group: &str, version: &str) -> Value {
         resources.push(resource);
     }
     for review in REVIEWS.iter().filter(|r| r.group == group && r.version == version) {
-        let own = json!({"group": group, "version": version, "kind": review.kind});
-        resources.push(json!({"resource": review.plural, "responseKind": own, "scope": scope(review.namespaced),
+        resources.push(json!({"resource": review.plural, "responseKind": response_kind("", review.kind), "scope": scope(review.namespaced),
             "singularResource": review.singular, "verbs": ["create"]}));
     }
     resources.sort_by(|a, b| a["resource"].as_str().cmp(&b["resource"].as_str()));
     json!({"version": version, "freshness": "Current", "resources": resources})
+}
+
+/// Empty names are those of the version that it stands in (endpoints/discovery/aggregated of what is built in).
+fn response_kind(group_version: &str, kind: &str) -> Value {
+    let (group, version) = group_version.rsplit_once('/').unwrap_or_default();
+    json!({"group": group, "version": version, "kind": kind})
 }
 
 fn served(kinds: &Kinds, group: &str, version: &str) -> impl Iterator<Item = Served> {
@@ -220,40 +232,81 @@ fn storage_hash(served: &Served) -> String {
     base64::engine::general_purpose::STANDARD.encode(&Sha256::digest(text)[..8])
 }
 
-/// The aggregated version that the client takes, if it takes one.
-fn aggregated(headers: &HeaderMap) -> Option<&'static str> {
+/// The form of the aggregated document, if that is what the client takes most gladly
+/// (endpoints/discovery/aggregated/wrapper.go).
+fn aggregated(headers: &HeaderMap) -> Option<Encoding> {
     let accept = headers.get(header::ACCEPT)?.to_str().ok()?;
-    accept.split(',').find_map(|clause| {
-        let parts: Vec<&str> = clause.split(';').map(str::trim).collect();
-        let wanted = parts.first() == Some(&"application/json")
-            && parts.contains(&"g=apidiscovery.k8s.io")
-            && parts.contains(&"as=APIGroupDiscoveryList");
-        match (wanted, parts.contains(&"v=v2")) {
-            (true, true) => Some("v2"),
-            _ => None,
-        }
-    })
+    let mut clauses: Vec<(u32, Option<Encoding>)> = accept.split(',').filter_map(clause).collect();
+    clauses.sort_by_key(|(quality, _)| std::cmp::Reverse(*quality));
+    clauses.first()?.1
 }
 
-fn document(slot: &OnceLock<Document>, version: &str, headers: &HeaderMap, items: impl Fn() -> Vec<Value>) -> Response {
+/// How gladly a form is taken, in thousandths, and what of the aggregated document, if it is that; None: a form that
+/// there is not.
+fn clause(text: &str) -> Option<(u32, Option<Encoding>)> {
+    let mut parts = text.split(';').map(str::trim);
+    let encoding = match parts.next()? {
+        "application/json" | "*/*" | "application/*" => Encoding::Json,
+        "application/yaml" => Encoding::Yaml,
+        api::proto::MEDIA_TYPE => Encoding::Protobuf,
+        _ => return None,
+    };
+    let (mut quality, mut is_plain, mut names) = (1.0, true, [false; 3]);
+    for part in parts {
+        match part.split_once('=').unwrap_or((part, "")) {
+            ("q", number) => quality = number.parse::<f32>().unwrap_or(1.0).clamp(0.0, 1.0),
+            ("g", group) => names[0] = group == "apidiscovery.k8s.io",
+            ("v", version) => names[1] = version == "v2",
+            ("as", kind) => {
+                is_plain = false;
+                names[2] = kind == "APIGroupDiscoveryList";
+            }
+            _ => {}
+        }
+    }
+    let whole = names == [true; 3];
+    (is_plain || whole).then_some(((quality * 1000.0) as u32, whole.then_some(encoding)))
+}
+
+const AGGREGATED: &str = "io.k8s.api.apidiscovery.v2.APIGroupDiscoveryList";
+
+fn document(
+    slot: &OnceLock<Document>,
+    encoding: Encoding,
+    headers: &HeaderMap,
+    items: impl Fn() -> Vec<Value>,
+) -> Response {
     let document = slot.get_or_init(|| {
-        let value = json!({"kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{version}"),
+        let value = json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2",
             "metadata": {}, "items": items()});
         let text = value.to_string();
         let etag = format!("\"{}\"", hex(&Sha256::digest(&text)));
         Document { text: text.into(), etag }
     });
     let same = headers.get(header::IF_NONE_MATCH).is_some_and(|v| v.as_bytes() == document.etag.as_bytes());
-    let mut response = match same {
+    let typed = |media: &'static str, body: Bytes| {
+        let mut response = Response::bytes(StatusCode::OK, media, body);
+        let media = format!("{media};g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList");
+        if let Ok(media) = HeaderValue::from_str(&media) {
+            response.headers.insert(header::CONTENT_TYPE, media);
+        }
+        response
+    };
+    // What stands there is JSON; the other forms are asked for rarely.
+    let read = || serde_json::from_slice::<Value>(&document.text).unwrap_or_default();
+    let mut response = match encoding {
         // No content type: a client's cache would take it for that of the document it kept.
-        true => {
+        _ if same => {
             Response { status: StatusCode::NOT_MODIFIED, headers: HeaderMap::new(), body: Body::Bytes(Bytes::new()) }
         }
-        false => Response::bytes(
-            StatusCode::OK,
-            "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
-            document.text.clone(),
-        ),
+        Encoding::Json => typed("application/json", document.text.clone()),
+        Encoding::Yaml => {
+            typed("application/yaml", serde_saphyr::to_string(&read()).unwrap_or_default().into_bytes().into())
+        }
+        Encoding::Protobuf => match api::proto::encode(AGGREGATED, &read()) {
+            Ok(body) => typed(api::proto::MEDIA_TYPE, body.into()),
+            Err(why) => protobuf::refused(&Status::internal(why.to_string())),
+        },
     };
     if let Ok(etag) = HeaderValue::from_str(&document.etag) {
         response.headers.insert(header::ETAG, etag);
@@ -261,4 +314,27 @@ fn document(slot: &OnceLock<Document>, version: &str, headers: &HeaderMap, items
     response.headers.insert(header::VARY, HeaderValue::from_static("Accept"));
     response.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_aggregated_document_is_for_who_takes_it_most_gladly() {
+        const AS: &str = ";g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+        let check = |accept: String, want: Option<Encoding>| {
+            let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_str(&accept).unwrap())]);
+            assert_eq!(aggregated(&headers), want, "{accept}");
+        };
+        check(format!("application/json{AS},application/json"), Some(Encoding::Json));
+        check(format!("application/json,application/json{AS}"), None);
+        check(format!("application/json;q=0.5,application/json{AS}"), Some(Encoding::Json));
+        check(format!("application/vnd.kubernetes.protobuf{AS}"), Some(Encoding::Protobuf));
+        check(format!("application/yaml{AS},application/json"), Some(Encoding::Yaml));
+        let beta = AS.replace("v2", "v2beta1");
+        check(format!("application/json{beta},application/json{AS},application/json"), Some(Encoding::Json));
+        check(format!("application/json{beta}"), None);
+        check("application/json".into(), None);
+    }
 }

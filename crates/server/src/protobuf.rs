@@ -68,6 +68,9 @@ pub fn schema_of(object: &Value, served: Option<&Served>) -> String {
         return served.schema().into();
     }
     let (group, version) = group_version.rsplit_once('/').unwrap_or(("", group_version));
+    if ["APIVersions", "APIGroup", "APIGroupList", "APIResourceList"].contains(&kind) {
+        return format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}");
+    }
     if group == "meta.k8s.io" {
         return format!("io.k8s.apimachinery.pkg.apis.meta.{version}.{kind}");
     }
