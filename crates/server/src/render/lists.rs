@@ -13,7 +13,7 @@ use futures::{Stream, StreamExt, stream};
 use http::{HeaderValue, StatusCode, header};
 use kinds::Served;
 use kinds::print::{self, Include};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::BLOCK;
 use crate::answer::{Body, Page, Response};

@@ -1,4 +1,5 @@
 use api::schema;
+use serde_json::json;
 use store::{Entry, Key, Revision};
 
 use super::*;
