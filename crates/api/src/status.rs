@@ -208,16 +208,20 @@ impl Status {
         Status::new(Reason::Forbidden, message).about(group, plural, name)
     }
 
-    /// `Pod "x" is invalid: [spec.a: Required value, …]`; `kind` is the kind, not the plural.
+    /// `Pod "x" is invalid: [spec.a: Required value, …]`; `kind` is the kind, not the plural. What was found twice is
+    /// said once.
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Status {
         let qualified_kind = qualified(kind, group);
-        let list = match errors {
-            [one] => one.to_string(),
-            many => format!("[{}]", many.iter().map(|e| e.to_string()).collect::<Vec<_>>().join(", ")),
+        let mut told = std::collections::HashSet::new();
+        let texts: Vec<(&FieldError, String)> = errors.iter().map(|error| (error, error.to_string())).collect();
+        let once: Vec<&(&FieldError, String)> = texts.iter().filter(|(_, text)| told.insert(text)).collect();
+        let list = match &once[..] {
+            [(_, one)] => one.clone(),
+            many => format!("[{}]", many.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join(", ")),
         };
         let mut status = Status::new(Reason::Invalid, format!("{qualified_kind} \"{name}\" is invalid: {list}"))
             .about(group, kind, name);
-        status.causes = errors.iter().map(FieldError::cause).collect();
+        status.causes = once.iter().map(|(error, _)| error.cause()).collect();
         status
     }
 

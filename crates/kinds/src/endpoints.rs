@@ -77,7 +77,7 @@ fn validate(kind: &Kind, endpoints: &Value, old: Option<&Value>, _: &Context) ->
         }
         let ports = subset.get("ports");
         for port in ports.items() {
-            named(&port, ports.len() > 1, &mut errors);
+            named(&port, ports.len() > 1, |_| true, &mut errors);
         }
     }
     errors

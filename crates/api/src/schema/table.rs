@@ -149,7 +149,9 @@ fn field(line: &'static str, package: &'static str) -> Field {
             _ => unreachable!("the table has no mark {word}: cargo xtask schema wrote it"),
         }
     }
-    field.null |= field.always && matches!(field.of, Of::List(_) | Of::Map(_));
+    let is_time =
+        |of: &Of| matches!(of, Of::Type(link) if [".Time", ".MicroTime"].iter().any(|end| link.name().ends_with(end)));
+    field.null |= field.always && (field.pointer || matches!(field.of, Of::List(_) | Of::Map(_)) || is_time(&field.of));
     field
 }
 

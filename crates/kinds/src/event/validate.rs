@@ -112,10 +112,37 @@ fn update(event: &Value, old: &Value, errors: &mut Errors) {
         "related",
         "reportingInstance",
     ] {
-        meta::immutable(&at.get(field), &was.get(field), errors);
+        let (now, before) = (at.get(field), was.get(field));
+        if now.value != before.value {
+            errors.push(now.invalid_shown(shown(&now), "field is immutable"));
+        }
     }
     let controller = at.get("reportingController").with(at.get("reportingComponent").value);
     meta::immutable(&controller, &was.get("reportingComponent"), errors);
+}
+
+/// As upstream's own types are printed: ObjectReference, EventSource.
+fn shown(at: &At) -> String {
+    const REFERENCE: &[(&str, &str)] = &[
+        ("Kind", "kind"),
+        ("Namespace", "namespace"),
+        ("Name", "name"),
+        ("UID", "uid"),
+        ("APIVersion", "apiVersion"),
+        ("ResourceVersion", "resourceVersion"),
+        ("FieldPath", "fieldPath"),
+    ];
+    const SOURCE: &[(&str, &str)] = &[("Component", "component"), ("Host", "host")];
+    let fields = if at.path() == "source" { SOURCE } else { REFERENCE };
+    match at.value {
+        Value::Object(_) => {
+            let field = |(go, name): &(&str, &'static str)| format!("{go:?}:{}", Value::from(at.get(name).text()));
+            format!("{{{}}}", fields.iter().map(field).collect::<Vec<_>>().join(","))
+        }
+        Value::Null if matches!(at.path().as_str(), "related" | "eventTime") => "null".into(),
+        Value::Null => "\"\"".into(),
+        other => other.to_string(),
+    }
 }
 
 fn series(at: &At, errors: &mut Errors) {

@@ -190,7 +190,10 @@ fn is_same_but_for_labels(now: &Value, before: &Value) -> bool {
     match (now, before) {
         (Value::Object(now), Value::Object(before)) => {
             let same = |(key, old): (&String, &Value)| match (now.get(key), old) {
-                (Some(Value::String(new)), Value::String(old)) if key == "key" => new == old || newer(old) == Some(new),
+                // Upstream finds no newer name of a label to be the empty one.
+                (Some(Value::String(new)), Value::String(old)) if key == "key" => {
+                    new == old || newer(old).unwrap_or_default() == new
+                }
                 (Some(new), old) => is_same_but_for_labels(new, old),
                 (None, _) => false,
             };

@@ -3,7 +3,7 @@
 //! Matches dropDisabledFields and its neighbours (pkg/api/pod/util.go) with the default gates of 1.37. Who sends one is
 //! told nothing, as upstream: a pod of theirs means the same on either. Taking a row out is how a feature comes on.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// A feature, and what it brought. In a path `x[]` is every element of a list, `containers[]` every container of any
 /// sort; paths begin at the pod, or at its template.
@@ -121,9 +121,11 @@ fn remove(value: &mut Value, path: &str) {
         None if rest.is_empty() => drop(map.remove(step)),
         None => {
             let Some(part) = map.get_mut(step) else { return };
-            remove(part, rest);
             // Hooks that said nothing else are none.
-            if rest == "stopSignal" && part.as_object().is_some_and(Map::is_empty) {
+            let alone =
+                rest == "stopSignal" && part.as_object().is_some_and(|part| part.len() == 1 && part.contains_key(rest));
+            remove(part, rest);
+            if alone {
                 map.remove(step);
             }
         }
@@ -155,5 +157,8 @@ mod tests {
         drop_disabled(&mut hooks, Some(&json!({"spec": {"schedulingGroup": {}}})));
         assert_eq!(hooks["spec"]["containers"], pod(false)["spec"]["containers"]);
         assert_eq!(hooks["spec"]["schedulingGroup"], json!({}), "each feature by itself");
+        let mut empty = json!({"spec": {"containers": [{"lifecycle": {}}]}});
+        drop_disabled(&mut empty, None);
+        assert_eq!(empty, json!({"spec": {"containers": [{"lifecycle": {}}]}}));
     }
 }

@@ -141,11 +141,8 @@ fn ports(spec: &At, errors: &mut Errors) {
     let at = spec.get("ports");
     let (mut by_name, mut node_ports, mut numbers) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for port in at.items() {
-        named(&port, at.len() > 1, errors);
-        let name = port.get("name");
-        if !name.text().is_empty() && !by_name.insert(name.text()) {
-            errors.push(name.duplicate());
-        }
+        let is_new = |name: &str| by_name.insert(name.to_owned());
+        named(&port, at.len() > 1, is_new, errors);
         probes::port(&port.get("targetPort"), errors);
         let (node_port, protocol) = (port.get("nodePort"), port.get("protocol").text());
         if node_port.number() != 0 {
@@ -168,13 +165,18 @@ fn ports(spec: &At, errors: &mut Errors) {
     }
 }
 
-/// What ports of services and endpoints have in common.
-pub fn named(port: &At, needs_name: bool, errors: &mut Errors) {
+/// What ports of services and endpoints have in common; of names that are not new it is said so.
+pub fn named(port: &At, needs_name: bool, is_new: impl FnOnce(&str) -> bool, errors: &mut Errors) {
     let (name, number, protocol) = (port.get("name"), port.get("port"), port.get("protocol"));
     match name.text() {
         "" if needs_name => errors.push(name.required("")),
         "" => {}
-        text => invalid_each(&name, names::dns_label(text), errors),
+        text => {
+            invalid_each(&name, names::dns_label(text), errors);
+            if !is_new(text) {
+                errors.push(name.duplicate());
+            }
+        }
     }
     errors.extend(names::port_number(number.number()).iter().map(|m| number.invalid_as(number.number(), m)));
     match protocol.text() {

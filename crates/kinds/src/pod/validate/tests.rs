@@ -137,14 +137,6 @@ fn specs_are_refused_in_upstreams_words() {
             ],
         ),
         (
-            with(json!({"lifecycle": {"postStart": {"httpGet": {"path": "/", "port": 1, "protocol": "HTTP1"}},
-                "preStop": {"httpGet": {"path": "/", "port": 1, "protocol": "HTTP2"}}}})),
-            &[
-                "spec.containers[0].lifecycle.preStop.httpGet.protocol: Forbidden: not supported by this release: hooks \
-               speak HTTP/1.1",
-            ],
-        ),
-        (
             json!({"containers": [{"name": "c", "image": "i"}], "hostUsers": false, "volumes": [
                 {"name": "a", "emptyDir": {"medium": "HugePages-2Mi"}}, {"name": "b", "emptyDir": {"medium": "Memory"}}]}),
             &["spec.hostUsers: Forbidden: not supported by this release: user namespaces are not offered yet"],
