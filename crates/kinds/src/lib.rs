@@ -29,6 +29,7 @@ mod apps;
 pub mod autoscaling;
 mod batch;
 pub mod certificates;
+mod component_status;
 mod config_map;
 mod custom_resource_definition;
 mod endpoint_slice;
@@ -70,6 +71,7 @@ pub use table::{Kinds, Served};
 /// that a client which takes the first match takes the same one.
 const ROWS: &[fn() -> Kind] = &[
     // core, and events.k8s.io
+    component_status::row,
     config_map::row,
     endpoints::row,
     event::row,

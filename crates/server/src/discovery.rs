@@ -130,7 +130,11 @@ fn resource_list(kinds: &Kinds, group: &str, version: &str) -> Value {
     for served in served(kinds, group, version) {
         let kind = &served.kind;
         let mut resource = json!({"name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced,
-            "kind": kind.kind, "verbs": kind.verbs, "storageVersionHash": storage_hash(&served)});
+            "kind": kind.kind, "verbs": kind.verbs});
+        // What nobody makes is not stored.
+        if kind.can("create") {
+            resource["storageVersionHash"] = storage_hash(&served).into();
+        }
         if !kind.short_names.is_empty() {
             resource["shortNames"] = json!(kind.short_names);
         }

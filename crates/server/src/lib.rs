@@ -39,6 +39,8 @@ mod body;
 mod certificates;
 /// What a write costs quotas.
 mod charges;
+/// How the parts beside the server are.
+mod component_status;
 /// What the API has: groups, versions, resources.
 mod discovery;
 /// From a tree to the bytes that are stored.
@@ -151,6 +153,8 @@ pub(crate) struct Inner {
     pub snapshot: Snapshot,
     pub authorizer: authorize::Authorizer,
     pub classes: admission::Classes,
+    /// The parts beside the server.
+    pub parts: component_status::Parts,
     /// Whose write is charged to quotas.
     pub turns: charges::Turns,
     /// Policies and webhooks.
@@ -210,6 +214,7 @@ impl Server {
             snapshot: Snapshot::new(store.clone()),
             authorizer: authorize::Authorizer::new(&store),
             classes: admission::classes(&store),
+            parts: component_status::Parts::default(),
             turns: charges::Turns::default(),
             outside: ArcSwap::default(),
             renditions: Renditions::new(),
@@ -299,6 +304,11 @@ impl Server {
     /// token, which ends after `lifetime`.
     pub async fn join_token(&self, lifetime: jiff::SignedDuration) -> Result<JoinToken, Status> {
         join::token(self, lifetime).await
+    }
+
+    /// A sign of life for a part beside the server (`scheduler`, `controller-manager`) to hold as long as it runs.
+    pub fn part(&self, name: &'static str) -> Arc<()> {
+        self.0.parts.begin(name)
     }
 
     /// The newest revision of the store.

@@ -208,7 +208,11 @@ fn tree(bytes: &[u8]) -> Value {
 }
 
 fn list(code: StatusCode, page: Page, accept: Accept, include: Include, now: &str) -> Response {
-    let mut metadata = json!({"resourceVersion": page.revision.to_string()});
+    let mut metadata = json!({});
+    // What is not stored has none.
+    if page.revision != 0 {
+        metadata["resourceVersion"] = page.revision.to_string().into();
+    }
     if !page.continue_token.is_empty() {
         metadata["continue"] = page.continue_token.clone().into();
     }

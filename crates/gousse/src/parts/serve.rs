@@ -74,7 +74,12 @@ pub async fn start(
         entropy: seams.entropy.clone(),
         name: "default-scheduler".into(),
     };
-    tasks.spawn(alarm.over("the scheduler", scheduler::run(client, config)));
+    let life = server.part("scheduler");
+    let run = async move {
+        let _life = life;
+        scheduler::run(client, config).await
+    };
+    tasks.spawn(alarm.over("the scheduler", run));
     let pair = server.authority_pair();
     let within = server.clone();
     let clients: controllers::Clients =
@@ -88,7 +93,12 @@ pub async fn start(
         node_ranges,
         service_range: Some(flags.service_cidr.into()),
     };
-    tasks.spawn(alarm.over("a controller", controllers::run(clients, config)));
+    let life = server.part("controller-manager");
+    let run = async move {
+        let _life = life;
+        controllers::run(clients, config).await
+    };
+    tasks.spawn(alarm.over("a controller", run));
     Ok(Serving { server, address, stop, tasks })
 }
 
