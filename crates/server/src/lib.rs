@@ -121,6 +121,9 @@ use records::Snapshot;
 use rendition::Renditions;
 use tokens::Tokens;
 
+/// Of a node's name, and a name or address.
+pub type MayBear = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
+
 /// What a server is made of.
 #[derive(Clone)]
 pub struct Config {
@@ -295,7 +298,7 @@ impl Server {
     }
 
     /// Whether the certificate of a node may name a host, for whoever approves it.
-    pub fn may_bear(&self) -> Arc<dyn Fn(&str, &str) -> bool + Send + Sync> {
+    pub fn may_bear(&self) -> MayBear {
         let server = self.clone();
         Arc::new(move |node, host| join::bears(&server, node, host))
     }
