@@ -23,7 +23,7 @@ pub fn dns_label(value: &str) -> Vec<String> {
 
 /// A label that begins with a letter (RFC 1035).
 pub fn dns_1035_label(value: &str) -> Vec<String> {
-    let mut errors = too_long(value, 63).into_iter().collect::<Vec<_>>();
+    let mut errors = too_many_characters(value, 63);
     if !is_label(value) || value.starts_with(|c: char| c.is_ascii_digit()) {
         let text = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic \
                     character, and end with an alphanumeric character";

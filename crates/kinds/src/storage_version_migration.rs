@@ -62,7 +62,7 @@ fn validate(kind: &Kind, migration: &Value, old: Option<&Value>, context: &Conte
     if let Some(old) = old.filter(|old| tree::at(old, "spec") != at.get("spec").value) {
         let mut error = At::root(old).get("spec").invalid("field is immutable");
         let text = |at: &At| Value::from(at.text()).to_string();
-        error.value = format!("{{\"Resource\":{{\"Group\":{},\"Resource\":{}}}}}", text(&group), text(&resource));
+        error.value = format!("{{\"Resource\":{{\"group\":{},\"resource\":{}}}}}", text(&group), text(&resource));
         errors.push(error);
     }
     errors

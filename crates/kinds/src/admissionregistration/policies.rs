@@ -4,7 +4,7 @@ use api::{FieldError, names, tree};
 use serde_json::Value;
 
 use super::bindings::{not_static, static_suffix};
-use super::rules::{self, FAILURE_POLICIES, one_of};
+use super::rules::{self, FAILURE_POLICIES, optional};
 use crate::row::*;
 use crate::validate::at::{At, Errors};
 
@@ -60,7 +60,7 @@ pub const POLICY: Hooks = Hooks {
 pub fn validate(kind: &Kind, policy: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = metadata(kind, policy, old);
     let spec = At::root(policy).get("spec");
-    one_of(&spec.get("failurePolicy"), FAILURE_POLICIES, &mut errors);
+    optional(&spec.get("failurePolicy"), FAILURE_POLICIES, &mut errors);
     parameters(&spec.get("paramKind"), &mut errors);
     let resources = spec.get("matchConstraints");
     match resources.has() {

@@ -69,8 +69,11 @@ fn validate(kind: &Kind, binding: &Value, old: Option<&Value>, _: &Context) -> V
     if !roles.contains(&of.text()) {
         errors.push(of.not_supported(roles));
     }
-    if !name.text().is_empty() {
-        invalid_each(&name, names::path_segment(name.text()), &mut errors);
+    match name.text() {
+        // Of a changed binding it is not judged by declaration: that it changed ends that.
+        "" if old.is_some() => errors.push(name.required("")),
+        "" => {}
+        text => invalid_each(&name, names::path_segment(text), &mut errors),
     }
     at.get("subjects").items().for_each(|subject| judge_subject(&subject, kind.namespaced, &mut errors));
     if old.is_some_and(|old| old["roleRef"] != *role.value) {
@@ -78,7 +81,8 @@ fn validate(kind: &Kind, binding: &Value, old: Option<&Value>, _: &Context) -> V
         let shown = json!({"APIGroup": group.text(), "Kind": of.text(), "Name": name.text()});
         errors.push(role.invalid_as(shown, "field is immutable"));
     }
-    let called = at.get("subjects").items().map(|subject| subject.get("name")).chain([name]);
+    let of_role = old.is_none().then_some(name);
+    let called = at.get("subjects").items().map(|subject| subject.get("name")).chain(of_role);
     errors.extend(called.filter(|name| name.text().is_empty()).map(|name| name.required("")));
     errors
 }

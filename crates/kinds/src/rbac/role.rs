@@ -19,14 +19,19 @@ pub(crate) fn cluster_row() -> Kind {
 fn with_rules(kind: Kind) -> Kind {
     Kind {
         columns: vec![NAME, CREATED],
-        hooks: Hooks { default, validate, ..HOOKS },
+        hooks: Hooks { default, prepare: |_, role, _, _| forget_empty(role), validate, ..HOOKS },
         writes: Writes { put_creates: true, resets: &[], ..WRITES },
         ..kind
     }
 }
 
-/// No rule is shown as such: the field has no omitempty, and storage forgets an empty list (measured).
+/// No rule is shown as such: the field has no omitempty.
 fn default(_: &Kind, role: &mut Value) {
+    tree::set_default(role, "rules", Value::Null);
+}
+
+/// An empty list is somebody's, but not shown as one (measured).
+fn forget_empty(role: &mut Value) {
     if tree::list(role, "rules").is_empty()
         && let Some(map) = role.as_object_mut()
     {

@@ -92,6 +92,21 @@ pub fn validate(spec: &At, errors: &mut Errors) {
             configuration(&config, false, errors);
         }
     }
+    for request in requests.items() {
+        let exactly = [request.get("exactly")].into_iter().filter(At::has);
+        exactly.chain(request.get("firstAvailable").items()).for_each(|one| declared(&one, errors));
+    }
+}
+
+/// What upstream judges by declaration: after the rest, whatever else is wrong.
+fn declared(request: &At, errors: &mut Errors) {
+    let (class, mode) = (request.get("deviceClassName"), request.get("allocationMode"));
+    if class.text().is_empty() {
+        errors.push(class.required(""));
+    }
+    if !MODES.contains(&mode.text()) {
+        errors.push(mode.not_supported(MODES));
+    }
 }
 
 fn judge(request: &At, errors: &mut Errors) {
@@ -120,11 +135,11 @@ fn judge(request: &At, errors: &mut Errors) {
 /// Which devices, and how many.
 fn devices(at: &At, errors: &mut Errors) {
     let [class, mode, count] = ["deviceClassName", "allocationMode", "count"].map(|field| at.get(field));
-    match class.text() {
-        "" => errors.push(class.required("")),
-        name => invalid_each(&class, names::dns_subdomain(name), errors),
+    if !class.text().is_empty() {
+        invalid_each(&class, names::dns_subdomain(class.text()), errors);
     }
     selectors(&at.get("selectors"), false, errors);
+    // A class that is missing and a mode that nobody knows are told of by declaration.
     match mode.text() {
         "All" if count.number() != 0 => {
             errors.push(count.invalid("must not be specified when allocationMode is 'All'"));
@@ -132,8 +147,7 @@ fn devices(at: &At, errors: &mut Errors) {
         "ExactCount" if count.number() <= 0 => {
             errors.push(count.invalid_as(count.number(), "must be greater than zero"));
         }
-        "All" | "ExactCount" => {}
-        _ => errors.push(mode.not_supported(MODES)),
+        _ => {}
     }
     tolerations(&at.get("tolerations"), errors);
 }

@@ -182,7 +182,9 @@ fn device_status(at: &At, known: &BTreeSet<Device>, errors: &mut Errors) {
     let device = device_of(at.value);
     if !known.contains(&device) {
         let mut error = at.invalid("must be an allocated device in the claim");
-        error.value = device.iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join("/");
+        let [driver, pool, name, share] = device.each_ref().map(|part| Value::from(part.as_str()));
+        // As Go's structure without tags is printed.
+        error.value = format!(r#"{{"Driver":{driver},"Pool":{pool},"Device":{name},"ShareID":{share}}}"#);
         errors.push(error);
     }
     let said = at.get("conditions");

@@ -90,8 +90,10 @@ fn validate(kind: &Kind, slice: &Value, old: Option<&Value>, _: &Context) -> Vec
     if let Some(old) = old {
         let was = At::root(old).get("spec");
         meta::immutable(&named.get("name"), &was.get("pool").get("name"), &mut errors);
-        for field in ["driver", "nodeName"] {
-            meta::immutable(&spec.get(field), &was.get(field), &mut errors);
+        meta::immutable(&spec.get("driver"), &was.get("driver"), &mut errors);
+        let name = spec.get("nodeName");
+        if name.value != was.get("nodeName").value {
+            errors.push(name.invalid_as(name.value.clone(), "field is immutable"));
         }
     }
     nodes(&spec, &mut errors);
@@ -113,6 +115,12 @@ fn validate(kind: &Kind, slice: &Value, old: Option<&Value>, _: &Context) -> Vec
     if limited(&counters, COUNTER_SETS_MAX, &mut errors) {
         counters.items().for_each(|set| counter_set(&set, "name", &mut errors));
         distinct_items(&counters, &["name"], &mut errors);
+    }
+    // By declaration, after the rest.
+    for attributes in devices.items().map(|device| device.get("attributes")) {
+        for (name, value) in attributes.entries() {
+            one_value(&attributes.key(&truncated(name)).with(value.value), &mut errors);
+        }
     }
     errors
 }
@@ -213,6 +221,9 @@ fn attribute(at: &At, errors: &mut Errors) {
     for value in [text, version].iter().filter(|value| value.text().len() > ATTRIBUTE_VALUE_MAX) {
         errors.push(value.too_long(ATTRIBUTE_VALUE_MAX));
     }
+}
+
+fn one_value(at: &At, errors: &mut Errors) {
     const ALL: &str = "`int`, `bool`, `string`, `version`, `ints`, `bools`, `strings`, `versions`";
     let said: Vec<&str> = ["int", "bool", "string", "version"].into_iter().filter(|f| at.has_field(f)).collect();
     match said.len() {

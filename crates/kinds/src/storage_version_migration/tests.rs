@@ -21,7 +21,7 @@ fn a_migration_is_of_one_resource_for_good() {
         (migration(json!({"resource": "a"}), json!({})), migration(json!({"resource": "b", "group": "g"}), json!({})));
     assert_eq!(
         told(&kind.validate(&new, Some(&old), &Context::default())),
-        [r#"spec: Invalid value: {"Resource":{"Group":"g","Resource":"b"}}: field is immutable"#]
+        [r#"spec: Invalid value: {"Resource":{"group":"g","resource":"b"}}: field is immutable"#]
     );
     assert_eq!((resource(&new), resource(&old)), ("b.g".into(), "a".into()));
 }

@@ -67,6 +67,7 @@ fn a_role_without_rules_says_so() {
     let kind = kind("clusterroles");
     for mut role in [json!({}), json!({"rules": []}), json!({"rules": null})] {
         kind.default(&mut role);
-        assert_eq!(role, json!({"rules": null}));
+        kind.prepare(&mut role, None, &Context::default());
+        assert!(role.get("rules").is_some_and(Value::is_null), "{role}");
     }
 }

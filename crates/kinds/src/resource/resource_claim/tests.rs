@@ -43,15 +43,16 @@ fn what_is_wrong_with_requests_is_said_at_once() {
             "spec.devices.requests[0]: Required value: exactly one of `exactly` or `firstAvailable` is required",
             "spec.devices.requests[1]: Invalid value: null: exactly one of `exactly` or `firstAvailable` is required, \
              but multiple fields are set",
-            "spec.devices.requests[2].exactly.deviceClassName: Required value",
             "spec.devices.requests[2].exactly.count: Invalid value: 2: must not be specified when allocationMode is \
              'All'",
             "spec.devices.requests[3].exactly.count: Invalid value: -1: must be greater than zero",
-            "spec.devices.requests[4].firstAvailable[0].allocationMode: Unsupported value: \"Some\": supported values: \
-             \"All\", \"ExactCount\"",
             "spec.devices.requests[1]: Duplicate value: {\"exactly\":{\"allocationMode\":\"ExactCount\",\"count\":1,\
              \"deviceClassName\":\"c\"},\"firstAvailable\":[{\"allocationMode\":\"ExactCount\",\"count\":1,\"name\":\
              \"x\"}],\"name\":\"a\"}",
+            "spec.devices.requests[1].firstAvailable[0].deviceClassName: Required value",
+            "spec.devices.requests[2].exactly.deviceClassName: Required value",
+            "spec.devices.requests[4].firstAvailable[0].allocationMode: Unsupported value: \"Some\": supported values: \
+             \"All\", \"ExactCount\"",
         ]
     );
 }
@@ -169,7 +170,7 @@ fn a_driver_tells_of_allocated_devices_only() {
             "status.devices[0].networkData.interfaceName: Too long: may not be more than 256 bytes",
             "status.devices[0].networkData.ips[1]: Invalid value: \"010.0.0.1/24\": must be in canonical form \
              (\"10.0.0.1/24\")",
-            "status.devices[1]: Invalid value: d/p/two: must be an allocated device in the claim",
+            r#"status.devices[1]: Invalid value: {"Driver":"d","Pool":"p","Device":"two","ShareID":""}: must be an allocated device in the claim"#,
             "status.devices[1].conditions[0].status: Unsupported value: \"Maybe\": supported values: \"False\", \
              \"True\", \"Unknown\"",
             "status.devices[1].conditions[0].lastTransitionTime: Required value",

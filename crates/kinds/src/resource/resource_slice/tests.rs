@@ -78,14 +78,14 @@ fn attributes_have_one_value() {
             "a": {}, "b": {"int": 1, "bool": true}, "c": {"version": "1.0"}, "d": {"string": "a".repeat(65)}
         }})),
         [
-            format!("spec.devices[0].attributes[a]: Invalid value: \"\": must specify one of: {all}"),
-            format!(
-                "spec.devices[0].attributes[b]: Invalid value: \"{{int, bool}}\": must specify exactly one of: {all}"
-            ),
             "spec.devices[0].attributes[c].version: Invalid value: \"1.0\": must be a string compatible with \
              semver.org spec 2.0.0"
                 .to_string(),
             "spec.devices[0].attributes[d].string: Too long: may not be more than 64 bytes".to_string(),
+            format!("spec.devices[0].attributes[a]: Invalid value: \"\": must specify one of: {all}"),
+            format!(
+                "spec.devices[0].attributes[b]: Invalid value: \"{{int, bool}}\": must specify exactly one of: {all}"
+            ),
         ]
     );
     for (text, good) in [("1.2.3", true), ("01.2.3", false), ("1.2.3-01", false), ("1.2.3-0a", true), ("1.2.3+", false)]
