@@ -138,6 +138,12 @@ fn spec(spec: &At, errors: &mut Errors) {
             versions.invalid_as(versions.value.clone(), "must have exactly one version marked as storage version"),
         );
     }
+    // The form that upstream judges names the first version once more.
+    let first = versions.index(0).get("name").text().to_owned();
+    let complaints = if first.is_empty() { Vec::new() } else { names::dns_1035_label(&first) };
+    if !complaints.is_empty() {
+        errors.push(spec.get("version").invalid_as(first, &complaints.join(",")));
+    }
     let called = spec.get("names");
     for field in ["plural", "singular", "kind", "listKind"].map(|field| called.get(field)) {
         if field.text().is_empty() {
@@ -364,10 +370,13 @@ fn stored_versions(definition: &At, errors: &mut Errors) {
         // Never a list without elements: none is not set (strategy.go PrepareForCreate).
         return errors.push(stored.invalid_as(Value::Null, "must have at least one stored version"));
     }
-    let is_stored = |name: &str| stored.items().any(|version| version.text() == name);
-    for version in versions.items().filter(|version| version.get("storage").flag()) {
+    // Each stored version is found once (ValidateCustomResourceDefinitionStoredVersions).
+    let mut left: Vec<&str> = stored.items().map(|version| version.text()).collect();
+    for version in versions.items() {
         let name = version.get("name").text();
-        if !is_stored(name) {
+        let is_left = left.contains(&name);
+        left.retain(|known| *known != name);
+        if version.get("storage").flag() && !is_left {
             errors.push(stored.invalid(&format!("must have the storage version {name}")));
         }
     }

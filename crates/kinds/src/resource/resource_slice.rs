@@ -45,6 +45,13 @@ pub(crate) fn row() -> Kind {
 
 /// What is behind a gate that is off goes (dropDisabledFields). A taint holds from when it was set.
 fn prepare(_: &Kind, slice: &mut Value, old: Option<&Value>, context: &Context) {
+    for device in slice.get_mut("spec").into_iter().flat_map(|spec| tree::each(spec, "devices")) {
+        for taint in tree::each(device, "taints") {
+            tree::set_default_text(taint, "timeAdded", &context.now);
+        }
+    }
+    // What goes counts as a change (PrepareForUpdate).
+    count_generation(slice, old);
     if let Some(spec) = slice.get_mut("spec") {
         forget(spec, &["partitionTypeAttribute", "skipNodeOperations"]);
         for device in tree::each(spec, "devices") {
@@ -54,12 +61,8 @@ fn prepare(_: &Kind, slice: &mut Value, old: Option<&Value>, context: &Context) 
             for attribute in attributes.into_iter().flat_map(|map| map.values_mut()) {
                 forget(attribute, &["bools", "ints", "strings", "versions"]);
             }
-            for taint in tree::each(device, "taints") {
-                tree::set_default_text(taint, "timeAdded", &context.now);
-            }
         }
     }
-    count_generation(slice, old);
 }
 
 fn forget(tree: &mut Value, fields: &[&str]) {

@@ -197,6 +197,12 @@ fn what_is_behind_a_gate_goes_and_a_taint_gets_its_time() {
     );
     assert!(slice["spec"].get("skipNodeOperations").is_none());
     assert_eq!(slice["metadata"]["generation"], 1);
+    let mut again = slice.clone();
+    kind("resourceslices").prepare(&mut again, Some(&slice), &context);
+    assert_eq!(again["metadata"]["generation"], 1);
+    again["spec"]["skipNodeOperations"] = json!(["*"]);
+    kind("resourceslices").prepare(&mut again, Some(&slice), &context);
+    assert_eq!(again["metadata"]["generation"], 2, "what goes counts");
     slice["spec"]["driver"] = "D".into();
     let told = kind("resourceslices").warnings(&slice, Some(&json!({})));
     assert_eq!(told, ["spec.driver: driver names should be lowercase; \"D\" contains uppercase characters"]);
