@@ -24,7 +24,7 @@ mod tests;
 use schemas::Schemas;
 
 /// The level of the API that is served.
-const VERSION: &str = "v1.37.2";
+const VERSION: &str = "1.37";
 /// Documents of what is neither a kind's nor a group's.
 const OTHERS: [&str; 5] = [".well-known/openid-configuration", "api", "apis", "openid/v1/jwks", "version"];
 
@@ -56,11 +56,15 @@ impl Subjects<'_> {
     /// The document at a root of version 3: `api`, `apis/apps`, `apis/apps/v1`. Nearly empty if nothing is there.
     pub fn v3(&self, root: &str) -> Value {
         let (paths, schemas) = self.contents(Dialect::V3, Some(root));
+        let mut components = json!({"securitySchemes": {"BearerToken": bearer()}});
+        if schemas.as_object().is_some_and(|schemas| !schemas.is_empty()) {
+            components["schemas"] = schemas;
+        }
         json!({
             "openapi": "3.0.0",
             "info": {"title": "Kubernetes", "version": VERSION},
             "paths": paths,
-            "components": {"schemas": schemas, "securitySchemes": {"BearerToken": bearer()}},
+            "components": components,
         })
     }
 

@@ -17,7 +17,7 @@ const PRETTY: Parameter = ("pretty", "string");
 /// Query parameters with their types.
 const WRITE: [Parameter; 4] = [("dryRun", "string"), ("fieldManager", "string"), ("fieldValidation", "string"), PRETTY];
 const FORCE: Parameter = ("force", "boolean");
-const LIST: [Parameter; 11] = [
+const LIST: [Parameter; 12] = [
     ("allowWatchBookmarks", "boolean"),
     ("continue", "string"),
     ("fieldSelector", "string"),
@@ -27,6 +27,8 @@ const LIST: [Parameter; 11] = [
     ("resourceVersion", "string"),
     ("resourceVersionMatch", "string"),
     ("sendInitialEvents", "boolean"),
+    // Told and passed over, as upstream without its feature.
+    ("shardSelector", "string"),
     ("timeoutSeconds", "integer"),
     ("watch", "boolean"),
 ];
@@ -350,10 +352,12 @@ fn subresource(
 }
 
 fn query_parameter(field: &'static schema::Field) -> Option<Parameter> {
-    let kind = match &field.of {
+    let of = if let Of::List(of) = &field.of { of } else { &field.of };
+    let kind = match of {
         Of::Bool => "boolean",
         Of::Int32 | Of::Int64 => "integer",
-        Of::String | Of::List(_) | Of::Type(_) => "string",
+        Of::String => "string",
+        // A time is none (endpoints/installer.go AddObjectParams).
         _ => return None,
     };
     (!["apiVersion", "kind"].contains(&field.name)).then_some((field.name, kind))

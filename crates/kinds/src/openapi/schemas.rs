@@ -107,6 +107,26 @@ const UNIONS: &[(&str, &str)] = &[
 const LOCALHOST: &str =
     r#"[{"discriminator":"type","fields-to-discriminateBy":{"localhostProfile":"LocalhostProfile"}}]"#;
 
+/// The order of required fields where tags have another.
+const ORDER: &[(&str, &[&str])] = &[
+    (".networking.v1.HTTPIngressPath", &["pathType", "backend"]),
+    (
+        ".version.Info",
+        &[
+            "major",
+            "minor",
+            "gitVersion",
+            "gitCommit",
+            "gitTreeState",
+            "buildDate",
+            "goVersion",
+            "compiler",
+            "platform",
+        ],
+    ),
+    (".meta.v1.APIResource", &["name", "singularName", "namespaced", "kind", "verbs"]),
+    (".meta.v1.OwnerReference", &["apiVersion", "kind", "name", "uid"]),
+];
 /// What no text is had of.
 const OWN: &[(&str, &str, &str)] = &[
     (EVENT, "", "What happened to an object that is watched."),
@@ -256,7 +276,10 @@ impl Schemas {
         if !required.is_empty() {
             // In the order of Go's structures, which tags follow.
             required.sort_unstable();
-            let names: Vec<&str> = required.iter().map(|(_, name)| *name).collect();
+            let mut names: Vec<&str> = required.iter().map(|(_, name)| *name).collect();
+            if let Some((_, order)) = ORDER.iter().find(|(name, _)| of.name.ends_with(name)) {
+                names.sort_by_key(|name| order.iter().position(|known| known == name));
+            }
             schema.insert("required".into(), json!(names));
         }
         if let Some((_, unions)) = UNIONS.iter().find(|(name, _)| of.name.ends_with(name)) {
@@ -277,6 +300,13 @@ impl Schemas {
             if let Some(default) = if shown { zero(&field.of) } else { default_of(field) } {
                 schema.insert("default".into(), default);
             }
+        }
+        if let Some(values) = enumeration(of, field.name) {
+            let inner = ["items", "additionalProperties"].into_iter().find(|name| schema.contains_key(*name));
+            match inner.and_then(|name| schema.get_mut(name)).and_then(Value::as_object_mut) {
+                Some(inner) => inner.insert("enum".into(), values),
+                None => schema.insert("enum".into(), values),
+            };
         }
         let mut extend = |name: &str, value: Value| schema.insert(format!("x-kubernetes-{name}"), value);
         if let Some(list) = field.list {
@@ -345,6 +375,16 @@ impl Schemas {
             }
         }
     }
+}
+
+/// The values that a field, its items or its values may have, where upstream's types say so (`+enum` in types.go).
+/// Each line of the file: the type, the field, the values with bars between.
+fn enumeration(of: &Type, field: &str) -> Option<Value> {
+    let values = |line: &'static str| {
+        let rest = line.strip_prefix(of.name)?.strip_prefix(' ')?.strip_prefix(field)?.strip_prefix(' ')?;
+        Some(rest.split('|').map(Value::from).collect())
+    };
+    include_str!("enums.txt").lines().find_map(values)
 }
 
 /// The default that version 3 shows: the schema's own, or the zero of what is always written.
