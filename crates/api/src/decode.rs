@@ -310,12 +310,13 @@ fn go_words(error: &serde_json::Error, body: &[u8]) -> String {
 
 /// Upstream's words for a body that is no JSON at all: with the body's first 30 bytes.
 fn unreadable(of: &Type, why: &str, body: &[u8]) -> Status {
-    let kind = of.short_name();
-    Status::bad_request(format!(
-        "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; \
-         json parse error: {why} ({})",
-        summary(body)
-    ))
+    unrecognized(of.short_name(), &format!("couldn't get version/kind; json parse error: {why}"), body)
+}
+
+/// A body that cannot be read as an object of a kind at all (endpoints/handlers/rest.go transformDecodeError).
+pub fn unrecognized(kind: &str, why: &str, body: &[u8]) -> Status {
+    let shown = summary(body);
+    Status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {why} ({shown})"))
 }
 
 fn summary(body: &[u8]) -> String {

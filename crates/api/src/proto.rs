@@ -30,9 +30,16 @@ const DEPTH_MAX: usize = 100;
 /// Why a body is none, or an object has none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProtoError {
-    #[error("provided data does not appear to be a protobuf message, expected prefix {MAGIC:?}")]
+    /// As Go prints the magic (serializer/protobuf/protobuf.go).
+    #[error("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")]
     Magic,
-    #[error("the protobuf message is malformed")]
+    #[error("empty data")]
+    NoData,
+    /// The magic, and nothing behind it.
+    #[error("empty body")]
+    Empty,
+    /// As Go says of most that is cut or bent.
+    #[error("unexpected EOF")]
     Malformed,
     #[error("{0} has no protobuf form")]
     Formless(String),

@@ -148,6 +148,10 @@ fn clause(text: &str) -> Option<(u32, Accept)> {
             _ => {}
         }
     }
+    // A Table has no message (meta/v1 types.go).
+    if (form, encoding) == (Form::Table, Encoding::Protobuf) {
+        return None;
+    }
     let known = form == Form::Whole || (group == "meta.k8s.io" && matches!(version, "v1" | "v1beta1"));
     let beta = form != Form::Whole && version == "v1beta1";
     (known && quality > 0).then_some((quality, Accept { form, encoding, beta }))
@@ -167,6 +171,7 @@ mod tests {
             (Some("application/vnd.kubernetes.protobuf,application/json"), Some((Form::Whole, Encoding::Json))),
             (Some("application/vnd.kubernetes.protobuf, */*;q=0.1"), Some((Form::Whole, Encoding::Protobuf))),
             (Some("application/cbor"), None),
+            (Some("application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1"), None),
             (Some("application/json;q=0.2, application/yaml"), Some((Form::Whole, Encoding::Yaml))),
             (
                 Some("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"),

@@ -51,13 +51,13 @@ pub fn groups_and_versions(server: &Server, rest: &str, headers: &HeaderMap) -> 
         }
         (None, _) if rest.is_empty() => {
             let all: Vec<Value> = named().map(|name| group(kinds, &name)).collect();
-            ok(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": all}), headers)
+            unrouted(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": all}), headers)
         }
         (None, _) if named().any(|name| name == rest) => {
             let mut value = group(kinds, rest);
             value["kind"] = json!("APIGroup");
             value["apiVersion"] = json!("v1");
-            ok(value, headers)
+            unrouted(value, headers)
         }
         (Some((name, version)), _) if versions(kinds, name).iter().any(|one| one == version) => {
             ok(resource_list(kinds, name, version), headers)
@@ -75,6 +75,12 @@ pub fn paths(server: &Server) -> Vec<String> {
         paths.extend(versions(kinds, &group).iter().map(|version| format!("/apis/{group}/{version}")));
     }
     paths
+}
+
+/// In the form that is taken, where no route looks at it first (kube-aggregator handler_apis.go).
+fn unrouted(value: Value, headers: &HeaderMap) -> Result<Reply, Status> {
+    accept::whole(headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()))?;
+    Ok(Reply::ok(value))
 }
 
 /// In the form that is taken.
@@ -236,18 +242,17 @@ fn storage_hash(served: &Served) -> String {
     base64::engine::general_purpose::STANDARD.encode(&Sha256::digest(text)[..8])
 }
 
-/// The form of the aggregated document, if that is what the client takes most gladly
+/// The form in which the client takes the aggregated document, if it takes it at all: then it gets nothing else
 /// (endpoints/discovery/aggregated/wrapper.go).
 fn aggregated(headers: &HeaderMap) -> Option<Encoding> {
     let accept = headers.get(header::ACCEPT)?.to_str().ok()?;
-    let mut clauses: Vec<(u32, Option<Encoding>)> = accept.split(',').filter_map(clause).collect();
+    let mut clauses: Vec<(u32, Encoding)> = accept.split(',').filter_map(clause).collect();
     clauses.sort_by_key(|(quality, _)| std::cmp::Reverse(*quality));
-    clauses.first()?.1
+    clauses.first().map(|(_, encoding)| *encoding)
 }
 
-/// How gladly a form is taken, in thousandths, and what of the aggregated document, if it is that; None: a form that
-/// there is not.
-fn clause(text: &str) -> Option<(u32, Option<Encoding>)> {
+/// How gladly the aggregated document is taken, in thousandths, and in which form; None: that is not asked for.
+fn clause(text: &str) -> Option<(u32, Encoding)> {
     let mut parts = text.split(';').map(str::trim);
     let encoding = match parts.next()? {
         "application/json" | "*/*" | "application/*" => Encoding::Json,
@@ -255,21 +260,17 @@ fn clause(text: &str) -> Option<(u32, Option<Encoding>)> {
         api::proto::MEDIA_TYPE => Encoding::Protobuf,
         _ => return None,
     };
-    let (mut quality, mut is_plain, mut names) = (1.0, true, [false; 3]);
+    let (mut quality, mut names) = (1.0, [false; 3]);
     for part in parts {
         match part.split_once('=').unwrap_or((part, "")) {
             ("q", number) => quality = number.parse::<f32>().unwrap_or(1.0).clamp(0.0, 1.0),
             ("g", group) => names[0] = group == "apidiscovery.k8s.io",
             ("v", version) => names[1] = version == "v2",
-            ("as", kind) => {
-                is_plain = false;
-                names[2] = kind == "APIGroupDiscoveryList";
-            }
+            ("as", kind) => names[2] = kind == "APIGroupDiscoveryList",
             _ => {}
         }
     }
-    let whole = names == [true; 3];
-    (is_plain || whole).then_some(((quality * 1000.0) as u32, whole.then_some(encoding)))
+    (names == [true; 3]).then_some(((quality * 1000.0) as u32, encoding))
 }
 
 const AGGREGATED: &str = "io.k8s.api.apidiscovery.v2.APIGroupDiscoveryList";
@@ -325,15 +326,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_aggregated_document_is_for_who_takes_it_most_gladly() {
+    fn the_aggregated_document_is_for_who_takes_it() {
         const AS: &str = ";g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
         let check = |accept: String, want: Option<Encoding>| {
             let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_str(&accept).unwrap())]);
             assert_eq!(aggregated(&headers), want, "{accept}");
         };
         check(format!("application/json{AS},application/json"), Some(Encoding::Json));
-        check(format!("application/json,application/json{AS}"), None);
-        check(format!("application/json;q=0.5,application/json{AS}"), Some(Encoding::Json));
+        check(format!("application/json,application/json{AS}"), Some(Encoding::Json));
+        check(format!("application/json{AS};q=0.5,application/yaml{AS}"), Some(Encoding::Yaml));
         check(format!("application/vnd.kubernetes.protobuf{AS}"), Some(Encoding::Protobuf));
         check(format!("application/yaml{AS},application/json"), Some(Encoding::Yaml));
         let beta = AS.replace("v2", "v2beta1");

@@ -68,7 +68,9 @@ pub fn v3(server: &Server, root: &str, query: &Query, headers: &HeaderMap) -> Re
         Some(form) => version(&subjects, root, form, query, headers, &server.now()),
         None => not_acceptable(),
     };
-    response.headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+    if response.status != StatusCode::NOT_FOUND {
+        response.headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+    }
     Ok(Reply::ready(response))
 }
 
@@ -119,7 +121,7 @@ impl Forms {
         let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let accept = if accept.is_empty() { "*/*" } else { accept };
         let mut clauses: Vec<(u32, &str)> = accept.split(',').map(clause).collect();
-        clauses.sort_by_key(|(quality, _)| std::cmp::Reverse(*quality));
+        clauses.sort_by_key(|(quality, wanted)| (std::cmp::Reverse(*quality), wanted.contains('*')));
         let forms = [(JSON, JSON), (self.typed, self.typed), (self.asked, self.typed)];
         clauses.iter().find_map(|(_, wanted)| {
             let (kind, sub) = wanted.split_once('/')?;

@@ -21,7 +21,12 @@ pub fn is_meant(content_type: &str) -> bool {
 
 /// The object of a body. `schema` is what the path makes of it.
 pub fn decode(body: &[u8], schema: &str) -> Result<Value, Status> {
-    proto::decode(body, schema).map_err(|e| Status::bad_request(e.to_string()))
+    let kind = schema.rsplit('.').next().unwrap_or(schema);
+    proto::decode(body, schema).map_err(|why| match kind {
+        // Those are read before there is an object to speak of.
+        "DeleteOptions" => Status::bad_request(why.to_string()),
+        kind => api::decode::unrecognized(kind, &why.to_string(), body),
+    })
 }
 
 /// Any tree that is an object of the schema table.

@@ -6,7 +6,7 @@
 use std::io::Write;
 use std::pin::Pin;
 
-use api::{Object, Status, WatchEvent};
+use api::{Object, Reason, Status, WatchEvent};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -68,6 +68,8 @@ impl Outcome {
             Ok(reply) => reply,
             Err(status) => {
                 let mut response = match accept.encoding {
+                    // Where no form was found, JSON is left.
+                    _ if status.reason == Reason::NotAcceptable => Response::refused(&status),
                     Encoding::Protobuf => protobuf::refused(&status),
                     // A refusal has no Table.
                     encoding if accept.form == Form::Whole => refused(&status, encoding),
@@ -328,13 +330,7 @@ fn line(watching: &Watching, told: Told, accept: Accept, include: Include, colum
                     object["kind"] = "PartialObjectMetadata".into();
                     object["apiVersion"] = "meta.k8s.io/v1".into();
                 }
-                Form::Table => {
-                    let mut table = print::table(&served.kind, [], &watching.now(), include);
-                    table["rows"] = json!([{"cells": [], "object": object}]);
-                    table["metadata"] = json!({"resourceVersion": revision.to_string()});
-                    table["columnDefinitions"] = json!([]);
-                    object = table;
-                }
+                Form::Table => object = one_row(watching, &object, include, columns),
             }
             name_version(&mut object, accept);
             json_line("BOOKMARK", &object)
@@ -355,23 +351,25 @@ fn line(watching: &Watching, told: Told, accept: Accept, include: Include, colum
                 let object = tree(spliced.as_ref().unwrap_or(&rendition.entry.bytes));
                 let mut value = match form {
                     Form::Partial | Form::PartialList => print::partial(&object),
-                    _ => {
-                        let now = watching.now();
-                        let mut table = print::table(&served.kind, [], &now, include);
-                        table["rows"] = json!([row(served, &object, &now, include)]);
-                        table["metadata"]["resourceVersion"] = object["metadata"]["resourceVersion"].clone();
-                        // Only the first table of a watch describes its columns.
-                        if std::mem::replace(columns, true) {
-                            table["columnDefinitions"] = json!([]);
-                        }
-                        table
-                    }
+                    _ => one_row(watching, &object, include, columns),
                 };
                 name_version(&mut value, accept);
                 json_line(happened.as_str(), &value)
             }
         },
     }
+}
+
+/// The Table of an event. Only the first of a watch describes its columns (apiserver handlers/response.go asTable).
+fn one_row(watching: &Watching, object: &Value, include: Include, columns: &mut bool) -> Value {
+    let (served, now) = (&watching.served, watching.now());
+    let mut table = print::table(&served.kind, [], &now, include);
+    table["rows"] = json!([row(served, object, &now, include)]);
+    table["metadata"]["resourceVersion"] = object["metadata"]["resourceVersion"].clone();
+    if std::mem::replace(columns, true) {
+        table["columnDefinitions"] = Value::Null;
+    }
+    table
 }
 
 fn json_line(kind: &str, object: &Value) -> Bytes {

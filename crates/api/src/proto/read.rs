@@ -11,7 +11,13 @@ use crate::schema::{Of, Shape, Slot, Type};
 
 /// The object of a body: envelope and message.
 pub fn body(body: &[u8], of: &'static Type) -> Result<Value, ProtoError> {
+    if body.is_empty() {
+        return Err(ProtoError::NoData);
+    }
     let unknown = body.strip_prefix(MAGIC).ok_or(ProtoError::Magic)?;
+    if unknown.is_empty() {
+        return Err(ProtoError::Empty);
+    }
     envelope(unknown, of).ok_or(ProtoError::Malformed)
 }
 
