@@ -9,6 +9,10 @@
 mod cases;
 /// What two answers differ in.
 mod difference;
+/// Documents about the API, comparable.
+mod documents;
+/// Bodies in whatever form they come.
+mod forms;
 /// What must differ, made equal.
 mod level;
 /// Values that are wrong in one place, along the schema.

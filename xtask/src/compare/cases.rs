@@ -1,11 +1,10 @@
 //! Requests in an order: a case. Each server gets its requests one after the other, both get the same.
 //!
-//! A request may name what its server told before: `{uid}`, `{revision}` and `{continue}` of the latest answer that had
-//! one. Each case has objects of its own, so that none depends on another.
+//! A request may name what its server told before: `{uid}`, `{revision}`, `{continue}`, `{etag}` and `{location}` of the
+//! latest answer that had one. Each case has objects of its own, so that none depends on another.
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use serde_json::Value;
 
 use super::difference::{self, Difference};
 use super::level::Seen;
@@ -16,6 +15,10 @@ use super::subjects::Subject;
 mod create;
 /// The end of objects.
 mod delete;
+/// Discovery and OpenAPI.
+mod documents;
+/// Each verb in protobuf.
+mod forms;
 /// Paths that are no kind's.
 mod outside;
 /// Patches of every type.
@@ -25,7 +28,12 @@ mod read;
 /// Objects that change.
 mod update;
 
-pub use outside::outside;
+/// What is no kind's; `served` is what both have.
+pub fn outside(served: &[Subject]) -> Vec<Case> {
+    let mut cases = outside::outside(served);
+    cases.extend(documents::cases(served));
+    cases
+}
 
 pub const JSON: &str = "application/json";
 pub const YAML: &str = "application/yaml";
@@ -41,6 +49,7 @@ pub fn of(subject: &Subject) -> Vec<Case> {
     cases.extend(read::cases(subject));
     cases.extend(update::cases(subject));
     cases.extend(patch::cases(subject));
+    cases.extend(forms::cases(subject));
     cases.extend(delete::cases(subject));
     cases
 }
@@ -187,11 +196,18 @@ struct Known {
     uid: String,
     revision: String,
     goes_on: String,
+    etag: String,
+    location: String,
 }
 
 impl Known {
     fn learn(&mut self, answer: &Answer) -> Result<()> {
-        let Ok(body) = serde_json::from_slice::<Value>(&answer.body) else { return Ok(()) };
+        for (into, name) in [(&mut self.etag, "etag"), (&mut self.location, "location")] {
+            if let Some((_, value)) = answer.headers.iter().find(|(known, _)| known == name) {
+                into.clone_from(value);
+            }
+        }
+        let Some(body) = super::forms::read(answer) else { return Ok(()) };
         if answer.code >= 300 {
             return Ok(());
         }
@@ -207,6 +223,7 @@ impl Known {
 
     fn fill(&self, step: &Step) -> Result<http::Request<Bytes>> {
         let filled = |text: &str| {
+            let text = text.replace("{etag}", &self.etag).replace("{location}", &self.location);
             text.replace("{uid}", &self.uid).replace("{revision}", &self.revision).replace("{continue}", &self.goes_on)
         };
         let mut request = http::Request::builder().method(step.method).uri(filled(&step.path));
@@ -217,7 +234,8 @@ impl Known {
         for (name, value) in &step.headers {
             request = request.header(*name, filled(value));
         }
-        let body = step.body.as_deref().map(filled).unwrap_or_default();
+        let media = step.headers.iter().find(|(name, _)| *name == "content-type").map_or("", |(_, value)| value);
+        let body = super::forms::sent(media, step.body.as_deref().map(filled).unwrap_or_default());
         request.body(body.into()).with_context(|| format!("{} {}", step.method, step.path))
     }
 }

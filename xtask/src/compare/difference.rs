@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::level::Seen;
 use super::servers::Answer;
+use super::{documents, forms};
 
 /// One place in which two answers differ.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,10 +22,9 @@ pub struct Difference {
 }
 
 /// Headers that say nothing of what was asked: the connection's, and when.
-const NOT_COMPARED: [&str; 6] =
-    ["date", "content-length", "transfer-encoding", "connection", "content-encoding", "vary"];
+const NOT_COMPARED: [&str; 5] = ["date", "content-length", "transfer-encoding", "connection", "content-encoding"];
 /// Headers whose value is made up.
-const MADE_UP: [&str; 1] = ["audit-id"];
+const MADE_UP: [&str; 4] = ["audit-id", "etag", "expires", "last-modified"];
 
 /// What differs. What must differ is made equal by what each server has shown before.
 pub fn between(stock: &Answer, gousse: &Answer, seen: &mut [Seen; 2]) -> Vec<Difference> {
@@ -53,18 +53,11 @@ fn is_status(body: &Value) -> bool {
 
 /// The body as JSON, or as a text.
 fn body(answer: &Answer, seen: &mut Seen) -> Value {
-    let mut value = match serde_json::from_slice(&answer.body) {
-        Ok(value) => value,
-        Err(_) => events(&answer.body).unwrap_or_else(|| String::from_utf8_lossy(&answer.body).into_owned().into()),
-    };
+    let text = || String::from_utf8_lossy(&answer.body).into_owned().into();
+    let mut value = forms::read(answer).unwrap_or_else(text);
+    documents::level(&mut value);
     seen.level(&mut value);
     value
-}
-
-/// A watch's.
-fn events(body: &[u8]) -> Option<Value> {
-    let lines: Result<Vec<Value>, _> = serde_json::Deserializer::from_slice(body).into_iter().collect();
-    lines.ok().filter(|lines| !lines.is_empty()).map(Value::Array)
 }
 
 fn headers(stock: &Answer, gousse: &Answer, found: &mut Vec<Difference>) {
@@ -75,6 +68,12 @@ fn headers(stock: &Answer, gousse: &Answer, found: &mut Vec<Difference>) {
             let values = answer.headers.iter().filter(|(known, _)| known == name);
             match MADE_UP.contains(&name.as_str()) {
                 true => values.map(|_| "<made up>".to_owned()).collect(),
+                // In one line or in several.
+                false if name == "vary" => {
+                    let parts = values.flat_map(|(_, value)| value.split(','));
+                    let parts: BTreeSet<String> = parts.map(|part| part.trim().to_ascii_lowercase()).collect();
+                    parts.into_iter().collect()
+                }
                 // `299 - "text"`: of the text alone differences are grouped.
                 false => values
                     .map(|(_, value)| Seen::default().text(&value.replace("\\\"", "'").replace('"', "")))

@@ -28,6 +28,7 @@ static PLACE: LazyLock<Regex> =
 static TOKEN: LazyLock<Regex> = LazyLock::new(|| regex(r"\beyJ[\w-]+\.[\w-]+\.[\w-]+"));
 static REVISION: LazyLock<Regex> =
     LazyLock::new(|| regex(r"(?i)((?:resource ?version|RV in object meta): )(\d+)( \(\d+\)|, current: \d+)?"));
+static HASH: LazyLock<Regex> = LazyLock::new(|| regex(r"\bhash=[0-9A-F]{16,}"));
 static AGE: LazyLock<Regex> = LazyLock::new(|| regex(r"^(\d+[smh])+$"));
 
 fn number(seen: &mut HashMap<String, usize>, what: &str) -> usize {
@@ -51,6 +52,7 @@ impl Seen {
         });
         let text = PLACE.replace_all(&text, "<server>");
         let text = TOKEN.replace_all(&text, "<token>");
+        let text = HASH.replace_all(&text, "hash=<hash>");
         REVISION.replace_all(&text, "$1<revision>").into_owned()
     }
 

@@ -148,6 +148,8 @@ impl Report {
     }
 }
 
+/// `[/api/v1/pods]`, in a place.
+static NAME: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\[[^\]]+\]").expect("written in this program"));
 static QUOTED: LazyLock<Regex> = LazyLock::new(|| Regex::new(r#""(?:[^"\\]|\\.)*""#).expect("written in this program"));
 static PATH: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"\b[a-z]\w*(?:\[[^\]]*\])?(?:\.\w+(?:\[[^\]]*\])*)+").expect("written in this program")
@@ -167,7 +169,7 @@ impl Cause {
             cut(&NUMBER.replace_all(&text, "0"), SHOWN).to_owned()
         };
         Cause {
-            place: difference.place.clone(),
+            place: NAME.replace_all(&difference.place, "[]").into_owned(),
             stock: general(&difference.stock),
             gousse: general(&difference.gousse),
         }
@@ -177,10 +179,11 @@ impl Cause {
 fn example(kind: &str, case: &str, step: &Step, difference: &Difference) -> String {
     let body = step.body.as_deref().unwrap_or_default();
     format!(
-        "  {kind} | {case} | {} {} {}\n    stock:  {}\n    gousse: {}",
+        "  {kind} | {case} | {} {} {}{}\n    stock:  {}\n    gousse: {}",
         step.method,
         step.path,
         cut(body, 200),
+        if NAME.is_match(&difference.place) { format!("\n    at:     {}", difference.place) } else { String::new() },
         cut(&difference.stock, SHOWN),
         cut(&difference.gousse, SHOWN),
     )
