@@ -6,6 +6,8 @@ mod bodies;
 mod lines;
 /// Layers and archives of images.
 mod packed;
+/// Whole requests, and what only some kinds hold.
+mod server;
 
 use crate::Target;
 
@@ -27,6 +29,12 @@ pub const TARGETS: &[Target] = &[
     lines::REFERENCE,
     lines::CREDENTIALS,
     lines::JSONPATH,
+    server::REQUEST,
+    server::CERTIFICATES,
+    server::SCHEDULE,
+    server::FIELDS,
+    server::OPENAPI,
+    server::WEBSOCKET,
     packed::LAYER,
     packed::ARCHIVE,
 ];
