@@ -69,7 +69,7 @@ impl Outcome {
             Err(status) => {
                 let mut response = match accept.encoding {
                     // Where no form was found, JSON is left.
-                    _ if status.reason == Reason::NotAcceptable => Response::refused(&status),
+                    Encoding::Protobuf if status.reason == Reason::NotAcceptable => Response::refused(&status),
                     Encoding::Protobuf => protobuf::refused(&status),
                     // A refusal has no Table.
                     encoding if accept.form == Form::Whole => refused(&status, encoding),
