@@ -115,6 +115,20 @@ pub fn tree(value: Value, schema: &str, validation: FieldValidation) -> Result<D
     walk.finish(of, value)
 }
 
+/// What an apply has made of an object, which is checked already but for what a field's own type tells.
+///
+/// # Errors
+/// The first value that its field cannot hold, in the words of apimachinery's runtime/converter.go.
+pub fn converted(value: Value, schema: &str) -> Result<Value, String> {
+    let of = known(schema).map_err(|status| status.message)?;
+    let walk = Walk::of_unstructured();
+    let value = Root { walk: &walk, of }.deserialize(value).map_err(|e| e.to_string())?;
+    match walk.found() {
+        (Some(why), _) => Err(why),
+        (None, _) => Ok(value),
+    }
+}
+
 /// What a patch has made of an object; `strict` are the errors that the patch itself had. 422.
 pub(crate) fn patched(
     value: Value,
@@ -213,12 +227,18 @@ fn json(body: &[u8], of: &'static Type, validation: FieldValidation) -> Result<D
 }
 
 fn strict_json(body: &[u8], of: &'static Type, validation: FieldValidation) -> Result<Decoded, Status> {
+    // Go reads a null into anything, and changes nothing.
+    let body = if body.trim_ascii() == b"null" { b"{}" } else { body };
     let walk = Walk::new(validation);
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = Root { walk: &walk, of }
         .deserialize(&mut deserializer)
         .and_then(|value| deserializer.end().map(|()| value))
         .map_err(|e| unreadable(of, &go_words(&e, body), body))?;
+    // Which kind it is, is read first of all, and apart (apimachinery, serializer/json/meta.go Interpret).
+    if let Some(why) = walk.nameless() {
+        return Err(unreadable(of, &why, body));
+    }
     walk.finish(of, value)
 }
 

@@ -87,6 +87,45 @@ pub fn quoted(text: &str) -> String {
     out
 }
 
+/// Whether it is a duration as time.ParseDuration reads it: `1h30m`, `-1.5s`, `0`.
+///
+/// # Errors
+/// `time: invalid duration "x"`
+pub fn duration(text: &str) -> Result<(), String> {
+    const UNITS: [(&str, f64); 8] =
+        [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("μs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 6e10), ("h", 3.6e12)];
+    let invalid = || format!("time: invalid duration {text:?}");
+    let mut rest = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if rest == "0" {
+        return Ok(());
+    }
+    if rest.is_empty() {
+        return Err(invalid());
+    }
+    let mut total = 0.0;
+    while !rest.is_empty() {
+        let past_digits = |text: &str| text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let whole = past_digits(rest);
+        let fraction = rest[whole..].strip_prefix('.').map_or(0, |digits| 1 + past_digits(digits));
+        let (amount, tail) = rest.split_at(whole + fraction);
+        let is_number = amount.bytes().any(|b| b.is_ascii_digit());
+        let unit = tail.len() - tail.trim_start_matches(|c: char| !c.is_ascii_digit() && c != '.').len();
+        let (name, tail) = tail.split_at(unit);
+        if !is_number {
+            return Err(invalid());
+        }
+        if name.is_empty() {
+            return Err(format!("time: missing unit in duration {text:?}"));
+        }
+        let Some((_, nanos)) = UNITS.iter().find(|(known, _)| *known == name) else {
+            return Err(format!("time: unknown unit {name:?} in duration {text:?}"));
+        };
+        total += amount.parse::<f64>().map_err(|_| invalid())? * nanos;
+        rest = tail;
+    }
+    if total > i64::MAX as f64 { Err(invalid()) } else { Ok(()) }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

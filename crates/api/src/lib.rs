@@ -46,6 +46,8 @@ pub mod selector;
 pub mod status;
 /// Reading a JSON tree by dotted paths.
 pub mod tree;
+/// Trees as YAML.
+pub mod yaml;
 
 pub use event::WatchEvent;
 pub use object::{Meta, Object, OwnerReference};

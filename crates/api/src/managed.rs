@@ -355,7 +355,8 @@ pub fn check_applied(write: &Write, applied: &Value) -> Result<(), Status> {
         return Err(Status::bad_request(format!("invalid object type: {qualified}, Kind={kind}")));
     }
     let metadata = &applied["metadata"];
-    if !metadata["managedFields"].is_null() {
+    // What is no list is told by its type.
+    if metadata["managedFields"].is_array() {
         return Err(Status::bad_request("metadata.managedFields must be nil"));
     }
     let wrong = check::check(of, applied);

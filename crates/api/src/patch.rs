@@ -112,6 +112,10 @@ pub fn json(live: &Value, body: &[u8]) -> Result<Value, Status> {
         if lacks(&value, operation) {
             continue;
         }
+        // What a document becomes is something (evanphx/json-patch).
+        if matches!(operation, PatchOperation::Replace(replace) if replace.path.is_root() && replace.value.is_null()) {
+            return Err(rejected());
+        }
         let operation = lenient(&value, operation);
         json_patch::patch_unsafe(&mut value, std::slice::from_ref(&operation)).map_err(|_| rejected())?;
     }
@@ -174,7 +178,7 @@ fn unknown(body: &[u8]) -> Vec<String> {
     fields.map(|(index, name)| format!("unknown field \"[{index}].{name}\"")).collect()
 }
 
-/// Upstream's library sets what is not in an object where it should replace it.
+/// Upstream's library sets what is not in an object where it should replace it, and copies as null what is not in one.
 fn lenient(value: &Value, operation: &PatchOperation) -> PatchOperation {
     match operation {
         PatchOperation::Replace(replace) => match replace.path.split_back() {
@@ -183,6 +187,13 @@ fn lenient(value: &Value, operation: &PatchOperation) -> PatchOperation {
             }
             _ => operation.clone(),
         },
+        PatchOperation::Copy(copy) => {
+            let holder = copy.from.parent().and_then(|parent| value.pointer(parent.as_str()));
+            match holder.is_some_and(Value::is_object) && value.pointer(copy.from.as_str()).is_none() {
+                true => PatchOperation::Add(AddOperation { path: copy.path.clone(), value: Value::Null }),
+                false => operation.clone(),
+            }
+        }
         _ => operation.clone(),
     }
 }
@@ -231,8 +242,31 @@ pub fn merge(live: &Value, body: &[u8]) -> Result<Value, Status> {
         return Err(Status::bad_request("Invalid JSON Patch"));
     }
     let mut value = live.clone();
-    json_patch::merge(&mut value, &Value::Object(patch));
+    merge_into(&mut value, Value::Object(patch));
     Ok(value)
+}
+
+/// As evanphx/json-patch merges: what is set anew has no nulls in its objects, also inside lists; but a list that takes
+/// an object's place comes as it is.
+fn merge_into(live: &mut Value, patch: Value) {
+    match (live, patch) {
+        (Value::Object(live), Value::Object(patch)) => {
+            for (key, value) in patch {
+                match live.get_mut(&key).filter(|old| !old.is_null()) {
+                    _ if value.is_null() => drop(live.remove(&key)),
+                    Some(old) => merge_into(old, value),
+                    None => drop(live.insert(key, without_nulls(value))),
+                }
+            }
+        }
+        (live @ Value::Object(_), patch) => *live = patch,
+        (live, patch) => *live = without_nulls(patch),
+    }
+}
+
+fn without_nulls(mut value: Value) -> Value {
+    strategic::drop_nulls(&mut value);
+    value
 }
 
 /// Kubernetes' own. 415 where the schema is unknown: custom resources have no merge keys.

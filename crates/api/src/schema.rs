@@ -199,6 +199,18 @@ impl Type {
         Value::Object(map)
     }
 
+    /// Adds all that Go writes of a struct that nobody filled: lists and maps too, as nulls.
+    pub fn blank(&self, map: &mut Map<String, Value>) {
+        self.complete(map);
+        for field in self.fields.iter().filter(|f| f.always && !f.pointer) {
+            match (&field.of, map.get_mut(field.name)) {
+                (Of::List(_) | Of::Map(_), None) => drop(map.insert(field.name.into(), Value::Null)),
+                (Of::Type(link), Some(Value::Object(below))) => link.get().blank(below),
+                _ => {}
+            }
+        }
+    }
+
     /// Adds the objects, scalars and nulls that are always written.
     pub fn complete(&self, map: &mut Map<String, Value>) {
         for field in self.fields.iter().filter(|f| f.null || f.always && !f.pointer) {

@@ -60,6 +60,10 @@ pub struct Status {
     pub retry_after_seconds: Option<u32>,
     /// Made of a code alone, before anything is known of a resource: upstream gives it empty details.
     pub generic: bool,
+    /// `Warning` headers of the answer: what was found before the refusal.
+    pub warnings: Vec<String>,
+    /// Refused before any handler was asked: no browser shall take the answer for anything else.
+    pub nosniff: bool,
 }
 
 /// What is wrong with one field.
@@ -150,6 +154,8 @@ impl Status {
             causes: Vec::new(),
             retry_after_seconds: None,
             generic: false,
+            warnings: Vec::new(),
+            nosniff: false,
         }
     }
 
@@ -171,6 +177,12 @@ impl Status {
         Status::new(Reason::Unknown, message)
     }
 
+    /// With what was found before, ahead of what it says itself.
+    pub fn warned(mut self, warnings: &[String]) -> Status {
+        self.warnings.splice(..0, warnings.iter().cloned());
+        self
+    }
+
     /// Says what the error is about: `details.group`, `details.kind`, `details.name`.
     pub fn about(mut self, group: &str, kind: &str, name: &str) -> Status {
         self.group = group.into();
@@ -182,19 +194,20 @@ impl Status {
     /// `pods "x" not found`
     pub fn not_found(group: &str, plural: &str, name: &str) -> Status {
         let resource = qualified(plural, group);
-        Status::new(Reason::NotFound, format!("{resource} \"{name}\" not found")).about(group, plural, name)
+        Status::new(Reason::NotFound, format!("{resource} {} not found", go::quoted(name))).about(group, plural, name)
     }
 
     /// `pods "x" already exists`
     pub fn already_exists(group: &str, plural: &str, name: &str) -> Status {
         let resource = qualified(plural, group);
-        Status::new(Reason::AlreadyExists, format!("{resource} \"{name}\" already exists")).about(group, plural, name)
+        Status::new(Reason::AlreadyExists, format!("{resource} {} already exists", go::quoted(name)))
+            .about(group, plural, name)
     }
 
     /// `Operation cannot be fulfilled on pods "x": why`
     pub fn conflict(group: &str, plural: &str, name: &str, why: &str) -> Status {
         let resource = qualified(plural, group);
-        let message = format!("Operation cannot be fulfilled on {resource} \"{name}\": {why}");
+        let message = format!("Operation cannot be fulfilled on {resource} {}: {why}", go::quoted(name));
         Status::new(Reason::Conflict, message).about(group, plural, name)
     }
 
@@ -203,7 +216,7 @@ impl Status {
         let resource = qualified(plural, group);
         let message = match name {
             "" => format!("{resource} is forbidden: {why}"),
-            _ => format!("{resource} \"{name}\" is forbidden: {why}"),
+            _ => format!("{resource} {} is forbidden: {why}", go::quoted(name)),
         };
         Status::new(Reason::Forbidden, message).about(group, plural, name)
     }
@@ -219,8 +232,9 @@ impl Status {
             [(_, one)] => one.clone(),
             many => format!("[{}]", many.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join(", ")),
         };
-        let mut status = Status::new(Reason::Invalid, format!("{qualified_kind} \"{name}\" is invalid: {list}"))
-            .about(group, kind, name);
+        let mut status =
+            Status::new(Reason::Invalid, format!("{qualified_kind} {} is invalid: {list}", go::quoted(name)))
+                .about(group, kind, name);
         status.causes = once.iter().map(|(error, _)| error.cause()).collect();
         status
     }

@@ -231,6 +231,8 @@ impl StatusDocument {
             causes: details.causes.unwrap_or_default().into_iter().map(cause).collect(),
             retry_after_seconds: details.retry_after_seconds,
             generic: false,
+            warnings: Vec::new(),
+            nosniff: false,
         }
     }
 }

@@ -15,6 +15,8 @@ use api::selector::Fields;
 use api::{FieldError, Resource, Status, tree};
 use serde_json::Value;
 
+use crate::validate::meta;
+
 /// Of the program in a built-in row, read at run time in one of a custom resource.
 pub type Text = Cow<'static, str>;
 
@@ -278,6 +280,9 @@ impl Kind {
     /// `old` is None at create.
     pub fn validate(&self, object: &Value, old: Option<&Value>, context: &Context) -> Vec<FieldError> {
         let mut errors = (self.hooks.validate)(self, object, old, context);
+        if meta::takes_any_finalizer(self) {
+            errors.retain(|error| error.detail != meta::NOT_A_FINALIZER);
+        }
         let mut seen = BTreeSet::new();
         errors.retain(|e| seen.insert((e.class as u8, e.field.clone(), e.value.clone(), e.detail.clone())));
         errors

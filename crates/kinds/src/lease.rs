@@ -26,7 +26,6 @@ fn prepare(_: &Kind, lease: &mut Value, _: Option<&Value>, _: &Context) {
 
 fn validate(kind: &Kind, lease: &Value, old: Option<&Value>, _: &Context) -> Vec<FieldError> {
     let mut errors = metadata(kind, lease, old);
-    meta::by_library(&mut errors);
     let spec = At::root(lease).get("spec");
     let (duration, changes) = (spec.get("leaseDurationSeconds"), spec.get("leaseTransitions"));
     if duration.int().is_some_and(|seconds| seconds <= 0) {

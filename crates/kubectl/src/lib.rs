@@ -26,7 +26,7 @@ pub mod table;
 /// kubectl's verbs, a file and a line each.
 pub mod verbs;
 /// JSON trees as YAML.
-pub mod yaml;
+pub use api::yaml;
 
 pub use discovery::Kinds;
 pub use flags::{Connection, booleans};

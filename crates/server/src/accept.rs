@@ -67,7 +67,6 @@ pub fn fits(
     verb: &str,
     served: &Served,
 ) -> Result<(), Status> {
-    const STREAMED: &str = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
     let of_collection = matches!(verb, "list" | "watch");
     routed(header, if of_collection { STREAMED } else { "" })?;
     let accept = accepted.as_ref().map_err(Clone::clone)?;
@@ -82,6 +81,7 @@ pub fn fits(
             "you requested PartialObjectMetadata, but the requested object is a list (*{package}.{})",
             served.kind.list_kind
         )),
+        // Of what is read only it is looked for first (`request`).
         ("get" | "create" | "update" | "patch", Form::PartialList) => refused(format!(
             "you requested PartialObjectMetadataList, but the requested object is not a list (*{package}.{})",
             served.kind.kind
@@ -99,16 +99,20 @@ pub fn document(header: Option<&str>) -> Result<Accept, Status> {
     whole(header)
 }
 
-/// As a route is found for a header (emicklei/go-restful route.go matchesAccept); `also` are further types.
+const MADE: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+const STREAMED: &str = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
+
+/// Routes are found by what they produce (emicklei/go-restful route.go matchesAccept); `also`: what this one produces
+/// beside.
 fn routed(header: Option<&str>, also: &str) -> Result<(), Status> {
-    const MADE: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
-    let header = header.unwrap_or_default();
-    let mut clauses = header.split(',').map(|clause| clause.split(';').next().unwrap_or_default().trim());
-    if header.is_empty() || clauses.any(|media| media == "*/*" || MADE.split(", ").any(|one| one == media)) {
+    let mut clauses =
+        header.unwrap_or_default().split(',').map(|clause| clause.split(';').next().unwrap_or_default().trim());
+    let made = |media: &str| media == "*/*" || MADE.split(", ").any(|one| one == media);
+    if header.is_none_or(str::is_empty) || clauses.any(made) {
         return Ok(());
     }
-    let comma = if also.is_empty() { "" } else { ", " };
-    let message = format!("406: Not Acceptable\n\nAvailable representations: {MADE}{comma}{also}");
+    let also = if also.is_empty() { String::new() } else { format!(", {also}") };
+    let message = format!("406: Not Acceptable\n\nAvailable representations: {MADE}{also}");
     Err(Status::generic(Reason::NotAcceptable, message))
 }
 

@@ -118,6 +118,12 @@ impl Response {
         Response::bytes(status, "text/plain; charset=utf-8", text.into())
     }
 
+    /// No browser shall take it for anything else.
+    pub fn unsniffed(mut self) -> Response {
+        self.headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        self
+    }
+
     /// A refused request.
     pub fn refused(status: &Status) -> Response {
         let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -125,6 +131,15 @@ impl Response {
         if let Some(seconds) = status.retry_after_seconds {
             response.headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        response
+        response.told(status)
+    }
+
+    /// With the headers of a refusal.
+    pub fn told(mut self, status: &Status) -> Response {
+        warning_headers(&status.warnings, &mut self.headers);
+        match status.nosniff {
+            true => self.unsniffed(),
+            false => self,
+        }
     }
 }

@@ -15,35 +15,40 @@ use sha2::{Digest, Sha256};
 
 use crate::accept::{self, Encoding};
 use crate::answer::{Body, Reply, Response};
+use crate::paths::Visit;
 use crate::published::{Document, Published, hex};
 use crate::reviews::REVIEWS;
-use crate::route::no_such_resource;
+use crate::route::{no_such_resource, nowhere};
 use crate::{Server, priorities, protobuf};
 
 /// `/api` and `/api/v1`.
-pub fn core(server: &Server, rest: &str, headers: &HeaderMap) -> Result<Reply, Status> {
-    let published = server.0.published.load();
+pub fn core(visit: &Visit<'_>) -> Result<Reply, Status> {
+    if matches!(visit.rest, "" | "v1") {
+        visit.only_read()?;
+    }
+    let published = visit.server.0.published.load();
     let Published { kinds, documents } = &**published;
-    Ok(match (rest, aggregated(headers)) {
+    Ok(match (visit.rest, aggregated(visit.headers)) {
         ("", Some(encoding)) => {
-            Reply::ready(document(&documents.core, encoding, headers, || vec![group_items(kinds, "")]))
+            Reply::ready(document(&documents.core, encoding, visit.headers, || vec![group_items(kinds, "")]))
         }
         ("", None) => {
             let addresses =
-                json!([{"clientCIDR": "0.0.0.0/0", "serverAddress": server.0.config.advertise.to_string()}]);
+                json!([{"clientCIDR": "0.0.0.0/0", "serverAddress": visit.server.0.config.advertise.to_string()}]);
             let all = json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": addresses});
-            ok(all, headers)?
+            ok(all, visit.headers)?
         }
-        ("v1", _) => ok(resource_list(kinds, "", "v1"), headers)?,
+        ("v1", _) => ok(resource_list(kinds, "", "v1"), visit.headers)?,
         _ => return Err(no_such_resource()),
     })
 }
 
 /// `/apis`, each group and each of its versions.
-pub fn groups_and_versions(server: &Server, rest: &str, headers: &HeaderMap) -> Result<Reply, Status> {
-    let published = server.0.published.load();
+pub fn groups_and_versions(visit: &Visit<'_>) -> Result<Reply, Status> {
+    let published = visit.server.0.published.load();
     let Published { kinds, documents } = &**published;
     let named = || groups(kinds).into_iter().filter(|group| !group.is_empty());
+    let (rest, headers) = (visit.rest, visit.headers);
     match (rest.split_once('/'), aggregated(headers)) {
         (None, Some(encoding)) if rest.is_empty() => {
             let all = || named().map(|name| group_items(kinds, &name)).collect();
@@ -60,10 +65,17 @@ pub fn groups_and_versions(server: &Server, rest: &str, headers: &HeaderMap) -> 
             unrouted(value, headers)
         }
         (Some((name, version)), _) if versions(kinds, name).iter().any(|one| one == version) => {
+            visit.only_read()?;
             ok(resource_list(kinds, name, version), headers)
         }
-        _ => Err(no_such_resource()),
+        (below, _) if is_known(kinds, below.map_or(rest, |(name, _)| name)) => Err(no_such_resource()),
+        _ => Ok(nowhere()),
     }
+}
+
+/// Whether there is a group of that name.
+pub fn is_known(kinds: &Kinds, group: &str) -> bool {
+    kinds.all_served().any(|served| served.group() == group) || REVIEWS.iter().any(|review| review.group == group)
 }
 
 /// The paths of all groups and versions.
@@ -165,8 +177,8 @@ fn resource_list(kinds: &Kinds, group: &str, version: &str) -> Value {
     resources.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
     let mut list =
         json!({"kind": "APIResourceList", "groupVersion": api_version(group, version), "resources": resources});
+    // The list of the first group is older than its version, and is encoded without (endpoints/discovery/version.go).
     if !group.is_empty() {
-        // The oldest group's is encoded without (endpoints/discovery/version.go).
         list["apiVersion"] = json!("v1");
     }
     list
@@ -235,10 +247,22 @@ fn scope(namespaced: bool) -> &'static str {
     if namespaced { "Namespaced" } else { "Cluster" }
 }
 
+/// What upstream still stores in an older version than it serves: its releases before could not read the newer one
+/// (kubeapiserver/default_storage_factory_builder.go). The form is the same.
+const OLDER: [(&str, &str, &str); 5] = [
+    ("apiextensions.k8s.io", "CustomResourceDefinition", "v1beta1"),
+    ("certificates.k8s.io", "ClusterTrustBundle", "v1beta1"),
+    ("certificates.k8s.io", "PodCertificateRequest", "v1beta1"),
+    ("resource.k8s.io", "DeviceTaintRule", "v1beta2"),
+    ("storagemigration.k8s.io", "StorageVersionMigration", "v1beta1"),
+];
+
 /// Names the stored form, so that clients notice a change of it.
 fn storage_hash(served: &Served) -> String {
     use base64::Engine;
-    let text = format!("{}/{}/{}", served.kind.group, served.kind.version, served.kind.kind);
+    let (group, kind) = (&served.kind.group, &served.kind.kind);
+    let older = OLDER.iter().find(|(of, name, _)| of == group && name == kind).map(|(_, _, version)| *version);
+    let text = format!("{group}/{}/{kind}", older.unwrap_or(&served.kind.version));
     base64::engine::general_purpose::STANDARD.encode(&Sha256::digest(text)[..8])
 }
 

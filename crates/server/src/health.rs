@@ -1,30 +1,46 @@
 //! How the server is: `/healthz`, `/livez`, `/readyz`, `/version`, `/metrics`.
 
 use api::Status;
-use http::{HeaderValue, StatusCode, header};
+use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::Server;
 use crate::answer::{Reply, Response};
-use crate::route::no_such_resource;
+use crate::route::nowhere;
 use wire::query::Query;
 
 /// The version of the API that is spoken.
 pub const VERSION: &str = "v1.37.2";
 
+/// The checks of `healthz` and `livez`; `readyz` has one more.
+const CHECKS: [&str; 2] = ["ping", "store"];
+const SHUTDOWN: &str = "shutdown";
+
 /// All checks of a name, or one of them.
 pub fn health(server: &Server, name: &str, one: &str, query: &Query) -> Result<Reply, Status> {
-    let stopping = *server.0.stopped.borrow();
-    let ready: &[(&str, bool)] = &[("ping", true), ("store", server.0.store.is_writable()), ("shutdown", !stopping)];
-    let response = match one {
-        "" if name == "readyz" => told(name, ready, query),
-        "" => told(name, &ready[..2], query),
-        one => {
-            let check = ready.iter().find(|(check, _)| *check == one).ok_or_else(no_such_resource)?;
-            told(one, std::slice::from_ref(check), query)
-        }
+    let good = |check: &str| match check {
+        "store" => server.0.store.is_writable(),
+        SHUTDOWN => !*server.0.stopped.borrow(),
+        _ => true,
+    };
+    let checks: Vec<(&str, bool)> = checks_of(name).map(|check| (check, good(check))).collect();
+    let response = match checks.iter().find(|(check, _)| *check == one) {
+        _ if one.is_empty() => told(name, &checks, query),
+        Some((_, true)) => Response::text(StatusCode::OK, "ok"),
+        Some(check) => told(one, std::slice::from_ref(check), query),
+        None => return Ok(nowhere()),
     };
     Ok(Reply::ready(response))
+}
+
+fn checks_of(name: &str) -> impl Iterator<Item = &'static str> {
+    CHECKS.into_iter().chain((name == "readyz").then_some(SHUTDOWN))
+}
+
+/// The paths of single checks.
+pub fn paths() -> impl Iterator<Item = String> {
+    let names = ["healthz", "livez", "readyz"].into_iter();
+    names.flat_map(|name| checks_of(name).map(move |check| format!("/{name}/{check}")))
 }
 
 pub fn metrics(server: &Server) -> Response {
@@ -49,23 +65,28 @@ fn architecture() -> &'static str {
 
 /// `ok`, or what is wrong; with `verbose` one line per check (apiserver pkg/server/healthz).
 fn told(name: &str, checks: &[(&str, bool)], query: &Query) -> Response {
-    let excluded = |check: &str| query.all("exclude").any(|e| e == check);
-    let checks: Vec<_> = checks.iter().filter(|(check, _)| !excluded(check)).collect();
-    let good = checks.iter().all(|(_, good)| *good);
-    if good && !query.flag("verbose") {
-        return plain(StatusCode::OK, "ok");
+    let mut excluded: Vec<&str> = query.all("exclude").collect();
+    let (mut text, mut good) = (String::new(), true);
+    for (check, passes) in checks {
+        if excluded.contains(check) {
+            excluded.retain(|one| one != check);
+            text += &format!("[+]{check} excluded: ok\n");
+            continue;
+        }
+        good &= passes;
+        text += &if *passes { format!("[+]{check} ok\n") } else { format!("[-]{check} failed: reason withheld\n") };
     }
-    let mut text = String::new();
-    for (check, good) in checks {
-        text += &if *good { format!("[+]{check} ok\n") } else { format!("[-]{check} failed: reason withheld\n") };
+    if !excluded.is_empty() {
+        let unknown: Vec<String> = excluded.iter().map(|check| format!("{check:?}")).collect();
+        text += &format!("warn: some health checks cannot be excluded: no matches for {}\n", unknown.join(", "));
+    }
+    if good && query.all("verbose").next().is_none() {
+        return checked(StatusCode::OK, "ok");
     }
     text += &format!("{name} check {}\n", if good { "passed" } else { "failed" });
-    plain(if good { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR }, text)
+    checked(if good { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR }, text)
 }
 
-/// A text that no browser shall take for anything else.
-fn plain(code: StatusCode, text: impl Into<String>) -> Response {
-    let mut response = Response::text(code, text);
-    response.headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
+fn checked(code: StatusCode, text: impl Into<String>) -> Response {
+    Response::text(code, text).unsniffed()
 }

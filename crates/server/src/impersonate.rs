@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use api::Status;
 use api::names::dns_subdomain;
+use api::{Status, go};
 use http::{HeaderMap, header};
 
 use crate::authorize::{self, Attributes, Decision};
@@ -105,7 +105,6 @@ type May<'m> = &'m dyn Fn(&Attributes) -> Result<(), Status>;
 impl Wanted {
     fn of(headers: &HeaderMap) -> Result<Option<Wanted>, Status> {
         let mut wanted = Wanted::default();
-        let mut beside = Vec::new();
         for (name, value) in headers {
             let Some(what) = name.as_str().strip_prefix("impersonate-") else { continue };
             // What cannot be read is not passed over: without one of its groups a user is another user.
@@ -116,29 +115,42 @@ impl Wanted {
                 ("uid", _) if wanted.uid.is_empty() => wanted.uid = text.into(),
                 ("group", _) => {
                     wanted.groups.push(text.into());
-                    beside.push("groups");
                 }
                 (_, Some(key)) => {
                     let key = wire::query::decoded(key).into_owned();
                     wanted.extra.entry(key).or_default().push(text.into());
-                    beside.push("extra");
                 }
                 _ => {}
             }
         }
-        if !wanted.uid.is_empty() {
-            beside.push("uid");
+        if !wanted.user.is_empty() {
+            return Ok(Some(wanted));
         }
-        match (wanted.user.is_empty(), beside.is_empty()) {
-            (true, true) => Ok(None),
-            // constrained_impersonation.go processImpersonationHeaders, which prints Go's structure here.
-            (true, false) => {
-                beside.dedup();
-                let what = beside.join(", ");
+        match wanted == Wanted::default() {
+            true => Ok(None),
+            // constrained_impersonation.go processImpersonationHeaders.
+            false => {
+                let what = wanted.in_go();
                 Err(Status::bad_request(format!("requested {what} without impersonating a user name")))
             }
-            (false, _) => Ok(Some(wanted)),
         }
+    }
+
+    /// As Go prints its structure.
+    fn in_go(&self) -> String {
+        let texts = |texts: &[String]| {
+            let texts: Vec<String> = texts.iter().map(|text| go::quoted(text)).collect();
+            format!("[]string{{{}}}", texts.join(", "))
+        };
+        let groups = if self.groups.is_empty() { "[]string(nil)".to_owned() } else { texts(&self.groups) };
+        let extra: Vec<String> =
+            self.extra.iter().map(|(key, values)| format!("{}:{}", go::quoted(key), texts(values))).collect();
+        let extra = match extra.is_empty() {
+            true => "map[string][]string(nil)".to_owned(),
+            false => format!("map[string][]string{{{}}}", extra.join(", ")),
+        };
+        let uid = go::quoted(&self.uid);
+        format!("&user.DefaultInfo{{Name:\"\", UID:{uid}, Groups:{groups}, Extra:{extra}}}")
     }
 
     fn is_name_only(&self) -> bool {

@@ -7,37 +7,35 @@ use api::Status;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use serde_json::json;
 use wire::query::Query;
 
 use crate::answer::{Reply, Response};
 use crate::identity::Identity;
-use crate::route::{AUTHORITY_PATH, JOIN_PATH};
+use crate::route::{AUTHORITY_PATH, JOIN_PATH, method_not_allowed};
 use crate::tokens::JWKS_PATH;
 use crate::{Server, discovery, health, join, openapi};
 
 /// In no order: no two are found by one path.
 static PATHS: &[Path] = &[
     Path::one("", |visit| ok(&json!({"paths": index(visit.server)}))),
-    Path::tree("/api", |visit| discovery::core(visit.server, visit.rest, visit.headers)),
-    Path::tree("/apis", |visit| discovery::groups_and_versions(visit.server, visit.rest, visit.headers)),
+    Path::tree("/api", discovery::core),
+    Path::tree("/apis", discovery::groups_and_versions),
     Path::one("/openapi/v2", |visit| openapi::v2(visit.server, visit.headers)),
     Path::tree("/openapi/v3", |visit| openapi::v3(visit.server, visit.rest, visit.query, visit.headers)),
     Path::tree("/healthz", |visit| health::health(visit.server, "healthz", visit.rest, visit.query)),
     Path::tree("/livez", |visit| health::health(visit.server, "livez", visit.rest, visit.query)),
     Path::tree("/readyz", |visit| health::health(visit.server, "readyz", visit.rest, visit.query)),
-    Path::one("/version", |_| ok(&health::version())),
+    Path::one("/version", |visit| visit.only_read().and_then(|()| ok(&health::version()))),
     Path::one("/metrics", |visit| Ok(Reply::ready(health::metrics(visit.server)))),
     Path::one("/.well-known/openid-configuration", |visit| {
         ok(&visit.server.0.tokens.discovery(visit.server.0.config.advertise))
-    })
-    .unlisted(),
+    }),
     Path::one(JWKS_PATH, |visit| {
         let keys = visit.server.0.tokens.key_set().to_string();
         Ok(Reply::ready(Response::bytes(StatusCode::OK, "application/jwk-set+json", keys)))
-    })
-    .unlisted(),
+    }),
     Path::one(AUTHORITY_PATH, |visit| Ok(join::authority(visit.server))).unlisted(),
     Path::to_body(JOIN_PATH, |visit, body| join::perform(visit.server, visit.identity, body).boxed()).unlisted(),
 ];
@@ -62,10 +60,18 @@ pub enum Answer {
 pub struct Visit<'a> {
     pub server: &'a Server,
     pub identity: &'a Identity,
+    pub method: &'a Method,
     /// The path below that of the table, without slashes around it.
     pub rest: &'a str,
     pub query: &'a Query,
     pub headers: &'a HeaderMap,
+}
+
+impl Visit<'_> {
+    /// What upstream's router has (emicklei/go-restful) is routed by its method too; other paths answer any.
+    pub fn only_read(&self) -> Result<(), Status> {
+        if self.method == Method::GET { Ok(()) } else { Err(method_not_allowed()) }
+    }
 }
 
 /// The line that answers a path, and what of the path is below it.
@@ -81,7 +87,8 @@ pub fn find(path: &str) -> Option<(&'static Path, &str)> {
 /// The paths that a browser is shown at the root.
 fn index(server: &Server) -> Vec<String> {
     let own = PATHS.iter().filter(|row| row.listed && !row.path.is_empty()).map(|row| row.path.to_owned());
-    let mut paths: Vec<String> = own.chain(discovery::paths(server)).collect();
+    let below = ["/apis/", "/openapi/v3/"].into_iter().map(str::to_owned);
+    let mut paths: Vec<String> = own.chain(below).chain(health::paths()).chain(discovery::paths(server)).collect();
     paths.sort();
     paths
 }

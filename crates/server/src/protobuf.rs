@@ -86,7 +86,7 @@ pub fn schema_of(object: &Value, served: Option<&Served>) -> String {
 /// A refused request.
 pub fn refused(status: &Status) -> Response {
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    value(code, STATUS, &status.to_value())
+    value(code, STATUS, &status.to_value()).told(status)
 }
 
 fn written(code: StatusCode, body: Result<Vec<u8>, ProtoError>) -> Response {

@@ -6,7 +6,7 @@
 use std::io::Write;
 use std::pin::Pin;
 
-use api::{Object, Reason, Status, WatchEvent};
+use api::{Object, Reason, Status, WatchEvent, schema};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -131,6 +131,7 @@ fn refused(status: &Status, encoding: Encoding) -> Response {
     let mut response = Response::refused(status);
     if encoding == Encoding::Yaml {
         let Response { status: code, headers, body } = encoded(response.status, &status.to_value(), encoding);
+        response.headers.remove(header::CONTENT_TYPE);
         response.headers.extend(headers);
         (response.status, response.body) = (code, body);
     }
@@ -142,10 +143,7 @@ fn encoded(code: StatusCode, value: &Value, encoding: Encoding) -> Response {
     match encoding {
         Encoding::Protobuf => protobuf::value(code, &protobuf::schema_of(value, None), value),
         Encoding::Json => Response::json(code, value),
-        Encoding::Yaml => match serde_saphyr::to_string(value) {
-            Ok(text) => Response::bytes(code, "application/yaml", text),
-            Err(e) => Response::refused(&Status::internal(e.to_string())),
-        },
+        Encoding::Yaml => Response::bytes(code, "application/yaml", api::yaml::print(value)),
     }
 }
 
@@ -251,6 +249,10 @@ fn list(code: StatusCode, page: Page, accept: Accept, include: Include, now: &st
             table
         }
     };
+    // Go's list of nothing, where it is made anew (handlers/response.go asPartialObjectMetadataList).
+    if page.items.is_empty() && matches!(accept.form, Form::Partial | Form::PartialList) {
+        value["items"] = Value::Null;
+    }
     value["metadata"] = metadata;
     name_version(&mut value, accept);
     encoded(code, &value, accept.encoding)
@@ -325,7 +327,12 @@ fn line(watching: &Watching, told: Told, accept: Accept, include: Include, colum
         Told::Bookmark { revision, initial_events_end } => {
             let mut object = Watching::bookmark(served, revision, initial_events_end);
             match form {
-                Form::Whole => {}
+                // An object that nobody filled (storage/cacher/watch_progress.go).
+                Form::Whole => {
+                    if let (Some(of), Some(object)) = (schema::get(served.schema()), object.as_object_mut()) {
+                        of.blank(object);
+                    }
+                }
                 Form::Partial | Form::PartialList => {
                     object["kind"] = "PartialObjectMetadata".into();
                     object["apiVersion"] = "meta.k8s.io/v1".into();

@@ -26,9 +26,9 @@ use crate::identity::{ANONYMOUS, Identity, MASTERS};
 use crate::node_keys::Certificate;
 use crate::paths::{self, Answer, Visit};
 use crate::render::Outcome;
-use crate::route::{self, Target, method_not_allowed, no_such_resource};
+use crate::route::{self, Target, method_not_allowed, no_such_resource, nowhere};
 use crate::verbs::{self, Call, create, delete, read, update, watch};
-use crate::{Server, accept, impersonate, reviews, subresources};
+use crate::{Server, accept, discovery, impersonate, reviews, subresources};
 
 /// A request from the network: its answer, and its place among those under way.
 pub async fn from_outside(
@@ -90,7 +90,9 @@ async fn serve(
     let coming = Coming { body, permit, flow, media: &media };
     let target = route::parse(head.uri.path());
     let reply = way(server, identity, head, target.as_ref(), &query, &accepted, coming).await;
-    let warnings = target.and_then(|target| deprecation(server, &target)).into_iter().collect();
+    // Said by the handler of the route that was found (endpoints/installer.go restfulListResource and others).
+    let is_routed = !matches!(&reply, Err(status) if status.nosniff || (status.generic && status.code != 422));
+    let warnings = target.filter(|_| is_routed).and_then(|target| deprecation(server, &target)).into_iter().collect();
     Outcome { accept: accepted.unwrap_or(accept::PLAIN), include, gzip, warnings, reply }
 }
 
@@ -111,9 +113,15 @@ async fn way(
     accepted: &Result<accept::Accept, Status>,
     coming: Coming<'_>,
 ) -> Result<Reply, Status> {
+    // Of what lasts nobody asks (endpoints/filters/request_deadline.go).
+    let timeout = query.get("timeout");
+    if !timeout.is_empty() && cost(head, target, query) != Cost::Lasting {
+        api::go::duration(timeout)
+            .map_err(|why| Status::bad_request(format!("invalid timeout specified in the request URL - {why}")))?;
+    }
     let asked = || attributes(head, target, query);
     let decide = |who: &Identity, asked: &Attributes| server.0.authorizer.decide(who, asked);
-    let other = impersonate::impersonated(identity, &head.headers, asked, &decide)?;
+    let other = impersonate::impersonated(identity, &head.headers, asked, &decide).map_err(at_the_door)?;
     let identity = other.as_ref().unwrap_or(identity);
     // Who it was, and how they proved it, goes no further than here.
     impersonate::forget(&mut head.headers);
@@ -174,8 +182,11 @@ impl Way<'_> {
         if let Some(review) = reviews::find(target) {
             return reviews::answer(review, server, identity, head, query, target, coming).await;
         }
-        let served = server.kinds().served(&target.group, &target.version, &target.resource);
-        let served = served.ok_or_else(no_such_resource)?;
+        let kinds = server.kinds();
+        let Some(served) = kinds.served(&target.group, &target.version, &target.resource) else {
+            server.authorize(identity, &attributes(head, Some(target), query)).map_err(at_the_door)?;
+            return if discovery::is_known(&kinds, &target.group) { Err(no_such_resource()) } else { Ok(nowhere()) };
+        };
         let (method, headers, uri, body) = (&head.method, &head.headers, &head.uri, Bytes::new());
         let raw_query = wire::heads::query(uri, &head.extensions);
         let call = Call { server, identity, served, target, method, query, headers, body, uri, raw_query };
@@ -186,14 +197,29 @@ impl Way<'_> {
     async fn other(self, coming: Coming<'_>) -> Result<Reply, Status> {
         let Way { server, identity, head, query } = self;
         let path = head.uri.path();
-        server.authorize(identity, &attributes(head, None, query))?;
-        let (row, rest) = paths::find(path).ok_or_else(no_such_resource)?;
-        let visit = Visit { server, identity, rest, query, headers: &head.headers };
+        server.authorize(identity, &attributes(head, None, query)).map_err(at_the_door)?;
+        let Some((row, rest)) = paths::find(path) else { return Ok(nowhere()) };
+        let visit = Visit { server, identity, method: &head.method, rest, query, headers: &head.headers };
         match row.answer {
             Answer::AtOnce(answer) => answer(&visit),
             Answer::ToBody(answer) => answer(&visit, coming.read().await?).await,
         }
     }
+}
+
+/// What can be a name in a path (apimachinery api/validation/path); a slash is one more segment, but for what is decoded.
+fn is_segment(name: &str) -> Result<(), Status> {
+    let why = match name {
+        "." | ".." => format!("may not be '{name}'"),
+        _ if name.contains('%') => "may not contain '%'".to_owned(),
+        _ => return Ok(()),
+    };
+    Err(Status::bad_request(format!("Name parameter invalid: {}: {why}", api::go::quoted(name))))
+}
+
+/// What is refused before any handler is asked (responsewriters/errors.go RespondWithError).
+fn at_the_door(status: Status) -> Status {
+    Status { nosniff: true, ..status }
 }
 
 /// Serves a request about a resource: its body is read once its head is allowed.
@@ -203,6 +229,8 @@ async fn perform(
     coming: Coming<'_>,
 ) -> Result<Reply, Status> {
     let verb = verbs::verb_of(call.method, call.target, call.query);
+    // Whether there is anything there is told to those who may ask (server/config.go: routes come after authorization).
+    call.authorize(verb).map_err(at_the_door)?;
     let subresource = match call.target.subresource.as_str() {
         "" => None,
         name => Some(*call.kind().subresource(name).ok_or_else(no_such_resource)?),
@@ -222,6 +250,10 @@ async fn perform(
             return Err(method_not_allowed());
         }
     }
+    let inside = !call.target.namespace.is_empty() && call.target.resource != "namespaces";
+    if inside && !call.kind().namespaced {
+        return Err(no_such_resource());
+    }
     // A POST is about a collection, a PUT or PATCH about one object.
     let misplaced = match verb {
         "create" => !call.target.name.is_empty(),
@@ -234,10 +266,19 @@ async fn perform(
     if !known {
         return Err(method_not_allowed());
     }
-    call.authorize(verb)?;
+    if !matches!(verb, "list" | "watch" | "create" | "deletecollection") {
+        is_segment(call.name())?;
+    }
+    let mut unfit = None;
     if subresource.is_none() {
         let header = call.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-        accept::fits(header, accepted, verb, &call.served)?;
+        match (accept::fits(header, accepted, verb, &call.served), accepted) {
+            // What is no list is found out when it is there.
+            (Err(why), Ok(accept::Accept { form: accept::Form::PartialList, .. })) if verb == "get" => {
+                unfit = Some(why);
+            }
+            (fits, _) => fits?,
+        }
     }
     if let (Ok(accept::Accept { form: accept::Form::Table, .. }), text) = (accepted, call.query.get("includeObject"))
         && Include::parse(text).is_none()
@@ -254,7 +295,7 @@ async fn perform(
     match subresource {
         Some(subresource) => subresources::perform(call, verb, &subresource).await,
         None => match verb {
-            "get" => read::get(call).await,
+            "get" => read::get(call).await.and_then(|reply| unfit.map_or(Ok(reply), Err)),
             "list" => read::list(call).await,
             "watch" => watch::watch(call).await,
             "create" => create::create(call).await,

@@ -6,6 +6,7 @@
 use std::sync::LazyLock;
 
 use api::decode;
+use api::managed::{self, Write};
 use api::resource::PODS;
 use api::{Resource, Status};
 use http::request::Parts;
@@ -16,7 +17,6 @@ use crate::Server;
 use crate::accept;
 use crate::answer::{Payload, Reply};
 use crate::authenticate;
-use crate::authorize::Attributes;
 use crate::identity::Identity;
 use crate::protobuf;
 use wire::query::Query;
@@ -25,7 +25,9 @@ use crate::body::Coming;
 use crate::route::{Target, method_not_allowed, no_such_resource};
 use crate::slow;
 use crate::tokens::ISSUER;
-use crate::verbs::Call;
+use crate::verbs::options::manager_of;
+use crate::verbs::{self, Call};
+use crate::write;
 
 /// May they, and what may I.
 mod access;
@@ -153,18 +155,11 @@ pub async fn answer(
     target: &Target,
     coming: Coming<'_>,
 ) -> Result<Reply, Status> {
+    let asked = verbs::attributes(target, query, verbs::verb_of(&head.method, target, query));
+    server.authorize(identity, &asked).map_err(|status| Status { nosniff: true, ..status })?;
     if head.method != Method::POST || !target.name.is_empty() {
         return Err(method_not_allowed());
     }
-    let asked = Attributes {
-        verb: "create".into(),
-        group: target.group.clone(),
-        version: target.version.clone(),
-        resource: target.resource.clone(),
-        namespace: target.namespace.clone(),
-        ..Attributes::default()
-    };
-    server.authorize(identity, &asked)?;
     accept::whole(head.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()))?;
     let body = coming.read().await?;
     let judge = match review.answers {
@@ -187,20 +182,43 @@ pub async fn answer(
         false => slow::reading(&body, media, || decode::decode(&body, media, review.schema, validation))?,
     };
     let mut object = decoded.value;
+    let api_version = format!("{}/{}", review.group, review.version);
+    object["apiVersion"] = api_version.as_str().into();
+    object["kind"] = review.kind.into();
+    if review.namespaced && write::text(&object, "namespace").is_empty() {
+        write::metadata(&mut object).insert("namespace".into(), target.namespace.as_str().into());
+    }
     let of = Asked { server, identity, namespace: &target.namespace };
     match judge {
         Answers::Judged(judge) => {
-            let status = judge(&of, &object)?;
+            let status = judge(&of, &object).map_err(|status| status.warned(&decoded.warnings))?;
+            // Kept by nobody, and owned all the same (handlers/create.go).
+            let (manager, time) = (manager_of(query, &head.headers), server.now());
+            let owner = Write {
+                schema: review.schema,
+                api_version: &api_version,
+                manager: &manager,
+                subresource: "",
+                time: &time,
+                resets: &[],
+            };
+            match review.plural {
+                // The answer is of the status alone (registry/authorization/selfsubjectrulesreview/rest.go).
+                "selfsubjectrulesreviews" => object["spec"] = json!({}),
+                _ => managed::update(&owner, None, &mut object),
+            }
             if !object["metadata"].is_object() {
                 object["metadata"] = json!({"creationTimestamp": null});
             }
             object["status"] = status;
         }
-        Answers::Told(tell) => object = tell(&of),
+        Answers::Told(tell) => {
+            object = tell(&of);
+            object["apiVersion"] = api_version.as_str().into();
+            object["kind"] = review.kind.into();
+        }
         Answers::For { .. } => {}
     }
-    object["apiVersion"] = format!("{}/{}", review.group, review.version).into();
-    object["kind"] = review.kind.into();
     Ok(Reply::new(StatusCode::CREATED, Payload::Value(object)).warned(decoded.warnings))
 }
 
@@ -220,7 +238,7 @@ fn token_review(asked: &Asked<'_>, review: &Value) -> Result<Value, Status> {
     let now = (inner.config.clock)().as_second();
     Ok(match authenticate::by_token(token, &audiences, &inner.tokens, &inner.snapshot, now) {
         Ok((identity, common)) => json!({"authenticated": true, "user": identity.to_value(), "audiences": common}),
-        Err(why) => json!({"authenticated": false, "user": {}, "error": why}),
+        Err(why) => json!({"user": {}, "error": why}),
     })
 }
 

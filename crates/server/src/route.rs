@@ -4,7 +4,10 @@
 //! all kinds; whether the resource exists is the kind table's business.
 
 use api::{Reason, Status};
+use http::StatusCode;
 use wire::query::decoded;
+
+use crate::answer::{Reply, Response};
 
 /// What a path names.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -87,7 +90,12 @@ pub const JOIN_PATH: &str = "/gousse/v1/nodes";
 /// GET answers the authority's certificate, PEM, to anybody.
 pub const AUTHORITY_PATH: &str = "/gousse/v1/authority";
 
-/// A path that leads nowhere.
+/// A path that no part of the server has: what Go's net/http says, after which no client looks for a Status.
+pub(crate) fn nowhere() -> Reply {
+    Reply::ready(Response::text(StatusCode::NOT_FOUND, "404 page not found\n").unsniffed())
+}
+
+/// A path below one that is known, which leads nowhere.
 pub(crate) fn no_such_resource() -> Status {
     Status::generic(Reason::NotFound, "the server could not find the requested resource")
 }

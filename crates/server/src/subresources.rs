@@ -54,6 +54,10 @@ pub async fn perform(call: Call<'_>, verb: &str, subresource: &Subresource) -> R
 
 /// What admission says to a connection: its object are the options.
 async fn connect(call: &Call<'_>, subresource: &Subresource) -> Result<Vec<String>, Status> {
+    // Nothing is tried of what is passed on (handlers/rest.go ConnectResource).
+    if call.query.all("dryRun").next().is_some() {
+        return Err(Status::bad_request("dryRun is not supported"));
+    }
     let schema = format!("io.k8s.api.core.v1.{}", subresource.body_kind);
     let ask = Ask { schema: &schema, ..call.ask(Operation::Connect, subresource.name, false) };
     Ok(judge::bystander(&ask, &mut options(call, subresource.body_kind, &schema)).await?.warnings)

@@ -105,6 +105,9 @@ pub struct Named {
     pub uid: String,
 }
 
+/// What upstream says of a token that none of its authenticators takes (request/bearertoken).
+const NO_TOKEN: &str = "invalid bearer token";
+
 impl Tokens {
     /// Reads the signing key from `dir/sa.key`, or makes it.
     pub fn open(dir: &Path, entropy: Entropy) -> io::Result<Tokens> {
@@ -180,9 +183,9 @@ impl Tokens {
         if let Some(claims) = self.checked.lock().unwrap_or_else(PoisonError::into_inner).get(&hash) {
             return Ok(claims.clone());
         }
-        let (text, signature) = token.rsplit_once('.').ok_or("token is not a JSON Web Token")?;
-        let (_, body) = text.split_once('.').ok_or("token is not a JSON Web Token")?;
-        let decoded = |part: &str| BASE64.decode(part).map_err(|_| "token is not a JSON Web Token".to_string());
+        let (text, signature) = token.rsplit_once('.').ok_or(NO_TOKEN)?;
+        let (_, body) = text.split_once('.').ok_or(NO_TOKEN)?;
+        let decoded = |part: &str| BASE64.decode(part).map_err(|_| NO_TOKEN.to_string());
         UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.pair.public_key().as_ref())
             .verify(text.as_bytes(), &decoded(signature)?)
             .map_err(|_| "token's signature does not hold")?;

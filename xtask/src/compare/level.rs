@@ -29,6 +29,8 @@ static TOKEN: LazyLock<Regex> = LazyLock::new(|| regex(r"\beyJ[\w-]+\.[\w-]+\.[\
 static REVISION: LazyLock<Regex> =
     LazyLock::new(|| regex(r"(?i)((?:resource ?version|RV in object meta): )(\d+)( \(\d+\)|, current: \d+)?"));
 static HASH: LazyLock<Regex> = LazyLock::new(|| regex(r"\bhash=[0-9A-F]{16,}"));
+/// Names that the cases have made of a prefix, in a text that does not say the prefix.
+static MADE: LazyLock<Regex> = LazyLock::new(|| regex(r#"(^|")(X|x-|x{58})([bcdfghjklmnpqrstvwxz2456789]{5})($|")"#));
 static AGE: LazyLock<Regex> = LazyLock::new(|| regex(r"^(\d+[smh])+$"));
 
 fn number(seen: &mut HashMap<String, usize>, what: &str) -> usize {
@@ -53,7 +55,8 @@ impl Seen {
         let text = PLACE.replace_all(&text, "<server>");
         let text = TOKEN.replace_all(&text, "<token>");
         let text = HASH.replace_all(&text, "hash=<hash>");
-        REVISION.replace_all(&text, "$1<revision>").into_owned()
+        let text = REVISION.replace_all(&text, "$1<revision>");
+        MADE.replace_all(&text, "$1$2<5 made up>$4").into_owned()
     }
 
     fn walk(&mut self, key: &str, value: &mut Value) {

@@ -23,6 +23,8 @@ const STRICT_ERRORS_MAX: usize = 100;
 /// What the walk has found so far.
 pub struct Walk {
     validation: FieldValidation,
+    /// What is wrong is told as of a tree that is no text any more: without its place.
+    unstructured: bool,
     found: RefCell<Found>,
 }
 
@@ -31,6 +33,8 @@ struct Found {
     yaml: Vec<String>,
     strict: Vec<String>,
     wrong: Option<String>,
+    /// `apiVersion` or `kind` is no text.
+    nameless: Option<String>,
     /// A type with a form of its own could not be read: Go stops there and forgets other errors.
     fatal: Option<String>,
 }
@@ -50,7 +54,12 @@ struct Seed<'w, 'p> {
 
 impl Walk {
     pub fn new(validation: FieldValidation) -> Walk {
-        Walk { validation, found: RefCell::default() }
+        Walk { validation, unstructured: false, found: RefCell::default() }
+    }
+
+    /// Of a tree that is no text any more, in which nothing is unknown.
+    pub fn of_unstructured() -> Walk {
+        Walk { unstructured: true, ..Walk::new(FieldValidation::Ignore) }
     }
 
     /// Keys that YAML has twice: one error of all of them, and a warning each.
@@ -79,6 +88,11 @@ impl Walk {
             return bad(format!("strict decoding error: {}", errors.join(", ")));
         }
         Ok(Decoded { value, warnings: found.yaml.into_iter().chain(found.strict).collect() })
+    }
+
+    /// Why the object does not say of which kind it is.
+    pub fn nameless(&self) -> Option<String> {
+        self.found.borrow().nameless.clone()
     }
 
     /// The first type error, and all strict errors.
@@ -166,6 +180,14 @@ impl Seed<'_, '_> {
     /// `json: cannot unmarshal string into Go struct field PodSpec.spec.priority of type int32`; the forms of a schema
     /// read themselves, and pass over what they are not (apiextensions/v1/marshal.go).
     fn mismatch(&self, found: &str) -> Value {
+        if let Step::Field(_, field) = self.path.step
+            && self.path.depth == 1
+            && ["apiVersion", "kind"].contains(&field.name)
+        {
+            let found = found.split(' ').next().unwrap_or_default();
+            let why = || format!("json: cannot unmarshal {found} into Go struct field .{} of type string", field.name);
+            self.walk.found.borrow_mut().nameless.get_or_insert_with(why);
+        }
         match self.shape() {
             Some(Shape::SchemaOrBool) => return self.walk.fatal(|| "boolean or JSON schema expected".into()),
             Some(Shape::SchemaOrArray | Shape::SchemaOrStrings) => return Value::Null,
@@ -180,7 +202,7 @@ impl Seed<'_, '_> {
     }
 
     fn cannot(&self, found: &str, wanted: &str) -> String {
-        match self.path.go() {
+        match self.path.go().filter(|_| !self.walk.unstructured) {
             Some(field) => format!("json: cannot unmarshal {found} into Go struct field {field} of type {wanted}"),
             None => format!("json: cannot unmarshal {found} into Go value of type {wanted}"),
         }
@@ -228,6 +250,10 @@ impl Seed<'_, '_> {
             (Of::Int64, _) if integer.is_some() => Value::Number(number),
             (Of::Int32, _) if in_i32 => Value::Number(number),
             (Of::Double, _) => Value::Number(number),
+            (Of::Int32 | Of::Int64, _) if self.walk.unstructured => {
+                let from = if number.is_f64() { "float64" } else { "int64" };
+                self.walk.wrong(|| format!("cannot convert {from} to {}", self.path.go_type(self.of)))
+            }
             (Of::Int32 | Of::Int64, _) => self.mismatch(&format!("number {number}")),
             (_, Some(Shape::IntOrString)) if in_i32 => Value::Number(number),
             (_, Some(Shape::IntOrString)) => self.mismatch_as(&format!("number {number}"), "int32"),

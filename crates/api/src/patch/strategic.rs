@@ -175,7 +175,8 @@ fn items(value: Value) -> Result<Vec<Value>, PatchError> {
     }
 }
 
-fn drop_nulls(value: &mut Value) {
+/// Takes the nulls out of all objects inside.
+pub fn drop_nulls(value: &mut Value) {
     match value {
         Value::Object(map) => {
             map.retain(|_, v| !v.is_null());

@@ -28,15 +28,7 @@ pub fn create(at: &At, namespaced: bool, rule: impl Fn(&str) -> Vec<String>, err
 
 /// The part of it that is asked of every kind (registry/rest/create.go BeforeCreate).
 pub fn create_of_any_kind(at: &At, namespaced: bool, rule: impl Fn(&str) -> Vec<String>, errors: &mut Errors) {
-    let prefix = at.get("generateName");
-    if !prefix.text().is_empty() {
-        // A prefix may end in a dash, which the generated part follows.
-        let masked = match prefix.text().strip_suffix('-') {
-            Some(stem) => format!("{stem}a"),
-            None => prefix.text().into(),
-        };
-        invalid_each(&prefix, rule(&masked), errors);
-    }
+    prefix(at, &rule, errors);
     let name = at.get("name");
     match name.text() {
         "" => errors.push(name.required("name or generateName is required")),
@@ -52,6 +44,54 @@ pub fn create_of_any_kind(at: &At, namespaced: bool, rule: impl Fn(&str) -> Vec<
     common(at, errors);
 }
 
+/// What names are made of. It may end in a dash, which the generated part follows.
+fn prefix(at: &At, rule: impl Fn(&str) -> Vec<String>, errors: &mut Errors) {
+    let prefix = at.get("generateName");
+    if !prefix.text().is_empty() {
+        let masked = match prefix.text().strip_suffix('-') {
+            Some(stem) => format!("{stem}a"),
+            None => prefix.text().into(),
+        };
+        invalid_each(&prefix, rule(&masked), errors);
+    }
+}
+
+/// Kinds whose changed objects are judged as new ones too, as far as their metadata goes (ValidateXUpdate of upstream
+/// calls ValidateX): of the others, what names are made of has to be part of a path.
+const JUDGED_AS_NEW: [(&str, &[&str]); 7] = [
+    (
+        "",
+        &[
+            "ConfigMap",
+            "Endpoints",
+            "LimitRange",
+            "Namespace",
+            "Node",
+            "PersistentVolume",
+            "PersistentVolumeClaim",
+            "Pod",
+            "Secret",
+            "ServiceAccount",
+        ],
+    ),
+    ("apps", &["ControllerRevision"]),
+    ("discovery.k8s.io", &["EndpointSlice"]),
+    ("flowcontrol.apiserver.k8s.io", &["FlowSchema", "PriorityLevelConfiguration"]),
+    ("networking.k8s.io", &["Ingress", "IngressClass"]),
+    ("resource.k8s.io", &["ResourceClaim", "ResourceClaimTemplate"]),
+    ("storage.k8s.io", &["StorageClass", "VolumeAttributesClass"]),
+];
+
+fn is_judged_as_new(object: &Value) -> bool {
+    let group = tree::text(object, "apiVersion").split_once('/').map_or("", |(group, _)| group);
+    JUDGED_AS_NEW.iter().any(|(of, kinds)| *of == group && kinds.contains(&tree::text(object, "kind")))
+}
+
+/// What can be part of a path (apimachinery api/validation/path IsValidPathSegmentPrefix).
+fn segment(text: &str) -> Vec<String> {
+    ['/', '%'].into_iter().filter(|c| text.contains(*c)).map(|c| format!("may not contain '{c}'")).collect()
+}
+
 /// Metadata of a changed object.
 pub fn update(at: &At, old: &At, errors: &mut Errors) {
     update_of_any_kind(at, old, errors);
@@ -60,10 +100,7 @@ pub fn update(at: &At, old: &At, errors: &mut Errors) {
 
 /// The part of it that is asked of every kind (registry/rest/update.go validateCommonFields).
 pub fn update_of_any_kind(at: &At, old: &At, errors: &mut Errors) {
-    let prefix = at.get("generateName");
-    for sign in ["/", "%"].into_iter().filter(|sign| prefix.text().contains(sign)) {
-        errors.push(prefix.invalid(&format!("may not contain '{sign}'")));
-    }
+    prefix(at, segment, errors);
     if old.has_field("deletionTimestamp") {
         let before: BTreeSet<&str> = strings(&old.get("finalizers")).collect();
         let added: Vec<String> =
@@ -100,13 +137,13 @@ pub fn object(
     let at = At::root(object).get("metadata");
     match old {
         None => create(&at, namespaced, rule, errors),
-        Some(old) => update(&at, &At::root(old).get("metadata"), errors),
+        Some(old) => {
+            update(&at, &At::root(old).get("metadata"), errors);
+            if is_judged_as_new(object) {
+                prefix(&at, rule, errors);
+            }
+        }
     }
-}
-
-/// Of a kind whose metadata upstream judges by its library alone: a finalizer need be neither standard nor qualified.
-pub fn by_library(errors: &mut Errors) {
-    errors.retain(|error| error.detail != NOT_A_FINALIZER);
 }
 
 /// Keys and values of labels.
@@ -273,6 +310,21 @@ fn standard_finalizers(at: &At, errors: &mut Errors) {
 }
 
 pub const NOT_A_FINALIZER: &str = "name is neither a standard finalizer name nor is it fully qualified";
+
+/// Groups and kinds in which a finalizer needs no slash: upstream judges them by apimachinery's rules alone, without
+/// those that core's validation has beside (ValidateObjectMeta of either).
+const ANY_FINALIZER: [(&str, &str); 6] = [
+    ("admissionregistration.k8s.io", ""),
+    ("apiextensions.k8s.io", ""),
+    ("apiregistration.k8s.io", ""),
+    ("coordination.k8s.io", "Lease"),
+    ("node.k8s.io", "RuntimeClass"),
+    ("policy", "PodDisruptionBudget"),
+];
+
+pub fn takes_any_finalizer(kind: &crate::Kind) -> bool {
+    ANY_FINALIZER.iter().any(|(group, name)| kind.group == *group && (name.is_empty() || kind.kind == *name))
+}
 
 pub fn is_standard_finalizer(name: &str) -> bool {
     matches!(name, "kubernetes" | "orphan" | "foregroundDeletion")

@@ -88,12 +88,15 @@ fn each_attribute_has_a_grant_of_its_own() {
 #[test]
 fn attributes_without_a_user_are_refused_and_not_ignored() {
     for (pair, what) in [
-        (("impersonate-group", "system:masters"), "groups"),
-        (("impersonate-uid", "1"), "uid"),
-        (("impersonate-extra-a", "b"), "extra"),
+        (
+            ("impersonate-group", "system:masters"),
+            r#"UID:"", Groups:[]string{"system:masters"}, Extra:map[string][]string(nil)"#,
+        ),
+        (("impersonate-uid", "1"), r#"UID:"1", Groups:[]string(nil), Extra:map[string][]string(nil)"#),
+        (("impersonate-extra-a", "b"), r#"UID:"", Groups:[]string(nil), Extra:map[string][]string{"a":[]string{"b"}}"#),
     ] {
         let refused = ask(&["impersonate *"], &[pair]).unwrap_err();
-        let text = format!("requested {what} without impersonating a user name");
+        let text = format!("requested &user.DefaultInfo{{Name:\"\", {what}}} without impersonating a user name");
         assert_eq!((refused.code, refused.message), (400, text));
         assert_eq!(ask(&["impersonate *"], &[pair, ("impersonate-user", "")]).unwrap_err().code, 400);
     }

@@ -21,7 +21,7 @@ pub fn of_subject(asked: &Asked<'_>, review: &Value) -> Result<Value, Status> {
     if !is_empty(&review["metadata"], &["managedFields"]) {
         errors.push(FieldError::invalid("metadata", &review["metadata"], "must be empty"));
     }
-    refuse("SubjectAccessReview", &errors)?;
+    refuse(&errors)?;
     Ok(decide(asked, &review["spec"], &subject(&review["spec"])))
 }
 
@@ -41,7 +41,7 @@ pub fn in_namespace(asked: &Asked<'_>, review: &Value) -> Result<Value, Status> 
     if path.has() {
         errors.push(path.invalid_as(go_path(path.value), "disallowed on this kind of request"));
     }
-    refuse("LocalSubjectAccessReview", &errors)?;
+    refuse(&errors)?;
     if own != asked.namespace {
         let message = format!("spec.resourceAttributes.namespace must match namespace: {}", asked.namespace);
         return Err(Status::bad_request(message));
@@ -56,7 +56,7 @@ pub fn of_oneself(asked: &Asked<'_>, review: &Value) -> Result<Value, Status> {
     if !is_empty(&review["metadata"], &["managedFields"]) {
         errors.push(FieldError::invalid("metadata", &review["metadata"], "must be empty"));
     }
-    refuse("SelfSubjectAccessReview", &errors)?;
+    refuse(&errors)?;
     Ok(decide(asked, &review["spec"], asked.identity))
 }
 
@@ -92,8 +92,9 @@ pub fn rules(asked: &Asked<'_>, review: &Value) -> Result<Value, Status> {
     Ok(status)
 }
 
-fn refuse(kind: &str, errors: &[FieldError]) -> Result<(), Status> {
-    if errors.is_empty() { Ok(()) } else { Err(Status::invalid(AUTHORIZATION, kind, "", errors)) }
+/// Upstream names no kind here (pkg/registry/authorization/subjectaccessreview/rest.go).
+fn refuse(errors: &[FieldError]) -> Result<(), Status> {
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid(AUTHORIZATION, "", "", errors)) }
 }
 
 /// Whether nothing is said but what stands in `beside`.

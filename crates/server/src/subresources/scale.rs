@@ -19,7 +19,7 @@ use crate::route::method_not_allowed;
 use crate::verbs::Call;
 use crate::verbs::create::unwritten;
 use crate::verbs::options::WriteOptions;
-use crate::verbs::update::Update;
+use crate::verbs::update::{Update, check_name};
 use crate::{slow, write};
 
 pub async fn perform(call: Call<'_>, verb: &str) -> Result<Reply, Status> {
@@ -45,6 +45,7 @@ async fn put(call: &Call<'_>) -> Result<Reply, Status> {
     let decoded = call.decode(scale::SCHEMA, asked.validation)?;
     let new = decoded.value;
     check_kind(&new)?;
+    check_name(call, &new)?;
     run(call, &asked, Some(&asked.manager), decoded.warnings, |object| taken(call, &new, object)).await
 }
 
@@ -139,8 +140,13 @@ fn check_kind(new: &Value) -> Result<(), Status> {
     if matches!(version, "" | scale::API_VERSION) && matches!(kind, "" | "Scale") {
         return Ok(());
     }
+    let is_known = api::schema::of_kind(version, kind).is_some();
     let version = version.rsplit('/').next().unwrap_or_default();
-    Err(Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a Scale")))
+    let why = match is_known {
+        true => format!(": converting ({version}.{kind}) to (autoscaling.Scale): unknown conversion"),
+        false => String::new(),
+    };
+    Err(Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a Scale{why}")))
 }
 
 fn reply(call: &Call<'_>, entry: &Entry, warnings: Vec<String>) -> Result<Reply, Status> {

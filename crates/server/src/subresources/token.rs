@@ -1,5 +1,6 @@
 //! `serviceaccounts/token`: a TokenRequest (pkg/registry/core/serviceaccount/storage/token.go).
 
+use api::managed::{self, Write};
 use api::{FieldError, Status};
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
@@ -14,6 +15,7 @@ use crate::verbs::{Call, judge};
 use crate::write;
 
 const GROUP: &str = "authentication.k8s.io";
+const API_VERSION: &str = "authentication.k8s.io/v1";
 const SCHEMA: &str = "io.k8s.api.authentication.v1.TokenRequest";
 const SHORTEST: i64 = 600;
 const LONGEST: i64 = 1 << 32;
@@ -53,6 +55,11 @@ pub async fn request(call: Call<'_>) -> Result<Reply, Status> {
     }
     let expires = spec["expirationSeconds"].as_i64().unwrap_or(DEFAULT);
     spec["expirationSeconds"] = json!(expires);
+    let asked_for = request.clone();
+    let spec = &mut request["spec"];
+    if spec.get("boundObjectRef").is_none() {
+        spec["boundObjectRef"] = Value::Null;
+    }
     if let Some(error) = out_of_range(expires) {
         return Err(Status::invalid(GROUP, "TokenRequest", "", &[error]));
     }
@@ -86,8 +93,23 @@ pub async fn request(call: Call<'_>) -> Result<Reply, Status> {
     };
     let token = call.server.0.tokens.sign(&mut claims);
     let end: Timestamp = now + SignedDuration::from_secs(expires);
+    let time = call.server.now();
+    let owner = Write {
+        schema: SCHEMA,
+        api_version: API_VERSION,
+        manager: &options.manager,
+        subresource: "token",
+        time: &time,
+        resets: &[],
+    };
+    // Whoever asks owns what was asked for, not what the server makes of it.
+    let mut owned = asked_for;
+    managed::update(&owner, None, &mut owned);
+    if let Some(fields) = owned["metadata"].get("managedFields") {
+        write::metadata(&mut request).insert("managedFields".into(), fields.clone());
+    }
     request["kind"] = json!("TokenRequest");
-    request["apiVersion"] = json!("authentication.k8s.io/v1");
+    request["apiVersion"] = json!(API_VERSION);
     let metadata = write::metadata(&mut request);
     metadata.insert("name".into(), name.into());
     metadata.insert("namespace".into(), namespace.into());

@@ -20,12 +20,12 @@ pub async fn create(call: Call<'_>) -> Result<Reply, Status> {
     let WriteOptions { manager, dry_run, validation, .. } = WriteOptions::of(&call)?;
     let decoded = call.decode(call.served.schema(), validation)?;
     let mut object = decoded.value;
-    check_kind(&call, &object)?;
     let mut warnings = decoded.warnings;
-    place(&call, &mut object)?;
+    check_kind(&call, &object).and_then(|()| place(&call, &mut object)).map_err(|status| status.warned(&warnings))?;
     warnings.extend(judge::unite_owners(&mut object, ""));
     call.to_stored(&mut object);
-    let entry = insert(&call, object, Some(&manager), dry_run, &mut warnings).await?;
+    let entry = insert(&call, object, Some(&manager), dry_run, &mut warnings).await;
+    let entry = entry.map_err(|status| status.warned(&warnings))?;
     let rendition = match dry_run {
         true => std::sync::Arc::new(Rendition::new(entry)),
         false => call.server.0.renditions.of(&entry),
@@ -45,7 +45,7 @@ pub async fn insert(
     let entropy = &call.server.0.config.entropy;
     let prefix = write::text(&object, "generateName").to_string();
     let generated = write::text(&object, "name").is_empty() && !prefix.is_empty();
-    unset(call, &mut object);
+    unset(&mut object);
     await_needed(call, &object).await;
     let ask = call.ask(Operation::Create, "", dry_run);
     let mut mutated = None;
@@ -69,7 +69,26 @@ pub async fn insert(
         let name = write::text(&object, "name").to_string();
         let key = call.key(&name);
         let store = &call.server.0.store;
-        let exists = || Status::already_exists(call.served.group(), &call.kind().plural, &name);
+        let exists = || {
+            let mut status = Status::already_exists(call.served.group(), &call.kind().plural, &name);
+            if generated {
+                status.message += ", the server was not able to generate a unique name for the object";
+            }
+            let there: Option<Value> =
+                store.get(key.as_str()).and_then(|entry| serde_json::from_slice(&entry.bytes).ok());
+            // It may be waiting for its finalizers (registry/store.go create).
+            if there.is_some_and(|there| there["metadata"].get("deletionTimestamp").is_some()) {
+                status.message.insert_str(0, "object is being deleted: ");
+            }
+            status
+        };
+        // Of what is only tried upstream asks nothing, and answers with what was sent (etcd3/store.go Create).
+        if !dry_run {
+            if write::text(&object, "resourceVersion").parse::<u64>().is_ok_and(|revision| revision != 0) {
+                return Err(Status::unknown("resourceVersion should not be set on objects to be created"));
+            }
+            write::metadata(&mut object).remove("resourceVersion");
+        }
         if dry_run {
             if store.get(key.as_str()).is_some() {
                 return Err(exists());
@@ -87,13 +106,7 @@ pub async fn insert(
             }
             // Another name needs no other object (store.go, create with RetryGenerateName).
             Err(Error::Conflict { key: at, .. }) if at == key && generated && attempt < NAME_TRIES => {}
-            Err(Error::Conflict { key: at, .. }) if at == key => {
-                let mut status = exists();
-                if generated {
-                    status.message += ", the server was not able to generate a unique name for the object";
-                }
-                return Err(status);
-            }
+            Err(Error::Conflict { key: at, .. }) if at == key => return Err(exists()),
             // On a full disk: how it ends is told all the same.
             Err(Error::Refused(_)) if room == Room::Free && is_of_an_end(call, &object) => room = Room::Kept,
             // What admission relied on has changed meanwhile: decide again.
@@ -105,13 +118,10 @@ pub async fn insert(
 }
 
 /// Takes away what a client may not say of a new object.
-fn unset(call: &Call<'_>, object: &mut Value) {
+fn unset(object: &mut Value) {
     let metadata = write::metadata(object);
-    for field in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
         metadata.remove(field);
-    }
-    if !call.kind().namespaced {
-        metadata.remove("namespace");
     }
 }
 
@@ -156,15 +166,33 @@ pub fn check_kind(call: &Call<'_>, object: &Value) -> Result<(), Status> {
             format!("the API version in the data ({api_version}) does not match the expected API version ({want})");
         return Err(Status::bad_request(message));
     }
-    let version = api_version.rsplit('/').next().unwrap_or_default();
-    let mut message = format!("{kind} in version {version:?} cannot be handled as a {}", call.kind().kind);
-    if !is_known {
-        message += &format!(
-            ": no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/runtime/scheme.go:111\""
-        );
-    }
-    Err(Status::bad_request(message))
+    let own = &call.kind().kind;
+    let unnamed = |why: &str| api::decode::unrecognized(own, why, &call.body);
+    let (group, version) = match api_version.split_once('/') {
+        Some((_, version)) if version.contains('/') => {
+            return Err(unnamed(&format!("unexpected GroupVersion string: {api_version}")));
+        }
+        Some((group, version)) => (group, version),
+        None => ("", api_version),
+    };
+    // Go's name of a type: of the package that its group is in.
+    let package = call.served.group().split('.').next().filter(|group| !group.is_empty()).unwrap_or("core");
+    let unlike =
+        (kind != own).then(|| format!("converting ({version}.{kind}) to ({package}.{own}): unknown conversion"));
+    let why = match unlike {
+        Some(why) if is_known || (api_version == "v1" && UNVERSIONED.contains(&kind)) => why,
+        _ if version.is_empty() && !group.is_empty() => {
+            format!("Object 'apiVersion' is missing in '{}'", String::from_utf8_lossy(&call.body))
+        }
+        _ => format!(
+            "no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/runtime/scheme.go:111\""
+        ),
+    };
+    Err(Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {own}: {why}")))
 }
+
+/// Kinds that every group's scheme knows (apimachinery, pkg/apis/meta/v1/register.go).
+const UNVERSIONED: &[&str] = &["Status", "APIVersions", "APIGroupList", "APIGroup", "APIResourceList"];
 
 /// Kind, apiVersion and namespace as the path says them.
 pub fn place(call: &Call<'_>, object: &mut Value) -> Result<(), Status> {
@@ -172,6 +200,10 @@ pub fn place(call: &Call<'_>, object: &mut Value) -> Result<(), Status> {
     object["kind"] = json!(call.kind().kind);
     let namespace = call.namespace().to_string();
     let metadata = write::metadata(object);
+    if !call.kind().namespaced {
+        // What is in none says of none (registry/rest/meta.go EnsureObjectNamespaceMatchesRequestNamespace).
+        metadata.remove("namespace");
+    }
     if call.kind().namespaced {
         let given = metadata.get("namespace").and_then(Value::as_str).unwrap_or("");
         if namespace.is_empty() {

@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 use store::{Entry, Error, Expect, Key, Store};
 
 use crate::admission::{Ask, Findings, Operation};
-use crate::answer::{Page, Payload, Reply};
+use crate::answer::{Payload, Reply};
 use crate::rendition::Rendition;
 use crate::verbs::options::ListOptions;
-use crate::verbs::{Call, create, judge, options, read};
-use crate::{records, write};
+use crate::verbs::{Call, create, judge, options, read, update};
+use crate::write;
 
 const OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
 
@@ -29,6 +29,8 @@ pub struct Options {
     pub revision: Option<String>,
     pub propagation: Option<Propagation>,
     pub dry_run: bool,
+    /// Only what cannot be read is meant (`ignoreStoreReadErrorWithClusterBreakingPotential`).
+    pub unreadable_only: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,33 +84,27 @@ pub async fn delete_collection(call: Call<'_>) -> Result<Reply, Status> {
     let options = Options::of(&call)?;
     let asked = ListOptions::of(&call, false)?;
     let filter = call.filter()?;
-    let prefix = records::prefix(call.kind(), call.namespace());
-    read::position(&call, &asked, &prefix).await?;
-    let page = call.server.0.store.list(&prefix, None, usize::MAX, None).map_err(|e| write::failed(&e))?;
-    let (mut items, mut all) = (Vec::new(), Findings::default());
-    for entry in page.entries {
-        let rendition = Rendition::new(entry);
-        if !filter.passes(&rendition) {
-            continue;
-        }
-        let Some(object) = rendition.object() else { continue };
+    // With a limit one page of them, else all (registry/store.go DeleteCollection).
+    let page = match read::page(&call, &asked, &filter).await? {
+        Ok(page) => page,
+        Err(expired) => return Ok(expired),
+    };
+    let mut all = Findings::default();
+    for item in &page.items {
+        let Some(object) = item.object() else { continue };
         let meta = object.meta().clone();
         let target = crate::route::Target { namespace: meta.namespace, name: meta.name.clone(), ..call.target.clone() };
         let one = Call { target: &target, body: call.body.clone(), served: call.served.clone(), ..call };
         let mut findings = Findings::default();
         match remove(&one, &meta.name, &options, Some(&mut findings)).await {
-            Ok(Deleted::Pending(entry) | Deleted::Gone(entry)) => {
-                items.push(std::sync::Arc::new(Rendition::new(entry)))
-            }
             // Somebody else was quicker.
             Err(status) if status.code == 404 => {}
             Err(status) => return Err(status),
+            Ok(_) => {}
         }
         findings.warnings.into_iter().for_each(|warning| all.warn(warning));
     }
     warn_of_orphans(&call, &options, &mut all);
-    let revision = page.revision.0;
-    let page = Page { served: call.served.clone(), items, revision, continue_token: String::new(), remaining: None };
     Ok(Reply::new(StatusCode::OK, Payload::List(page)).warned(all.warnings))
 }
 
@@ -130,6 +126,10 @@ pub async fn remove(
         };
         let mut object: Value = serde_json::from_slice(&entry.bytes).map_err(|e| Status::internal(e.to_string()))?;
         check_preconditions(call, name, &object, options)?;
+        if options.unreadable_only {
+            let why = "unsafe deletion is not allowed because the object is decodable from storage";
+            return Err(call.conflict(name, &update::invalid_object(call, name, options.dry_run, why)));
+        }
         if let Some(findings) = &mut findings {
             let ask = Ask { name, old: Some(&object), ..call.ask(Operation::Delete, "", options.dry_run) };
             **findings = judge::bystander(&ask, &mut Value::Null).await?;
@@ -347,6 +347,10 @@ impl Options {
         if call.body.is_empty() {
             return Options::read(&Value::Null, call);
         }
+        // Nothing asked for (a body of null counts as an empty one).
+        if call.body.trim_ascii() == b"null" {
+            return Options::read(&json!({}), call);
+        }
         let body = call.decode(OPTIONS, FieldValidation::Ignore)?.value;
         if body["kind"].as_str().is_some_and(|kind| !kind.is_empty() && kind != "DeleteOptions") {
             return Err(Status::bad_request("decoded object cannot be converted to DeleteOptions"));
@@ -384,8 +388,16 @@ impl Options {
         if let Some(error) = refused {
             return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &[error]));
         }
+        let unreadable_only = body["ignoreStoreReadErrorWithClusterBreakingPotential"].as_bool().unwrap_or(false);
         let text = |field: &str| body["preconditions"][field].as_str().map(String::from);
-        Ok(Options { grace, uid: text("uid"), revision: text("resourceVersion"), propagation, dry_run })
+        Ok(Options {
+            grace,
+            uid: text("uid"),
+            revision: text("resourceVersion"),
+            propagation,
+            dry_run,
+            unreadable_only,
+        })
     }
 }
 

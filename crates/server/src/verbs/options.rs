@@ -8,9 +8,10 @@
 use api::decode::FieldValidation;
 use api::patch::PatchKind;
 use api::{FieldError, Status};
-use http::{Method, header};
+use http::{HeaderMap, Method, header};
 use kinds::validate::meta::{MANAGER_MAX, asked_manager};
 use serde_json::json;
+use wire::query::Query;
 
 use crate::verbs::Call;
 
@@ -53,7 +54,7 @@ impl WriteOptions {
         }
         match validation {
             Some(validation) if errors.is_empty() => {
-                let manager = if manager.is_empty() { agent(call) } else { manager.into() };
+                let manager = manager_of(call.query, call.headers);
                 Ok(WriteOptions { manager, dry_run, validation, force: call.query.flag("force") })
             }
             _ => Err(Status::invalid("meta.k8s.io", kind, "", &errors)),
@@ -125,6 +126,15 @@ impl ListOptions<'_> {
     fn of_watch(&self) -> Vec<FieldError> {
         let (field, matching) = ("resourceVersionMatch", self.matching);
         let mut errors = Vec::new();
+        let plain = self.initial_events.is_none() && matching.is_empty();
+        if plain && matches!(self.revision, "" | "0") {
+            // Such a watch counts as one that asks for what is there (internalversion/defaults.go SetListOptionsDefaults).
+            if !self.token.is_empty() {
+                let detail = "resourceVersionMatch is forbidden when continue is provided";
+                errors.push(FieldError::forbidden(field, detail));
+            }
+            return errors;
+        }
         if self.initial_events.is_some() && matching != "NotOlderThan" {
             let detail = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
             errors.push(FieldError::forbidden(field, detail));
@@ -163,9 +173,13 @@ pub fn go_words(why: &std::num::ParseIntError) -> &'static str {
     }
 }
 
-/// Who asks, by its User-Agent (handlers/create.go prefixFromUserAgent).
-fn agent(call: &Call<'_>) -> String {
-    let agent = call.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or("unknown");
+/// Who writes: by the query, else by its User-Agent (handlers/create.go managerOrUserAgent).
+pub fn manager_of(query: &Query, headers: &HeaderMap) -> String {
+    let manager = query.get("fieldManager");
+    if !manager.is_empty() {
+        return manager.into();
+    }
+    let agent = headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or("unknown");
     let name = agent.split('/').next().unwrap_or_default();
     name.chars().filter(|c| !c.is_ascii_control()).take(MANAGER_MAX).collect()
 }

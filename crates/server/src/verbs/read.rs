@@ -15,6 +15,7 @@ use store::{Error, Revision};
 
 use crate::answer::{Page, Payload, Reply};
 use crate::component_status;
+use crate::filter::Filter;
 use crate::verbs::Call;
 use crate::verbs::options::{ListOptions, go_words};
 
@@ -40,15 +41,26 @@ pub async fn get(call: Call<'_>) -> Result<Reply, Status> {
 pub async fn list(call: Call<'_>) -> Result<Reply, Status> {
     let asked = ListOptions::of(&call, false)?;
     let filter = call.filter()?;
-    let fresh = |entry| std::sync::Arc::new(crate::rendition::Rendition::new(entry));
     if let Some(told) = component_status::of(call.server, call.kind()) {
         let items = told.into_iter().map(fresh).filter(|item| filter.passes(item)).collect();
         let (served, continue_token) = (call.served.clone(), String::new());
         let page = Page { served, items, revision: 0, continue_token, remaining: None };
         return Ok(Reply::new(StatusCode::OK, Payload::List(page)));
     }
+    Ok(match page(&call, &asked, &filter).await? {
+        Ok(page) => Reply::new(StatusCode::OK, Payload::List(page)),
+        Err(expired) => expired,
+    })
+}
+
+fn fresh(entry: store::Entry) -> std::sync::Arc<crate::rendition::Rendition> {
+    std::sync::Arc::new(crate::rendition::Rendition::new(entry))
+}
+
+/// What is asked of a collection; or the answer that says from where to go on, where the revision is no more.
+pub async fn page(call: &Call<'_>, asked: &ListOptions<'_>, filter: &Filter) -> Result<Result<Page, Reply>, Status> {
     let prefix = filter.prefix(call.namespace());
-    let (from, at) = position(&call, &asked, &prefix).await?;
+    let (from, at) = position(call, asked, &prefix).await?;
     // What is there is answered with as a whole (storage/cacher/delegator).
     let pages = asked.limit > 0 && (asked.revision != "0" || !asked.token.is_empty());
     let limit = if pages { usize::try_from(asked.limit).unwrap_or(usize::MAX) } else { usize::MAX };
@@ -58,7 +70,7 @@ pub async fn list(call: Call<'_>) -> Result<Reply, Status> {
         let asked = limit.saturating_sub(items.len());
         let page = match store.list(&prefix, from.as_deref(), asked, revision) {
             Ok(page) => page,
-            Err(e) => return expired(&call, e, from.as_deref()),
+            Err(e) => return expired(call, e, from.as_deref()).map(Err),
         };
         revision = Some(page.revision);
         let last = page.entries.last().map(|e| e.key.clone());
@@ -74,13 +86,12 @@ pub async fn list(call: Call<'_>) -> Result<Reply, Status> {
         (_, Some(last)) => token(revision as i64, &format!("{}\0", last.0)),
     };
     let counted = filter.is_open() && remaining > 0;
-    let page =
-        Page { served: call.served.clone(), items, revision, continue_token, remaining: counted.then_some(remaining) };
-    Ok(Reply::new(StatusCode::OK, Payload::List(page)))
+    let remaining = counted.then_some(remaining);
+    Ok(Ok(Page { served: call.served.clone(), items, revision, continue_token, remaining }))
 }
 
 /// Where a list starts and the revision it shows; None is now (storage/interfaces.go ValidateListOptions).
-pub async fn position(call: &Call<'_>, asked: &ListOptions<'_>, prefix: &str) -> Result<Position, Status> {
+async fn position(call: &Call<'_>, asked: &ListOptions<'_>, prefix: &str) -> Result<Position, Status> {
     let (version, matching) = (asked.revision, asked.matching);
     if !asked.token.is_empty() {
         let (revision, key) =
@@ -100,7 +111,7 @@ pub async fn position(call: &Call<'_>, asked: &ListOptions<'_>, prefix: &str) ->
 }
 
 /// A key to go on from, and a revision.
-pub type Position = (Option<String>, Option<Revision>);
+type Position = (Option<String>, Option<Revision>);
 
 /// A revision that is not 0; what is no number is refused.
 pub fn revision_of(text: &str) -> Result<Option<Revision>, Status> {
@@ -140,7 +151,8 @@ pub async fn reached(call: &Call<'_>, version: &str) -> Result<Option<Revision>,
         field: String::new(),
     };
     status.causes = vec![cause];
-    status.retry_after_seconds = Some(1);
+    // What expires is not in upstream's watch cache, and etcd says of no time (registry/core/rest/storage_core.go).
+    status.retry_after_seconds = call.kind().writes.ttl.is_none().then_some(1);
     Err(status)
 }
 

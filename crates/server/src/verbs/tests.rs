@@ -189,7 +189,21 @@ async fn a_body_of_another_kind_is_told_as_what_it_is() {
             "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: no kind \"ConfigMap\" is registered for version \
              \"else/v1\" in scheme \"pkg/runtime/scheme.go:111\"",
         ),
-        (json!({"kind": "Pod"}), "Pod in version \"v1\" cannot be handled as a ConfigMap"),
+        (
+            json!({"kind": "Pod"}),
+            "Pod in version \"v1\" cannot be handled as a ConfigMap: converting (v1.Pod) to (core.ConfigMap): unknown \
+             conversion",
+        ),
+        (
+            json!({"apiVersion": "a/b/c"}),
+            "the object provided is unrecognized (must be of type ConfigMap): unexpected GroupVersion string: a/b/c \
+             ({\"apiVersion\":\"a/b/c\"})",
+        ),
+        (
+            json!({"kind": 7}),
+            "the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; json parse error: \
+             json: cannot unmarshal number into Go struct field .kind of type string ({\"kind\":7})",
+        ),
     ] {
         assert_eq!(told(&c, Method::POST, MAPS, "application/json", &body).await, (400, want.to_owned()));
     }
@@ -259,7 +273,7 @@ async fn an_answer_has_the_form_that_was_asked_for_or_none() {
     let refused = c.server.handle(&c.admin, request.body(bytes::Bytes::new()).unwrap()).await;
     let crate::Body::Bytes(text) = refused.body else { panic!("no bytes") };
     let text = String::from_utf8_lossy(&text);
-    assert!(text.contains("reason: NotAcceptable") && text.contains(streamed), "{text}");
+    assert!(text.contains("reason: NotAcceptable") && text.contains(&streamed.replace(", ", ",\n  ")), "{text}");
     let table = "application/json;as=Table;v=v1beta1;g=meta.k8s.io";
     let (_, table_of) = ask(&format!("{one}?includeObject=Metadata"), table).await;
     assert_eq!(
@@ -309,4 +323,33 @@ async fn one_object_is_not_watched_by_its_path() {
     let c = cluster().await;
     assert_eq!(c.post(MAPS, json!({"metadata": {"name": "m"}})).await.0, 201);
     assert_eq!(c.get(&format!("{MAPS}/m?watch=true")).await.1["kind"], "ConfigMap");
+}
+
+#[tokio::test]
+async fn what_is_not_there_and_what_was_found_before_a_refusal_is_told() {
+    let c = cluster().await;
+    let drivers = "/apis/storage.k8s.io/v1/csidrivers/x";
+    let driver = json!({"metadata": {"name": "x"}, "spec": {}});
+    let want = "csidrivers.storage.k8s.io \"x\" not found".to_owned();
+    assert_eq!(told(&c, Method::PUT, drivers, "application/json", &driver).await, (404, want));
+    let invalid = "invalid timeout specified in the request URL - time: invalid duration \"x\"".to_owned();
+    assert_eq!(told(&c, Method::GET, &format!("{MAPS}?timeout=x"), "", &Value::Null).await, (400, invalid));
+    let set = json!({"metadata": {"name": "m", "resourceVersion": "5"}});
+    let why = "resourceVersion should not be set on objects to be created".to_owned();
+    assert_eq!(told(&c, Method::POST, MAPS, "application/json", &set).await, (500, why));
+    let held = json!({"metadata": {"name": "h", "finalizers": ["example.com/h"]}});
+    assert_eq!(c.post(MAPS, held.clone()).await.0, 201);
+    c.delete(&format!("{MAPS}/h"), Value::Null).await;
+    let why = "object is being deleted: configmaps \"h\" already exists".to_owned();
+    assert_eq!(told(&c, Method::POST, MAPS, "application/json", &held).await, (409, why));
+    let typo = json!({"metadata": {"name": "No"}, "dat": 1}).to_string();
+    let refused = c.raw(&c.admin, Method::POST, MAPS, "application/json", typo).await;
+    assert_eq!(refused.status.as_u16(), 422);
+    assert_eq!(refused.headers["warning"], "299 - \"unknown field \\\"dat\\\"\"");
+    // Of a path that nobody serves there is no Status.
+    let lost = c.raw(&c.admin, Method::GET, "/apis/else.example.com/v1/x", "", String::new()).await;
+    assert_eq!(lost.status.as_u16(), 404);
+    assert_eq!(lost.headers["x-content-type-options"], "nosniff");
+    let crate::Body::Bytes(text) = lost.body else { panic!("no bytes") };
+    assert_eq!(&text[..], b"404 page not found\n");
 }

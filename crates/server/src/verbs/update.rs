@@ -17,7 +17,7 @@ use crate::verbs::create::{self, check_kind, place, unwritten};
 use crate::verbs::delete::goes_with;
 use crate::verbs::options::{WriteOptions, go_words};
 use crate::verbs::{Call, judge};
-use crate::{charges, write};
+use crate::{charges, records, write};
 
 /// How often a write is computed.
 const TRIES: usize = 32;
@@ -42,26 +42,27 @@ pub async fn put(call: Call<'_>, subresource: &str) -> Result<Reply, Status> {
     let WriteOptions { manager, dry_run, validation, .. } = WriteOptions::of(&call)?;
     let mut decoded = call.decode(call.served.schema(), validation)?;
     let mut object = decoded.value;
-    check_kind(&call, &object)?;
-    place(&call, &mut object)?;
-    check_name(&call, &object)?;
+    let refused = |status: Status| status.warned(&decoded.warnings);
+    check_kind(&call, &object).map_err(refused)?;
+    place(&call, &mut object).map_err(refused)?;
+    check_name(&call, &object).map_err(refused)?;
     decoded.warnings.extend(judge::unite_owners(&mut object, ""));
     call.to_stored(&mut object);
-    let conditional = named(&object)?.is_some();
     let missing = call.server.0.store.get(call.key(call.name()).as_str()).is_none();
-    if missing && subresource.is_empty() && call.kind().writes.put_creates && !conditional {
+    if missing && subresource.is_empty() && call.kind().writes.put_creates {
         // Who makes something must be allowed to (handlers/update.go withAuthorization).
         call.authorize("create")?;
+        if !write::text(&object, "uid").is_empty() {
+            return Err(other_uid(&call, call.name(), write::text(&object, "uid"), "", dry_run));
+        }
+        // A revision is no hindrance, but must be one (registry/store.go Update).
+        named(&object)?;
+        write::metadata(&mut object).remove("resourceVersion");
         let mut warnings = decoded.warnings;
         let entry = create::insert(&call, object, Some(&manager), dry_run, &mut warnings).await?;
         let rendition = std::sync::Arc::new(Rendition::new(entry));
         let payload = Payload::Object { served: call.served.clone(), rendition };
         return Ok(Reply::new(StatusCode::CREATED, payload).warned(warnings));
-    }
-    if !conditional && call.kind().writes.conditional {
-        let error = FieldError::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
-        // Upstream names the resource here (registry/store.go Update).
-        return Err(Status::invalid(call.served.group(), &call.kind().plural, call.name(), &[error]));
     }
     let mut update = Update {
         call: &call,
@@ -72,7 +73,7 @@ pub async fn put(call: Call<'_>, subresource: &str) -> Result<Reply, Status> {
         dry_run,
         warnings: decoded.warnings,
     };
-    let entry = update.run(|_| Ok(object.clone())).await?;
+    let entry = update.run(|_| Ok(object.clone())).await.map_err(|status| status.warned(&update.warnings))?;
     Ok(reply(&call, entry, update.warnings, dry_run))
 }
 
@@ -96,7 +97,8 @@ pub async fn patch(call: Call<'_>, kind: PatchKind, subresource: &str) -> Result
             warnings = warned;
             Ok(object)
         })
-        .await?;
+        .await;
+    let entry = entry.map_err(|status| status.warned(&warnings))?;
     warnings.append(&mut update.warnings);
     Ok(reply(&call, entry, warnings, dry_run))
 }
@@ -118,7 +120,10 @@ fn patched(
 ) -> Result<(Value, Vec<String>), Status> {
     let decoded = patch::patched(kind, call.served.schema(), &call.in_version(old), &call.body, validation)?;
     let mut object = decoded.value;
-    check_kind(call, &object)?;
+    // What a strategic patch makes is of the kind whatever it says (handlers/patch.go strategicPatchObject).
+    if kind != PatchKind::Strategic {
+        check_kind(call, &object)?;
+    }
     place(call, &mut object)?;
     check_name(call, &object)?;
     call.to_stored(&mut object);
@@ -142,7 +147,7 @@ pub fn check_name(call: &Call<'_>, object: &Value) -> Result<(), Status> {
 }
 
 /// The revision that a write holds for; 0 is none (storage/api_object_versioner.go).
-fn named(object: &Value) -> Result<Option<&str>, Status> {
+pub fn named(object: &Value) -> Result<Option<&str>, Status> {
     let text = write::text(object, "resourceVersion");
     match text.parse::<u64>() {
         Ok(0) => Ok(None),
@@ -210,12 +215,31 @@ impl Update<'_> {
         let (uid, asked) = (write::text(old, "uid"), write::text(new, "uid"));
         // Of a patch it is a change like any other, of what does not change (rest/update.go Preconditions).
         if !asked.is_empty() && asked != uid && *self.call.method != http::Method::PATCH {
-            let why = format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {uid}");
-            return Err(self.call.conflict(self.name, &why));
+            return Err(other_uid(self.call, self.name, asked, uid, self.dry_run));
         }
         match named(new)? {
             Some(asked) if asked != write::text(old, "resourceVersion") => Err(self.call.conflict(self.name, MODIFIED)),
+            None if self.call.kind().writes.conditional && !self.verbatim => {
+                let error =
+                    FieldError::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
+                // Upstream names the resource here (registry/store.go Update).
+                Err(Status::invalid(self.call.served.group(), &self.call.kind().plural, self.name, &[error]))
+            }
             _ => Ok(()),
         }
     }
+}
+
+/// Another object is meant (storage/interfaces.go Preconditions.Check).
+fn other_uid(call: &Call<'_>, name: &str, asked: &str, uid: &str, dry_run: bool) -> Status {
+    let why = format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {uid}");
+    call.conflict(name, &invalid_object(call, name, dry_run, &why))
+}
+
+/// As upstream's store says what is wrong with an object, by the place where it would keep it (storage/errors.go);
+/// of what is only tried, the place is not yet in etcd's tree.
+pub fn invalid_object(call: &Call<'_>, name: &str, dry_run: bool, why: &str) -> String {
+    let root = if dry_run { "" } else { "/registry" };
+    let place = records::upstream_place(call.kind(), call.namespace(), name);
+    format!("StorageError: invalid object, Code: 4, Key: {root}{place}, ResourceVersion: 0, AdditionalErrorMsg: {why}")
 }

@@ -67,7 +67,8 @@ pub async fn watch(call: Call<'_>) -> Result<Reply, Status> {
             served: call.served.clone(),
             filter,
             initial,
-            initial_end: initial_events,
+            // storage/cacher/cacher.go setInitialEventsEndBookmarkIfRequested.
+            initial_end: initial_events && call.query.flag("allowWatchBookmarks"),
             watch,
             ahead,
             start,

@@ -76,7 +76,7 @@ pub fn cases(subject: &Subject) -> Vec<Case> {
         cases.push(Case::one(
             subject,
             format!("delete type/{content}"),
-            Step::new("DELETE", &stays).typed(content, "{}"),
+            Step::new("DELETE", &stays).typed(content, r#"{"dryRun":["All"]}"#),
         ));
     }
     cases.push(Case::one(subject, "delete name/missing", Step::new("DELETE", format!("{path}/missing"))));
@@ -89,7 +89,7 @@ pub fn cases(subject: &Subject) -> Vec<Case> {
     cases.push(Case::one(
         subject,
         "delete options/in both",
-        Step::new("DELETE", both).body(r#"{"gracePeriodSeconds":7}"#),
+        Step::new("DELETE", both).body(r#"{"gracePeriodSeconds":7,"dryRun":["All"]}"#),
     ));
 
     for (what, body) in [

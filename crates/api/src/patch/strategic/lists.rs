@@ -7,6 +7,7 @@
 use serde_json::{Map, Value};
 
 use super::{Mode, PATCH, merge};
+use crate::go;
 use crate::patch::PatchError;
 use crate::patch::places::{Places, same};
 use crate::patch::strategy::Strategy;
@@ -123,8 +124,8 @@ pub fn check_order(patch: &[Value], order: &[Value], key: &str) -> Result<(), Pa
         if !asked.any(|o| same(item, o, key)) {
             return Err(PatchError::Other(format!(
                 "The order in patch list:\n{}\n doesn't match $setElementOrder list:\n{}\n",
-                Value::Array(patch.to_vec()),
-                Value::Array(order.to_vec())
+                go::plain(&Value::Array(patch.to_vec())),
+                go::plain(&Value::Array(order.to_vec()))
             )));
         }
     }

@@ -38,7 +38,9 @@ pub fn check(text: &str) -> Result<(), String> {
     };
     if text.starts_with('@') {
         return match text.strip_prefix("@every ") {
-            Some(period) => duration(period).map_err(|why| format!("failed to parse duration {period}: {why}")),
+            Some(period) => {
+                api::go::duration(period).map_err(|why| format!("failed to parse duration {period}: {why}"))
+            }
             None if NAMED.contains(&text) => Ok(()),
             None => Err(format!("unrecognized descriptor: {text}")),
         };
@@ -112,40 +114,4 @@ fn number(text: &str) -> Result<u64, String> {
         Err(_) => Err(failed("value out of range")),
         Ok(number) => u64::try_from(number).map_err(|_| format!("negative number ({number}) not allowed: {text}")),
     }
-}
-
-/// Whether it is a duration of Go: `1h30m`, `-1.5s`, `0`.
-fn duration(text: &str) -> Result<(), String> {
-    const UNITS: [(&str, f64); 8] =
-        [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("μs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 6e10), ("h", 3.6e12)];
-    let invalid = || format!("time: invalid duration {text:?}");
-    let mut rest = text.strip_prefix(['+', '-']).unwrap_or(text);
-    if rest == "0" {
-        return Ok(());
-    }
-    if rest.is_empty() {
-        return Err(invalid());
-    }
-    let mut total = 0.0;
-    while !rest.is_empty() {
-        let past_digits = |text: &str| text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-        let whole = past_digits(rest);
-        let fraction = rest[whole..].strip_prefix('.').map_or(0, |digits| 1 + past_digits(digits));
-        let (amount, tail) = rest.split_at(whole + fraction);
-        let is_number = amount.bytes().any(|b| b.is_ascii_digit());
-        let unit = tail.len() - tail.trim_start_matches(|c: char| !c.is_ascii_digit() && c != '.').len();
-        let (name, tail) = tail.split_at(unit);
-        if !is_number {
-            return Err(invalid());
-        }
-        if name.is_empty() {
-            return Err(format!("time: missing unit in duration {text:?}"));
-        }
-        let Some((_, nanos)) = UNITS.iter().find(|(known, _)| *known == name) else {
-            return Err(format!("time: unknown unit {name:?} in duration {text:?}"));
-        };
-        total += amount.parse::<f64>().map_err(|_| invalid())? * nanos;
-        rest = tail;
-    }
-    if total > i64::MAX as f64 { Err(invalid()) } else { Ok(()) }
 }

@@ -154,9 +154,9 @@ async fn nobody_widens_a_role_in_any_way_of_writing_it() {
         let (code, message) = told(&c, method, &format!("{path}{query}"), media, &body).await;
         assert!(code == 403 && message.contains(lacks), "{media}: {code} {message}");
     }
-    // A role has no status by which it could be written.
+    // A role has no status by which it could be written, and who may not ask is told no more than that.
     let (code, _) = told(&c, Method::PUT, &format!("{path}/status"), "application/json", &json!({})).await;
-    assert_eq!(code, 404);
+    assert_eq!(code, 403);
 }
 
 #[tokio::test]

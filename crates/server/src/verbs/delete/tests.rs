@@ -1,4 +1,5 @@
 use super::*;
+use crate::records;
 
 fn pod(spec: Value, status: Value, metadata: Value) -> Value {
     json!({"metadata": metadata, "spec": spec, "status": status})

@@ -1,7 +1,7 @@
-//! Prints JSON trees as YAML, to the letter as kubectl prints them.
+//! Prints JSON trees as YAML, to the letter as kubectl and the API server print them.
 //!
-//! The library that reads YAML here quotes more than Go's does (addresses, say), and who compares the two
-//! would see it (tests/cluster/kubectl.rs).
+//! The library that reads YAML here quotes more than Go's does (addresses, say) and folds no lines, and who compares the
+//! two would see it (tests/cluster/kubectl.rs). Upstream: sigs.k8s.io/yaml, goyaml.v2 encode.go and emitterc.go.
 
 use serde_json::Value;
 
@@ -38,7 +38,8 @@ fn block(value: &Value, indent: usize, inline: bool, text: &mut String) {
             if !inline {
                 pad(indent, text);
             }
-            text.push_str(&leaf_text(leaf, indent));
+            let leaf = folded(leaf_text(leaf, indent), indent, column(text));
+            text.push_str(&leaf);
             text.push('\n');
         }
     }
@@ -58,7 +59,8 @@ fn nested(value: &Value, indent: usize, text: &mut String) {
         }
         leaf => {
             text.push(' ');
-            text.push_str(&leaf_text(leaf, indent + 2));
+            let leaf = folded(leaf_text(leaf, indent + 2), indent + 2, column(text));
+            text.push_str(&leaf);
             text.push('\n');
         }
     }
@@ -66,6 +68,35 @@ fn nested(value: &Value, indent: usize, text: &mut String) {
 
 fn pad(indent: usize, text: &mut String) {
     text.extend(std::iter::repeat_n(' ', indent));
+}
+
+/// How much stands on the last line.
+fn column(text: &str) -> usize {
+    text.rsplit('\n').next().unwrap_or_default().chars().count()
+}
+
+/// A scalar of one line, which begins at a column: behind 80 it goes on below, in place of a single space.
+fn folded(scalar: String, indent: usize, begins: usize) -> String {
+    const WIDTH: usize = 80;
+    if scalar.contains('\n') || begins + scalar.len() <= WIDTH {
+        return scalar;
+    }
+    let chars: Vec<char> = scalar.chars().collect();
+    // The first and the last of a text are never folded, nor is what stands between quotes alone.
+    let edge = usize::from(scalar.starts_with(['\'', '"']));
+    let (mut out, mut column) = (String::with_capacity(scalar.len() + 16), begins);
+    for (at, c) in chars.iter().enumerate() {
+        let single = *c == ' ' && at > edge && at + 1 + edge < chars.len();
+        if single && column > WIDTH && chars[at - 1] != ' ' && chars[at + 1] != ' ' {
+            out.push('\n');
+            pad(indent, &mut out);
+            column = indent;
+        } else {
+            out.push(*c);
+            column += 1;
+        }
+    }
+    out
 }
 
 fn leaf_text(value: &Value, indent: usize) -> String {
@@ -217,7 +248,27 @@ mod tests {
             uid: 49323468-5c97-4519-afe0-4aa55fa2712e
         "#]]
         .assert_eq(&text);
-        assert_eq!(api::decode::untyped(text.as_bytes()).unwrap(), value);
+        assert_eq!(crate::decode::untyped(text.as_bytes()).unwrap(), value);
+    }
+
+    #[test]
+    fn long_lines_are_folded_as_a_stock_server_folds_them() {
+        let message = "only the following media types are accepted: application/json;stream=watch, \
+                       application/vnd.kubernetes.protobuf;stream=watch";
+        let value = json!({"message": message, "list": [{"x": message.replace(": ", " ")}], "one": "x".repeat(100)});
+        expect![[r#"
+            list:
+            - x: only the following media types are accepted application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch
+            message: 'only the following media types are accepted: application/json;stream=watch,
+              application/vnd.kubernetes.protobuf;stream=watch'
+            one: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
+        "#]]
+        .assert_eq(&print(&value));
+        assert_eq!(api_untyped(&print(&value)), value);
+    }
+
+    fn api_untyped(text: &str) -> serde_json::Value {
+        crate::decode::untyped(text.as_bytes()).unwrap()
     }
 
     #[test]
@@ -302,9 +353,9 @@ mod tests {
         for text in texts {
             let value = json!({"a": text, "list": [text, {"b": text}], text: {"c": [[text]]}});
             let printed = print(&value);
-            assert_eq!(api::decode::untyped(printed.as_bytes()).unwrap(), value, "{text:?} as\n{printed}");
+            assert_eq!(crate::decode::untyped(printed.as_bytes()).unwrap(), value, "{text:?} as\n{printed}");
         }
         let value = json!({"n": [0, -1, 1.5, 1e300, u64::MAX, i64::MIN, null, true], "s": {"": {}}, "e": [[], [[]]], "long": long});
-        assert_eq!(api::decode::untyped(print(&value).as_bytes()).unwrap(), value);
+        assert_eq!(crate::decode::untyped(print(&value).as_bytes()).unwrap(), value);
     }
 }
