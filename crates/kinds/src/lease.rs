@@ -5,7 +5,6 @@ use serde_json::Value;
 
 use crate::row::*;
 use crate::validate::at::At;
-use crate::validate::meta;
 
 pub(crate) fn row() -> Kind {
     Kind {

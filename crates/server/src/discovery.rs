@@ -329,9 +329,7 @@ fn document(
             Response { status: StatusCode::NOT_MODIFIED, headers: HeaderMap::new(), body: Body::Bytes(Bytes::new()) }
         }
         Encoding::Json => typed("application/json", document.text.clone()),
-        Encoding::Yaml => {
-            typed("application/yaml", serde_saphyr::to_string(&read()).unwrap_or_default().into_bytes().into())
-        }
+        Encoding::Yaml => typed("application/yaml", api::yaml::print(&read()).into()),
         Encoding::Protobuf => match api::proto::encode(AGGREGATED, &read()) {
             Ok(body) => typed(api::proto::MEDIA_TYPE, body.into()),
             Err(why) => protobuf::refused(&Status::internal(why.to_string())),

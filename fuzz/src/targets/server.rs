@@ -91,6 +91,7 @@ impl Place {
             service_cidr: "10.96.0.0/16".into(),
             allow_privileged: true,
             limits: server::Limits::default(),
+            admission: server::Admission::default(),
             clock: Arc::new(|| jiff::Timestamp::from_second(1_800_000_000).expect("a moment")),
             entropy: Arc::new(move |bytes| {
                 for part in bytes.chunks_mut(8) {

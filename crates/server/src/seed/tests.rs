@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::seed;
-use crate::tests::{cluster, cluster_at};
+use crate::tests::cluster_at;
 
 const SLICE: &str = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes";
 const FLOWS: &str = "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas";
