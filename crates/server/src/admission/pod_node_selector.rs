@@ -1,5 +1,4 @@
-//! PodNodeSelector: the pods of a namespace go where the namespace says (annotation
-//! `scheduler.alpha.kubernetes.io/node-selector`).
+//! PodNodeSelector: the pods of a namespace go where an annotation of the namespace says.
 //!
 //! plugin/pkg/admission/podnodeselector, without its configuration file: no selector of the whole cluster, no lists
 //! of what namespaces may say.

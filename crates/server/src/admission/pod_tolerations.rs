@@ -1,6 +1,6 @@
-//! PodTolerationRestriction: the pods of a namespace tolerate what the namespace gives them, and nothing that it does
-//! not list (annotations `scheduler.alpha.kubernetes.io/{defaultTolerations,tolerationsWhitelist}`).
+//! PodTolerationRestriction: the pods of a namespace tolerate what it gives them and lists.
 //!
+//! Two annotations of the namespace say it.
 //! plugin/pkg/admission/podtolerationrestriction, without its configuration file, and pkg/util/tolerations.
 
 use api::Status;
