@@ -1,4 +1,4 @@
-//! The certificates of a node's agent: asked for by CertificateSigningRequests, and again before they end.
+//! A node's own certificates: asked for by requests, and again before they end.
 //!
 //! client-go util/certificate and kubelet/certificate: from 70 to 90 % of its life on a certificate is replaced, and
 //! one that lacks a name of its Node at once. Timers and watches, no polls. The key stays: it is what the server knows

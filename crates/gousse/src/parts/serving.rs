@@ -1,4 +1,4 @@
-//! The certificate that a node's API shows: the first one until the agent has asked for its own, then that.
+//! The certificate that a node's API shows: the first one, then the one that was asked for.
 //!
 //! One file, `<data_dir>/agent/serving.pem`, 0600, replaced as a whole; the key is the node's and stays.
 

@@ -1,4 +1,4 @@
-//! AlwaysAdmit and AlwaysDeny, which are on where somebody asks for them (plugin/pkg/admission/{admit,deny}).
+//! AlwaysAdmit and AlwaysDeny (plugin/pkg/admission/{admit,deny}).
 
 use api::Status;
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! AlwaysPullImages: each container's image is asked for anew, so that who may not pull it does not run it.
+//! AlwaysPullImages: who may not pull an image does not run it.
 //!
 //! plugin/pkg/admission/alwayspullimages. A change without a new image stays as it is.
 

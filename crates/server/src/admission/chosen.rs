@@ -1,4 +1,4 @@
-//! Which steps are on: upstream's defaults, and what `--enable-admission-plugins` and `--disable-admission-plugins` say.
+//! Which steps are on: upstream's defaults, and what two flags say.
 
 use super::{ADMISSION, Row};
 

@@ -1,4 +1,4 @@
-//! NamespaceExists and NamespaceAutoProvision: what is in no namespace is refused, or its namespace is made.
+//! NamespaceExists and NamespaceAutoProvision: what has no namespace is refused or gets one.
 //!
 //! plugin/pkg/admission/namespace/{exists,autoprovision}. The making is a write of its own, before the rest.
 

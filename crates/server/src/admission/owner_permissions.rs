@@ -1,6 +1,6 @@
-//! OwnerReferencesPermissionEnforcement: owners are set by who may delete the object, and hold up the deletion of
-//! their owner only for who may write that one's finalizers.
+//! OwnerReferencesPermissionEnforcement: owners are set by who may delete the object.
 //!
+//! And they hold up the deletion of their owner only for who may write that one's finalizers.
 //! plugin/pkg/admission/gc.
 
 use api::Status;
