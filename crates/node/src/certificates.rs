@@ -41,6 +41,11 @@ pub enum Purpose {
     Serving,
 }
 
+/// Keeps a certificate (PEM) and shows it.
+pub type Take = Box<dyn Fn(&str) -> io::Result<()> + Send + Sync>;
+/// A certificate (PEM), or why there is none.
+pub type Nameless = Box<dyn Fn() -> Boxed<'static, Result<String, String>> + Send + Sync>;
+
 /// One certificate of this node.
 pub struct Certificate {
     pub purpose: Purpose,
@@ -49,11 +54,11 @@ pub struct Certificate {
     /// The one in use, PEM.
     pub held: String,
     /// Keeps a new one and shows it from now on.
-    pub take: Box<dyn Fn(&str) -> io::Result<()> + Send + Sync>,
+    pub take: Take,
     /// Whether it is to bear this name or address of the Node; without any it is not asked for.
     pub bears: Box<dyn Fn(&str) -> bool + Send + Sync>,
     /// How one comes about that bears no name.
-    pub nameless: Option<Box<dyn Fn() -> Boxed<'static, Result<String, String>> + Send + Sync>>,
+    pub nameless: Option<Nameless>,
 }
 
 impl Purpose {
