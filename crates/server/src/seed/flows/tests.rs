@@ -51,7 +51,7 @@ async fn a_schema_says_whether_its_level_exists() {
             said["type"].clone(),
             said["status"].clone(),
             said["reason"].clone(),
-            schema["metadata"]["managedFields"][1].clone(),
+            schema["metadata"]["managedFields"][0].clone(),
         )
     };
     let (kind, status, reason, fields) = told().await;
