@@ -120,6 +120,9 @@ pub static CLUSTER_TRUST_BUNDLES: Named =
 pub static CLUSTER_ROLES: Named =
     LazyLock::new(|| Resource::cluster("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles"));
 pub static CONFIG_MAPS: Named = LazyLock::new(|| Resource::namespaced("v1", "ConfigMap", "configmaps"));
+pub static CONTROLLER_REVISIONS: Named =
+    LazyLock::new(|| Resource::namespaced("apps/v1", "ControllerRevision", "controllerrevisions"));
+pub static DAEMON_SETS: Named = LazyLock::new(|| Resource::namespaced("apps/v1", "DaemonSet", "daemonsets"));
 pub static DEPLOYMENTS: Named = LazyLock::new(|| Resource::namespaced("apps/v1", "Deployment", "deployments"));
 pub static EVENTS: Named = LazyLock::new(|| Resource::namespaced("v1", "Event", "events"));
 pub static LEASES: Named = LazyLock::new(|| Resource::namespaced("coordination.k8s.io/v1", "Lease", "leases"));
@@ -150,6 +153,8 @@ pub static VOLUME_ATTRIBUTES_CLASSES: Named =
 pub static NAMED: &[&Named] = &[
     &CLUSTER_ROLES,
     &CONFIG_MAPS,
+    &CONTROLLER_REVISIONS,
+    &DAEMON_SETS,
     &DEPLOYMENTS,
     &EVENTS,
     &LEASES,

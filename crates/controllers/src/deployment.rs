@@ -10,8 +10,8 @@ use api::resource::{DEPLOYMENTS, PODS, REPLICA_SETS};
 use api::selector::Labels;
 use api::{Object, Reason, Status, tree};
 use client::cache::index::{CONTROLLER, NAMESPACE};
-use client::recorder::Type;
 use client::reconcile::{self, Requeue};
+use client::recorder::Type;
 use client::{Change, DeleteOptions, Key, Recorder};
 use futures::StreamExt;
 use futures::stream::{self, select};
@@ -42,9 +42,8 @@ pub async fn run(parts: Arc<Parts>) {
     let own = deployments.subscribe().keys();
     let of_sets = {
         let deployments = deployments.clone();
-        sets.subscribe().flat_map(move |change| {
-            stream::iter(concerned(&change, |namespace| deployments.by(&NAMESPACE, namespace)))
-        })
+        sets.subscribe()
+            .flat_map(move |change| stream::iter(concerned(&change, |namespace| deployments.by(&NAMESPACE, namespace))))
     };
     // One that is recreated waits for the last of its old pods.
     let of_pods = {
@@ -114,9 +113,7 @@ async fn attend(parts: &Parts, recorder: &Recorder, key: &Key) -> Result<Requeue
     let own = claim::claim(parts, &owner, &cache, claim::candidates(&cache, &deployment)).await?;
     let sets: Vec<Set> = own.into_iter().map(Set::of).collect();
     let pods = parts.cache(&PODS);
-    let has_pods = |set: &Set| {
-        pods.by(&CONTROLLER, &set.object.meta().uid).iter().any(|pod| !Seen::of(pod).is_over())
-    };
+    let has_pods = |set: &Set| pods.by(&CONTROLLER, &set.object.meta().uid).iter().any(|pod| !Seen::of(pod).is_over());
     let now = (parts.config.clock)();
     let decision = rollout::decide(&deployment, sets, &has_pods, now).map_err(Status::unknown)?;
     let mut next = decision.deployment.clone();

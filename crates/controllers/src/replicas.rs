@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::resource::{PODS, REPLICATION_CONTROLLERS, REPLICA_SETS};
+use api::resource::{PODS, REPLICA_SETS, REPLICATION_CONTROLLERS};
 use api::selector::Labels;
 use api::{Object, Reason, Resource, Status, tree};
 use client::cache::index::{CONTROLLER, NAMESPACE};
@@ -64,9 +64,8 @@ async fn run(parts: Arc<Parts>, sort: &'static Sort) {
     let own = sets.subscribe().keys();
     let of_pods = {
         let sets = sets.clone();
-        pods.subscribe().flat_map(move |change| {
-            stream::iter(concerned(sort, &change, |namespace| sets.by(&NAMESPACE, namespace)))
-        })
+        pods.subscribe()
+            .flat_map(move |change| stream::iter(concerned(sort, &change, |namespace| sets.by(&NAMESPACE, namespace))))
     };
     let work = |key: Key| {
         let (parts, recorder) = (parts.clone(), recorder.clone());
@@ -248,7 +247,8 @@ fn conditions(set: &Value, found: &Found<'_>, now: Timestamp) -> Vec<Value> {
             };
             let mut condition = json!({"type": FAILURE, "status": "True",
                 "lastTransitionTime": now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()});
-            for (field, text) in [("reason", reason), ("message", why)].into_iter().filter(|(_, text)| !text.is_empty()) {
+            for (field, text) in [("reason", reason), ("message", why)].into_iter().filter(|(_, text)| !text.is_empty())
+            {
                 condition[field] = text.into();
             }
             conditions.push(condition);

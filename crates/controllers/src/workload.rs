@@ -3,16 +3,18 @@
 //! Law: a decision is made on what the caches show, and a controller that wrote waits until its cache shows that, so
 //! that what was counted before is not made twice (no expectations to keep, none to lose).
 
+/// Whose an object is: adoption and release.
+pub mod claim;
 /// Names for what a template says.
 pub mod hash;
 /// What of a pod counts for its controller.
 pub mod pod;
 /// Pods are made of a template, and ended.
 pub mod pods;
-/// Whose an object is: adoption and release.
-pub mod claim;
 /// Whom to end first.
 pub mod rank;
+/// Histories of templates.
+pub mod revisions;
 
 use api::Object;
 use serde_json::{Value, json};

@@ -13,12 +13,12 @@ use controllers::NodeRange;
 use serde_json::{Value, json};
 use server::{Backend, Component, Server};
 
-/// The server in the same process.
-#[path = "../../gousse/src/parts/local.rs"]
-mod local;
 /// Templates that change.
 #[path = "cluster/deployment.rs"]
 mod deployment;
+/// The server in the same process.
+#[path = "../../gousse/src/parts/local.rs"]
+mod local;
 /// As many pods as there shall be.
 #[path = "cluster/replicas.rs"]
 mod replicas;

@@ -33,9 +33,7 @@ pub(crate) fn row() -> Kind {
             ..HOOKS
         },
         writes: Writes { orphans: true, ..WRITES },
-        ..Kind::namespaced("v1", "ReplicationController", "replicationcontrollers")
-            .short("rc")
-            .in_all()
+        ..Kind::namespaced("v1", "ReplicationController", "replicationcontrollers").short("rc").in_all()
     }
 }
 

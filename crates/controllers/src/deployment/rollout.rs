@@ -32,7 +32,10 @@ pub struct Decision {
 pub enum Write {
     Create(Value),
     /// The whole set, and how it was scaled, for people.
-    Update { set: Value, told: Option<String> },
+    Update {
+        set: Value,
+        told: Option<String>,
+    },
     Delete(Object),
 }
 
@@ -231,9 +234,7 @@ impl Look<'_> {
         let desired = self.numbers.desired;
         self.new.is_some_and(|new| {
             let set = &self.sets[new];
-            set.replicas() == desired
-                && set.available() == desired
-                && annotations::sizes(&set.value).0 == Some(desired)
+            set.replicas() == desired && set.available() == desired && annotations::sizes(&set.value).0 == Some(desired)
         })
     }
 

@@ -193,9 +193,8 @@ fn a_template_that_comes_back_takes_its_set_again_and_history_is_bounded() {
         stage.image(image);
         stage.settle();
     }
-    let revisions = |stage: &Stage| {
-        stage.sets.iter().map(|set| annotations::revision(set).unwrap()).collect::<Vec<_>>()
-    };
+    let revisions =
+        |stage: &Stage| stage.sets.iter().map(|set| annotations::revision(set).unwrap()).collect::<Vec<_>>();
     assert_eq!(revisions(&stage), [3, 4, 5], "two old ones are kept");
     stage.image("i:2");
     stage.settle();

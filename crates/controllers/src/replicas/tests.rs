@@ -47,7 +47,11 @@ fn status_counts_what_is_labelled_ready_and_available() {
     later["availableReplicas"] = json!(1);
     assert_eq!(judged(&set(json!({"minReadySeconds": 10}), Value::Null), &pods, None), (later.clone(), Some(5)));
     later["availableReplicas"] = json!(1);
-    assert_eq!(judged(&set(json!({"minReadySeconds": 30}), Value::Null), &pods, None), (later, Some(25)), "30 s are over");
+    assert_eq!(
+        judged(&set(json!({"minReadySeconds": 30}), Value::Null), &pods, None),
+        (later, Some(25)),
+        "30 s are over"
+    );
     let none = json!({"replicas": 0, "observedGeneration": 4, "terminatingReplicas": 1});
     assert_eq!(judged(&set(json!({}), Value::Null), &[], None), (none, None), "zeros are left out");
 }

@@ -68,9 +68,8 @@ fn cost(pod: &Object) -> i32 {
 
 /// Of the containers, and of the sidecars, each the most.
 fn restarts(seen: &Seen) -> (i64, i64) {
-    let sidecar = |name: &str| {
-        seen.spec.init_containers.iter().any(|init| init.name == name && init.restart_policy == "Always")
-    };
+    let sidecar =
+        |name: &str| seen.spec.init_containers.iter().any(|init| init.name == name && init.restart_policy == "Always");
     let of = |all: &mut dyn Iterator<Item = i64>| all.max().unwrap_or(0);
     let status = &seen.status;
     let sidecars = status.init_container_statuses.iter().filter(|init| sidecar(&init.name));

@@ -62,9 +62,7 @@ async fn a_deployment_rolls_to_a_new_template_and_back() {
     c.until("serviceaccounts", "n", "default", |account| account.is_some()).await;
     c.client.create(&DEPLOYMENTS, "n", &deployment("web", 4)).await.unwrap();
     c.rolled_out("web", 4).await;
-    let image = |image: &str| {
-        json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": image}]}}}})
-    };
+    let image = |image: &str| json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": image}]}}}});
     c.change("web", image("i:1")).await;
     c.rolled_out("web", 4).await;
     let sets = c.sets().await;

@@ -48,8 +48,17 @@ fn whoever_is_missed_least_goes_first() {
         }),
     ];
     let want = [
-        "nowhere", "pending", "unknown", "unready", "cheap", "newly-ready", "restarted", "sidecar-restarted",
-        "init-restarted", "old", "dear",
+        "nowhere",
+        "pending",
+        "unknown",
+        "unready",
+        "cheap",
+        "newly-ready",
+        "restarted",
+        "sidecar-restarted",
+        "init-restarted",
+        "old",
+        "dear",
     ];
     assert_eq!(ordered(&pods, &[]), want);
     let reversed: Vec<_> = pods.iter().rev().cloned().collect();
@@ -60,10 +69,15 @@ fn whoever_is_missed_least_goes_first() {
 fn of_pods_that_share_a_node_one_goes_first_and_ages_count_by_powers_of_two() {
     let on = |node: &'static str| move |pod: &mut Value| pod["spec"]["nodeName"] = json!(node);
     let pods = [pod("alone", on("n2")), pod("beside", on("n1"))];
-    let related = [pod("a", on("n1")), pod("b", on("n1")), pod("c", on("n2")), pod("d", |pod| {
-        pod["spec"]["nodeName"] = json!("n2");
-        pod["status"]["phase"] = json!("Failed");
-    })];
+    let related = [
+        pod("a", on("n1")),
+        pod("b", on("n1")),
+        pod("c", on("n2")),
+        pod("d", |pod| {
+            pod["spec"]["nodeName"] = json!("n2");
+            pod["status"]["phase"] = json!("Failed");
+        }),
+    ];
     assert_eq!(ordered(&pods, &related), ["beside", "alone"]);
     let born = |at: &'static str| move |pod: &mut Value| pod["metadata"]["creationTimestamp"] = json!(at);
     let pods = [pod("b", born("2026-01-01T00:00:00Z")), pod("a", born("2026-01-01T00:00:20Z"))];
