@@ -125,6 +125,8 @@ pub static CONTROLLER_REVISIONS: Named =
 pub static DAEMON_SETS: Named = LazyLock::new(|| Resource::namespaced("apps/v1", "DaemonSet", "daemonsets"));
 pub static DEPLOYMENTS: Named = LazyLock::new(|| Resource::namespaced("apps/v1", "Deployment", "deployments"));
 pub static EVENTS: Named = LazyLock::new(|| Resource::namespaced("v1", "Event", "events"));
+pub static CRON_JOBS: Named = LazyLock::new(|| Resource::namespaced("batch/v1", "CronJob", "cronjobs"));
+pub static JOBS: Named = LazyLock::new(|| Resource::namespaced("batch/v1", "Job", "jobs"));
 pub static LEASES: Named = LazyLock::new(|| Resource::namespaced("coordination.k8s.io/v1", "Lease", "leases"));
 pub static NAMESPACES: Named = LazyLock::new(|| Resource::cluster("v1", "Namespace", "namespaces"));
 pub static NODES: Named = LazyLock::new(|| Resource::cluster("v1", "Node", "nodes"));
@@ -157,6 +159,8 @@ pub static NAMED: &[&Named] = &[
     &DAEMON_SETS,
     &DEPLOYMENTS,
     &EVENTS,
+    &CRON_JOBS,
+    &JOBS,
     &LEASES,
     &NAMESPACES,
     &NODES,

@@ -26,6 +26,8 @@ mod disruption;
 mod essentials;
 /// Objects whose owners are gone.
 mod garbage;
+/// Pods run until so many have succeeded.
+mod job;
 /// A namespace that ends is emptied, then let go.
 mod namespace;
 /// Taints and conditions of nodes: what is heard of them, and what no longer is.
@@ -44,6 +46,8 @@ mod role_aggregation;
 mod storage_protection;
 /// Pods that do not tolerate their node any longer.
 mod taint_eviction;
+/// Finished Jobs go when their time is over.
+mod ttl_after_finished;
 /// What all controllers of pods share.
 mod workload;
 
@@ -156,6 +160,12 @@ pub static CONTROLLERS: &[Controller] = &[
         name: "replicationcontroller",
         account: "replication-controller",
         run: |parts| Box::pin(replicas::controllers(parts)),
+    },
+    Controller { name: "job", account: "job-controller", run: |parts| Box::pin(job::run(parts)) },
+    Controller {
+        name: "ttl-after-finished",
+        account: "ttl-after-finished-controller",
+        run: |parts| Box::pin(ttl_after_finished::run(parts)),
     },
     Controller { name: "garbage", account: "generic-garbage-collector", run: |parts| Box::pin(garbage::run(parts)) },
     Controller {

@@ -61,6 +61,17 @@ pub async fn claim(
     cache: &Cache,
     objects: Vec<Object>,
 ) -> Result<Vec<Object>, Status> {
+    claim_held(parts, owner, cache, objects, "").await
+}
+
+/// The same, where what is adopted gets a finalizer, and loses it when it is let go.
+pub async fn claim_held(
+    parts: &Parts,
+    owner: &Owner<'_>,
+    cache: &Cache,
+    objects: Vec<Object>,
+    finalizer: &str,
+) -> Result<Vec<Object>, Status> {
     let (mut own, mut failed, mut reached) = (Vec::new(), None, 0);
     let mut may_adopt: Option<Result<(), Status>> = None;
     for object in objects {
@@ -71,14 +82,20 @@ pub async fn claim(
                 continue;
             }
             Verdict::Other => continue,
-            Verdict::Release => patch(parts, cache.kind(), &object, release(owner.object)).await,
+            Verdict::Release => {
+                let held = ("$deleteFromPrimitiveList/finalizers", finalizer);
+                patch(parts, cache.kind(), &object, release(owner.object), held).await
+            }
             Verdict::Adopt => {
                 if may_adopt.is_none() {
                     may_adopt = Some(still_there(parts, owner).await);
                 }
                 match may_adopt.clone() {
                     Some(Err(status)) => Err(status),
-                    _ => patch(parts, cache.kind(), &object, json!([controller_of(owner.object)])).await,
+                    _ => {
+                        let references = json!([controller_of(owner.object)]);
+                        patch(parts, cache.kind(), &object, references, ("finalizers", finalizer)).await
+                    }
                 }
             }
         };
@@ -126,9 +143,13 @@ async fn patch(
     kind: &Resource,
     object: &Object,
     references: serde_json::Value,
+    (field, finalizer): (&str, &str),
 ) -> Result<Object, Status> {
     let meta = object.meta();
-    let patch = json!({"metadata": {"uid": meta.uid, "ownerReferences": references}});
+    let mut patch = json!({"metadata": {"uid": meta.uid, "ownerReferences": references}});
+    if !finalizer.is_empty() {
+        patch["metadata"][field] = json!([finalizer]);
+    }
     parts.client.patch(kind, &meta.namespace, &meta.name, "", PatchKind::Strategic, &patch).await
 }
 
