@@ -87,17 +87,17 @@ pub fn quoted(text: &str) -> String {
     out
 }
 
-/// Whether it is a duration as time.ParseDuration reads it: `1h30m`, `-1.5s`, `0`.
+/// Nanoseconds of a duration as time.ParseDuration reads it: `1h30m`, `-1.5s`, `0`.
 ///
 /// # Errors
 /// `time: invalid duration "x"`
-pub fn duration(text: &str) -> Result<(), String> {
+pub fn duration(text: &str) -> Result<f64, String> {
     const UNITS: [(&str, f64); 8] =
         [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("μs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 6e10), ("h", 3.6e12)];
     let invalid = || format!("time: invalid duration {text:?}");
     let mut rest = text.strip_prefix(['+', '-']).unwrap_or(text);
     if rest == "0" {
-        return Ok(());
+        return Ok(0.0);
     }
     if rest.is_empty() {
         return Err(invalid());
@@ -123,7 +123,11 @@ pub fn duration(text: &str) -> Result<(), String> {
         total += amount.parse::<f64>().map_err(|_| invalid())? * nanos;
         rest = tail;
     }
-    if total > i64::MAX as f64 { Err(invalid()) } else { Ok(()) }
+    match total {
+        _ if total > i64::MAX as f64 => Err(invalid()),
+        _ if text.starts_with('-') => Ok(-total),
+        _ => Ok(total),
+    }
 }
 
 #[cfg(test)]

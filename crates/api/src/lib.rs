@@ -8,6 +8,8 @@
 
 /// Ages as kubectl prints them.
 pub mod age;
+/// When something shall happen again and again: `*/5 8-17 * * mon-fri`.
+pub mod cron;
 /// Request bodies into trees: pruned, checked, canonical.
 pub mod decode;
 /// The condition of a disruption budget.

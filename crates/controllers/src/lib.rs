@@ -18,6 +18,8 @@ use futures::future::join_all;
 mod account_tokens;
 /// Requests to sign: which are approved, what is signed, how long they stay.
 mod certificates;
+/// A Job for each time of a schedule.
+mod cron_job;
 /// A ReplicaSet for each template, of which the newest takes over.
 mod deployment;
 /// How many pods of an application may be evicted now.
@@ -161,6 +163,7 @@ pub static CONTROLLERS: &[Controller] = &[
         account: "replication-controller",
         run: |parts| Box::pin(replicas::controllers(parts)),
     },
+    Controller { name: "cronjob", account: "cronjob-controller", run: |parts| Box::pin(cron_job::run(parts)) },
     Controller { name: "job", account: "job-controller", run: |parts| Box::pin(job::run(parts)) },
     Controller {
         name: "ttl-after-finished",

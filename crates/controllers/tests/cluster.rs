@@ -19,6 +19,9 @@ mod deployment;
 /// The server in the same process.
 #[path = "../../gousse/src/parts/local.rs"]
 mod local;
+/// Jobs and CronJobs.
+#[path = "cluster/jobs.rs"]
+mod jobs;
 /// As many pods as there shall be.
 #[path = "cluster/replicas.rs"]
 mod replicas;

@@ -44,7 +44,9 @@ impl Stage {
             Step::Nothing => {}
             Step::End(which) | Step::Remove(which) => {
                 let is_removal = matches!(plan.step, Step::Remove(_));
-                done.push(format!("{} {}", if is_removal { "remove" } else { "end" }, which.len()));
+                if !which.is_empty() {
+                    done.push(format!("{} {}", if is_removal { "remove" } else { "end" }, which.len()));
+                }
                 for at in &which {
                     self.pods[*at]["metadata"]["deletionTimestamp"] = json!(model::text(self.now));
                     if is_removal {

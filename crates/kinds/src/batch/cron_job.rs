@@ -12,7 +12,7 @@ use crate::validate::selector;
 use crate::workload::{self, joined};
 
 /// Schedules as robfig/cron reads them.
-pub mod schedule;
+pub use api::cron as schedule;
 
 /// A Job's name is the CronJob's and eleven letters for the time.
 const NAME_MAX: usize = 52;
@@ -22,10 +22,7 @@ pub(crate) fn row() -> Kind {
         subresources: vec![STATUS],
         columns: columns(),
         hooks: Hooks { prepare, default, validate, warnings, ..HOOKS },
-        ..Kind::namespaced("batch/v1", "CronJob", "cronjobs")
-            .short("cj")
-            .in_all()
-            .dormant("no controller makes its jobs yet")
+        ..Kind::namespaced("batch/v1", "CronJob", "cronjobs").short("cj").in_all()
     }
 }
 
