@@ -148,6 +148,7 @@ pub static RUNTIME_CLASSES: Named =
 pub static SECRETS: Named = LazyLock::new(|| Resource::namespaced("v1", "Secret", "secrets"));
 pub static SERVICES: Named = LazyLock::new(|| Resource::namespaced("v1", "Service", "services"));
 pub static SERVICE_ACCOUNTS: Named = LazyLock::new(|| Resource::namespaced("v1", "ServiceAccount", "serviceaccounts"));
+pub static STATEFUL_SETS: Named = LazyLock::new(|| Resource::namespaced("apps/v1", "StatefulSet", "statefulsets"));
 pub static VOLUME_ATTRIBUTES_CLASSES: Named =
     LazyLock::new(|| Resource::cluster("storage.k8s.io/v1", "VolumeAttributesClass", "volumeattributesclasses"));
 
@@ -176,5 +177,6 @@ pub static NAMED: &[&Named] = &[
     &SECRETS,
     &SERVICES,
     &SERVICE_ACCOUNTS,
+    &STATEFUL_SETS,
     &VOLUME_ATTRIBUTES_CLASSES,
 ];

@@ -44,6 +44,8 @@ mod replicas;
 mod resource_quota;
 /// ClusterRoles that are gathered of others.
 mod role_aggregation;
+/// Pods with names of their own, one after the other.
+mod stateful_set;
 /// Storage that is used does not go.
 mod storage_protection;
 /// Pods that do not tolerate their node any longer.
@@ -169,6 +171,11 @@ pub static CONTROLLERS: &[Controller] = &[
         name: "ttl-after-finished",
         account: "ttl-after-finished-controller",
         run: |parts| Box::pin(ttl_after_finished::run(parts)),
+    },
+    Controller {
+        name: "statefulset",
+        account: "statefulset-controller",
+        run: |parts| Box::pin(stateful_set::run(parts)),
     },
     Controller { name: "garbage", account: "generic-garbage-collector", run: |parts| Box::pin(garbage::run(parts)) },
     Controller {

@@ -23,7 +23,7 @@ pub(crate) fn row() -> Kind {
             warnings,
             ..HOOKS
         },
-        ..Kind::namespaced("apps/v1", "StatefulSet", "statefulsets").short("sts").in_all().dormant(workload::DORMANT)
+        ..Kind::namespaced("apps/v1", "StatefulSet", "statefulsets").short("sts").in_all()
     }
 }
 
