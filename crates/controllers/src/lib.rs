@@ -20,6 +20,8 @@ mod account_tokens;
 mod certificates;
 /// A Job for each time of a schedule.
 mod cron_job;
+/// A pod on each node that fits.
+mod daemon_set;
 /// A ReplicaSet for each template, of which the newest takes over.
 mod deployment;
 /// How many pods of an application may be evicted now.
@@ -158,6 +160,7 @@ pub static CONTROLLERS: &[Controller] = &[
         account: "kube-apiserver-serving-clustertrustbundle-publisher",
         run: |parts| Box::pin(certificates::publisher::run(parts)),
     },
+    Controller { name: "daemonset", account: "daemon-set-controller", run: |parts| Box::pin(daemon_set::run(parts)) },
     Controller { name: "deployment", account: "deployment-controller", run: |parts| Box::pin(deployment::run(parts)) },
     Controller { name: "replicaset", account: "replicaset-controller", run: |parts| Box::pin(replicas::sets(parts)) },
     Controller {

@@ -41,11 +41,23 @@ pub async fn create(
     pod: &Value,
     count: usize,
 ) -> Result<(), Status> {
-    let (mut rest, mut batch, mut reached) = (count, 1, 0);
+    create_each(parts, recorder, cache, owner, &vec![pod; count]).await
+}
+
+/// The same of pods that differ.
+pub async fn create_each(
+    parts: &Parts,
+    recorder: &Recorder,
+    cache: &Cache,
+    owner: &Object,
+    pods: &[&Value],
+) -> Result<(), Status> {
+    let (mut rest, mut batch, mut reached) = (pods, 1, 0);
     let (mut refused, mut is_over) = (None, false);
-    while rest > 0 && refused.is_none() && !is_over {
-        batch = batch.min(rest);
-        let made = join_all((0..batch).map(|_| parts.client.create(&PODS, &owner.meta().namespace, pod))).await;
+    while !rest.is_empty() && refused.is_none() && !is_over {
+        let now;
+        (now, rest) = rest.split_at(batch.min(rest.len()));
+        let made = join_all(now.iter().map(|pod| parts.client.create(&PODS, &owner.meta().namespace, *pod))).await;
         for answer in made {
             match answer {
                 Ok(pod) => {
@@ -61,7 +73,6 @@ pub async fn create(
                 }
             }
         }
-        rest -= batch;
         batch *= 2;
     }
     cache.reached(reached).await;

@@ -19,7 +19,7 @@ pub(crate) fn row() -> Kind {
         subresources: vec![STATUS],
         columns: columns(),
         hooks: Hooks { prepare, default, validate, warnings, ..HOOKS },
-        ..Kind::namespaced("apps/v1", "DaemonSet", "daemonsets").short("ds").in_all().dormant(workload::DORMANT)
+        ..Kind::namespaced("apps/v1", "DaemonSet", "daemonsets").short("ds").in_all()
     }
 }
 
