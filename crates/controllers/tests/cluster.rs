@@ -25,6 +25,9 @@ mod jobs;
 /// As many pods as there shall be.
 #[path = "cluster/replicas.rs"]
 mod replicas;
+/// Pods with names of their own.
+#[path = "cluster/stateful_set.rs"]
+mod stateful_set;
 
 use local::Local;
 

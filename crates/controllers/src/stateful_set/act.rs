@@ -106,7 +106,7 @@ impl Actor<'_> {
 
     /// All are tried; an error is the first refusal.
     async fn make_claims(&self, step: &Step) -> Result<(), Status> {
-        let set = &self.set.meta();
+        let set = self.set.meta();
         let (mut refused, mut reached) = (None, 0);
         for claim in &step.claims {
             let name = tree::text(claim, "metadata.name");
