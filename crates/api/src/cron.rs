@@ -87,7 +87,8 @@ impl Schedule {
         if text.starts_with('@') {
             return match (text.strip_prefix("@every "), NAMED.iter().find(|(name, _)| *name == text)) {
                 (Some(period), _) => {
-                    let nanos = go::duration(period).map_err(|why| format!("failed to parse duration {period}: {why}"))?;
+                    let nanos =
+                        go::duration(period).map_err(|why| format!("failed to parse duration {period}: {why}"))?;
                     let seconds = if nanos < 1e9 { 1 } else { (nanos / 1e9) as u64 };
                     Ok(Schedule { zone, when: When::Every(Duration::from_secs(seconds)) })
                 }
@@ -137,9 +138,7 @@ impl Schedule {
                 // In hours of the clock on the wall's zone, which an hour more or less shifts (DST).
                 let past = i64::from(time.minute()) * 60 + i64::from(time.second());
                 time = time.checked_add((3600 - past).seconds()).ok()?;
-            } else if !has(0, time.minute()) {
-                time = time.checked_add((60 - i64::from(time.second())).seconds()).ok()?;
-            } else if time.second() != 0 {
+            } else if !has(0, time.minute()) || time.second() != 0 {
                 time = time.checked_add((60 - i64::from(time.second())).seconds()).ok()?;
             } else {
                 return Some(time.timestamp());

@@ -141,7 +141,7 @@ async fn attend(parts: &Parts, recorder: &Recorder, failed: &Mutex<Failed>, key:
         Ok(wait) => (round.finish(&old).await, wait),
         Err(status) => (Err(status), None),
     };
-    let (status, recheck) = round.look(|look| plan::status(look));
+    let (status, recheck) = round.look(plan::status);
     if status != value["status"] {
         value["status"] = status;
         match parts.client.update_sub(&DAEMON_SETS, &key.namespace, &key.name, "status", &value).await {

@@ -204,7 +204,7 @@ fn status(set: &Value, found: &Found<'_>, now: Timestamp) -> (Value, Option<Dura
     let mut recheck: Option<Duration> = None;
     for (pod, seen) in found.active {
         let labels = &pod.meta().labels;
-        labelled += i64::from(template.iter().all(|(key, value)| labels.get(*key).is_some_and(|own| *own == **value)));
+        labelled += i64::from(template.iter().all(|(key, value)| labels.get(key).is_some_and(|own| own == *value)));
         ready += i64::from(seen.is_ready());
         let (is_available, rest) = seen.available(min_ready, now);
         available += i64::from(is_available);

@@ -16,12 +16,12 @@ use server::{Backend, Component, Server};
 /// Templates that change.
 #[path = "cluster/deployment.rs"]
 mod deployment;
-/// The server in the same process.
-#[path = "../../gousse/src/parts/local.rs"]
-mod local;
 /// Jobs and CronJobs.
 #[path = "cluster/jobs.rs"]
 mod jobs;
+/// The server in the same process.
+#[path = "../../gousse/src/parts/local.rs"]
+mod local;
 /// As many pods as there shall be.
 #[path = "cluster/replicas.rs"]
 mod replicas;

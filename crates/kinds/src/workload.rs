@@ -11,8 +11,6 @@ use crate::row::*;
 use crate::validate::at::{At, Errors, non_negative};
 use crate::validate::{meta, selector as shown};
 
-pub const DORMANT: &str = "no controller makes its pods yet";
-
 /// The defaults of `spec.template`, and the spec for more.
 pub fn default_spec(object: &mut Value) -> Option<&mut Value> {
     let spec = tree::child(object, "spec")?;

@@ -57,7 +57,7 @@ pub async fn create_each(
     while !rest.is_empty() && refused.is_none() && !is_over {
         let now;
         (now, rest) = rest.split_at(batch.min(rest.len()));
-        let made = join_all(now.iter().map(|pod| parts.client.create(&PODS, &owner.meta().namespace, *pod))).await;
+        let made = join_all(now.iter().map(|pod| parts.client.create(&PODS, &owner.meta().namespace, pod))).await;
         for answer in made {
             match answer {
                 Ok(pod) => {

@@ -101,7 +101,7 @@ pub fn keeps(revision: &Object, data: &Value) -> bool {
 
 /// The oldest of these that are more than the limit and that nobody uses (those that are used count, but stay). They
 /// are sorted. Pure.
-pub fn surplus<'a>(sorted: &'a [Object], limit: i64, is_used: impl Fn(&Object) -> bool) -> Vec<&'a Object> {
+pub fn surplus(sorted: &[Object], limit: i64, is_used: impl Fn(&Object) -> bool) -> Vec<&Object> {
     let count = sorted.len().saturating_sub(usize::try_from(limit).unwrap_or(0));
     sorted.iter().filter(|revision| !is_used(revision)).take(count).collect()
 }

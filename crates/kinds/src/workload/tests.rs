@@ -156,7 +156,7 @@ fn counts_of_a_status_add_up() {
 }
 
 #[test]
-fn who_makes_a_workload_is_warned_of_its_name_its_template_and_whether_nobody_acts() {
+fn who_makes_a_workload_is_warned_of_its_name_and_its_template() {
     let old_label = json!({"template": {"spec": {"nodeSelector": {"beta.kubernetes.io/os": "linux"}}}});
     let line = "spec.template.spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use \"kubernetes.io/os\" instead";
     for plural in ALL {
@@ -164,10 +164,6 @@ fn who_makes_a_workload_is_warned_of_its_name_its_template_and_whether_nobody_ac
         object["metadata"]["name"] = json!("a.b");
         let told = kind(plural).warnings(&object, None);
         assert!(told.contains(&line.into()), "{plural}: {told:?}");
-        // As long as nobody acts on it, it says so.
-        let dormant = kind(plural).dormant;
-        assert!(["", DORMANT].contains(&dormant), "{plural}: {dormant}");
-        assert_eq!(told.last().unwrap().ends_with(DORMANT), dormant == DORMANT, "{plural}: {told:?}");
         let named = told[0].starts_with("metadata.name: this is used in Pod names and hostnames");
         assert_eq!(named, matches!(plural, "deployments" | "replicasets" | "replicationcontrollers"), "{plural}");
         assert!(kind(plural).warnings(&object, Some(&object)).is_empty(), "{plural}");
