@@ -23,6 +23,8 @@ use crate::workload::pod::Seen;
 
 /// What is written beside the numbers: revisions, history, sizes.
 mod annotations;
+/// How many there shall be.
+mod numbers;
 /// How far a Deployment has come.
 mod progress;
 /// What is to be done now.

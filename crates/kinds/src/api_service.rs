@@ -82,6 +82,7 @@ fn validate(_: &Kind, service: &Value, old: Option<&Value>, context: &Context) -
         complaints
     };
     meta::object(service, old, false, rule, &mut errors);
+    meta::by_library(&mut errors);
     if context.subresource == "status" {
         for status in at.get("status").get("conditions").items().map(|condition| condition.get("status")) {
             if !STATES.contains(&status.text()) {

@@ -40,6 +40,7 @@ pub(crate) fn row() -> Kind {
         hooks: Hooks { default, prepare, validate: validate::definition, warnings, ..HOOKS },
         writes: Writes { conditional: true, ..WRITES },
         ..Kind::cluster("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions")
+            .kept_as("v1beta1")
             .short("crd")
             .short("crds")
             .in_category("api-extensions")

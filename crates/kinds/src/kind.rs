@@ -15,8 +15,6 @@ use api::selector::Fields;
 use api::{FieldError, Resource, Status, tree};
 use serde_json::Value;
 
-use crate::validate::meta;
-
 /// Of the program in a built-in row, read at run time in one of a custom resource.
 pub type Text = Cow<'static, str>;
 
@@ -41,6 +39,17 @@ pub struct Kind {
     /// Since when it is deprecated and what replaces it (upstream: APILifecycleDeprecated); whoever asks for it is
     /// told: `in v1.33+; use discovery.k8s.io/v1 EndpointSlice`. Empty: it is not.
     pub deprecated: &'static str,
+    pub upstream: Upstream,
+}
+
+/// How a stock server keeps objects of a kind, which shows in what it tells of them
+/// (kubeapiserver/default_storage_factory_builder.go). Empty: as any kind's.
+#[derive(Clone, Copy, Default)]
+pub struct Upstream {
+    /// Its folder in etcd, if that is not the plural.
+    pub folder: &'static str,
+    /// An older version in which it is still stored: releases before could not read the newer one.
+    pub version: &'static str,
 }
 
 /// What a kind does at a write. Each is pure; `Context` carries what differs from request to request.
@@ -256,6 +265,16 @@ impl Kind {
         Kind { deprecated: how, ..self }
     }
 
+    /// A stock server keeps it in a folder of another name.
+    pub fn kept_in(self, folder: &'static str) -> Kind {
+        Kind { upstream: Upstream { folder, ..self.upstream }, ..self }
+    }
+
+    /// A stock server still stores it in an older version.
+    pub fn kept_as(self, version: &'static str) -> Kind {
+        Kind { upstream: Upstream { version, ..self.upstream }, ..self }
+    }
+
     fn named(self, change: impl FnOnce(&mut Names)) -> Kind {
         Kind { resource: self.resource.with(change), ..self }
     }
@@ -280,9 +299,6 @@ impl Kind {
     /// `old` is None at create.
     pub fn validate(&self, object: &Value, old: Option<&Value>, context: &Context) -> Vec<FieldError> {
         let mut errors = (self.hooks.validate)(self, object, old, context);
-        if meta::takes_any_finalizer(self) {
-            errors.retain(|error| error.detail != meta::NOT_A_FINALIZER);
-        }
         let mut seen = BTreeSet::new();
         errors.retain(|e| seen.insert((e.class as u8, e.field.clone(), e.value.clone(), e.detail.clone())));
         errors

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::row::*;
 use crate::validate::at::At;
+use crate::validate::meta;
 
 pub(crate) fn row() -> Kind {
     Kind {
@@ -25,6 +26,7 @@ fn prepare(_: &Kind, lease: &mut Value, _: Option<&Value>, _: &Context) {
 
 fn validate(kind: &Kind, lease: &Value, old: Option<&Value>, _: &Context) -> Vec<FieldError> {
     let mut errors = metadata(kind, lease, old);
+    meta::by_library(&mut errors);
     let spec = At::root(lease).get("spec");
     let (duration, changes) = (spec.get("leaseDurationSeconds"), spec.get("leaseTransitions"));
     if duration.int().is_some_and(|seconds| seconds <= 0) {

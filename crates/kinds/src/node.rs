@@ -40,7 +40,7 @@ pub(crate) fn row() -> Kind {
         hooks: Hooks { prepare, default, validate, warnings, ..HOOKS },
         // One that cannot say that a pod has ended keeps it.
         writes: Writes { leads_to_less: |_| true, ..WRITES },
-        ..Kind::cluster("v1", "Node", "nodes").short("no")
+        ..Kind::cluster("v1", "Node", "nodes").kept_in("minions").short("no")
     }
 }
 

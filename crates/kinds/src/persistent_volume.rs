@@ -9,7 +9,6 @@ use crate::row::*;
 use crate::validate::at::At;
 use crate::validate::volume::{self, access_modes_text};
 
-pub(crate) mod sources;
 mod validate;
 
 pub use validate::{Whose, spec};

@@ -33,7 +33,10 @@ pub(crate) fn row() -> Kind {
             ..HOOKS
         },
         writes: Writes { orphans: true, ..WRITES },
-        ..Kind::namespaced("v1", "ReplicationController", "replicationcontrollers").short("rc").in_all()
+        ..Kind::namespaced("v1", "ReplicationController", "replicationcontrollers")
+            .kept_in("controllers")
+            .short("rc")
+            .in_all()
     }
 }
 

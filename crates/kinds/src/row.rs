@@ -3,11 +3,11 @@
 use api::{FieldError, Resource, age, names, tree};
 use serde_json::{Value, json};
 
-use crate::kind::Text;
 pub use crate::kind::{
     Act, Cell, Column, Context, DeleteStrategy, FieldSelector, Hooks, Kind, Selected, Subresource, Told, Version,
     Writes,
 };
+use crate::kind::{Text, Upstream};
 use crate::validate::meta;
 
 pub const WRITE_BACK: &[&str] = &["get", "patch", "update"];
@@ -122,6 +122,7 @@ impl Kind {
             delete: DeleteStrategy::Immediate,
             dormant: "",
             deprecated: "",
+            upstream: Upstream::default(),
         }
     }
 }

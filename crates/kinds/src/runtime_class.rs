@@ -21,6 +21,7 @@ pub(crate) fn row() -> Kind {
 
 fn validate(kind: &Kind, class: &Value, old: Option<&Value>, _: &Context) -> Vec<FieldError> {
     let mut errors = metadata(kind, class, old);
+    meta::by_library(&mut errors);
     let at = At::root(class);
     let handler = at.get("handler");
     if let Some(old) = old {

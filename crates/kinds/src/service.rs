@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 
 use crate::row::*;
 
+/// What addresses a service may have.
+mod addresses;
 /// IPv4, IPv6, or both.
 mod families;
 pub(crate) mod validate;
@@ -36,7 +38,7 @@ pub(crate) fn row() -> Kind {
             ..HOOKS
         },
         writes: Writes { put_creates: true, returns_deleted: true, ..WRITES },
-        ..Kind::namespaced("v1", "Service", "services").short("svc").in_all()
+        ..Kind::namespaced("v1", "Service", "services").kept_in("services/specs").short("svc").in_all()
     }
 }
 

@@ -19,6 +19,7 @@ pub(crate) fn row() -> Kind {
         hooks: Hooks { validate, ..HOOKS },
         writes: Writes { conditional: true, ..WRITES },
         ..Kind::cluster("storagemigration.k8s.io/v1", "StorageVersionMigration", "storageversionmigrations")
+            .kept_as("v1beta1")
             .dormant("nobody stores objects anew yet")
     }
 }

@@ -8,10 +8,14 @@
 pub mod address;
 /// A value that knows its path.
 pub mod at;
+/// What a claim of a volume asks for.
+pub mod claim;
 /// Conditions.
 pub mod conditions;
 /// Metadata.
 pub mod meta;
+/// Paths that never lead out.
+pub mod paths;
 /// Label selectors in refusals.
 pub mod selector;
 /// Volumes, wherever they are described.

@@ -15,10 +15,10 @@ use sha2::{Digest, Sha256};
 
 use crate::accept::{self, Encoding};
 use crate::answer::{Body, Reply, Response};
-use crate::paths::Visit;
 use crate::published::{Document, Published, hex};
 use crate::reviews::REVIEWS;
 use crate::route::{no_such_resource, nowhere};
+use crate::visit::Visit;
 use crate::{Server, priorities, protobuf};
 
 /// `/api` and `/api/v1`.
@@ -247,21 +247,12 @@ fn scope(namespaced: bool) -> &'static str {
     if namespaced { "Namespaced" } else { "Cluster" }
 }
 
-/// What upstream still stores in an older version than it serves: its releases before could not read the newer one
-/// (kubeapiserver/default_storage_factory_builder.go). The form is the same.
-const OLDER: [(&str, &str, &str); 5] = [
-    ("apiextensions.k8s.io", "CustomResourceDefinition", "v1beta1"),
-    ("certificates.k8s.io", "ClusterTrustBundle", "v1beta1"),
-    ("certificates.k8s.io", "PodCertificateRequest", "v1beta1"),
-    ("resource.k8s.io", "DeviceTaintRule", "v1beta2"),
-    ("storagemigration.k8s.io", "StorageVersionMigration", "v1beta1"),
-];
-
 /// Names the stored form, so that clients notice a change of it.
 fn storage_hash(served: &Served) -> String {
     use base64::Engine;
     let (group, kind) = (&served.kind.group, &served.kind.kind);
-    let older = OLDER.iter().find(|(of, name, _)| of == group && name == kind).map(|(_, _, version)| *version);
+    // The form is the same in the older version that a stock server stores.
+    let older = Some(served.kind.upstream.version).filter(|version| !version.is_empty());
     let text = format!("{group}/{}/{kind}", older.unwrap_or(&served.kind.version));
     base64::engine::general_purpose::STANDARD.encode(&Sha256::digest(text)[..8])
 }

@@ -101,6 +101,8 @@ mod tokens;
 mod verbs;
 /// Folds over what is stored.
 mod view;
+/// Who asks for what outside the API's resources.
+mod visit;
 /// A watch under way.
 mod watching;
 /// From a finished tree to a durable revision.

@@ -1,4 +1,4 @@
-//! The documents that describe the API's types: `/openapi/v2`, `/openapi/v3` and one per group and version.
+//! The documents that describe the API's types: of all of them, and of each group and version.
 //!
 //! A document is large and asked for rarely, by clients that keep it: it is made when it is asked
 //! for. Its ETag and the `hash` in its address change only with its contents, so that a client that

@@ -7,14 +7,13 @@ use api::Status;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::{HeaderMap, Method, StatusCode};
+use http::StatusCode;
 use serde_json::json;
-use wire::query::Query;
 
 use crate::answer::{Reply, Response};
-use crate::identity::Identity;
-use crate::route::{AUTHORITY_PATH, JOIN_PATH, method_not_allowed};
+use crate::route::{AUTHORITY_PATH, JOIN_PATH};
 use crate::tokens::JWKS_PATH;
+use crate::visit::Visit;
 use crate::{Server, discovery, health, join, openapi};
 
 /// In no order: no two are found by one path.
@@ -54,24 +53,6 @@ pub enum Answer {
     AtOnce(fn(&Visit<'_>) -> Result<Reply, Status>),
     /// A body is read first.
     ToBody(for<'a> fn(&'a Visit<'a>, Bytes) -> BoxFuture<'a, Result<Reply, Status>>),
-}
-
-/// Who asks for what.
-pub struct Visit<'a> {
-    pub server: &'a Server,
-    pub identity: &'a Identity,
-    pub method: &'a Method,
-    /// The path below that of the table, without slashes around it.
-    pub rest: &'a str,
-    pub query: &'a Query,
-    pub headers: &'a HeaderMap,
-}
-
-impl Visit<'_> {
-    /// What upstream's router has (emicklei/go-restful) is routed by its method too; other paths answer any.
-    pub fn only_read(&self) -> Result<(), Status> {
-        if self.method == Method::GET { Ok(()) } else { Err(method_not_allowed()) }
-    }
 }
 
 /// The line that answers a path, and what of the path is below it.

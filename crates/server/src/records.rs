@@ -13,17 +13,12 @@ use store::{Entry, Key, Store};
 /// Where upstream would keep an object in etcd, below its root: what it says of a failed precondition
 /// (kubeapiserver/default_storage_factory_builder.go, and the group too for what its other servers keep).
 pub fn upstream_place(kind: &kinds::Kind, namespace: &str, name: &str) -> String {
-    let resource = match (kind.group.as_str(), kind.plural.as_str()) {
-        ("", "replicationcontrollers") => "controllers".to_owned(),
-        ("", "endpoints") => "services/endpoints".to_owned(),
-        ("", "nodes") => "minions".to_owned(),
-        ("", "services") => "services/specs".to_owned(),
-        ("networking.k8s.io", "ingresses") => "ingress".to_owned(),
-        (group, plural) if ["apiextensions.k8s.io", "apiregistration.k8s.io"].contains(&group) => {
-            format!("{group}/{plural}")
-        }
-        (group, plural) if !kind.schema.starts_with("io.k8s.") => format!("{group}/{plural}"),
-        (_, plural) => plural.to_owned(),
+    let (group, plural) = (kind.group.as_str(), kind.plural.as_str());
+    let is_apart = ["apiextensions.k8s.io", "apiregistration.k8s.io"].contains(&group);
+    let resource = match kind.upstream.folder {
+        "" if is_apart || !kind.schema.starts_with("io.k8s.") => format!("{group}/{plural}"),
+        "" => plural.to_owned(),
+        folder => folder.to_owned(),
     };
     let namespace = if namespace.is_empty() { String::new() } else { format!("/{namespace}") };
     format!("/{resource}{namespace}/{name}")

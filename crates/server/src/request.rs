@@ -24,10 +24,11 @@ use crate::body::{Coming, Inflow, UNWANTED_MAX, UNWANTED_OF_KNOWN_MAX};
 use crate::flow::{Cost, Flow, Permit};
 use crate::identity::{ANONYMOUS, Identity, MASTERS};
 use crate::node_keys::Certificate;
-use crate::paths::{self, Answer, Visit};
+use crate::paths::{self, Answer};
 use crate::render::Outcome;
 use crate::route::{self, Target, method_not_allowed, no_such_resource, nowhere};
 use crate::verbs::{self, Call, create, delete, read, update, watch};
+use crate::visit::Visit;
 use crate::{Server, accept, discovery, impersonate, reviews, subresources};
 
 /// A request from the network: its answer, and its place among those under way.

@@ -18,7 +18,7 @@ use crate::answer::Reply;
 use crate::authorize::Attributes;
 use crate::filter::Filter;
 use crate::identity::Identity;
-use crate::protobuf;
+use crate::{protobuf, records};
 use wire::query::Query;
 
 use crate::route::Target;
@@ -178,6 +178,16 @@ impl Call<'_> {
 
     pub fn conflict(&self, name: &str, why: &str) -> Status {
         Status::conflict(self.served.group(), &self.kind().plural, name, why)
+    }
+
+    /// As upstream's store says what is wrong with an object, by the place where it would keep it (storage/errors.go);
+    /// of what is only tried, the place is not yet in etcd's tree.
+    pub fn invalid_object(&self, name: &str, dry_run: bool, why: &str) -> String {
+        let root = if dry_run { "" } else { "/registry" };
+        let place = records::upstream_place(self.kind(), self.namespace(), name);
+        format!(
+            "StorageError: invalid object, Code: 4, Key: {root}{place}, ResourceVersion: 0, AdditionalErrorMsg: {why}"
+        )
     }
 
     /// A stored object in the version of the request.

@@ -1,4 +1,4 @@
-//! Whole requests to a server in memory, and what only objects of some kinds hold: certificates, schedules, field sets.
+//! Whole requests to a server in memory, and what only objects of some kinds hold.
 
 use std::cell::RefCell;
 use std::sync::Arc;

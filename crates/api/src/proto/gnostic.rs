@@ -195,7 +195,7 @@ fn read(form: &Form, wire: Wire, depth: usize) -> Option<Value> {
             let mut reader = Reader(inner);
             while !reader.is_empty() {
                 if let (2, Wire::Bytes(yaml)) = reader.field()? {
-                    value = crate::decode::untyped(yaml).ok()?;
+                    value = serde_saphyr::from_str(std::str::from_utf8(yaml).ok()?).ok()?;
                 }
             }
             value

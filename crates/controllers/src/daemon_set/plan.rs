@@ -3,7 +3,6 @@
 //! pkg/controller/daemon/{daemon_controller,update}.go. Laws: a node never shall have two pods but for one old and one
 //! new while it surges; no pod that is available is ended for a newer one beyond maxUnavailable.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use api::{Object, tree};
@@ -14,12 +13,9 @@ use tokio::time::Instant;
 
 use super::eligible::{Eligible, Node};
 use super::failed::Failed;
-use super::pod::{self, Daemon};
+use super::pod::{self, Daemon, OnNodes};
 use crate::workload::revisions::REVISION_HASH;
 use crate::workload::share;
-
-/// The pods by the node that they are on or meant for, on each the oldest first.
-pub type OnNodes = BTreeMap<String, Vec<Daemon>>;
 
 /// What one look sees.
 pub struct Look<'a> {

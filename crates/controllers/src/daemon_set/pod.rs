@@ -1,13 +1,17 @@
 //! One pod of a DaemonSet: what it is made of, and where it belongs. Pure.
 
+use std::collections::BTreeMap;
+
 use api::{Object, tree};
 use serde_json::{Value, json};
 
 use super::eligible;
-use super::plan::OnNodes;
 use crate::workload::pod::Seen;
 use crate::workload::pods;
 use crate::workload::revisions::REVISION_HASH;
+
+/// The pods by the node that they are on or meant for, on each the oldest first.
+pub type OnNodes = BTreeMap<String, Vec<Daemon>>;
 
 /// A label of each pod: how often the template had changed. Older than revisions.
 pub const TEMPLATE_GENERATION: &str = "pod-template-generation";

@@ -1,5 +1,4 @@
-//! What is written beside the numbers: which revision a ReplicaSet is, which ones it was, how large its Deployment was
-//! when it was scaled last. Pure.
+//! What is written beside the numbers: revisions, and sizes at the last scaling. Pure.
 //!
 //! pkg/controller/deployment/util: clients read these (`kubectl rollout history`), and proportional scaling does.
 

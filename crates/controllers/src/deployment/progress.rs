@@ -9,7 +9,7 @@ use api::{later, tree};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::rollout::Numbers;
+use super::numbers::Numbers;
 use super::set::Set;
 
 pub const PROGRESSING: &str = "Progressing";

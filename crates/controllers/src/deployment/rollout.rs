@@ -10,9 +10,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::annotations;
+use super::numbers::Numbers;
 use super::progress;
 use super::set::Set;
-use crate::workload::{controller_of, hash, share};
+use crate::workload::{controller_of, hash};
 
 /// A label of each pod and set of a template.
 pub const HASH: &str = "pod-template-hash";
@@ -37,43 +38,6 @@ pub enum Write {
         told: Option<String>,
     },
     Delete(Object),
-}
-
-/// How many there shall be.
-pub struct Numbers {
-    pub desired: i64,
-    /// How many more there may be meanwhile.
-    pub surge: i64,
-    /// How many of them may be missing meanwhile.
-    pub unavailable: i64,
-    is_rolling: bool,
-}
-
-impl Numbers {
-    pub fn of(deployment: &Value) -> Result<Numbers, String> {
-        let spec = &deployment["spec"];
-        let desired = tree::int(deployment, "spec.replicas").unwrap_or(1);
-        let is_rolling = match tree::text(spec, "strategy.type") {
-            "Recreate" => false,
-            "RollingUpdate" => true,
-            other => return Err(format!("unexpected deployment strategy type: {other}")),
-        };
-        if !is_rolling {
-            return Ok(Numbers { desired, surge: 0, unavailable: 0, is_rolling });
-        }
-        let rolling = tree::at(spec, "strategy.rollingUpdate");
-        let surge = share(&rolling["maxSurge"], desired, true)?;
-        let mut unavailable = share(&rolling["maxUnavailable"], desired, false)?;
-        // Two percentages may both come to nothing; something must move.
-        if surge == 0 && unavailable == 0 {
-            unavailable = 1;
-        }
-        Ok(Numbers { desired, surge, unavailable: unavailable.min(desired), is_rolling })
-    }
-
-    fn most(&self) -> i64 {
-        self.desired + self.surge
-    }
 }
 
 /// What is decided on, while it is.

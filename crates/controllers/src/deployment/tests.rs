@@ -123,7 +123,7 @@ fn check_rollout(replicas: i64, surge: Value, unavailable: Value) {
     for coming in [1, 2, 1000] {
         let mut stage = stage(replicas, rolling(surge.clone(), unavailable.clone()));
         stage.settle();
-        let numbers = rollout::Numbers::of(&stage.deployment).unwrap();
+        let numbers = numbers::Numbers::of(&stage.deployment).unwrap();
         stage.image("i:1");
         // In the middle of it another one begins.
         for round in 0..200 {

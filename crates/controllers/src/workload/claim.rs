@@ -1,4 +1,4 @@
-//! Whose an object is: who manages it by a selector adopts what nobody does, and lets go what no longer matches.
+//! Whose an object is: what matches a selector is adopted, what no longer does is let go.
 //!
 //! pkg/controller/controller_ref_manager.go. Both are patches that name the uid, so that they never meet a namesake,
 //! and nobody that ends adopts: before the first adoption the owner itself is asked for once more.

@@ -64,6 +64,7 @@ fn selector(selector: &Value) -> String {
 /// Everything but the actions of one that judges.
 pub fn validate(kind: &Kind, binding: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = metadata(kind, binding, old);
+    meta::by_library(&mut errors);
     let spec = At::root(binding).get("spec");
     let policy = spec.get("policyName");
     match policy.text() {

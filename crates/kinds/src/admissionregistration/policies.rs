@@ -7,6 +7,7 @@ use super::bindings::{not_static, static_suffix};
 use super::rules::{self, FAILURE_POLICIES, optional};
 use crate::row::*;
 use crate::validate::at::{At, Errors};
+use crate::validate::meta;
 
 /// Words that CEL keeps for itself.
 const RESERVED: &[&str] = &[
@@ -59,6 +60,7 @@ pub const POLICY: Hooks = Hooks {
 /// What both kinds have in common, before what they do.
 pub fn validate(kind: &Kind, policy: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = metadata(kind, policy, old);
+    meta::by_library(&mut errors);
     let spec = At::root(policy).get("spec");
     optional(&spec.get("failurePolicy"), FAILURE_POLICIES, &mut errors);
     parameters(&spec.get("paramKind"), &mut errors);

@@ -9,6 +9,7 @@ use super::policies::{self, POLICY, expression};
 use crate::row::*;
 use crate::validate::at::{At, Errors, invalid_each};
 use crate::validate::conditions::conditions;
+use crate::validate::meta;
 
 const REASONS: &[&str] = &["Forbidden", "Invalid", "RequestEntityTooLarge"];
 const ANNOTATIONS_MAX: usize = 20;
@@ -42,6 +43,7 @@ fn validate(kind: &Kind, policy: &Value, old: Option<&Value>, context: &Context)
     let at = At::root(policy);
     if context.subresource == "status" {
         let mut errors = metadata(kind, policy, old);
+        meta::by_library(&mut errors);
         for warning in at.get("status").get("typeChecking").get("expressionWarnings").items() {
             for field in ["warning", "fieldRef"].map(|field| warning.get(field)) {
                 if field.text().trim().is_empty() {

@@ -107,6 +107,7 @@ fn excluded(rule: &At) -> Vec<(&'static str, &'static str)> {
 
 fn validate(kind: &Kind, configuration: &Value, old: Option<&Value>, _: &Context) -> Vec<FieldError> {
     let mut errors = metadata(kind, configuration, old);
+    meta::by_library(&mut errors);
     let at = At::root(configuration);
     let mut seen = BTreeSet::new();
     for hook in at.get("webhooks").items() {

@@ -3,10 +3,10 @@
 use api::{FieldError, names, tree};
 use serde_json::{Value, json};
 
-use crate::persistent_volume_claim::validate as claim;
 use crate::pod::{defaults, validate as pod};
 use crate::row::*;
 use crate::validate::at::{At, Errors, invalid_each, non_negative};
+use crate::validate::claim;
 use crate::validate::{meta, selector};
 use crate::workload::{self, amount, at_most_all, int_or_percent};
 

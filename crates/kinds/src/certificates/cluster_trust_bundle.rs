@@ -18,7 +18,7 @@ pub(crate) fn row() -> Kind {
         field_selectors: vec![field("spec.signerName")],
         hooks: Hooks { validate, ..HOOKS },
         writes: Writes { conditional: true, resets: &[], ..WRITES },
-        ..Kind::cluster("certificates.k8s.io/v1", "ClusterTrustBundle", "clustertrustbundles")
+        ..Kind::cluster("certificates.k8s.io/v1", "ClusterTrustBundle", "clustertrustbundles").kept_as("v1beta1")
     }
 }
 

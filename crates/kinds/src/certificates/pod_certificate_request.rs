@@ -39,6 +39,7 @@ pub(crate) fn row() -> Kind {
         hooks: Hooks { prepare, validate, ..HOOKS },
         writes: Writes { conditional: true, ..WRITES },
         ..Kind::namespaced("certificates.k8s.io/v1", "PodCertificateRequest", "podcertificaterequests")
+            .kept_as("v1beta1")
     }
 }
 

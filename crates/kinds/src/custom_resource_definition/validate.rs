@@ -65,6 +65,7 @@ pub fn definition(_: &Kind, definition: &Value, old: Option<&Value>, context: &C
         complaints
     };
     meta::object(definition, old, false, rule, &mut errors);
+    meta::by_library(&mut errors);
     if context.subresource == "status" {
         kind_names(&at.get("status").get("acceptedNames"), &mut errors);
         return errors;

@@ -76,37 +76,6 @@ const ZEROES: &[(&str, &str)] = &[
     (".core.v1.SecretKeySelector", "name"),
     (".core.v1.SecretProjection", "name"),
 ];
-/// Maps and structures that say what all others are (`+mapType=granular`).
-const GRANULAR: &[(&str, &str)] = &[
-    (".core.v1.PersistentVolumeClaimStatus", "allocatedResourceStatuses"),
-    (".core.v1.PersistentVolumeSpec", "claimRef"),
-];
-/// `x-kubernetes-unions`, of `+union` in types.go.
-const UNIONS: &[(&str, &str)] = &[
-    (".core.v1.AppArmorProfile", LOCALHOST),
-    (".core.v1.PodSchedulingGroup", r#"[{"fields-to-discriminateBy":{"podGroupName":"PodGroupName"}}]"#),
-    (".core.v1.SeccompProfile", LOCALHOST),
-    (".flowcontrol.v1.LimitResponse", r#"[{"discriminator":"type","fields-to-discriminateBy":{"queuing":"Queuing"}}]"#),
-    (
-        ".flowcontrol.v1.PriorityLevelConfigurationSpec",
-        r#"[{"discriminator":"type","fields-to-discriminateBy":{"exempt":"Exempt","limited":"Limited"}}]"#,
-    ),
-    (
-        ".flowcontrol.v1.Subject",
-        r#"[{"discriminator":"kind","fields-to-discriminateBy":{"group":"Group","serviceAccount":"ServiceAccount","user":"User"}}]"#,
-    ),
-    (
-        ".scheduling.v1alpha3.WorkloadPodGroupDisruptionMode",
-        r#"[{"fields-to-discriminateBy":{"all":"All","single":"Single"}}]"#,
-    ),
-    (
-        ".scheduling.v1alpha3.WorkloadPodGroupSchedulingPolicy",
-        r#"[{"fields-to-discriminateBy":{"basic":"Basic","gang":"Gang"}}]"#,
-    ),
-];
-const LOCALHOST: &str =
-    r#"[{"discriminator":"type","fields-to-discriminateBy":{"localhostProfile":"LocalhostProfile"}}]"#;
-
 /// The order of required fields where tags have another.
 const ORDER: &[(&str, &[&str])] = &[
     (".networking.v1.HTTPIngressPath", &["pathType", "backend"]),
@@ -282,8 +251,10 @@ impl Schemas {
             }
             schema.insert("required".into(), json!(names));
         }
-        if let Some((_, unions)) = UNIONS.iter().find(|(name, _)| of.name.ends_with(name)) {
-            let unions = serde_json::from_str(unions).expect("written in this file");
+        // Of `+union` in types.go.
+        let unions = include_str!("unions.txt").lines().filter_map(|line| line.split_once(' '));
+        if let Some((_, unions)) = unions.into_iter().find(|(name, _)| of.name.ends_with(name)) {
+            let unions = serde_json::from_str(unions).expect("a test reads each of them");
             schema.insert("x-kubernetes-unions".into(), unions);
         }
         if of.atomic {
@@ -322,10 +293,7 @@ impl Schemas {
         }
         if field.atomic {
             extend("map-type", json!("atomic"));
-        } else if GRANULAR.iter().any(|one| is(&one)) {
-            extend("map-type", json!("granular"));
-        }
-        if field.granular {
+        } else if field.granular {
             extend("map-type", json!("granular"));
         }
         let strategies = [("merge", field.merge), ("retainKeys", field.retain_keys), ("replace", field.replace)];

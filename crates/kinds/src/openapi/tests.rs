@@ -146,6 +146,11 @@ fn values_are_enumerated_where_they_are_used() {
     assert_eq!(policies, json!(["Always", "IfNotPresent", "Never"]));
     let families = of("io.k8s.api.core.v1.ServiceSpec", "/properties/ipFamilies/items/enum");
     assert_eq!(families, json!(["", "IPv4", "IPv6"]));
+    for line in include_str!("unions.txt").lines() {
+        let (name, unions) = line.split_once(' ').unwrap();
+        assert!(api::schema::names().any(|known| known.ends_with(name)), "{name}");
+        assert!(serde_json::from_str::<Value>(unions).unwrap().is_array(), "{unions}");
+    }
     for line in include_str!("enums.txt").lines() {
         let [name, field, ..] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
         let of = api::schema::get(name).unwrap_or_else(|| panic!("{name}"));

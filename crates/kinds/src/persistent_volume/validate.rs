@@ -6,11 +6,11 @@
 use api::{FieldError, tree};
 use serde_json::Value;
 
-use super::sources;
 use crate::kind::{Context, Kind};
 use crate::pod::validate::{difference, placement};
 use crate::row::metadata;
 use crate::validate::at::{At, Errors, shown_text};
+use crate::validate::volume::sources;
 use crate::validate::{meta, volume};
 
 /// By which a volume said how it is mounted before there was a field.

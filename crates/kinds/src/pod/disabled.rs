@@ -1,4 +1,4 @@
-//! Fields of features that are off in a stock server: they are dropped, unless the object has the feature already.
+//! Fields of features that are off in a stock server: they are dropped, unless they were there.
 //!
 //! Matches dropDisabledFields and its neighbours (pkg/api/pod/util.go) with the default gates of 1.37. Who sends one is
 //! told nothing, as upstream: a pod of theirs means the same on either. Taking a row out is how a feature comes on.

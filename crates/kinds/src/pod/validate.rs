@@ -17,7 +17,6 @@ mod containers;
 mod devices;
 mod env;
 mod mounts;
-mod paths;
 pub mod placement;
 pub mod probes;
 mod resize;
@@ -30,10 +29,9 @@ mod volumes;
 pub(crate) mod warnings;
 
 pub use annotations::MIRROR;
-pub use paths::{local_path, no_backsteps};
 pub use spec::requirements_below;
 pub use update::difference;
-pub use volumes::{SOURCES as VOLUME_SOURCES, host_path};
+pub use volumes::SOURCES as VOLUME_SOURCES;
 pub use warnings::{deprecated_keys, deprecated_label, warnings};
 
 pub fn validate(_: &Kind, pod: &Value, old: Option<&Value>, context: &Context) -> Vec<FieldError> {

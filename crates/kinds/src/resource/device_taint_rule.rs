@@ -29,6 +29,7 @@ pub(crate) fn row() -> Kind {
         hooks: Hooks { prepare, validate, ..HOOKS },
         writes: Writes { conditional: true, ..WRITES },
         ..Kind::cluster("resource.k8s.io/v1", "DeviceTaintRule", "devicetaintrules")
+            .kept_as("v1beta2")
             .dormant("nobody taints devices by it yet")
     }
 }

@@ -6,7 +6,7 @@
 use api::tree;
 use serde_json::{Value, json};
 
-use super::validate::addresses;
+use super::addresses;
 use crate::validate::at::{At, Errors};
 
 /// Sets `ipFamilyPolicy` and `ipFamilies` of a new or changed service. `cluster` is the family of its range: `IPv4`;

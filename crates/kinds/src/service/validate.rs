@@ -5,14 +5,13 @@ use std::collections::BTreeSet;
 use api::{FieldError, names};
 use serde_json::{Value, json};
 
-use super::families;
+use super::addresses::is_headless;
+use super::{addresses, families};
 use crate::kind::{Context, Kind};
 use crate::pod::validate::probes;
 use crate::validate::address::{cidr, cidr_warnings, host_name, ip, ip_warnings, usable};
 use crate::validate::at::{At, Errors, invalid_each};
 use crate::validate::meta;
-
-pub(super) mod addresses;
 
 pub fn validate(kind: &Kind, service: &Value, old: Option<&Value>, context: &Context) -> Vec<FieldError> {
     let mut errors = Errors::new();
@@ -99,11 +98,6 @@ pub fn status_warnings(_: &Kind, service: &Value) -> Vec<String> {
         ip_warnings(&entry.with(entry.get("ip").value), &mut out);
     }
     out
-}
-
-fn is_headless(spec: &At) -> bool {
-    let ips = spec.get("clusterIPs");
-    ips.len() == 1 && ips.index(0).text() == "None"
 }
 
 fn type_of(spec: &At, errors: &mut Errors) {

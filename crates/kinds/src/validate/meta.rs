@@ -146,6 +146,11 @@ pub fn object(
     }
 }
 
+/// Of a kind whose metadata upstream judges by its library alone: a finalizer need be neither standard nor qualified.
+pub fn by_library(errors: &mut Errors) {
+    errors.retain(|error| error.detail != NOT_A_FINALIZER);
+}
+
 /// Keys and values of labels.
 pub fn labels(at: &At, errors: &mut Errors) {
     for (key, value) in at.entries() {
@@ -310,21 +315,6 @@ fn standard_finalizers(at: &At, errors: &mut Errors) {
 }
 
 pub const NOT_A_FINALIZER: &str = "name is neither a standard finalizer name nor is it fully qualified";
-
-/// Groups and kinds in which a finalizer needs no slash: upstream judges them by apimachinery's rules alone, without
-/// those that core's validation has beside (ValidateObjectMeta of either).
-const ANY_FINALIZER: [(&str, &str); 6] = [
-    ("admissionregistration.k8s.io", ""),
-    ("apiextensions.k8s.io", ""),
-    ("apiregistration.k8s.io", ""),
-    ("coordination.k8s.io", "Lease"),
-    ("node.k8s.io", "RuntimeClass"),
-    ("policy", "PodDisruptionBudget"),
-];
-
-pub fn takes_any_finalizer(kind: &crate::Kind) -> bool {
-    ANY_FINALIZER.iter().any(|(group, name)| kind.group == *group && (name.is_empty() || kind.kind == *name))
-}
 
 pub fn is_standard_finalizer(name: &str) -> bool {
     matches!(name, "kubernetes" | "orphan" | "foregroundDeletion")

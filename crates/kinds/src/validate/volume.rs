@@ -5,6 +5,9 @@ use api::quantity::Quantity;
 
 use super::at::{At, Errors, invalid_each};
 
+/// What a volume is made of.
+pub mod sources;
+
 const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 pub const VOLUME_MODES: [&str; 2] = ["Block", "Filesystem"];
 const DRIVER_MAX: usize = 63;

@@ -1,4 +1,4 @@
-//! Long lists, made a block at a time: what is not on its way yet is not made yet, however many read at once.
+//! Long lists, made a block at a time, however many read at once.
 //!
 //! JSON is a concatenation of stored bytes. Other forms are made of the same bytes on the runtime's threads for work, a
 //! few blocks ahead of the reader. A list in protobuf says first how long it is: its messages are kept for the sending

@@ -16,7 +16,7 @@ use crate::admission::{Ask, Findings, Operation};
 use crate::answer::{Payload, Reply};
 use crate::rendition::Rendition;
 use crate::verbs::options::ListOptions;
-use crate::verbs::{Call, create, judge, options, read, update};
+use crate::verbs::{Call, create, judge, options, read};
 use crate::write;
 
 const OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
@@ -128,7 +128,7 @@ pub async fn remove(
         check_preconditions(call, name, &object, options)?;
         if options.unreadable_only {
             let why = "unsafe deletion is not allowed because the object is decodable from storage";
-            return Err(call.conflict(name, &update::invalid_object(call, name, options.dry_run, why)));
+            return Err(call.conflict(name, &call.invalid_object(name, options.dry_run, why)));
         }
         if let Some(findings) = &mut findings {
             let ask = Ask { name, old: Some(&object), ..call.ask(Operation::Delete, "", options.dry_run) };

@@ -17,7 +17,7 @@ use crate::verbs::create::{self, check_kind, place, unwritten};
 use crate::verbs::delete::goes_with;
 use crate::verbs::options::{WriteOptions, go_words};
 use crate::verbs::{Call, judge};
-use crate::{charges, records, write};
+use crate::{charges, write};
 
 /// How often a write is computed.
 const TRIES: usize = 32;
@@ -233,13 +233,5 @@ impl Update<'_> {
 /// Another object is meant (storage/interfaces.go Preconditions.Check).
 fn other_uid(call: &Call<'_>, name: &str, asked: &str, uid: &str, dry_run: bool) -> Status {
     let why = format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {uid}");
-    call.conflict(name, &invalid_object(call, name, dry_run, &why))
-}
-
-/// As upstream's store says what is wrong with an object, by the place where it would keep it (storage/errors.go);
-/// of what is only tried, the place is not yet in etcd's tree.
-pub fn invalid_object(call: &Call<'_>, name: &str, dry_run: bool, why: &str) -> String {
-    let root = if dry_run { "" } else { "/registry" };
-    let place = records::upstream_place(call.kind(), call.namespace(), name);
-    format!("StorageError: invalid object, Code: 4, Key: {root}{place}, ResourceVersion: 0, AdditionalErrorMsg: {why}")
+    call.conflict(name, &call.invalid_object(name, dry_run, &why))
 }

@@ -1,4 +1,6 @@
-//! The messages of version 2 (gnostic-models openapiv2/OpenAPIv2.proto), as far as documents of an API have them.
+//! The messages of version 2, as far as documents of an API have them.
+//!
+//! gnostic-models openapiv2/OpenAPIv2.proto.
 
 use super::{Form, Message, When};
 

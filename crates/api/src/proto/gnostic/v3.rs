@@ -1,4 +1,6 @@
-//! The messages of version 3 (gnostic-models openapiv3/OpenAPIv3.proto), as far as documents of an API have them.
+//! The messages of version 3, as far as documents of an API have them.
+//!
+//! gnostic-models openapiv3/OpenAPIv3.proto.
 
 use super::{Form, Message, When};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::resources::{Names, requirements};
+use super::resources::{Names, claims, requirements};
 use super::volumes::Volumes;
 use super::{env, mounts, probes, security};
 use crate::validate::at::{At, Errors, invalid_each};
@@ -177,47 +177,6 @@ fn common(container: &At, pod: &Pod, errors: &mut Errors) {
     claims(&container.get("resources").get("claims"), &pod.spec, errors);
     resize_policy(&container.get("resizePolicy"), pod.spec.get("restartPolicy").text(), errors);
     security::container(&container.get("securityContext"), pod.host_users(), pod.allow_privileged, errors);
-}
-
-/// Claims of a container, or of all of them together (validateResourceClaimNames).
-pub fn claims(at: &At, spec: &At, errors: &mut Errors) {
-    let known: BTreeSet<&str> = spec.get("resourceClaims").items().map(|c| c.get("name").text()).collect();
-    let mut seen: Vec<(&str, &str)> = Vec::new();
-    for claim in at.items() {
-        let (name, request) = (claim.get("name").text(), claim.get("request"));
-        if name.is_empty() {
-            errors.push(claim.required(""));
-            continue;
-        }
-        let twice = |shown: String| FieldError::duplicate(&claim.path(), &shown.into());
-        if seen.contains(&(name, "")) {
-            errors.push(twice(name.into()));
-        } else {
-            if !request.text().is_empty() {
-                invalid_each(&request, names::dns_label(request.text()), errors);
-            }
-            match request.text() {
-                "" => {
-                    let asked = seen.iter().filter(|(seen, _)| *seen == name);
-                    errors.extend(asked.map(|_| twice(name.into())));
-                }
-                text if seen.contains(&(name, text)) => errors.push(twice(format!("{name}/{text}"))),
-                _ => {}
-            }
-            seen.push((name, request.text()));
-        }
-        if !known.contains(name) {
-            let mut error = FieldError::not_found(&claim.path(), &name.into());
-            error.detail = match known.is_empty() {
-                true => "must be one of the names in pod.spec.resourceClaims which is empty".into(),
-                false => format!(
-                    "must be one of the names in pod.spec.resourceClaims: {}",
-                    known.iter().copied().collect::<Vec<_>>().join(", ")
-                ),
-            };
-            errors.push(error);
-        }
-    }
 }
 
 fn ports(at: &At, errors: &mut Errors) {

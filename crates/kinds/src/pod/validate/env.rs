@@ -193,7 +193,7 @@ fn file_key(at: &At, errors: &mut Errors) {
     }
     match at.get("path").text() {
         "" => errors.push(at.get("path").required("")),
-        _ => super::paths::no_backsteps(&at.get("path"), errors),
+        _ => crate::validate::paths::no_backsteps(&at.get("path"), errors),
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::paths::{descending_path, no_backsteps};
 use super::volumes::Volumes;
 use crate::validate::at::{At, Errors};
+use crate::validate::paths::{descending_path, no_backsteps};
 use api::tree;
 
 pub fn mounts(container: &At, volumes: &Volumes, errors: &mut Errors) {

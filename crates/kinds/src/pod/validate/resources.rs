@@ -1,13 +1,15 @@
 //! Requests and limits, of containers and of a pod as a whole.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
-use crate::validate::at::{At, Errors};
-use api::names;
+use crate::validate::at::{At, Errors, invalid_each};
 use api::pod::Demands;
 use api::pod::is_pod_level;
 use api::quantity::Quantity;
 use api::tree;
+use api::{FieldError, names};
 
 /// Which names a list may hold.
 #[derive(Clone, Copy, PartialEq)]
@@ -68,7 +70,7 @@ pub fn pod_level(pod: &Value, spec: &At, errors: &mut Errors) {
         errors.push(at.get("claims").forbidden("claims may not be set for Resources at pod-level"));
     }
     requirements(&at, Names::Pod, errors);
-    super::containers::claims(&at.get("claims"), spec, errors);
+    claims(&at.get("claims"), spec, errors);
     let demands = Demands::of(pod);
     let lists = [
         ("requests", "requests", demands.container_requests()),
@@ -199,4 +201,45 @@ fn is_standard(name: &str) -> bool {
 
 fn is_container_standard(name: &str) -> bool {
     matches!(name, "cpu" | "memory" | "ephemeral-storage") || is_huge(name)
+}
+
+/// Claims of a container, or of all of them together (validateResourceClaimNames).
+pub fn claims(at: &At, spec: &At, errors: &mut Errors) {
+    let known: BTreeSet<&str> = spec.get("resourceClaims").items().map(|c| c.get("name").text()).collect();
+    let mut seen: Vec<(&str, &str)> = Vec::new();
+    for claim in at.items() {
+        let (name, request) = (claim.get("name").text(), claim.get("request"));
+        if name.is_empty() {
+            errors.push(claim.required(""));
+            continue;
+        }
+        let twice = |shown: String| FieldError::duplicate(&claim.path(), &shown.into());
+        if seen.contains(&(name, "")) {
+            errors.push(twice(name.into()));
+        } else {
+            if !request.text().is_empty() {
+                invalid_each(&request, names::dns_label(request.text()), errors);
+            }
+            match request.text() {
+                "" => {
+                    let asked = seen.iter().filter(|(seen, _)| *seen == name);
+                    errors.extend(asked.map(|_| twice(name.into())));
+                }
+                text if seen.contains(&(name, text)) => errors.push(twice(format!("{name}/{text}"))),
+                _ => {}
+            }
+            seen.push((name, request.text()));
+        }
+        if !known.contains(name) {
+            let mut error = FieldError::not_found(&claim.path(), &name.into());
+            error.detail = match known.is_empty() {
+                true => "must be one of the names in pod.spec.resourceClaims which is empty".into(),
+                false => format!(
+                    "must be one of the names in pod.spec.resourceClaims: {}",
+                    known.iter().copied().collect::<Vec<_>>().join(", ")
+                ),
+            };
+            errors.push(error);
+        }
+    }
 }

@@ -83,7 +83,7 @@ fn seccomp(at: &At, errors: &mut Errors) {
     }
     match (kind.text(), profile.has()) {
         ("Localhost", false) => errors.push(profile.required("must be set when seccomp type is Localhost")),
-        ("Localhost", true) => super::paths::descending_path(&profile, errors),
+        ("Localhost", true) => crate::validate::paths::descending_path(&profile, errors),
         // Upstream shows the whole profile, with the names of its internal type.
         (_, true) => {
             let text = |at: &At| serde_json::Value::from(at.text()).to_string();

@@ -11,10 +11,11 @@ use serde_json::Value;
 mod certificates;
 
 use super::env::{field_ref, resource_ref};
-use super::paths::{local_path, no_backsteps};
 use crate::validate::at::{At, Errors, invalid_each};
+use crate::validate::claim;
+use crate::validate::paths::{host_path, local_path};
+use crate::validate::volume::sources;
 use crate::validate::{meta, volume};
-use crate::{persistent_volume, persistent_volume_claim};
 use api::names;
 
 /// The volumes that stand, by name: what mounts may refer to.
@@ -120,7 +121,7 @@ fn source(volume: &At, errors: &mut Errors) {
             "csi" => csi(&at, errors),
             "ephemeral" => claim_template(&at.get("volumeClaimTemplate"), errors),
             "persistentVolumeClaim" => {}
-            name => persistent_volume::sources::of_pod(volume, name, errors),
+            name => sources::of_pod(volume, name, errors),
         }
     }
     if first {
@@ -159,7 +160,7 @@ fn claim_template(at: &At, errors: &mut Errors) {
         let shown = if *field == "uid" { "uID" } else { field };
         errors.push(metadata.get(shown).forbidden("cannot be set"));
     }
-    persistent_volume_claim::validate::spec(&at.get("spec"), None, errors);
+    claim::spec(&at.get("spec"), None, errors);
 }
 
 fn image(at: &At, errors: &mut Errors) {
@@ -192,20 +193,6 @@ fn empty_dir(at: &At, errors: &mut Errors) {
             errors.push(limit.forbidden("SizeLimit field must be a valid resource quantity"));
         }
         _ => {}
-    }
-}
-
-pub fn host_path(at: &At, errors: &mut Errors) {
-    let path = at.get("path");
-    if path.text().is_empty() {
-        errors.push(path.required(""));
-        return;
-    }
-    no_backsteps(&path, errors);
-    const TYPES: &[&str] =
-        &["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
-    if !TYPES.contains(&at.get("type").text()) {
-        errors.push(at.get("type").not_supported(TYPES));
     }
 }
 

@@ -4,10 +4,10 @@
 
 use std::collections::BTreeSet;
 
-use super::local_path;
 use crate::certificates::{LIFE_MIN, bundle_name, life_max, signer_name, signer_of_bundle, user_annotations};
 use crate::validate::at::{At, Errors};
 use crate::validate::meta;
+use crate::validate::paths::local_path;
 
 const KEYS: &[&str] = &["RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519"];
 

@@ -6,8 +6,8 @@
 use api::names;
 use serde_json::Value;
 
-use crate::pod::validate::{host_path, local_path, no_backsteps};
 use crate::validate::at::{At, Errors, invalid_each};
+use crate::validate::paths::{host_path, local_path, no_backsteps};
 use crate::validate::volume;
 
 type Judge = fn(&At, &str, &mut Errors);

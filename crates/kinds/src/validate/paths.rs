@@ -22,3 +22,17 @@ pub fn no_backsteps(at: &At, errors: &mut Errors) {
         errors.push(at.invalid("must not contain '..'"));
     }
 }
+
+pub fn host_path(at: &At, errors: &mut Errors) {
+    let path = at.get("path");
+    if path.text().is_empty() {
+        errors.push(path.required(""));
+        return;
+    }
+    no_backsteps(&path, errors);
+    const TYPES: &[&str] =
+        &["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
+    if !TYPES.contains(&at.get("type").text()) {
+        errors.push(at.get("type").not_supported(TYPES));
+    }
+}

@@ -73,7 +73,7 @@ pub fn changes(service: &At, old: &At, errors: &mut Errors) {
     let (spec, was) = (service.get("spec"), old.get("spec"));
     let kind = |spec: &At| spec.get("type").text().to_string();
     if kind(&spec) != "ExternalName" && kind(&was) != "ExternalName" {
-        let (headless, was_headless) = (super::is_headless(&spec), super::is_headless(&was));
+        let (headless, was_headless) = (is_headless(&spec), is_headless(&was));
         if !(headless && was_headless) {
             cluster_ips(&spec, &was, errors);
         }
@@ -132,4 +132,10 @@ fn ip_families(spec: &At, was: &At, errors: &mut Errors) {
     if before.len() > now.len() && now.len() == 1 && policy.text() != "SingleStack" {
         errors.push(policy.invalid("must be set to 'SingleStack' when releasing the secondary ipFamily"));
     }
+}
+
+/// It has no address, on purpose.
+pub fn is_headless(spec: &At) -> bool {
+    let ips = spec.get("clusterIPs");
+    ips.len() == 1 && ips.index(0).text() == "None"
 }
