@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use api::{Object, Reason, Resource, Status};
+use api::{Object, Reason, Resource, Status, tree};
 use client::cache::index::OWNER;
 use client::reconcile::{self, Requeue};
 use client::recorder::Type;
@@ -117,7 +117,7 @@ async fn attend(parts: &Parts, graph: &Graph, node: &Node) -> Result<Requeue, St
     if meta.owner_references.is_empty() {
         return Ok(Requeue::Done);
     }
-    let mut waiting = false;
+    let (mut waiting, mut is_held, mut leaving) = (false, false, Vec::new());
     for owner in &meta.owner_references {
         if is_out_of_reach(parts, &meta.namespace, owner) {
             // graph_builder.go, reportInvalidNamespaceOwnerRef
@@ -127,14 +127,44 @@ async fn attend(parts: &Parts, graph: &Graph, node: &Node) -> Result<Requeue, St
             graph.recorder.event(&object, "", Type::Warning, "OwnerRefInvalidNamespace", text);
         }
         match owner_of(parts, &meta.namespace, owner).await? {
-            Owner::Absent => {}
+            Owner::Absent => leaving.push(owner.uid.as_str()),
             // It waits for us: then we go, and so do ours.
-            Owner::Waiting => waiting = true,
-            Owner::Solid => return Ok(Requeue::Done),
+            Owner::Waiting => {
+                waiting = true;
+                leaving.push(owner.uid.as_str());
+            }
+            Owner::Solid => is_held = true,
         }
     }
-    let policy = if waiting && !graph.dependents(&meta.uid).is_empty() { "Foreground" } else { "Background" };
-    node.delete(parts, &object, policy).await
+    match is_held {
+        true if leaving.is_empty() => Ok(Requeue::Done),
+        // Whoever stays for another owner keeps nobody waiting.
+        true => node.cut(parts, &object, &leaving).await,
+        false => end(parts, graph, node, &object, waiting).await,
+    }
+}
+
+/// Deletes what no owner holds; with what depends on it first, where an owner waits for all of it.
+async fn end(parts: &Parts, graph: &Graph, node: &Node, object: &Object, waiting: bool) -> Result<Requeue, Status> {
+    let dependents = graph.dependents(&object.meta().uid);
+    if !waiting || dependents.is_empty() {
+        return node.delete(parts, object, "Background").await;
+    }
+    // In a circle each would wait for the next: whose dependent waits already, keeps nobody waiting
+    // (garbagecollector.go attemptToDeleteItem).
+    let is_circle = dependents.iter().any(|dependent| dependent.cached(parts).is_some_and(|object| waits(&object)));
+    match is_circle {
+        true => {
+            let object = node.unblock(parts, object).await?;
+            node.delete(parts, &object, "Foreground").await
+        }
+        false => node.delete(parts, object, "Foreground").await,
+    }
+}
+
+/// It goes when its dependents have gone.
+fn waits(object: &Object) -> bool {
+    object.meta().is_deleting() && object.meta().finalizers.iter().any(|f| f == FOREGROUND)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,14 +189,10 @@ async fn owner_of(parts: &Parts, namespace: &str, owner: &api::OwnerReference) -
         return Ok(Owner::Solid);
     }
     let namespace = if kind.namespaced { namespace } else { "" };
-    let state = |object: &Object| {
-        let meta = object.meta();
-        let waits = meta.is_deleting() && meta.finalizers.iter().any(|f| f == FOREGROUND);
-        match meta.uid == owner.uid {
-            true if waits => Owner::Waiting,
-            true => Owner::Solid,
-            false => Owner::Absent,
-        }
+    let state = |object: &Object| match object.meta().uid == owner.uid {
+        true if waits(object) => Owner::Waiting,
+        true => Owner::Solid,
+        false => Owner::Absent,
     };
     let cached = parts.cache_of(kind).and_then(|cache| cache.get(namespace, &owner.name));
     if let Some(object) = cached.filter(|object| object.meta().uid == owner.uid) {
@@ -185,13 +211,7 @@ async fn orphan(parts: &Parts, graph: &Graph, node: &Node, owner: &Object) -> Re
     let uid = &owner.meta().uid;
     for dependent in graph.dependents(uid) {
         let Some(object) = dependent.cached(parts) else { continue };
-        let references = object.value()["metadata"]["ownerReferences"].clone();
-        let rest: Vec<Value> =
-            references.as_array().into_iter().flatten().filter(|r| r["uid"] != **uid).cloned().collect();
-        let meta = object.meta();
-        let patch =
-            json!({"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version, "ownerReferences": rest}});
-        dependent.patch(parts, &patch).await?;
+        dependent.cut(parts, &object, &[uid]).await?;
     }
     node.unhold(parts, owner, ORPHAN).await
 }
@@ -221,11 +241,10 @@ async fn attend_later(parts: &Parts, graph: &Graph, node: &Node, object: &Object
     let meta = object.meta();
     for owner in meta.owner_references.iter().filter(|r| r.uid != uid) {
         if owner_of(parts, &meta.namespace, owner).await? == Owner::Solid {
-            return Ok(());
+            return node.cut(parts, object, &[uid]).await.map(|_| ());
         }
     }
-    let policy = if graph.dependents(&meta.uid).is_empty() { "Background" } else { "Foreground" };
-    node.delete(parts, object, policy).await.map(|_| ())
+    end(parts, graph, node, object, true).await.map(|_| ())
 }
 
 impl Node {
@@ -246,6 +265,26 @@ impl Node {
             ..DeleteOptions::default()
         };
         settled(parts.client.delete(&self.resource, &self.namespace, &self.name, &options).await)
+    }
+
+    /// Takes the references to these owners away.
+    async fn cut(&self, parts: &Parts, object: &Object, uids: &[&str]) -> Result<Requeue, Status> {
+        let mut references = tree::list(&object.value(), "metadata.ownerReferences").to_vec();
+        references.retain(|reference| !uids.contains(&tree::text(reference, "uid")));
+        let meta = object.meta();
+        let (uid, version) = (&meta.uid, &meta.resource_version);
+        let patch = json!({"metadata": {"uid": uid, "resourceVersion": version, "ownerReferences": references}});
+        self.patch(parts, &patch).await
+    }
+
+    /// No owner waits for it any more.
+    async fn unblock(&self, parts: &Parts, object: &Object) -> Result<Object, Status> {
+        let mut references = tree::list(&object.value(), "metadata.ownerReferences").to_vec();
+        references.iter_mut().for_each(|reference| reference["blockOwnerDeletion"] = json!(false));
+        let meta = object.meta();
+        let (uid, version) = (&meta.uid, &meta.resource_version);
+        let patch = json!({"metadata": {"uid": uid, "resourceVersion": version, "ownerReferences": references}});
+        parts.client.patch(&self.resource, &self.namespace, &self.name, "", PatchKind::Merge, &patch).await
     }
 
     async fn patch(&self, parts: &Parts, patch: &Value) -> Result<Requeue, Status> {

@@ -683,3 +683,41 @@ async fn a_controller_that_owns_itself_is_counted_once() {
     let counted = |budget: Option<&Value>| budget.is_some_and(|budget| budget["status"]["expectedPods"] == 4);
     c.until("poddisruptionbudgets", "default", "b", counted).await;
 }
+
+#[tokio::test]
+async fn a_circle_of_owners_goes_and_who_has_another_owner_stays() {
+    let c = cluster().await;
+    c.create("namespaces", "", json!({"metadata": {"name": "n"}})).await;
+    let map = |name: &str| json!({"metadata": {"name": name}});
+    let mut uids = std::collections::BTreeMap::new();
+    for name in ["a", "b", "c", "left", "right", "both"] {
+        uids.insert(name, c.create("configmaps", "n", map(name)).await.meta().uid.clone());
+    }
+    let own = async |name: &str, owners: &[&str]| {
+        let references: Vec<Value> = owners
+            .iter()
+            .map(|owner| {
+                json!({"apiVersion": "v1", "kind": "ConfigMap", "name": owner, "uid": uids[owner],
+                    "blockOwnerDeletion": true})
+            })
+            .collect();
+        let patch = json!({"metadata": {"ownerReferences": references}});
+        c.client.patch(kind("configmaps"), "n", name, "", PatchKind::Merge, &patch).await.unwrap();
+    };
+    own("a", &["c"]).await;
+    own("b", &["a"]).await;
+    own("c", &["b"]).await;
+    own("both", &["left", "right"]).await;
+    let foreground = DeleteOptions { propagation_policy: "Foreground".into(), ..DeleteOptions::default() };
+    for name in ["a", "left"] {
+        c.client.delete(kind("configmaps"), "n", name, &foreground).await.unwrap();
+    }
+    for name in ["a", "b", "c", "left"] {
+        c.until("configmaps", "n", name, |map| map.is_none()).await;
+    }
+    let stays = |map: Option<&Value>| {
+        let references = map.map(|map| map["metadata"]["ownerReferences"].clone());
+        references.is_some_and(|all| all.as_array().is_some_and(|all| all.len() == 1 && all[0]["name"] == "right"))
+    };
+    c.until("configmaps", "n", "both", stays).await;
+}
