@@ -128,14 +128,19 @@ async fn attend(parts: &Parts, recorder: &Recorder, held: &Held, key: &Key) -> R
 
 /// Uids of Jobs that stand as active and are nowhere, as the server itself says.
 async fn missing(parts: &Parts, cron: &Value, jobs: &[Made]) -> Result<HashSet<String>, Status> {
+    let namespace = tree::text(cron, "metadata.namespace");
     let mut missing = HashSet::new();
     for active in tree::list(cron, "status.active") {
         let uid = tree::text(active, "uid");
         if jobs.iter().any(|made| made.object.meta().uid == uid) {
             continue;
         }
-        match parts.client.get(&JOBS, tree::text(active, "namespace"), tree::text(active, "name")).await {
-            Ok(_) => {}
+        match parts.client.get(&JOBS, namespace, tree::text(active, "name")).await {
+            Ok(job) if job.meta().uid == uid => {}
+            // A namesake.
+            Ok(_) => {
+                missing.insert(uid.to_owned());
+            }
             Err(status) if status.reason == Reason::NotFound => {
                 missing.insert(uid.to_owned());
             }
@@ -145,12 +150,20 @@ async fn missing(parts: &Parts, cron: &Value, jobs: &[Made]) -> Result<HashSet<S
     Ok(missing)
 }
 
-/// Ends what runs.
+/// Ends what runs, of its own: whoever may write its status names no Job of another's.
 async fn replace(parts: &Parts, recorder: &Recorder, owner: &Object, status: &mut Value) -> Result<(), Status> {
     for active in tree::list(status, "active").to_vec() {
-        let (namespace, name) = (tree::text(&active, "namespace"), tree::text(&active, "name"));
+        let (namespace, name) = (&owner.meta().namespace, tree::text(&active, "name"));
+        let is_own = |job: &Object| {
+            let by = job.meta().controller().map(|by| by.uid.as_str());
+            job.meta().uid == tree::text(&active, "uid") && by == Some(owner.meta().uid.as_str())
+        };
         let job = match parts.client.get(&JOBS, namespace, name).await {
-            Ok(job) => job,
+            Ok(job) if is_own(&job) => job,
+            Ok(_) => {
+                decide::forget(status, tree::text(&active, "uid"));
+                continue;
+            }
             Err(status) => {
                 recorder.event(owner, "", Type::Warning, "FailedGet", format!("Get job: {status}"));
                 return Err(status);

@@ -23,7 +23,10 @@ use serde_json::{Value, json};
 pub fn share(value: &Value, whole: i64, up: bool) -> Result<i64, String> {
     match value {
         Value::String(text) => {
-            let percent = text.strip_suffix('%').and_then(|digits| digits.parse::<i64>().ok());
+            let digits =
+                text.strip_suffix('%').filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()));
+            // What is beyond any number is as good as the highest.
+            let percent = digits.map(|digits| digits.parse::<i64>().unwrap_or(i64::MAX));
             let percent = percent.ok_or("invalid value for IntOrString: invalid type: string is not a percentage")?;
             Ok(percent.saturating_mul(whole).saturating_add(if up { 99 } else { 0 }).div_euclid(100))
         }

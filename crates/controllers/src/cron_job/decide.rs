@@ -70,7 +70,10 @@ pub fn surplus<'a>(cron: &Value, jobs: &'a [Made]) -> Vec<&'a Made> {
         let Some(limit) = tree::int(cron, limit).and_then(|limit| usize::try_from(limit).ok()) else {
             return Vec::new();
         };
-        let is_it = |made: &&Made| made.job.status.finished().is_some_and(|finished| finished.r#type == kind);
+        let is_it = |made: &&Made| {
+            let has_ended = made.job.status.finished().is_some_and(|finished| finished.r#type == kind);
+            has_ended && !made.object.meta().is_deleting()
+        };
         let mut all: Vec<&Made> = jobs.iter().filter(is_it).collect();
         all.sort_by_key(|made| {
             let start = made.job.status.start_time.as_ref().and_then(|at| at.parse::<Timestamp>().ok());
@@ -98,7 +101,7 @@ pub fn decide(look: &Look<'_>) -> Decision {
 
 /// Takes a Job off the list of those that run.
 pub fn forget(status: &mut Value, uid: &str) {
-    let Some(active) = status["active"].as_array_mut() else { return };
+    let Some(active) = status.get_mut("active").and_then(Value::as_array_mut) else { return };
     active.retain(|job| job["uid"] != uid);
     if active.is_empty()
         && let Some(status) = status.as_object_mut()

@@ -28,7 +28,7 @@ impl Numbers {
             return Ok(Numbers { desired, surge: 0, unavailable: 0, is_rolling });
         }
         let rolling = tree::at(spec, "strategy.rollingUpdate");
-        let surge = share(&rolling["maxSurge"], desired, true)?;
+        let surge = share(&rolling["maxSurge"], desired, true)?.min(i64::from(i32::MAX));
         let mut unavailable = share(&rolling["maxUnavailable"], desired, false)?;
         // Two percentages may both come to nothing; something must move.
         if surge == 0 && unavailable == 0 {

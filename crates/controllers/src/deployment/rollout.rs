@@ -74,7 +74,9 @@ pub fn decide(
     }
     progress::pause(&mut look.deployment, now);
     look.renew();
-    if tree::flag(&look.deployment, "spec.paused") || look.is_scaled_by_hand() {
+    // One that is recreated sets its sizes itself.
+    let is_scaled = look.numbers.is_rolling && look.is_scaled_by_hand();
+    if tree::flag(&look.deployment, "spec.paused") || is_scaled {
         look.scale();
         if tree::flag(&look.deployment, "spec.paused") {
             look.clean();
@@ -107,7 +109,7 @@ impl Look<'_> {
     /// The one after the latest of the old ones.
     fn revision(&self) -> i64 {
         let olds = self.sets.iter().enumerate().filter(|(at, _)| Some(*at) != self.new);
-        olds.filter_map(|(_, set)| annotations::revision(&set.value)).max().unwrap_or(0) + 1
+        olds.filter_map(|(_, set)| annotations::revision(&set.value)).max().unwrap_or(0).saturating_add(1)
     }
 
     fn make(&mut self) {
@@ -243,7 +245,9 @@ impl Look<'_> {
             return 0;
         }
         // Rounded to the nearest, halves away from zero.
-        (2 * own * self.numbers.most() + before).div_euclid(2 * before) - own
+        let (own, most, before) = (i128::from(own), i128::from(self.numbers.most()), i128::from(before));
+        let part = (2 * own * most + before).div_euclid(2 * before) - own;
+        i64::try_from(part).unwrap_or(i64::MAX)
     }
 
     fn roll(&mut self) {

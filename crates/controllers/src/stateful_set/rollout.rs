@@ -5,6 +5,7 @@
 //! each waits for the one before it to be available and for what ends to be gone; in parallel, none does. Law: a pod
 //! that ends holds its name until it is gone, and nothing is made before that.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use api::{Object, tree};
@@ -116,23 +117,26 @@ struct Plan<'a> {
     condemned: Vec<&'a Pod>,
 }
 
+/// Missing ones that are looked at together.
+const AHEAD: i64 = 500;
+
 impl<'a> Plan<'a> {
     fn of(look: &'a Look<'a>, max_unavailable: i64) -> Plan<'a> {
         let range = identity::range(look.set);
         let (kept, mut condemned): (Vec<&Pod>, Vec<&Pod>) =
             look.pods.iter().partition(|pod| range.contains(&pod.ordinal));
         condemned.sort_by_key(|pod| std::cmp::Reverse(pod.ordinal));
-        let mut slots: Vec<(i64, Option<&Pod>)> = range.clone().map(|ordinal| (ordinal, None)).collect();
-        for pod in kept {
-            slots[usize::try_from(pod.ordinal - range.start).expect("it is in the range")].1 = Some(pod);
-        }
+        // Of many that are missing the first are looked at: those that are made bring the next look.
+        let seen = range.end.min(range.start.saturating_add(look.pods.len() as i64).saturating_add(AHEAD));
+        let mut slots: BTreeMap<i64, Option<&Pod>> = (range.start..seen).map(|ordinal| (ordinal, None)).collect();
+        slots.extend(kept.into_iter().map(|pod| (pod.ordinal, Some(pod))));
         Plan {
             look,
             policy: Policy::of(look.set),
             is_ordered: tree::text(look.set, "spec.podManagementPolicy") != "Parallel",
             min_ready: tree::int(look.set, "spec.minReadySeconds").unwrap_or(0),
             max_unavailable,
-            slots,
+            slots: slots.into_iter().collect(),
             condemned,
         }
     }
@@ -251,9 +255,10 @@ impl<'a> Plan<'a> {
     fn replaced(&self) -> Vec<&'a Pod> {
         let is_missing = |pod: &Option<&Pod>| pod.is_none_or(|pod| self.is_unavailable(pod));
         let missing = self.slots.iter().filter(|(_, pod)| is_missing(pod)).count() as i64;
-        let mut budget = self.max_unavailable - missing;
-        let from = usize::try_from(self.partition()).unwrap_or(0);
-        let old = self.slots.iter().skip(from).rev().filter_map(|(_, pod)| *pod);
+        let unseen = identity::replicas(self.look.set) - self.slots.len() as i64;
+        let mut budget = self.max_unavailable - missing - unseen;
+        let from = identity::range(self.look.set).start.saturating_add(self.partition());
+        let old = self.slots.iter().rev().filter(|(ordinal, _)| *ordinal >= from).filter_map(|(_, pod)| *pod);
         let old = old.filter(|pod| pod.revision() != self.look.update.name && !pod.ends());
         if self.is_ordered {
             return old.take(usize::try_from(budget).unwrap_or(0)).collect();
@@ -334,7 +339,7 @@ impl<'a> Plan<'a> {
         let ready = count(&|pod| pod.is_running_ready());
         let available = count(&|pod| pod.is_running_ready() && self.is_available(pod));
         let of = |name: &str| count(&|pod| !pod.ends() && pod.revision() == name);
-        let (mut current, mut name) = (of(look.current.name) - replaced, look.current.name);
+        let (mut current, mut name) = ((of(look.current.name) - replaced).max(0), look.current.name);
         let updated = of(look.update.name);
         let (all, wanted) = (pods.len() as i64, identity::replicas(look.set));
         // Whole: what it was updated to is what it is.

@@ -38,7 +38,7 @@ fn compare(a: (&Object, &Seen, usize), b: (&Object, &Seen, usize), now: Timestam
     };
     let ready = |seen: &Seen| seen.is_ready().then(|| seen.ready_since());
     let readiness = || match (ready(a.1), ready(b.1)) {
-        (Some(one), Some(other)) => by_age(one, other, now, a.0, b.0),
+        (Some(one), Some(other)) => by_age(one, other, now),
         _ => Ordering::Equal,
     };
     let created = |pod: &Object| pod.meta().creation_timestamp.as_deref().and_then(|at| at.parse::<Timestamp>().ok());
@@ -46,20 +46,19 @@ fn compare(a: (&Object, &Seen, usize), b: (&Object, &Seen, usize), now: Timestam
         .cmp(&key(b))
         .then_with(readiness)
         .then_with(|| restarts(b.1).cmp(&restarts(a.1)))
-        .then_with(|| by_age(created(a.0), created(b.0), now, a.0, b.0))
+        .then_with(|| by_age(created(a.0), created(b.0), now))
+        .then_with(|| a.0.meta().uid.cmp(&b.0.meta().uid))
 }
 
-/// Younger first, where ages of the same power of two are alike and their uids decide; no moment is the youngest.
-fn by_age(a: Option<Timestamp>, b: Option<Timestamp>, now: Timestamp, of_a: &Object, of_b: &Object) -> Ordering {
-    if a == b {
-        return Ordering::Equal;
-    }
+/// Younger first, where ages of the same power of two are alike; no moment is the youngest. Of those that are alike
+/// uids decide last (upstream: at once, which is no order).
+fn by_age(a: Option<Timestamp>, b: Option<Timestamp>, now: Timestamp) -> Ordering {
     let (Some(a), Some(b)) = (a, b) else { return b.is_none().cmp(&a.is_none()) };
     let rank = |at: Timestamp| match now.duration_since(at).as_nanos() {
         age if age > 0 => i64::from(age.ilog2()),
         _ => -1,
     };
-    rank(a).cmp(&rank(b)).then_with(|| of_a.meta().uid.cmp(&of_b.meta().uid))
+    rank(a).cmp(&rank(b))
 }
 
 fn cost(pod: &Object) -> i32 {

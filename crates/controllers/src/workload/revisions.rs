@@ -82,7 +82,7 @@ pub fn number(revision: &Object) -> i64 {
 
 /// The number of the next: one more than the highest.
 pub fn next<'a>(revisions: impl IntoIterator<Item = &'a Object>) -> i64 {
-    revisions.into_iter().map(number).max().unwrap_or(0) + 1
+    revisions.into_iter().map(number).max().unwrap_or(0).saturating_add(1)
 }
 
 /// By number; of the same the older first, then by name.
