@@ -3,7 +3,7 @@
 //! pkg/controller/statefulset/stateful_pod_control.go, and slowStartBatch of stateful_set_control.go. Returns when the
 //! caches show it, so that the next look decides on it.
 
-use api::resource::{PERSISTENT_VOLUME_CLAIMS, PODS};
+use api::resource::{PERSISTENT_VOLUME_CLAIMS, PODS, STATEFUL_SETS};
 use api::{Object, Reason, Status, tree};
 use client::recorder::Type;
 use client::{DeleteOptions, Recorder};
@@ -19,9 +19,15 @@ const BURST: usize = 500;
 /// An error is the first refusal; what was to come after it is not done.
 pub async fn act(parts: &Parts, recorder: &Recorder, set: &Object, stages: &[Stage]) -> Result<(), Status> {
     let actor = Actor { parts, recorder, set };
+    let (cache, meta) = (parts.cache(&STATEFUL_SETS), set.meta());
+    // A set that goes meanwhile gets nothing more.
+    let goes_on = || {
+        let now = cache.get(&meta.namespace, &meta.name);
+        now.is_some_and(|now| now.meta().uid == meta.uid && now.meta().is_deleting() == meta.is_deleting())
+    };
     for stage in stages {
         let (mut rest, mut batch) = (&stage.steps[..], 1);
-        while !rest.is_empty() {
+        while !rest.is_empty() && goes_on() {
             let (now, later) = rest.split_at(batch.min(rest.len()));
             for done in join_all(now.iter().map(|step| actor.step(step))).await {
                 done?;
