@@ -41,8 +41,8 @@ pub fn bytes(text: &str) -> Result<u64, String> {
     bytes.filter(|bytes| *bytes > 0).ok_or_else(|| format!("{text:?} is no amount of bytes, as 64Gi is"))
 }
 
-/// Answers commands until the task is dropped.
-pub async fn serve(socket: &Path, images: Arc<dyn Images>) -> Result<()> {
+/// Where image commands are taken: a socket that only root may use. It is there when this returns.
+pub fn listen(socket: &Path) -> Result<UnixListener> {
     match std::fs::remove_file(socket) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             return Err(error).context(format_args!("removing {}", socket.display()));
@@ -52,6 +52,11 @@ pub async fn serve(socket: &Path, images: Arc<dyn Images>) -> Result<()> {
     let listener = UnixListener::bind(socket).context(format_args!("listening on {}", socket.display()))?;
     let only_root = std::fs::Permissions::from_mode(0o600);
     std::fs::set_permissions(socket, only_root).context(format_args!("closing {}", socket.display()))?;
+    Ok(listener)
+}
+
+/// Answers commands until the task is dropped.
+pub async fn serve(listener: UnixListener, images: Arc<dyn Images>) {
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,

@@ -223,9 +223,12 @@ pub async fn start(
     let engine: Arc<dyn Engine> = machine.engine.clone();
     let socket = instance.image_socket();
     let served: Arc<dyn runtime::engine::Images> = machine.images.clone();
+    // Listened on before the node is ready: who waits for that finds it.
+    let listening = images::listen(&socket);
     let commands = async move {
-        if let Err(error) = images::serve(&socket, served).await {
-            tracing::error!(%error, "image commands are not served");
+        match listening {
+            Ok(listener) => images::serve(listener, served).await,
+            Err(error) => tracing::error!(%error, "image commands are not served"),
         }
     };
     tasks.spawn(alarm.over("what serves image commands", commands));
