@@ -20,6 +20,8 @@ use serde_json::Value;
 use self::decide::{Look, Made, Next};
 use crate::Parts;
 use crate::job::model::Job;
+use crate::namespace::takes_nothing_new;
+use crate::workload::{concerned, write_status};
 
 /// When the next Job is due.
 mod decide;
@@ -39,21 +41,12 @@ pub async fn run(parts: Arc<Parts>) {
             change.key
         })
     };
-    let of_jobs = jobs.subscribe().flat_map(|change| stream::iter(concerned(&change)));
+    let of_jobs = jobs.subscribe().flat_map(|change| stream::iter(concerned(&change, &CRON_JOBS, |_| Vec::new())));
     let work = |key: Key| {
         let (parts, recorder, held) = (parts.clone(), recorder.clone(), held.clone());
         async move { attend(&parts, &recorder, &held, &key).await }
     };
     reconcile::run(select(own, of_jobs), 5, work).await;
-}
-
-/// Whose a Job was and is. Pure.
-fn concerned(change: &Change) -> Vec<Key> {
-    let owners = [&change.old, &change.new].into_iter().flatten().filter_map(|job| job.meta().controller());
-    let own = owners.filter(|owner| owner.kind == CRON_JOBS.kind && owner.api_version == CRON_JOBS.api_version());
-    let mut keys: Vec<Key> = own.map(|owner| Key::new(&change.key.namespace, &owner.name)).collect();
-    keys.dedup();
-    keys
 }
 
 /// Whose schedule is another now starts at the next time of the new one, not for what that would have missed
@@ -116,12 +109,7 @@ async fn attend(parts: &Parts, recorder: &Recorder, held: &Held, key: &Key) -> R
     if status != was {
         let mut cron = cron;
         cron["status"] = status;
-        match parts.client.update_sub(&CRON_JOBS, &key.namespace, &key.name, "status", &cron).await {
-            Ok(written) => parts.cache(&CRON_JOBS).reached(written.revision()).await,
-            // Somebody was quicker, or it is gone: the event of that comes.
-            Err(status) if matches!(status.reason, Reason::Conflict | Reason::NotFound) => {}
-            Err(status) => return Err(status),
-        }
+        write_status(parts, &CRON_JOBS, &cron).await?;
     }
     next
 }
@@ -224,7 +212,7 @@ async fn start(
             made
         }
         Err(refused) => {
-            let is_ending = refused.causes.iter().any(|cause| cause.reason == "NamespaceTerminating");
+            let is_ending = takes_nothing_new(&refused);
             if !is_ending {
                 recorder.event(owner, "", Type::Warning, "FailedCreate", format!("Error creating job: {refused}"));
             }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use api::resource::{CONTROLLER_REVISIONS, DAEMON_SETS, NODES, PODS};
 use api::selector::Labels;
-use api::{Object, Reason, Status};
-use client::cache::index::{CONTROLLER, NAMESPACE, NODE};
+use api::{Object, Status};
+use client::cache::index::{CONTROLLER, NODE};
 use client::reconcile::{self, Requeue};
 use client::recorder::Type;
 use client::{Cache, Change, Key, Recorder};
@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use crate::Parts;
 use crate::workload::claim::{self, Owner};
-use crate::workload::pods;
+use crate::workload::{concerned, pods, readable, selecting, write_status};
 
 /// Which nodes fit.
 mod eligible;
@@ -52,7 +52,7 @@ pub async fn run(parts: Arc<Parts>) {
         let sets = sets.clone();
         cache
             .subscribe()
-            .flat_map(move |change| stream::iter(concerned(&change, |namespace| sets.by(&NAMESPACE, namespace))))
+            .flat_map(move |change| stream::iter(concerned(&change, &DAEMON_SETS, |object| selecting(&sets, object))))
     };
     let of_nodes = {
         let (sets, pods) = (sets.clone(), pods.clone());
@@ -64,33 +64,6 @@ pub async fn run(parts: Arc<Parts>) {
         async move { attend(&parts, &recorder, &failed, &key).await }
     };
     reconcile::run(select(select(own, of_nodes), select(of(&pods), of(&revisions))), 8, work).await;
-}
-
-/// Whose a pod or revision was and is; where nobody manages it, who would. Pure but for the look.
-fn concerned(change: &Change, sets: impl Fn(&str) -> Vec<Object>) -> Vec<Key> {
-    let namespace = &change.key.namespace;
-    let mut keys = Vec::new();
-    for object in [&change.old, &change.new].into_iter().flatten() {
-        if let Some(owner) = object.meta().controller()
-            && owner.kind == DAEMON_SETS.kind
-            && owner.api_version == DAEMON_SETS.api_version()
-        {
-            keys.push(Key::new(namespace, &owner.name));
-        }
-    }
-    if let Some(object) = &change.new
-        && object.meta().controller().is_none()
-        && !object.meta().is_deleting()
-    {
-        let mut all = sets(namespace);
-        all.retain(|set| {
-            let selector = Labels::from_label_selector(&set.value()["spec"]["selector"]);
-            selector.is_ok_and(|selector| !selector.is_empty() && selector.matches(&object.meta().labels))
-        });
-        keys.extend(all.iter().map(Key::of));
-    }
-    keys.dedup();
-    keys
 }
 
 /// The sets that a node's change matters to: it fits now and did not before, or the other way round; most changes of
@@ -115,12 +88,8 @@ fn on_change(change: &Change, sets: &Cache, pods: &Cache) -> Vec<Key> {
 async fn attend(parts: &Parts, recorder: &Recorder, failed: &Mutex<Failed>, key: &Key) -> Result<Requeue, Status> {
     let Some(set) = parts.cache(&DAEMON_SETS).get(&key.namespace, &key.name) else { return Ok(Requeue::Done) };
     let mut value = set.value();
-    let selector = match Labels::from_label_selector(&value["spec"]["selector"]) {
-        Ok(selector) => selector,
-        Err(status) => {
-            tracing::warn!(%key, %status, "its selector cannot be read");
-            return Ok(Requeue::Done);
-        }
+    let Some(selector) = readable(key, Labels::from_label_selector(&value["spec"]["selector"])) else {
+        return Ok(Requeue::Done);
     };
     if selector.is_empty() {
         let told = "This daemon set is selecting all pods. A non-empty selector is required.";
@@ -144,13 +113,7 @@ async fn attend(parts: &Parts, recorder: &Recorder, failed: &Mutex<Failed>, key:
     let (status, recheck) = round.look(plan::status);
     if status != value["status"] {
         value["status"] = status;
-        match parts.client.update_sub(&DAEMON_SETS, &key.namespace, &key.name, "status", &value).await {
-            // The next look sees what it told.
-            Ok(written) => parts.cache(&DAEMON_SETS).reached(written.revision()).await,
-            // Somebody was quicker, or it is gone: the event of that comes.
-            Err(status) if matches!(status.reason, Reason::Conflict | Reason::NotFound) => {}
-            Err(status) => return Err(status),
-        }
+        write_status(parts, &DAEMON_SETS, &value).await?;
     }
     let recheck = [wait, recheck].into_iter().flatten().min();
     managed.map(|()| recheck.map_or(Requeue::Done, Requeue::After))
@@ -207,7 +170,8 @@ impl Round<'_> {
         }
         let make = plan.make.iter().take(BURST);
         let make: Vec<Value> = make.map(|node| pod::for_node(owner, self.set, self.hash, node)).collect();
-        let made = pods::create_each(self.parts, self.recorder, &cache, owner, &make.iter().collect::<Vec<_>>()).await;
+        let make: Vec<&Value> = make.iter().collect();
+        let (_, made) = pods::create_each(self.parts, self.recorder, &cache, owner, &make).await;
         let end = &plan.end[..plan.end.len().min(BURST)];
         let ended = pods::delete(self.parts, self.recorder, &cache, owner, end).await;
         made.and(ended)

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use api::resource::{DEPLOYMENTS, PODS, REPLICA_SETS};
 use api::selector::Labels;
 use api::{Object, Reason, Status, tree};
-use client::cache::index::{CONTROLLER, NAMESPACE};
+use client::cache::index::CONTROLLER;
 use client::reconcile::{self, Requeue};
 use client::recorder::Type;
 use client::{Change, DeleteOptions, Key, Recorder};
@@ -18,8 +18,10 @@ use futures::stream::{self, select};
 use serde_json::{Value, json};
 
 use crate::Parts;
+use crate::namespace::takes_nothing_new;
 use crate::workload::claim::{self, Owner};
 use crate::workload::pod::Seen;
+use crate::workload::{concerned, readable, selecting, write_status};
 
 /// What is written beside the numbers: revisions, history, sizes.
 mod annotations;
@@ -45,7 +47,7 @@ pub async fn run(parts: Arc<Parts>) {
     let of_sets = {
         let deployments = deployments.clone();
         sets.subscribe()
-            .flat_map(move |change| stream::iter(concerned(&change, |namespace| deployments.by(&NAMESPACE, namespace))))
+            .flat_map(move |change| stream::iter(concerned(&change, &DEPLOYMENTS, |set| selecting(&deployments, set))))
     };
     // One that is recreated waits for the last of its old pods.
     let of_pods = {
@@ -68,42 +70,11 @@ pub async fn run(parts: Arc<Parts>) {
     reconcile::run(select(own, select(of_sets, of_pods)), 8, work).await;
 }
 
-/// Whose a ReplicaSet was and is; where nobody manages it, who would. Pure but for the look.
-fn concerned(change: &Change, deployments: impl Fn(&str) -> Vec<Object>) -> Vec<Key> {
-    let mut keys = Vec::new();
-    for set in [&change.old, &change.new].into_iter().flatten() {
-        if let Some(owner) = set.meta().controller()
-            && owner.kind == DEPLOYMENTS.kind
-        {
-            keys.push(Key::new(&change.key.namespace, &owner.name));
-        }
-    }
-    if let Some(set) = &change.new
-        && set.meta().controller().is_none()
-        && !set.meta().is_deleting()
-    {
-        let mut all = deployments(&change.key.namespace);
-        all.retain(|deployment| selects(&deployment.value(), set));
-        keys.extend(all.iter().map(Key::of));
-    }
-    keys.dedup();
-    keys
-}
-
-fn selects(deployment: &Value, set: &Object) -> bool {
-    let selector = Labels::from_label_selector(&deployment["spec"]["selector"]);
-    selector.is_ok_and(|selector| !selector.is_empty() && selector.matches(&set.meta().labels))
-}
-
 async fn attend(parts: &Parts, recorder: &Recorder, key: &Key) -> Result<Requeue, Status> {
     let Some(deployment) = parts.cache(&DEPLOYMENTS).get(&key.namespace, &key.name) else { return Ok(Requeue::Done) };
     let value = deployment.value();
-    let selector = match Labels::from_label_selector(&value["spec"]["selector"]) {
-        Ok(selector) => selector,
-        Err(status) => {
-            tracing::warn!(%key, %status, "its selector cannot be read");
-            return Ok(Requeue::Done);
-        }
+    let Some(selector) = readable(key, Labels::from_label_selector(&value["spec"]["selector"])) else {
+        return Ok(Requeue::Done);
     };
     if selector.is_empty() {
         let told = "This deployment is selecting all pods. A non-empty selector is required.";
@@ -122,13 +93,7 @@ async fn attend(parts: &Parts, recorder: &Recorder, key: &Key) -> Result<Requeue
     let done = act(parts, recorder, &deployment, &decision, &mut next).await;
     let stays = next["status"] == value["status"] && next["metadata"] == value["metadata"];
     if !stays {
-        match parts.client.update_sub(&DEPLOYMENTS, &key.namespace, &key.name, "status", &next).await {
-            // The next look sees what it told.
-            Ok(written) => parts.cache(&DEPLOYMENTS).reached(written.revision()).await,
-            // Somebody was quicker, or it is gone: the event of that comes.
-            Err(status) if matches!(status.reason, Reason::Conflict | Reason::NotFound) => {}
-            Err(status) => return Err(status),
-        }
+        write_status(parts, &DEPLOYMENTS, &next).await?;
     }
     done.map(|()| decision.recheck.map_or(Requeue::Done, Requeue::After))
 }
@@ -200,7 +165,7 @@ fn refused(
     if status.reason == Reason::AlreadyExists {
         let collisions = tree::int(next, "status.collisionCount").unwrap_or(0);
         next["status"]["collisionCount"] = json!(collisions + 1);
-    } else if !status.causes.iter().any(|cause| cause.reason == "NamespaceTerminating") {
+    } else if !takes_nothing_new(&status) {
         let told = format!("Failed to create new replica set {:?}: {status}", tree::text(set, "metadata.name"));
         progress::failed(next, &told, (parts.config.clock)());
         recorder.event(deployment, "", Type::Warning, progress::FAILED_CREATE, told);

@@ -15,6 +15,7 @@ use futures::stream::select_all;
 use serde_json::{Value, json};
 
 use crate::Parts;
+use crate::namespace::takes_nothing_new;
 
 const AUTHORITY: &str = "kube-root-ca.crt";
 const DESCRIPTION: &str = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal \
@@ -114,5 +115,5 @@ fn holds(found: &Object, body: &Value) -> bool {
 
 /// Whether a write was refused since its namespace ends; what a quota refuses may be allowed later.
 fn is_terminating(status: &Status) -> bool {
-    status.reason == Reason::Forbidden && status.causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
+    status.reason == Reason::Forbidden && takes_nothing_new(status)
 }

@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use api::resource::{JOBS, PODS};
 use api::selector::Labels;
-use api::{Object, Reason, Status};
+use api::{Object, Status};
 use client::cache::index::{CONTROLLER, NAMESPACE};
 use client::reconcile::{self, Requeue};
 use client::recorder::Type;
-use client::{Change, Key, Recorder};
+use client::{Cache, Key, Recorder};
 use futures::StreamExt;
 use futures::stream::{self, select};
 
@@ -22,6 +22,7 @@ use self::model::{Condition, Job, JobStatus};
 use self::pod::JobPod;
 use crate::Parts;
 use crate::workload::claim::{self, Owner};
+use crate::workload::{concerned, readable, write_status};
 
 /// What was decided is done.
 mod act;
@@ -60,8 +61,7 @@ pub async fn run(parts: Arc<Parts>) {
     };
     let of_pods = {
         let jobs = jobs.clone();
-        pods.subscribe()
-            .flat_map(move |change| stream::iter(concerned(&change, |namespace| jobs.by(&NAMESPACE, namespace))))
+        pods.subscribe().flat_map(move |change| stream::iter(concerned(&change, &JOBS, |pod| would_adopt(pod, &jobs))))
     };
     let work = {
         let parts = parts.clone();
@@ -113,31 +113,14 @@ fn is_stray(parts: &Parts, pod: &Object) -> bool {
     }
 }
 
-/// Whose a pod was and is; where nobody manages it, who would. Pure but for the look.
-fn concerned(change: &Change, jobs: impl Fn(&str) -> Vec<Object>) -> Vec<Key> {
-    let namespace = &change.key.namespace;
-    let mut keys = Vec::new();
-    for pod in [&change.old, &change.new].into_iter().flatten() {
-        if let Some(owner) = pod.meta().controller()
-            && owner.kind == JOBS.kind
-            && owner.api_version == JOBS.api_version()
-        {
-            keys.push(Key::new(namespace, &owner.name));
-        }
-    }
-    if let Some(pod) = &change.new
-        && pod.meta().controller().is_none()
-        && !pod.meta().is_deleting()
-    {
-        let mut all = jobs(namespace);
-        all.retain(|job| {
-            let selector = Labels::from_label_selector(&job.value()["spec"]["selector"]);
-            selector.is_ok_and(|selector| selector.matches(&pod.meta().labels))
-        });
-        keys.extend(all.iter().map(Key::of));
-    }
-    keys.dedup();
-    keys
+/// The Jobs that select a pod: with a selector of its own, one may select all.
+fn would_adopt(pod: &Object, jobs: &Cache) -> Vec<Object> {
+    let mut all = jobs.by(&NAMESPACE, &pod.meta().namespace);
+    all.retain(|job| {
+        let selector = Labels::from_label_selector(&job.value()["spec"]["selector"]);
+        selector.is_ok_and(|selector| selector.matches(&pod.meta().labels))
+    });
+    all
 }
 
 async fn attend(parts: &Parts, recorder: &Recorder, records: &Records, key: &Key) -> Result<Requeue, Status> {
@@ -159,12 +142,8 @@ async fn attend(parts: &Parts, recorder: &Recorder, records: &Records, key: &Key
         recorder.event(&object, "", Type::Warning, "UnknownCompletionMode", message);
         return Ok(Requeue::Done);
     }
-    let selector = match Labels::from_label_selector(&job.spec.selector) {
-        Ok(selector) => selector,
-        Err(status) => {
-            tracing::warn!(%key, %status, "its selector cannot be read");
-            return Ok(Requeue::Done);
-        }
+    let Some(selector) = readable(key, Labels::from_label_selector(&job.spec.selector)) else {
+        return Ok(Requeue::Done);
     };
     let cache = parts.cache(&PODS);
     let owner = Owner { resource: &JOBS, object: &object, selector: &selector };
@@ -234,15 +213,7 @@ async fn count(
 async fn write(parts: &Parts, object: &Object, status: &JobStatus) -> Result<Option<Object>, Status> {
     let mut value = object.value();
     value["status"] = serde_json::to_value(status).map_err(|error| Status::unknown(error.to_string()))?;
-    let meta = object.meta();
-    match parts.client.update_sub(&JOBS, &meta.namespace, &meta.name, "status", &value).await {
-        Ok(written) => {
-            parts.cache(&JOBS).reached(written.revision()).await;
-            Ok(Some(written))
-        }
-        Err(status) if matches!(status.reason, Reason::Conflict | Reason::NotFound) => Ok(None),
-        Err(status) => Err(status),
-    }
+    write_status(parts, &JOBS, &value).await
 }
 
 fn tell(recorder: &Recorder, object: &Object, job: &Job, status: &JobStatus, last: &Condition) {

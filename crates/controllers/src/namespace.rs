@@ -264,6 +264,11 @@ impl Left {
     }
 }
 
+/// A refusal of something new because its namespace ends: nobody needs to be told, and nothing more comes of it.
+pub fn takes_nothing_new(refusal: &Status) -> bool {
+    refusal.causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

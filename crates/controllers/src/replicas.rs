@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use api::resource::{PODS, REPLICA_SETS, REPLICATION_CONTROLLERS};
 use api::selector::Labels;
-use api::{Object, Reason, Resource, Status, tree};
+use api::{Object, Resource, Status, tree};
 use client::cache::index::{CONTROLLER, NAMESPACE};
 use client::reconcile::{self, Requeue};
-use client::{Change, Key, Recorder};
+use client::{Key, Recorder};
 use futures::StreamExt;
 use futures::stream::{self, select};
 use jiff::Timestamp;
@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::Parts;
 use crate::workload::claim::{self, Owner};
 use crate::workload::pod::{self, Seen};
-use crate::workload::{pods, rank};
+use crate::workload::{concerned, pods, rank, readable, write_status};
 
 /// At most so many are made or ended at a time.
 const BURST: usize = 500;
@@ -49,6 +49,14 @@ static CONTROLLERS: Sort = Sort {
     tells_terminating: false,
 };
 
+impl Sort {
+    /// Those that select a pod.
+    fn selecting(&self, pod: &Object, mut sets: Vec<Object>) -> Vec<Object> {
+        sets.retain(|set| (self.selector)(&set.value()).is_ok_and(|selector| selector.matches(&pod.meta().labels)));
+        sets
+    }
+}
+
 pub async fn sets(parts: Arc<Parts>) {
     run(parts, &SETS).await;
 }
@@ -64,8 +72,11 @@ async fn run(parts: Arc<Parts>, sort: &'static Sort) {
     let own = sets.subscribe().keys();
     let of_pods = {
         let sets = sets.clone();
-        pods.subscribe()
-            .flat_map(move |change| stream::iter(concerned(sort, &change, |namespace| sets.by(&NAMESPACE, namespace))))
+        pods.subscribe().flat_map(move |change| {
+            stream::iter(concerned(&change, (sort.resource)(), |pod| {
+                sort.selecting(pod, sets.by(&NAMESPACE, &pod.meta().namespace))
+            }))
+        })
     };
     let work = |key: Key| {
         let (parts, recorder) = (parts.clone(), recorder.clone());
@@ -74,41 +85,12 @@ async fn run(parts: Arc<Parts>, sort: &'static Sort) {
     reconcile::run(select(own, of_pods), 8, work).await;
 }
 
-/// Whose a pod was and is; where nobody manages it, who would. Pure but for the look.
-fn concerned(sort: &Sort, change: &Change, sets: impl Fn(&str) -> Vec<Object>) -> Vec<Key> {
-    let resource = (sort.resource)();
-    let namespace = &change.key.namespace;
-    let mut keys = Vec::new();
-    for pod in [&change.old, &change.new].into_iter().flatten() {
-        if let Some(owner) = pod.meta().controller()
-            && owner.kind == resource.kind
-            && owner.api_version == resource.api_version()
-        {
-            keys.push(Key::new(namespace, &owner.name));
-        }
-    }
-    if let Some(pod) = &change.new
-        && pod.meta().controller().is_none()
-        && !pod.meta().is_deleting()
-    {
-        let mut all = sets(namespace);
-        all.retain(|set| (sort.selector)(&set.value()).is_ok_and(|selector| selector.matches(&pod.meta().labels)));
-        keys.extend(all.iter().map(Key::of));
-    }
-    keys.dedup();
-    keys
-}
-
 async fn attend(parts: &Parts, recorder: &Recorder, sort: &Sort, key: &Key) -> Result<Requeue, Status> {
     let resource = (sort.resource)();
     let Some(set) = parts.cache(resource).get(&key.namespace, &key.name) else { return Ok(Requeue::Done) };
     let mut value = set.value();
-    let selector = match (sort.selector)(&value) {
-        Ok(selector) => selector,
-        Err(status) => {
-            tracing::warn!(%key, %status, "its selector cannot be read");
-            return Ok(Requeue::Done);
-        }
+    let Some(selector) = readable(key, (sort.selector)(&value)) else {
+        return Ok(Requeue::Done);
     };
     let cache = parts.cache(&PODS);
     let owner = Owner { resource, object: &set, selector: &selector };
@@ -134,12 +116,7 @@ async fn attend(parts: &Parts, recorder: &Recorder, sort: &Sort, key: &Key) -> R
     let (status, recheck) = status(&value, &found, (parts.config.clock)());
     if status != value["status"] {
         value["status"] = status;
-        match parts.client.update_sub(resource, &key.namespace, &key.name, "status", &value).await {
-            Ok(_) => {}
-            // Somebody was quicker, or it is gone: the event of that comes.
-            Err(status) if matches!(status.reason, Reason::Conflict | Reason::NotFound) => {}
-            Err(status) => return Err(status),
-        }
+        write_status(parts, resource, &value).await?;
     }
     managed.map(|()| recheck.map_or(Requeue::Done, Requeue::After))
 }

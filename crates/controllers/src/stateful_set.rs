@@ -8,17 +8,17 @@ use std::sync::Arc;
 
 use api::resource::{CONTROLLER_REVISIONS, PERSISTENT_VOLUME_CLAIMS, PODS, STATEFUL_SETS};
 use api::selector::Labels;
-use api::{Object, Reason, Status, tree};
+use api::{Object, Status, tree};
 use client::cache::index::NAMESPACE;
 use client::reconcile::{self, Requeue};
-use client::{Change, Key, Recorder};
+use client::{Cache, Key, Recorder};
 use futures::StreamExt;
 use futures::stream::{self, select};
 use serde_json::Value;
 
 use crate::Parts;
 use crate::workload::claim::{self, Owner, Verdict};
-use crate::workload::revisions;
+use crate::workload::{concerned, readable, revisions, selects, write_status};
 
 /// What was decided is done.
 mod act;
@@ -42,7 +42,7 @@ pub async fn run(parts: Arc<Parts>) {
     let of_pods = {
         let sets = sets.clone();
         pods.subscribe()
-            .flat_map(move |change| stream::iter(concerned(&change, |namespace| sets.by(&NAMESPACE, namespace))))
+            .flat_map(move |change| stream::iter(concerned(&change, &STATEFUL_SETS, |pod| would_adopt(pod, &sets))))
     };
     // One that ended held the place of the next.
     let of_claims = claims.subscribe().flat_map(move |change| {
@@ -58,30 +58,10 @@ pub async fn run(parts: Arc<Parts>) {
     reconcile::run(select(own, select(of_pods, of_claims)), 8, work).await;
 }
 
-/// Whose a pod was and is; where nobody manages it, who would. Pure but for the look.
-fn concerned(change: &Change, sets: impl Fn(&str) -> Vec<Object>) -> Vec<Key> {
-    let mut keys = Vec::new();
-    for pod in [&change.old, &change.new].into_iter().flatten() {
-        if let Some(owner) = pod.meta().controller()
-            && owner.kind == STATEFUL_SETS.kind
-        {
-            keys.push(Key::new(&change.key.namespace, &owner.name));
-        }
-    }
-    if let Some(pod) = &change.new
-        && pod.meta().controller().is_none()
-        && !pod.meta().is_deleting()
-        && let Some((parent, _)) = identity::parse(&pod.meta().name)
-    {
-        let mut all = sets(&change.key.namespace);
-        all.retain(|set| {
-            let selector = Labels::from_label_selector(&set.value()["spec"]["selector"]);
-            set.meta().name == parent && selector.is_ok_and(|selector| selector.matches(&pod.meta().labels))
-        });
-        keys.extend(all.iter().map(Key::of));
-    }
-    keys.dedup();
-    keys
+/// The set that a pod is named after, if it selects it.
+fn would_adopt(pod: &Object, sets: &Cache) -> Vec<Object> {
+    let named = identity::parse(&pod.meta().name).and_then(|(parent, _)| sets.get(&pod.meta().namespace, parent));
+    named.into_iter().filter(|set| selects(&set.value(), pod)).collect()
 }
 
 /// Whether a pod of the set has, or would have, a claim of that name.
@@ -97,12 +77,8 @@ fn names(set: &Value, claim: &str) -> bool {
 async fn attend(parts: &Parts, recorder: &Recorder, key: &Key) -> Result<Requeue, Status> {
     let Some(set) = parts.cache(&STATEFUL_SETS).get(&key.namespace, &key.name) else { return Ok(Requeue::Done) };
     let mut value = set.value();
-    let selector = match Labels::from_label_selector(&value["spec"]["selector"]) {
-        Ok(selector) => selector,
-        Err(status) => {
-            tracing::warn!(%key, %status, "its selector cannot be read");
-            return Ok(Requeue::Done);
-        }
+    let Some(selector) = readable(key, Labels::from_label_selector(&value["spec"]["selector"])) else {
+        return Ok(Requeue::Done);
     };
     let owner = Owner { resource: &STATEFUL_SETS, object: &set, selector: &selector };
     let history = history(parts, &owner).await?;
@@ -133,13 +109,7 @@ async fn attend(parts: &Parts, recorder: &Recorder, key: &Key) -> Result<Requeue
     let done = act::act(parts, recorder, &set, &stages).await;
     if status != value["status"] {
         value["status"] = status;
-        match parts.client.update_sub(&STATEFUL_SETS, &key.namespace, &key.name, "status", &value).await {
-            // The next look sees what it told.
-            Ok(written) => parts.cache(&STATEFUL_SETS).reached(written.revision()).await,
-            // Somebody was quicker, or it is gone: the event of that comes.
-            Err(status) if matches!(status.reason, Reason::Conflict | Reason::NotFound) => {}
-            Err(status) => return Err(status),
-        }
+        write_status(parts, &STATEFUL_SETS, &value).await?;
     }
     forget(parts, &value, &history, &used).await?;
     done.map(|()| recheck.map_or(Requeue::Done, Requeue::After))

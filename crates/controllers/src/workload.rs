@@ -16,8 +16,64 @@ pub mod rank;
 /// Histories of templates.
 pub mod revisions;
 
-use api::Object;
+use api::selector::Labels;
+use api::{Object, Reason, Resource, Status};
+use client::cache::index::NAMESPACE;
+use client::{Cache, Change, Key};
 use serde_json::{Value, json};
+
+use crate::Parts;
+
+/// Whose an object was and is; where nobody manages it, those of its namespace that would. Pure but for the look.
+pub fn concerned(change: &Change, owners: &Resource, would: impl FnOnce(&Object) -> Vec<Object>) -> Vec<Key> {
+    let sides = [&change.old, &change.new].into_iter().flatten();
+    let managed = sides.filter_map(|object| object.meta().controller());
+    let managed = managed.filter(|owner| {
+        let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);
+        owner.kind == owners.kind && group == owners.group
+    });
+    let mut keys: Vec<Key> = managed.map(|owner| Key::new(&change.key.namespace, &owner.name)).collect();
+    if let Some(object) = &change.new
+        && object.meta().controller().is_none()
+        && !object.meta().is_deleting()
+    {
+        keys.extend(would(object).iter().map(Key::of));
+    }
+    keys.dedup();
+    keys
+}
+
+/// The workloads of an object's namespace that select it.
+pub fn selecting(workloads: &Cache, object: &Object) -> Vec<Object> {
+    let mut all = workloads.by(&NAMESPACE, &object.meta().namespace);
+    all.retain(|workload| selects(&workload.value(), object));
+    all
+}
+
+/// Whether `spec.selector` of a workload selects an object. An empty one selects nothing here.
+pub fn selects(workload: &Value, object: &Object) -> bool {
+    let selector = Labels::from_label_selector(&workload["spec"]["selector"]);
+    selector.is_ok_and(|selector| !selector.is_empty() && selector.matches(&object.meta().labels))
+}
+
+/// A selector that can be read; one that cannot is spoken of, and its owner is left alone.
+pub fn readable(key: &Key, selector: Result<Labels, Status>) -> Option<Labels> {
+    selector.inspect_err(|status| tracing::warn!(%key, %status, "its selector cannot be read")).ok()
+}
+
+/// Writes the status of an object that was read; the next look sees it. None: somebody was quicker, or it is gone, and
+/// the event of that comes.
+pub async fn write_status(parts: &Parts, resource: &Resource, object: &Value) -> Result<Option<Object>, Status> {
+    let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
+    match parts.client.update_sub(resource, text("namespace"), text("name"), "status", object).await {
+        Ok(written) => {
+            parts.cache(resource).reached(written.revision()).await;
+            Ok(Some(written))
+        }
+        Err(status) if matches!(status.reason, Reason::Conflict | Reason::NotFound) => Ok(None),
+        Err(status) => Err(status),
+    }
+}
 
 /// A number, or a percentage of the whole, rounded up or down.
 pub fn share(value: &Value, whole: i64, up: bool) -> Result<i64, String> {

@@ -2,7 +2,6 @@
 
 use api::resource::PODS;
 use api::{Object, Reason, Status};
-use client::recorder::Type;
 use client::{Cache, PatchKind, Recorder};
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -18,7 +17,6 @@ use crate::workload::pods;
 const VARIABLE: &str = "JOB_COMPLETION_INDEX";
 /// What a made-up name may have before its five letters (apiserver/pkg/storage/names).
 const PREFIX_MAX: usize = 58;
-const NAMESPACE_TERMINATING: &str = "NamespaceTerminating";
 
 /// Does the step; what was done counts even where something was refused.
 pub async fn act(parts: &Parts, recorder: &Recorder, owner: &Object, plan: &Plan<'_>) -> (Outcome, Result<(), Status>) {
@@ -36,8 +34,9 @@ pub async fn act(parts: &Parts, recorder: &Recorder, owner: &Object, plan: &Plan
         Step::Create(new) => {
             let replaced = |new: &New| new.replaced.map(|at| &plan.pods[at]);
             let pods: Vec<Value> = new.iter().map(|new| made(owner, plan.job, new.index, replaced(new))).collect();
-            let (created, result) = create(parts, recorder, &cache, owner, &pods).await;
-            (Outcome { created, ..Outcome::default() }, result)
+            let pods: Vec<&Value> = pods.iter().collect();
+            let (created, result) = pods::create_each(parts, recorder, &cache, owner, &pods).await;
+            (Outcome { created: created as i64, ..Outcome::default() }, result)
         }
     }
 }
@@ -149,43 +148,4 @@ fn failures(job: &Job, replaced: Option<&JobPod>) -> (i64, i64) {
         Verdict::Ignore => (pod.failures, pod.ignored_failures + 1),
         _ => (pod.failures + 1, pod.ignored_failures),
     }
-}
-
-/// Makes these pods in batches that double; how many were made, and the first refusal. Returns when the cache shows
-/// them.
-async fn create(
-    parts: &Parts,
-    recorder: &Recorder,
-    cache: &Cache,
-    owner: &Object,
-    pods: &[Value],
-) -> (i64, Result<(), Status>) {
-    let (mut rest, mut batch, mut reached) = (pods, 1, 0);
-    let (mut created, mut refused, mut is_over) = (0, Ok(()), false);
-    while !rest.is_empty() && refused.is_ok() && !is_over {
-        let (now, later) = rest.split_at(rest.len().min(batch));
-        let namespace = &owner.meta().namespace;
-        for answer in join_all(now.iter().map(|pod| parts.client.create(&PODS, namespace, pod))).await {
-            match answer {
-                Ok(pod) => {
-                    created += 1;
-                    reached = reached.max(pod.revision());
-                    let told = format!("Created pod: {}", pod.meta().name);
-                    recorder.event(owner, "", Type::Normal, "SuccessfulCreate", told);
-                }
-                // Nothing more comes of it, and nobody can be told.
-                Err(status) if status.causes.iter().any(|cause| cause.reason == NAMESPACE_TERMINATING) => {
-                    is_over = true;
-                }
-                Err(status) => {
-                    recorder.event(owner, "", Type::Warning, "FailedCreate", format!("Error creating: {status}"));
-                    refused = refused.and(Err(status));
-                }
-            }
-        }
-        rest = later;
-        batch *= 2;
-    }
-    cache.reached(reached).await;
-    (created, refused)
 }

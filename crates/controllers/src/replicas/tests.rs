@@ -1,3 +1,4 @@
+use client::Change;
 use serde_json::json;
 
 use super::*;
@@ -94,7 +95,7 @@ fn a_pod_concerns_who_manages_it_and_an_orphan_whoever_would() {
     };
     let keys = |old: Option<Object>, new: Option<Object>| {
         let change = Change { key: Key::new("n", "p"), old, new };
-        let keys = concerned(&SETS, &change, |_| all.to_vec());
+        let keys = concerned(&change, &REPLICA_SETS, |pod| SETS.selecting(pod, all.to_vec()));
         keys.iter().map(|key| key.name.to_string()).collect::<Vec<_>>()
     };
     assert_eq!(keys(None, owned(Some("x"), "ReplicaSet")), ["x"]);

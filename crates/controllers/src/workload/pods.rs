@@ -12,9 +12,8 @@ use serde_json::{Value, json};
 
 use super::controller_of;
 use crate::Parts;
+use crate::namespace::takes_nothing_new;
 
-/// The cause in a refusal by a namespace that ends.
-const NAMESPACE_TERMINATING: &str = "NamespaceTerminating";
 /// A name that is made up gets five letters more, and pods' names are names of hosts.
 const PREFIX_MAX: usize = 253;
 
@@ -32,7 +31,7 @@ pub fn of_template(owner: &Object, template: &Value) -> Value {
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": template["spec"]})
 }
 
-/// Makes so many pods; an error is the first refusal. Returns when the cache shows those that were made.
+/// Makes so many pods of one kind.
 pub async fn create(
     parts: &Parts,
     recorder: &Recorder,
@@ -41,42 +40,43 @@ pub async fn create(
     pod: &Value,
     count: usize,
 ) -> Result<(), Status> {
-    create_each(parts, recorder, cache, owner, &vec![pod; count]).await
+    create_each(parts, recorder, cache, owner, &vec![pod; count]).await.1
 }
 
-/// The same of pods that differ.
+/// Makes these pods; how many were made, and the first refusal. Returns when the cache shows those that were made.
 pub async fn create_each(
     parts: &Parts,
     recorder: &Recorder,
     cache: &Cache,
     owner: &Object,
     pods: &[&Value],
-) -> Result<(), Status> {
+) -> (usize, Result<(), Status>) {
     let (mut rest, mut batch, mut reached) = (pods, 1, 0);
-    let (mut refused, mut is_over) = (None, false);
-    while !rest.is_empty() && refused.is_none() && !is_over {
+    let (mut created, mut refused, mut is_over) = (0, Ok(()), false);
+    while !rest.is_empty() && refused.is_ok() && !is_over {
         let now;
         (now, rest) = rest.split_at(batch.min(rest.len()));
         let made = join_all(now.iter().map(|pod| parts.client.create(&PODS, &owner.meta().namespace, pod))).await;
         for answer in made {
             match answer {
                 Ok(pod) => {
+                    created += 1;
                     reached = reached.max(pod.revision());
                     let told = format!("Created pod: {}", pod.meta().name);
                     recorder.event(owner, "", Type::Normal, "SuccessfulCreate", told);
                 }
                 // Nothing more comes of it, and nobody can be told.
-                Err(status) if is_ending(&status) => is_over = true,
+                Err(status) if takes_nothing_new(&status) => is_over = true,
                 Err(status) => {
                     recorder.event(owner, "", Type::Warning, "FailedCreate", format!("Error creating: {status}"));
-                    refused = refused.or(Some(status));
+                    refused = refused.and(Err(status));
                 }
             }
         }
         batch *= 2;
     }
     cache.reached(reached).await;
-    refused.map_or(Ok(()), Err)
+    (created, refused)
 }
 
 /// Ends these pods; an error is the first refusal. Returns when the cache shows that they end.
@@ -116,9 +116,4 @@ pub async fn delete(
         cache.until(ends).await;
     }
     refused.map_or(Ok(()), Err)
-}
-
-/// The namespace takes nothing new.
-fn is_ending(status: &Status) -> bool {
-    status.causes.iter().any(|cause| cause.reason == NAMESPACE_TERMINATING)
 }
