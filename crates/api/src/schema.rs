@@ -231,9 +231,9 @@ impl Type {
 }
 
 impl Field {
-    /// Whether its default is no more than the key of a list's item that has none: an empty text, which is not written.
+    /// Whether its default is no more than the key of a list's item that has none: an empty text, which is left out.
     fn is_key(&self) -> bool {
-        self.default == Some("\"\"") && !self.always && !self.pointer
+        self.default == Some("\"\"") && !self.pointer
     }
 
     /// The type as Go prints it in errors: `[]v1.Container`, `v1.PullPolicy`.
@@ -293,8 +293,6 @@ fn default_type(of: &'static Type, value: &mut Value) {
     let Some(map) = value.as_object_mut() else { return };
     for field in of.fields.iter().filter(|field| !field.is_key()) {
         if let Some(json) = field.default
-            // A text without a pointer that defaults to nothing is left out all the same: it is a key of lists.
-            && (field.pointer || json != "\"\"")
             && map.get(field.name).is_none_or(Value::is_null)
         {
             map.insert(field.name.into(), serde_json::from_str(json).expect("a test reads every default"));

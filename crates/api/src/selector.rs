@@ -114,6 +114,22 @@ pub fn line(selector: &Value) -> Result<String, Status> {
 }
 
 impl Requirement {
+    /// One of a node selector (core/v1 NodeSelectorRequirement), which was judged when it was written; None: it has no
+    /// operator that there is.
+    pub fn of_node(value: &Value) -> Option<Requirement> {
+        let operator = match tree::text(value, "operator") {
+            "In" => Operator::In,
+            "NotIn" => Operator::NotIn,
+            "Exists" => Operator::Exists,
+            "DoesNotExist" => Operator::DoesNotExist,
+            "Gt" => Operator::GreaterThan,
+            "Lt" => Operator::LessThan,
+            _ => return None,
+        };
+        let values = tree::list(value, "values").iter().filter_map(Value::as_str).map(str::to_owned).collect();
+        Some(Requirement { key: tree::text(value, "key").into(), operator, values })
+    }
+
     fn new(key: &str, operator: Operator, mut values: Vec<String>) -> Result<Requirement, Status> {
         values.sort();
         values.dedup();

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::pod::Demands;
-use api::selector::{Labels, Operator, Requirement};
+use api::selector::{Labels, Requirement};
 use api::{Object, tree};
 use serde_json::Value;
 
@@ -222,7 +222,7 @@ impl HostPort {
 
 impl NodeTerm {
     pub fn read(term: &Value) -> NodeTerm {
-        let read = |field: &str| tree::list(term, field).iter().filter_map(requirement).collect();
+        let read = |field: &str| tree::list(term, field).iter().filter_map(Requirement::of_node).collect();
         NodeTerm { labels: read("matchExpressions"), names: read("matchFields") }
     }
 
@@ -290,20 +290,6 @@ fn node_terms(affinity: &Value) -> Option<Vec<NodeTerm>> {
     let required = tree::at(affinity, "nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution");
     let terms = || tree::list(required, "nodeSelectorTerms").iter().map(NodeTerm::read).collect();
     required.is_object().then(terms)
-}
-
-fn requirement(value: &Value) -> Option<Requirement> {
-    let operator = match tree::text(value, "operator") {
-        "In" => Operator::In,
-        "NotIn" => Operator::NotIn,
-        "Exists" => Operator::Exists,
-        "DoesNotExist" => Operator::DoesNotExist,
-        "Gt" => Operator::GreaterThan,
-        "Lt" => Operator::LessThan,
-        _ => return None,
-    };
-    let values = tree::list(value, "values").iter().filter_map(Value::as_str).map(str::to_string).collect();
-    Some(Requirement { key: tree::text(value, "key").into(), operator, values })
 }
 
 fn host_ports(spec: &Value) -> Vec<HostPort> {

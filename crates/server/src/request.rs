@@ -100,8 +100,9 @@ async fn serve(
 /// What is said to whoever asks for a kind whose time is over (apiserver pkg/endpoints/deprecation).
 fn deprecation(server: &Server, target: &Target) -> Option<String> {
     let served = server.kinds().served(&target.group, &target.version, &target.resource)?;
-    let (version, kind) = (served.api_version(), &served.kind);
-    (!kind.deprecated.is_empty()).then(|| format!("{version} {} is deprecated {}", kind.kind, kind.deprecated))
+    let kind = &served.kind;
+    let told = || format!("{} {} is deprecated {}", served.api_version(), kind.kind, kind.deprecated);
+    (!kind.deprecated.is_empty()).then(told)
 }
 
 /// From who it is to the reply.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use api::selector::{Operator, Requirement};
+use api::selector::Requirement;
 use api::{Object, tree};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -127,7 +127,7 @@ impl Eligible {
 impl Term {
     /// None where it holds nowhere.
     fn of(term: &Value) -> Option<Term> {
-        let read = |field: &str| tree::list(term, field).iter().map(requirement).collect::<Option<Vec<_>>>();
+        let read = |field: &str| tree::list(term, field).iter().map(Requirement::of_node).collect::<Option<Vec<_>>>();
         let term = Term { labels: read("matchExpressions")?, names: read("matchFields")? };
         (!term.labels.is_empty() || !term.names.is_empty()).then_some(term)
     }
@@ -170,18 +170,4 @@ pub fn tolerations(spec: &Value) -> Vec<Value> {
         }
     }
     all
-}
-
-fn requirement(value: &Value) -> Option<Requirement> {
-    let operator = match tree::text(value, "operator") {
-        "In" => Operator::In,
-        "NotIn" => Operator::NotIn,
-        "Exists" => Operator::Exists,
-        "DoesNotExist" => Operator::DoesNotExist,
-        "Gt" => Operator::GreaterThan,
-        "Lt" => Operator::LessThan,
-        _ => return None,
-    };
-    let values = tree::list(value, "values").iter().filter_map(Value::as_str).map(str::to_owned).collect();
-    Some(Requirement { key: tree::text(value, "key").into(), operator, values })
 }

@@ -4,9 +4,9 @@ use std::cmp::Reverse;
 
 use api::{Object, later};
 use jiff::Timestamp;
-use serde::Deserialize;
 
 use super::model::Job;
+use crate::workload::pod::{Condition, ContainerStatus, Seen, is_active, is_terminating};
 
 /// Holds a pod until it is counted.
 pub const FINALIZER: &str = "batch.kubernetes.io/job-tracking";
@@ -17,7 +17,7 @@ pub const IGNORED_FAILURES: &str = "batch.kubernetes.io/job-index-ignored-failur
 #[derive(Clone, Debug)]
 pub struct JobPod {
     pub object: Object,
-    pub view: View,
+    pub seen: Seen,
     /// Of which it is, where that is a number that may be one.
     pub index: Option<i64>,
     /// How many of its index failed before it, and how many of those do not count.
@@ -25,65 +25,6 @@ pub struct JobPod {
     pub ignored_failures: i64,
     pub is_held: bool,
     pub is_deleting: bool,
-}
-
-#[derive(Deserialize, Default, Clone, Debug)]
-#[serde(default)]
-pub struct View {
-    pub spec: Spec,
-    pub status: Status,
-}
-
-#[derive(Deserialize, Default, Clone, Debug)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Spec {
-    pub node_name: String,
-    pub init_containers: Vec<InitContainer>,
-}
-
-#[derive(Deserialize, Default, Clone, Debug)]
-#[serde(default, rename_all = "camelCase")]
-pub struct InitContainer {
-    pub name: String,
-    pub restart_policy: String,
-}
-
-#[derive(Deserialize, Default, Clone, Debug)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Status {
-    pub phase: String,
-    pub conditions: Vec<Condition>,
-    pub container_statuses: Vec<ContainerStatus>,
-    pub init_container_statuses: Vec<ContainerStatus>,
-}
-
-#[derive(Deserialize, Default, Clone, Debug)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Condition {
-    pub r#type: String,
-    pub status: String,
-    pub last_transition_time: Option<String>,
-}
-
-#[derive(Deserialize, Default, Clone, Debug)]
-#[serde(default, rename_all = "camelCase")]
-pub struct ContainerStatus {
-    pub name: String,
-    pub restart_count: i64,
-    pub state: State,
-}
-
-#[derive(Deserialize, Default, Clone, Debug)]
-#[serde(default)]
-pub struct State {
-    pub terminated: Option<Terminated>,
-}
-
-#[derive(Deserialize, Default, Clone, Debug)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Terminated {
-    pub exit_code: i64,
-    pub finished_at: Option<String>,
 }
 
 impl JobPod {
@@ -95,7 +36,7 @@ impl JobPod {
             number.filter(|number| (0..=i64::from(i32::MAX)).contains(number))
         };
         JobPod {
-            view: object.view().unwrap_or_default(),
+            seen: Seen::of(&object),
             index: number(INDEX),
             failures: number(FAILURES).unwrap_or(0),
             ignored_failures: number(IGNORED_FAILURES).unwrap_or(0),
@@ -110,27 +51,23 @@ impl JobPod {
     }
 
     fn phase(&self) -> &str {
-        &self.view.status.phase
+        &self.seen.status.phase
     }
 
     pub fn has_succeeded(&self) -> bool {
         self.phase() == "Succeeded"
     }
 
-    pub fn is_over(&self) -> bool {
-        matches!(self.phase(), "Succeeded" | "Failed")
-    }
-
     pub fn is_active(&self) -> bool {
-        !self.is_over() && !self.is_deleting
+        is_active(&self.object, &self.seen)
     }
 
     pub fn is_terminating(&self) -> bool {
-        !self.is_over() && self.is_deleting
+        is_terminating(&self.object, &self.seen)
     }
 
     pub fn is_ready(&self) -> bool {
-        self.condition("Ready").is_some_and(|condition| condition.status == "True")
+        self.seen.is_ready()
     }
 
     /// A pod that was asked to end has failed, unless its Job waits until it has ended.
@@ -152,7 +89,7 @@ impl JobPod {
         if !matches!(self.phase(), "Running" | "Pending") {
             return 0;
         }
-        let status = &self.view.status;
+        let status = &self.seen.status;
         status.init_container_statuses.iter().chain(&status.container_statuses).map(|of| of.restart_count).sum()
     }
 
@@ -172,11 +109,8 @@ impl JobPod {
 
     /// None while one of them, or a sidecar, has not ended; as upstream, sidecars alone are then the last word.
     fn containers_finished_at(&self) -> Option<Timestamp> {
-        let status = &self.view.status;
-        let sidecar = |of: &&ContainerStatus| {
-            let mut all = self.view.spec.init_containers.iter();
-            all.any(|init| init.name == of.name && init.restart_policy == "Always")
-        };
+        let status = &self.seen.status;
+        let sidecar = |of: &&ContainerStatus| self.seen.is_sidecar(&of.name);
         let latest = |before: Option<Timestamp>, all: &[&ContainerStatus]| {
             all.iter().try_fold(before, |latest, of| {
                 let ended = of.state.terminated.as_ref()?.finished_at.as_deref()?.parse::<Timestamp>().ok()?;
@@ -189,7 +123,7 @@ impl JobPod {
     }
 
     fn condition(&self, kind: &str) -> Option<&Condition> {
-        self.view.status.conditions.iter().find(|condition| condition.r#type == kind)
+        self.seen.status.conditions.iter().find(|condition| condition.r#type == kind)
     }
 }
 
@@ -199,22 +133,20 @@ pub fn by_removal(pods: &[JobPod], which: &mut [usize]) {
     let parse = |text: Option<&String>| text.and_then(|text| text.parse::<Timestamp>().ok());
     which.sort_by_cached_key(|at| {
         let pod = &pods[*at];
-        let status = &pod.view.status;
+        let status = &pod.seen.status;
         let phase = match status.phase.as_str() {
             "Pending" => 0,
             "Unknown" => 1,
             _ => 2,
         };
-        let ready = pod.condition("Ready").filter(|condition| condition.status == "True");
-        let ready_since = ready.and_then(|condition| parse(condition.last_transition_time.as_ref()));
         let most = status.container_statuses.iter().map(|of| of.restart_count).max().unwrap_or(0);
         // No moment comes first, then the latest.
         let latest_first = |at: Option<Timestamp>| (at.is_some(), Reverse(at));
         (
-            !pod.view.spec.node_name.is_empty(),
+            !pod.seen.spec.node_name.is_empty(),
             phase,
-            ready.is_some(),
-            latest_first(ready_since),
+            pod.is_ready(),
+            latest_first(pod.seen.ready_since()),
             Reverse(most),
             latest_first(parse(pod.object.meta().creation_timestamp.as_ref())),
         )

@@ -4,7 +4,8 @@
 
 use super::indexes::Indexes;
 use super::model::{ExitCodes, FailurePolicy, FailureRule, Job, SuccessPolicy};
-use super::pod::{ContainerStatus, JobPod};
+use super::pod::JobPod;
+use crate::workload::pod::ContainerStatus;
 
 /// What a rule says of a pod that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub fn judge(policy: Option<&FailurePolicy>, pod: &JobPod) -> Verdict {
 /// How the rule's match is told.
 fn matched(rule: &FailureRule, pod: &JobPod) -> Option<String> {
     let meta = pod.object.meta();
-    let (status, place) = (&pod.view.status, format!("{}/{}", meta.namespace, meta.name));
+    let (status, place) = (&pod.seen.status, format!("{}/{}", meta.namespace, meta.name));
     if let Some(codes) = &rule.on_exit_codes {
         let mut all = status.container_statuses.iter().chain(&status.init_container_statuses);
         let (name, code) = all.find_map(|of| Some((&of.name, exit_code(codes, of)?)))?;

@@ -50,6 +50,20 @@ pub struct Condition {
 pub struct ContainerStatus {
     pub name: String,
     pub restart_count: i64,
+    pub state: State,
+}
+
+#[derive(Deserialize, Default, Clone, Debug)]
+#[serde(default)]
+pub struct State {
+    pub terminated: Option<Terminated>,
+}
+
+#[derive(Deserialize, Default, Clone, Debug)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Terminated {
+    pub exit_code: i64,
+    pub finished_at: Option<String>,
 }
 
 impl Seen {
@@ -65,6 +79,11 @@ impl Seen {
 
     pub fn is_ready(&self) -> bool {
         self.ready().is_some()
+    }
+
+    /// Whether the init container of that name goes on beside the others.
+    pub fn is_sidecar(&self, name: &str) -> bool {
+        self.spec.init_containers.iter().any(|init| init.name == name && init.restart_policy == "Always")
     }
 
     /// Since when it is ready, where it says so.
