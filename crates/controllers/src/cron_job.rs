@@ -21,7 +21,7 @@ use self::decide::{Look, Made, Next};
 use crate::Parts;
 use crate::job::model::Job;
 use crate::namespace::takes_nothing_new;
-use crate::workload::{concerned, write_status};
+use crate::workload::{concerned, ends, write_status};
 
 /// When the next Job is due.
 mod decide;
@@ -177,11 +177,7 @@ async fn end(parts: &Parts, recorder: &Recorder, owner: &Object, job: &Object) -
             return false;
         }
     }
-    let is_gone = |cache: &client::Cache| {
-        let now = cache.get(&meta.namespace, &meta.name);
-        now.is_none_or(|now| now.meta().uid != meta.uid || now.meta().is_deleting())
-    };
-    parts.cache(&JOBS).until(is_gone).await;
+    parts.cache(&JOBS).until(|cache| ends(cache, job)).await;
     recorder.event(owner, "", Type::Normal, "SuccessfulDelete", format!("Deleted job {}", meta.name));
     true
 }

@@ -173,7 +173,7 @@ impl Round<'_> {
         let make: Vec<&Value> = make.iter().collect();
         let (_, made) = pods::create_each(self.parts, self.recorder, &cache, owner, &make).await;
         let end = &plan.end[..plan.end.len().min(BURST)];
-        let ended = pods::delete(self.parts, self.recorder, &cache, owner, end).await;
+        let ended = pods::delete(self.parts, self.recorder, owner, end).await;
         made.and(ended)
     }
 }

@@ -12,7 +12,7 @@ use api::{Object, Reason, Status, tree};
 use client::cache::index::CONTROLLER;
 use client::reconcile::{self, Requeue};
 use client::recorder::Type;
-use client::{Change, DeleteOptions, Key, Recorder};
+use client::{Change, Key, Recorder};
 use futures::StreamExt;
 use futures::stream::{self, select};
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ use crate::Parts;
 use crate::namespace::takes_nothing_new;
 use crate::workload::claim::{self, Owner};
 use crate::workload::pod::Seen;
-use crate::workload::{concerned, readable, selecting, write_status};
+use crate::workload::{concerned, delete, readable, selecting, write_status};
 
 /// What is written beside the numbers: revisions, history, sizes.
 mod annotations;
@@ -140,12 +140,7 @@ async fn act(
                 }
             }
             Write::Delete(set) => {
-                let meta = set.meta();
-                let options = DeleteOptions { uid: Some(meta.uid.clone()), ..DeleteOptions::default() };
-                match parts.client.delete(&REPLICA_SETS, namespace, &meta.name, &options).await {
-                    Err(status) if !matches!(status.reason, Reason::NotFound | Reason::Conflict) => return Err(status),
-                    _ => {}
-                }
+                delete(parts, &REPLICA_SETS, set).await?;
             }
         }
     }

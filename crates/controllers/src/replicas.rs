@@ -142,7 +142,7 @@ async fn manage(
     let related = related(parts, set);
     let mut order = rank::order(active.to_vec(), &related, (parts.config.clock)());
     order.truncate(surplus);
-    pods::delete(parts, recorder, &cache, set, &order).await
+    pods::delete(parts, recorder, set, &order).await
 }
 
 /// The pods of all that the same controller manages: of a Deployment's other ReplicaSets too.

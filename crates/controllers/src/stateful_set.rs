@@ -204,5 +204,5 @@ async fn forget(parts: &Parts, set: &Value, history: &[Object], used: &[String])
     let unused = history.iter().filter(|revision| !used.contains(&revision.meta().name));
     let unused: Vec<Object> = unused.cloned().collect();
     let surplus = revisions::surplus(&unused, limit, |_| false);
-    revisions::delete(parts, &parts.cache(&CONTROLLER_REVISIONS), &surplus).await
+    revisions::delete(parts, &surplus).await
 }

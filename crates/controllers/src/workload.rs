@@ -19,7 +19,7 @@ pub mod revisions;
 use api::selector::Labels;
 use api::{Object, Reason, Resource, Status};
 use client::cache::index::NAMESPACE;
-use client::{Cache, Change, Key};
+use client::{Cache, Change, DeleteOptions, Key};
 use serde_json::{Value, json};
 
 use crate::Parts;
@@ -73,6 +73,27 @@ pub async fn write_status(parts: &Parts, resource: &Resource, object: &Value) ->
         Err(status) if matches!(status.reason, Reason::Conflict | Reason::NotFound) => Ok(None),
         Err(status) => Err(status),
     }
+}
+
+/// Asks for the end of an object, and of no namesake; whether it was there. Returns when the cache shows it.
+pub async fn delete(parts: &Parts, resource: &Resource, object: &Object) -> Result<bool, Status> {
+    let meta = object.meta();
+    let options = DeleteOptions { uid: Some(meta.uid.clone()), ..DeleteOptions::default() };
+    let was_there = match parts.client.delete(resource, &meta.namespace, &meta.name, &options).await {
+        Ok(_) => true,
+        // It is gone, or a namesake took its place.
+        Err(status) if matches!(status.reason, Reason::NotFound | Reason::Conflict) => false,
+        Err(status) => return Err(status),
+    };
+    parts.cache(resource).until(|cache| ends(cache, object)).await;
+    Ok(was_there)
+}
+
+/// Whether a cache shows that an object is gone, or that its end was asked for.
+pub fn ends(cache: &Cache, object: &Object) -> bool {
+    let meta = object.meta();
+    let now = cache.get(&meta.namespace, &meta.name);
+    now.is_none_or(|now| now.meta().uid != meta.uid || now.meta().is_deleting())
 }
 
 /// A number, or a percentage of the whole, rounded up or down.

@@ -43,7 +43,7 @@ pub async fn construct(
     };
     if !current.is_empty() {
         relabel(parts, pods, &hash_of(&newest)).await?;
-        revisions::delete(parts, &cache, &current.iter().collect::<Vec<_>>()).await?;
+        revisions::delete(parts, &current.iter().collect::<Vec<_>>()).await?;
     }
     if revisions::number(&newest) < number {
         revisions::renumber(parts, &cache, &newest, number).await?;
@@ -58,7 +58,7 @@ pub async fn truncate(parts: &Parts, set: &Value, old: &[Object], pods: &[Object
         let hash = revision.meta().labels.get(REVISION_HASH);
         hash.is_some() && pods.iter().any(|pod| pod.meta().labels.get(REVISION_HASH) == hash)
     };
-    revisions::delete(parts, &parts.cache(&CONTROLLER_REVISIONS), &revisions::surplus(old, limit, is_used)).await
+    revisions::delete(parts, &revisions::surplus(old, limit, is_used)).await
 }
 
 fn hash_of(revision: &Object) -> String {

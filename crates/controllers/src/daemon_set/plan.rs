@@ -3,6 +3,7 @@
 //! pkg/controller/daemon/{daemon_controller,update}.go. Laws: a node never shall have two pods but for one old and one
 //! new while it surges; no pod that is available is ended for a newer one beyond maxUnavailable.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use api::{Object, tree};
@@ -54,8 +55,8 @@ pub fn manage(look: &Look<'_>, failed: &mut Failed, instant: Instant) -> Plan {
         }
     }
     // Nobody will place them, nor collect them.
-    let is_there = |name: &str| look.nodes.iter().any(|node| node.name == name);
-    let lost = look.on.iter().filter(|(name, _)| !is_there(name)).flat_map(|(_, pods)| pods);
+    let nodes = look.by_name();
+    let lost = look.on.iter().filter(|(name, _)| !nodes.contains_key(name.as_str())).flat_map(|(_, pods)| pods);
     plan.end.extend(lost.filter(|pod| pod.seen.spec.node_name.is_empty()).map(|pod| pod.object.clone()));
     plan
 }
@@ -123,7 +124,6 @@ fn tend(
 
 /// Old pods give way to new ones, as many at a time as the strategy allows.
 pub fn roll(look: &Look<'_>) -> Result<Plan, String> {
-    let is_eligible = |name: &str| look.nodes.iter().any(|node| node.name == name && look.eligible.judge(node).runs);
     let desired = look.nodes.iter().filter(|node| look.eligible.judge(node).runs).count() as i64;
     let strategy = tree::at(look.set, "spec.updateStrategy.rollingUpdate");
     let mut unavailable = share(&strategy["maxUnavailable"], desired, true)?;
@@ -133,7 +133,7 @@ pub fn roll(look: &Look<'_>) -> Result<Plan, String> {
     }
     match surge {
         0 => Ok(replace(look, unavailable)),
-        surge => Ok(surge_over(look, surge, desired, &is_eligible)),
+        surge => Ok(surge_over(look, surge, desired)),
     }
 }
 
@@ -174,7 +174,9 @@ fn replace(look: &Look<'_>, most: i64) -> Plan {
 }
 
 /// Makes new pods beside old ones, and ends an old one once the new one is available.
-fn surge_over(look: &Look<'_>, most: i64, desired: i64, is_eligible: &dyn Fn(&str) -> bool) -> Plan {
+fn surge_over(look: &Look<'_>, most: i64, desired: i64) -> Plan {
+    let nodes = look.by_name();
+    let is_eligible = |name: &str| nodes.get(name).is_some_and(|node| look.eligible.judge(node).runs);
     let (mut make, mut end) = (Vec::new(), Vec::new());
     let (mut candidates, mut misplaced) = (Vec::new(), Vec::new());
     let (mut surging, mut available) = (0, 0);
@@ -186,7 +188,7 @@ fn surge_over(look: &Look<'_>, most: i64, desired: i64, is_eligible: &dyn Fn(&st
         available += i64::from(old.or(newest).is_some_and(|pod| look.is_available(pod)));
         let Some(old) = old else { continue };
         match newest {
-            None if !look.nodes.iter().any(|node| node.name == *name) => {}
+            None if !nodes.contains_key(name.as_str()) => {}
             None if !look.is_available(old) && is_eligible(name) => make.push(name.clone()),
             None if !look.is_available(old) => end.push(old.object.clone()),
             None if is_eligible(name) => candidates.push(name.clone()),
@@ -254,6 +256,10 @@ fn surges(set: &Value) -> bool {
 }
 
 impl Look<'_> {
+    fn by_name(&self) -> HashMap<&str, &Node> {
+        self.nodes.iter().map(|node| (node.name.as_str(), node)).collect()
+    }
+
     fn min_ready(&self) -> i64 {
         tree::int(self.set, "spec.minReadySeconds").unwrap_or(0)
     }

@@ -11,7 +11,7 @@ use super::model::Job;
 use super::pod::{FAILURES, FINALIZER, IGNORED_FAILURES, INDEX, JobPod};
 use super::policy::Verdict;
 use crate::Parts;
-use crate::workload::pods;
+use crate::workload::{ends, pods};
 
 /// The variable that tells a container of which index it is.
 const VARIABLE: &str = "JOB_COMPLETION_INDEX";
@@ -50,12 +50,8 @@ async fn end(
 ) -> (Outcome, Result<(), Status>) {
     let cache = parts.cache(&PODS);
     let objects: Vec<Object> = which.iter().map(|at| pods[*at].object.clone()).collect();
-    let result = pods::delete(parts, recorder, &cache, owner, &objects).await;
-    let is_ended = |at: &usize| {
-        let meta = pods[*at].object.meta();
-        let now = cache.get(&meta.namespace, &meta.name);
-        now.is_none_or(|now| now.meta().uid != meta.uid || now.meta().is_deleting())
-    };
+    let result = pods::delete(parts, recorder, owner, &objects).await;
+    let is_ended = |at: &usize| ends(&cache, &pods[*at].object);
     (Outcome { ended: which.iter().copied().filter(is_ended).collect(), created: 0 }, result)
 }
 

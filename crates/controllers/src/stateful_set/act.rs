@@ -5,13 +5,13 @@
 
 use api::resource::{PERSISTENT_VOLUME_CLAIMS, PODS, STATEFUL_SETS};
 use api::{Object, Reason, Status, tree};
+use client::Recorder;
 use client::recorder::Type;
-use client::{DeleteOptions, Recorder};
 use futures::future::join_all;
 use serde_json::Value;
 
 use super::rollout::{Act, Stage, Step};
-use crate::Parts;
+use crate::{Parts, workload};
 
 /// At most so many at a time (MaxBatchSize).
 const BURST: usize = 500;
@@ -91,22 +91,14 @@ impl Actor<'_> {
     }
 
     async fn delete(&self, pod: &Object) -> Result<(), Status> {
-        let meta = pod.meta();
-        let options = DeleteOptions { uid: Some(meta.uid.clone()), ..DeleteOptions::default() };
-        match self.parts.client.delete(&PODS, &meta.namespace, &meta.name, &options).await {
-            Ok(_) => self.tell("Delete", &meta.name, None),
-            // It is gone, or a namesake took its place.
-            Err(status) if matches!(status.reason, Reason::NotFound | Reason::Conflict) => {}
+        match workload::delete(self.parts, &PODS, pod).await {
+            Ok(true) => self.tell("Delete", &pod.meta().name, None),
+            Ok(false) => {}
             Err(status) => {
-                self.tell("Delete", &meta.name, Some(&status));
+                self.tell("Delete", &pod.meta().name, Some(&status));
                 return Err(status);
             }
         }
-        let ends = |cache: &client::Cache| {
-            let now = cache.get(&meta.namespace, &meta.name);
-            now.is_none_or(|now| now.meta().uid != meta.uid || now.meta().is_deleting())
-        };
-        self.parts.cache(&PODS).until(ends).await;
         Ok(())
     }
 

@@ -4,9 +4,9 @@
 //! hundreds.
 
 use api::resource::PODS;
-use api::{Object, Reason, Status};
+use api::{Object, Status};
 use client::recorder::Type;
-use client::{Cache, DeleteOptions, Recorder};
+use client::{Cache, Recorder};
 use futures::future::join_all;
 use serde_json::{Value, json};
 
@@ -80,40 +80,21 @@ pub async fn create_each(
 }
 
 /// Ends these pods; an error is the first refusal. Returns when the cache shows that they end.
-pub async fn delete(
-    parts: &Parts,
-    recorder: &Recorder,
-    cache: &Cache,
-    owner: &Object,
-    pods: &[Object],
-) -> Result<(), Status> {
-    let end = async |pod: &Object| {
-        let meta = pod.meta();
-        let options = DeleteOptions { uid: Some(meta.uid.clone()), ..DeleteOptions::default() };
-        parts.client.delete(&PODS, &meta.namespace, &meta.name, &options).await
-    };
-    let answers = join_all(pods.iter().map(end)).await;
-    let mut refused = None;
+pub async fn delete(parts: &Parts, recorder: &Recorder, owner: &Object, pods: &[Object]) -> Result<(), Status> {
+    let answers = join_all(pods.iter().map(|pod| super::delete(parts, &PODS, pod))).await;
+    let mut refused = Ok(());
     for (pod, answer) in pods.iter().zip(answers) {
         match answer {
-            Ok(_) => {
+            Ok(true) => {
                 let told = format!("Deleted pod: {}", pod.meta().name);
                 recorder.event(owner, "", Type::Normal, "SuccessfulDelete", told);
             }
-            // It is gone, or a namesake took its place.
-            Err(status) if matches!(status.reason, Reason::NotFound | Reason::Conflict) => {}
+            Ok(false) => {}
             Err(status) => {
                 recorder.event(owner, "", Type::Warning, "FailedDelete", format!("Error deleting: {status}"));
-                refused = refused.or(Some(Status { message: format!("unable to delete pods: {status}"), ..status }));
-                continue;
+                refused = refused.and(Err(Status { message: format!("unable to delete pods: {status}"), ..status }));
             }
         }
-        let meta = pod.meta();
-        let ends = |cache: &Cache| {
-            let now = cache.get(&meta.namespace, &meta.name);
-            now.is_none_or(|now| now.meta().uid != meta.uid || now.meta().is_deleting())
-        };
-        cache.until(ends).await;
     }
-    refused.map_or(Ok(()), Err)
+    refused
 }

@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 
 use api::resource::CONTROLLER_REVISIONS;
 use api::{Object, Reason, Status, tree};
-use client::{Cache, DeleteOptions};
+use client::Cache;
 use serde_json::{Value, json};
 
 use super::{controller_of, hash};
@@ -153,19 +153,9 @@ pub async fn update(parts: &Parts, cache: &Cache, revision: &Value) -> Result<Ob
 }
 
 /// Deletes them, the first first; returns when the cache shows none of them. An error is the first refusal.
-pub async fn delete(parts: &Parts, cache: &Cache, revisions: &[&Object]) -> Result<(), Status> {
+pub async fn delete(parts: &Parts, revisions: &[&Object]) -> Result<(), Status> {
     for revision in revisions {
-        let meta = revision.meta();
-        let options = DeleteOptions { uid: Some(meta.uid.clone()), ..DeleteOptions::default() };
-        match parts.client.delete(&CONTROLLER_REVISIONS, &meta.namespace, &meta.name, &options).await {
-            Err(status) if !matches!(status.reason, Reason::NotFound | Reason::Conflict) => return Err(status),
-            _ => {}
-        }
-        let is_gone = |cache: &Cache| {
-            let now = cache.get(&meta.namespace, &meta.name);
-            now.is_none_or(|now| now.meta().uid != meta.uid || now.meta().is_deleting())
-        };
-        cache.until(is_gone).await;
+        super::delete(parts, &CONTROLLER_REVISIONS, revision).await?;
     }
     Ok(())
 }
