@@ -221,21 +221,19 @@ impl Status {
         Status::new(Reason::Forbidden, message).about(group, plural, name)
     }
 
-    /// `Pod "x" is invalid: [spec.a: Required value, …]`; `kind` is the kind, not the plural. What was found twice is
-    /// said once.
+    /// `Pod "x" is invalid: [spec.a: Required value, …]`; `kind` is the kind, not the plural. The message says the same
+    /// once, the causes are all (api/errors NewInvalid, field.ErrorList ToAggregate).
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Status {
-        let qualified_kind = qualified(kind, group);
         let mut told = std::collections::HashSet::new();
-        let texts: Vec<(&FieldError, String)> = errors.iter().map(|error| (error, error.to_string())).collect();
-        let once: Vec<&(&FieldError, String)> = texts.iter().filter(|(_, text)| told.insert(text)).collect();
-        let list = match &once[..] {
-            [(_, one)] => one.clone(),
-            many => format!("[{}]", many.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join(", ")),
+        let texts = errors.iter().map(ToString::to_string).filter(|text| told.insert(text.clone()));
+        let texts: Vec<String> = texts.collect();
+        let list = match &texts[..] {
+            [one] => one.clone(),
+            many => format!("[{}]", many.join(", ")),
         };
-        let mut status =
-            Status::new(Reason::Invalid, format!("{qualified_kind} {} is invalid: {list}", go::quoted(name)))
-                .about(group, kind, name);
-        status.causes = once.iter().map(|(error, _)| error.cause()).collect();
+        let message = format!("{} {} is invalid: {list}", qualified(kind, group), go::quoted(name));
+        let mut status = Status::new(Reason::Invalid, message).about(group, kind, name);
+        status.causes = errors.iter().map(FieldError::cause).collect();
         status
     }
 
@@ -387,5 +385,24 @@ fn printed(value: &Value) -> String {
         Value::String(s) => go::quoted(s),
         Value::Null => "null".into(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_the_same_once_and_has_all_causes() {
+        let (one, other) = (FieldError::required("spec.a", ""), FieldError::required("spec.b", "now"));
+        let told = |errors: &[FieldError]| {
+            let status = Status::invalid("apps", "Deployment", "web", errors);
+            (status.message, status.causes.len())
+        };
+        let message = |list: &str| format!("Deployment.apps \"web\" is invalid: {list}");
+        assert_eq!(told(&[one.clone()]), (message("spec.a: Required value"), 1));
+        assert_eq!(told(&[one.clone(), one.clone()]), (message("spec.a: Required value"), 2));
+        let list = "[spec.a: Required value, spec.b: Required value: now]";
+        assert_eq!(told(&[one.clone(), other, one]), (message(list), 3));
     }
 }
