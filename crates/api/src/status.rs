@@ -400,7 +400,7 @@ mod tests {
             (status.message, status.causes.len())
         };
         let message = |list: &str| format!("Deployment.apps \"web\" is invalid: {list}");
-        assert_eq!(told(&[one.clone()]), (message("spec.a: Required value"), 1));
+        assert_eq!(told(std::slice::from_ref(&one)), (message("spec.a: Required value"), 1));
         assert_eq!(told(&[one.clone(), one.clone()]), (message("spec.a: Required value"), 2));
         let list = "[spec.a: Required value, spec.b: Required value: now]";
         assert_eq!(told(&[one.clone(), other, one]), (message(list), 3));
