@@ -1,7 +1,8 @@
 //! Fields of features that are off in a stock server: they are dropped, unless they were there.
 //!
 //! Matches dropDisabledFields and its neighbours (pkg/api/pod/util.go) with the default gates of 1.37. Who sends one is
-//! told nothing, as upstream: a pod of theirs means the same on either. Taking a row out is how a feature comes on.
+//! told nothing, as upstream: a pod of theirs means the same on either. Taking a row out is how a feature comes on;
+//! ContainerStopSignals is on here (docs/compatibility.md).
 
 use serde_json::Value;
 
@@ -34,8 +35,6 @@ const OFF: &[Feature] = &[
             "spec.volumes[].projected.sources[].podCertificate.user",
         ],
     },
-    // ContainerStopSignals
-    Feature { paths: &["spec.containers[].lifecycle.stopSignal"] },
     // H2CContainerProbe
     Feature {
         paths: &[
@@ -121,13 +120,7 @@ fn remove(value: &mut Value, path: &str) {
         None if rest.is_empty() => drop(map.remove(step)),
         None => {
             let Some(part) = map.get_mut(step) else { return };
-            // Hooks that said nothing else are none.
-            let alone =
-                rest == "stopSignal" && part.as_object().is_some_and(|part| part.len() == 1 && part.contains_key(rest));
             remove(part, rest);
-            if alone {
-                map.remove(step);
-            }
         }
     }
 }
@@ -140,23 +133,22 @@ mod tests {
 
     #[test]
     fn what_is_off_goes_unless_it_was_there() {
-        let pod = |signal: bool| {
-            let hooks =
-                if signal { json!({"stopSignal": "SIGTERM"}) } else { json!({"preStop": {"sleep": {"seconds": 1}}}) };
-            json!({"spec": {"containers": [{"name": "a", "lifecycle": hooks}],
+        let pod = || {
+            json!({"spec": {"containers": [{"name": "a", "lifecycle": {"stopSignal": "SIGTERM"}}],
                 "volumes": [{"configMap": {"name": "c", "items": [{"key": "k", "user": 1}]}}], "schedulingGroup": {}}})
         };
-        let mut new = pod(true);
+        let mut new = pod();
         drop_disabled(&mut new, None);
         let volumes = json!([{"configMap": {"name": "c", "items": [{"key": "k"}]}}]);
-        assert_eq!(new, json!({"spec": {"containers": [{"name": "a"}], "volumes": volumes}}));
-        let mut kept = pod(true);
-        drop_disabled(&mut kept, Some(&pod(true)));
-        assert_eq!(kept, pod(true));
-        let mut hooks = pod(false);
-        drop_disabled(&mut hooks, Some(&json!({"spec": {"schedulingGroup": {}}})));
-        assert_eq!(hooks["spec"]["containers"], pod(false)["spec"]["containers"]);
-        assert_eq!(hooks["spec"]["schedulingGroup"], json!({}), "each feature by itself");
+        let containers = pod()["spec"]["containers"].clone();
+        assert_eq!(new, json!({"spec": {"containers": containers, "volumes": volumes}}), "signals are honoured");
+        let mut kept = pod();
+        drop_disabled(&mut kept, Some(&pod()));
+        assert_eq!(kept, pod());
+        let mut other = pod();
+        drop_disabled(&mut other, Some(&json!({"spec": {"schedulingGroup": {}}})));
+        assert_eq!(other["spec"]["volumes"], volumes);
+        assert_eq!(other["spec"]["schedulingGroup"], json!({}), "each feature by itself");
         let mut empty = json!({"spec": {"containers": [{"lifecycle": {}}]}});
         drop_disabled(&mut empty, None);
         assert_eq!(empty, json!({"spec": {"containers": [{"lifecycle": {}}]}}));
