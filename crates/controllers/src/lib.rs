@@ -57,6 +57,7 @@ mod ttl_after_finished;
 /// What all controllers of pods share.
 mod workload;
 
+pub use node_lifecycle::NodeMonitor;
 pub use nodeipam::NodeRange;
 
 /// Of a node's name, and a name or address.
@@ -75,6 +76,8 @@ pub struct Config {
     pub node_ranges: Vec<NodeRange>,
     /// No node gets addresses of it.
     pub service_range: Option<ipnet::IpNet>,
+    /// How failing nodes are found, and how fast their pods are driven away.
+    pub node_monitor: NodeMonitor,
     pub clock: Clock,
     pub entropy: Entropy,
 }

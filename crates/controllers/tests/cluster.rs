@@ -82,6 +82,7 @@ async fn with_ranges(ranges: &[(&str, u8)]) -> Cluster {
         may_bear: server.may_bear(),
         node_ranges,
         service_range,
+        node_monitor: controllers::NodeMonitor { eviction_rate: 1000.0, ..Default::default() },
         clock,
         entropy,
     };

@@ -10,6 +10,9 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 use ipnet::{IpNet, Ipv4Net};
 use kubectl::Connection;
 
+/// Nodes that fail.
+mod monitor;
+
 /// Kubernetes Pods from one static binary.
 // Of a flag given twice the last counts, as in kubectl.
 #[derive(Parser)]
@@ -86,6 +89,8 @@ pub struct ServerFlags {
     /// Go on without what is damaged of the store, once; it is put aside
     #[arg(long)]
     pub accept_loss: bool,
+    #[command(flatten)]
+    pub monitor: monitor::MonitorFlags,
 }
 
 impl ServerFlags {

@@ -49,6 +49,7 @@ async fn main() -> std::io::Result<()> {
         may_bear: server.may_bear(),
         node_ranges: Vec::new(),
         service_range: None,
+        node_monitor: controllers::NodeMonitor::default(),
         clock,
         entropy,
     };

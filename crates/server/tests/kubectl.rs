@@ -84,6 +84,7 @@ async fn a_stock_kubectl_is_at_home() {
         may_bear: server.may_bear(),
         node_ranges: Vec::new(),
         service_range: None,
+        node_monitor: controllers::NodeMonitor::default(),
         clock: clock(),
         entropy: entropy(),
     };

@@ -192,6 +192,7 @@ impl World {
             entropy: self.entropy("controllers"),
             node_ranges: Vec::new(),
             service_range: None,
+            node_monitor: controllers::NodeMonitor::default(),
         };
         self.start_mortal("controllers", controllers::run(clients, config), life);
     }

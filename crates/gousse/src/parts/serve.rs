@@ -92,6 +92,7 @@ pub async fn start(
         may_bear: server.may_bear(),
         node_ranges,
         service_range: Some(flags.service_cidr.into()),
+        node_monitor: flags.monitor.monitor(),
     };
     let life = server.part("controller-manager");
     let run = async move {
