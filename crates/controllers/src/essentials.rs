@@ -26,81 +26,80 @@ const DESCRIPTION: &str = "Contains a CA bundle that can be used to verify the k
 struct Essential {
     resource: &'static Named,
     name: &'static str,
-    /// Who makes it.
-    account: &'static str,
     body: fn(&Parts) -> Value,
 }
 
-const ESSENTIALS: &[Essential] = &[
-    Essential {
-        resource: &SERVICE_ACCOUNTS,
-        name: "default",
-        account: "service-account-controller",
-        body: |_| json!({}),
-    },
-    Essential {
-        resource: &CONFIG_MAPS,
-        name: AUTHORITY,
-        account: "root-ca-cert-publisher",
-        body: |parts| {
-            json!({"metadata": {"annotations": {"kubernetes.io/description": DESCRIPTION}},
-                "data": {"ca.crt": parts.config.authority}})
-        },
-    },
-];
+static ACCOUNT: Essential = Essential { resource: &SERVICE_ACCOUNTS, name: "default", body: |_| json!({}) };
 
-pub async fn run(parts: Arc<Parts>) {
-    let caches = [parts.cache(&NAMESPACES), parts.cache(&SERVICE_ACCOUNTS), parts.cache(&CONFIG_MAPS)];
+static CERTIFICATE: Essential = Essential {
+    resource: &CONFIG_MAPS,
+    name: AUTHORITY,
+    body: |parts| {
+        json!({"metadata": {"annotations": {"kubernetes.io/description": DESCRIPTION}},
+            "data": {"ca.crt": parts.config.authority}})
+    },
+};
+
+/// The account `default` of every namespace.
+pub async fn accounts(parts: Arc<Parts>) {
+    run(parts, &ACCOUNT).await;
+}
+
+/// The authority's certificate in every namespace.
+pub async fn authority(parts: Arc<Parts>) {
+    run(parts, &CERTIFICATE).await;
+}
+
+async fn run(parts: Arc<Parts>, essential: &'static Essential) {
+    let caches = [parts.cache(&NAMESPACES), parts.cache(essential.resource)];
     parts.synced(&caches.each_ref().map(|cache| &**cache)).await;
     let keys = caches.map(|cache| cache.subscribe().keys());
-    let concerned = select_all(keys).filter_map(|key| std::future::ready(namespace_of(&key)));
+    let concerned = select_all(keys).filter_map(|key| std::future::ready(namespace_of(essential, &key)));
     let work = |namespace: String| {
         let parts = parts.clone();
-        async move { ensure(&parts, &namespace).await }
+        async move { ensure(&parts, essential, &namespace).await }
     };
     reconcile::run(concerned, 8, work).await;
 }
 
-/// The namespace whose essentials a change may concern.
-fn namespace_of(key: &Key) -> Option<String> {
+/// The namespace whose essential a change may concern.
+fn namespace_of(essential: &Essential, key: &Key) -> Option<String> {
     if key.namespace.is_empty() {
         return Some(key.name.to_string());
     }
-    ESSENTIALS.iter().any(|e| e.name == &*key.name).then(|| key.namespace.to_string())
+    (essential.name == &*key.name).then(|| key.namespace.to_string())
 }
 
-async fn ensure(parts: &Parts, namespace: &str) -> Result<Requeue, Status> {
+async fn ensure(parts: &Parts, essential: &Essential, namespace: &str) -> Result<Requeue, Status> {
     let space = parts.cache(&NAMESPACES).get("", namespace);
     if space.is_none_or(|space| space.meta().is_deleting()) {
         return Ok(Requeue::Done);
     }
-    for essential in ESSENTIALS {
-        let kind = &**essential.resource;
-        let mut body = (essential.body)(parts);
-        let (cache, client) = (parts.cache(kind), (parts.clients)(essential.account));
-        let wrote = match cache.get(namespace, essential.name) {
-            Some(found) if holds(&found, &body) => continue,
-            Some(found) => {
-                let mut object = found.value();
-                object["data"] = body["data"].take();
-                client.update(kind, namespace, essential.name, &object).await
-            }
-            None => {
-                body["apiVersion"] = json!("v1");
-                body["kind"] = json!(kind.kind);
-                body["metadata"]["name"] = json!(essential.name);
-                client.create(kind, namespace, &body).await
-            }
-        };
-        match wrote {
-            // The next run sees it: none is made twice.
-            Ok(written) => cache.reached(written.revision()).await,
-            // The cache is behind: the change comes and this runs again.
-            Err(status) if matches!(status.reason, Reason::AlreadyExists | Reason::NotFound | Reason::Conflict) => {}
-            // The namespace began to end meanwhile.
-            Err(status) if is_terminating(&status) => return Ok(Requeue::Done),
-            Err(status) => return Err(status),
+    let kind = &**essential.resource;
+    let mut body = (essential.body)(parts);
+    let cache = parts.cache(kind);
+    let wrote = match cache.get(namespace, essential.name) {
+        Some(found) if holds(&found, &body) => return Ok(Requeue::Done),
+        Some(found) => {
+            let mut object = found.value();
+            object["data"] = body["data"].take();
+            parts.client.update(kind, namespace, essential.name, &object).await
         }
+        None => {
+            body["apiVersion"] = json!("v1");
+            body["kind"] = json!(kind.kind);
+            body["metadata"]["name"] = json!(essential.name);
+            parts.client.create(kind, namespace, &body).await
+        }
+    };
+    match wrote {
+        // The next run sees it: none is made twice.
+        Ok(written) => cache.reached(written.revision()).await,
+        // The cache is behind: the change comes and this runs again.
+        Err(status) if matches!(status.reason, Reason::AlreadyExists | Reason::NotFound | Reason::Conflict) => {}
+        // The namespace began to end meanwhile.
+        Err(status) if is_terminating(&status) => {}
+        Err(status) => return Err(status),
     }
     Ok(Requeue::Done)
 }

@@ -18,6 +18,8 @@ use futures::future::join_all;
 mod account_tokens;
 /// Requests to sign: which are approved, what is signed, how long they stay.
 mod certificates;
+/// Which of them run.
+mod chosen;
 /// A Job for each time of a schedule.
 mod cron_job;
 /// A pod on each node that fits.
@@ -57,6 +59,7 @@ mod ttl_after_finished;
 /// What all controllers of pods share.
 mod workload;
 
+pub use chosen::Chosen;
 pub use node_lifecycle::NodeMonitor;
 pub use nodeipam::NodeRange;
 
@@ -84,6 +87,7 @@ pub struct Config {
 
 /// One controller: a loop that runs until it is dropped.
 pub struct Controller {
+    /// Upstream's (cmd/kube-controller-manager/names), where it does the same.
     pub name: &'static str,
     /// Whose rights it has: an account of kube-system, which the role `system:controller:ACCOUNT` is bound to. Empty:
     /// those of `system:kube-controller-manager`.
@@ -95,97 +99,138 @@ type Loop = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 pub static CONTROLLERS: &[Controller] = &[
     Controller {
-        name: "essentials",
+        name: "serviceaccount-controller",
         account: "service-account-controller",
-        run: |parts| Box::pin(essentials::run(parts)),
+        run: |parts| Box::pin(essentials::accounts(parts)),
     },
-    Controller { name: "account-tokens", account: "", run: |parts| Box::pin(account_tokens::run(parts)) },
     Controller {
-        name: "node-lifecycle",
+        name: "root-ca-certificate-publisher-controller",
+        account: "root-ca-cert-publisher",
+        run: |parts| Box::pin(essentials::authority(parts)),
+    },
+    Controller {
+        name: "serviceaccount-token-controller",
+        account: "",
+        run: |parts| Box::pin(account_tokens::run(parts)),
+    },
+    Controller {
+        name: "node-lifecycle-controller",
         account: "node-controller",
         run: |parts| Box::pin(node_lifecycle::run(parts)),
     },
-    Controller { name: "nodeipam", account: "node-controller", run: |parts| Box::pin(nodeipam::run(parts)) },
-    Controller { name: "namespace", account: "namespace-controller", run: |parts| Box::pin(namespace::run(parts)) },
     Controller {
-        name: "taint-eviction",
+        name: "node-ipam-controller",
+        account: "node-controller",
+        run: |parts| Box::pin(nodeipam::run(parts)),
+    },
+    Controller {
+        name: "namespace-controller",
+        account: "namespace-controller",
+        run: |parts| Box::pin(namespace::run(parts)),
+    },
+    Controller {
+        name: "taint-eviction-controller",
         account: "node-controller",
         run: |parts| Box::pin(taint_eviction::run(parts)),
     },
     Controller {
-        name: "pod-collection",
+        name: "pod-garbage-collector-controller",
         account: "pod-garbage-collector",
         run: |parts| Box::pin(pod_collection::run(parts)),
     },
     Controller {
-        name: "resource-quota",
+        name: "resourcequota-controller",
         account: "resourcequota-controller",
         run: |parts| Box::pin(resource_quota::run(parts)),
     },
-    Controller { name: "disruption", account: "disruption-controller", run: |parts| Box::pin(disruption::run(parts)) },
     Controller {
-        name: "claim-protection",
+        name: "disruption-controller",
+        account: "disruption-controller",
+        run: |parts| Box::pin(disruption::run(parts)),
+    },
+    Controller {
+        name: "persistentvolumeclaim-protection-controller",
         account: "pvc-protection-controller",
         run: |parts| Box::pin(storage_protection::claims(parts)),
     },
     Controller {
-        name: "volume-protection",
+        name: "persistentvolume-protection-controller",
         account: "pv-protection-controller",
         run: |parts| Box::pin(storage_protection::volumes(parts)),
     },
     Controller {
-        name: "attributes-class-protection",
+        name: "volumeattributesclass-protection-controller",
         account: "volumeattributesclass-protection-controller",
         run: |parts| Box::pin(storage_protection::classes(parts)),
     },
     Controller {
-        name: "csrapproving",
+        name: "certificatesigningrequest-approving-controller",
         account: "certificate-controller",
         run: |parts| Box::pin(certificates::approver::run(parts)),
     },
     Controller {
-        name: "csrsigning",
+        name: "certificatesigningrequest-signing-controller",
         account: "certificate-controller",
         run: |parts| Box::pin(certificates::signer::run(parts)),
     },
     Controller {
-        name: "certificate-cleaner",
+        name: "certificatesigningrequest-cleaner-controller",
         account: "certificate-controller",
         run: |parts| Box::pin(certificates::cleaner::requests(parts)),
     },
     Controller {
-        name: "pod-certificate-cleaner",
+        name: "podcertificaterequest-cleaner-controller",
         account: "podcertificaterequestcleaner",
         run: |parts| Box::pin(certificates::cleaner::of_pods(parts)),
     },
     Controller {
-        name: "trust-bundle-publisher",
+        name: "kube-apiserver-serving-clustertrustbundle-publisher-controller",
         account: "kube-apiserver-serving-clustertrustbundle-publisher",
         run: |parts| Box::pin(certificates::publisher::run(parts)),
     },
-    Controller { name: "daemonset", account: "daemon-set-controller", run: |parts| Box::pin(daemon_set::run(parts)) },
-    Controller { name: "deployment", account: "deployment-controller", run: |parts| Box::pin(deployment::run(parts)) },
-    Controller { name: "replicaset", account: "replicaset-controller", run: |parts| Box::pin(replicas::sets(parts)) },
     Controller {
-        name: "replicationcontroller",
+        name: "daemonset-controller",
+        account: "daemon-set-controller",
+        run: |parts| Box::pin(daemon_set::run(parts)),
+    },
+    Controller {
+        name: "deployment-controller",
+        account: "deployment-controller",
+        run: |parts| Box::pin(deployment::run(parts)),
+    },
+    Controller {
+        name: "replicaset-controller",
+        account: "replicaset-controller",
+        run: |parts| Box::pin(replicas::sets(parts)),
+    },
+    Controller {
+        name: "replicationcontroller-controller",
         account: "replication-controller",
         run: |parts| Box::pin(replicas::controllers(parts)),
     },
-    Controller { name: "cronjob", account: "cronjob-controller", run: |parts| Box::pin(cron_job::run(parts)) },
-    Controller { name: "job", account: "job-controller", run: |parts| Box::pin(job::run(parts)) },
     Controller {
-        name: "ttl-after-finished",
+        name: "cronjob-controller",
+        account: "cronjob-controller",
+        run: |parts| Box::pin(cron_job::run(parts)),
+    },
+    Controller { name: "job-controller", account: "job-controller", run: |parts| Box::pin(job::run(parts)) },
+    Controller {
+        name: "ttl-after-finished-controller",
         account: "ttl-after-finished-controller",
         run: |parts| Box::pin(ttl_after_finished::run(parts)),
     },
     Controller {
-        name: "statefulset",
+        name: "statefulset-controller",
         account: "statefulset-controller",
         run: |parts| Box::pin(stateful_set::run(parts)),
     },
-    Controller { name: "garbage", account: "generic-garbage-collector", run: |parts| Box::pin(garbage::run(parts)) },
     Controller {
-        name: "role-aggregation",
+        name: "garbage-collector-controller",
+        account: "generic-garbage-collector",
+        run: |parts| Box::pin(garbage::run(parts)),
+    },
+    Controller {
+        name: "clusterrole-aggregation-controller",
         account: "clusterrole-aggregation-controller",
         run: |parts| Box::pin(role_aggregation::run(parts)),
     },
@@ -213,6 +258,11 @@ struct Parts {
 
 /// Runs all controllers; returns when one of them ended, which none should. Dropping it ends them.
 pub async fn run(clients: Clients, config: Config) {
+    run_chosen(clients, config, &Chosen::default()).await;
+}
+
+/// Runs those that are chosen, of which there is one at least.
+pub async fn run_chosen(clients: Clients, config: Config, chosen: &Chosen) {
     let clients: Clients = Arc::new(move |account| clients(account).named("kube-controller-manager"));
     let client = clients("");
     let (clock, entropy) = (config.clock.clone(), config.entropy.clone());
@@ -222,7 +272,7 @@ pub async fn run(clients: Clients, config: Config) {
     let parts = Parts { client, clients, config, recorder, resources, caches };
     // Spawned, so that one that computes does not hold up the others; dropped with this future.
     let mut loops = tokio::task::JoinSet::new();
-    for controller in CONTROLLERS {
+    for controller in CONTROLLERS.iter().filter(|controller| chosen.has(controller.name)) {
         tracing::debug!(controller = controller.name, "starts");
         let own = Parts { client: (parts.clients)(controller.account), ..parts.clone() };
         loops.spawn((controller.run)(Arc::new(own)));

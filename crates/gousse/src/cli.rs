@@ -67,6 +67,12 @@ pub struct ServerFlags {
     /// Steps of admission that are on by default and off here
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     pub disable_admission_plugins: Vec<String>,
+    /// Controllers that run: `*` is all, `foo` is foo, `-foo` is not foo; empty: none, for others to do their work
+    #[arg(long, value_delimiter = ',', default_value = "*", value_name = "NAME,…", allow_hyphen_values = true)]
+    pub controllers: Vec<String>,
+    /// Whether pods are placed; false: another scheduler does
+    #[arg(long, default_value_t = true, action = ArgAction::Set)]
+    pub scheduler: bool,
     /// Requests from outside that may read at once, but those that last; 0: no bound
     #[arg(long, default_value_t = server::Limits::default().reads, value_name = "NUMBER")]
     pub max_requests_inflight: usize,
@@ -314,6 +320,12 @@ mod tests {
         assert!(parsed("gousse agent --ca-hash 00").is_err());
         assert!(parsed("gousse token create --ttl forever").is_err());
         assert!(parsed("gousse up --max-user-share 0").is_err());
+        let Ok(Command::Server(server)) = parsed("gousse server --controllers -job,* --scheduler=false") else {
+            panic!()
+        };
+        assert_eq!((server.flags.controllers, server.flags.scheduler), (vec!["-job".to_string(), "*".into()], false));
+        let Ok(Command::Server(server)) = parsed("gousse server --controllers=") else { panic!() };
+        assert_eq!((server.flags.controllers, server.flags.scheduler), (vec![String::new()], true));
         let pids = |words: &str| match parsed(&format!("gousse {words}")) {
             Ok(Command::Up(up)) => Some(up.node.pod_max_pids),
             _ => None,

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use controllers::NodeRange;
+use controllers::{Chosen, NodeRange};
 use server::{Backend, Component, Config, Server};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -43,6 +43,7 @@ pub async fn start(
     let node_ranges = node_ranges(flags, cluster)?;
     let admission = server::Admission::of(&flags.enable_admission_plugins, &flags.disable_admission_plugins);
     let admission = admission.map_err(failure)?;
+    let chosen = Chosen::of(&flags.controllers).map_err(|why| failure(format!("--controllers: {why}")))?;
     let server = Server::open(Config {
         data_dir: instance.data_dir.clone(),
         backend: Some(Backend::Embedded { dir: instance.data_dir.join("store"), accept_loss: flags.accept_loss }),
@@ -68,18 +69,38 @@ pub async fn start(
         }
     };
     tasks.spawn(alarm.over("the server", serve));
-    let client = Local::client(&server, Component::Scheduler, "kube-scheduler");
+    if flags.scheduler {
+        tasks.spawn(alarm.over("the scheduler", placing(&server, seams)));
+    }
+    if !chosen.is_empty() {
+        tasks.spawn(alarm.over("a controller", controlling(&server, seams, flags, node_ranges, chosen)));
+    }
+    Ok(Serving { server, address, stop, tasks })
+}
+
+/// The scheduler.
+fn placing(server: &Server, seams: &Seams) -> impl Future<Output = ()> + Send + use<> {
+    let client = Local::client(server, Component::Scheduler, "kube-scheduler");
     let config = scheduler::Config {
         clock: seams.clock.clone(),
         entropy: seams.entropy.clone(),
         name: "default-scheduler".into(),
     };
     let life = server.part("scheduler");
-    let run = async move {
+    async move {
         let _life = life;
-        scheduler::run(client, config).await
-    };
-    tasks.spawn(alarm.over("the scheduler", run));
+        scheduler::run(client, config).await;
+    }
+}
+
+/// The controllers that are chosen.
+fn controlling(
+    server: &Server,
+    seams: &Seams,
+    flags: &ServerFlags,
+    node_ranges: Vec<NodeRange>,
+    chosen: Chosen,
+) -> impl Future<Output = ()> + Send + use<> {
     let pair = server.authority_pair();
     let within = server.clone();
     let clients: controllers::Clients =
@@ -95,12 +116,10 @@ pub async fn start(
         node_monitor: flags.monitor.monitor(),
     };
     let life = server.part("controller-manager");
-    let run = async move {
+    async move {
         let _life = life;
-        controllers::run(clients, config).await
-    };
-    tasks.spawn(alarm.over("a controller", run));
-    Ok(Serving { server, address, stop, tasks })
+        controllers::run_chosen(clients, config, &chosen).await;
+    }
 }
 
 impl Serving {
