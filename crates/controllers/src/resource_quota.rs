@@ -11,8 +11,8 @@ use std::sync::Arc;
 use api::pod::{Amounts, add, amounts};
 use api::quantity::Quantity;
 use api::resource::RESOURCE_QUOTAS;
-use api::{Object, Reason, Resource, Status, quota, tree};
-use client::cache::{Change, Index};
+use api::{Clock, Object, Reason, Resource, Status, quota, tree};
+use client::cache::{Cache, Change, Index};
 use client::reconcile::{self, Requeue};
 use client::{Key, ListOptions};
 use futures::stream::{self, select, select_all};
@@ -30,8 +30,8 @@ pub async fn run(parts: Arc<Parts>) {
     let own = quotas.subscribe().filter_map(|change| future::ready(is_due(&change).then_some(change.key)));
     let counted = parts.all().into_iter().filter(|cache| is_counted(cache.kind()));
     let freed = counted.map(|cache| {
-        let (parts, resource) = (parts.clone(), cache.kind().qualified());
-        cache.subscribe().flat_map(move |change| stream::iter(concerned(&parts, &resource, &change)))
+        let (quotas, clock, resource) = (quotas.clone(), parts.config.clock.clone(), cache.kind().qualified());
+        cache.subscribe().flat_map(move |change| stream::iter(concerned(&quotas, &clock, &resource, &change)))
     });
     let work = |key: Key| {
         let parts = parts.clone();
@@ -52,9 +52,9 @@ fn is_due(change: &Change) -> bool {
 }
 
 /// The quotas that an object counted for, if it counts for less now.
-fn concerned(parts: &Parts, resource: &str, change: &Change) -> Vec<Key> {
-    let quotas = parts.cache(&RESOURCE_QUOTAS).by(&NAMESPACE, &change.key.namespace);
-    if quotas.is_empty() || !frees(resource, change, (parts.config.clock)()) {
+fn concerned(quotas: &Cache, clock: &Clock, resource: &str, change: &Change) -> Vec<Key> {
+    let quotas = quotas.by(&NAMESPACE, &change.key.namespace);
+    if quotas.is_empty() || !frees(resource, change, clock()) {
         return Vec::new();
     }
     quotas.iter().filter(|quota| is_tracked(&quota.value(), resource)).map(Key::of).collect()

@@ -170,7 +170,13 @@ const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 fn audit_id(server: &Server, headers: &HeaderMap) -> HeaderValue {
     match headers.get(AUDIT_ID).filter(|given| !given.is_empty()) {
         Some(given) => given.clone(),
-        None => HeaderValue::try_from(tokens::uuid(&server.0.config.entropy)).expect("a UUID is plain text"),
+        None => {
+            let uuid = tokens::uuid(&server.0.config.entropy);
+            let mut value = HeaderValue::try_from(uuid).expect("a UUID is plain text");
+            // It never comes again: HTTP/2 need not remember it, and what does come again stays remembered.
+            value.set_sensitive(true);
+            value
+        }
     }
 }
 
