@@ -195,6 +195,10 @@ fn entry(write: &Write, operation: Operation, set: Set) -> Entry {
 fn updated(write: &Write, of: &'static Type, old: &Value, new: &Value, managed: &mut Vec<Entry>) {
     let reset = Set::of_paths(write.resets);
     let changes = compare(old, new, Place::of_type(of)).without(&reset);
+    // As if nothing were written (managedfields/internal/structuredmerge.go Update).
+    if changes.nameless {
+        return;
+    }
     disown(managed, &changes);
     let set = changes.modified.union(changes.added).difference(&STRIPPED);
     if set.is_empty() {

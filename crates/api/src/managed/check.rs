@@ -21,11 +21,12 @@ pub fn check(of: &'static Type, value: &Value) -> Vec<String> {
 fn typed(of: &'static Type, found: &Value, place: Place, path: &str, wrong: &mut Vec<String>) {
     match (of.shape, found) {
         (Shape::Object, Value::Object(map)) => object(of, map, place, path, wrong),
-        (Shape::Raw | Shape::FieldSet, Value::Object(_)) => {}
-        (Shape::Object | Shape::Raw | Shape::FieldSet, other) => {
+        // Whether it can be read is told of what was merged.
+        (Shape::Raw | Shape::IntOrString, _) | (Shape::FieldSet, Value::Object(_)) => {}
+        (Shape::Object | Shape::FieldSet, other) => {
             wrong.push(format!("{path}: expected map, got &{{{}}}", go::plain(other)));
         }
-        (Shape::Quantity | Shape::Time | Shape::MicroTime | Shape::IntOrString, Value::Array(_) | Value::Object(_)) => {
+        (Shape::Quantity | Shape::Time | Shape::MicroTime, Value::Array(_) | Value::Object(_)) => {
             wrong.push(format!("{path}: expected any scalar, got &{{{}}}", go::plain(found)));
         }
         (Shape::Duration, found) if !found.is_string() => wrong.push(format!("{path}: {}", no_string(found))),

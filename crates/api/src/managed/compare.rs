@@ -14,6 +14,8 @@ pub struct Difference {
     pub added: Set,
     pub modified: Set,
     pub removed: Set,
+    /// An item of a list that is owned item by item has no key: whose it is nobody can say.
+    pub nameless: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -44,6 +46,7 @@ impl Difference {
             added: self.added.without(reset),
             modified: self.modified.without(reset),
             removed: self.removed.without(reset),
+            nameless: self.nameless,
         }
     }
 
@@ -60,6 +63,7 @@ impl Difference {
     fn step(&mut self, old: Option<&Value>, new: Option<&Value>, place: Place, element: impl Fn() -> Element) {
         let mut inner = Difference::default();
         let mark = below(old, new, place, &mut inner);
+        self.nameless |= inner.nameless;
         for (set, inner) in
             [(&mut self.added, inner.added), (&mut self.modified, inner.modified), (&mut self.removed, inner.removed)]
         {
@@ -111,7 +115,9 @@ fn lists(old: Option<&Value>, new: Option<&Value>, place: Place, found: &mut Dif
     if left == right {
         return true;
     }
+    let all = left.len() + right.len();
     let (left, right) = (by_element(left, place), by_element(right, place));
+    found.nameless |= left.len() + right.len() < all;
     let (mut left, mut right) = (&left[..], &right[..]);
     while let Some((element, _)) = match (left.first(), right.first()) {
         (Some(a), Some(b)) => Some(if a.0 <= b.0 { a } else { b }),

@@ -43,7 +43,7 @@ impl Element {
 }
 
 impl fmt::Display for Element {
-    /// `.name`, `[name="a"]`, `[="a"]`, `[0]`
+    /// `.name`, `[name="a"]`, `[="a"]`, `[0]`; of a key that is no scalar as value.ToString shows it
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Element::Field(name) => write!(f, ".{name}"),
@@ -51,10 +51,19 @@ impl fmt::Display for Element {
             Element::Index(at) => write!(f, "[{at}]"),
             Element::Key(json) => {
                 let keys: Map<String, Value> = serde_json::from_str(json).unwrap_or_default();
-                let keys: Vec<String> = keys.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                let keys: Vec<String> = keys.iter().map(|(name, value)| format!("{name}={}", shown(value))).collect();
                 write!(f, "[{}]", keys.join(","))
             }
         }
+    }
+}
+
+/// structured-merge-diff value.ToString: `"a"`, `[1,2]`; of a map `a=1b=2`.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Array(items) => format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(",")),
+        Value::Object(map) => map.iter().map(|(key, value)| format!("{key}={}", shown(value))).collect(),
+        scalar => scalar.to_string(),
     }
 }
 

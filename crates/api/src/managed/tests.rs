@@ -209,10 +209,14 @@ fn what_cannot_be_applied_is_refused_in_upstreams_words() {
         typed(json!({"paused": "x"}), ".spec.paused: expected boolean, got &{x}"),
         typed(
             json!({"strategy": {"type": 7, "rollingUpdate": {"maxSurge": {}}}}),
-            "errors:\n  .spec.strategy.rollingUpdate.maxSurge: expected any scalar, got &{map[]}\n  \
-             .spec.strategy.type: expected string, got &value.valueUnstructured{Value:7}",
+            ".spec.strategy.type: expected string, got &value.valueUnstructured{Value:7}",
         ),
         typed(json!({"template": []}), ".spec.template: expected map, got &{[]}"),
+        typed(
+            json!({"template": {"spec": {"containers": [{"name": {}}]}}}),
+            ".spec.template.spec.containers[name=].name: expected string, got \
+             &value.valueUnstructured{Value:map[string]interface {}{}}",
+        ),
         typed(
             json!({"template": {"spec": {"containers": [{"name": "a", "args": [{}], "env": "x"}]}}}),
             "errors:\n  .spec.template.spec.containers[name=\"a\"].args[0]: expected string, got \

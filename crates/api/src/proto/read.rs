@@ -157,6 +157,8 @@ fn shaped(bytes: &[u8], of: &'static Type, depth: usize) -> Option<Value> {
     };
     let strings = |tag| of_tag(tag).map(|text| text_of(text).map(Value::from)).collect::<Option<Vec<_>>>();
     Some(match of.shape {
+        // Go's zero, where nothing says how much.
+        Shape::Quantity if of_tag(1).next().is_none() => "0".into(),
         Shape::Quantity => text_of(texts[1])?.into(),
         Shape::Time | Shape::MicroTime => time(numbers[1], i32::try_from(numbers[2]).ok()?, of.shape)?,
         Shape::Duration => duration(numbers[1]).into(),
