@@ -25,6 +25,8 @@ mod servers;
 mod subjects;
 #[cfg(test)]
 mod tests;
+/// What controllers make of workloads.
+mod workloads;
 
 use std::path::{Path, PathBuf};
 
@@ -44,6 +46,7 @@ const USAGE: &str = "cargo xtask compare [--gousse FILE] [--kind REGEX] [--case 
   --kind REGEX   only kinds whose name matches: pods, ingresses.networking.k8s.io/v1; outside: what is no kind's
   --case REGEX   only cases whose name matches
   --all          print those that are on purpose too
+  --workloads    compare what controllers make of workloads instead (docs/testing.md)
   --build-only   build what it needs, and stop";
 
 const NEEDS: &[Need] = &[
@@ -60,6 +63,7 @@ struct Options {
     kind: Option<regex::Regex>,
     case: Option<regex::Regex>,
     all: bool,
+    workloads: bool,
     build_only: bool,
 }
 
@@ -72,6 +76,7 @@ impl Options {
                 "--kind" => options.kind = Some(regex::Regex::new(&format!("^(?:{})", value()?))?),
                 "--case" => options.case = Some(regex::Regex::new(&value()?)?),
                 "--all" => options.all = true,
+                "--workloads" => options.workloads = true,
                 "--build-only" => options.build_only = true,
                 _ => return Ok(false),
             }
@@ -86,8 +91,12 @@ impl Options {
     }
 
     fn takes(&self, case: &Case) -> bool {
-        self.kind.as_ref().is_none_or(|kind| kind.is_match(&case.kind))
-            && self.case.as_ref().is_none_or(|name| name.is_match(&case.name))
+        self.names(&case.kind, &case.name)
+    }
+
+    fn names(&self, of_kind: &str, of_case: &str) -> bool {
+        self.kind.as_ref().is_none_or(|kind| kind.is_match(of_kind))
+            && self.case.as_ref().is_none_or(|name| name.is_match(of_case))
     }
 }
 
@@ -103,6 +112,10 @@ pub fn compare(words: &[String]) -> Result<bool> {
     let cache = cache::Cache::open()?;
     let apiserver = programs::apiserver(&cache, &workspace.join("conformance"))?;
     let etcd = programs::etcd(&cache)?;
+    let manager = match options.workloads {
+        true => Some(programs::component(&cache, &workspace.join("conformance"), "kube-controller-manager")?),
+        false => None,
+    };
     drop(cache);
     if options.build_only {
         println!("{}\n{}", apiserver.path.display(), etcd.path.display());
@@ -115,12 +128,20 @@ pub fn compare(words: &[String]) -> Result<bool> {
     std::fs::create_dir_all(&out)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let report = runtime.block_on(async {
-        let servers = Servers::start(&apiserver.path, &etcd.path, gousse, &home, &out).await?;
-        let report = all(&servers, &options).await;
+        let flags: &[&str] = if options.workloads { &["--scheduler=false", workloads::CONTROLLERS] } else { &[] };
+        let servers = Servers::start(&apiserver.path, &etcd.path, (gousse, flags), &home, &out).await?;
+        let report = match &manager {
+            Some(manager) => {
+                let _running = workloads::manager(&manager.path, &home, &out)?;
+                workloads::all(&servers, &options).await
+            }
+            None => all(&servers, &options).await,
+        };
         servers.stop().await;
         report
     })?;
-    report.write(&out.join("differences.txt"))?;
+    let file = if options.workloads { "workloads.txt" } else { "differences.txt" };
+    report.write(&out.join(file))?;
     Ok(report.print(options.all, options.is_whole()))
 }
 
@@ -139,7 +160,7 @@ fn enter(words: &[String], options: &Options, workspace: &Path) -> Result<bool> 
 /// Sends every case to both servers. The cases of a kind follow each other, kinds go on side by side.
 async fn all(servers: &Servers, options: &Options) -> Result<Report> {
     let (subjects, unserved) = subjects::served(servers).await?;
-    let mut report = Report::new(unserved)?;
+    let mut report = Report::new(report::PURPOSES, unserved)?;
     let mut runs: Vec<Vec<Case>> = vec![cases::outside(&subjects)];
     for subject in &subjects {
         runs.push(cases::of(subject));

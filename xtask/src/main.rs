@@ -16,6 +16,8 @@ mod compare;
 mod conformance;
 /// Flags of commands.
 mod flags;
+/// Upstream's scheduler and controllers on our server.
+mod foreign;
 /// What an addition costs.
 mod growth;
 /// A machine that is emulated.
@@ -41,10 +43,11 @@ fn main() -> ExitCode {
         "chaos" => chaos::chaos(rest),
         "compare" => compare::compare(rest),
         "bench" => bench::bench(rest),
+        "foreign" => foreign::foreign(rest),
         "growth" => growth::growth(),
         "tidy" => Ok(report_tidy()),
         _ => {
-            eprintln!("cargo xtask bench|cgroup2|chaos|clients|compare|conformance|fuzz|growth|schema|tidy");
+            eprintln!("cargo xtask bench|cgroup2|chaos|clients|compare|conformance|foreign|fuzz|growth|schema|tidy");
             return ExitCode::from(2);
         }
     };

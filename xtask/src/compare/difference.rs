@@ -91,17 +91,6 @@ fn unordered(place: &str, one: &[String], other: &[String], found: &mut Vec<Diff
     if one == other {
         return;
     }
-    let lacking = |these: &[String], those: &[String]| {
-        let mut those = those.to_vec();
-        let mut left = Vec::new();
-        for this in these {
-            match those.iter().position(|that| that == this) {
-                Some(at) => drop(those.remove(at)),
-                None => left.push(this.clone()),
-            }
-        }
-        left
-    };
     let (stock, gousse) = (lacking(one, other), lacking(other, one));
     if stock.is_empty() && gousse.is_empty() {
         let order = format!("{place} (order)");
@@ -112,6 +101,19 @@ fn unordered(place: &str, one: &[String], other: &[String], found: &mut Vec<Diff
         let of = |those: &[String]| those.get(at).cloned().unwrap_or_default();
         found.push(Difference { place: place.to_owned(), stock: of(&stock), gousse: of(&gousse) });
     }
+}
+
+/// What stands in these and not in those, as often as it does.
+pub fn lacking(these: &[String], those: &[String]) -> Vec<String> {
+    let mut those = those.to_vec();
+    let mut left = Vec::new();
+    for this in these {
+        match those.iter().position(|that| that == this) {
+            Some(at) => drop(those.remove(at)),
+            None => left.push(this.clone()),
+        }
+    }
+    left
 }
 
 fn statuses(one: &Value, other: &Value, found: &mut Vec<Difference>) {
@@ -140,7 +142,7 @@ fn statuses(one: &Value, other: &Value, found: &mut Vec<Difference>) {
 }
 
 /// Each place in which two values differ.
-fn values(place: &mut String, one: &Value, other: &Value, found: &mut Vec<Difference>) {
+pub fn values(place: &mut String, one: &Value, other: &Value, found: &mut Vec<Difference>) {
     match (one, other) {
         // Two that are no more of one kind have nothing else to compare.
         (Value::Object(one), Value::Object(other))

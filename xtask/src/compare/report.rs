@@ -26,6 +26,8 @@ struct Purpose {
 }
 
 pub struct Report {
+    /// Where what is meant stands.
+    table: &'static str,
     unserved: Vec<String>,
     purposes: Vec<Purpose>,
     groups: BTreeMap<Cause, Group>,
@@ -50,16 +52,17 @@ struct Group {
     examples: Vec<String>,
 }
 
-const PURPOSES: &str = "compare/purposes.tsv";
+pub const PURPOSES: &str = "compare/purposes.tsv";
 const EXAMPLES: usize = 2;
 const SHOWN: usize = 600;
 
 impl Report {
-    /// With the table of what is meant.
-    pub fn new(unserved: Vec<String>) -> Result<Report> {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(PURPOSES);
+    /// With a table of what is meant.
+    pub fn new(table: &'static str, unserved: Vec<String>) -> Result<Report> {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(table);
         let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
         Ok(Report {
+            table,
             unserved,
             purposes: purposes(&text)?,
             groups: BTreeMap::new(),
@@ -128,7 +131,7 @@ impl Report {
         }
         let idle: Vec<&Purpose> = self.purposes.iter().filter(|purpose| whole && purpose.met == 0).collect();
         for purpose in &idle {
-            println!("{PURPOSES}: met by nothing: {}", purpose.reason);
+            println!("{}: met by nothing: {}", self.table, purpose.reason);
         }
         let count: usize = self.groups.values().map(|group| group.count).sum();
         let meant: usize = self.meant.values().sum();

@@ -1,17 +1,18 @@
 //! Both servers, each with an administrator's credentials: the stock one with its etcd, and Gousse's.
 //!
-//! Nothing else of a cluster runs beside the stock one. What a controller of Gousse's does to objects is kept apart by
+//! Nothing else of a cluster runs beside the stock one (but for `workloads`). What a controller of Gousse's does to objects is kept apart by
 //! the cases: each sees its own objects only.
 
 use std::fs::File;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use client::{Https, HttpsConfig, Transport, kubeconfig};
+use client::{Client, Https, HttpsConfig, Transport, kubeconfig};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
@@ -23,7 +24,7 @@ const START: Duration = Duration::from_secs(120);
 const ANSWER: Duration = Duration::from_secs(30);
 /// Connections to each.
 const CONNECTIONS: usize = 3;
-const TOKEN: &str = "administrator";
+pub const TOKEN: &str = "administrator";
 
 pub struct Servers {
     pub stock: Server,
@@ -33,6 +34,7 @@ pub struct Servers {
 
 /// One of them, and a few connections to it.
 pub struct Server {
+    config: HttpsConfig,
     connections: Vec<Https>,
     turn: AtomicUsize,
 }
@@ -47,8 +49,14 @@ pub struct Answer {
 }
 
 impl Servers {
-    /// Starts all and waits until both are ready. Their logs go to `out`.
-    pub async fn start(apiserver: &Path, etcd: &Path, gousse: &Path, home: &Path, out: &Path) -> Result<Servers> {
+    /// Starts all, Gousse's server with `further` flags, and waits until both are ready. Their logs go to `out`.
+    pub async fn start(
+        apiserver: &Path,
+        etcd: &Path,
+        (gousse, further): (&Path, &[&str]),
+        home: &Path,
+        out: &Path,
+    ) -> Result<Servers> {
         let text = |path: std::path::PathBuf| path.to_string_lossy().into_owned();
         let at = |name: &str| text(home.join(name));
         run(std::process::Command::new("openssl").args(["genrsa", "-out", &at("sa.key"), "2048"]))?;
@@ -71,7 +79,7 @@ impl Servers {
         stock.args(["--allow-privileged", "--enable-admission-plugins", "NodeRestriction"]);
         let mut ours = Command::new(gousse);
         ours.args(["server", "--name", "compare", "--data-dir", &at("data"), "--run-dir", &at("run")]);
-        ours.args(["--max-user-share", "100"]);
+        ours.args(["--max-user-share", "100"]).args(further);
         let mut children = Vec::new();
         for (name, command) in [("etcd", &mut etcd), ("kube-apiserver", &mut stock), ("gousse", &mut ours)] {
             let log = File::create(out.join(format!("{name}.log")))?;
@@ -115,7 +123,12 @@ const USER: &str = "kubernetes-admin";
 impl Server {
     fn new(config: &HttpsConfig) -> Result<Server> {
         let connections: std::io::Result<Vec<Https>> = (0..CONNECTIONS).map(|_| Https::new(config.clone())).collect();
-        Ok(Server { connections: connections?, turn: AtomicUsize::new(0) })
+        Ok(Server { config: config.clone(), connections: connections?, turn: AtomicUsize::new(0) })
+    }
+
+    /// A client of its administrator, on a connection of its own.
+    pub fn client(&self) -> Result<Client> {
+        Ok(Client::new(Arc::new(Https::new(self.config.clone())?)).named("compare"))
     }
 
     async fn ready(&self) -> Result<()> {

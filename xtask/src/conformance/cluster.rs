@@ -36,6 +36,11 @@ const END: &str = "90";
 impl Cluster {
     /// Starts `gousse up` with its folders under `home`, and waits until a node is ready.
     pub fn start(gousse: &Path, kubectl: &Path, home: &Path, log: &Path) -> Result<Cluster> {
+        Cluster::start_with(gousse, kubectl, home, log, &[])
+    }
+
+    /// The same with further flags.
+    pub fn start_with(gousse: &Path, kubectl: &Path, home: &Path, log: &Path, further: &[&str]) -> Result<Cluster> {
         let data = home.join("data");
         fs::create_dir_all(&data)?;
         let mirrors = format!("mirrors:\n  \"registry.k8s.io\":\n    endpoint: [\"http://{ADDRESS}:{PORT}\"]\n");
@@ -53,6 +58,7 @@ impl Cluster {
         let place = Place { gousse: gousse.to_owned(), flags: flags.map(OsStr::to_owned).to_vec() };
         let output = File::create(log)?;
         let mut command = place.command(&["up"]);
+        command.args(further);
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let up = command.spawn().with_context(|| format!("starting {}", gousse.display()))?;
         let mut cluster = Cluster { place, up, kubeconfig: PathBuf::new() };

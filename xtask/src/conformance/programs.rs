@@ -65,20 +65,25 @@ pub fn build(cache: &Cache, module: &Path) -> Result<Programs> {
     Ok(Programs { built, release })
 }
 
-/// The stock API server. What only it requires is added to a copy of the module: the suite's own requirements are the
-/// keys of what it is built from.
+/// The stock API server.
 pub fn apiserver(cache: &Cache, module: &Path) -> Result<Product> {
-    const PACKAGE: &str = "k8s.io/kubernetes/cmd/kube-apiserver";
+    component(cache, module, "kube-apiserver")
+}
+
+/// A part of the release's own control plane. What only it requires is added to a copy of the module: the suite's own
+/// requirements are the keys of what it is built from.
+pub fn component(cache: &Cache, module: &Path, name: &str) -> Result<Product> {
+    let package = format!("k8s.io/kubernetes/cmd/{name}");
     let version = String::from_utf8_lossy(&run(Command::new("go").arg("version"))?).into_owned();
     let [requirements, sums] = ["go.mod", "go.sum"].map(|name| fs::read_to_string(module.join(name)));
     let (requirements, sums) = (requirements?, sums?);
-    cache.product("bin/kube-apiserver", &[&version, RELEASE, &requirements, &sums, PACKAGE], |out| {
+    cache.product(&format!("bin/{name}"), &[&version, RELEASE, &requirements, &sums, &package], |out| {
         let scratch = out.with_extension("module");
         remove(&scratch)?;
         fs::create_dir_all(&scratch)?;
         fs::write(scratch.join("go.mod"), &requirements)?;
         fs::write(scratch.join("go.sum"), &sums)?;
-        go(&scratch, out, &["build", "-mod=mod"], PACKAGE)?;
+        go(&scratch, out, &["build", "-mod=mod"], &package)?;
         remove(&scratch)
     })
 }
