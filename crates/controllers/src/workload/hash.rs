@@ -1,17 +1,19 @@
 //! Names for what a template says: the same of the same, another of another. Pure.
 //!
-//! As upstream's in form (pkg/controller.ComputeHash, apimachinery rand.SafeEncodeString): FNV-1a of 32 bits over the
-//! template and the count of collisions, in letters of which no words are made. Over our stored form, since theirs is
-//! Go's dump of its structures: what was made by a stock cluster is found by its template, not by this.
+//! Upstream's (pkg/controller.ComputeHash, apimachinery rand.SafeEncodeString): FNV-1a of 32 bits over Go's dump of the
+//! template and the count of collisions, in letters of which no words are made. What was made under other names (by
+//! Gousse before November 2026) is found by its template, not by this.
 
 use serde_json::Value;
+
+use super::dump;
 
 /// No vowels, and nothing that looks like one.
 const LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// The hash of a template, where so many collisions were met.
 pub fn of(template: &Value, collisions: Option<i64>) -> String {
-    let mut bytes = template.to_string().into_bytes();
+    let mut bytes = dump::of(template).into_bytes();
     if let Some(collisions) = collisions {
         bytes.extend((collisions as u64).to_le_bytes());
     }
@@ -40,7 +42,7 @@ mod tests {
         assert_eq!([fnv(b""), fnv(b"a"), fnv(b"abc")], [0x811c_9dc5, 0xe40c_292c, 0x1a47_e90b]);
         // rand.SafeEncodeString("1234567890"): byte modulo 27.
         assert_eq!(letters(1_234_567_890), "56789bcdf4");
-        let (one, other) = (json!({"spec": {"a": 1}}), json!({"spec": {"a": 2}}));
+        let (one, other) = (json!({"spec": {"nodeName": "a"}}), json!({"spec": {"nodeName": "b"}}));
         assert_eq!(of(&one, None), of(&one.clone(), None));
         assert_ne!(of(&one, None), of(&other, None));
         assert_ne!(of(&one, None), of(&one, Some(0)));
