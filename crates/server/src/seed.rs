@@ -48,6 +48,7 @@ pub async fn seed(server: &Server) -> Result<(), Status> {
     let tokens = join::forget_tokens(server);
     let mut writes: Vec<BoxFuture<'_, Result<(), Status>>> =
         vec![service.boxed(), tokens.boxed(), range(server).boxed(), api_services::keep(server).boxed()];
+    writes.extend([authentication(server).boxed(), tracking(server).boxed()]);
     writes.push(access::reconcile(server).boxed());
     writes.extend(classes.map(FutureExt::boxed));
     writes
@@ -65,6 +66,34 @@ async fn unless_refused(write: BoxFuture<'_, Result<(), Status>>) -> Result<(), 
         }
         done => done,
     }
+}
+
+const SYSTEM_MAPS: &str = "/api/v1/namespaces/kube-system/configmaps";
+
+fn config_map(name: &str, data: Value) -> Value {
+    let metadata = json!({"name": name, "namespace": "kube-system"});
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
+}
+
+/// Whose client certificates count, for servers that ask this one who somebody is: put anew at every start
+/// (pkg/controlplane/controller/clusterauthenticationtrust; nothing stands in front of us, so no request headers).
+async fn authentication(server: &Server) -> Result<(), Status> {
+    const NAME: &str = "extension-apiserver-authentication";
+    let (object, own) =
+        (config_map(NAME, json!({"client-ca-file": server.authority()})), format!("{SYSTEM_MAPS}/{NAME}"));
+    match stored(server, &own).await? {
+        Some(found) if found["data"] == object["data"] => Ok(()),
+        Some(_) => own_write(server, Method::PUT, &own, object).await,
+        None => own_write(server, Method::POST, SYSTEM_MAPS, object).await,
+    }
+}
+
+/// Since when it is written down that a token in a Secret is used: who cleans such tokens counts from it
+/// (pkg/controlplane/controller/legacytokentracking).
+async fn tracking(server: &Server) -> Result<(), Status> {
+    const NAME: &str = "kube-apiserver-legacy-service-account-token-tracking";
+    let since = (server.0.config.clock)().strftime("%Y-%m-%d").to_string();
+    create(server, SYSTEM_MAPS, NAME, config_map(NAME, json!({"since": since}))).await
 }
 
 fn service(server: &Server) -> Value {

@@ -46,3 +46,21 @@ async fn a_further_start_writes_only_what_is_not_as_it_shall_be() {
     seed(&c.server).await.unwrap();
     assert_eq!(c.get(SLICE).await.1["addressType"], "IPv4");
 }
+
+#[tokio::test]
+async fn others_are_told_whose_certificates_count_and_since_when_tokens_are_tracked() {
+    const MAPS: &str = "/api/v1/namespaces/kube-system/configmaps";
+    let c = cluster_at("10.1.2.3:6443").await;
+    let own = format!("{MAPS}/extension-apiserver-authentication");
+    let (code, found) = c.get(&own).await;
+    assert_eq!((code, &found["data"]), (200, &json!({"client-ca-file": c.server.authority()})));
+    let (_, tracked) = c.get(&format!("{MAPS}/kube-apiserver-legacy-service-account-token-tracking")).await;
+    let since = tracked["data"]["since"].as_str().unwrap().to_owned();
+    assert!(since.parse::<jiff::civil::Date>().is_ok(), "{since}");
+    // Whoever writes it away: the next start puts it back.
+    let mut changed = found.clone();
+    changed["data"] = json!({"client-ca-file": "another"});
+    assert_eq!(c.put(&own, changed).await.0, 200);
+    seed(&c.server).await.unwrap();
+    assert_eq!(c.get(&own).await.1["data"], found["data"]);
+}
