@@ -3,11 +3,15 @@
 use api::Status;
 use api::selector::{Fields, Labels};
 use kinds::Served;
+use store::Wanted;
 
 use wire::query::Query;
 
 use crate::records;
 use crate::rendition::Rendition;
+
+/// Fields by which the store itself tells watches apart.
+mod triggers;
 
 /// What must hold of an object.
 #[derive(Clone)]
@@ -17,6 +21,8 @@ pub struct Filter {
     fields: Option<Fields>,
     /// Only the object of this name: a watch of one object.
     name: String,
+    /// What the fields demand, where it is found in the bytes.
+    wanted: Option<Wanted>,
 }
 
 impl Filter {
@@ -33,7 +39,14 @@ impl Filter {
         if let Some(fields) = &fields {
             served.kind.check(fields)?;
         }
-        Ok(Filter { served: served.clone(), labels, fields, name: name.into() })
+        let mut filter = Filter { served: served.clone(), labels, fields, name: name.into(), wanted: None };
+        filter.wanted = triggers::wanted(&filter);
+        Ok(filter)
+    }
+
+    /// What passes has this, before a change or after.
+    pub fn wanted(&self) -> Option<&Wanted> {
+        self.wanted.as_ref()
     }
 
     /// Everything passes.
@@ -44,6 +57,10 @@ impl Filter {
     pub fn passes(&self, rendition: &Rendition) -> bool {
         if self.is_open() {
             return true;
+        }
+        let found = |wanted: &Wanted| (wanted.sieve.of)(&rendition.entry.bytes);
+        if self.wanted.as_ref().is_some_and(|wanted| found(wanted).as_deref() != Some(&*wanted.value)) {
+            return false;
         }
         let Some(object) = rendition.object() else { return false };
         let meta = object.meta();
@@ -57,6 +74,9 @@ impl Filter {
         fields.matches(|field| match field {
             "metadata.name" => Some(meta.name.clone()),
             "metadata.namespace" => Some(meta.namespace.clone()),
+            other if self.wanted.as_ref().is_some_and(|wanted| wanted.sieve.name == other) => {
+                self.wanted.as_ref().map(|wanted| wanted.value.to_string())
+            }
             other => rendition.field(&self.served.kind, other).map(String::from),
         })
     }

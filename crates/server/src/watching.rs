@@ -126,7 +126,8 @@ impl Watching {
                 () = self.server.0.store.reached(*revision) => {}
                 () = &mut self.end => return None,
             }
-            self.watch = self.server.0.store.watch(prefix, *revision).map_err(|e| Some(crate::write::failed(&e)));
+            let watch = self.server.0.store.watch_wanted(prefix, *revision, self.filter.wanted().cloned());
+            self.watch = watch.map_err(|e| Some(crate::write::failed(&e)));
             self.ahead = None;
         }
         poll_fn(|cx| self.poll_next(cx)).await

@@ -34,5 +34,5 @@ mod writer;
 pub use engine::{Answer, Engine, Feed, Kept, Mutation, Replica};
 pub use entry::{Change, Entry, Error, Expect, Key, Revision, Room, Step, Sync, Value};
 pub use store::{Backend, Clock, Listing, Options, Store, Written};
-pub use watch::Watch;
+pub use watch::{Sieve, Wanted, Watch};
 pub use writer::{Fault, FaultHook};

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use crate::engine::{Engine, Feed};
 use crate::state::{Budget, Prepared, State};
-use crate::watch::Watchers;
+use crate::watch::{Wanted, Watchers};
 use crate::writer::{FaultHook, Inline, Loaded, Threaded, Writer};
 use crate::{Entry, Error, Revision, Step, Watch, expire, import, journal};
 
@@ -173,11 +173,16 @@ impl Store {
 
     /// Every change under a prefix after a revision, in order, once.
     pub fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, Error> {
+        self.watch_wanted(prefix, after, None)
+    }
+
+    /// The same, but of changes that do not have the value, before nor after, any may be left out.
+    pub fn watch_wanted(&self, prefix: &str, after: Revision, wanted: Option<Wanted>) -> Result<Watch, Error> {
         let state = self.0.shared.read();
         state.reach(after)?;
         let backlog = state.after(after).filter(|c| c.entry.key.0.starts_with(prefix)).cloned().collect();
         let limit = self.0.shared.options.watch_queue;
-        Ok(self.0.shared.watchers.register(prefix, backlog, after, state.revision(), limit))
+        Ok(self.0.shared.watchers.register(prefix, wanted, backlog, after, state.revision(), limit))
     }
 
     /// Forgets history: revisions before this one can no longer be listed or watched after.

@@ -18,6 +18,11 @@ use tokio::task::coop;
 
 use crate::{Change, Error, Revision};
 
+/// Who reads what.
+mod readers;
+
+use readers::{Reader, Readers};
+
 /// A stream of changes under a prefix.
 #[derive(Debug)]
 pub struct Watch {
@@ -28,10 +33,32 @@ pub struct Watch {
     ended: bool,
 }
 
+/// What a reader may want of the entries under its prefix, found in their bytes without knowing what they are.
+#[derive(Clone, Copy)]
+pub struct Sieve {
+    /// Two of one name are one.
+    pub name: &'static str,
+    /// The entry's value, if it has one.
+    pub of: fn(&[u8]) -> Option<String>,
+}
+
+/// A value that a sieve must find in an entry, or have found in the version before.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    pub sieve: Sieve,
+    pub value: Box<str>,
+}
+
+impl std::fmt::Debug for Sieve {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
 /// The registered readers; locked after the state, never the other way round.
 #[derive(Debug)]
 pub(crate) struct Watchers {
-    readers: Mutex<Vec<Reader>>,
+    readers: Mutex<Readers>,
     published: Arc<Published>,
 }
 
@@ -41,15 +68,6 @@ pub(crate) struct Published {
     revision: AtomicU64,
     /// Wakes in the order of coming, so that a simulated run replays (a `watch` channel would not).
     moved: Notify,
-}
-
-#[derive(Debug)]
-struct Reader {
-    prefix: Box<str>,
-    queue: Arc<Mutex<Queue>>,
-    limit: usize,
-    /// Everything up to here is in the backlog.
-    seen: Revision,
 }
 
 /// What waits for one reader.
@@ -152,36 +170,28 @@ impl Watchers {
     pub fn register(
         &self,
         prefix: &str,
+        wanted: Option<Wanted>,
         backlog: VecDeque<Arc<Change>>,
         after: Revision,
         seen: Revision,
         limit: usize,
     ) -> Watch {
         let queue = Arc::new(Mutex::new(Queue { changes: backlog, ..Queue::default() }));
-        let mut readers = locked(&self.readers);
-        readers.retain(Reader::is_read);
-        readers.push(Reader { prefix: prefix.into(), queue: queue.clone(), limit, seen });
+        locked(&self.readers).add(Reader::new(prefix, wanted, queue.clone(), limit, seen));
         let published = self.published.clone();
         Watch { queue, published, complete: after, ended: false }
     }
 
     /// Hands changes that are applied to whoever watches them, then publishes the revision. History
     /// goes back to `horizon`.
-    pub fn send<'a>(
-        &self,
-        changes: impl Iterator<Item = &'a Arc<Change>> + Clone,
-        revision: Revision,
-        horizon: Revision,
-    ) {
-        locked(&self.readers).retain(|reader| reader.is_read() && reader.take(changes.clone(), horizon));
+    pub fn send<'a>(&self, changes: impl Iterator<Item = &'a Arc<Change>>, revision: Revision, horizon: Revision) {
+        locked(&self.readers).send(changes, horizon);
         self.publish(revision);
     }
 
     /// What comes now does not follow on what came: everybody reads anew from a revision.
     pub fn cut_off(&self, revision: Revision) {
-        for reader in locked(&self.readers).drain(..) {
-            locked(&reader.queue).end(End::Lagged);
-        }
+        locked(&self.readers).cut_off();
         self.publish(revision);
     }
 
@@ -192,44 +202,6 @@ impl Watchers {
 
     pub fn published(&self) -> &Arc<Published> {
         &self.published
-    }
-}
-
-impl Reader {
-    fn is_read(&self) -> bool {
-        Arc::strong_count(&self.queue) > 1
-    }
-
-    /// Queues what is under its prefix; false if nothing is to be done for it any more.
-    fn take<'a>(&self, changes: impl Iterator<Item = &'a Arc<Change>>, horizon: Revision) -> bool {
-        let mut queue = locked(&self.queue);
-        if queue.changes.front().is_some_and(|oldest| oldest.entry.revision <= horizon) {
-            queue.changes = VecDeque::new();
-            queue.end(End::Lagged);
-        }
-        if queue.end.is_some() {
-            return !queue.changes.is_empty();
-        }
-        let new =
-            changes.filter(|change| change.entry.revision > self.seen && change.entry.key.0.starts_with(&*self.prefix));
-        for change in new {
-            if queue.changes.len() >= self.limit {
-                queue.end(End::Lagged);
-                break;
-            }
-            queue.changes.push_back(change.clone());
-            queue.wake();
-        }
-        true
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        let mut queue = locked(&self.queue);
-        if queue.end.is_none() {
-            queue.end(End::Gone);
-        }
     }
 }
 

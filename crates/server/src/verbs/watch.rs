@@ -49,7 +49,7 @@ pub async fn watch(call: Call<'_>) -> Result<Reply, Status> {
     } else if asked.is_none() {
         start = store.revision();
     }
-    let watch = match store.watch(&prefix, start) {
+    let watch = match store.watch_wanted(&prefix, start, filter.wanted().cloned()) {
         Ok(watch) => Ok(watch),
         // Somebody saw a revision that is not written here yet: it will be.
         Err(Error::Future { .. }) => {

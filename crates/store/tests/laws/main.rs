@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use store::{Backend, Error, Expect, Fault, Key, Options, Revision, Room, Step, Store, Sync, Value};
+use store::{Backend, Error, Expect, Fault, Key, Options, Revision, Room, Sieve, Step, Store, Sync, Value, Wanted};
 
 use elsewhere::{Cluster, Hold};
 
@@ -48,6 +48,8 @@ laws! {
     history_is_bounded_by_bytes
     a_watch_is_complete_ordered_and_without_duplicates
     a_watch_sees_only_its_prefix
+    a_watch_of_a_value_sees_all_that_have_or_had_it
+    a_change_finds_its_watches_among_many
     a_slow_watch_is_cut_off
     what_waits_for_watches_is_bounded_by_bytes
     a_bookmark_never_overtakes_a_change
@@ -398,6 +400,61 @@ async fn a_watch_sees_only_its_prefix(bench: Bench) {
     assert!(watch.progress() >= gone);
     drop(store);
     assert!(watch.next().await.is_none());
+}
+
+/// What stands before the first `-`.
+const FIRST: Sieve = Sieve { name: "first", of: first };
+
+fn first(bytes: &[u8]) -> Option<String> {
+    Some(std::str::from_utf8(bytes).ok()?.split_once('-')?.0.to_owned())
+}
+
+async fn a_watch_of_a_value_sees_all_that_have_or_had_it(bench: Bench) {
+    let store = bench.open().await;
+    let wanted = |value: &str| Some(Wanted { sieve: FIRST, value: value.into() });
+    let mut red = store.watch_wanted("a/", Revision(0), wanted("red")).unwrap();
+    let mut blue = store.watch_wanted("a/", Revision(0), wanted("blue")).unwrap();
+    let mut all = store.watch("a/", Revision(0)).unwrap();
+    let writes =
+        [("a/1", "red-"), ("a/2", "green-"), ("b/1", "red-"), ("a/1", "red-"), ("a/1", "blue-"), ("a/1", "none")];
+    let mut made = Vec::new();
+    for (key, text) in writes {
+        made.push(set(&store, key, text).await);
+    }
+    let told = |watch: &mut store::Watch| -> Vec<Revision> {
+        std::iter::from_fn(|| watch.try_next()).map(|change| change.unwrap().entry.revision).collect()
+    };
+    assert_eq!(told(&mut red), [made[0], made[3], made[4]]);
+    assert_eq!(told(&mut blue), [made[4], made[5]]);
+    assert_eq!(told(&mut all), [made[0], made[1], made[3], made[4], made[5]]);
+    assert!(red.progress() >= made[5], "what it does not want holds up no bookmark");
+    // Whoever comes later has no fewer of them, and those who went leave nothing behind.
+    drop((red, blue));
+    let mut late = store.watch_wanted("a/", made[2], wanted("red")).unwrap();
+    set(&store, "a/3", "red-").await;
+    let late: Vec<Revision> = told(&mut late);
+    assert!(late.contains(&made[3]) && late.contains(&made[4]) && late.last() > made.last(), "{late:?}");
+}
+
+/// However many others there are, whatever their prefixes.
+async fn a_change_finds_its_watches_among_many(bench: Bench) {
+    let store = bench.open().await;
+    let mut watches = BTreeMap::new();
+    for n in 0..400 {
+        for prefix in [String::new(), "a/".into(), format!("a/{n}"), format!("a/{n}/"), format!("{n}")] {
+            watches.entry(prefix.clone()).or_insert_with(|| store.watch(&prefix, store.revision()).unwrap());
+        }
+        // Every third goes before anything comes.
+        if n % 3 == 0 {
+            watches.remove(&format!("a/{n}"));
+        }
+    }
+    let made = set(&store, "a/23/x", "y").await;
+    for (prefix, watch) in &mut watches {
+        let told = std::iter::from_fn(|| watch.try_next()).map(|change| change.unwrap().entry.revision);
+        let expected: Vec<Revision> = "a/23/x".starts_with(&**prefix).then_some(made).into_iter().collect();
+        assert_eq!(told.collect::<Vec<_>>(), expected, "{prefix}");
+    }
 }
 
 async fn a_slow_watch_is_cut_off(mut bench: Bench) {
