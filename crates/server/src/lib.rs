@@ -252,11 +252,14 @@ impl Server {
     }
 
     /// Serves one request inside the process. Lists and watches are handed over as Objects, unless
-    /// the request asks for another form (a Table, YAML).
+    /// the request asks for another form (a Table, YAML). It is counted as those from outside are.
     pub async fn handle(&self, identity: &Identity, request: http::Request<bytes::Bytes>) -> Response {
+        let (verb, resource) = listen::labels(self, &request);
         let (mut head, body) = request.into_parts();
         let outcome = request::from_inside(self, identity, &mut head, body).await;
-        outcome.local(self).await
+        let response = outcome.local(self).await;
+        self.0.metrics.count(verb, resource, response.status.as_u16());
+        response
     }
 
     /// The identity of one of our own parts; nobody else can make one.

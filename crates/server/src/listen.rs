@@ -229,7 +229,7 @@ async fn respond(server: &Server, peer: &Peer, request: Request<Incoming>) -> An
 }
 
 /// Verb and resource, from fixed words only.
-fn labels<B>(server: &Server, request: &Request<B>) -> (&'static str, String) {
+pub(crate) fn labels<B>(server: &Server, request: &Request<B>) -> (&'static str, String) {
     let path = request.uri().path();
     if let Some(target) = route::parse(path) {
         let query = Query::parse(heads::query(request.uri(), request.extensions()));
