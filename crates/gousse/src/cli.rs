@@ -182,6 +182,8 @@ pub enum Command {
     Server(Server),
     /// Run a node only
     Agent(Agent),
+    /// Run many nodes that only pretend, to try a large cluster
+    Hollow(Hollow),
     /// Make tokens that nodes join with
     #[command(subcommand)]
     Token(Token),
@@ -248,6 +250,33 @@ pub struct Agent {
     /// Whether pods may ask to be privileged
     #[arg(long, default_value_t = true, action = ArgAction::Set)]
     pub allow_privileged: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Hollow {
+    /// How many nodes, at most 16384
+    #[arg(long, value_name = "NUMBER")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=crate::hollow::NODES_MAX))]
+    pub nodes: u32,
+    /// What their names begin with; a number follows
+    #[arg(long, default_value = "hollow-", value_name = "TEXT")]
+    pub name_prefix: String,
+    /// Processors that each of them has
+    #[arg(long, default_value_t = 8, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub cpus: u32,
+    /// Memory that each of them has
+    #[arg(long, default_value = "16Gi", value_name = "QUANTITY", value_parser = crate::images::bytes)]
+    pub memory: u64,
+    /// Pods that each of them takes at most, at most 253
+    #[arg(long, default_value_t = 110, value_name = "NUMBER")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=crate::hollow::PODS_MAX))]
+    pub max_pods: u32,
+    /// Zones that they lie in, by turns; 0: in none
+    #[arg(long, default_value_t = 3, value_name = "NUMBER")]
+    pub zones: u32,
+    /// Where their files lie until the end; a file system in memory, or root is needed [default: /dev/shm]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
 }
 
 #[derive(Subcommand, Clone, Debug)]

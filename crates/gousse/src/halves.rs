@@ -87,6 +87,14 @@ fn own_server(url: &str) -> Option<SocketAddr> {
 }
 
 async fn ended(parts: &mut Ended) -> Result<()> {
+    tokio::select! {
+        done = signalled() => done,
+        Some(part) = parts.recv() => Err(broken(part)),
+    }
+}
+
+/// Returns at the first polite signal.
+pub async fn signalled() -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let on = |kind| signal(kind).context("listening for signals");
     let (mut interrupt, mut terminate, mut hangup) =
@@ -95,7 +103,6 @@ async fn ended(parts: &mut Ended) -> Result<()> {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
         _ = hangup.recv() => {}
-        Some(part) = parts.recv() => return Err(broken(part)),
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The binary: parse, dispatch; `up`, `server`, `agent` assemble the parts.
+//! The binary: parse, dispatch; `up`, `server`, `agent`, `hollow` assemble the parts.
 
 #![forbid(unsafe_code)]
 
@@ -8,6 +8,8 @@ mod cli;
 mod down;
 /// `server` and `agent`: the two halves apart.
 mod halves;
+/// `hollow`: many nodes that only pretend.
+mod hollow;
 /// Image commands of this machine's node.
 mod images;
 /// Where an instance lives on this machine.
@@ -69,6 +71,7 @@ fn run() -> Result<(), Failure> {
             Command::Down(flags) => down::run(flags).await,
             Command::Server(flags) => halves::server(flags).await,
             Command::Agent(flags) => halves::agent(cli.connection, flags).await,
+            Command::Hollow(flags) => hollow::run(login(cli.connection)?, flags).await,
             Command::Token(command) => token::run(cli.connection, command).await,
             Command::Kubeconfig(flags) => kubeconfig::run(&flags),
             Command::Image(command) => images::run(command).await,

@@ -28,6 +28,9 @@ use script::Script;
 use sessions::{session, silent};
 
 const KILL: i32 = 9;
+/// Changes that a reader may be behind before it looks at everything; the room is taken at once, for each of
+/// thousands of hollow nodes.
+const HINTS: usize = 64;
 const LOG: OFlags = OFlags::WRONLY.union(OFlags::APPEND).union(OFlags::CREATE);
 /// A container's file for its last words.
 const TERMINATION_LOG: &str = "/dev/termination-log";
@@ -96,7 +99,7 @@ struct Played {
 impl Fake {
     pub fn new(config: FakeConfig) -> Fake {
         let images = Arc::new(FakeImages::new(&config.preloaded, config.pull_time));
-        let (changes, _) = broadcast::channel(1024);
+        let (changes, _) = broadcast::channel(HINTS);
         let (up, execs, losses) = (watch::Sender::new(true), Arc::default(), watch::Sender::default());
         Fake(Arc::new(Inner { config, images, state: Mutex::default(), changes, up, execs, losses }))
     }

@@ -1,0 +1,51 @@
+//! Names and addresses of hollow nodes, and what is refused before anything is asked.
+
+use clap::Parser;
+
+use super::*;
+use crate::cli::{Cli, Command};
+
+fn parsed(words: &str) -> Result<cli::Hollow, String> {
+    let words = ["gousse", "hollow"].into_iter().chain(words.split_whitespace());
+    match Cli::try_parse_from(words).map(|cli| cli.command) {
+        Ok(Command::Hollow(flags)) => Ok(flags),
+        Ok(_) => panic!("another verb"),
+        Err(why) => Err(why.to_string()),
+    }
+}
+
+#[test]
+fn names_sort_as_they_are_counted() {
+    let named = |words: &str| names(&parsed(words).unwrap()).unwrap();
+    assert_eq!(named("--nodes 1"), ["hollow-0"]);
+    let many = named("--nodes 1001 --name-prefix big.");
+    assert_eq!((many[0].as_str(), many[1000].as_str()), ("big.0000", "big.1000"));
+    assert!(many.is_sorted());
+}
+
+#[test]
+fn flags_that_make_no_nodes_are_refused() {
+    for words in ["", "--nodes 0", "--nodes 16385", "--nodes many", "--nodes 1 --max-pods 254", "--nodes 1 --cpus 0"] {
+        assert!(parsed(words).is_err(), "{words}");
+    }
+    assert!(parsed("--nodes 1 --memory lots").is_err_and(|why| why.contains("is no amount of bytes")));
+    let why = names(&parsed("--nodes 3 --name-prefix Big_").unwrap()).unwrap_err();
+    assert!(why.message.starts_with("--name-prefix \"Big_\" begins no node's name: "), "{}", why.message);
+}
+
+#[test]
+fn no_two_nodes_share_an_address() {
+    assert_eq!(place(0), (Ipv4Addr::new(100, 64, 0, 1), "100.64.0.0/24".parse().unwrap()));
+    let (own, range) = place(NODES_MAX as u32 - 1);
+    assert_eq!((own, range), (Ipv4Addr::new(100, 127, 255, 1), "100.127.255.0/24".parse().unwrap()));
+}
+
+#[test]
+fn files_go_with_the_process() {
+    let below = tempfile::tempdir().unwrap();
+    let folder = Folder::make(Some(below.path())).unwrap();
+    std::fs::create_dir(folder.0.join("hollow-0")).unwrap();
+    drop(folder);
+    assert_eq!(std::fs::read_dir(below.path()).unwrap().count(), 0);
+    assert!(Folder::make(Some(&below.path().join("absent"))).is_err_and(|why| why.message.contains("--dir")));
+}
