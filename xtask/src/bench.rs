@@ -1,7 +1,8 @@
-//! `cargo xtask bench [--json FILE] [--only NAME,…] [--quick]`: the figures, held against their limits.
+//! `cargo xtask bench [FLAG…]`: the figures, held against their limits.
 //!
-//! It builds the release binary, makes a network and a mount namespace of its own, and starts
-//! `gousse up` in it with fresh folders; the client runs beside it on the same two cores. Limits are
+//! `--json FILE` writes them, `--only NAME,…` takes those whose names begin so, `--quick` fewer of each,
+//! `--gousse FILE` another build. It builds the release binary, makes a network and a mount namespace of its own,
+//! and starts `gousse up` in it with fresh folders; the client runs beside it on the same two cores. Limits are
 //! those of docs in `bench/README.md`, worked out before measuring. A run with more than 2 % of CPU
 //! steal is void and says so.
 
@@ -14,11 +15,15 @@ use serde_json::json;
 
 mod cluster;
 mod idle;
+mod large;
 mod pods;
 mod reads;
 mod throughput;
+mod workloads;
 
 const INSIDE: &str = "GOUSSE_BENCH_INSIDE";
+/// The binary that is measured, where it is not this tree's.
+const BINARY: &str = "GOUSSE_BENCH_BINARY";
 
 /// One line of the table.
 pub struct Figure {
@@ -74,19 +79,23 @@ impl Plan {
 pub fn bench(words: &[String]) -> Result<bool> {
     let mut json_file = None;
     let mut plan = Plan { only: Vec::new(), quick: false };
+    let mut binary = None;
     let mut rest = words.iter();
     while let Some(word) = rest.next() {
         match word.as_str() {
             "--json" => json_file = Some(PathBuf::from(rest.next().context("--json needs a file")?)),
             "--only" => plan.only = rest.next().context("--only needs names")?.split(',').map(String::from).collect(),
             "--quick" => plan.quick = true,
-            other => bail!("{other:?}: cargo xtask bench [--json FILE] [--only NAME,…] [--quick]"),
+            "--gousse" => binary = Some(std::path::absolute(rest.next().context("--gousse needs a file")?)?),
+            other => bail!("{other:?}: cargo xtask bench [--json FILE] [--only NAME,…] [--quick] [--gousse FILE]"),
         }
     }
     if std::env::var_os(INSIDE).is_none() {
         crate::needs::check(&[crate::needs::NAMESPACES])?;
-        let build = crate::cargo::cargo().args(["build", "--release"]).status()?;
-        anyhow::ensure!(build.success(), "the release build failed");
+        if binary.is_none() {
+            let build = crate::cargo::cargo().args(["build", "--release"]).status()?;
+            anyhow::ensure!(build.success(), "the release build failed");
+        }
         // unshare before any thread starts: the namespaces end with this process tree.
         let inside = Command::new("unshare")
             .args(["--net", "--mount", "--propagation", "private", "--"])
@@ -94,6 +103,7 @@ pub fn bench(words: &[String]) -> Result<bool> {
             .arg("bench")
             .args(words)
             .env(INSIDE, "1")
+            .envs(binary.map(|binary| (BINARY, binary)))
             .status()?;
         return Ok(inside.success());
     }
@@ -131,6 +141,7 @@ async fn measure(plan: &Plan) -> Result<Vec<Figure>> {
     let measured = measure_one(plan, &cluster).await;
     cluster.stop().await?;
     figures.extend(measured?);
+    figures.extend(large::measure(plan).await?);
     if plan.wants("binary_mb") {
         let bytes = std::fs::metadata(cluster::binary()?)?.len();
         figures.push(Figure::below("binary_mb", "MB", 25.0, vec![bytes as f64 / 1e6]));
@@ -141,6 +152,7 @@ async fn measure(plan: &Plan) -> Result<Vec<Figure>> {
 async fn measure_one(plan: &Plan, cluster: &cluster::Cluster) -> Result<Vec<Figure>> {
     let mut figures = idle::measure(plan, cluster).await?;
     figures.extend(pods::measure(plan, cluster).await?);
+    figures.extend(workloads::measure(plan, cluster).await?);
     figures.extend(throughput::measure(plan, cluster).await?);
     figures.extend(reads::measure(plan, cluster).await?);
     Ok(figures)

@@ -26,6 +26,9 @@ pub struct Cluster {
 
 /// The release binary.
 pub fn binary() -> Result<PathBuf> {
+    if let Some(given) = std::env::var_os(super::BINARY) {
+        return Ok(given.into());
+    }
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
     let found = [
         target.join("x86_64-unknown-linux-gnu/release/gousse"),

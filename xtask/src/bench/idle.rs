@@ -61,8 +61,12 @@ pub struct Cost {
 
 impl Cost {
     pub fn of(cluster: &Cluster) -> Result<Cost> {
+        Cost::of_processes(&cluster.processes()?)
+    }
+
+    pub fn of_processes(processes: &[i32]) -> Result<Cost> {
         let mut cost = Cost { pss: 0, ticks: 0, written: 0 };
-        for pid in cluster.processes()? {
+        for pid in processes {
             let read = |name: &str| {
                 std::fs::read_to_string(format!("/proc/{pid}/{name}")).with_context(|| format!("/proc/{pid}/{name}"))
             };

@@ -56,7 +56,7 @@ fn logged(file: &Path, what: &str, number: usize) -> Result<i128> {
 }
 
 /// The same, once it is there: a container shows as running before its program has written.
-async fn first_logged(file: &Path, what: &str) -> Result<i128> {
+pub(super) async fn first_logged(file: &Path, what: &str) -> Result<i128> {
     loop {
         match logged(file, what, 0) {
             Ok(time) => return Ok(time),
@@ -65,13 +65,13 @@ async fn first_logged(file: &Path, what: &str) -> Result<i128> {
     }
 }
 
-fn now() -> i128 {
+pub(super) fn now() -> i128 {
     #[allow(clippy::disallowed_methods, reason = "the containers' clock is the one to compare with")]
     let now = SystemTime::now();
     now.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i128)
 }
 
-fn milliseconds(from: i128, to: i128) -> f64 {
+pub(super) fn milliseconds(from: i128, to: i128) -> f64 {
     (to - from) as f64 / 1e6
 }
 
@@ -223,7 +223,7 @@ async fn post(client: &Client, name: &str) -> Result<()> {
 }
 
 /// Waits until no cgroup, namespace pin or pod folder of any pod is left.
-async fn left_nothing(cluster: &Cluster) -> Result<()> {
+pub(super) async fn left_nothing(cluster: &Cluster) -> Result<()> {
     let folder = cluster.folder.path();
     let places = [folder.join("run/net/attachments"), folder.join("data/pods")];
     loop {
