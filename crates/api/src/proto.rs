@@ -22,6 +22,8 @@ pub mod wire;
 /// Trees into messages.
 mod write;
 
+pub use read::duration;
+
 pub const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
 const MAGIC: &[u8] = b"k8s\0";
 /// Messages do not nest deeper (protobuf's own limit).

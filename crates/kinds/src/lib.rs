@@ -38,6 +38,7 @@ mod event;
 pub mod flowcontrol;
 mod lease;
 mod limit_range;
+mod metrics;
 mod namespace;
 pub mod networking;
 mod node;
@@ -152,6 +153,9 @@ const ROWS: &[fn() -> Kind] = &[
     flowcontrol::priority_level::row,
     // storagemigration.k8s.io
     storage_version_migration::row,
+    // metrics.k8s.io
+    metrics::nodes,
+    metrics::pods,
 ];
 
 /// The table of the built-in kinds, made once.

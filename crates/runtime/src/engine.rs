@@ -111,6 +111,9 @@ pub trait Engine: Send + Sync + 'static {
     /// Starts a new log file now (after the caller renamed or removed the old one).
     fn reopen_log(&self, id: &ContainerId) -> Boxed<'_, Result<()>>;
     fn usage(&self, id: &ContainerId) -> Boxed<'_, Result<Usage>>;
+    /// Of many containers at once, each under its sandbox's cgroup, without a walk over what they wrote: nothing is told
+    /// of layers. None for one that does not run.
+    fn loads(&self, containers: Vec<(String, ContainerId)>) -> Boxed<'_, Vec<Option<Usage>>>;
     /// Of the sandbox's cgroup as a whole; nothing is told of layers.
     fn sandbox_usage(&self, id: &SandboxId) -> Boxed<'_, Result<Usage>>;
     /// A stream to a port on the sandbox's own loopback (port-forward).

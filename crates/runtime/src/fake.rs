@@ -510,6 +510,16 @@ impl Engine for Fake {
         })
     }
 
+    fn loads(&self, containers: Vec<(String, ContainerId)>) -> Boxed<'_, Vec<Option<Usage>>> {
+        Box::pin(async move {
+            let mut used = Vec::new();
+            for (_, id) in &containers {
+                used.push(self.usage(id).await.ok());
+            }
+            used
+        })
+    }
+
     fn sandbox_usage(&self, id: &SandboxId) -> Boxed<'_, Result<Usage>> {
         let id = id.clone();
         Box::pin(async move {

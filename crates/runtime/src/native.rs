@@ -348,6 +348,16 @@ impl Engine for NativeEngine {
         })
     }
 
+    fn loads(&self, containers: Vec<(String, ContainerId)>) -> Boxed<'_, Vec<Option<Usage>>> {
+        let tree = self.tree.clone();
+        Box::pin(async move {
+            let count = containers.len();
+            let look = move |(cgroup, id): &(String, ContainerId)| tree.usage(&format!("{cgroup}/{}", id.0)).ok();
+            let read = tokio::task::spawn_blocking(move || containers.iter().map(look).collect());
+            read.await.unwrap_or_else(|_| vec![None; count])
+        })
+    }
+
     fn sandbox_usage(&self, id: &SandboxId) -> Boxed<'_, Result<Usage>> {
         let id = id.clone();
         Box::pin(async move {

@@ -1,4 +1,4 @@
-//! How the parts beside the server are: the objects of the one kind that is answered and never stored.
+//! How the parts beside the server are, told as objects (`told`).
 //!
 //! kubernetes pkg/registry/core/componentstatus, which asks the parts' own ports. Here they are parts of this process,
 //! or none is known; what is called etcd is the store.
@@ -33,11 +33,8 @@ impl Parts {
     }
 }
 
-/// All objects, if the kind is this one.
-pub fn of(server: &Server, kind: &Kind) -> Option<Vec<Entry>> {
-    if !kind.resource.is("v1", "ComponentStatus") {
-        return None;
-    }
+/// All objects.
+pub fn all(server: &Server, kind: &Kind) -> Vec<Entry> {
     let parts = PARTS.map(|name| (name, server.0.parts.runs(name), "it does not run in the server's process"));
     let store = ("etcd-0", server.0.store.is_writable(), "the store takes no writes");
     let entry = |(name, is_well, why)| Entry {
@@ -48,7 +45,7 @@ pub fn of(server: &Server, kind: &Kind) -> Option<Vec<Entry>> {
     };
     let mut all: Vec<Entry> = parts.into_iter().chain([store]).map(entry).collect();
     all.sort_by(|one, other| one.key.cmp(&other.key));
-    Some(all)
+    all
 }
 
 fn told(name: &str, is_well: bool, why: &str) -> Value {

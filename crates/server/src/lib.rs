@@ -45,6 +45,8 @@ mod component_status;
 mod discovery;
 /// From a tree to the bytes that are stored.
 mod encode;
+/// What nodes and pods use, asked of their nodes.
+mod figures;
 /// Which objects a list or watch is about.
 mod filter;
 /// How much may be under way from outside.
@@ -97,6 +99,8 @@ mod sockets;
 mod subresources;
 /// Service-account tokens.
 mod tokens;
+/// Kinds whose objects are told and never stored.
+mod told;
 /// One generic set of verbs over the kind table.
 mod verbs;
 /// Folds over what is stored.
@@ -160,6 +164,8 @@ pub(crate) struct Inner {
     pub classes: admission::Classes,
     /// The parts beside the server.
     pub parts: component_status::Parts,
+    /// What nodes last said of what is used.
+    pub figures: figures::Figures,
     /// Whose write is charged to quotas.
     pub turns: charges::Turns,
     /// Policies and webhooks.
@@ -220,6 +226,7 @@ impl Server {
             authorizer: authorize::Authorizer::new(&store),
             classes: admission::classes(&store),
             parts: component_status::Parts::default(),
+            figures: figures::Figures::default(),
             turns: charges::Turns::default(),
             outside: ArcSwap::default(),
             renditions: Renditions::new(),

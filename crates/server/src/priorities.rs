@@ -31,6 +31,8 @@ static GROUPS: &[Group] = &[
     ("resource.k8s.io", 16200, &[("v1", 21)]),
     ("flowcontrol.apiserver.k8s.io", 16100, &[("v1", 21)]),
     ("storagemigration.k8s.io", 15800, V1),
+    // As metrics-server registers it.
+    ("metrics.k8s.io", 100, &[("v1beta1", 100)]),
 ];
 
 const V1: &[(&str, i64)] = &[("v1", 15)];

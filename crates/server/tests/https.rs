@@ -14,6 +14,9 @@ use tokio::net::TcpListener;
 use wire::upgrade::Answer;
 use wire::{Pair, Trust};
 
+/// What nodes say of what is used.
+#[path = "https/figures.rs"]
+mod figures;
 /// Heads of requests, large ones.
 #[path = "https/heads.rs"]
 mod heads;

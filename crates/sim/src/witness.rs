@@ -304,6 +304,10 @@ impl Engine for Witness {
         self.through(self.engine.usage(id))
     }
 
+    fn loads(&self, containers: Vec<(String, ContainerId)>) -> Boxed<'_, Vec<Option<Usage>>> {
+        self.engine.loads(containers)
+    }
+
     fn sandbox_usage(&self, id: &SandboxId) -> Boxed<'_, Result<Usage>> {
         self.through(self.engine.sandbox_usage(id))
     }

@@ -21,7 +21,7 @@ struct Family<'a> {
 }
 
 pub async fn resource(api: &Api) -> Result<String, String> {
-    let sample = stats::sample(api).await?;
+    let sample = stats::loads(api).await?;
     let at = sample.at.as_millisecond();
     let mut out = String::new();
     let by_container = |value: &dyn Fn(&runtime::Container, &runtime::Usage) -> f64| {

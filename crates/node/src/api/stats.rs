@@ -56,7 +56,26 @@ impl PodUsage {
     }
 }
 
-/// Looks at everything that runs. A container that ends meanwhile is left out.
+/// Looks at everything that runs, but for what it wrote. A container that ends meanwhile is left out.
+pub async fn loads(api: &Api) -> Result<Sample, String> {
+    let engine = api.control.engine();
+    let sandboxes = engine.list().await.map_err(|why| why.to_string())?;
+    let pods: Vec<Sandbox> = sandboxes.into_iter().filter(|sandbox| sandbox.ready).collect();
+    let running = |sandbox: &Sandbox| sandbox.containers.iter().filter(|c| is_running(c)).cloned().collect::<Vec<_>>();
+    let of = |sandbox: &Sandbox| {
+        let cgroup = sandbox.spec.cgroup.clone();
+        running(sandbox).into_iter().map(move |container| (cgroup.clone(), container.id))
+    };
+    let mut used = engine.loads(pods.iter().flat_map(of).collect()).await.into_iter();
+    let pods = pods.into_iter().map(|sandbox| {
+        let containers = running(&sandbox).into_iter().zip(used.by_ref());
+        let containers = containers.filter_map(|(container, usage)| Some((container, usage?))).collect();
+        PodUsage { sandbox, containers }
+    });
+    Ok(Sample { at: api.control.config().now(), node: node(), pods: pods.collect() })
+}
+
+/// The same, and at what they wrote.
 pub async fn sample(api: &Api) -> Result<Sample, String> {
     let engine = api.control.engine();
     let sandboxes = engine.list().await.map_err(|why| why.to_string())?;
@@ -74,7 +93,7 @@ pub async fn sample(api: &Api) -> Result<Sample, String> {
 }
 
 pub async fn summary(api: &Api, cpu_and_memory_only: bool) -> Result<Value, String> {
-    let sample = sample(api).await?;
+    let sample = if cpu_and_memory_only { loads(api).await? } else { sample(api).await? };
     let config = api.control.config();
     let at = second(sample.at);
     let cpu = |name: String, nanoseconds: u64| {

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use store::{Error, Revision};
 
 use crate::answer::{Page, Payload, Reply};
-use crate::component_status;
 use crate::filter::Filter;
+use crate::told;
 use crate::verbs::Call;
 use crate::verbs::options::{ListOptions, go_words};
 
@@ -23,13 +23,10 @@ use crate::verbs::options::{ListOptions, go_words};
 const PATIENCE: Duration = Duration::from_secs(3);
 
 pub async fn get(call: Call<'_>) -> Result<Reply, Status> {
-    if let Some(told) = component_status::of(call.server, call.kind()) {
-        let name = call.name();
-        let key = call.key(name);
-        // Upstream's word for it here is that of one.
-        let entry = told.into_iter().find(|entry| entry.key == key);
-        let entry = entry.ok_or_else(|| Status::not_found("", "componentstatus", name))?;
-        let rendition = std::sync::Arc::new(crate::rendition::Rendition::new(entry));
+    if let Some(teller) = told::of(call.kind()) {
+        let key = call.key(call.name());
+        let entry = (teller.tell)(&call, &call.filter()?).await.into_iter().find(|entry| entry.key == key);
+        let rendition = fresh(entry.ok_or_else(|| (teller.unknown)(&call))?);
         return Ok(Reply::new(StatusCode::OK, Payload::Object { served: call.served.clone(), rendition }));
     }
     reached(&call, call.query.get("resourceVersion")).await?;
@@ -41,8 +38,9 @@ pub async fn get(call: Call<'_>) -> Result<Reply, Status> {
 pub async fn list(call: Call<'_>) -> Result<Reply, Status> {
     let asked = ListOptions::of(&call, false)?;
     let filter = call.filter()?;
-    if let Some(told) = component_status::of(call.server, call.kind()) {
-        let items = told.into_iter().map(fresh).filter(|item| filter.passes(item)).collect();
+    if let Some(teller) = told::of(call.kind()) {
+        let items =
+            (teller.tell)(&call, &filter).await.into_iter().map(fresh).filter(|item| filter.passes(item)).collect();
         let (served, continue_token) = (call.served.clone(), String::new());
         let page = Page { served, items, revision: 0, continue_token, remaining: None };
         return Ok(Reply::new(StatusCode::OK, Payload::List(page)));
