@@ -127,6 +127,8 @@ pub static DEPLOYMENTS: Named = LazyLock::new(|| Resource::namespaced("apps/v1",
 pub static EVENTS: Named = LazyLock::new(|| Resource::namespaced("v1", "Event", "events"));
 pub static CRON_JOBS: Named = LazyLock::new(|| Resource::namespaced("batch/v1", "CronJob", "cronjobs"));
 pub static JOBS: Named = LazyLock::new(|| Resource::namespaced("batch/v1", "Job", "jobs"));
+pub static HORIZONTAL_POD_AUTOSCALERS: Named =
+    LazyLock::new(|| Resource::namespaced("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"));
 pub static LEASES: Named = LazyLock::new(|| Resource::namespaced("coordination.k8s.io/v1", "Lease", "leases"));
 pub static NAMESPACES: Named = LazyLock::new(|| Resource::cluster("v1", "Namespace", "namespaces"));
 pub static NODES: Named = LazyLock::new(|| Resource::cluster("v1", "Node", "nodes"));

@@ -125,6 +125,12 @@ impl Client {
         self.write(Method::PUT, &path(kind, ns, &[name]), object).await
     }
 
+    /// GET of a subresource: `scale`.
+    pub async fn get_sub(&self, kind: &Resource, ns: &str, name: &str, sub: &str) -> Result<Object, Status> {
+        let path = path(kind, ns, &[name, sub]);
+        answer::object(self.call(Method::GET, &path, &[], None).await?).await
+    }
+
     /// POST to a subresource: `binding`, `eviction`, `token`.
     pub async fn create_sub(
         &self,

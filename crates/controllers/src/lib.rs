@@ -32,6 +32,8 @@ mod disruption;
 mod essentials;
 /// Objects whose owners are gone.
 mod garbage;
+/// How many pods there shall be, by what they use.
+mod horizontal;
 /// Pods run until so many have succeeded.
 mod job;
 /// A namespace that ends is emptied, then let go.
@@ -208,6 +210,13 @@ pub static CONTROLLERS: &[Controller] = &[
         account: "replication-controller",
         run: |parts| Box::pin(replicas::controllers(parts)),
     },
+    Controller { name: "cronjob", account: "cronjob-controller", run: |parts| Box::pin(cron_job::run(parts)) },
+    Controller {
+        name: "horizontalpodautoscaler",
+        account: "horizontal-pod-autoscaler",
+        run: |parts| Box::pin(horizontal::run(parts)),
+    },
+    Controller { name: "job", account: "job-controller", run: |parts| Box::pin(job::run(parts)) },
     Controller {
         name: "cronjob-controller",
         account: "cronjob-controller",

@@ -16,6 +16,9 @@ use server::{Backend, Component, Server};
 /// Templates that change.
 #[path = "cluster/deployment.rs"]
 mod deployment;
+/// How many there shall be, by what they use.
+#[path = "cluster/horizontal.rs"]
+mod horizontal;
 /// Jobs and CronJobs.
 #[path = "cluster/jobs.rs"]
 mod jobs;

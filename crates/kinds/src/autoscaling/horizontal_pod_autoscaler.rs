@@ -39,10 +39,7 @@ pub(crate) fn row() -> Kind {
             to_stored: conversion::to_stored,
         }],
         hooks: Hooks { prepare, default, validate: validate::validate, ..HOOKS },
-        ..Kind::namespaced("autoscaling/v2", "HorizontalPodAutoscaler", PLURAL)
-            .short("hpa")
-            .in_all()
-            .dormant("no controller scales yet")
+        ..Kind::namespaced("autoscaling/v2", "HorizontalPodAutoscaler", PLURAL).short("hpa").in_all()
     }
 }
 
