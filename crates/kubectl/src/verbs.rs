@@ -21,6 +21,7 @@ pub mod exec;
 pub mod get;
 pub mod logs;
 pub mod port_forward;
+pub mod top;
 pub mod version;
 pub mod wait;
 
@@ -33,6 +34,7 @@ pub static VERBS: &[Verb] = &[
     verb::<delete::Delete>("delete"),
     verb::<wait::Wait>("wait"),
     verb::<events::Events>("events"),
+    verb::<top::Top>("top"),
     verb::<logs::Logs>("logs"),
     verb::<exec::Exec>("exec"),
     verb::<attach::Attach>("attach"),

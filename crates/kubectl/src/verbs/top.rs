@@ -1,0 +1,231 @@
+//! `top`: what nodes or pods use now.
+//!
+//! kubectl pkg/cmd/top, pkg/metricsutil: the same columns and orders.
+
+use std::cmp::Reverse;
+
+use api::quantity::Quantity;
+use api::resource::NODES;
+use api::{Object, Resource, tree};
+use clap::{Args, ValueEnum};
+use client::ListOptions;
+use serde_json::Value;
+
+use super::Run;
+use crate::failure::{Result, failure};
+use crate::session::Login;
+use crate::{output, table};
+
+/// Show what nodes or pods use
+#[derive(Args)]
+pub struct Top {
+    pub what: What,
+    pub name: Option<String>,
+    /// Label selector
+    #[arg(short = 'l', long, conflicts_with = "name")]
+    pub selector: Option<String>,
+    /// Pods of every namespace
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// Each container of the pods
+    #[arg(long)]
+    pub containers: bool,
+    /// The most of it first
+    #[arg(long)]
+    pub sort_by: Option<By>,
+    #[arg(long)]
+    pub no_headers: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum, PartialEq, Eq)]
+pub enum What {
+    #[value(aliases = ["node", "no"])]
+    Nodes,
+    #[value(aliases = ["pod", "po"])]
+    Pods,
+}
+
+#[derive(Clone, Copy, ValueEnum, PartialEq, Eq)]
+pub enum By {
+    Cpu,
+    Memory,
+}
+
+const VERSION: &str = "metrics.k8s.io/v1beta1";
+
+impl Run for Top {
+    async fn run(self, login: Login) -> Result<()> {
+        let (session, flags) = (&login.session()?, self);
+        let kind = match flags.what {
+            What::Nodes => Resource::cluster(VERSION, "NodeMetrics", "nodes"),
+            What::Pods => Resource::namespaced(VERSION, "PodMetrics", "pods"),
+        };
+        let everywhere = flags.all_namespaces || flags.what == What::Nodes;
+        let namespace = if everywhere { "" } else { session.namespace.as_str() };
+        let options = ListOptions { label_selector: flags.selector.clone().unwrap_or_default(), ..Default::default() };
+        let metrics: Vec<Value> = match &flags.name {
+            Some(name) => vec![session.client.get(&kind, namespace, name).await?.value()],
+            None => session.client.list(&kind, namespace, &options).await?.objects.iter().map(Object::value).collect(),
+        };
+        if metrics.is_empty() && flags.what == What::Pods {
+            match namespace {
+                "" => output::note("No resources found"),
+                namespace => output::note(format_args!("No resources found in {namespace} namespace.")),
+            }
+            return Ok(());
+        }
+        if metrics.is_empty() {
+            return Err(failure("metrics not available yet"));
+        }
+        let rows = match flags.what {
+            What::Pods => pods(&flags, metrics),
+            What::Nodes => {
+                let nodes = match &flags.name {
+                    Some(name) => vec![session.client.get(&NODES, "", name).await?],
+                    None => session.client.list(&NODES, "", &options).await?.objects,
+                };
+                nodes_of(&flags, metrics, &nodes.iter().map(Object::value).collect::<Vec<_>>())
+            }
+        };
+        output::text(&table::aligned(&rows))
+    }
+}
+
+/// Billionths, of processors and of bytes.
+#[derive(Clone, Copy, Default)]
+struct Used {
+    cpu: i128,
+    memory: i128,
+}
+
+impl Used {
+    fn of(amounts: &Value) -> Used {
+        let of = |name: &str| Quantity::of(&amounts[name]).nanos();
+        Used { cpu: of("cpu"), memory: of("memory") }
+    }
+
+    fn of_pod(pod: &Value) -> Used {
+        let of = tree::list(pod, "containers").iter().map(|container| Used::of(&container["usage"]));
+        of.fold(Used::default(), |sum, one| Used { cpu: sum.cpu + one.cpu, memory: sum.memory + one.memory })
+    }
+
+    /// `12m`, rounded up, and `34Mi`, rounded down.
+    fn shown(self) -> [String; 2] {
+        [format!("{}m", (self.cpu + 999_999) / 1_000_000), format!("{}Mi", self.memory / 1_000_000_000 / (1 << 20))]
+    }
+
+    /// The most first, or in an order of names.
+    fn rank(self, by: Option<By>, name: String) -> (Reverse<i128>, String) {
+        match by {
+            None => (Reverse(0), name),
+            Some(By::Cpu) => (Reverse(self.cpu), name),
+            Some(By::Memory) => (Reverse(self.memory), name),
+        }
+    }
+}
+
+/// Pods, or the containers of each. Pure.
+fn pods(flags: &Top, mut metrics: Vec<Value>) -> Vec<Vec<String>> {
+    let name = |pod: &Value| tree::text(pod, "metadata.name").to_owned();
+    let namespace = |pod: &Value| tree::text(pod, "metadata.namespace").to_owned();
+    metrics.sort_by_cached_key(|pod| {
+        let place = if flags.all_namespaces { format!("{}\0{}", namespace(pod), name(pod)) } else { name(pod) };
+        Used::of_pod(pod).rank(flags.sort_by, place)
+    });
+    let mut rows = Vec::new();
+    let head = [(flags.all_namespaces, "NAMESPACE"), (flags.containers, "POD"), (true, "NAME")];
+    let mut add = |pod: &Value, cells: Vec<String>| {
+        let mut row = if flags.all_namespaces { vec![namespace(pod)] } else { Vec::new() };
+        row.extend(cells);
+        rows.push(row);
+    };
+    for pod in &metrics {
+        if !flags.containers {
+            add(pod, [vec![name(pod)], Used::of_pod(pod).shown().to_vec()].concat());
+            continue;
+        }
+        let mut containers = tree::list(pod, "containers").to_vec();
+        let name_of = |one: &Value| tree::text(one, "name").to_owned();
+        containers.sort_by_cached_key(|one| Used::of(&one["usage"]).rank(flags.sort_by, name_of(one)));
+        for one in &containers {
+            add(pod, [vec![name(pod), name_of(one)], Used::of(&one["usage"]).shown().to_vec()].concat());
+        }
+    }
+    let head = head.into_iter().filter_map(|(shown, name)| shown.then_some(name));
+    headed(flags, head.chain(["CPU(cores)", "MEMORY(bytes)"]).collect(), rows)
+}
+
+/// Nodes, with the part of what pods can have there; last those of which nothing is known. Pure.
+fn nodes_of(flags: &Top, mut metrics: Vec<Value>, nodes: &[Value]) -> Vec<Vec<String>> {
+    let name = |of: &Value| tree::text(of, "metadata.name").to_owned();
+    metrics.sort_by_cached_key(|node| Used::of(&node["usage"]).rank(flags.sort_by, name(node)));
+    let part = |used: i128, of: i128| if of == 0 { "0%".into() } else { format!("{}%", used * 100 / of) };
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for node in &metrics {
+        let used = Used::of(&node["usage"]);
+        let [cpu, memory] = used.shown();
+        let room = nodes.iter().find(|one| name(one) == name(node)).map(|one| Used::of(&one["status"]["allocatable"]));
+        rows.push(match room {
+            Some(room) => vec![name(node), cpu, part(used.cpu, room.cpu), memory, part(used.memory, room.memory)],
+            None => vec![name(node), cpu, memory],
+        });
+    }
+    let unknown = nodes.iter().filter(|node| !metrics.iter().any(|known| name(known) == name(node)));
+    let unknown = unknown.map(|node| [vec![name(node)], vec!["<unknown>".to_owned(); 4]].concat());
+    rows.extend(unknown);
+    headed(flags, vec!["NAME", "CPU(cores)", "CPU(%)", "MEMORY(bytes)", "MEMORY(%)"], rows)
+}
+
+fn headed(flags: &Top, head: Vec<&str>, mut rows: Vec<Vec<String>>) -> Vec<Vec<String>> {
+    if !flags.no_headers {
+        rows.insert(0, head.into_iter().map(String::from).collect());
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn flags(sort_by: Option<By>) -> Top {
+        let (name, selector, all_namespaces, containers, no_headers) = (None, None, false, false, false);
+        Top { what: What::Pods, name, selector, all_namespaces, containers, sort_by, no_headers }
+    }
+
+    fn pod(name: &str, containers: &[(&str, &str, &str)]) -> Value {
+        let containers =
+            containers.iter().map(|(name, cpu, memory)| json!({"name": name, "usage": {"cpu": cpu, "memory": memory}}));
+        json!({"metadata": {"name": name, "namespace": "n"}, "containers": containers.collect::<Vec<_>>()})
+    }
+
+    #[test]
+    fn pods_are_sorted_by_what_they_use_and_split_into_containers() {
+        let all = vec![pod("a", &[("x", "1500000n", "3Mi"), ("y", "1m", "4Mi")]), pod("b", &[("x", "1", "1Mi")])];
+        assert_eq!(
+            table::aligned(&pods(&flags(None), all.clone())),
+            "NAME   CPU(cores)   MEMORY(bytes)\na      3m           7Mi\nb      1000m        1Mi\n"
+        );
+        let by = Top { all_namespaces: true, no_headers: true, ..flags(Some(By::Cpu)) };
+        assert_eq!(table::aligned(&pods(&by, all.clone())), "n   b   1000m   1Mi\nn   a   3m      7Mi\n");
+        let split = Top { containers: true, ..flags(Some(By::Memory)) };
+        assert_eq!(
+            table::aligned(&pods(&split, all)),
+            "POD   NAME   CPU(cores)   MEMORY(bytes)\na     y      1m           4Mi\na     x      2m           3Mi\n\
+             b     x      1000m        1Mi\n"
+        );
+    }
+
+    #[test]
+    fn nodes_show_the_part_of_what_pods_can_have() {
+        let node =
+            |name: &str| json!({"metadata": {"name": name}, "status": {"allocatable": {"cpu": "2", "memory": "4Gi"}}});
+        let metrics = vec![json!({"metadata": {"name": "a"}, "usage": {"cpu": "250m", "memory": "1Gi"}})];
+        assert_eq!(
+            table::aligned(&nodes_of(&flags(None), metrics, &[node("a"), node("b")])),
+            "NAME   CPU(cores)   CPU(%)      MEMORY(bytes)   MEMORY(%)\na      250m         12%         1024Mi          25%\n\
+             b      <unknown>    <unknown>   <unknown>       <unknown>\n"
+        );
+    }
+}
