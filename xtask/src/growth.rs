@@ -69,7 +69,7 @@ const ADDITIONS: &[Addition] = &[
         parent: "crates/scheduler/src/filters.rs",
         declared: Insertion { text: "mod short_name;\n", before: "/// One demand.\n" },
         row: Insertion {
-            text: "    Filter { name: \"ShortName\", check: short_name::short_name, wakes: &[NodeAdded] },\n",
+            text: "    Filter { name: \"ShortName\", check: short_name::short_name, hears: &[NodeAdded], wakes: hints::always },\n",
             before: "    Filter { name: \"NodePorts\"",
         },
     },

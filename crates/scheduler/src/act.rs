@@ -78,6 +78,11 @@ impl Actor {
         self.patch(pod, status).await
     }
 
+    /// Says that no node is kept for the pod any more.
+    pub async fn forget_promise(&self, pod: &Pod) -> Result<(), Status> {
+        self.patch(pod, json!({"nominatedNodeName": null})).await
+    }
+
     /// Pushes a pod out for one of higher priority: says why in its status, then deletes it with its
     /// own grace.
     pub async fn push_out(&self, victim: &Pod, preemptor: &Pod, node: &str, now: String) -> Result<(), Status> {

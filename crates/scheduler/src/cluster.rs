@@ -3,6 +3,7 @@
 //! A pod counts from the moment it is placed, before the server knows (assumed); the watch confirms.
 //! Pods of a node that is not known yet wait for it.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -11,19 +12,31 @@ use api::quantity::Quantity;
 use api::{Object, tree};
 use serde_json::Value;
 
+use crate::counters::Counters;
 use crate::pod::{HostPort, Pod, Taint, normal_image, strings};
+use crate::preempt::Budget;
 use crate::resources::Resources;
+use crate::workloads::Workloads;
+
+/// Labels by namespace.
+pub type Namespaces = BTreeMap<String, BTreeMap<String, String>>;
 
 #[derive(Clone, Debug, Default)]
 pub struct Cluster {
+    /// Each knows its place (`Node::at`).
     pub nodes: Vec<Node>,
     index: HashMap<Arc<str>, usize>,
     /// Where each placed pod is counted, by UID.
     placed: HashMap<Arc<str>, Arc<Pod>>,
     /// Room that is being made, by UID.
     nominated: HashMap<Arc<str>, Arc<Pod>>,
-    /// Labels by namespace.
-    pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    pub namespaces: Namespaces,
+    /// Services and controllers.
+    pub workloads: Workloads,
+    /// Disruption budgets, by namespace and name.
+    pub budgets: BTreeMap<(String, String), Budget>,
+    /// Found again from all else; a decision only reads what it says.
+    pub counters: RefCell<Counters>,
     /// How many nodes have an image, by name.
     pub holders: HashMap<String, usize>,
     /// Where the next search begins, so that no node is preferred by its place.
@@ -33,21 +46,22 @@ pub struct Cluster {
 #[derive(Clone, Debug, Default)]
 pub struct Node {
     pub name: Arc<str>,
-    pub labels: BTreeMap<String, String>,
+    /// Its place in `Cluster::nodes`.
+    pub at: usize,
+    pub labels: Arc<BTreeMap<String, String>>,
     pub taints: Vec<Taint>,
     pub unschedulable: bool,
     pub allocatable: Resources,
     pub pods_max: i64,
     /// Bytes by name.
-    pub images: HashMap<String, i64>,
+    pub images: Arc<HashMap<String, i64>>,
     pub pods: Vec<Arc<Pod>>,
     pub used: Resources,
     pub guessed: (i64, i64),
     pub ports: Vec<HostPort>,
-    /// How many of the pods repel others; how many have any wish about others.
-    pub repelling: usize,
+    /// How many of the pods have a wish about others.
     pub wishing: usize,
-    /// Pods that were promised room here, highest priority first.
+    /// Pods that were promised room here.
     pub nominated: Vec<Arc<Pod>>,
 }
 
@@ -74,12 +88,12 @@ impl Node {
         }
         Node {
             name: tree::text(meta, "name").into(),
-            labels: strings(meta, "labels"),
+            labels: Arc::new(strings(meta, "labels")),
             taints: tree::list(spec, "taints").iter().map(taint).collect(),
             unschedulable: tree::flag(spec, "unschedulable"),
             pods_max: amounts.get("pods").map_or(0, |q| q.value()),
             allocatable: Resources::of(&amounts),
-            images,
+            images: Arc::new(images),
             ..Node::default()
         }
     }
@@ -89,9 +103,25 @@ impl Node {
         self.guessed.0 += pod.guessed.0;
         self.guessed.1 += pod.guessed.1;
         self.ports.extend(pod.ports.iter().cloned());
-        self.repelling += usize::from(!pod.anti_affinity.is_empty());
         self.wishing += usize::from(pod.has_terms());
         self.pods.push(pod.clone());
+    }
+
+    /// Whether placing sees no difference to `other`, whatever pods are on it. Images matter to scores alone.
+    pub fn is_like(&self, other: &Node) -> bool {
+        self.labels == other.labels
+            && self.taints == other.taints
+            && self.unschedulable == other.unschedulable
+            && self.allocatable == other.allocatable
+            && self.pods_max == other.pods_max
+            && self.images == other.images
+    }
+
+    /// In place of the pod of the same UID, which counts alike.
+    fn replace(&mut self, pod: &Arc<Pod>) {
+        if let Some(known) = self.pods.iter_mut().find(|p| p.uid == pod.uid) {
+            *known = pod.clone();
+        }
     }
 
     pub fn remove(&mut self, uid: &str) {
@@ -105,7 +135,6 @@ impl Node {
                 self.ports.swap_remove(at);
             }
         }
-        self.repelling -= usize::from(!pod.anti_affinity.is_empty());
         self.wishing -= usize::from(pod.has_terms());
     }
 }
@@ -124,19 +153,26 @@ impl Cluster {
         match self.index.get(&node.name) {
             Some(at) => {
                 let known = &mut self.nodes[*at];
+                if known.labels != node.labels {
+                    self.counters.get_mut().clear();
+                } else if known.taints != node.taints {
+                    self.counters.get_mut().clear_tainted();
+                }
                 node.pods = std::mem::take(&mut known.pods);
                 node.used = std::mem::take(&mut known.used);
                 node.ports = std::mem::take(&mut known.ports);
                 node.nominated = std::mem::take(&mut known.nominated);
-                (node.guessed, node.repelling, node.wishing) = (known.guessed, known.repelling, known.wishing);
+                (node.at, node.guessed, node.wishing) = (*at, known.guessed, known.wishing);
                 *known = node;
             }
             None => {
+                self.counters.get_mut().clear();
                 let name = node.name.clone();
                 for pod in self.placed.values().filter(|p| p.node == name) {
                     node.add(pod);
                 }
                 node.nominated = self.nominated.values().filter(|p| p.nominated == node.name).cloned().collect();
+                node.at = self.nodes.len();
                 self.index.insert(node.name.clone(), self.nodes.len());
                 self.nodes.push(node);
             }
@@ -146,16 +182,32 @@ impl Cluster {
     pub fn remove_node(&mut self, name: &str) {
         self.forget_images(name);
         if let Some(at) = self.index.remove(name) {
+            self.counters.get_mut().clear();
             self.nodes.swap_remove(at);
-            if let Some(moved) = self.nodes.get(at) {
+            if let Some(moved) = self.nodes.get_mut(at) {
+                moved.at = at;
                 self.index.insert(moved.name.clone(), at);
             }
         }
     }
 
+    /// None: the namespace is gone. Whether that changed anything.
+    pub fn set_namespace(&mut self, name: &str, labels: Option<BTreeMap<String, String>>) -> bool {
+        if self.namespaces.get(name) == labels.as_ref() {
+            return false;
+        }
+        match labels {
+            Some(labels) => self.namespaces.insert(name.into(), labels),
+            None => self.namespaces.remove(name),
+        };
+        self.counters.get_mut().clear_own();
+        true
+    }
+
     fn forget_images(&mut self, node: &str) {
         let Some(at) = self.index.get(node) else { return };
-        for image in self.nodes[*at].images.keys() {
+        let images = self.nodes[*at].images.clone();
+        for image in images.keys() {
             match self.holders.get_mut(image) {
                 Some(1) | None => {
                     self.holders.remove(image);
@@ -167,9 +219,19 @@ impl Cluster {
 
     /// Counts a pod at its node, in place of what was known of it.
     pub fn add_pod(&mut self, pod: Arc<Pod>) {
+        if let Some(known) = self.placed.get_mut(&pod.uid)
+            && known.counts_as(&pod)
+        {
+            if let Some(at) = self.index.get(&pod.node) {
+                self.nodes[*at].replace(&pod);
+            }
+            *known = pod;
+            return;
+        }
         self.remove_pod(&pod.uid);
         if let Some(at) = self.index.get(&pod.node) {
             self.nodes[*at].add(&pod);
+            self.counters.get_mut().change(&pod, &self.nodes[*at], 1, &self.nodes, &self.namespaces);
         }
         self.placed.insert(pod.uid.clone(), pod);
     }
@@ -179,6 +241,7 @@ impl Cluster {
         let pod = self.placed.remove(uid)?;
         if let Some(at) = self.index.get(&pod.node) {
             self.nodes[*at].remove(uid);
+            self.counters.get_mut().change(&pod, &self.nodes[*at], -1, &self.nodes, &self.namespaces);
         }
         Some(pod)
     }
@@ -199,10 +262,12 @@ impl Cluster {
         }
     }
 
-    pub fn forget_nomination(&mut self, uid: &str) {
-        let Some(pod) = self.nominated.remove(uid) else { return };
+    /// The pod that had the promise, if it had one.
+    pub fn forget_nomination(&mut self, uid: &str) -> Option<Arc<Pod>> {
+        let pod = self.nominated.remove(uid)?;
         if let Some(at) = self.index.get(&pod.nominated) {
             self.nodes[*at].nominated.retain(|p| *p.uid != *uid);
         }
+        Some(pod)
     }
 }

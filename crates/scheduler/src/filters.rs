@@ -3,10 +3,9 @@
 //! For each node the first filter that refuses says why (pkg/scheduler/framework/plugins); its words
 //! end in the FailedScheduling event. `wakes` says after which changes it is worth asking again.
 
-use std::collections::BTreeMap;
-
 use crate::cluster::Node;
-use crate::pod::{Pod, Taint};
+use crate::hints::{self, Event, Kind, Scene};
+use crate::pod::{NodeTerm, Pod, Taint};
 use crate::resources::Resources;
 use crate::surroundings::Surroundings;
 
@@ -15,7 +14,9 @@ pub struct Filter {
     /// Upstream's name of the plugin.
     pub name: &'static str,
     pub check: fn(&Pod, &Node, &Surroundings) -> Result<(), Refusal>,
-    pub wakes: &'static [Wake],
+    /// The changes that may let in a pod that this filter kept out, and whether one does.
+    pub hears: &'static [Kind],
+    pub wakes: fn(&Pod, &Event<'_>, &Scene<'_>) -> bool,
 }
 
 /// Why a node is refused.
@@ -26,48 +27,68 @@ pub struct Refusal {
     pub is_final: bool,
 }
 
-/// A change of the cluster that may make room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Wake {
-    NodeAdded,
-    NodeLabels,
-    NodeTaints,
-    NodeAllocatable,
-    /// A placed pod ended or is gone.
-    PodGone,
-    /// A pod was placed, or a placed pod's labels changed.
-    PodPlaced,
-    NamespaceLabels,
-}
-
-use Wake::*;
+use Kind::*;
 
 pub static FILTERS: &[Filter] = &[
     // Before all others, as upstream's PreFilter: nodes that the pod does not ask for by name.
-    Filter { name: "NodeAffinity", check: node_names, wakes: &[NodeAdded] },
-    Filter { name: "NodeUnschedulable", check: unschedulable, wakes: &[NodeAdded, NodeTaints] },
-    Filter { name: "TaintToleration", check: taints, wakes: &[NodeAdded, NodeTaints] },
-    Filter { name: "NodeAffinity", check: node_affinity, wakes: &[NodeAdded, NodeLabels] },
-    Filter { name: "NodePorts", check: ports, wakes: &[NodeAdded, PodGone] },
-    Filter { name: "NodeResourcesFit", check: fit, wakes: &[NodeAdded, NodeAllocatable, PodGone] },
+    Filter { name: "NodeAffinity", check: node_names, hears: &[NodeAdded, NodeChanged], wakes: hints::node_affinity },
+    Filter {
+        name: "NodeUnschedulable",
+        check: unschedulable,
+        hears: &[NodeAdded, NodeChanged],
+        wakes: hints::unschedulable,
+    },
+    Filter { name: "TaintToleration", check: taints, hears: &[NodeAdded, NodeChanged], wakes: hints::taints },
+    Filter {
+        name: "NodeAffinity",
+        check: node_affinity,
+        hears: &[NodeAdded, NodeChanged],
+        wakes: hints::node_affinity,
+    },
+    Filter { name: "NodePorts", check: ports, hears: &[NodeAdded, PodGone], wakes: hints::ports },
+    Filter {
+        name: "NodeResourcesFit",
+        check: fit,
+        hears: &[NodeAdded, NodeChanged, PodChanged, PodGone],
+        wakes: hints::fit,
+    },
     Filter {
         name: "PodTopologySpread",
         check: spread,
-        wakes: &[NodeAdded, NodeLabels, NodeTaints, PodGone, PodPlaced],
+        hears: &[NodeAdded, NodeChanged, NodeGone, PodPlaced, PodChanged, PodGone],
+        wakes: hints::spread,
     },
     Filter {
         name: "InterPodAffinity",
         check: pod_affinity,
-        wakes: &[NodeAdded, NodeLabels, PodGone, PodPlaced, NamespaceLabels],
+        hears: &[NodeAdded, NodeChanged, PodPlaced, PodChanged, PodGone, NamespaceLabels],
+        wakes: hints::pod_affinity,
     },
 ];
 
-/// The first filter that refuses, and why.
+/// The first filter that refuses, and why. Pods that were promised room on the node and go before this one are
+/// there in thought, and then are not: both ways it must fit (RunFilterPluginsWithNominatedPods).
 pub fn check(pod: &Pod, node: &Node, around: &Surroundings) -> Result<(), (&'static str, Refusal)> {
-    for filter in FILTERS {
-        (filter.check)(pod, node, around).map_err(|refusal| (filter.name, refusal))?;
+    let first = |pod: &Pod, node: &Node, around: &Surroundings| {
+        around
+            .profile
+            .filters
+            .iter()
+            .try_for_each(|filter| (filter.check)(pod, node, around).map_err(|refusal| (filter.name, refusal)))
+    };
+    if node.nominated.iter().any(|p| goes_before(p, pod)) {
+        let (mut with, mut then) = (around.clone(), node.clone());
+        for promised in node.nominated.iter().filter(|p| goes_before(p, pod)) {
+            then.add(promised);
+            with.suppose(pod, promised, node, 1);
+        }
+        first(pod, &then, &with)?;
     }
-    Ok(())
+    first(pod, node, around)
+}
+
+fn goes_before(promised: &Pod, pod: &Pod) -> bool {
+    promised.priority >= pod.priority && promised.uid != pod.uid
 }
 
 /// Whether the pod's node selector and required node affinity hold.
@@ -82,13 +103,20 @@ pub fn untolerated<'a>(pod: &Pod, node: &'a Node) -> Option<&'a Taint> {
     hard.into_iter().find(|taint| !pod.tolerations.iter().any(|t| t.tolerates(taint)))
 }
 
+/// Whether the profile's own node affinity holds.
+pub fn is_added(node: &Node, terms: &[NodeTerm]) -> bool {
+    terms.iter().any(|t| t.matches(&node.name, &node.labels))
+}
+
+/// Whether it may not go there because the node is closed.
+pub fn is_closed(pod: &Pod, node: &Node) -> bool {
+    let closed =
+        || Taint { key: "node.kubernetes.io/unschedulable".into(), value: String::new(), effect: "NoSchedule".into() };
+    node.unschedulable && !pod.tolerations.iter().any(|t| t.tolerates(&closed()))
+}
+
 fn unschedulable(pod: &Pod, node: &Node, _: &Surroundings) -> Result<(), Refusal> {
-    let taint =
-        Taint { key: "node.kubernetes.io/unschedulable".into(), value: String::new(), effect: "NoSchedule".into() };
-    if node.unschedulable && !pod.tolerations.iter().any(|t| t.tolerates(&taint)) {
-        return final_refusal("node(s) were unschedulable");
-    }
-    Ok(())
+    if is_closed(pod, node) { final_refusal("node(s) were unschedulable") } else { Ok(()) }
 }
 
 fn taints(pod: &Pod, node: &Node, _: &Surroundings) -> Result<(), Refusal> {
@@ -105,14 +133,16 @@ fn node_names(_: &Pod, node: &Node, around: &Surroundings) -> Result<(), Refusal
     }
 }
 
-fn node_affinity(pod: &Pod, node: &Node, _: &Surroundings) -> Result<(), Refusal> {
-    if node_matches(pod, node) { Ok(()) } else { final_refusal("node(s) didn't match Pod's node affinity/selector") }
+fn node_affinity(pod: &Pod, node: &Node, around: &Surroundings) -> Result<(), Refusal> {
+    match &around.profile.added_terms {
+        Some(terms) if !is_added(node, terms) => final_refusal("node(s) didn't match scheduler-enforced node affinity"),
+        _ if node_matches(pod, node) => Ok(()),
+        _ => final_refusal("node(s) didn't match Pod's node affinity/selector"),
+    }
 }
 
-fn ports(pod: &Pod, node: &Node, around: &Surroundings) -> Result<(), Refusal> {
-    let promised = around.promised(node).flat_map(|p| &p.ports);
-    let collides = pod.ports.iter().any(|port| node.ports.iter().chain(promised.clone()).any(|p| p.collides(port)));
-    match collides {
+fn ports(pod: &Pod, node: &Node, _: &Surroundings) -> Result<(), Refusal> {
+    match pod.ports.iter().any(|port| node.ports.iter().any(|p| p.collides(port))) {
         false => Ok(()),
         true => refusal("node(s) didn't have free ports for the requested pod ports"),
     }
@@ -120,87 +150,88 @@ fn ports(pod: &Pod, node: &Node, around: &Surroundings) -> Result<(), Refusal> {
 
 /// Every resource that is short is named, not only the first.
 fn fit(pod: &Pod, node: &Node, around: &Surroundings) -> Result<(), Refusal> {
+    let shorts = shortages(pod, node, &node.used, node.pods.len());
     let mut refusal = Refusal::default();
-    let promised: Vec<_> = around.promised(node).collect();
-    if (node.pods.len() + promised.len()) as i64 + 1 > node.pods_max {
-        refusal.reasons.push("Too many pods".into());
-    }
-    if !pod.requests.is_zero() {
-        let asked = &pod.requests;
-        let with_promises;
-        let used = match promised.is_empty() {
-            true => &node.used,
-            false => {
-                let mut used = node.used.clone();
-                promised.iter().for_each(|p| used.add(&p.requests));
-                with_promises = used;
-                &with_promises
-            }
-        };
-        let amount = |map: &BTreeMap<String, i64>, name: &str| map.get(name).copied().unwrap_or(0);
-        let plain = |of: &Resources| [of.cpu, of.memory, of.storage];
-        let names = ["cpu", "memory", "ephemeral-storage"];
-        let (asks, has, uses) = (plain(asked), plain(&node.allocatable), plain(used));
-        let mut short = |name: &str, asked: i64, has: i64, used: i64| {
-            if asked > 0 && asked > has - used {
-                refusal.reasons.push(format!("Insufficient {name}"));
-                refusal.is_final |= asked > has;
-            }
-        };
-        for (index, name) in names.iter().enumerate() {
-            short(name, asks[index], has[index], uses[index]);
-        }
-        for (name, asked) in &asked.others {
-            short(name, *asked, amount(&node.allocatable.others, name), amount(&used.others, name));
-        }
+    for short in shorts.filter(|short| !around.profile.fit.ignores(short.resource)) {
+        refusal.reasons.push(match short.resource {
+            "pods" => "Too many pods".into(),
+            resource => format!("Insufficient {resource}"),
+        });
+        refusal.is_final |= short.resource != "pods" && short.asked > short.has;
     }
     if refusal.reasons.is_empty() { Ok(()) } else { Err(refusal) }
 }
 
+/// A resource that a node has too little of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Shortage<'a> {
+    pub resource: &'a str,
+    pub asked: i64,
+    pub has: i64,
+    pub used: i64,
+}
+
+/// What is short if so much is used by so many pods.
+pub fn shortages<'a>(
+    pod: &'a Pod,
+    node: &'a Node,
+    used: &'a Resources,
+    pods: usize,
+) -> impl Iterator<Item = Shortage<'a>> {
+    let (asks, has) = (&pod.requests, &node.allocatable);
+    let plain = [
+        Shortage { resource: "pods", asked: 1, has: node.pods_max, used: pods as i64 },
+        Shortage { resource: "cpu", asked: asks.cpu, has: has.cpu, used: used.cpu },
+        Shortage { resource: "memory", asked: asks.memory, has: has.memory, used: used.memory },
+        Shortage { resource: "ephemeral-storage", asked: asks.storage, has: has.storage, used: used.storage },
+    ];
+    let others = asks.others.iter().map(|(name, asked)| Shortage {
+        resource: name,
+        asked: *asked,
+        has: has.others.get(name).copied().unwrap_or(0),
+        used: used.others.get(name).copied().unwrap_or(0),
+    });
+    plain.into_iter().chain(others).filter(|short| short.asked > 0 && short.asked > short.has - short.used)
+}
+
 fn spread(pod: &Pod, node: &Node, around: &Surroundings) -> Result<(), Refusal> {
-    for (constraint, counts) in pod.spread.iter().filter(|c| c.hard).zip(&around.spread) {
-        let Some(value) = node.labels.get(&constraint.topology) else {
+    let Some(own) = &around.own else { return Ok(()) };
+    for (constraint, least) in own.hard.iter().zip(&around.least) {
+        let Some(count) = constraint.tally.at(node) else {
             return final_refusal("node(s) didn't match pod topology spread constraints (missing required label)");
         };
-        let domains = counts.len() as i64;
-        let least = match counts.values().min() {
-            Some(least) if domains >= constraint.min_domains => *least,
-            _ => 0,
-        };
-        let own = i64::from(constraint.selector.matches(&pod.labels));
-        if counts.get(value).unwrap_or(&0) + own - least > constraint.max_skew {
+        let myself = i64::from(constraint.spread.selector.matches(&pod.labels));
+        if count + myself - least > constraint.spread.max_skew {
             return refusal("node(s) didn't match pod topology spread constraints");
         }
     }
     Ok(())
 }
 
-fn pod_affinity(pod: &Pod, node: &Node, around: &Surroundings) -> Result<(), Refusal> {
-    if !pod.affinity.is_empty() && !attracted(pod, node, around) {
-        return final_refusal("node(s) didn't match pod affinity rules");
+fn pod_affinity(_: &Pod, node: &Node, around: &Surroundings) -> Result<(), Refusal> {
+    if let Some(own) = &around.own {
+        if !own.affinity.is_empty() && !attracted(node, around) {
+            return final_refusal("node(s) didn't match pod affinity rules");
+        }
+        if own.anti_affinity.iter().any(|tally| tally.at(node).is_some_and(|count| count > 0)) {
+            return refusal("node(s) didn't match pod anti-affinity rules");
+        }
     }
-    let repelled = pod
-        .anti_affinity
-        .iter()
-        .zip(&around.anti_affinity)
-        .any(|(term, values)| node.labels.get(&term.topology).is_some_and(|value| values.contains_key(value)));
-    if repelled {
-        return refusal("node(s) didn't match pod anti-affinity rules");
+    match around.repelled(node) {
+        false => Ok(()),
+        true => refusal("node(s) didn't satisfy existing pods anti-affinity rules"),
     }
-    if around.repelled_from.iter().any(|(key, value)| node.labels.get(key) == Some(value)) {
-        return refusal("node(s) didn't satisfy existing pods anti-affinity rules");
-    }
-    Ok(())
 }
 
 /// All terms hold; or nobody matches them yet and the pod itself does, so that a first one can come.
-fn attracted(pod: &Pod, node: &Node, around: &Surroundings) -> bool {
+fn attracted(node: &Node, around: &Surroundings) -> bool {
+    let Some(own) = &around.own else { return true };
     let mut all = true;
-    for (term, values) in pod.affinity.iter().zip(&around.affinity) {
-        let Some(value) = node.labels.get(&term.topology) else { return false };
-        all &= values.contains_key(value);
+    for tally in &own.affinity {
+        let Some(count) = tally.at(node) else { return false };
+        all &= count > 0;
     }
-    all || (around.affinity.iter().all(BTreeMap::is_empty) && around.attracts_itself)
+    all || (around.attracts_itself && own.affinity.iter().all(|tally| tally.total() == 0))
 }
 
 fn refusal(reason: &str) -> Result<(), Refusal> {

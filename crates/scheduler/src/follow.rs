@@ -4,32 +4,36 @@
 //! in priority order; a placed pod counts at once and its binding runs beside the loop. So one pod
 //! costs one step from the watch's event to the POST.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use api::resource::{NAMESPACES, NODES, PODS};
-use api::{Clock, Entropy, Object, Reason, Status};
-use client::{Cache, Change, Changes, Client, Recorder, Scope};
-use futures::FutureExt;
-use serde::Deserialize;
+use api::{Clock, Entropy, Reason, Status};
+use client::{Cache, Changes, Client, Recorder, Scope};
+use futures::{FutureExt, StreamExt, stream};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::act::Actor;
-use crate::cluster::{Cluster, Node};
-use crate::filters::Wake;
-use crate::place::{NodeName, Reasons, enough, place};
-use crate::pod::{Pod, strings};
+use crate::beside::{BESIDE, Take};
+use crate::cluster::Cluster;
+use crate::configuration::Configuration;
+use crate::hints::{Event, Scene, wakes};
+use crate::place::{Choice, NodeName, Reasons, place};
+use crate::pod::Pod;
 use crate::preempt::preempt;
+use crate::profile::Profile;
 use crate::queue::Queue;
+
+/// What a change makes of what is known.
+mod changes;
 
 /// How a scheduler is set up.
 #[derive(Clone)]
 pub struct Config {
     pub clock: Clock,
     pub entropy: Entropy,
-    /// Which pods are its business: `spec.schedulerName`.
-    pub name: String,
+    pub configuration: Configuration,
 }
 
 /// Changes taken in one go, and pods placed in one go, before the loop looks up again.
@@ -37,21 +41,33 @@ const BATCH: usize = 256;
 
 /// Places pods until the caches end, which they do only when the process does. Dropping it stops all.
 pub async fn run(client: Client, config: Config) {
-    let caches = [&PODS, &NODES, &NAMESPACES].map(|kind| Cache::start(client.clone(), kind, Scope::default()));
-    for cache in &caches {
+    let start = |kind| Cache::start(client.clone(), kind, Scope::default());
+    let caches = [&PODS, &NODES, &NAMESPACES].map(|kind| start(kind));
+    let beside: Vec<(Arc<Cache>, Take)> = BESIDE.iter().map(|(kind, take)| (start(kind), *take)).collect();
+    for cache in caches.iter().chain(beside.iter().map(|(cache, _)| cache)) {
         cache.synced().await;
     }
     let [mut pods, mut nodes, mut namespaces] = caches.each_ref().map(|cache| cache.subscribe());
-    let recorder = Recorder::new(client.clone(), &config.name, "", config.clock.clone(), config.entropy.clone());
+    let beside_changes = beside.iter().map(|(cache, take)| cache.subscribe().map(|change| (*take, change)));
+    let mut beside_changes = stream::select_all(beside_changes);
+    let party = |profile: Profile| {
+        let (clock, entropy) = (config.clock.clone(), config.entropy.clone());
+        let recorder = Recorder::new(client.clone(), &profile.name, "", clock, entropy);
+        let actor = Actor { client: client.clone(), recorder, name: profile.name.as_str().into() };
+        (profile.name.clone(), Party { actor, profile: Arc::new(profile) })
+    };
     let mut scheduler = Scheduler {
-        actor: Actor { client, recorder, name: config.name.as_str().into() },
+        parties: config.configuration.profiles.into_iter().map(party).collect(),
         clock: config.clock,
         cluster: Cluster::default(),
-        queue: Queue::default(),
+        queue: Queue::new(config.configuration.backoff),
         assumed: HashSet::new(),
         acts: JoinSet::new(),
     };
     // What is there is taken in whole before the first pod is placed.
+    while let Some((take, change)) = beside_changes.next().now_or_never().flatten() {
+        take(&mut scheduler.cluster, change);
+    }
     scheduler.take_in(&mut nodes, &mut namespaces, &mut pods, usize::MAX);
     loop {
         scheduler.place_ready();
@@ -65,12 +81,13 @@ pub async fn run(client: Client, config: Config) {
         tokio::select! {
             biased;
             Some(done) = scheduler.acts.join_next() => {
-                if let Ok(Done::Bound { pod, node, result }) = done {
-                    scheduler.bound(pod, node, result);
+                if let Ok(done) = done {
+                    scheduler.done(done);
                 }
             }
             Some(change) = nodes.next() => scheduler.node_changed(change),
             Some(change) = namespaces.next() => scheduler.namespace_changed(change),
+            Some((take, change)) = beside_changes.next() => take(&mut scheduler.cluster, change),
             change = pods.next() => match change {
                 Some(change) => scheduler.pod_changed(change),
                 None => return,
@@ -82,7 +99,8 @@ pub async fn run(client: Client, config: Config) {
 }
 
 struct Scheduler {
-    actor: Actor,
+    /// By scheduler name.
+    parties: BTreeMap<String, Party>,
     clock: Clock,
     cluster: Cluster,
     queue: Queue,
@@ -91,27 +109,23 @@ struct Scheduler {
     acts: JoinSet<Done>,
 }
 
+/// Who acts for the pods of one scheduler name, and how it is decided for them.
+#[derive(Clone)]
+struct Party {
+    actor: Actor,
+    profile: Arc<Profile>,
+}
+
 enum Done {
     Bound {
         pod: Arc<Pod>,
         node: NodeName,
         result: Result<(), Status>,
     },
+    /// A victim could not be pushed out for this pod.
+    Kept(Arc<str>),
     /// A condition or an eviction; a failure was logged.
     Said,
-}
-
-/// All that is looked at of a placed pod's new status.
-#[derive(Deserialize)]
-struct Phase {
-    #[serde(default)]
-    status: PhaseOnly,
-}
-
-#[derive(Default, Deserialize)]
-struct PhaseOnly {
-    #[serde(default)]
-    phase: String,
 }
 
 impl Scheduler {
@@ -136,22 +150,62 @@ impl Scheduler {
     fn place_ready(&mut self) {
         for _ in 0..BATCH {
             let Some(pod) = self.queue.pop(Instant::now()) else { return };
-            match place(&pod, &self.cluster) {
-                Ok(node) => self.assume(pod, node),
-                Err(reasons) => self.refuse(pod, reasons),
-            }
+            let Some(party) = self.party(&pod) else {
+                self.queue.remove(&pod.uid);
+                continue;
+            };
             let count = self.cluster.nodes.len().max(1);
-            let step = if enough(count) == count { 1 } else { enough(count) };
+            let looked_at = match place(&pod, &self.cluster, &party.profile) {
+                Ok(Choice { node, looked_at }) => {
+                    self.assume(pod, node, party.actor);
+                    looked_at
+                }
+                Err(reasons) => {
+                    self.refuse(pod, reasons, &party);
+                    count
+                }
+            };
+            // Of a search that saw all nodes the next one begins one further, so that equals take turns.
+            let step = if looked_at == count { 1 } else { looked_at };
             self.cluster.cursor = (self.cluster.cursor + step) % count;
         }
     }
 
+    fn party(&self, pod: &Pod) -> Option<Party> {
+        self.parties.get(&pod.scheduler).cloned()
+    }
+
+    fn done(&mut self, done: Done) {
+        match done {
+            Done::Bound { pod, node, result } => self.bound(pod, node, result),
+            // What was promised may not come: it is decided again.
+            Done::Kept(uid) => {
+                self.queue.retry(&uid, Instant::now());
+            }
+            Done::Said => {}
+        }
+    }
+
+    /// Wakes the pods that the change may let in.
+    fn wake(&mut self, event: Event<'_>) {
+        let (cluster, parties) = (&self.cluster, &self.parties);
+        let is_due = |pod: &Pod, refused_by: &_| {
+            let Some(party) = parties.get(&pod.scheduler) else { return false };
+            wakes(pod, refused_by, &event, &Scene { cluster, profile: &party.profile })
+        };
+        self.queue.wake(Instant::now(), |filter| event.is_heard_by(filter), is_due);
+    }
+
     /// The pod counts at its node from now on; the binding tells the server.
-    fn assume(&mut self, pod: Arc<Pod>, node: NodeName) {
+    fn assume(&mut self, pod: Arc<Pod>, node: NodeName, actor: Actor) {
         self.assumed.insert(pod.uid.clone());
         self.cluster.forget_nomination(&pod.uid);
-        self.cluster.add_pod(Arc::new(Pod { node: node.clone(), ..(*pod).clone() }));
-        let actor = self.actor.clone();
+        let placed = Arc::new(Pod { node: node.clone(), ..(*pod).clone() });
+        self.cluster.add_pod(placed.clone());
+        if !pod.nominated.is_empty() && pod.nominated != node {
+            self.wake(Event::PodGone(&Pod { node: pod.nominated.clone(), ..(*pod).clone() }));
+        }
+        self.wake(Event::PodPlaced(&placed));
         self.acts.spawn(async move {
             let result = actor.bind(&pod, &node).await;
             Done::Bound { pod, node, result }
@@ -159,8 +213,9 @@ impl Scheduler {
     }
 
     fn bound(&mut self, pod: Arc<Pod>, node: NodeName, result: Result<(), Status>) {
+        let Some(Party { actor, .. }) = self.party(&pod) else { return };
         let Err(status) = result else {
-            self.actor.say_bound(&pod, &node);
+            actor.say_bound(&pod, &node);
             self.queue.remove(&pod.uid);
             return;
         };
@@ -168,25 +223,25 @@ impl Scheduler {
             // The watch has shown the truth meanwhile.
             return;
         }
-        self.cluster.remove_pod(&pod.uid);
-        let now = Instant::now();
-        self.queue.wake(Wake::PodGone, now);
+        if let Some(gone) = self.cluster.remove_pod(&pod.uid) {
+            self.wake(Event::PodGone(&gone));
+        }
         if status.reason == Reason::NotFound {
             self.queue.remove(&pod.uid);
             return;
         }
         tracing::warn!("binding {}/{} to {node}: {status}", pod.namespace, pod.name);
-        self.queue.failed(&pod.uid, now);
+        self.queue.failed(&pod.uid, Instant::now());
         let message = format!("binding rejected: running Bind plugin \"DefaultBinder\": {status}");
-        self.actor.say_failed(&pod, &message);
-        self.write_condition(pod, "SchedulerError", message, None);
+        actor.say_failed(&pod, &message);
+        self.write_condition(pod, actor, "SchedulerError", message, None);
     }
 
-    fn refuse(&mut self, pod: Arc<Pod>, reasons: Reasons) {
+    fn refuse(&mut self, pod: Arc<Pod>, reasons: Reasons, party: &Party) {
         let mut message = reasons.to_string();
         let mut nominated = None;
-        if reasons.nodes > 0 {
-            match preempt(&pod, &self.cluster, &reasons) {
+        if reasons.nodes > 0 && party.profile.preempts {
+            match preempt(&pod, &self.cluster, &party.profile, &reasons) {
                 Ok(preemption) => {
                     let (node, victims) = (preemption.node, preemption.victims);
                     message.push_str(&format!(
@@ -194,13 +249,19 @@ impl Scheduler {
                         victims.len()
                     ));
                     self.cluster.nominate(&Arc::new(Pod { nominated: node.clone(), ..(*pod).clone() }));
+                    for other in preemption.displaced {
+                        self.displace(other);
+                    }
                     for victim in victims {
-                        let (actor, pod, node, now) = (self.actor.clone(), pod.clone(), node.clone(), self.now());
+                        let (actor, pod, node, now) = (party.actor.clone(), pod.clone(), node.clone(), self.now());
                         self.acts.spawn(async move {
-                            if let Err(status) = actor.push_out(&victim, &pod, &node, now).await {
-                                tracing::warn!("pushing out {}/{}: {status}", victim.namespace, victim.name);
+                            match actor.push_out(&victim, &pod, &node, now).await {
+                                Err(status) if status.reason != Reason::NotFound => {
+                                    tracing::warn!("pushing out {}/{}: {status}", victim.namespace, victim.name);
+                                    Done::Kept(pod.uid.clone())
+                                }
+                                _ => Done::Said,
                             }
-                            Done::Said
                         });
                     }
                     nominated = Some(node.to_string());
@@ -210,19 +271,43 @@ impl Scheduler {
                     message.push_str(&why);
                     // What cannot be helped keeps no promise; what waits for its victims does.
                     if !why.starts_with("not eligible") {
-                        self.cluster.forget_nomination(&pod.uid);
+                        if let Some(promised) = self.cluster.forget_nomination(&pod.uid) {
+                            self.wake(Event::PodGone(&promised));
+                        }
                         nominated = Some(String::new());
                     }
                 }
             }
         }
         self.queue.refused(&pod.uid, reasons.refused_by, Instant::now());
-        self.actor.say_failed(&pod, &message);
-        self.write_condition(pod, "Unschedulable", message, nominated);
+        party.actor.say_failed(&pod, &message);
+        self.write_condition(pod, party.actor.clone(), "Unschedulable", message, nominated);
     }
 
-    fn write_condition(&mut self, pod: Arc<Pod>, reason: &'static str, message: String, nominated: Option<String>) {
-        let (actor, now) = (self.actor.clone(), self.now());
+    /// A more important pod takes the place that this one was promised: it looks for another at once.
+    fn displace(&mut self, pod: Arc<Pod>) {
+        self.cluster.forget_nomination(&pod.uid);
+        self.queue.retry(&pod.uid, Instant::now());
+        let Some(Party { actor, .. }) = self.party(&pod) else { return };
+        self.acts.spawn(async move {
+            if let Err(status) = actor.forget_promise(&pod).await
+                && status.reason != Reason::NotFound
+            {
+                tracing::warn!("taking the promise of {}/{} back: {status}", pod.namespace, pod.name);
+            }
+            Done::Said
+        });
+    }
+
+    fn write_condition(
+        &mut self,
+        pod: Arc<Pod>,
+        actor: Actor,
+        reason: &'static str,
+        message: String,
+        nominated: Option<String>,
+    ) {
+        let now = self.now();
         self.acts.spawn(async move {
             if let Err(status) = actor.condition(&pod, reason, &message, nominated.as_deref(), now).await
                 && status.reason != Reason::NotFound
@@ -231,119 +316,6 @@ impl Scheduler {
             }
             Done::Said
         });
-    }
-
-    fn pod_changed(&mut self, change: Change) {
-        let uid = |object: &Object| object.meta().uid.clone();
-        if let Some(old) = &change.old
-            && change.new.as_ref().is_none_or(|new| uid(new) != uid(old))
-        {
-            self.forget(&uid(old));
-        }
-        let Some(object) = change.new else { return };
-        if self.knows(&object) {
-            return;
-        }
-        let pod = Arc::new(Pod::read(&object));
-        if pod.ended {
-            self.forget(&pod.uid);
-        } else if !pod.node.is_empty() {
-            self.placed(pod);
-        } else {
-            self.pending(pod);
-        }
-    }
-
-    /// A placed pod whose status alone changed, and not to its end: most of all changes.
-    fn knows(&self, object: &Object) -> bool {
-        let meta = object.meta();
-        let Some(pod) = self.cluster.placed(&meta.uid).filter(|p| !self.assumed.contains(&p.uid)) else {
-            return false;
-        };
-        let same = pod.generation == meta.generation && meta.labels == pod.labels && pod.deleting == meta.is_deleting();
-        same && object.view::<Phase>().is_ok_and(|p| !matches!(p.status.phase.as_str(), "Succeeded" | "Failed"))
-    }
-
-    fn placed(&mut self, pod: Arc<Pod>) {
-        self.assumed.remove(&pod.uid);
-        self.queue.remove(&pod.uid);
-        self.cluster.forget_nomination(&pod.uid);
-        let before = self.cluster.placed(&pod.uid).map(|p| (p.labels.clone(), p.requests.clone()));
-        let news = before.as_ref().is_none_or(|(labels, _)| *labels != pod.labels);
-        let shrank = before.is_some_and(|(_, requests)| requests != pod.requests);
-        self.cluster.add_pod(pod);
-        if news {
-            self.queue.wake(Wake::PodPlaced, Instant::now());
-        }
-        if shrank {
-            self.queue.wake(Wake::PodGone, Instant::now());
-        }
-    }
-
-    fn pending(&mut self, pod: Arc<Pod>) {
-        if *pod.scheduler != *self.actor.name || pod.gated || pod.deleting {
-            if !self.assumed.contains(&pod.uid) {
-                self.queue.remove(&pod.uid);
-                self.cluster.forget_nomination(&pod.uid);
-            }
-            return;
-        }
-        if !self.assumed.contains(&pod.uid) && !pod.nominated.is_empty() {
-            self.cluster.nominate(&pod);
-        }
-        self.queue.put(pod);
-    }
-
-    fn forget(&mut self, uid: &str) {
-        self.assumed.remove(uid);
-        self.queue.remove(uid);
-        self.cluster.forget_nomination(uid);
-        if self.cluster.remove_pod(uid).is_some() {
-            self.queue.wake(Wake::PodGone, Instant::now());
-        }
-    }
-
-    fn node_changed(&mut self, change: Change) {
-        let now = Instant::now();
-        let Some(object) = change.new else {
-            self.cluster.remove_node(&change.key.name);
-            // Domains may be gone, which moves the least of a spread.
-            self.queue.wake(Wake::NodeLabels, now);
-            return;
-        };
-        let node = Node::read(&object);
-        let mut wakes = Vec::new();
-        match self.cluster.node(&node.name) {
-            None => wakes.push(Wake::NodeAdded),
-            Some(known) => {
-                if known.labels != node.labels {
-                    wakes.push(Wake::NodeLabels);
-                }
-                if known.taints != node.taints || known.unschedulable != node.unschedulable {
-                    wakes.push(Wake::NodeTaints);
-                }
-                if known.allocatable != node.allocatable || known.pods_max != node.pods_max {
-                    wakes.push(Wake::NodeAllocatable);
-                }
-            }
-        }
-        self.cluster.set_node(node);
-        for wake in wakes {
-            self.queue.wake(wake, now);
-        }
-    }
-
-    fn namespace_changed(&mut self, change: Change) {
-        let name = change.key.name.to_string();
-        let Some(object) = change.new else {
-            self.cluster.namespaces.remove(&name);
-            return;
-        };
-        let labels = strings(&object.value(), "metadata.labels");
-        if self.cluster.namespaces.get(&name) != Some(&labels) {
-            self.cluster.namespaces.insert(name, labels);
-            self.queue.wake(Wake::NamespaceLabels, Instant::now());
-        }
     }
 
     /// RFC 3339, whole seconds.

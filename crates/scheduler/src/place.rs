@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::cluster::{Cluster, Node};
 use crate::filters::{self, Refusal};
 use crate::pod::Pod;
+use crate::profile::Profile;
 use crate::scores::score;
 use crate::surroundings::Surroundings;
 
@@ -30,26 +31,35 @@ pub struct Reasons {
 const LOOKED_AT_MIN: usize = 100;
 const LOOKED_AT_PERCENT_MIN: usize = 5;
 
+/// A node, and how many were looked at to find it: the next search begins after them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Choice {
+    pub node: NodeName,
+    pub looked_at: usize,
+}
+
 /// The best of the nodes that fit; of equals the first from the cluster's cursor on.
-pub fn place(pod: &Pod, cluster: &Cluster) -> Result<NodeName, Reasons> {
+pub fn place(pod: &Pod, cluster: &Cluster, profile: &Profile) -> Result<Choice, Reasons> {
     tracing::trace!(target: "walk", verb = "place", name = &*pod.name);
-    let around = Surroundings::of(pod, cluster, None);
+    let around = Surroundings::of(pod, cluster, profile);
     let count = cluster.nodes.len();
     // A promised place is taken if it still fits: the victims went for this.
     if let Some(node) = cluster.node(&pod.nominated)
         && filters::check(pod, node, &around).is_ok()
     {
-        return Ok(node.name.clone());
+        return Ok(Choice { node: node.name.clone(), looked_at: 0 });
     }
-    if count > 0 && around.names.as_ref().is_some_and(|names| names.is_empty()) {
+    if count > 0 && around.names.as_ref().is_some_and(|names| names.is_empty()) && profile.has_filter("NodeAffinity") {
         let refused_by = BTreeSet::from(["NodeAffinity"]);
         return Err(Reasons { nodes: count, own: "pod affinity terms conflict", refused_by, ..Reasons::default() });
     }
-    let wanted = enough(count);
+    let wanted = enough(count, profile.percentage);
     let mut fitting: Vec<&Node> = Vec::new();
     let mut reasons = Reasons { nodes: count, ..Reasons::default() };
-    for step in 0..count {
-        let node = &cluster.nodes[(cluster.cursor + step) % count];
+    let mut looked_at = 0;
+    let (before, after) = cluster.nodes.split_at(cluster.cursor % count.max(1));
+    for node in after.iter().chain(before) {
+        looked_at += 1;
         match filters::check(pod, node, &around) {
             Ok(()) => {
                 fitting.push(node);
@@ -60,16 +70,16 @@ pub fn place(pod: &Pod, cluster: &Cluster) -> Result<NodeName, Reasons> {
             Err((filter, refusal)) => reasons.add(filter, refusal, node),
         }
     }
-    match fitting[..] {
-        [] => Err(reasons),
-        [only] => Ok(only.name.clone()),
+    let node = match fitting[..] {
+        [] => return Err(reasons),
+        [only] => only,
         _ => {
-            let scores = score(pod, &fitting, cluster);
+            let scores = score(pod, &fitting, cluster, &around);
             let best = scores.iter().max().expect("there are at least two");
-            let at = scores.iter().position(|s| s == best).expect("the maximum is among them");
-            Ok(fitting[at].name.clone())
+            fitting[scores.iter().position(|s| s == best).expect("the maximum is among them")]
         }
-    }
+    };
+    Ok(Choice { node: node.name.clone(), looked_at })
 }
 
 impl Reasons {
@@ -101,13 +111,13 @@ impl std::fmt::Display for Reasons {
     }
 }
 
-/// How many fitting nodes are enough to choose from.
-pub fn enough(nodes: usize) -> usize {
+/// How many fitting nodes are enough to choose from; `percentage` of all, or by their number (numFeasibleNodesToFind).
+pub fn enough(nodes: usize, percentage: Option<usize>) -> usize {
     if nodes < LOOKED_AT_MIN {
         return nodes;
     }
-    let percent = 50usize.saturating_sub(nodes / 125).max(LOOKED_AT_PERCENT_MIN);
-    (nodes * percent / 100).max(LOOKED_AT_MIN)
+    let by_number = || 50usize.saturating_sub(nodes / 125).max(LOOKED_AT_PERCENT_MIN);
+    (nodes * percentage.unwrap_or_else(by_number) / 100).max(LOOKED_AT_MIN)
 }
 
 #[cfg(test)]

@@ -6,10 +6,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::pod::Demands;
-use api::selector::{Labels, Requirement};
+use api::selector::{Labels, Operator, Requirement};
 use api::{Object, tree};
 use serde_json::Value;
 
+use crate::cluster::Namespaces;
+use crate::counters::Role;
+use crate::fingerprint::Fingerprint;
 use crate::resources::Resources;
 
 /// A pod, pending or placed.
@@ -27,7 +30,8 @@ pub struct Pod {
     pub priority: i64,
     /// False with `preemptionPolicy: Never`.
     pub preempts: bool,
-    pub gated: bool,
+    /// Names of its scheduling gates.
+    pub gates: Vec<String>,
     pub deleting: bool,
     /// Succeeded or Failed: it needs nothing any more.
     pub ended: bool,
@@ -51,6 +55,12 @@ pub struct Pod {
     /// Negative weights repel.
     pub pod_wishes: Vec<(i64, PodTerm)>,
     pub spread: Vec<Spread>,
+    /// Who controls it: kind with group and version (`apps/v1/ReplicaSet`), and name.
+    pub owner: Option<(String, String)>,
+    /// Of all that counting for its own terms depends on; pods of one template have the same.
+    pub fingerprint: Fingerprint,
+    /// What it needs that is not built (`volumes[0].persistentVolumeClaim`).
+    pub unbuilt: Vec<String>,
     /// The PodScheduled condition as it stands.
     pub scheduled: Option<Scheduled>,
 }
@@ -102,9 +112,10 @@ pub struct PodTerm {
     pub namespaces: Vec<String>,
     pub namespace_selector: Labels,
     pub topology: String,
+    pub fingerprint: Fingerprint,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Spread {
     pub max_skew: i64,
     pub topology: String,
@@ -140,20 +151,20 @@ impl Pod {
             };
             tree::list(affinity, &path).iter().map(term).collect::<Vec<_>>()
         };
+        let labels = strings(meta, "labels");
         let conditions = tree::list(status, "conditions");
         let condition = |kind: &str| conditions.iter().find(|c| tree::text(c, "type") == kind);
         Pod {
             uid: tree::text(meta, "uid").into(),
             namespace: namespace.into(),
             name: tree::text(meta, "name").into(),
-            labels: strings(meta, "labels"),
             generation: tree::int(meta, "generation").unwrap_or(0),
             resource_version: tree::text(meta, "resourceVersion").into(),
             node: tree::text(spec, "nodeName").into(),
             scheduler: tree::text(spec, "schedulerName").into(),
             priority: tree::int(spec, "priority").unwrap_or(0),
             preempts: tree::text(spec, "preemptionPolicy") != "Never",
-            gated: !tree::list(spec, "schedulingGates").is_empty(),
+            gates: tree::list(spec, "schedulingGates").iter().map(|g| tree::text(g, "name").to_string()).collect(),
             deleting: tree::has(meta, "deletionTimestamp"),
             ended: matches!(tree::text(status, "phase"), "Succeeded" | "Failed"),
             pushed_out: condition("DisruptionTarget")
@@ -163,22 +174,19 @@ impl Pod {
             requests: Resources::of(&demands.requests()),
             guessed: guess(&demands),
             ports: host_ports(spec),
-            images: ["initContainers", "containers"]
-                .iter()
-                .flat_map(|list| tree::list(spec, list))
-                .map(|c| normal_image(tree::text(c, "image")))
-                .collect(),
+            images: images(spec),
             tolerations: tree::list(spec, "tolerations").iter().map(Toleration::read).collect(),
             node_selector: strings(spec, "nodeSelector"),
-            node_terms: node_terms(affinity),
-            node_wishes: tree::list(affinity, "nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution")
-                .iter()
-                .map(|t| (tree::int(t, "weight").unwrap_or(0), NodeTerm::read(tree::at(t, "preference"))))
-                .collect(),
+            node_terms: NodeTerm::required(tree::at(affinity, "nodeAffinity")),
+            node_wishes: NodeTerm::preferred(tree::at(affinity, "nodeAffinity")),
             affinity: pod_terms("podAffinity"),
             anti_affinity: pod_terms("podAntiAffinity"),
             pod_wishes: [wishes("podAffinity", 1), wishes("podAntiAffinity", -1)].concat(),
-            spread: tree::list(spec, "topologySpreadConstraints").iter().map(Spread::read).collect(),
+            spread: tree::list(spec, "topologySpreadConstraints").iter().map(|c| Spread::read(c, &labels)).collect(),
+            owner: owner(meta),
+            fingerprint: fingerprint(namespace, &labels, spec),
+            unbuilt: unbuilt(spec),
+            labels,
             scheduled: condition("PodScheduled").map(|c| Scheduled {
                 status: tree::text(c, "status").into(),
                 reason: tree::text(c, "reason").into(),
@@ -191,6 +199,24 @@ impl Pod {
     /// Whether it has a say in where other pods go.
     pub fn has_terms(&self) -> bool {
         !(self.affinity.is_empty() && self.anti_affinity.is_empty() && self.pod_wishes.is_empty())
+    }
+
+    /// What it wants of the pods that come after it.
+    pub fn held(&self) -> impl Iterator<Item = (&PodTerm, Role)> {
+        let repels = self.anti_affinity.iter().map(|term| (term, Role::Repels));
+        let requires = self.affinity.iter().map(|term| (term, Role::Requires));
+        repels.chain(requires).chain(self.pod_wishes.iter().map(|(weight, term)| (term, Role::Wishes(*weight))))
+    }
+
+    /// Whether it counts at its node as `other` does, so that nothing is to be counted anew.
+    pub fn counts_as(&self, other: &Pod) -> bool {
+        self.node == other.node
+            && self.deleting == other.deleting
+            && self.fingerprint == other.fingerprint
+            && self.labels == other.labels
+            && self.requests == other.requests
+            && self.guessed == other.guessed
+            && self.ports == other.ports
     }
 }
 
@@ -221,6 +247,19 @@ impl HostPort {
 }
 
 impl NodeTerm {
+    /// Of a NodeAffinity: one of these must match; None: no demand.
+    pub fn required(affinity: &Value) -> Option<Vec<NodeTerm>> {
+        let required = tree::at(affinity, "requiredDuringSchedulingIgnoredDuringExecution");
+        let terms = || tree::list(required, "nodeSelectorTerms").iter().map(NodeTerm::read).collect();
+        required.is_object().then(terms)
+    }
+
+    /// Of a NodeAffinity: wishes by weight.
+    pub fn preferred(affinity: &Value) -> Vec<(i64, NodeTerm)> {
+        let wish = |t: &Value| (tree::int(t, "weight").unwrap_or(0), NodeTerm::read(tree::at(t, "preference")));
+        tree::list(affinity, "preferredDuringSchedulingIgnoredDuringExecution").iter().map(wish).collect()
+    }
+
     pub fn read(term: &Value) -> NodeTerm {
         let read = |field: &str| tree::list(term, field).iter().filter_map(Requirement::of_node).collect();
         NodeTerm { labels: read("matchExpressions"), names: read("matchFields") }
@@ -245,25 +284,40 @@ impl PodTerm {
             namespaces,
             namespace_selector: selector(tree::at(term, "namespaceSelector")),
             topology: tree::text(term, "topologyKey").into(),
+            fingerprint: Fingerprint::of(&(own_namespace, term)),
         }
     }
 
     /// Whether a pod is meant; `namespaces` holds the labels of every namespace.
-    pub fn matches(&self, pod: &Pod, namespaces: &BTreeMap<String, BTreeMap<String, String>>) -> bool {
+    pub fn matches(&self, pod: &Pod, namespaces: &Namespaces) -> bool {
         let none = BTreeMap::new();
         let here = self.namespaces.iter().any(|n| **n == *pod.namespace)
-            || self.namespace_selector.matches(namespaces.get(&*pod.namespace).unwrap_or(&none));
+            || (!self.namespace_selector.nothing
+                && self.namespace_selector.matches(namespaces.get(&*pod.namespace).unwrap_or(&none)));
         here && self.selector.matches(&pod.labels)
     }
 }
 
+impl Default for Spread {
+    fn default() -> Spread {
+        Spread::read(&Value::Null, &BTreeMap::new())
+    }
+}
+
 impl Spread {
-    fn read(constraint: &Value) -> Spread {
+    /// Of `matchLabelKeys` the pod's own values are demanded (filterTopologySpreadConstraints).
+    pub fn read(constraint: &Value, labels: &BTreeMap<String, String>) -> Spread {
+        let mut selector = selector(tree::at(constraint, "labelSelector"));
+        let keys = tree::list(constraint, "matchLabelKeys").iter().filter_map(Value::as_str);
+        for (key, value) in keys.filter_map(|key| labels.get_key_value(key)) {
+            let values = vec![value.clone()];
+            selector.requirements.push(Requirement { key: key.clone(), operator: Operator::In, values });
+        }
         Spread {
             max_skew: tree::int(constraint, "maxSkew").unwrap_or(1),
             topology: tree::text(constraint, "topologyKey").into(),
             hard: tree::text(constraint, "whenUnsatisfiable") == "DoNotSchedule",
-            selector: selector(tree::at(constraint, "labelSelector")),
+            selector,
             min_domains: tree::int(constraint, "minDomains").unwrap_or(1),
             honours_affinity: tree::text(constraint, "nodeAffinityPolicy") != "Ignore",
             honours_taints: tree::text(constraint, "nodeTaintsPolicy") == "Honor",
@@ -286,10 +340,38 @@ fn selector(value: &Value) -> Labels {
     Labels::from_label_selector(value).unwrap_or(Labels { nothing: true, ..Labels::default() })
 }
 
-fn node_terms(affinity: &Value) -> Option<Vec<NodeTerm>> {
-    let required = tree::at(affinity, "nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution");
-    let terms = || tree::list(required, "nodeSelectorTerms").iter().map(NodeTerm::read).collect();
-    required.is_object().then(terms)
+/// What the counts for a pod's own terms depend on.
+fn fingerprint(namespace: &str, labels: &BTreeMap<String, String>, spec: &Value) -> Fingerprint {
+    let fields = ["affinity", "topologySpreadConstraints", "nodeSelector", "tolerations"];
+    let has_keys = |c: &Value| !tree::list(c, "matchLabelKeys").is_empty();
+    let keyed = tree::list(spec, "topologySpreadConstraints").iter().any(has_keys);
+    Fingerprint::of(&(namespace, fields.map(|field| tree::at(spec, field)), keyed.then_some(labels)))
+}
+
+fn owner(meta: &Value) -> Option<(String, String)> {
+    let owner = tree::list(meta, "ownerReferences").iter().find(|o| tree::flag(o, "controller"))?;
+    Some((
+        format!("{}/{}", tree::text(owner, "apiVersion"), tree::text(owner, "kind")),
+        tree::text(owner, "name").into(),
+    ))
+}
+
+/// Of containers and of volumes that are images (imagelocality).
+fn images(spec: &Value) -> Vec<String> {
+    let containers = ["initContainers", "containers"].iter().flat_map(|list| tree::list(spec, list));
+    let containers = containers.map(|c| tree::text(c, "image"));
+    let volumes = tree::list(spec, "volumes").iter().filter(|v| tree::has(v, "image"));
+    containers.chain(volumes.map(|v| tree::text(v, "image.reference"))).map(normal_image).collect()
+}
+
+fn unbuilt(spec: &Value) -> Vec<String> {
+    let volumes = tree::list(spec, "volumes").iter().enumerate();
+    let claims = volumes.flat_map(|(at, volume)| {
+        let has = ["persistentVolumeClaim", "ephemeral"].into_iter().filter(|source| tree::has(volume, source));
+        has.map(move |source| format!("volumes[{at}].{source}"))
+    });
+    let devices = (!tree::list(spec, "resourceClaims").is_empty()).then(|| "resourceClaims".to_string());
+    claims.chain(devices).collect()
 }
 
 fn host_ports(spec: &Value) -> Vec<HostPort> {

@@ -1,16 +1,22 @@
 //! `preempt`: which pods of lower priority must go so that this one fits, or why none would help.
 //!
 //! Matches pkg/scheduler/framework/preemption and defaultpreemption: all lower pods are taken off a
-//! node in thought, then as many as fit are put back, the most important first. Pure.
+//! node in thought, then as many as fit are put back, those first whose disruption budget forbids that
+//! they go, then the most important. Pure.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+use api::selector::Labels;
+use api::tree;
+use serde_json::Value;
 
 use crate::cluster::{Cluster, Node};
 use crate::filters;
 use crate::place::{NodeName, Reasons};
 use crate::pod::Pod;
+use crate::profile::Profile;
 use crate::surroundings::Surroundings;
 
 #[derive(Clone, Debug)]
@@ -18,10 +24,43 @@ pub struct Preemption {
     pub node: NodeName,
     /// The most important first.
     pub victims: Vec<Arc<Pod>>,
+    /// How many of them their budgets would keep.
+    pub violations: usize,
+    /// Pods of lower priority that were promised room there, and have to look elsewhere.
+    pub displaced: Vec<Arc<Pod>>,
+}
+
+/// A PodDisruptionBudget as far as preemption respects it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Budget {
+    pub selector: Labels,
+    /// `status.disruptionsAllowed`
+    pub allowed: i64,
+    /// Pods that are on their way out already, and counted.
+    pub disrupted: BTreeSet<String>,
+}
+
+impl Budget {
+    pub fn of_tree(budget: &Value) -> Budget {
+        let nothing = Labels { nothing: true, ..Labels::default() };
+        Budget {
+            selector: Labels::from_label_selector(tree::at(budget, "spec.selector")).unwrap_or(nothing),
+            allowed: tree::int(budget, "status.disruptionsAllowed").unwrap_or(0),
+            disrupted: tree::entries(budget, "status.disruptedPods").map(|(name, _)| name.clone()).collect(),
+        }
+    }
+
+    /// An empty selector, and a pod without labels, mean nobody here (FilterVictimsWithPDBViolation).
+    fn counts(&self, pod: &Pod) -> bool {
+        !pod.labels.is_empty()
+            && !self.selector.is_empty()
+            && self.selector.matches(&pod.labels)
+            && !self.disrupted.contains(&*pod.name)
+    }
 }
 
 /// `Err` is what follows `preemption: ` in the event.
-pub fn preempt(pod: &Pod, cluster: &Cluster, reasons: &Reasons) -> Result<Preemption, String> {
+pub fn preempt(pod: &Pod, cluster: &Cluster, profile: &Profile, reasons: &Reasons) -> Result<Preemption, String> {
     if !pod.preempts {
         return Err("not eligible due to preemptionPolicy=Never.".into());
     }
@@ -31,12 +70,17 @@ pub fn preempt(pod: &Pod, cluster: &Cluster, reasons: &Reasons) -> Result<Preemp
     {
         return Err("not eligible due to a terminating pod on the nominated node.".into());
     }
+    let around = Surroundings::of(pod, cluster, profile);
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    let mut candidates = Vec::new();
+    let mut candidates: Vec<Preemption> = Vec::new();
+    let most = (reasons.resolvable.len() * profile.preemption.percentage / 100).max(profile.preemption.absolute);
     for node in reasons.resolvable.iter().filter_map(|name| cluster.node(name)) {
-        match victims(pod, node, cluster) {
-            Ok(victims) => candidates.push(Preemption { node: node.name.clone(), victims }),
+        match candidate(pod, node, cluster, &around) {
+            Ok(candidate) => candidates.push(candidate),
             Err(why) => why.into_iter().for_each(|reason| *counts.entry(reason).or_default() += 1),
+        }
+        if candidates.len() >= most && candidates.iter().any(|c| c.violations == 0) {
+            break;
         }
     }
     if let Some(best) = candidates.into_iter().min_by_key(cost) {
@@ -49,27 +93,51 @@ pub fn preempt(pod: &Pod, cluster: &Cluster, reasons: &Reasons) -> Result<Preemp
     Err(Reasons { nodes: cluster.nodes.len(), counts, ..Reasons::default() }.to_string())
 }
 
-fn victims(pod: &Pod, node: &Node, cluster: &Cluster) -> Result<Vec<Arc<Pod>>, Vec<String>> {
+fn candidate(pod: &Pod, node: &Node, cluster: &Cluster, around: &Surroundings<'_>) -> Result<Preemption, Vec<String>> {
     let mut lower: Vec<Arc<Pod>> = node.pods.iter().filter(|p| p.priority < pod.priority).cloned().collect();
     if lower.is_empty() {
         return Err(vec!["No preemption victims found for incoming pod".into()]);
     }
-    let mut left = node.clone();
+    let (mut left, mut with) = (node.clone(), around.clone());
     for victim in &lower {
         left.remove(&victim.uid);
+        with.suppose(pod, victim, node, -1);
     }
-    let fits = |node: &Node| filters::check(pod, node, &Surroundings::of(pod, cluster, Some(node)));
-    fits(&left).map_err(|(_, refusal)| refusal.reasons)?;
+    filters::check(pod, &left, &with).map_err(|(_, refusal)| refusal.reasons)?;
     lower.sort_by_cached_key(|p| importance(p));
-    let mut gone = Vec::new();
-    for spared in lower {
+    let (kept_by_budget, others) = by_budget(lower, cluster);
+    let forbidden = kept_by_budget.len();
+    let (mut victims, mut violations) = (Vec::new(), 0);
+    for (place, spared) in kept_by_budget.into_iter().chain(others).enumerate() {
         left.add(&spared);
-        if fits(&left).is_err() {
+        with.suppose(pod, &spared, node, 1);
+        if filters::check(pod, &left, &with).is_err() {
             left.remove(&spared.uid);
-            gone.push(spared);
+            with.suppose(pod, &spared, node, -1);
+            violations += usize::from(place < forbidden);
+            victims.push(spared);
         }
     }
-    Ok(gone)
+    victims.sort_by_cached_key(|p| importance(p));
+    let displaced = node.nominated.iter().filter(|p| p.priority < pod.priority).cloned().collect();
+    Ok(Preemption { node: node.name.clone(), victims, violations, displaced })
+}
+
+/// Those whose budget has no more to give, and the others; each in the order that they came in.
+fn by_budget(pods: Vec<Arc<Pod>>, cluster: &Cluster) -> (Vec<Arc<Pod>>, Vec<Arc<Pod>>) {
+    let mut left: BTreeMap<&(String, String), i64> = cluster.budgets.iter().map(|(key, b)| (key, b.allowed)).collect();
+    pods.into_iter().partition(|pod| {
+        let here = cluster.budgets.iter().filter(|((namespace, _), _)| **namespace == *pod.namespace);
+        for (key, _) in here.filter(|(_, budget)| budget.counts(pod)) {
+            let left = left.entry(key).or_default();
+            *left -= 1;
+            // The budgets after it are not asked, as upstream.
+            if *left < 0 {
+                return true;
+            }
+        }
+        false
+    })
 }
 
 /// Higher priority first, then the one that runs longer.
@@ -77,14 +145,14 @@ fn importance(pod: &Pod) -> (Reverse<i64>, bool, String) {
     (Reverse(pod.priority), pod.started.is_empty(), pod.started.clone())
 }
 
-/// The lowest of: the highest priority among the victims, the sum of priorities, their number; then
-/// the latest start of the most important ones.
-fn cost(candidate: &Preemption) -> (i64, i64, usize, Reverse<String>) {
+/// The lowest of: budgets broken, the highest priority among the victims, the sum of priorities, their number; then
+/// the latest start of the most important ones. One that has not started starts now.
+fn cost(candidate: &Preemption) -> (usize, i64, i64, usize, Reverse<(bool, String)>) {
     let highest = candidate.victims.iter().map(|p| p.priority).max().unwrap_or(i64::MIN);
     let sum = candidate.victims.iter().map(|p| p.priority + i64::from(i32::MAX) + 1).sum();
     let top = candidate.victims.iter().filter(|p| p.priority == highest);
-    let earliest = top.map(|p| p.started.clone()).min().unwrap_or_default();
-    (highest, sum, candidate.victims.len(), Reverse(earliest))
+    let earliest = top.map(|p| (p.started.is_empty(), p.started.clone())).min().unwrap_or_default();
+    (candidate.violations, highest, sum, candidate.victims.len(), Reverse(earliest))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Pods that wait for a place: ready ones by priority, failed ones until something relevant changes.
 //!
 //! Matches pkg/scheduler/backend/queue: a pod that was refused sleeps; a change that one of the
-//! filters which refused it wakes for brings it back, after a back-off of 1 s doubling to 10 s, which
-//! is waived while nobody else is ready. After five minutes it is tried in any case. Pure but for the
+//! filters which refused it wakes for (`hints`) brings it back, after a back-off of 1 s doubling to 10 s,
+//! which is waived while nobody else is ready. After five minutes it is tried in any case. Pure but for the
 //! instants that it is given.
 
 use std::cmp::Reverse;
@@ -12,15 +12,26 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::filters::{FILTERS, Wake};
 use crate::pod::Pod;
 
-const BACKOFF_MIN: Duration = Duration::from_secs(1);
-const BACKOFF_MAX: Duration = Duration::from_secs(10);
 const ASLEEP_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// How long a pod that was tried waits at least and at most.
+#[derive(Clone, Copy, Debug)]
+pub struct Backoff {
+    pub min: Duration,
+    pub max: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Backoff {
+        Backoff { min: Duration::from_secs(1), max: Duration::from_secs(10) }
+    }
+}
 
 #[derive(Debug, Default)]
 pub struct Queue {
+    backoff: Backoff,
     entries: HashMap<Arc<str>, Entry>,
     /// By priority, then by arrival.
     ready: BTreeMap<(Reverse<i64>, u64), Arc<str>>,
@@ -28,6 +39,8 @@ pub struct Queue {
     pausing: BTreeMap<(Instant, u64), (Arc<str>, Pause)>,
     /// By the time at which it is tried in any case.
     asleep: BTreeMap<(Instant, u64), Arc<str>>,
+    /// How many of these a filter refused; under "" those that none did.
+    sleepers: BTreeMap<&'static str, usize>,
     serial: u64,
 }
 
@@ -57,6 +70,10 @@ enum Place {
 }
 
 impl Queue {
+    pub fn new(backoff: Backoff) -> Queue {
+        Queue { backoff, ..Queue::default() }
+    }
+
     /// A pod that needs a place, new or changed. A new spec or new labels are tried at once.
     pub fn put(&mut self, pod: Arc<Pod>) {
         let uid = pod.uid.clone();
@@ -75,7 +92,9 @@ impl Queue {
                 self.make_ready(&uid);
             }
             Some(entry) => {
-                let changed = entry.pod.generation != pod.generation || entry.pod.labels != pod.labels;
+                let looks_at_labels = |name: &str| matches!(name, "PodTopologySpread" | "InterPodAffinity");
+                let changed = entry.pod.generation != pod.generation
+                    || (entry.pod.labels != pod.labels && entry.refused_by.iter().any(|name| looks_at_labels(name)));
                 entry.pod = pod;
                 if changed && matches!(entry.place, Place::Asleep(_)) {
                     self.make_ready(&uid);
@@ -87,7 +106,7 @@ impl Queue {
     pub fn remove(&mut self, uid: &str) {
         if let Some(entry) = self.entries.get(uid) {
             let (place, arrival, priority) = (entry.place, entry.arrival, entry.pod.priority);
-            self.leave(place, priority, arrival);
+            self.leave(place, priority, arrival, uid);
             self.entries.remove(uid);
         }
     }
@@ -120,6 +139,9 @@ impl Queue {
         if let Some(entry) = self.entries.get_mut(uid) {
             entry.refused_by = refused_by;
             entry.place = Place::Asleep(at);
+            for name in names(&entry.refused_by) {
+                *self.sleepers.entry(name).or_default() += 1;
+            }
             self.asleep.insert(at, entry.pod.uid.clone());
         }
     }
@@ -127,26 +149,43 @@ impl Queue {
     /// Binding went wrong: again after the back-off.
     pub fn failed(&mut self, uid: &str, now: Instant) {
         if let Some(entry) = self.entries.get(uid) {
-            let at = now + backoff(entry.attempts);
+            let at = now + self.backoff.after(entry.attempts);
             self.pause(uid, at, Pause::Failed);
         }
     }
 
-    /// Something changed: wakes the pods whose refusals may be over by it.
-    pub fn wake(&mut self, change: Wake, now: Instant) {
-        let concerned = |entry: &Entry| {
-            entry.refused_by.is_empty()
-                || FILTERS.iter().any(|f| entry.refused_by.contains(f.name) && f.wakes.contains(&change))
-        };
+    /// It is tried again after its back-off, whatever it sleeps on.
+    pub fn retry(&mut self, uid: &str, now: Instant) {
+        if let Some(entry) = self.entries.get(uid).filter(|entry| matches!(entry.place, Place::Asleep(_))) {
+            self.rouse(&entry.pod.uid.clone(), now);
+        }
+    }
+
+    /// Something changed: wakes the pods that it may let in, as `is_due` says of each and who refused it.
+    /// Nobody is asked if no sleeper was refused by a filter that `is_heard_by` it.
+    pub fn wake(
+        &mut self,
+        now: Instant,
+        is_heard_by: impl Fn(&str) -> bool,
+        is_due: impl Fn(&Pod, &BTreeSet<&'static str>) -> bool,
+    ) {
+        if !self.sleepers.iter().any(|(name, number)| *number > 0 && is_heard_by(name)) {
+            return;
+        }
+        let concerned = |entry: &Entry| is_due(&entry.pod, &entry.refused_by);
         let woken: Vec<Arc<str>> =
             self.asleep.values().filter(|uid| self.entries.get(*uid).is_some_and(concerned)).cloned().collect();
         for uid in woken {
-            let entry = &self.entries[&uid];
-            let until = entry.last.map_or(now, |last| last + backoff(entry.attempts));
-            match until > now {
-                true => self.pause(&uid, until, Pause::Refused),
-                false => self.make_ready(&uid),
-            }
+            self.rouse(&uid, now);
+        }
+    }
+
+    fn rouse(&mut self, uid: &str, now: Instant) {
+        let Some(entry) = self.entries.get(uid) else { return };
+        let until = entry.last.map_or(now, |last| last + self.backoff.after(entry.attempts));
+        match until > now {
+            true => self.pause(uid, until, Pause::Refused),
+            false => self.make_ready(uid),
         }
     }
 
@@ -184,7 +223,7 @@ impl Queue {
         let Some(entry) = self.entries.get_mut(uid) else { return };
         let before = std::mem::replace(&mut entry.place, Place::Ready);
         let (priority, arrival, uid) = (entry.pod.priority, entry.arrival, entry.pod.uid.clone());
-        self.leave(before, priority, arrival);
+        self.leave(before, priority, arrival, &uid);
         self.ready.insert((Reverse(priority), arrival), uid);
     }
 
@@ -194,11 +233,11 @@ impl Queue {
         let Some(entry) = self.entries.get_mut(uid) else { return };
         let before = std::mem::replace(&mut entry.place, Place::Pausing(at));
         let (priority, arrival, uid) = (entry.pod.priority, entry.arrival, entry.pod.uid.clone());
-        self.leave(before, priority, arrival);
+        self.leave(before, priority, arrival, &uid);
         self.pausing.insert(at, (uid, pause));
     }
 
-    fn leave(&mut self, place: Place, priority: i64, arrival: u64) {
+    fn leave(&mut self, place: Place, priority: i64, arrival: u64, uid: &str) {
         match place {
             Place::Ready => {
                 self.ready.remove(&(Reverse(priority), arrival));
@@ -208,15 +247,28 @@ impl Queue {
             }
             Place::Asleep(at) => {
                 self.asleep.remove(&at);
+                for name in self.entries.get(uid).into_iter().flat_map(|entry| names(&entry.refused_by)) {
+                    if let Some(number) = self.sleepers.get_mut(name) {
+                        *number -= 1;
+                    }
+                }
             }
             Place::Out => {}
         }
     }
 }
 
-fn backoff(attempts: u32) -> Duration {
-    let doubled = BACKOFF_MIN * 2u32.saturating_pow(attempts.saturating_sub(1).min(8));
-    doubled.min(BACKOFF_MAX)
+/// Those that refused a pod; "" if nobody did.
+fn names(refused_by: &BTreeSet<&'static str>) -> impl Iterator<Item = &'static str> {
+    let nobody = refused_by.is_empty().then_some("");
+    nobody.into_iter().chain(refused_by.iter().copied())
+}
+
+impl Backoff {
+    fn after(self, attempts: u32) -> Duration {
+        let doubled = self.min.saturating_mul(2u32.saturating_pow(attempts.saturating_sub(1).min(31)));
+        doubled.min(self.max)
+    }
 }
 
 #[cfg(test)]

@@ -41,8 +41,13 @@ impl Resources {
         self.change(less, -1);
     }
 
-    pub fn is_zero(&self) -> bool {
-        self.cpu == 0 && self.memory == 0 && self.storage == 0 && self.others.values().all(|amount| *amount == 0)
+    pub fn of_name(&self, name: &str) -> i64 {
+        match name {
+            "cpu" => self.cpu,
+            "memory" => self.memory,
+            "ephemeral-storage" => self.storage,
+            _ => self.others.get(name).copied().unwrap_or(0),
+        }
     }
 
     fn change(&mut self, by: &Resources, sign: i64) {

@@ -1,136 +1,92 @@
-//! What is true of the whole cluster for one pod, worked out once before the nodes are looked at.
+//! What is true of the whole cluster for one pod, brought together before the nodes are looked at.
 //!
-//! Counts of matching pods by topology value, for the pod's own terms and for those of the pods that
-//! are there. A pod without terms in a cluster without repelling pods costs nothing here.
+//! The counts are kept (`counters`); here they are only found, shared, and supposed to be otherwise.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use api::selector::Operator;
 
-use crate::cluster::{Cluster, Node};
-use crate::filters::{node_matches, untolerated};
-use crate::pod::{Pod, PodTerm, Spread};
+use crate::cluster::{Cluster, Namespaces, Node};
+use crate::counters::{Meant, Own, Role};
+use crate::pod::Pod;
+use crate::profile::Profile;
+use crate::topology::Tally;
 
-#[derive(Debug, Default)]
-pub struct Surroundings {
+/// A clone is cheap; what it supposes is its own.
+#[derive(Clone)]
+pub struct Surroundings<'a> {
+    pub profile: &'a Profile,
+    pub namespaces: &'a Namespaces,
     /// The nodes that the pod asks for by name, if it does.
     pub names: Option<BTreeSet<String>>,
-    /// For each hard spread constraint: matching pods by topology value, over eligible nodes.
-    pub spread: Vec<BTreeMap<String, i64>>,
-    /// For each required term: by topology value, how many pods match.
-    pub affinity: Vec<BTreeMap<String, i64>>,
-    pub anti_affinity: Vec<BTreeMap<String, i64>>,
-    /// Labels whose nodes are barred by pods that repel this one.
-    pub repelled_from: BTreeSet<(String, String)>,
+    /// Counts for its own terms, if it has any.
+    pub own: Option<Arc<Own>>,
+    /// For each hard spread constraint: the pods of the emptiest domain.
+    pub least: Vec<i64>,
+    /// Terms of pods that are there and mean it.
+    meant: Vec<Meant>,
     pub attracts_itself: bool,
-    /// Whose promises count: pods of at least this priority, but not the pod itself.
-    priority: i64,
-    uid: Arc<str>,
 }
 
-impl Surroundings {
-    /// `changed` stands in for the node of its name: what would be if.
-    pub fn of(pod: &Pod, cluster: &Cluster, changed: Option<&Node>) -> Surroundings {
+impl<'a> Surroundings<'a> {
+    pub fn of(pod: &Pod, cluster: &'a Cluster, profile: &'a Profile) -> Surroundings<'a> {
+        let mut counters = cluster.counters.borrow_mut();
         let mut around = Surroundings {
+            profile,
+            namespaces: &cluster.namespaces,
             names: asked_names(pod),
-            priority: pod.priority,
-            uid: pod.uid.clone(),
-            ..Surroundings::default()
+            own: counters.own(pod, cluster, profile),
+            least: Vec::new(),
+            meant: counters.meant(pod, cluster),
+            attracts_itself: pod.affinity.iter().all(|t| t.matches(pod, &cluster.namespaces)),
         };
-        let nodes = || {
-            cluster.nodes.iter().map(|node| match changed {
-                Some(other) if other.name == node.name => other,
-                _ => node,
-            })
-        };
-        let hard: Vec<&Spread> = pod.spread.iter().filter(|c| c.hard).collect();
-        if !hard.is_empty() {
-            around.spread = spread_counts(pod, &hard, nodes());
-        }
-        if !pod.affinity.is_empty() {
-            around.affinity = vec![BTreeMap::new(); pod.affinity.len()];
-            around.attracts_itself = pod.affinity.iter().all(|t| t.matches(pod, &cluster.namespaces));
-        }
-        around.anti_affinity = vec![BTreeMap::new(); pod.anti_affinity.len()];
-        for node in nodes() {
-            if !pod.affinity.is_empty() || !pod.anti_affinity.is_empty() {
-                for other in &node.pods {
-                    around.count(pod, other, node, cluster);
-                }
-            }
-            if node.repelling > 0 {
-                for other in &node.pods {
-                    for term in other.anti_affinity.iter().filter(|t| t.matches(pod, &cluster.namespaces)) {
-                        if let Some(value) = node.labels.get(&term.topology) {
-                            around.repelled_from.insert((term.topology.clone(), value.clone()));
-                        }
-                    }
-                }
-            }
-        }
+        around.find_least();
         around
     }
 
-    /// The pods that were promised room on a node and go before this one.
-    pub fn promised<'a>(&'a self, node: &'a Node) -> impl Iterator<Item = &'a Arc<Pod>> + Clone {
-        let counts = |p: &&Arc<Pod>| p.priority >= self.priority && p.uid != self.uid;
-        node.nominated.iter().filter(counts)
-    }
-
-    fn count(&mut self, pod: &Pod, other: &Pod, node: &Node, cluster: &Cluster) {
-        let matches = |term: &PodTerm| term.matches(other, &cluster.namespaces);
-        // A pod attracts only where it matches all terms; it repels with any.
-        if !pod.affinity.is_empty() && pod.affinity.iter().all(matches) {
-            for (term, values) in pod.affinity.iter().zip(&mut self.affinity) {
-                if let Some(value) = node.labels.get(&term.topology) {
-                    *values.entry(value.clone()).or_default() += 1;
+    /// As if `other` were on the node (+1) or gone (−1). All suppositions of one clone are about one node.
+    pub fn suppose(&mut self, pod: &Pod, other: &Pod, node: &Node, by: i64) {
+        if let Some(own) = &mut self.own {
+            Arc::make_mut(own).change(other, node, by, self.namespaces, Tally::suppose);
+            self.find_least();
+        }
+        for (term, role) in other.held().filter(|(term, _)| term.matches(pod, self.namespaces)) {
+            let same = |meant: &&mut Meant| meant.term == term.fingerprint && meant.role == role;
+            match self.meant.iter_mut().find(same) {
+                Some(meant) => meant.tally.suppose(node, by),
+                // Nobody there has this term yet; only the node's own domain matters to who supposes it.
+                None if node.labels.contains_key(&term.topology) => {
+                    let mut tally = Tally::of_one(node);
+                    tally.suppose(node, by);
+                    self.meant.push(Meant { term: term.fingerprint, role, tally });
                 }
-            }
-        }
-        for (term, values) in pod.anti_affinity.iter().zip(&mut self.anti_affinity).filter(|(t, _)| matches(t)) {
-            if let Some(value) = node.labels.get(&term.topology) {
-                *values.entry(value.clone()).or_default() += 1;
+                None => {}
             }
         }
     }
-}
 
-/// Matching pods by topology value, for each constraint, over the nodes that count for it.
-pub fn spread_counts<'a>(
-    pod: &Pod,
-    constraints: &[&Spread],
-    nodes: impl Iterator<Item = &'a Node>,
-) -> Vec<BTreeMap<String, i64>> {
-    let mut counts = vec![BTreeMap::new(); constraints.len()];
-    for node in nodes {
-        if !constraints.iter().all(|c| node.labels.contains_key(&c.topology)) {
-            continue;
-        }
-        for (constraint, counts) in constraints.iter().zip(&mut counts) {
-            if constraint.counts_node(pod, node) {
-                let value = node.labels[&constraint.topology].clone();
-                *counts.entry(value).or_default() += constraint.matching(pod, node);
-            }
-        }
-    }
-    counts
-}
-
-impl Spread {
-    fn counts_node(&self, pod: &Pod, node: &Node) -> bool {
-        (!self.honours_affinity || node_matches(pod, node))
-            && (!self.honours_taints || untolerated(pod, node).is_none())
+    /// Whether pods that are there keep it off the node.
+    pub fn repelled(&self, node: &Node) -> bool {
+        let mut repelling = self.meant.iter().filter(|meant| meant.role == Role::Repels);
+        repelling.any(|meant| meant.tally.at(node).is_some_and(|count| count > 0))
     }
 
-    /// Pods of the same namespace that the selector means; those being deleted do not count, and an
-    /// empty selector counts none (countPodsMatchSelector), although it means every pod.
-    pub fn matching(&self, pod: &Pod, node: &Node) -> i64 {
-        if self.selector.is_empty() {
-            return 0;
-        }
-        let counts = |p: &&Arc<Pod>| p.namespace == pod.namespace && !p.deleting && self.selector.matches(&p.labels);
-        node.pods.iter().filter(counts).count() as i64
+    /// How much pods that are there want it at the node, by weight; None: nobody has a wish about it.
+    pub fn wanted(&self) -> Option<impl Fn(&Node) -> i64> {
+        let weight = |role: Role| match role {
+            Role::Repels => 0,
+            Role::Requires => self.profile.hard_affinity_weight,
+            Role::Wishes(weight) => weight,
+        };
+        let wishes = self.meant.iter().map(move |m| (weight(m.role), &m.tally)).filter(|(weight, _)| *weight != 0);
+        let wishes: Vec<(i64, &Tally)> = wishes.collect();
+        let sum = move |node: &Node| wishes.iter().map(|(weight, t)| weight * t.at(node).unwrap_or(0)).sum::<i64>();
+        (!self.meant.is_empty()).then_some(sum)
+    }
+
+    fn find_least(&mut self) {
+        self.least = self.own.iter().flat_map(|own| own.hard.iter().map(|c| c.least())).collect();
     }
 }
 

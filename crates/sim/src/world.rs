@@ -168,7 +168,7 @@ impl World {
         let config = scheduler::Config {
             clock: self.clock.clone(),
             entropy: self.entropy("scheduler"),
-            name: "default-scheduler".into(),
+            configuration: scheduler::Configuration::default(),
         };
         self.start_mortal("scheduler", scheduler::run(client, config), life);
     }

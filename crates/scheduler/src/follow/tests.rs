@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::*;
-use api::WatchEvent;
+use api::{Object, WatchEvent};
 
 /// A server that knows nodes and pods, sends what the test says on the pods' watch, and remembers
 /// every write.
@@ -53,6 +53,8 @@ impl Transport for Server {
 }
 
 struct Cluster {
+    /// Writes that were waited for, and those before them.
+    seen: Vec<(String, Value)>,
     events: mpsc::UnboundedSender<WatchEvent>,
     writes: mpsc::UnboundedReceiver<(String, Value)>,
 }
@@ -66,10 +68,10 @@ impl Cluster {
         let config = Config {
             clock: Arc::new(|| jiff::Timestamp::UNIX_EPOCH),
             entropy: Arc::new(|bytes| bytes.fill(7)),
-            name: "default-scheduler".into(),
+            configuration: Configuration::default(),
         };
         tokio::spawn(run(Client::new(Arc::new(server)), config));
-        Cluster { events, writes }
+        Cluster { seen: Vec::new(), events, writes }
     }
 
     fn add(&self, pod: &Value) {
@@ -80,6 +82,7 @@ impl Cluster {
     async fn write(&mut self, path: &str) -> Value {
         loop {
             let (line, body) = self.writes.recv().await.unwrap();
+            self.seen.push((line.clone(), body.clone()));
             if line.ends_with(path) {
                 return body;
             }
@@ -149,4 +152,48 @@ async fn gated_foreign_and_deleted_pods_are_left_alone() {
     }
     let (line, _) = c.writes.recv().await.unwrap();
     assert!(line.ends_with("/mine/binding"), "{line}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pod_that_wants_to_be_near_another_runs_once_that_one_was_placed() {
+    let mut node = node("n1");
+    node["metadata"]["labels"] = json!({"kubernetes.io/hostname": "n1"});
+    let mut c = Cluster::start(vec![node], 0);
+    let mut near = pod("near", "1m", 2);
+    near["spec"]["affinity"] = json!({"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+        {"labelSelector": {"matchLabels": {"app": "db"}}, "topologyKey": "kubernetes.io/hostname"}]}});
+    c.add(&near);
+    c.write("/near/status").await;
+    let mut db = pod("db", "1m", 3);
+    db["metadata"]["labels"] = json!({"app": "db"});
+    c.add(&db);
+    let started = Instant::now();
+    c.write("/near/binding").await;
+    assert!(started.elapsed() < std::time::Duration::from_secs(30), "it waited for the end of its sleep");
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_pod_is_tried_again_only_for_what_could_let_it_in() {
+    let mut tainted = node("n2");
+    tainted["spec"] = json!({"taints": [{"key": "k", "effect": "NoSchedule"}]});
+    let mut c = Cluster::start(vec![node("n1"), tainted], 0);
+    let mut guest = pod("guest", "1", 2);
+    guest["spec"]["tolerations"] = json!([{"key": "k", "operator": "Exists"}]);
+    guest["spec"]["nodeSelector"] = json!({});
+    c.add(&pod("big", "1", 2));
+    c.write("/big/binding").await;
+    c.add(&guest);
+    c.write("/guest/binding").await;
+    c.add(&pod("waits", "1", 3));
+    c.write("/waits/status").await;
+    // Room on a node that it does not tolerate, and labels that nobody asks for: no try, so no event.
+    c.events.send(WatchEvent::Deleted(Object::from_value(&guest).unwrap())).unwrap();
+    let mut other = pod("other", "1m", 4);
+    other["spec"]["schedulerName"] = json!("another");
+    c.add(&other);
+    c.events.send(WatchEvent::Deleted(Object::from_value(&pod("big", "1", 5)).unwrap())).unwrap();
+    c.write("/waits/binding").await;
+    let failures =
+        c.seen.iter().filter(|(line, body)| line.ends_with("/events") && body["reason"] == "FailedScheduling");
+    assert_eq!(failures.count(), 1);
 }

@@ -23,9 +23,9 @@ async fn refused_pod_sleeps_until_a_change_that_matters() {
     queue.put(pod("a", 0));
     pop(&mut queue, now);
     queue.refused("a", BTreeSet::from(["NodeResourcesFit"]), now);
-    queue.wake(Wake::NodeLabels, now);
+    queue.wake(now, |_| true, |pod, by| *pod.name == *"a" && by.contains("NodeAffinity"));
     assert_eq!(pop(&mut queue, now), "");
-    queue.wake(Wake::PodGone, now);
+    queue.wake(now, |_| true, |pod, by| *pod.name == *"a" && by.contains("NodeResourcesFit"));
     // Nobody else is ready: the back-off is waived.
     assert_eq!(pop(&mut queue, now), "a");
 }
@@ -36,10 +36,10 @@ async fn back_off_lets_others_go_first_and_sleep_ends_after_five_minutes() {
     queue.put(pod("a", 9));
     pop(&mut queue, now);
     queue.refused("a", BTreeSet::from(["NodeResourcesFit"]), now);
-    queue.wake(Wake::PodGone, now);
+    queue.wake(now, |_| true, |pod, by| *pod.name == *"a" && by.contains("NodeResourcesFit"));
     queue.put(pod("b", 0));
     assert_eq!(pop(&mut queue, now), "b");
-    assert_eq!(queue.next_ring(), Some(now + BACKOFF_MIN));
+    assert_eq!(queue.next_ring(), Some(now + Backoff::default().min));
     assert_eq!(pop(&mut queue, now), "a");
     queue.refused("a", BTreeSet::from(["NodeAffinity"]), now);
     assert_eq!(queue.next_ring(), Some(now + ASLEEP_MAX));
@@ -53,7 +53,7 @@ async fn failed_binding_waits_its_back_off_whoever_is_ready() {
     pop(&mut queue, now);
     queue.failed("a", now);
     assert_eq!(pop(&mut queue, now), "");
-    assert_eq!(pop(&mut queue, now + BACKOFF_MIN), "a");
+    assert_eq!(pop(&mut queue, now + Backoff::default().min), "a");
     queue.remove("a");
     assert!(queue.is_empty() && queue.next_ring().is_none());
 }
@@ -72,5 +72,23 @@ async fn changed_spec_is_tried_at_once_and_changed_status_is_not() {
 
 #[test]
 fn back_off_doubles_to_ten_seconds() {
-    assert_eq!([1, 2, 3, 4, 5, 60].map(|n| backoff(n).as_secs()), [1, 2, 4, 8, 10, 10]);
+    assert_eq!([1, 2, 3, 4, 5, 60].map(|n| Backoff::default().after(n).as_secs()), [1, 2, 4, 8, 10, 10]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_asked_about_what_no_sleeper_hears() {
+    let (mut queue, now) = (Queue::default(), Instant::now());
+    for name in ["a", "b"] {
+        queue.put(pod(name, 0));
+        pop(&mut queue, now);
+    }
+    queue.refused("a", BTreeSet::from(["NodeResourcesFit"]), now);
+    queue.refused("b", BTreeSet::from(["NodePorts"]), now);
+    queue.wake(now, |name| name == "InterPodAffinity", |_, _| panic!("nobody hears this"));
+    queue.wake(now, |name| name == "NodePorts", |pod, _| *pod.name == *"b");
+    assert_eq!(pop(&mut queue, now), "b");
+    queue.remove("b");
+    queue.wake(now, |name| name == "NodePorts", |_, _| panic!("it is gone"));
+    queue.remove("a");
+    assert!(queue.sleepers.values().all(|number| *number == 0));
 }
