@@ -210,13 +210,11 @@ pub static CONTROLLERS: &[Controller] = &[
         account: "replication-controller",
         run: |parts| Box::pin(replicas::controllers(parts)),
     },
-    Controller { name: "cronjob", account: "cronjob-controller", run: |parts| Box::pin(cron_job::run(parts)) },
     Controller {
-        name: "horizontalpodautoscaler",
+        name: "horizontal-pod-autoscaler-controller",
         account: "horizontal-pod-autoscaler",
         run: |parts| Box::pin(horizontal::run(parts)),
     },
-    Controller { name: "job", account: "job-controller", run: |parts| Box::pin(job::run(parts)) },
     Controller {
         name: "cronjob-controller",
         account: "cronjob-controller",

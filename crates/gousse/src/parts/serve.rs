@@ -84,7 +84,7 @@ fn placing(server: &Server, seams: &Seams) -> impl Future<Output = ()> + Send + 
     let config = scheduler::Config {
         clock: seams.clock.clone(),
         entropy: seams.entropy.clone(),
-        name: "default-scheduler".into(),
+        configuration: scheduler::Configuration::default(),
     };
     let life = server.part("scheduler");
     async move {
