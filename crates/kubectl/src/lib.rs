@@ -5,18 +5,24 @@
 
 #![forbid(unsafe_code)]
 
+/// What verbs that change objects share.
+pub mod change;
 /// The kinds that the server serves.
 pub mod discovery;
 /// The one error of the command line.
 pub mod failure;
 /// kubectl's booleans, and the flags that every verb has.
 pub mod flags;
+/// The forms that objects are shown in.
+pub mod form;
 /// YAML documents from files.
 pub mod manifest;
 /// Standard output: the one place where anything is written to it.
 pub mod output;
 /// What a user writes for objects.
 pub mod resource;
+/// The objects that a verb works on.
+pub mod selection;
 /// A connection as flags and kubeconfig give it.
 pub mod session;
 /// What exec and attach share.

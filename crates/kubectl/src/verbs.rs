@@ -21,6 +21,7 @@ pub mod exec;
 pub mod get;
 pub mod logs;
 pub mod port_forward;
+pub mod rollout;
 pub mod top;
 pub mod version;
 pub mod wait;
@@ -33,6 +34,7 @@ pub static VERBS: &[Verb] = &[
     verb::<describe::Describe>("describe"),
     verb::<delete::Delete>("delete"),
     verb::<wait::Wait>("wait"),
+    verb::<rollout::Rollout>("rollout"),
     verb::<events::Events>("events"),
     verb::<top::Top>("top"),
     verb::<logs::Logs>("logs"),

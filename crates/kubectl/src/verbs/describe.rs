@@ -18,8 +18,11 @@ mod fields;
 mod node;
 mod page;
 mod pod;
+mod template;
 
 use page::Page;
+
+pub(super) use template::template;
 
 /// Tell objects and their events in detail
 #[derive(Args)]

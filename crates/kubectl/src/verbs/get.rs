@@ -2,7 +2,6 @@
 
 use wire::query::encoded;
 
-use api::jsonpath::Template;
 use api::{Object, Reason, Resource, WatchEvent};
 use bytes::Bytes;
 use clap::Args;
@@ -12,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::Run;
 use crate::failure::{Context, Result, all_of, failure};
+use crate::form::{Output, output_of, show};
 use crate::output;
 use crate::resource::{self, Named, shown};
 use crate::session::{Login, Session};
@@ -54,17 +54,7 @@ pub struct Get {
     pub ignore_not_found: bool,
 }
 
-enum Output {
-    Table { wide: bool },
-    Yaml,
-    Json,
-    Name,
-    Path(Template),
-}
-
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
-
-const TEMPLATELESS: &str = "template format specified but no template given";
 
 impl Run for Get {
     async fn run(self, login: Login) -> Result<()> {
@@ -91,24 +81,6 @@ impl Run for Get {
             Output::Table { wide } => tables(session, &flags, &named, wide).await,
             output => objects(session, &flags, &named, &output).await,
         }
-    }
-}
-
-fn output_of(text: Option<&str>) -> Result<Output> {
-    match text {
-        None | Some("") => Ok(Output::Table { wide: false }),
-        Some("wide") => Ok(Output::Table { wide: true }),
-        Some("yaml") => Ok(Output::Yaml),
-        Some("json") => Ok(Output::Json),
-        Some("name") => Ok(Output::Name),
-        Some(other) => match other.split_once('=') {
-            None if other == "jsonpath" => Err(failure(TEMPLATELESS)),
-            Some(("jsonpath", "")) => Err(failure(TEMPLATELESS)),
-            Some(("jsonpath", path)) => Ok(Output::Path(Template::parse(path).map_err(failure)?)),
-            _ => Err(failure(format!(
-                "unable to match a printer suitable for the output format {other:?}, allowed formats are: json,jsonpath,name,wide,yaml"
-            ))),
-        },
     }
 }
 
@@ -313,22 +285,4 @@ fn value_of(object: &Object, flags: &Get) -> Value {
         meta.remove("managedFields");
     }
     value
-}
-
-fn show(output: &Output, value: &Value) -> Result<()> {
-    match output {
-        Output::Yaml => output::text(&crate::yaml::print(value)),
-        Output::Json => output::line(indented(value)),
-        Output::Path(template) => output::text(&template.render(value).map_err(failure)?),
-        Output::Name | Output::Table { .. } => Ok(()),
-    }
-}
-
-/// JSON with four blanks, as kubectl prints it.
-fn indented(value: &Value) -> String {
-    let mut bytes = Vec::new();
-    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
-    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, formatter);
-    serde::Serialize::serialize(value, &mut serializer).expect("a JSON tree is printable");
-    String::from_utf8(bytes).expect("JSON is UTF-8")
 }

@@ -150,7 +150,7 @@ pub async fn watch_until(
 }
 
 /// One object as it is, and its changes from then on.
-async fn follow(
+pub(super) async fn follow(
     client: &Client,
     kind: &Resource,
     namespace: &str,

@@ -11,7 +11,7 @@ pub fn write(page: &mut Page, object: &Value) {
         page.field(0, "Namespace", namespace);
     }
     page.map(0, "Labels", &meta["labels"], "=");
-    page.annotations(&meta["annotations"]);
+    page.annotations(0, &meta["annotations"]);
     if object["kind"] == "ConfigMap" {
         return config_map(page, object);
     }

@@ -14,7 +14,7 @@ pub fn write(page: &mut Page, node: &Value, lease: Option<&Value>, pods: &[Value
     let roles: Vec<&str> = roles.filter_map(|(k, _)| k.strip_prefix("node-role.kubernetes.io/")).collect();
     page.field(0, "Roles", if roles.is_empty() { "<none>".into() } else { roles.join(",") });
     page.map(0, "Labels", &meta["labels"], "=");
-    page.annotations(&meta["annotations"]);
+    page.annotations(0, &meta["annotations"]);
     page.field(0, "CreationTimestamp", super::pod::time(&meta["creationTimestamp"]));
     let taints = spec["taints"].as_array().into_iter().flatten();
     let taints: Vec<String> = taints

@@ -47,7 +47,7 @@ impl Page {
 
     /// As `map`, without what clients keep there (a Secret's data among it), long values cut and below their
     /// key (kubectl pkg/describe/describe.go, skipAnnotations and printAnnotationsMultiline).
-    pub fn annotations(&mut self, map: &Value) {
+    pub fn annotations(&mut self, depth: usize, map: &Value) {
         let pairs = map.as_object().into_iter().flatten().filter(|(key, _)| *key != LAST_APPLIED);
         let mut lines = Vec::new();
         for (key, value) in pairs {
@@ -63,7 +63,7 @@ impl Page {
                 lines.push(cut.map_or(format!("  {line}"), |cut| format!("  {cut}...")));
             }
         }
-        self.field(0, "Annotations", if lines.is_empty() { "<none>".into() } else { lines.join("\n") });
+        self.field(depth, "Annotations", if lines.is_empty() { "<none>".into() } else { lines.join("\n") });
     }
 
     /// Lines that follow each other with a value share its column, whatever their depth; a line without
@@ -86,6 +86,16 @@ impl Page {
             }
         }
         text
+    }
+
+    /// The same with tabs for columns, which a further line of a value begins with: what kubectl prints where
+    /// it aligns nothing.
+    pub fn tabbed(&self) -> String {
+        let line = |(depth, cells): &(usize, Vec<String>)| {
+            let indent = if cells[0].is_empty() { String::new() } else { "  ".repeat(*depth) };
+            format!("{indent}{}\n", cells.join("\t"))
+        };
+        self.lines.iter().map(line).collect()
     }
 }
 
@@ -113,7 +123,7 @@ mod tests {
     fn annotations_leave_out_what_was_applied_and_cut_what_is_long() {
         let text = |map: Value| {
             let mut page = Page::default();
-            page.annotations(&map);
+            page.annotations(0, &map);
             page.text()
         };
         assert_eq!(text(json!({LAST_APPLIED: "{\"data\":\"c2VjcmV0\"}"})), "Annotations:  <none>\n");

@@ -1,5 +1,6 @@
 //! A pod's page: where it is, how its containers are, what they mount.
 
+use api::tree;
 use serde_json::Value;
 
 use super::page::{Page, shown, text_or};
@@ -26,7 +27,7 @@ pub fn write(page: &mut Page, pod: &Value) {
         page.field(0, "Start Time", time(&status["startTime"]));
     }
     page.map(0, "Labels", &meta["labels"], "=");
-    page.annotations(&meta["annotations"]);
+    page.annotations(0, &meta["annotations"]);
     if meta["deletionTimestamp"].is_null() {
         page.field(0, "Status", shown(&status["phase"]));
     } else {
@@ -58,7 +59,7 @@ pub fn write(page: &mut Page, pod: &Value) {
         page.head(0, title);
         for container in containers {
             let state = status[states].as_array().into_iter().flatten().find(|s| s["name"] == container["name"]);
-            write_container(page, container, state.unwrap_or(&Value::Null));
+            write_container(page, container, Some(state.unwrap_or(&Value::Null)));
         }
     }
     page.head(0, "Conditions");
@@ -68,18 +69,35 @@ pub fn write(page: &mut Page, pod: &Value) {
     // kubectl leaves a blank after the second column.
     let lines: Vec<String> = crate::table::aligned(&rows).lines().map(|l| l.trim_end().to_string()).collect();
     lines.iter().enumerate().for_each(|(n, line)| page.line(1, if n == 0 { line.clone() } else { format!("{line} ") }));
-    volumes(page, spec);
+    volumes(page, 0, spec);
     page.field(0, "QoS Class", shown(&status["qosClass"]));
     page.map(0, "Node-Selectors", &spec["nodeSelector"], "=");
     let tolerations: Vec<String> = spec["tolerations"].as_array().into_iter().flatten().map(toleration).collect();
     page.field(0, "Tolerations", if tolerations.is_empty() { "<none>".into() } else { tolerations.join("\n") });
 }
 
-fn write_container(page: &mut Page, container: &Value, state: &Value) {
-    page.head(1, &shown(&container["name"]));
-    page.field(2, "Container ID", shown(&state["containerID"]));
+/// A template's pod, which has no state and no name of its own.
+pub fn write_template(page: &mut Page, spec: &Value) {
+    let inits = ("Init Containers", "initContainers");
+    let kinds = [inits, ("Containers", "containers")];
+    for (title, list) in kinds.iter().filter(|(_, list)| *list == "containers" || !tree::list(spec, list).is_empty()) {
+        page.head(1, title);
+        tree::list(spec, list).iter().for_each(|container| write_container(page, container, None));
+    }
+    volumes(page, 1, spec);
+}
+
+/// Below the name, which stands a blank further in where there is no state.
+fn write_container(page: &mut Page, container: &Value, state: Option<&Value>) {
+    let name = shown(&container["name"]);
+    page.head(1, &if state.is_some() { name } else { format!(" {name}") });
+    if let Some(state) = state {
+        page.field(2, "Container ID", shown(&state["containerID"]));
+    }
     page.field(2, "Image", shown(&container["image"]));
-    page.field(2, "Image ID", shown(&state["imageID"]));
+    if let Some(state) = state {
+        page.field(2, "Image ID", shown(&state["imageID"]));
+    }
     let ports = |field: &str| -> Vec<String> {
         let ports = container["ports"].as_array().into_iter().flatten();
         let one = |p: &Value| {
@@ -105,12 +123,14 @@ fn write_container(page: &mut Page, container: &Value, state: &Value) {
             words.iter().for_each(|word| page.line(3, shown(word)));
         }
     }
-    write_state(page, "State", &state["state"]);
-    if state["lastState"]["terminated"].is_object() {
-        write_state(page, "Last State", &state["lastState"]);
+    if let Some(state) = state {
+        write_state(page, "State", &state["state"]);
+        if state["lastState"]["terminated"].is_object() {
+            write_state(page, "Last State", &state["lastState"]);
+        }
+        page.field(2, "Ready", if state["ready"] == true { "True" } else { "False" });
+        page.field(2, "Restart Count", text_number(&state["restartCount"]));
     }
-    page.field(2, "Ready", if state["ready"] == true { "True" } else { "False" });
-    page.field(2, "Restart Count", text_number(&state["restartCount"]));
     for (name, field) in [("Limits", "limits"), ("Requests", "requests")] {
         if let Some(amounts) = container["resources"][field].as_object().filter(|m| !m.is_empty()) {
             page.head(2, name);
@@ -224,14 +244,14 @@ fn write_state(page: &mut Page, name: &str, state: &Value) {
     }
 }
 
-fn volumes(page: &mut Page, spec: &Value) {
+fn volumes(page: &mut Page, depth: usize, spec: &Value) {
     let Some(volumes) = spec["volumes"].as_array().filter(|list| !list.is_empty()) else {
-        page.field(0, "Volumes", "<none>");
+        page.field(depth, "Volumes", "<none>");
         return;
     };
-    page.head(0, "Volumes");
+    page.head(depth, "Volumes");
     for volume in volumes {
-        page.head(1, &shown(&volume["name"]));
+        page.head(1, &format!("{}{}", " ".repeat(depth), shown(&volume["name"])));
         let source = |name: &str| Some(&volume[name]).filter(|s| s.is_object());
         if let Some(s) = source("emptyDir") {
             page.field(2, "Type", "EmptyDir (a temporary directory that shares a pod's lifetime)");
@@ -304,7 +324,7 @@ fn probe(probe: &Value) -> String {
     )
 }
 
-fn toleration(toleration: &Value) -> String {
+pub fn toleration(toleration: &Value) -> String {
     let mut text = shown(&toleration["key"]);
     if let Some(value) = toleration["value"].as_str().filter(|v| !v.is_empty()) {
         text += &format!("={value}");

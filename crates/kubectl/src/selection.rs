@@ -1,0 +1,157 @@
+//! The objects that a verb works on, chosen by words, by files or by a selector, as the server has them.
+//!
+//! What cli-runtime's builder does for kubectl's verbs (pkg/resource/builder.go): what is found is worked
+//! on although something else is not.
+
+use std::path::PathBuf;
+
+use api::{Object, Resource};
+use clap::Args;
+use client::ListOptions;
+use serde_json::Value;
+
+use crate::failure::{Failure, Result, failure};
+use crate::manifest::{self, Manifest};
+use crate::resource::{self, Named};
+use crate::session::Session;
+
+/// Words, files, a selector.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Selection {
+    /// `deployment/web`, `deployments web db`
+    pub resources: Vec<String>,
+    /// Files, folders or `-`
+    #[arg(short, long = "filename")]
+    pub filename: Vec<PathBuf>,
+    /// Folders below folders too
+    #[arg(short = 'R', long)]
+    pub recursive: bool,
+    /// Label selector
+    #[arg(short = 'l', long)]
+    pub selector: Option<String>,
+}
+
+/// What a kind without a name means.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Nameless {
+    /// All of the kind in the namespace.
+    All,
+    /// Nothing: a name, a selector or `--all` must be given.
+    Refused,
+}
+
+/// One object, as the server has it.
+#[derive(Clone)]
+pub struct Found {
+    pub kind: Resource,
+    /// "" for kinds that have none.
+    pub namespace: String,
+    pub object: Object,
+}
+
+/// What was found, and why something was not.
+#[derive(Default)]
+pub struct Objects {
+    pub found: Vec<Found>,
+    pub failed: Vec<Failure>,
+}
+
+/// kubectl's words where a kind stands alone.
+pub const NAMELESS: &str = "resource(s) were provided, but no name was specified";
+
+impl Found {
+    pub fn name(&self) -> &str {
+        &self.object.meta().name
+    }
+
+    /// Asks for it by name.
+    async fn of(session: &Session, kind: Resource, namespace: String, name: &str) -> Result<Found> {
+        let object = session.client.get(&kind, &namespace, name).await?;
+        Ok(Found { kind, namespace, object })
+    }
+}
+
+impl Selection {
+    /// Whether nothing was named at all.
+    pub fn is_empty(&self) -> bool {
+        self.resources.is_empty() && self.filename.is_empty()
+    }
+
+    /// Asks the server for all of them.
+    ///
+    /// # Errors
+    /// Only for what makes no sense as a whole; an object that is not there is in `failed`.
+    pub async fn objects(&self, session: &Session, nameless: Nameless) -> Result<Objects> {
+        if self.filename.is_empty() { self.by_words(session, nameless).await } else { self.by_files(session).await }
+    }
+
+    async fn by_words(&self, session: &Session, nameless: Nameless) -> Result<Objects> {
+        let named = resource::parse(session.kinds().await?, &self.resources)?;
+        if self.selector.is_some() {
+            resource::unnamed(&self.resources, &named)?;
+        }
+        let mut objects = Objects::default();
+        for Named { kind, name } in named {
+            let namespace = if kind.namespaced { session.namespace.clone() } else { String::new() };
+            match name {
+                Some(name) => objects.take(Found::of(session, kind, namespace, name).await),
+                None if self.selector.is_some() || nameless == Nameless::All => {
+                    let label_selector = self.selector.clone().unwrap_or_default();
+                    let options = ListOptions { label_selector, ..ListOptions::default() };
+                    match session.client.list(&kind, &namespace, &options).await {
+                        Ok(list) => objects.found.extend(list.objects.into_iter().map(|object| {
+                            let namespace = object.meta().namespace.clone();
+                            Found { kind: kind.clone(), namespace, object }
+                        })),
+                        Err(status) => objects.failed.push(status.into()),
+                    }
+                }
+                None => return Err(failure(NAMELESS)),
+            }
+        }
+        Ok(objects)
+    }
+
+    async fn by_files(&self, session: &Session) -> Result<Objects> {
+        if let Some(word) = self.resources.first() {
+            return Err(failure(resource::refused_beside_files(word)));
+        }
+        let selector = self.selector.as_deref().map(api::selector::Labels::parse).transpose()?;
+        let mut objects = Objects::default();
+        for manifest in manifest::read(&self.filename, self.recursive)? {
+            let labels = manifest.object["metadata"]["labels"].as_object().cloned().unwrap_or_default();
+            if selector.as_ref().is_none_or(|selector| selector.matches(&labels)) {
+                objects.take(Self::of_manifest(session, &manifest).await);
+            }
+        }
+        Ok(objects)
+    }
+
+    async fn of_manifest(session: &Session, manifest: &Manifest) -> Result<Found> {
+        let (kind, name) = (session.kinds().await?.of_manifest(manifest)?, manifest.meta("name"));
+        // An empty name would mean all of the kind.
+        if name.is_empty() {
+            return Err(failure(format!("{}: resource name may not be empty", manifest.file)));
+        }
+        let namespace = manifest.namespace(&kind, session.place())?.to_string();
+        Found::of(session, kind, namespace, name).await
+    }
+}
+
+impl Objects {
+    fn take(&mut self, found: Result<Found>) {
+        match found {
+            Ok(found) => self.found.push(found),
+            Err(why) => self.failed.push(why),
+        }
+    }
+}
+
+/// An object without what the server keeps books with.
+pub fn unmanaged(object: &Object) -> Value {
+    let mut value = object.value();
+    if let Some(meta) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        meta.remove("managedFields");
+    }
+    value
+}
