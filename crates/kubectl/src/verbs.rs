@@ -13,6 +13,7 @@ use crate::session::Login;
 pub mod api_resources;
 pub mod apply;
 pub mod attach;
+pub mod autoscale;
 pub mod create;
 pub mod delete;
 pub mod describe;
@@ -23,6 +24,7 @@ pub mod logs;
 pub mod port_forward;
 pub mod rollout;
 pub mod top;
+pub mod scale;
 pub mod version;
 pub mod wait;
 
@@ -35,6 +37,8 @@ pub static VERBS: &[Verb] = &[
     verb::<delete::Delete>("delete"),
     verb::<wait::Wait>("wait"),
     verb::<rollout::Rollout>("rollout"),
+    verb::<scale::Scale>("scale"),
+    verb::<autoscale::Autoscale>("autoscale"),
     verb::<events::Events>("events"),
     verb::<top::Top>("top"),
     verb::<logs::Logs>("logs"),
