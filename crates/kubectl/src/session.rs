@@ -64,6 +64,21 @@ impl Login {
     }
 }
 
+#[cfg(test)]
+impl Session {
+    /// Over a server that a test plays.
+    pub fn played(transport: impl client::Transport) -> Session {
+        Session {
+            client: Client::new(Arc::new(transport)),
+            https: client::HttpsConfig::default(),
+            namespace: "default".into(),
+            is_demanded: false,
+            clock: Arc::new(|| jiff::Timestamp::UNIX_EPOCH),
+            kinds: tokio::sync::OnceCell::new(),
+        }
+    }
+}
+
 impl Session {
     /// What the server serves; asked for once.
     pub async fn kinds(&self) -> Result<&Kinds> {

@@ -14,9 +14,11 @@ pub mod api_resources;
 pub mod apply;
 pub mod attach;
 pub mod autoscale;
+pub mod cordon;
 pub mod create;
 pub mod delete;
 pub mod describe;
+pub mod drain;
 pub mod events;
 pub mod exec;
 pub mod get;
@@ -25,6 +27,7 @@ pub mod port_forward;
 pub mod rollout;
 pub mod top;
 pub mod scale;
+pub mod uncordon;
 pub mod version;
 pub mod wait;
 
@@ -39,6 +42,9 @@ pub static VERBS: &[Verb] = &[
     verb::<rollout::Rollout>("rollout"),
     verb::<scale::Scale>("scale"),
     verb::<autoscale::Autoscale>("autoscale"),
+    verb::<cordon::Cordon>("cordon"),
+    verb::<uncordon::Uncordon>("uncordon"),
+    verb::<drain::Drain>("drain"),
     verb::<events::Events>("events"),
     verb::<top::Top>("top"),
     verb::<logs::Logs>("logs"),
