@@ -17,6 +17,8 @@ pub mod flags;
 pub mod form;
 /// YAML documents from files.
 pub mod manifest;
+/// What `label` and `annotate` share.
+mod marks;
 /// Standard output: the one place where anything is written to it.
 pub mod output;
 /// What a user writes for objects.

@@ -10,6 +10,7 @@ use clap::{ArgMatches, Args, Command, FromArgMatches, Subcommand};
 use crate::failure::Result;
 use crate::session::Login;
 
+pub mod annotate;
 pub mod api_resources;
 pub mod apply;
 pub mod attach;
@@ -22,11 +23,14 @@ pub mod drain;
 pub mod events;
 pub mod exec;
 pub mod get;
+pub mod label;
 pub mod logs;
+pub mod patch;
 pub mod port_forward;
 pub mod rollout;
 pub mod top;
 pub mod scale;
+pub mod taint;
 pub mod uncordon;
 pub mod version;
 pub mod wait;
@@ -45,6 +49,10 @@ pub static VERBS: &[Verb] = &[
     verb::<cordon::Cordon>("cordon"),
     verb::<uncordon::Uncordon>("uncordon"),
     verb::<drain::Drain>("drain"),
+    verb::<taint::Taint>("taint"),
+    verb::<patch::Patch>("patch"),
+    verb::<label::Label>("label"),
+    verb::<annotate::Annotate>("annotate"),
     verb::<events::Events>("events"),
     verb::<top::Top>("top"),
     verb::<logs::Logs>("logs"),
