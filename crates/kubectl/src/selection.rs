@@ -1,4 +1,4 @@
-//! The objects that a verb works on, chosen by words, by files or by a selector, as the server has them.
+//! The objects that a verb works on, by words, files or a selector, as the server has them.
 //!
 //! What cli-runtime's builder does for kubectl's verbs (pkg/resource/builder.go): what is found is worked
 //! on although something else is not.
