@@ -57,6 +57,7 @@ const steps = {
     assert.deepEqual(read, made);
     assert(read.metadata.creationTimestamp instanceof Date);
     await refused(404, core.readNamespacedPod({ namespace, name: 'nobody' }));
+    delete made.metadata.resourceVersion;
     await refused(409, core.createNamespacedConfigMap({ namespace, body: made }));
     await refused(422, core.createNamespacedPod({ namespace, body: pod('Bad', ['true']) }));
     const version = await config.makeApiClient(k8s.VersionApi).getCode();

@@ -69,6 +69,7 @@ def create_read_and_errors():
     assert read.to_dict() == made.to_dict()
     assert isinstance(read.metadata.creation_timestamp, datetime.datetime)
     assert raises(404, core.read_namespaced_pod, "nobody", SPACE).reason == "Not Found"
+    made.metadata.resource_version = None
     raises(409, core.create_namespaced_config_map, SPACE, made)
     raises(422, core.create_namespaced_pod, SPACE, pod("Bad", ["true"]))
     objects = create_from_dict(client.ApiClient(), {"apiVersion": "v1", "kind": "List", "items": [
