@@ -139,6 +139,11 @@ impl Cache {
         self.read().objects.values().cloned().collect()
     }
 
+    /// What is found among all, in key order, without taking hold of each; nothing changes meanwhile.
+    pub fn visit<T>(&self, find: impl FnOnce(&mut dyn Iterator<Item = &Object>) -> T) -> T {
+        find(&mut self.read().objects.values())
+    }
+
     /// What stands under a value of an index, in key order.
     pub fn by(&self, index: &Index, value: &str) -> Vec<Object> {
         if let Some(found) = self.read().by(index, value) {

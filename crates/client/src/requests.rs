@@ -10,6 +10,7 @@ use api::{Object, Resource, Status};
 use bytes::Bytes;
 use http::{Method, Request};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::answer::{List, WatchStream};
 use crate::backoff::seed_of;
@@ -22,6 +23,8 @@ pub struct Client {
     agent: Arc<str>,
     warned: Option<Warned>,
     validation: &'static str,
+    /// Writes that may be under way at once.
+    turns: Option<Arc<Semaphore>>,
 }
 
 /// Told each warning that comes with an answer.
@@ -73,7 +76,13 @@ pub enum PatchKind {
 
 impl Client {
     pub fn new(transport: Arc<dyn Transport>) -> Client {
-        Client { transport, agent: concat!("gousse/", env!("CARGO_PKG_VERSION")).into(), warned: None, validation: "" }
+        Client {
+            transport,
+            agent: concat!("gousse/", env!("CARGO_PKG_VERSION")).into(),
+            warned: None,
+            validation: "",
+            turns: None,
+        }
     }
 
     /// The `User-Agent`, which also names the field manager of what it writes: `kubelet`, `scheduler`.
@@ -92,6 +101,13 @@ impl Client {
     /// `Ignore`: dropped; else the server's choice.
     pub fn validating(mut self, how: &'static str) -> Client {
         self.validation = how;
+        self
+    }
+
+    /// So many writes are under way at once, of all clones together; the others wait their turn. A server takes no
+    /// more from one user than its share, and answers more of them with 429, which costs a second each.
+    pub fn writing(mut self, at_once: usize) -> Client {
+        self.turns = Some(Arc::new(Semaphore::new(at_once)));
         self
     }
 
@@ -234,6 +250,11 @@ impl Client {
 
     /// A request as it is; an answer that refuses is an `Err`.
     pub async fn send(&self, request: Request<Bytes>) -> Result<Reply, Status> {
+        let turns = self.turns.as_ref().filter(|_| !request.method().is_safe());
+        let _turn = match turns {
+            Some(turns) => Some(turns.acquire().await.map_err(|why| Status::internal(why.to_string()))?),
+            None => None,
+        };
         let reply = self.transport.call(request).await?;
         if let Some(warned) = &self.warned {
             answer::warnings(&reply.headers).iter().for_each(|text| warned(text));
@@ -320,3 +341,6 @@ fn with_query(path: &str, query: &[(&str, &str)]) -> String {
 fn decimal(number: u64) -> String {
     if number == 0 { String::new() } else { number.to_string() }
 }
+
+#[cfg(test)]
+mod tests;

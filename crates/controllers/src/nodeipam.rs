@@ -99,8 +99,8 @@ pub async fn run(parts: Arc<Parts>) {
         let (parts, ledger) = (parts.clone(), ledger.clone());
         async move { keep(&parts, &ledger, &key).await }
     };
-    // One after the other: each sees what the one before was given.
-    reconcile::run(nodes.subscribe().keys(), 1, work).await;
+    // Each sees in the ledger what the ones before were given; that it is durable, thousands need not wait for in turn.
+    reconcile::run(nodes.subscribe().keys(), 16, work).await;
 }
 
 async fn keep(parts: &Parts, ledger: &Mutex<Ledger>, key: &Key) -> Result<Requeue, Status> {

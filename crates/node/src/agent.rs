@@ -38,6 +38,8 @@ use crate::static_pods::{Manifests, StaticPod};
 use crate::subject::Origin;
 use crate::volumes::{self, Volumes};
 
+/// Of the node's writes: a server has places for twenty of one user (`server::Limits`), and upstream's for fewer.
+const WRITES: usize = 16;
 /// An actor that broke off is made anew after this.
 const REVIVAL: Duration = Duration::from_secs(1);
 
@@ -87,7 +89,7 @@ impl Agent {
         network: Arc<dyn Network>,
         config: Config,
     ) -> Result<Agent, Error> {
-        let client = client.named("kubelet");
+        let client = client.named("kubelet").writing(WRITES);
         let sources =
             Arc::new(Live::new(client.clone(), &config.node_name, config.clock.clone(), config.entropy.clone()));
         let volumes = Volumes::open(&config, sources.clone());

@@ -147,6 +147,22 @@ impl Fake {
         Arc::strong_count(&self.0.execs) - 1
     }
 
+    /// The sandboxes whose specs are so; nothing of the others is copied.
+    async fn listed(&self, is_so: impl Fn(&SandboxSpec) -> bool + Send) -> Result<Vec<Sandbox>> {
+        self.begin("list").await?;
+        let state = self.0.lock();
+        let found = state.sandboxes.iter().filter(|(_, sandbox)| is_so(&sandbox.spec));
+        let sandboxes = found.map(|(id, sandbox)| Sandbox {
+            id: id.clone(),
+            spec: sandbox.spec.clone(),
+            ready: sandbox.ready,
+            created_at: sandbox.created_at,
+            containers: sandbox.containers.values().map(|played| played.container.clone()).collect(),
+            addresses: sandbox.addresses.clone(),
+        });
+        Ok(sandboxes.collect())
+    }
+
     async fn begin(&self, operation: &str) -> Result<()> {
         // The sender lives as long as the engine.
         let _ = self.0.up.subscribe().wait_for(|up| *up).await;
@@ -285,28 +301,12 @@ impl Engine for Fake {
     }
 
     fn list(&self) -> Boxed<'_, Result<Vec<Sandbox>>> {
-        Box::pin(async {
-            self.begin("list").await?;
-            let state = self.0.lock();
-            let sandboxes = state.sandboxes.iter().map(|(id, sandbox)| Sandbox {
-                id: id.clone(),
-                spec: sandbox.spec.clone(),
-                ready: sandbox.ready,
-                created_at: sandbox.created_at,
-                containers: sandbox.containers.values().map(|played| played.container.clone()).collect(),
-                addresses: sandbox.addresses.clone(),
-            });
-            Ok(sandboxes.collect())
-        })
+        Box::pin(self.listed(|_| true))
     }
 
     fn labelled(&self, label: &str, value: &str) -> Boxed<'_, Result<Vec<Sandbox>>> {
         let (label, value) = (label.to_owned(), value.to_owned());
-        Box::pin(async move {
-            let mut list = self.list().await?;
-            list.retain(|sandbox| sandbox.has_label(&label, &value));
-            Ok(list)
-        })
+        Box::pin(self.listed(move |spec| spec.labels.get(&label) == Some(&value)))
     }
 
     fn changes(&self) -> broadcast::Receiver<Hint> {
