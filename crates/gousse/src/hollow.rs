@@ -1,4 +1,4 @@
-//! `hollow`: many nodes in one process, to try a large cluster: the real agent over an engine that only pretends.
+//! `hollow`: many nodes in one process, the real agent over an engine that only pretends.
 //!
 //! Each node is `node::run` under its own name: it registers, renews its lease, watches its pods, plans,
 //! acts and reports as on a machine of its own. What it acts on is `runtime::fake` and

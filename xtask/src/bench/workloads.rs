@@ -1,4 +1,4 @@
-//! Deployments of real pods on one node: a hundred at once, a rolling update, from none to one, and at rest.
+//! Deployments on one node: a hundred pods at once, a rolling update, none to one, at rest.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Field selectors that thousands ask with, each for a value of its own: found in the bytes, without a tree.
+//! Field selectors that thousands ask with, each for another value: found in the bytes.
 //!
 //! A watch that demands one is told by the store of nothing else (pkg/registry/core/pod/strategy.go
 //! NodeNameTriggerFunc): so a change of a pod costs its node, and not all of them.
@@ -40,19 +40,4 @@ fn node_name(pod: &[u8]) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use api::resource::PODS;
-
-    use super::*;
-
-    #[test]
-    fn a_pods_node_is_found_in_its_bytes() {
-        let node = |text: &str| node_name(text.as_bytes());
-        assert_eq!(node(r#"{"metadata":{"name":"a"},"spec":{"containers":[{}],"nodeName":"n1"}}"#), Some("n1".into()));
-        assert_eq!(node(r#"{"spec":{"nodeName":"\u006e2","x":{"nodeName":"other"}}}"#), Some("n2".into()));
-        for none in [r#"{"spec":{"nodeName":null}}"#, r#"{"spec":{}}"#, "{}", "{"] {
-            assert_eq!(node(none), None, "{none}");
-        }
-        assert!(TRIGGERS.iter().all(|(kind, _)| *kind == PODS.qualified()));
-    }
-}
+mod tests;

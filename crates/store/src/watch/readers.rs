@@ -1,4 +1,4 @@
-//! The registered readers, found by the keys and values that they want: a change costs those who read it.
+//! The readers, found by the keys and values that they want: a change costs who reads it.
 //!
 //! Of ten thousand readers nearly all wait for something else. They stand under their prefix, and below that
 //! under the value that they want; those for whom something waits are looked at with every write, the
