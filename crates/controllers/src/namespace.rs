@@ -92,7 +92,7 @@ async fn empty(parts: &Parts, watches: &Watches, name: &str) -> Result<Requeue, 
     clear(parts, pods, name, &mut left, &mut failures).await;
     if left.is_empty() && failures.is_empty() {
         let others =
-            parts.resources.iter().filter(|kind| kind.namespaced && kind.can("list") && kind.plural != pods.plural);
+            parts.resources.iter().filter(|kind| kind.namespaced && kind.can("delete") && kind.plural != pods.plural);
         for kind in others {
             clear(parts, kind, name, &mut left, &mut failures).await;
         }

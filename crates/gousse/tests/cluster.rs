@@ -45,6 +45,9 @@ mod output;
 /// Images of what Debian installed on this machine.
 #[path = "cluster/packed.rs"]
 mod packed;
+/// Pods that become more and fewer by what they use.
+#[path = "cluster/scaling.rs"]
+mod scaling;
 /// Exec and attach with clients of several ages and languages.
 #[path = "cluster/sessions.rs"]
 mod sessions;
