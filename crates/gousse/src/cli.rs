@@ -92,6 +92,9 @@ pub struct ServerFlags {
     /// Connections from outside, half of them for certificates, a quarter for tokens; 0: no bound
     #[arg(long, default_value_t = server::Limits::default().connections, value_name = "NUMBER")]
     pub max_connections: usize,
+    /// KubeSchedulerConfiguration of the scheduler (kube-scheduler's --config)
+    #[arg(long, value_name = "FILE")]
+    pub scheduler_config: Option<PathBuf>,
     /// Go on without what is damaged of the store, once; it is put aside
     #[arg(long)]
     pub accept_loss: bool,
@@ -189,6 +192,8 @@ pub enum Command {
     Token(Token),
     /// Print the path of the admin kubeconfig
     Kubeconfig(Kubeconfig),
+    /// Tell what keeps a pod from each node, and what would let it run
+    Why(Why),
     /// Load, pull, list and remove images of this machine's node
     #[command(subcommand)]
     Image(Image),
@@ -296,6 +301,15 @@ pub struct Kubeconfig {
     pub merge: bool,
     #[command(flatten)]
     pub place: Place,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Why {
+    /// `pod/web`
+    pub pod: String,
+    /// The file that the server's scheduler has, if it has one
+    #[arg(long, value_name = "FILE")]
+    pub scheduler_config: Option<PathBuf>,
 }
 
 #[derive(Subcommand, Clone, Debug)]

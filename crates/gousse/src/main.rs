@@ -24,6 +24,8 @@ mod parts;
 mod token;
 /// `up`: server and node in one process.
 mod up;
+/// Why a pod has no node.
+mod why;
 
 use std::process::ExitCode;
 
@@ -75,6 +77,7 @@ fn run() -> Result<(), Failure> {
             Command::Token(command) => token::run(cli.connection, command).await,
             Command::Kubeconfig(flags) => kubeconfig::run(&flags),
             Command::Image(command) => images::run(command).await,
+            Command::Why(flags) => why::run(cli.connection, flags).await,
             Command::Verb(verb) => verb.run(login(cli.connection)?).await,
         }
     })

@@ -41,6 +41,7 @@ pub async fn start(
     alarm: &Alarm,
 ) -> Result<Serving> {
     let node_ranges = node_ranges(flags, cluster)?;
+    let scheduled = crate::why::configuration(flags.scheduler_config.as_deref())?;
     let admission = server::Admission::of(&flags.enable_admission_plugins, &flags.disable_admission_plugins);
     let admission = admission.map_err(failure)?;
     let chosen = Chosen::of(&flags.controllers).map_err(|why| failure(format!("--controllers: {why}")))?;
@@ -70,7 +71,7 @@ pub async fn start(
     };
     tasks.spawn(alarm.over("the server", serve));
     if flags.scheduler {
-        tasks.spawn(alarm.over("the scheduler", placing(&server, seams)));
+        tasks.spawn(alarm.over("the scheduler", placing(&server, seams, scheduled)));
     }
     if !chosen.is_empty() {
         tasks.spawn(alarm.over("a controller", controlling(&server, seams, flags, node_ranges, chosen)));
@@ -79,13 +80,13 @@ pub async fn start(
 }
 
 /// The scheduler.
-fn placing(server: &Server, seams: &Seams) -> impl Future<Output = ()> + Send + use<> {
+fn placing(
+    server: &Server,
+    seams: &Seams,
+    configuration: scheduler::Configuration,
+) -> impl Future<Output = ()> + Send + use<> {
     let client = Local::client(server, Component::Scheduler, "kube-scheduler");
-    let config = scheduler::Config {
-        clock: seams.clock.clone(),
-        entropy: seams.entropy.clone(),
-        configuration: scheduler::Configuration::default(),
-    };
+    let config = scheduler::Config { clock: seams.clock.clone(), entropy: seams.entropy.clone(), configuration };
     let life = server.part("scheduler");
     async move {
         let _life = life;
