@@ -298,8 +298,13 @@ impl Sink {
             source["host"] = json!(self.host);
         }
         let mut metadata = json!({"name": name, "namespace": said.regarding.event_namespace()});
-        if !said.annotations.is_empty() {
-            metadata["annotations"] = json!(said.annotations);
+        // One that stands for several says nothing of who reports (events_cache.go EventAggregate).
+        let (mut component, mut instance) = ("", "");
+        if message == said.message {
+            (component, instance) = (&self.component, &self.host);
+            if !said.annotations.is_empty() {
+                metadata["annotations"] = json!(said.annotations);
+            }
         }
         json!({
             "apiVersion": "v1", "kind": "Event",
@@ -307,7 +312,7 @@ impl Sink {
             "involvedObject": said.regarding.to_value(),
             "reason": said.reason, "message": message, "type": said.class.as_str(), "count": count,
             "firstTimestamp": seconds(first), "lastTimestamp": seconds(said.at), "source": source,
-            "reportingComponent": self.component, "reportingInstance": self.host,
+            "reportingComponent": component, "reportingInstance": instance,
         })
     }
 

@@ -97,6 +97,19 @@ impl Bench {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_event_that_stands_for_several_says_nothing_of_who_reports() {
+    let bench = Bench::new(|_| ok(json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": "x"}})));
+    for number in 0..10 {
+        bench.recorder.event(said("", 0).regarding, "", Type::Normal, "Scaled", format!("to {number}"));
+    }
+    let sent = bench.sent(10).await;
+    let told = |at: usize| ["message", "reportingComponent", "reportingInstance"].map(|name| sent[at].1[name].clone());
+    assert_eq!(told(8), ["to 8", "kubelet", "n1"]);
+    assert_eq!(told(9), ["(combined from similar events): to 9", "", ""]);
+    assert_eq!(sent[9].1["source"], json!({"component": "kubelet", "host": "n1"}));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_event_is_created_and_then_patched() {
     let bench = Bench::new(|_| ok(json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": "x"}})));
     for _ in 0..2 {
