@@ -55,7 +55,7 @@ pub use event::WatchEvent;
 pub use object::{Meta, Object, OwnerReference};
 pub use pairs::Pairs;
 pub use resource::Resource;
-pub use status::{Cause, FieldError, Reason, Status};
+pub use status::{Cause, FieldError, FieldErrorClass, Reason, Status};
 
 /// Time and randomness, injected, so that the simulator can own them.
 pub mod seam;

@@ -68,7 +68,7 @@ fn prepare(_: &Kind, service: &mut Value, old: Option<&Value>, context: &Context
     };
 }
 
-fn validate(_: &Kind, service: &Value, old: Option<&Value>, context: &Context) -> Vec<FieldError> {
+fn validate(kind: &Kind, service: &Value, old: Option<&Value>, context: &Context) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let at = At::root(service);
     let spec = at.get("spec");
@@ -81,7 +81,7 @@ fn validate(_: &Kind, service: &Value, old: Option<&Value>, context: &Context) -
         }
         complaints
     };
-    meta::object(service, old, false, rule, &mut errors);
+    meta::object(kind, service, old, rule, &mut errors);
     meta::by_library(&mut errors);
     if context.subresource == "status" {
         for status in at.get("status").get("conditions").items().map(|condition| condition.get("status")) {

@@ -15,7 +15,7 @@ pub(crate) fn row() -> Kind {
             AGE,
         ],
         hooks: Hooks { validate, ..HOOKS },
-        ..Kind::namespaced("v1", "ConfigMap", "configmaps").short("cm")
+        ..Kind::namespaced("v1", "ConfigMap", "configmaps").judged_as_new().short("cm")
     }
 }
 

@@ -1,5 +1,7 @@
 //! CustomResourceDefinition: a kind that somebody adds.
 
+/// Paths of fields.
+mod field_path;
 /// What OpenAPI and Kubernetes' extensions of it demand of a schema.
 mod schemas;
 /// What a schema must be like so that unknown fields can be told.

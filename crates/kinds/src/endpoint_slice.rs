@@ -26,7 +26,7 @@ pub(crate) fn row() -> Kind {
             AGE,
         ],
         hooks: Hooks { default, prepare, validate, warnings, ..HOOKS },
-        ..Kind::namespaced("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")
+        ..Kind::namespaced("discovery.k8s.io/v1", "EndpointSlice", "endpointslices").judged_as_new()
     }
 }
 

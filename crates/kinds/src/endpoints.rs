@@ -18,6 +18,7 @@ pub(crate) fn row() -> Kind {
         hooks: Hooks { default, validate, ..HOOKS },
         writes: Writes { put_creates: true, ..WRITES },
         ..Kind::namespaced("v1", "Endpoints", "endpoints")
+            .judged_as_new()
             .kept_in("services/endpoints")
             .short("ep")
             .deprecated("in v1.33+; use discovery.k8s.io/v1 EndpointSlice")

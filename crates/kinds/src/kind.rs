@@ -33,6 +33,9 @@ pub struct Kind {
     pub hooks: Hooks,
     pub writes: Writes,
     pub delete: DeleteStrategy,
+    /// A changed object's metadata is judged as a new one's too (ValidateXUpdate of upstream calls ValidateX): of the
+    /// others, what names are made of has to be part of a path.
+    pub judged_as_new: bool,
     /// What nobody does yet for objects of this kind; who makes one is told, and so is docs/compatibility:
     /// `no controller makes its pods yet`. Empty: all that upstream does.
     pub dormant: &'static str,
@@ -50,6 +53,10 @@ pub struct Upstream {
     pub folder: &'static str,
     /// An older version in which it is still stored: releases before could not read the newer one.
     pub version: &'static str,
+    /// How a field is refused by which objects are not filtered: `field label "%" not supported for Job`.
+    pub unselected: &'static str,
+    /// Whether they are not even filtered by their namespace.
+    pub anywhere: bool,
 }
 
 /// What a kind does at a write. Each is pure; `Context` carries what differs from request to request.
@@ -74,6 +81,8 @@ pub struct Hooks {
 /// How the generic verbs treat objects of a kind where they differ. Each is pure.
 #[derive(Clone, Copy)]
 pub struct Writes {
+    /// What its name is made of is its name (upstream: a name generator that makes none).
+    pub named_as_asked: bool,
     /// A PUT creates what is not there (upstream: AllowCreateOnUpdate).
     pub put_creates: bool,
     /// A PUT must name a revision (no AllowUnconditionalUpdate).
@@ -275,6 +284,21 @@ impl Kind {
         Kind { upstream: Upstream { version, ..self.upstream }, ..self }
     }
 
+    /// A changed object's metadata is judged as a new one's too.
+    pub(crate) fn judged_as_new(self) -> Kind {
+        Kind { judged_as_new: true, ..self }
+    }
+
+    /// Its objects are not filtered by their namespace.
+    pub fn found_anywhere(self) -> Kind {
+        Kind { upstream: Upstream { anywhere: true, ..self.upstream }, ..self }
+    }
+
+    /// A stock server refuses a field by which its objects are not filtered in these words; `%` is the field.
+    pub fn unselected(self, words: &'static str) -> Kind {
+        Kind { upstream: Upstream { unselected: words, ..self.upstream }, ..self }
+    }
+
     fn named(self, change: impl FnOnce(&mut Names)) -> Kind {
         Kind { resource: self.resource.with(change), ..self }
     }
@@ -322,7 +346,9 @@ impl Kind {
     pub fn check(&self, fields: &Fields) -> Result<(), Status> {
         let known = |name: &str| {
             name == "metadata.name"
-                || (name == "metadata.namespace" && (self.namespaced || self.field_selectors.is_empty()))
+                || (name == "metadata.namespace"
+                    && !self.upstream.anywhere
+                    && (self.namespaced || self.field_selectors.is_empty()))
                 || self.field_selectors.iter().any(|f| f.name == name)
         };
         // A term that says nothing is none (apimachinery fields.ParseSelector).
@@ -335,6 +361,7 @@ impl Kind {
                 "{:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
                 term.field
             ),
+            false if !self.upstream.unselected.is_empty() => self.upstream.unselected.replace('%', &term.field),
             false => format!("field label not supported: {}", term.field),
         }))
     }

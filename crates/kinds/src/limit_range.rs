@@ -16,7 +16,7 @@ pub(crate) fn row() -> Kind {
         columns: vec![NAME, CREATED],
         hooks: Hooks { default, prepare, validate, ..HOOKS },
         writes: Writes { put_creates: true, ..WRITES },
-        ..Kind::namespaced("v1", "LimitRange", "limitranges").short("limits")
+        ..Kind::namespaced("v1", "LimitRange", "limitranges").judged_as_new().short("limits")
     }
 }
 

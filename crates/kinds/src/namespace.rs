@@ -17,7 +17,7 @@ pub(crate) fn row() -> Kind {
         field_selectors: vec![field("status.phase")],
         hooks: Hooks { prepare, default, validate, ..HOOKS },
         delete: DeleteStrategy::Emptied,
-        ..Kind::cluster("v1", "Namespace", "namespaces").short("ns").without("deletecollection")
+        ..Kind::cluster("v1", "Namespace", "namespaces").judged_as_new().short("ns").without("deletecollection")
     }
 }
 
@@ -53,7 +53,7 @@ fn default(_: &Kind, space: &mut Value) {
 
 fn validate(kind: &Kind, space: &Value, old: Option<&Value>, context: &Context) -> Vec<FieldError> {
     let mut errors = Errors::new();
-    meta::object(space, old, kind.namespaced, names::dns_label, &mut errors);
+    meta::object(kind, space, old, names::dns_label, &mut errors);
     let at = At::root(space);
     let finalizers = at.get("spec").get("finalizers");
     match context.subresource.as_str() {

@@ -40,7 +40,7 @@ pub(crate) fn row() -> Kind {
         hooks: Hooks { prepare, default, validate, warnings, ..HOOKS },
         // One that cannot say that a pod has ended keeps it.
         writes: Writes { leads_to_less: |_| true, ..WRITES },
-        ..Kind::cluster("v1", "Node", "nodes").kept_in("minions").short("no")
+        ..Kind::cluster("v1", "Node", "nodes").judged_as_new().kept_in("minions").short("no")
     }
 }
 
@@ -198,10 +198,6 @@ fn node_update(at: &At, old: &At, errors: &mut Errors) {
     if !before.is_empty() && ranges.value != before.value {
         errors.push(ranges.forbidden("node updates may not change podCIDR except from \"\" to valid"));
     }
-    let (external, before) = (at.get("spec").get("externalID"), old.get("spec").get("externalID"));
-    if external.text() != before.text() {
-        errors.push(external.forbidden("may not be updated"));
-    }
     let (id, before) = (at.get("spec").get("providerID"), old.get("spec").get("providerID"));
     match (before.text(), id.text()) {
         ("", _) => {}
@@ -210,6 +206,10 @@ fn node_update(at: &At, old: &At, errors: &mut Errors) {
             errors.push(id.invalid_as(Value::Null, "field cannot be modified once set"));
         }
         _ => {}
+    }
+    let (external, before) = (at.get("spec").get("externalID"), old.get("spec").get("externalID"));
+    if external.text() != before.text() {
+        errors.push(external.forbidden("may not be updated"));
     }
 }
 

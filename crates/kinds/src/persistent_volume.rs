@@ -40,6 +40,7 @@ pub(crate) fn row() -> Kind {
         hooks: Hooks { default, prepare, validate: validate::validate, warnings, ..HOOKS },
         writes: Writes { returns_deleted: true, ..WRITES },
         ..Kind::cluster("v1", "PersistentVolume", "persistentvolumes")
+            .judged_as_new()
             .short("pv")
             .dormant("no controller binds volumes to claims yet")
     }

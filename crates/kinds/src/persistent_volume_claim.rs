@@ -40,6 +40,7 @@ pub(crate) fn row() -> Kind {
         hooks: Hooks { default, prepare, validate: validate::validate, warnings, ..HOOKS },
         writes: Writes { returns_deleted: true, ..WRITES },
         ..Kind::namespaced("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
+            .judged_as_new()
             .short("pvc")
             .dormant("no controller binds claims to volumes yet")
     }

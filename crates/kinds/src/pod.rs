@@ -60,7 +60,7 @@ pub(crate) fn row() -> Kind {
         },
         writes: Writes { returns_deleted: true, leads_to_less, awaits, ..WRITES },
         delete: DeleteStrategy::Graceful(grace_of),
-        ..Kind::namespaced("v1", "Pod", "pods").short("po").in_all()
+        ..Kind::namespaced("v1", "Pod", "pods").judged_as_new().short("po").in_all()
     }
 }
 

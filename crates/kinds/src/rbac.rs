@@ -14,6 +14,6 @@ pub const GROUP: &str = "rbac.authorization.k8s.io";
 /// Names are what a segment of a path may be (ValidateRBACName).
 fn metadata(kind: &Kind, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    meta::object(object, old, kind.namespaced, names::path_segment, &mut errors);
+    meta::object(kind, object, old, names::path_segment, &mut errors);
     errors
 }

@@ -11,6 +11,7 @@ use crate::pod::defaults;
 use crate::pod::validate::template;
 use crate::row::*;
 use crate::validate::at::{At, non_negative};
+use crate::validate::meta;
 use crate::workload;
 
 pub(crate) fn row() -> Kind {
@@ -63,7 +64,8 @@ fn default(_: &Kind, controller: &mut Value) {
 }
 
 fn validate(kind: &Kind, controller: &Value, old: Option<&Value>, context: &Context) -> Vec<FieldError> {
-    let mut errors = metadata(kind, controller, old);
+    let mut errors = Vec::new();
+    meta::object_by_bytes(kind, controller, old, &mut errors);
     let at = At::root(controller);
     if context.subresource == "status" {
         replica_set::status(&at.get("status"), &mut errors);

@@ -64,7 +64,11 @@ pub const CREATED: Column = Column {
     format: Text::Borrowed(""),
     priority: 0,
     description: Text::Borrowed("When the object was created."),
-    cell: Cell::Path(Text::Borrowed("metadata.creationTimestamp")),
+    cell: Cell::Of(|object, _| match tree::text(object, "metadata.creationTimestamp") {
+        // What was not created, Go's zero time: an event that carries no object.
+        "" => json!("0001-01-01T00:00:00Z"),
+        created => json!(created),
+    }),
 };
 
 /// Judges the metadata, does nothing else.
@@ -79,6 +83,7 @@ pub const HOOKS: Hooks = Hooks {
 
 /// As most kinds are.
 pub const WRITES: Writes = Writes {
+    named_as_asked: false,
     put_creates: false,
     conditional: false,
     returns_deleted: false,
@@ -120,6 +125,7 @@ impl Kind {
             hooks: HOOKS,
             writes: WRITES,
             delete: DeleteStrategy::Immediate,
+            judged_as_new: false,
             dormant: "",
             deprecated: "",
             upstream: Upstream::default(),
@@ -196,7 +202,7 @@ pub const fn proxy(options: &'static str) -> Subresource {
 /// The metadata of any kind whose names are DNS subdomains.
 pub fn metadata(kind: &Kind, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    meta::object(object, old, kind.namespaced, names::dns_subdomain, &mut errors);
+    meta::object(kind, object, old, names::dns_subdomain, &mut errors);
     errors
 }
 

@@ -14,7 +14,7 @@ pub(crate) fn row() -> Kind {
     Kind {
         columns: vec![NAME, text("Handler", "The runtime's name for it.", "handler"), AGE],
         hooks: Hooks { validate, ..HOOKS },
-        writes: Writes { conditional: true, ..WRITES },
+        writes: Writes { conditional: true, put_creates: true, ..WRITES },
         ..Kind::cluster("node.k8s.io/v1", "RuntimeClass", "runtimeclasses")
     }
 }

@@ -20,7 +20,7 @@ pub(crate) fn row() -> Kind {
         ],
         field_selectors: vec![field("type")],
         hooks: Hooks { default, validate, ..HOOKS },
-        ..Kind::namespaced("v1", "Secret", "secrets")
+        ..Kind::namespaced("v1", "Secret", "secrets").judged_as_new()
     }
 }
 

@@ -10,7 +10,7 @@ pub(crate) fn row() -> Kind {
         subresources: vec![act("token", Act::Token, "TokenRequest", "authentication.k8s.io/v1", CREATE)],
         hooks: Hooks { prepare, ..HOOKS },
         writes: Writes { returns_deleted: true, ..WRITES },
-        ..Kind::namespaced("v1", "ServiceAccount", "serviceaccounts").short("sa")
+        ..Kind::namespaced("v1", "ServiceAccount", "serviceaccounts").judged_as_new().short("sa")
     }
 }
 

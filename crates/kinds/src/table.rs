@@ -109,6 +109,14 @@ impl Served {
         self.resource().api_version()
     }
 
+    /// The Go package of what it is converted to, as upstream's errors name it: `core`, `autoscaling`.
+    pub fn package(&self) -> &str {
+        match self.kind.group.split('.').next() {
+            None | Some("") => "core",
+            Some(first) => first,
+        }
+    }
+
     /// The row of the schema table.
     pub fn schema(&self) -> &str {
         self.version().map_or(&self.kind.schema, |version| &version.schema)

@@ -17,7 +17,7 @@ pub(crate) fn row() -> Kind {
         ],
         hooks: Hooks { validate, ..HOOKS },
         writes: Writes { resets: &[], ..WRITES },
-        ..Kind::namespaced("apps/v1", "ControllerRevision", "controllerrevisions")
+        ..Kind::namespaced("apps/v1", "ControllerRevision", "controllerrevisions").judged_as_new()
     }
 }
 

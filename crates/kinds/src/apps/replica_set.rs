@@ -12,9 +12,6 @@ pub(crate) fn row() -> Kind {
     Kind {
         subresources: vec![SCALE, STATUS],
         columns: columns(),
-        field_selectors: vec![made("status.replicas", |set| {
-            tree::int(set, "status.replicas").unwrap_or(0).to_string()
-        })],
         hooks: Hooks {
             prepare: |_, set, old, _| workload::count_born(set, old, json!({"replicas": 0})),
             default: |_, set| {

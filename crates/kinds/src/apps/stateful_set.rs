@@ -66,7 +66,7 @@ fn default(_: &Kind, set: &mut Value) {
 
 fn validate(kind: &Kind, set: &Value, old: Option<&Value>, context: &Context) -> Vec<FieldError> {
     let mut errors = Errors::new();
-    meta::object(set, old, kind.namespaced, names::dns_label, &mut errors);
+    meta::object(kind, set, old, names::dns_label, &mut errors);
     let (at, was) = (At::root(set), old.map(At::root));
     if context.subresource == "status" {
         status(&at.get("status"), was.map(|was| was.get("status")), &mut errors);

@@ -31,7 +31,7 @@ pub(crate) fn row() -> Kind {
             ..HOOKS
         },
         writes: Writes { orphans: true, orphan_warning: ORPHANS, ..WRITES },
-        ..Kind::namespaced("batch/v1", "Job", "jobs").in_all()
+        ..Kind::namespaced("batch/v1", "Job", "jobs").in_all().unselected("field label \"%\" not supported for Job")
     }
 }
 

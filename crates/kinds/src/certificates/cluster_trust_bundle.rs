@@ -39,7 +39,7 @@ fn validate(kind: &Kind, bundle: &Value, old: Option<&Value>, _: &Context) -> Ve
         let name = at.get("metadata").get("name");
         invalid_each(&name, rule(name.text()), &mut errors);
     }
-    meta::object(bundle, old, kind.namespaced, rule, &mut errors);
+    meta::object(kind, bundle, old, rule, &mut errors);
     if !signer.text().is_empty() {
         signer_name(&signer, &mut errors);
     }

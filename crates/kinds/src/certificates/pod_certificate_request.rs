@@ -40,6 +40,7 @@ pub(crate) fn row() -> Kind {
         writes: Writes { conditional: true, ..WRITES },
         ..Kind::namespaced("certificates.k8s.io/v1", "PodCertificateRequest", "podcertificaterequests")
             .kept_as("v1beta1")
+            .found_anywhere()
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use api::tree;
 use serde_json::Value;
 
+use super::field_path;
 use super::structural::{self, LISTS, is_zero};
 use crate::validate::at::{At, Errors};
 
@@ -331,6 +332,9 @@ fn rules(schema: &At, errors: &mut Errors) {
         }
         if path.text().contains(['\n', '\r']) {
             errors.push(path.invalid("must not contain line breaks"));
+        }
+        if !path.text().is_empty() && field_path::found(path.text(), schema.value, true).is_err() {
+            errors.push(path.invalid("must be a valid path"));
         }
     }
 }

@@ -6,7 +6,7 @@
 use api::{FieldError, names, tree};
 use serde_json::Value;
 
-use super::{APPROVED, schemas};
+use super::{APPROVED, field_path, schemas};
 use crate::row::*;
 use crate::validate::at::{At, Errors, invalid_each};
 use crate::validate::{meta, webhook};
@@ -52,7 +52,7 @@ pub fn merged(spec: &Value) -> Value {
     spec
 }
 
-pub fn definition(_: &Kind, definition: &Value, old: Option<&Value>, context: &Context) -> Vec<FieldError> {
+pub fn definition(kind: &Kind, definition: &Value, old: Option<&Value>, context: &Context) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let at = At::root(definition);
     let group = at.get("spec").get("group");
@@ -64,7 +64,7 @@ pub fn definition(_: &Kind, definition: &Value, old: Option<&Value>, context: &C
         }
         complaints
     };
-    meta::object(definition, old, false, rule, &mut errors);
+    meta::object(kind, definition, old, rule, &mut errors);
     meta::by_library(&mut errors);
     if context.subresource == "status" {
         kind_names(&at.get("status").get("acceptedNames"), &mut errors);
@@ -279,7 +279,7 @@ fn selectable(fields: &At, validation: &At, errors: &mut Errors) {
             errors.push(path.required(""));
             continue;
         }
-        match found(path.text(), validation.get("openAPIV3Schema").value) {
+        match field_path::found(path.text(), validation.get("openAPIV3Schema").value, false) {
             Err(why) => {
                 errors.push(path.invalid(&format!("is an invalid path: {why}")));
                 continue;
@@ -304,21 +304,6 @@ fn selectable(fields: &At, validation: &At, errors: &mut Errors) {
     if seen.len() > SELECTABLE_MAX {
         errors.push(FieldError::too_many(&fields.path(), seen.len(), SELECTABLE_MAX));
     }
-}
-
-/// The schema at a path of names.
-fn found<'v>(path: &str, schema: &'v Value) -> Result<&'v Value, &'static str> {
-    if path.contains('[') {
-        return Err("array notation is not allowed");
-    }
-    let mut here = schema;
-    for name in path.strip_prefix('.').ok_or("does not refer to a valid field")?.split('.') {
-        if name.is_empty() {
-            return Err("unexpected end of JSON path");
-        }
-        here = here["properties"].get(name).ok_or("does not refer to a valid field")?;
-    }
-    Ok(here)
 }
 
 fn conversion(at: &At, errors: &mut Errors) {

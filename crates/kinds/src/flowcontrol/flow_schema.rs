@@ -26,7 +26,7 @@ pub(crate) fn row() -> Kind {
             computed("MissingPL", "Whether its level is missing.", |schema, _| json!(dangling(schema))),
         ],
         hooks: Hooks { default, prepare: |_, schema, old, _| count_generation(schema, old), validate, ..HOOKS },
-        ..Kind::cluster("flowcontrol.apiserver.k8s.io/v1", "FlowSchema", "flowschemas").dormant(DORMANT)
+        ..Kind::cluster("flowcontrol.apiserver.k8s.io/v1", "FlowSchema", "flowschemas").judged_as_new().dormant(DORMANT)
     }
 }
 

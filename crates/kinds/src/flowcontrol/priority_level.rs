@@ -33,6 +33,7 @@ pub(crate) fn row() -> Kind {
         ],
         hooks: Hooks { default, prepare: |_, level, old, _| count_generation(level, old), validate, ..HOOKS },
         ..Kind::cluster("flowcontrol.apiserver.k8s.io/v1", "PriorityLevelConfiguration", "prioritylevelconfigurations")
+            .judged_as_new()
             .dormant(DORMANT)
     }
 }

@@ -36,7 +36,10 @@ pub(crate) fn row() -> Kind {
             status_warnings,
             ..HOOKS
         },
-        ..Kind::namespaced("networking.k8s.io/v1", "Ingress", "ingresses").kept_in("ingress").short("ing")
+        ..Kind::namespaced("networking.k8s.io/v1", "Ingress", "ingresses")
+            .judged_as_new()
+            .kept_in("ingress")
+            .short("ing")
     }
 }
 

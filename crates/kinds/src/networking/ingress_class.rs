@@ -20,7 +20,7 @@ pub(crate) fn row() -> Kind {
             AGE,
         ],
         hooks: Hooks { prepare: |_, class, old, _| count_generation(class, old), default, validate, ..HOOKS },
-        ..Kind::cluster("networking.k8s.io/v1", "IngressClass", "ingressclasses")
+        ..Kind::cluster("networking.k8s.io/v1", "IngressClass", "ingressclasses").judged_as_new()
     }
 }
 

@@ -13,6 +13,7 @@ pub(crate) fn row() -> Kind {
         // The age stands in no column of upstream's, only in its cells.
         columns: vec![NAME, computed("ParentRef", "Who has it.", |ip, _| json!(parent(ip)))],
         hooks: Hooks { validate, ..HOOKS },
+        writes: Writes { named_as_asked: true, ..WRITES },
         ..Kind::cluster("networking.k8s.io/v1", "IPAddress", "ipaddresses")
             .short("ip")
             .dormant("no Service's address is taken by it yet")
@@ -36,7 +37,7 @@ fn parent(ip: &Value) -> String {
 
 fn validate(kind: &Kind, ip: &Value, old: Option<&Value>, _: &Context) -> Vec<FieldError> {
     let mut errors = Errors::new();
-    meta::object(ip, old, kind.namespaced, is_address, &mut errors);
+    meta::object(kind, ip, old, is_address, &mut errors);
     let parent = At::root(ip).get("spec").get("parentRef");
     let mut missing = Errors::new();
     if parent.has() {

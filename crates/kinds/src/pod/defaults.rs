@@ -31,6 +31,20 @@ pub fn default(pod: &mut Value) {
     pod_spec(spec);
     if let Some(status) = pod.get_mut("status").filter(|s| s.is_object()) {
         pod_ips(status);
+        amounts(status);
+        for list in ["initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"] {
+            each(status, list).for_each(amounts);
+        }
+    }
+}
+
+/// What a pod or a container was given.
+fn amounts(status: &mut Value) {
+    if let Some(allocated) = status.get_mut("allocatedResources") {
+        canonical(allocated);
+    }
+    if let Some(resources) = status.get_mut("resources") {
+        resource_lists(resources);
     }
 }
 

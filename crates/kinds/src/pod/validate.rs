@@ -34,23 +34,23 @@ pub use update::difference;
 pub use volumes::SOURCES as VOLUME_SOURCES;
 pub use warnings::{deprecated_keys, deprecated_label, warnings};
 
-pub fn validate(_: &Kind, pod: &Value, old: Option<&Value>, context: &Context) -> Vec<FieldError> {
+pub fn validate(kind: &Kind, pod: &Value, old: Option<&Value>, context: &Context) -> Vec<FieldError> {
     let mut errors = Errors::new();
     match (old, context.subresource.as_str()) {
-        (None, _) => create(pod, context, &mut errors),
+        (None, _) => create(kind, pod, context, &mut errors),
         (Some(old), "status") => status::status(pod, old, &mut errors),
         (Some(old), "ephemeralcontainers") => {
-            whole(pod, Some(old), context, &mut errors);
+            whole(kind, pod, Some(old), context, &mut errors);
             annotations::changes(pod, old, &mut errors);
             update::ephemeral_containers(pod, old, &mut errors);
             unsupported::refuse(&At::root(pod), &mut errors);
         }
         (Some(old), "resize") => {
-            whole(pod, Some(old), context, &mut errors);
+            whole(kind, pod, Some(old), context, &mut errors);
             resize::resize(pod, old, &mut errors);
         }
         (Some(old), _) => {
-            whole(pod, Some(old), context, &mut errors);
+            whole(kind, pod, Some(old), context, &mut errors);
             annotations::changes(pod, old, &mut errors);
             update::update(pod, old, &mut errors);
         }
@@ -75,8 +75,8 @@ pub fn binding(binding: &Value) -> Vec<FieldError> {
     errors
 }
 
-fn create(pod: &Value, context: &Context, errors: &mut Errors) {
-    whole(pod, None, context, errors);
+fn create(kind: &Kind, pod: &Value, context: &Context, errors: &mut Errors) {
+    whole(kind, pod, None, context, errors);
     let spec = At::root(pod).get("spec");
     if !spec.get("ephemeralContainers").is_empty() {
         errors.push(spec.get("ephemeralContainers").forbidden("cannot be set on create"));
@@ -105,8 +105,8 @@ pub fn template(at: &At, context: &Context, errors: &mut Errors) {
 }
 
 /// Metadata and spec, as every write but one of the status is judged.
-fn whole(pod: &Value, old: Option<&Value>, context: &Context, errors: &mut Errors) {
-    meta::object(pod, old, true, names::dns_subdomain, errors);
+fn whole(kind: &Kind, pod: &Value, old: Option<&Value>, context: &Context, errors: &mut Errors) {
+    meta::object(kind, pod, old, names::dns_subdomain, errors);
     let at = At::root(pod);
     annotations::annotations(&at, &at.get("metadata").get("annotations"), errors);
     spec::spec(&at, Some(at.get("metadata").get("name").text()), context.allow_privileged, errors);

@@ -59,7 +59,7 @@ fn prepare(_: &Kind, budget: &mut Value, old: Option<&Value>, _: &Context) {
 
 fn validate(kind: &Kind, budget: &Value, old: Option<&Value>, context: &Context) -> Vec<FieldError> {
     let mut errors = Errors::new();
-    meta::object(budget, old, kind.namespaced, names::path_segment, &mut errors);
+    meta::object(kind, budget, old, names::path_segment, &mut errors);
     meta::by_library(&mut errors);
     let at = At::root(budget);
     if context.subresource == "status" {

@@ -1,6 +1,6 @@
 //! DeviceClass: which devices a name stands for, and how they are set up.
 
-use api::{FieldError, names};
+use api::FieldError;
 use serde_json::Value;
 
 use super::validate::{LIST_MAX, configuration, extended_resource, limited, selectors};
@@ -17,12 +17,8 @@ pub(crate) fn row() -> Kind {
 }
 
 fn validate(kind: &Kind, class: &Value, old: Option<&Value>, _: &Context) -> Vec<FieldError> {
-    // This kind's names are judged by the newer of upstream's packages, which counts bytes.
-    let rule = |name: &str| -> Vec<String> {
-        names::dns_subdomain(name).into_iter().map(|why| why.replace("253 characters", "253 bytes")).collect()
-    };
     let mut errors = Vec::new();
-    meta::object(class, old, kind.namespaced, rule, &mut errors);
+    meta::object_by_bytes(kind, class, old, &mut errors);
     let spec = At::root(class).get("spec");
     let is_stored = |field: &str| old.is_some_and(|old| old["spec"][field] == class["spec"][field]);
     selectors(&spec.get("selectors"), is_stored("selectors"), &mut errors);

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::requests::{self, Requests};
 use super::validate::{
-    LIST_MAX, binding_conditions, caseless_driver, configuration, distinct_items, driver, json as json_object, label,
-    limited, pool, pool_in_segments, tolerations, uuid,
+    LIST_MAX, binding_conditions, caseless_driver, configuration, declared_last, distinct_items, driver,
+    json as json_object, label, limited, pool, pool_in_segments, tolerations, uuid,
 };
 use crate::pod::validate::placement::node_selector;
 use crate::row::*;
@@ -43,7 +43,9 @@ pub(crate) fn row() -> Kind {
             ..HOOKS
         },
         writes: Writes { returns_deleted: true, ..WRITES },
-        ..Kind::namespaced("resource.k8s.io/v1", "ResourceClaim", "resourceclaims").dormant(super::UNCOMPILED)
+        ..Kind::namespaced("resource.k8s.io/v1", "ResourceClaim", "resourceclaims")
+            .judged_as_new()
+            .dormant(super::UNCOMPILED)
     }
 }
 
@@ -137,6 +139,21 @@ fn status(claim: &At, old: &At, errors: &mut Errors) {
         }
         (false, true) => judge_allocation(&allocation, &Requests::of(&claim.get("spec").get("devices")), errors),
         _ => {}
+    }
+    declared_last(errors, declared);
+}
+
+/// Which of upstream's generated rules of a status it is that finds it.
+fn declared(error: &FieldError) -> Option<u8> {
+    let field = &error.field;
+    let is_about = |names: &[&str]| names.iter().any(|name| field.ends_with(name));
+    let of_allocation = || is_about(&[".driver", ".pool", ".shareID", ".source"]) || field.contains(".tolerations[");
+    match field {
+        _ if field.starts_with("status.allocation.") && of_allocation() => Some(0),
+        _ if field.starts_with("status.devices[") && is_about(&[".shareID", ".interfaceName", ".hardwareAddress"]) => {
+            Some(1)
+        }
+        _ => None,
     }
 }
 

@@ -21,6 +21,7 @@ pub(crate) fn row() -> Kind {
         },
         writes: Writes { returns_deleted: true, ..WRITES },
         ..Kind::namespaced("resource.k8s.io/v1", "ResourceClaimTemplate", "resourceclaimtemplates")
+            .judged_as_new()
             .dormant("no controller makes claims of it yet; its expressions are not compiled")
     }
 }

@@ -3,11 +3,11 @@
 /// How much of a device may be asked for.
 mod capacity;
 
-use api::{FieldError, names, tree};
+use api::{FieldError, FieldErrorClass, names, tree};
 use serde_json::{Value, json};
 
 use super::validate::{
-    binding_conditions, distinct, distinct_items, driver, label, limited, pool, qualified, short_name,
+    binding_conditions, declared_last, distinct, distinct_items, driver, label, limited, pool, qualified, short_name,
     short_name_complaints, taint,
 };
 use crate::pod::validate::placement::node_selector;
@@ -39,7 +39,9 @@ pub(crate) fn row() -> Kind {
         field_selectors: vec![field("spec.nodeName"), field("spec.driver"), field("spec.pool.name")],
         hooks: Hooks { prepare, validate, warnings, ..HOOKS },
         writes: Writes { returns_deleted: true, ..WRITES },
-        ..Kind::cluster("resource.k8s.io/v1", "ResourceSlice", "resourceslices").dormant(super::DORMANT)
+        ..Kind::cluster("resource.k8s.io/v1", "ResourceSlice", "resourceslices")
+            .dormant(super::DORMANT)
+            .unselected("field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: %")
     }
 }
 
@@ -119,13 +121,28 @@ fn validate(kind: &Kind, slice: &Value, old: Option<&Value>, _: &Context) -> Vec
         counters.items().for_each(|set| counter_set(&set, "name", &mut errors));
         distinct_items(&counters, &["name"], &mut errors);
     }
-    // By declaration, after the rest.
+    declared_last(&mut errors, declared);
+    let mut of_attributes = Errors::new();
     for attributes in devices.items().map(|device| device.get("attributes")) {
         for (name, value) in attributes.entries() {
-            one_value(&attributes.key(&truncated(name)).with(value.value), &mut errors);
+            one_value(&attributes.key(&truncated(name)).with(value.value), &mut of_attributes);
         }
     }
+    let first = errors.iter().position(|error| declared(error).is_some()).unwrap_or(errors.len());
+    errors.splice(first..first, of_attributes);
     errors
+}
+
+/// Which of upstream's generated rules it is that finds it, but for those of attributes.
+fn declared(error: &FieldError) -> Option<u8> {
+    let field = &error.field;
+    let is_of = |list: &str| field.contains(list);
+    let is_left_out = error.class == FieldErrorClass::Required && field.ends_with(".counters");
+    match field {
+        _ if is_of(".consumesCounters[") && (field.ends_with(".counterSet") || is_left_out) => Some(0),
+        _ if is_of(".taints[") && field.ends_with(".effect") => Some(1),
+        _ => None,
+    }
 }
 
 /// In which nodes the devices are: said in one way.

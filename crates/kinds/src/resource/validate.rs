@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use api::names;
+use api::{FieldError, names};
 
 use crate::validate::at::{At, Errors, invalid_each};
 
@@ -28,6 +28,11 @@ pub fn limited(at: &At, limit: usize, errors: &mut Errors) -> bool {
         errors.push(at.too_many(limit));
     }
     fits
+}
+
+/// What upstream's generated rules find stands after the rest: by `rank`, in the order of the types' fields.
+pub fn declared_last(errors: &mut Errors, rank: impl Fn(&FieldError) -> Option<u8>) {
+    errors.sort_by_key(rank);
 }
 
 /// No two elements with one key, which is what is shown.

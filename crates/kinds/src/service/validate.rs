@@ -21,7 +21,7 @@ pub fn validate(kind: &Kind, service: &Value, old: Option<&Value>, context: &Con
             return errors;
         }
     }
-    meta::object(service, old, kind.namespaced, names::dns_label, &mut errors);
+    meta::object(kind, service, old, names::dns_label, &mut errors);
     let at = At::root(service);
     if context.subresource == "status" {
         balancer(&at, &mut errors);

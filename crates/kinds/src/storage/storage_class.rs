@@ -29,7 +29,7 @@ pub(crate) fn row() -> Kind {
         ],
         hooks: Hooks { default, validate, warnings, ..HOOKS },
         writes: Writes { returns_deleted: true, ..WRITES },
-        ..Kind::cluster("storage.k8s.io/v1", "StorageClass", "storageclasses").short("sc")
+        ..Kind::cluster("storage.k8s.io/v1", "StorageClass", "storageclasses").judged_as_new().short("sc")
     }
 }
 

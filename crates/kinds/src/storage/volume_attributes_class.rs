@@ -12,7 +12,9 @@ pub(crate) fn row() -> Kind {
         columns: vec![NAME, text("DriverName", "The driver that it is for.", "driverName"), AGE],
         hooks: Hooks { validate, ..HOOKS },
         writes: Writes { returns_deleted: true, ..WRITES },
-        ..Kind::cluster("storage.k8s.io/v1", "VolumeAttributesClass", "volumeattributesclasses").short("vac")
+        ..Kind::cluster("storage.k8s.io/v1", "VolumeAttributesClass", "volumeattributesclasses")
+            .judged_as_new()
+            .short("vac")
     }
 }
 

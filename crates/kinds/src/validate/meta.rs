@@ -8,6 +8,7 @@ use api::{names, tree};
 use serde_json::{Value, json};
 
 use super::at::{At, Errors, invalid_each};
+use crate::Kind;
 
 /// All annotations together, keys included.
 pub const ANNOTATIONS_MAX: usize = 256 * 1024;
@@ -29,6 +30,28 @@ pub fn create(at: &At, namespaced: bool, rule: impl Fn(&str) -> Vec<String>, err
 /// The part of it that is asked of every kind (registry/rest/create.go BeforeCreate).
 pub fn create_of_any_kind(at: &At, namespaced: bool, rule: impl Fn(&str) -> Vec<String>, errors: &mut Errors) {
     prefix(at, &rule, errors);
+    generated(at, namespaced, rule, errors);
+}
+
+/// By the newer of upstream's libraries, which counts a name's bytes: what it is made of is judged in it
+/// (ValidateObjectMetaWithOpts). As `object`.
+pub fn object_by_bytes(kind: &Kind, object: &Value, old: Option<&Value>, errors: &mut Errors) {
+    let at = At::root(object).get("metadata");
+    let rule = |name: &str| -> Vec<String> {
+        names::dns_subdomain(name).into_iter().map(|why| why.replace("253 characters", "253 bytes")).collect()
+    };
+    match old {
+        None => {
+            prefix(&at, segment, errors);
+            generated(&at, kind.namespaced, rule, errors);
+            standard_finalizers(&at.get("finalizers"), errors);
+        }
+        Some(old) => update(&at, &At::root(old).get("metadata"), errors),
+    }
+}
+
+/// Whatever the name was made of.
+fn generated(at: &At, namespaced: bool, rule: impl Fn(&str) -> Vec<String>, errors: &mut Errors) {
     let name = at.get("name");
     match name.text() {
         "" => errors.push(name.required("name or generateName is required")),
@@ -54,37 +77,6 @@ fn prefix(at: &At, rule: impl Fn(&str) -> Vec<String>, errors: &mut Errors) {
         };
         invalid_each(&prefix, rule(&masked), errors);
     }
-}
-
-/// Kinds whose changed objects are judged as new ones too, as far as their metadata goes (ValidateXUpdate of upstream
-/// calls ValidateX): of the others, what names are made of has to be part of a path.
-const JUDGED_AS_NEW: [(&str, &[&str]); 7] = [
-    (
-        "",
-        &[
-            "ConfigMap",
-            "Endpoints",
-            "LimitRange",
-            "Namespace",
-            "Node",
-            "PersistentVolume",
-            "PersistentVolumeClaim",
-            "Pod",
-            "Secret",
-            "ServiceAccount",
-        ],
-    ),
-    ("apps", &["ControllerRevision"]),
-    ("discovery.k8s.io", &["EndpointSlice"]),
-    ("flowcontrol.apiserver.k8s.io", &["FlowSchema", "PriorityLevelConfiguration"]),
-    ("networking.k8s.io", &["Ingress", "IngressClass"]),
-    ("resource.k8s.io", &["ResourceClaim", "ResourceClaimTemplate"]),
-    ("storage.k8s.io", &["StorageClass", "VolumeAttributesClass"]),
-];
-
-fn is_judged_as_new(object: &Value) -> bool {
-    let group = tree::text(object, "apiVersion").split_once('/').map_or("", |(group, _)| group);
-    JUDGED_AS_NEW.iter().any(|(of, kinds)| *of == group && kinds.contains(&tree::text(object, "kind")))
 }
 
 /// What can be part of a path (apimachinery api/validation/path IsValidPathSegmentPrefix).
@@ -128,18 +120,18 @@ pub fn update_of_any_kind(at: &At, old: &At, errors: &mut Errors) {
 
 /// `create` for a new object, `update` for a changed one.
 pub fn object(
+    kind: &Kind,
     object: &Value,
     old: Option<&Value>,
-    namespaced: bool,
     rule: impl Fn(&str) -> Vec<String>,
     errors: &mut Errors,
 ) {
     let at = At::root(object).get("metadata");
     match old {
-        None => create(&at, namespaced, rule, errors),
+        None => create(&at, kind.namespaced, rule, errors),
         Some(old) => {
             update(&at, &At::root(old).get("metadata"), errors);
-            if is_judged_as_new(object) {
+            if kind.judged_as_new {
                 prefix(&at, rule, errors);
             }
         }

@@ -49,7 +49,7 @@ const DURATION_MIN: i64 = 600;
 pub fn validate(kind: &Kind, request: &Value, old: Option<&Value>, context: &Context) -> Vec<FieldError> {
     let mut errors = Errors::new();
     if old.is_none() {
-        meta::object(request, old, kind.namespaced, names::path_segment, &mut errors);
+        meta::object(kind, request, old, names::path_segment, &mut errors);
     }
     let at = At::root(request);
     spec(&at.get("spec"), old.map(|old| At::root(old).get("spec")), &mut errors);
@@ -72,7 +72,7 @@ pub fn validate(kind: &Kind, request: &Value, old: Option<&Value>, context: &Con
             }
             (false, _) => errors.push(certificate.forbidden("updates may not set certificate content")),
         }
-        meta::object(request, Some(old), kind.namespaced, names::path_segment, &mut errors);
+        meta::object(kind, request, Some(old), names::path_segment, &mut errors);
     }
     errors
 }

@@ -130,6 +130,7 @@ fn expressions_have_messages_for_people() {
              \"FieldValueDuplicate\", \"FieldValueForbidden\", \"FieldValueInvalid\", \"FieldValueRequired\"",
             "a.x-kubernetes-validations[4].fieldPath: Invalid value: \"\\n\": must be non-empty if specified",
             "a.x-kubernetes-validations[4].fieldPath: Invalid value: \"\\n\": must not contain line breaks",
+            "a.x-kubernetes-validations[4].fieldPath: Invalid value: \"\\n\": must be a valid path",
         ]
     );
 }

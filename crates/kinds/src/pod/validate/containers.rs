@@ -92,6 +92,7 @@ pub fn ephemeral(pod: &Pod, errors: &mut Errors) {
     // Forbidden for ephemeral containers, in the order of the type.
     const FORBIDDEN: &[&str] = &[
         "ports",
+        "resources",
         "resizePolicy",
         "restartPolicy",
         "restartPolicyRules",
@@ -119,15 +120,13 @@ pub fn ephemeral(pod: &Pod, errors: &mut Errors) {
         }
         let is_set = |field: &'static str| {
             let at = container.get(field);
+            if field == "resources" {
+                return ["limits", "requests", "claims"].iter().any(|part| !at.get(part).is_empty());
+            }
             at.has() && at.value != &serde_json::json!({}) && at.value != &serde_json::json!([])
         };
-        let own_resources = container.get("resources");
-        let limits_itself = ["limits", "requests", "claims"].iter().any(|f| !own_resources.get(f).is_empty());
         for field in FORBIDDEN.iter().filter(|f| is_set(f)) {
             errors.push(container.get(field).forbidden("cannot be set for an Ephemeral Container"));
-        }
-        if limits_itself {
-            errors.push(own_resources.forbidden("cannot be set for an Ephemeral Container"));
         }
         for mount in container.get("volumeMounts").items() {
             for field in ["subPath", "subPathExpr"] {

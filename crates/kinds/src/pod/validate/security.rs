@@ -52,17 +52,17 @@ pub fn pod(spec: &At, errors: &mut Errors) {
         id(&group, errors);
     }
     sysctls(&at.get("sysctls"), spec, errors);
-    for (field, supported) in [
-        ("fsGroupChangePolicy", &["Always", "OnRootMismatch"]),
-        ("supplementalGroupsPolicy", &["Merge", "Strict"]),
-        ("seLinuxChangePolicy", &["MountOption", "Recursive"]),
-    ] {
-        if at.has_field(field) && !supported.contains(&at.get(field).text()) {
-            errors.push(at.get(field).not_supported(supported));
-        }
-    }
+    policy(&at, "fsGroupChangePolicy", &["Always", "OnRootMismatch"], errors);
     seccomp(&at.get("seccompProfile"), errors);
     app_armor(&at.get("appArmorProfile"), errors);
+    policy(&at, "supplementalGroupsPolicy", &["Merge", "Strict"], errors);
+    policy(&at, "seLinuxChangePolicy", &["MountOption", "Recursive"], errors);
+}
+
+fn policy(at: &At, field: &'static str, supported: &[&str], errors: &mut Errors) {
+    if at.has_field(field) && !supported.contains(&at.get(field).text()) {
+        errors.push(at.get(field).not_supported(supported));
+    }
 }
 
 fn id(at: &At, errors: &mut Errors) {

@@ -27,7 +27,7 @@ pub fn spec(pod: &At, name: Option<&str>, allow_privileged: bool, errors: &mut E
     containers::ephemeral(&of_pod, errors);
     pod_level(pod.value, &spec, errors);
     host_network(&spec, name.is_none(), errors);
-    choices(&spec, errors);
+    policies(&spec, errors);
     meta::labels(&spec.get("nodeSelector"), errors);
     security::pod(&spec, errors);
     if spec.get("shareProcessNamespace").flag() && spec.get("hostPID").flag() {
@@ -39,8 +39,13 @@ pub fn spec(pod: &At, name: Option<&str>, allow_privileged: bool, errors: &mut E
     gates(&spec, errors);
     placement::spread(&spec.get("topologySpreadConstraints"), errors);
     host_users(&spec, errors);
-    hostname(&spec, errors);
-    referred_names(&spec, errors);
+    hostname_override(&spec, errors);
+    account(&spec, errors);
+    subdomain(&spec.get("nodeName"), errors);
+    deadline(&spec.get("activeDeadlineSeconds"), errors);
+    for at in [spec.get("hostname"), spec.get("subdomain")].iter().filter(|at| !at.text().is_empty()) {
+        invalid_each(at, names::dns_label(at.text()), errors);
+    }
     placement::tolerations(&spec.get("tolerations"), errors);
     for alias in spec.get("hostAliases").items() {
         ip(&alias.get("ip"), errors);
@@ -48,9 +53,18 @@ pub fn spec(pod: &At, name: Option<&str>, allow_privileged: bool, errors: &mut E
             invalid_each(&name, names::dns_subdomain(name.text()), errors);
         }
     }
+    subdomain(&spec.get("priorityClassName"), errors);
+    let class = spec.get("runtimeClassName");
+    if class.has() {
+        invalid_each(&class, names::dns_subdomain(class.text()), errors);
+    }
+    preemption(&spec.get("preemptionPolicy"), errors);
     overhead(&spec.get("overhead"), errors);
     os(&spec, errors);
     file_keys(&spec, errors);
+    if name.is_some() {
+        account_tokens(&spec, errors);
+    }
 }
 
 /// All containers of a spec, in upstream's order of visiting.
@@ -106,7 +120,7 @@ fn host_network(spec: &At, may_be_open: bool, errors: &mut Errors) {
 }
 
 /// Fields that hold one word of a few.
-fn choices(spec: &At, errors: &mut Errors) {
+fn policies(spec: &At, errors: &mut Errors) {
     let required: [(&'static str, &[&str]); 2] = [
         ("restartPolicy", &["Always", "OnFailure", "Never"]),
         ("dnsPolicy", &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"]),
@@ -119,17 +133,20 @@ fn choices(spec: &At, errors: &mut Errors) {
             _ => {}
         }
     }
-    let preemption = spec.get("preemptionPolicy");
-    if preemption.has() {
-        match preemption.text() {
-            "PreemptLowerPriority" | "Never" => {}
-            "" => errors.push(preemption.required("")),
-            _ => errors.push(preemption.not_supported(&["PreemptLowerPriority", "Never"])),
-        }
+}
+
+fn preemption(at: &At, errors: &mut Errors) {
+    match at.text() {
+        "PreemptLowerPriority" | "Never" => {}
+        _ if !at.has() => {}
+        "" => errors.push(at.required("")),
+        _ => errors.push(at.not_supported(&["PreemptLowerPriority", "Never"])),
     }
-    let deadline = spec.get("activeDeadlineSeconds");
-    if let Some(seconds) = deadline.int() {
-        invalid_each(&deadline, names::within(seconds, 1, i32::MAX as i64), errors);
+}
+
+fn deadline(at: &At, errors: &mut Errors) {
+    if let Some(seconds) = at.int() {
+        invalid_each(at, names::within(seconds, 1, i32::MAX as i64), errors);
     }
 }
 
@@ -203,13 +220,7 @@ fn host_users(spec: &At, errors: &mut Errors) {
     }
 }
 
-fn hostname(spec: &At, errors: &mut Errors) {
-    for field in ["hostname", "subdomain"] {
-        let at = spec.get(field);
-        if !at.text().is_empty() {
-            invalid_each(&at, names::dns_label(at.text()), errors);
-        }
-    }
+fn hostname_override(spec: &At, errors: &mut Errors) {
     let name = spec.get("hostnameOverride");
     if !name.has() {
         return;
@@ -226,23 +237,24 @@ fn hostname(spec: &At, errors: &mut Errors) {
     invalid_each(&name, names::dns_subdomain(name.text()), errors);
 }
 
-/// Names of other objects.
-fn referred_names(spec: &At, errors: &mut Errors) {
-    for field in ["serviceAccountName", "nodeName", "priorityClassName"] {
-        let at = spec.get(field);
-        if !at.text().is_empty() {
-            invalid_each(&at, names::dns_subdomain(at.text()), errors);
-        }
+/// The name of another object, if there is one.
+fn subdomain(at: &At, errors: &mut Errors) {
+    if !at.text().is_empty() {
+        invalid_each(at, names::dns_subdomain(at.text()), errors);
     }
-    let class = spec.get("runtimeClassName");
-    if class.has() {
-        invalid_each(&class, names::dns_subdomain(class.text()), errors);
-    }
+}
+
+fn account(spec: &At, errors: &mut Errors) {
+    subdomain(&spec.get("serviceAccountName"), errors);
     let (old, name) = (spec.get("serviceAccount").text(), spec.get("serviceAccountName").text());
     if old != name {
         let shown = spec.get("deprecatedServiceAccount");
         errors.push(shown.invalid_as(old, &format!("must be the same as serviceAccountName: {name:?}")));
     }
+}
+
+/// Nobody's token is nobody's. Of a template it is not asked (ValidatePodMetadataAndSpec).
+fn account_tokens(spec: &At, errors: &mut Errors) {
     if spec.get("serviceAccountName").text().is_empty() {
         for volume in spec.get("volumes").items() {
             for source in volume.get("projected").get("sources").items() {

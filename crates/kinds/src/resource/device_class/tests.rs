@@ -39,3 +39,18 @@ fn an_expression_that_is_stored_stays_good() {
     new["spec"]["selectors"][0]["cel"]["expression"] = "b".repeat(10 * 1024 + 1).into();
     assert_eq!(kind("deviceclasses").validate(&new, Some(&class), &Context::default()).len(), 1);
 }
+
+#[test]
+fn a_name_is_judged_when_it_is_made() {
+    let judged = |metadata: Value| {
+        let class = json!({"metadata": metadata, "spec": {}});
+        told(&kind("deviceclasses").validate(&class, None, &Context::default()))
+    };
+    assert_eq!(judged(json!({"name": "x", "generateName": "X"})), [""; 0]);
+    assert_eq!(
+        judged(json!({"name": "x", "generateName": "a/"})),
+        ["metadata.generateName: Invalid value: \"a/\": may not contain '/'"]
+    );
+    let long = judged(json!({"name": "a".repeat(254)}));
+    assert!(long.len() == 1 && long[0].ends_with("must be no more than 253 bytes"), "{long:?}");
+}

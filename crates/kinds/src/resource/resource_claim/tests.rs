@@ -123,11 +123,12 @@ fn status_says_what_was_allocated() {
         [
             "status.allocation.devices.results[0].request: Invalid value: \"b\": must be the name of a request in the \
              claim or the name of a request and a subrequest separated by '/'",
+            "status.allocation.devices.config[0].opaque: Required value",
+            // Generated rules.
             "status.allocation.devices.results[0].shareID: Invalid value: \"x\": must be a lowercase UUID in \
              8-4-4-4-12 format",
             "status.allocation.devices.config[0].source: Unsupported value: \"Here\": supported values: \
              \"FromClaim\", \"FromClass\"",
-            "status.allocation.devices.config[0].opaque: Required value",
         ]
     );
     let mut new = allocated_claim();
@@ -167,7 +168,6 @@ fn a_driver_tells_of_allocated_devices_only() {
     assert_eq!(
         told(&kind("resourceclaims").validate(&new, Some(&allocated_claim()), &at("status"))),
         [
-            "status.devices[0].networkData.interfaceName: Too long: may not be more than 256 bytes",
             "status.devices[0].networkData.ips[1]: Invalid value: \"010.0.0.1/24\": must be in canonical form \
              (\"10.0.0.1/24\")",
             r#"status.devices[1]: Invalid value: {"Driver":"d","Pool":"p","Device":"two","ShareID":""}: must be an allocated device in the claim"#,
@@ -175,6 +175,8 @@ fn a_driver_tells_of_allocated_devices_only() {
              \"True\", \"Unknown\"",
             "status.devices[1].conditions[0].lastTransitionTime: Required value",
             "status.devices[1].conditions[0].reason: Required value",
+            // A generated rule.
+            "status.devices[0].networkData.interfaceName: Too long: may not be more than 256 bytes",
         ]
     );
 }
