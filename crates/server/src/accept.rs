@@ -71,8 +71,7 @@ pub fn fits(
     routed(header, if of_collection { STREAMED } else { "" })?;
     let accept = accepted.as_ref().map_err(Clone::clone)?;
     let refused = |message: String| Err(Status::new(Reason::NotAcceptable, message));
-    // Go's name of the type: of the package that its group is in.
-    let package = served.group().split('.').next().filter(|group| !group.is_empty()).unwrap_or("core");
+    let package = served.package();
     match (verb, accept.form) {
         ("watch", _) if accept.encoding == Encoding::Yaml => {
             refused(format!("only the following media types are accepted: {STREAMED}"))

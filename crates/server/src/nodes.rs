@@ -53,12 +53,26 @@ pub struct Outgoing<'a> {
     pub unverified: bool,
 }
 
+/// Whether a node is there and says where it listens.
+///
+/// # Errors
+/// As upstream's, where it is asked before anything is passed on (registry/core/node ResourceLocation).
+pub fn locate(server: &Server, node: &str) -> Result<(), Status> {
+    let found = server.0.snapshot.value("nodes", "", node).ok_or_else(|| Status::not_found("", "nodes", node))?;
+    endpoint(&found).map(drop).ok_or_else(|| nowhere(&found))
+}
+
+/// kubernetes pkg/util/node NoMatchError
+fn nowhere(node: &Value) -> Status {
+    let shown = |known: &Value| format!("{{{} {}}}", api::tree::text(known, "type"), api::tree::text(known, "address"));
+    let known: Vec<String> = api::tree::list(&node["status"], "addresses").iter().map(shown).collect();
+    Status::unknown(format!("no preferred addresses found; known addresses: [{}]", known.join(" ")))
+}
+
 /// Sends a request to a node's API.
 pub async fn send(server: &Server, node: &str, outgoing: Outgoing<'_>, upgrades: bool) -> Result<Response, Status> {
     let node_value = server.0.snapshot.value("nodes", "", node).ok_or_else(|| Status::not_found("", "nodes", node))?;
-    let (host, port) = endpoint(&node_value).ok_or_else(|| {
-        Status::internal(format!("no preferred addresses found; known addresses: node {node:?} has none"))
-    })?;
+    let (host, port) = endpoint(&node_value).ok_or_else(|| nowhere(&node_value))?;
     let path = match outgoing.query.is_empty() {
         true => outgoing.path,
         false => format!("{}?{}", outgoing.path, encoded(&outgoing.query)),

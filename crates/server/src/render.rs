@@ -62,23 +62,22 @@ impl Outcome {
     /// The answer as bytes.
     pub fn over_http(self, server: &Server) -> Response {
         let (accept, include, gzip) = (self.accept, self.include, self.gzip);
-        let mut warnings = HeaderMap::new();
-        warning_headers(&self.warnings, &mut warnings);
         let reply = match self.reply {
             Ok(reply) => reply,
             Err(status) => {
-                let mut response = match accept.encoding {
+                let status = status.warned(&self.warnings);
+                return match accept.encoding {
+                    // A refusal is neither a Table nor has it metadata alone.
+                    _ if accept.form != Form::Whole => Response::refused(&status),
                     // Where no form was found, JSON is left.
                     Encoding::Protobuf if status.reason == Reason::NotAcceptable => Response::refused(&status),
                     Encoding::Protobuf => protobuf::refused(&status),
-                    // A refusal has no Table.
-                    encoding if accept.form == Form::Whole => refused(&status, encoding),
-                    _ => Response::refused(&status),
+                    encoding => refused(&status, encoding),
                 };
-                response.headers.extend(warnings);
-                return response;
             }
         };
+        let mut warnings = HeaderMap::new();
+        warning_headers(&self.warnings, &mut warnings);
         warning_headers(&reply.warnings, &mut warnings);
         let now = server.now();
         let code = reply.code;

@@ -90,6 +90,10 @@ async fn serve(
     let include = Include::parse(query.get("includeObject")).unwrap_or_default();
     let coming = Coming { body, permit, flow, media: &media };
     let target = route::parse(head.uri.path());
+    if let Err(refused) = check_timeout(head, target.as_ref(), &query) {
+        let accept = accepted.unwrap_or(accept::PLAIN);
+        return Outcome { accept, include, gzip, warnings: Vec::new(), reply: Err(refused) };
+    }
     let reply = way(server, identity, head, target.as_ref(), &query, &accepted, coming).await;
     // Said by the handler of the route that was found (endpoints/installer.go restfulListResource and others).
     let is_routed = !matches!(&reply, Err(status) if status.nosniff || (status.generic && status.code != 422));
@@ -105,6 +109,16 @@ fn deprecation(server: &Server, target: &Target) -> Option<String> {
     (!kind.deprecated.is_empty()).then(told)
 }
 
+/// Before any route. Of what lasts nobody asks (endpoints/filters/request_deadline.go).
+fn check_timeout(head: &Parts, target: Option<&Target>, query: &Query) -> Result<(), Status> {
+    let timeout = query.get("timeout");
+    if !timeout.is_empty() && cost(head, target, query) != Cost::Lasting {
+        api::go::duration(timeout)
+            .map_err(|why| Status::bad_request(format!("invalid timeout specified in the request URL - {why}")))?;
+    }
+    Ok(())
+}
+
 /// From who it is to the reply.
 async fn way(
     server: &Server,
@@ -115,12 +129,6 @@ async fn way(
     accepted: &Result<accept::Accept, Status>,
     coming: Coming<'_>,
 ) -> Result<Reply, Status> {
-    // Of what lasts nobody asks (endpoints/filters/request_deadline.go).
-    let timeout = query.get("timeout");
-    if !timeout.is_empty() && cost(head, target, query) != Cost::Lasting {
-        api::go::duration(timeout)
-            .map_err(|why| Status::bad_request(format!("invalid timeout specified in the request URL - {why}")))?;
-    }
     let asked = || attributes(head, target, query);
     let decide = |who: &Identity, asked: &Attributes| server.0.authorizer.decide(who, asked);
     let other = impersonate::impersonated(identity, &head.headers, asked, &decide).map_err(at_the_door)?;
@@ -252,7 +260,9 @@ async fn perform(
             return Err(method_not_allowed());
         }
     }
-    let inside = !call.target.namespace.is_empty() && call.target.resource != "namespaces";
+    // Nor are there namespaces in a namespace, though each is said to be in itself.
+    let inside = !call.target.namespace.is_empty()
+        && (call.target.resource != "namespaces" || call.target.name != call.target.namespace);
     if inside && !call.kind().namespaced {
         return Err(no_such_resource());
     }

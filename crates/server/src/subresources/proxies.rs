@@ -25,6 +25,11 @@ struct Goal {
 pub async fn forward(call: Call<'_>) -> Result<Reply, Status> {
     let tail = call.target.tail.as_str();
     let reads = matches!(*call.method, http::Method::GET | http::Method::HEAD);
+    let goal = match call.kind().plural.as_str() {
+        "nodes" => nodes::locate(call.server, split(call.name()).1).map(|()| None)?,
+        "pods" => Some(pod(&call)?),
+        _ => Some(service(&call)?),
+    };
     if tail.is_empty() && reads && !wire::upgrade::is_asked(call.headers) {
         return Ok(Reply::ready(with_slash(&call)));
     }
@@ -46,7 +51,7 @@ pub async fn forward(call: Call<'_>) -> Result<Reply, Status> {
         body: call.body.clone(),
         unverified: false,
     };
-    if call.kind().plural == "nodes" {
+    let Some(goal) = goal else {
         let (_, name, port) = split(call.name());
         if !port.is_empty() && port != "10250" {
             return Err(Status::bad_request("only the node's own port can be proxied to"));
@@ -56,10 +61,6 @@ pub async fn forward(call: Call<'_>) -> Result<Reply, Status> {
             call.authorize("create")?;
         }
         return Ok(Reply::ready(nodes::send(call.server, name, outgoing, upgrades).await?));
-    }
-    let goal = match call.kind().plural.as_str() {
-        "pods" => pod(&call)?,
-        _ => service(&call)?,
     };
     let tls = if goal.https { Some(call.server.0.any_tls.clone()) } else { None };
     let dialled = wire::dial(&goal.host, goal.port, tls).await;
@@ -150,7 +151,8 @@ fn pod(call: &Call<'_>) -> Result<Goal, Status> {
 fn service(call: &Call<'_>) -> Result<Goal, Status> {
     let (scheme, name, port) = split(call.name());
     let snapshot = &call.server.0.snapshot;
-    let service = snapshot.value("services", call.namespace(), name).ok_or_else(|| call.not_found(name))?;
+    // Upstream looks for the endpoints alone.
+    let service = snapshot.value("services", call.namespace(), name).unwrap_or_default();
     let ports = service["spec"]["ports"].as_array().map_or(&[][..], Vec::as_slice);
     // A number names the service's port; the endpoints know it by that port's name.
     let by_number = port.parse::<u64>().ok().and_then(|n| ports.iter().find(|p| p["port"].as_u64() == Some(n)));

@@ -69,6 +69,12 @@ async fn apply(call: &Call<'_>) -> Result<Reply, Status> {
     };
     let applied = decoded.value;
     let version = applied["apiVersion"].as_str().unwrap_or_default();
+    // The object itself is of a version that is known here (managedfields/scalehandler.go), and no Scale.
+    if version == call.served.api_version() {
+        let slash = if version.contains('/') { "" } else { "/" };
+        let kind = applied["kind"].as_str().unwrap_or_default();
+        return Err(Status::bad_request(format!("invalid object type: {slash}{version}, Kind={kind}")));
+    }
     if version != scale::API_VERSION {
         let want = scale::API_VERSION;
         return Err(Status::bad_request(format!(

@@ -61,11 +61,17 @@ pub async fn insert(
         };
         if generated {
             mutated = Some((object.clone(), findings.clone()));
-            object["metadata"]["name"] = write::generated(&prefix, entropy).into();
+            object["metadata"]["name"] = match call.kind().writes.named_as_asked {
+                true => prefix.as_str().into(),
+                false => write::generated(&prefix, entropy).into(),
+            };
             // Some defaults are made from the name.
             call.kind().default(&mut object);
         }
-        judge::admit(&ask, &mut object, &mut findings).await?;
+        if let Err(status) = judge::admit(&ask, &mut object, &mut findings).await {
+            warnings.extend(findings.warnings);
+            return Err(status);
+        }
         let name = write::text(&object, "name").to_string();
         let key = call.key(&name);
         let store = &call.server.0.store;
@@ -90,10 +96,10 @@ pub async fn insert(
             write::metadata(&mut object).remove("resourceVersion");
         }
         if dry_run {
+            warnings.extend(findings.warnings);
             if store.get(key.as_str()).is_some() {
                 return Err(exists());
             }
-            warnings.extend(findings.warnings);
             return Ok(unwritten(key, &object));
         }
         let put = write::put(call.kind(), key.clone(), Expect::Absent, &object)?;
@@ -106,7 +112,10 @@ pub async fn insert(
             }
             // Another name needs no other object (store.go, create with RetryGenerateName).
             Err(Error::Conflict { key: at, .. }) if at == key && generated && attempt < NAME_TRIES => {}
-            Err(Error::Conflict { key: at, .. }) if at == key => return Err(exists()),
+            Err(Error::Conflict { key: at, .. }) if at == key => {
+                warnings.extend(findings.warnings);
+                return Err(exists());
+            }
             // On a full disk: how it ends is told all the same.
             Err(Error::Refused(_)) if room == Room::Free && is_of_an_end(call, &object) => room = Room::Kept,
             // What admission relied on has changed meanwhile: decide again.
@@ -176,7 +185,7 @@ pub fn check_kind(call: &Call<'_>, object: &Value) -> Result<(), Status> {
         None => ("", api_version),
     };
     // Go's name of a type: of the package that its group is in.
-    let package = call.served.group().split('.').next().filter(|group| !group.is_empty()).unwrap_or("core");
+    let package = call.served.package();
     let unlike =
         (kind != own).then(|| format!("converting ({version}.{kind}) to ({package}.{own}): unknown conversion"));
     let why = match unlike {

@@ -50,9 +50,10 @@ pub enum Deleted {
 pub async fn delete(call: Call<'_>) -> Result<Reply, Status> {
     let options = Options::of(&call)?;
     let mut findings = Findings::default();
-    let deleted = remove(&call, call.name(), &options, Some(&mut findings)).await?;
+    let deleted = remove(&call, call.name(), &options, Some(&mut findings)).await;
     warn_of_orphans(&call, &options, &mut findings);
     let warnings = findings.warnings;
+    let deleted = deleted.map_err(|status| status.warned(&warnings))?;
     let (entry, gone) = match deleted {
         Deleted::Pending(entry) => (entry, false),
         Deleted::Gone(entry) => (entry, true),
@@ -99,7 +100,10 @@ pub async fn delete_collection(call: Call<'_>) -> Result<Reply, Status> {
         match remove(&one, &meta.name, &options, Some(&mut findings)).await {
             // Somebody else was quicker.
             Err(status) if status.code == 404 => {}
-            Err(status) => return Err(status),
+            Err(status) => {
+                warn_of_orphans(&call, &options, &mut all);
+                return Err(status.warned(&all.warnings));
+            }
             Ok(_) => {}
         }
         findings.warnings.into_iter().for_each(|warning| all.warn(warning));
@@ -224,7 +228,9 @@ pub fn next(kind: &Kind, object: &mut Value, options: &Options, now: Timestamp) 
             }
         }
     }
-    let finalizers_changed = propagate(object, options.propagation.or(unasked(kind, object)));
+    // What expires is nobody's owner (registry/core/event/strategy.go DefaultGarbageCollectionPolicy).
+    let asked = if kind.writes.ttl.is_some() { Some(Propagation::Background) } else { options.propagation };
+    let finalizers_changed = propagate(object, asked.or(unasked(kind, object)));
     let held = object["metadata"]["finalizers"].as_array().is_some_and(|f| !f.is_empty());
     if let Some(grace) = graceful {
         return Next::Mark { then_gone: grace == 0 && !held };
@@ -312,9 +318,12 @@ fn propagate(object: &mut Value, propagation: Option<Propagation>) -> bool {
 }
 
 pub fn check_preconditions(call: &Call<'_>, name: &str, object: &Value, options: &Options) -> Result<(), Status> {
-    // Upstream names the kind here, not the resource (rest/delete.go BeforeDelete).
-    let conflict = |why: &str| Status::conflict(call.served.group(), &call.kind().kind, name, why);
+    // Upstream names the kind here, not the resource (rest/delete.go BeforeDelete), in the group that it is kept in.
+    let conflict = |why: &str| Status::conflict(&call.kind().group, &call.kind().kind, name, why);
     let (uid, revision) = (write::text(object, "uid"), write::text(object, "resourceVersion"));
+    if let DeleteStrategy::Emptied = call.kind().delete {
+        return of_emptied(call, name, options, [uid, revision]);
+    }
     if let Some(asked) = &options.uid
         && asked != uid
     {
@@ -332,6 +341,17 @@ pub fn check_preconditions(call: &Call<'_>, name: &str, object: &Value, options:
              The object might have been modified"
         );
         return Err(conflict(&why));
+    }
+    Ok(())
+}
+
+/// In words of their own (pkg/registry/core/namespace/storage).
+fn of_emptied(call: &Call<'_>, name: &str, options: &Options, is: [&str; 2]) -> Result<(), Status> {
+    for ((what, asked), is) in [("UID", &options.uid), ("ResourceVersion", &options.revision)].into_iter().zip(is) {
+        if let Some(asked) = asked.as_ref().filter(|asked| *asked != is) {
+            let why = format!("Precondition failed: {what} in precondition: {asked}, {what} in object meta: {is}");
+            return Err(call.conflict(name, &why));
+        }
     }
     Ok(())
 }

@@ -68,9 +68,9 @@ pub async fn admit(ask: &Ask<'_>, object: &mut Value, findings: &mut Findings) -
         "status" => (kind.hooks.status_warnings)(kind, object),
         _ => Vec::new(),
     };
-    admission::validate(ask, object, findings).await?;
-    findings.warnings.splice(..0, own);
-    Ok(())
+    // Of what is refused after this it is said too (registry/rest/{create,update}.go).
+    own.into_iter().for_each(|warning| findings.warn(warning));
+    admission::validate(ask, object, findings).await
 }
 
 /// Both halves at once, of what is not written itself: null for a deletion (registry/rest

@@ -29,7 +29,12 @@ pub async fn get(call: Call<'_>) -> Result<Reply, Status> {
         let rendition = fresh(entry.ok_or_else(|| (teller.unknown)(&call))?);
         return Ok(Reply::new(StatusCode::OK, Payload::Object { served: call.served.clone(), rendition }));
     }
-    reached(&call, call.query.get("resourceVersion")).await?;
+    let version = call.query.get("resourceVersion");
+    // What is not kept in memory upstream is looked for in etcd, which says it otherwise.
+    if call.kind().writes.ttl.is_some() {
+        readable(version)?;
+    }
+    reached(&call, version).await?;
     let entry = call.server.0.store.get(call.key(call.name()).as_str()).ok_or_else(|| call.not_found(call.name()))?;
     let rendition = call.server.0.renditions.of(&entry);
     Ok(Reply::new(StatusCode::OK, Payload::Object { served: call.served.clone(), rendition }))
@@ -60,7 +65,8 @@ pub async fn page(call: &Call<'_>, asked: &ListOptions<'_>, filter: &Filter) -> 
     let prefix = filter.prefix(call.namespace());
     let (from, at) = position(call, asked, &prefix).await?;
     // What is there is answered with as a whole (storage/cacher/delegator).
-    let pages = asked.limit > 0 && (asked.revision != "0" || !asked.token.is_empty());
+    let whole = asked.revision == "0" && asked.token.is_empty() && call.kind().writes.ttl.is_none();
+    let pages = asked.limit > 0 && !whole;
     let limit = if pages { usize::try_from(asked.limit).unwrap_or(usize::MAX) } else { usize::MAX };
     let store = &call.server.0.store;
     let (mut items, mut from, mut revision) = (Vec::new(), from, at);
@@ -101,11 +107,15 @@ async fn position(call: &Call<'_>, asked: &ListOptions<'_>, prefix: &str) -> Res
         let key = if key.starts_with(prefix) { key } else { format!("{prefix}{}", key.trim_start_matches('/')) };
         return Ok((Some(key), u64::try_from(revision).ok().map(Revision)));
     }
-    revision_of(version).map_err(|why| Status::bad_request(format!("invalid resource version: {}", why.message)))?;
+    readable(version)?;
     let revision = reached(call, version).await?;
     // With a limit and no match a revision is exact (the first page of what follows is).
     let exact = matching == "Exact" || (matching.is_empty() && asked.limit > 0);
     Ok((None, revision.filter(|_| exact)))
+}
+
+fn readable(version: &str) -> Result<Option<Revision>, Status> {
+    revision_of(version).map_err(|why| Status::bad_request(format!("invalid resource version: {}", why.message)))
 }
 
 /// A key to go on from, and a revision.

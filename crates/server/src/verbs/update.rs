@@ -59,7 +59,8 @@ pub async fn put(call: Call<'_>, subresource: &str) -> Result<Reply, Status> {
         named(&object)?;
         write::metadata(&mut object).remove("resourceVersion");
         let mut warnings = decoded.warnings;
-        let entry = create::insert(&call, object, Some(&manager), dry_run, &mut warnings).await?;
+        let entry = create::insert(&call, object, Some(&manager), dry_run, &mut warnings).await;
+        let entry = entry.map_err(|status| status.warned(&warnings))?;
         let rendition = std::sync::Arc::new(Rendition::new(entry));
         let payload = Payload::Object { served: call.served.clone(), rendition };
         return Ok(Reply::new(StatusCode::CREATED, payload).warned(warnings));
@@ -98,8 +99,8 @@ pub async fn patch(call: Call<'_>, kind: PatchKind, subresource: &str) -> Result
             Ok(object)
         })
         .await;
-    let entry = entry.map_err(|status| status.warned(&warnings))?;
     warnings.append(&mut update.warnings);
+    let entry = entry.map_err(|status| status.warned(&warnings))?;
     Ok(reply(&call, entry, warnings, dry_run))
 }
 
@@ -198,7 +199,7 @@ impl Update<'_> {
     }
 
     /// The finished next version; None if it is the same as the old one.
-    async fn next(&self, old: &Value, mut object: Value) -> Result<(Option<Value>, Findings), Status> {
+    async fn next(&mut self, old: &Value, mut object: Value) -> Result<(Option<Value>, Findings), Status> {
         let call = self.call;
         self.check_preconditions(old, &object)?;
         if self.verbatim {
@@ -206,7 +207,10 @@ impl Update<'_> {
         }
         let ask = Ask { old: Some(old), ..call.ask(Operation::Update, self.subresource, self.dry_run) };
         let mut findings = judge::mutate(&ask, self.manager, &mut object).await?;
-        judge::admit(&ask, &mut object, &mut findings).await?;
+        if let Err(status) = judge::admit(&ask, &mut object, &mut findings).await {
+            self.warnings.extend(findings.warnings);
+            return Err(status);
+        }
         let changed = object != *old;
         Ok((changed.then_some(object), findings))
     }
