@@ -55,9 +55,20 @@ fn is_status(body: &Value) -> bool {
 fn body(answer: &Answer, seen: &mut Seen) -> Value {
     let text = || String::from_utf8_lossy(&answer.body).into_owned().into();
     let mut value = forms::read(answer).unwrap_or_else(text);
+    if let Some(events) = value.as_array_mut() {
+        events.retain(|event| !is_by_the_way(event));
+    }
     documents::level(&mut value);
     seen.level(&mut value);
     value
+}
+
+/// A bookmark that comes when its server has time for one, and not at the end of what there was.
+fn is_by_the_way(event: &Value) -> bool {
+    let object = &event["object"];
+    // Of a Table the row's.
+    let of = if object["kind"] == "Table" { &object["rows"][0]["object"] } else { object };
+    event["type"] == "BOOKMARK" && of.is_object() && of["metadata"]["annotations"].is_null()
 }
 
 fn headers(stock: &Answer, gousse: &Answer, found: &mut Vec<Difference>) {
@@ -86,15 +97,17 @@ fn headers(stock: &Answer, gousse: &Answer, found: &mut Vec<Difference>) {
     }
 }
 
-/// Those that one lacks; if both have the same in another order, that.
+/// Those that one lacks; if both have the same in another order, that, from the first that stands elsewhere.
 fn unordered(place: &str, one: &[String], other: &[String], found: &mut Vec<Difference>) {
     if one == other {
         return;
     }
     let (stock, gousse) = (lacking(one, other), lacking(other, one));
     if stock.is_empty() && gousse.is_empty() {
+        let same = one.iter().zip(other).take_while(|(one, other)| one == other).count();
+        let from_there = |all: &[String]| all[same..].join(" | ");
         let order = format!("{place} (order)");
-        found.push(Difference { place: order, stock: one.join(" | "), gousse: other.join(" | ") });
+        found.push(Difference { place: order, stock: from_there(one), gousse: from_there(other) });
         return;
     }
     for at in 0..stock.len().max(gousse.len()) {

@@ -30,7 +30,8 @@ static REVISION: LazyLock<Regex> =
     LazyLock::new(|| regex(r"(?i)((?:resource ?version|RV in object meta): )(\d+)( \(\d+\)|, current: \d+)?"));
 static HASH: LazyLock<Regex> = LazyLock::new(|| regex(r"\bhash=[0-9A-F]{16,}"));
 /// Names that the cases have made of a prefix, in a text that does not say the prefix.
-static MADE: LazyLock<Regex> = LazyLock::new(|| regex(r#"(^|")(X|x-|x{58})([bcdfghjklmnpqrstvwxz2456789]{5})($|")"#));
+static MADE: LazyLock<Regex> =
+    LazyLock::new(|| regex(r#"(^|"|: )(X|x-|x{58})([bcdfghjklmnpqrstvwxz2456789]{5})($|"|/|-\d)"#));
 static AGE: LazyLock<Regex> = LazyLock::new(|| regex(r"^(\d+[smh])+$"));
 
 fn number(seen: &mut HashMap<String, usize>, what: &str) -> usize {
