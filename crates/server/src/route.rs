@@ -74,7 +74,7 @@ pub fn parse(path: &str) -> Option<Target> {
         // The tail goes out again as it came in: not decoded.
         target.tail = rest[subresource.len()..].to_string();
     }
-    if target.resource == "namespaces" {
+    if target.resource == "namespaces" && target.namespace.is_empty() {
         target.namespace = target.name.clone();
     }
     Some(target)

@@ -22,7 +22,18 @@ struct Purpose {
     stock: Regex,
     gousse: Regex,
     reason: String,
+    /// Of the table.
+    line: usize,
     met: usize,
+}
+
+impl Purpose {
+    /// Whether chance decides if it is met: by the order of Go's maps, or by who of two processes is quicker.
+    fn is_chance(&self) -> bool {
+        ["(upstream: in any", "(upstream: in no order", "run beside its server"]
+            .iter()
+            .any(|by| self.reason.contains(by))
+    }
 }
 
 pub struct Report {
@@ -129,9 +140,10 @@ impl Report {
                 println!("{count:5} x on purpose: {reason}");
             }
         }
-        let idle: Vec<&Purpose> = self.purposes.iter().filter(|purpose| whole && purpose.met == 0).collect();
+        let is_idle = |purpose: &&Purpose| whole && purpose.met == 0 && !purpose.is_chance();
+        let idle: Vec<&Purpose> = self.purposes.iter().filter(is_idle).collect();
         for purpose in &idle {
-            println!("{}: met by nothing: {}", self.table, purpose.reason);
+            println!("{}:{}: met by nothing: {}", self.table, purpose.line, purpose.reason);
         }
         let count: usize = self.groups.values().map(|group| group.count).sum();
         let meant: usize = self.meant.values().sum();
@@ -199,8 +211,8 @@ fn cut(text: &str, most: usize) -> &str {
 
 /// Kind, case, place, stock, gousse, reason; an empty expression is met by anything.
 fn purposes(text: &str) -> Result<Vec<Purpose>> {
-    let rows = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-    rows.map(|line| {
+    let rows = text.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    rows.map(|(at, line)| {
         let cells: Vec<&str> = line.split('\t').collect();
         let [kind, case, place, stock, gousse, reason] = cells[..] else {
             anyhow::bail!("{PURPOSES}: six cells in {line:?}");
@@ -216,6 +228,7 @@ fn purposes(text: &str) -> Result<Vec<Purpose>> {
             stock: whole(stock)?,
             gousse: whole(gousse)?,
             reason: reason.to_owned(),
+            line: at + 1,
             met: 0,
         })
     })

@@ -53,9 +53,22 @@ fn of_refusals_each_cause_is_told() {
     let of = |causes: &[&str]| answer(422, &[], &status(causes));
     assert_eq!(told(&of(&["a", "b"]), &of(&["b", "c"])), [line("cause", "a: m (r)", "c: m (r)")]);
     let order = line("cause (order)", "a: m (r) | b: m (r)", "b: m (r) | a: m (r)");
-    assert_eq!(told(&of(&["a", "b"]), &of(&["b", "a"])), [order]);
+    // From the first that stands elsewhere.
+    assert_eq!(told(&of(&["x", "a", "b"]), &of(&["x", "b", "a"])), [order]);
     let other = answer(400, &[], &json!({"kind": "Status", "apiVersion": "v1", "message": "no"}));
     assert_eq!(told(&of(&["a"]), &other)[0].0, "code 422 400");
+}
+
+#[test]
+fn a_bookmark_by_the_way_is_none() {
+    let event = |annotations: Value| {
+        let metadata = json!({"resourceVersion": "5", "annotations": annotations});
+        json!({"type": "BOOKMARK", "object": {"kind": "Pod", "metadata": metadata}})
+    };
+    let (last, other) = (event(json!({"k8s.io/initial-events-end": "true"})), event(Value::Null));
+    let watch = |events: &[&Value]| answer(200, &[], &json!(events));
+    assert_eq!(told(&watch(&[&last, &other]), &watch(&[&last])), []);
+    assert_eq!(told(&watch(&[&last]), &watch(&[&other])).len(), 1);
 }
 
 #[test]

@@ -17,8 +17,10 @@ use serde_json::{Value, json};
 
 pub struct Story {
     pub name: &'static str,
-    tell: for<'a> fn(Scene<'a>) -> Pin<Box<dyn Future<Output = Result<()>> + 'a>>,
+    tell: for<'a> fn(Scene<'a>) -> Told<'a>,
 }
+
+type Told<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
 
 pub const STORIES: &[Story] = &[
     Story { name: "leases", tell: |scene| Box::pin(leases(scene)) },

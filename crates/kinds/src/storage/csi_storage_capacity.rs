@@ -11,10 +11,7 @@ use crate::validate::{meta, volume};
 
 pub(crate) fn row() -> Kind {
     Kind {
-        columns: vec![
-            NAME,
-            Column { kind: "date".into(), ..text("Created At", "When it was created.", "metadata.creationTimestamp") },
-        ],
+        columns: vec![NAME, CREATED],
         hooks: Hooks { validate, warnings, ..HOOKS },
         writes: Writes { conditional: true, ..WRITES },
         ..Kind::namespaced("storage.k8s.io/v1", "CSIStorageCapacity", "csistoragecapacities")

@@ -57,6 +57,10 @@ fn validate(kind: &Kind, attachment: &Value, old: Option<&Value>, _: &Context) -
     let mut errors = metadata(kind, attachment, old);
     let at = At::root(attachment);
     let (spec, status) = (at.get("spec"), at.get("status"));
+    let driver = spec.get("attacher");
+    if old.is_some() && driver.text().is_empty() {
+        errors.push(driver.required(""));
+    }
     source(&spec.get("source"), &mut errors);
     let node = spec.get("nodeName");
     invalid_each(&node, names::dns_subdomain(node.text()), &mut errors);
@@ -72,7 +76,7 @@ fn validate(kind: &Kind, attachment: &Value, old: Option<&Value>, _: &Context) -
         invalid_each(&volume, names::dns_subdomain(volume.text()), &mut errors);
     }
     match old {
-        None => attacher(&spec.get("attacher"), &mut errors),
+        None => attacher(&driver, &mut errors),
         Some(old) => meta::fixed(&spec, &At::root(old).get("spec"), &mut errors),
     }
     errors

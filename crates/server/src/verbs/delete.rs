@@ -75,7 +75,8 @@ pub async fn delete(call: Call<'_>) -> Result<Reply, Status> {
 /// Before anything else that is told.
 fn warn_of_orphans(call: &Call<'_>, options: &Options, findings: &mut Findings) {
     let warning = call.kind().writes.orphan_warning;
-    if !warning.is_empty() && options.propagation.is_none() {
+    // Of what cannot be read nobody asks that (rest/delete.go, the unsafe deleter).
+    if !warning.is_empty() && options.propagation.is_none() && !options.unreadable_only {
         findings.warnings.insert(0, warning.into());
     }
 }
@@ -86,11 +87,15 @@ pub async fn delete_collection(call: Call<'_>) -> Result<Reply, Status> {
     let asked = ListOptions::of(&call, false)?;
     let filter = call.filter()?;
     // With a limit one page of them, else all (registry/store.go DeleteCollection).
-    let page = match read::page(&call, &asked, &filter).await? {
-        Ok(page) => page,
-        Err(expired) => return Ok(expired),
-    };
     let mut all = Findings::default();
+    let page = match read::page(&call, &asked, &filter).await {
+        Ok(Ok(page)) => page,
+        Ok(Err(expired)) => return Ok(expired),
+        Err(status) => {
+            warn_of_orphans(&call, &options, &mut all);
+            return Err(status.warned(&all.warnings));
+        }
+    };
     for item in &page.items {
         let Some(object) = item.object() else { continue };
         let meta = object.meta().clone();

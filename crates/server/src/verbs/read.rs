@@ -168,11 +168,8 @@ pub async fn reached(call: &Call<'_>, version: &str) -> Result<Option<Revision>,
 fn expired(call: &Call<'_>, error: Error, from: Option<&str>) -> Result<Reply, Status> {
     let Error::Compacted { .. } = error else { return Err(crate::write::failed(&error)) };
     if call.query.get("continue").is_empty() {
-        let asked = call.query.get("resourceVersion");
-        return Err(Status::new(
-            Reason::Expired,
-            format!("The resourceVersion for the provided list is too old: {asked}"),
-        ));
+        // storage/etcd3/errors.go
+        return Err(Status::new(Reason::Expired, "The resourceVersion for the provided list is too old."));
     }
     let message = "The provided continue parameter is too old to display a consistent list result. You can start a new \
                    list without the continue parameter, or use the continue token in this response to retrieve the \

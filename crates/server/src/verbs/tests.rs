@@ -303,6 +303,35 @@ async fn who_asks_for_what_is_deprecated_is_told() {
         assert_eq!(response.headers["warning"], said);
     }
     assert!(c.raw(&c.admin, Method::GET, MAPS, "", "").await.headers.get("warning").is_none());
+    // Whatever else is said, of what is refused too; but not before a route was found.
+    let twice = c.raw(&c.admin, Method::POST, path, "application/json", r#"{"a": 1, "a": 2}"#).await;
+    assert!(twice.headers.get_all("warning").iter().count() > 1, "{:?}", twice.headers);
+    let late = c.raw(&c.admin, Method::POST, &format!("{path}?timeout=x"), "application/json", "{}").await;
+    assert_eq!((late.status.as_u16(), late.headers.get("warning")), (400, None));
+}
+
+#[tokio::test]
+async fn a_new_object_is_warned_of_even_if_its_name_is_taken() {
+    let c = cluster().await;
+    let services = "/api/v1/namespaces/default/services";
+    let body = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"},
+        "spec": {"clusterIP": "None", "externalIPs": ["192.0.2.1"], "ports": [{"port": 80}]}});
+    for (query, code) in [("", 201), ("", 409), ("?dryRun=All", 409)] {
+        let path = format!("{services}{query}");
+        let answer = c.raw(&c.admin, Method::POST, &path, "application/json", body.to_string()).await;
+        assert_eq!(answer.status.as_u16(), code);
+        assert_eq!(answer.headers["warning"], "299 - \"spec.externalIPs is ignored for headless services\"");
+    }
+}
+
+#[tokio::test]
+async fn there_are_no_namespaces_in_a_namespace() {
+    let c = cluster().await;
+    assert_eq!(c.get("/api/v1/namespaces/default").await.0, 200);
+    for path in ["/api/v1/namespaces/default/namespaces", "/api/v1/namespaces/default/namespaces/kube-system"] {
+        let (code, status) = c.get(path).await;
+        assert_eq!((code, &status["message"]), (404, &json!("the server could not find the requested resource")));
+    }
 }
 
 #[tokio::test]

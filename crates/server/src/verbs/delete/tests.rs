@@ -139,3 +139,28 @@ fn dependents_of_an_older_kind_stay_unless_somebody_says_otherwise() {
     assert_eq!(waits["metadata"]["finalizers"], json!(["foregroundDeletion"]), "it was said before");
     assert_eq!(next(kind("configmaps"), &mut json!({"metadata": {}}), &unasked, at(NOW)), Next::Go);
 }
+
+#[test]
+fn what_expires_is_nobodys_owner() {
+    let mut event = json!({"metadata": {"finalizers": ["orphan"]}});
+    let asked = Options { propagation: Some(Propagation::Foreground), ..Options::default() };
+    assert_eq!(next(kind("events"), &mut event, &asked, at(NOW)), Next::Go);
+}
+
+#[tokio::test]
+async fn a_refused_deletion_says_what_it_would_have_said() {
+    let c = crate::tests::cluster().await;
+    let job = json!({"metadata": {"name": "j"}, "spec": {"template": {"spec": {"restartPolicy": "Never",
+        "containers": [{"name": "c", "image": "i"}]}}}});
+    let jobs = "/apis/batch/v1/namespaces/default/jobs";
+    assert_eq!(c.post(jobs, job).await.0, 201);
+    let other = json!({"preconditions": {"uid": "x"}}).to_string();
+    let json = "application/json";
+    let refused = c.raw(&c.admin, http::Method::DELETE, &format!("{jobs}/j"), json, other).await;
+    let said = refused.headers["warning"].to_str().unwrap().to_owned();
+    assert!(refused.status == 409 && said.contains("child pods are preserved by default"), "{said}");
+    let (code, status) = c.delete("/api/v1/namespaces/default", json!({"preconditions": {"uid": "x"}})).await;
+    let message = status["message"].as_str().unwrap();
+    assert_eq!((code, &status["details"]["kind"]), (409, &json!("namespaces")));
+    assert!(message.contains("on namespaces \"default\": Precondition failed: UID in precondition: x, "), "{message}");
+}
