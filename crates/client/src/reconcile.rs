@@ -10,6 +10,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::{Reason, Status};
 use futures::{Stream, StreamExt};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
@@ -28,6 +29,23 @@ pub enum Requeue {
     After(Duration),
 }
 
+/// Why a run failed, as far as the log cares.
+pub trait Failure: Display {
+    /// It happens where all is well: somebody else was quicker, and the next look sees what came of it.
+    fn is_ordinary(&self) -> bool {
+        false
+    }
+}
+
+impl Failure for Status {
+    fn is_ordinary(&self) -> bool {
+        self.reason == Reason::Conflict
+    }
+}
+
+impl Failure for String {}
+impl Failure for &str {}
+
 /// Runs `work` for each key, at most `limit` at once, until the keys end and the last run is over.
 /// Dropping it ends all runs.
 pub async fn run<K, S, W, F, E>(keys: S, limit: usize, work: W)
@@ -36,18 +54,18 @@ where
     S: Stream<Item = K>,
     W: Fn(K) -> F,
     F: Future<Output = Result<Requeue, E>> + Send + 'static,
-    E: Display + Send + 'static,
+    E: Failure + Send + 'static,
 {
     let mut keys = Some(Box::pin(keys));
     let mut queue: Queue<K> = Queue::new();
-    let mut runs: JoinSet<Result<Requeue, String>> = JoinSet::new();
+    let mut runs: JoinSet<Result<Requeue, Trouble>> = JoinSet::new();
     let mut running: HashMap<Id, K> = HashMap::new();
     loop {
         while running.len() < limit.max(1)
             && let Some(key) = queue.pop()
         {
             let future = work(key.clone());
-            let handle = runs.spawn(async move { future.await.map_err(|error| error.to_string()) });
+            let handle = runs.spawn(async move { future.await.map_err(|error| Trouble::of(&error)) });
             running.insert(handle.id(), key);
         }
         if keys.is_none() && running.is_empty() && queue.ready.is_empty() {
@@ -174,7 +192,7 @@ impl<K: Clone + Eq + Hash + Debug> Queue<K> {
         Some(key)
     }
 
-    fn ended(&mut self, key: K, result: Result<Requeue, String>) {
+    fn ended(&mut self, key: K, result: Result<Requeue, Trouble>) {
         let entry = self.entries.get_mut(&key).expect("what runs has an entry");
         entry.running = false;
         let pause = match result {
@@ -189,7 +207,11 @@ impl<K: Clone + Eq + Hash + Debug> Queue<K> {
                 entry.failures += 1;
                 let backoff = Backoff { min: PAUSE_MIN, max: PAUSE_MAX, seed: seed_of(&format!("{key:?}")) };
                 let pause = backoff.after(entry.failures);
-                tracing::warn!("{key:?} failed {} times, again in {pause:?}: {error}", entry.failures);
+                let (times, text) = (entry.failures, &error.text);
+                match error.is_ordinary {
+                    true => tracing::debug!("{key:?} failed {times} times, again in {pause:?}: {text}"),
+                    false => tracing::warn!("{key:?} failed {times} times, again in {pause:?}: {text}"),
+                }
                 Some(pause)
             }
         };
@@ -216,7 +238,19 @@ impl<K: Clone + Eq + Hash + Debug> Queue<K> {
     }
 }
 
-fn outcome(ended: Result<(Id, Result<Requeue, String>), JoinError>) -> (Id, Result<Requeue, String>) {
+/// A failure's words.
+struct Trouble {
+    text: String,
+    is_ordinary: bool,
+}
+
+impl Trouble {
+    fn of(failure: &impl Failure) -> Trouble {
+        Trouble { text: failure.to_string(), is_ordinary: failure.is_ordinary() }
+    }
+}
+
+fn outcome(ended: Result<(Id, Result<Requeue, Trouble>), JoinError>) -> (Id, Result<Requeue, Trouble>) {
     match ended {
         Ok(ended) => ended,
         Err(error) => {
@@ -228,7 +262,7 @@ fn outcome(ended: Result<(Id, Result<Requeue, String>), JoinError>) -> (Id, Resu
                 }
                 Err(error) => error.to_string(),
             };
-            (id, Err(text))
+            (id, Err(Trouble { text, is_ordinary: false }))
         }
     }
 }

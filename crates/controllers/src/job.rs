@@ -90,7 +90,7 @@ pub async fn run(parts: Arc<Parts>) {
         let parts = parts.clone();
         async move {
             match parts.cache(&PODS).get(&key.namespace, &key.name) {
-                Some(pod) if is_stray(&parts, &pod) => act::let_go(&parts, &pod, true).await.map(|()| Requeue::Done),
+                Some(pod) if is_stray(&parts, &pod) => act::let_go(&parts, &pod, true).await.map(|_| Requeue::Done),
                 _ => Ok(Requeue::Done),
             }
         }

@@ -31,6 +31,9 @@ struct Evictor {
     pending: Mutex<HashMap<Key, String>>,
 }
 
+/// Nobody looks further ahead: what is tolerated for longer than any clock goes is looked at again.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// A taint's key, value and time.
 type Sign = (String, String, String);
 
@@ -183,7 +186,7 @@ fn stays(pod: &Value, taints: &[(Value, Duration)]) -> Stays {
     let Some((seconds, age)) = shortest else { return Stays::Forever };
     match Duration::from_secs(u64::try_from(seconds).unwrap_or(0)).saturating_sub(age) {
         Duration::ZERO => Stays::NoLonger,
-        rest => Stays::For(rest),
+        rest => Stays::For(rest.min(LONGEST)),
     }
 }
 
@@ -235,7 +238,7 @@ mod tests {
             (json!([exists(json!(300)), exists(json!(70))]), Stays::For(Duration::from_secs(240))),
             (json!([exists(json!(30))]), Stays::NoLonger),
             (json!([exists(json!(-5))]), Stays::NoLonger),
-            (json!([exists(json!(i64::MAX))]), Stays::For(Duration::from_secs(i64::MAX as u64) - minute)),
+            (json!([exists(json!(i64::MAX))]), Stays::For(LONGEST)),
             (json!([{"key": "k", "operator": "Equal", "value": "x"}]), Stays::NoLonger),
         ] {
             assert_eq!(stays(&pod(tolerations.clone()), std::slice::from_ref(&taint)), want, "{tolerations}");

@@ -18,10 +18,12 @@ pub mod rank;
 /// Histories of templates.
 pub mod revisions;
 
+use std::time::Duration;
+
 use api::selector::Labels;
 use api::{Object, Reason, Resource, Status};
 use client::cache::index::NAMESPACE;
-use client::{Cache, Change, DeleteOptions, Key};
+use client::{Cache, Change, DeleteOptions, Key, ListOptions};
 use serde_json::{Value, json};
 
 use crate::Parts;
@@ -77,18 +79,56 @@ pub async fn write_status(parts: &Parts, resource: &Resource, object: &Value) ->
     }
 }
 
-/// Asks for the end of an object, and of no namesake; whether it was there. Returns when the cache shows it.
+/// How long a cache may take to show what the server says is so already; longer, and it said so for another reason.
+const SHOWN_WITHIN: Duration = Duration::from_secs(10);
+
+/// Asks for the end of an object, and of no namesake; whether it was there. Returns when the cache shows it. An error is
+/// also a refusal that speaks of a conflict, or of nothing there, where the object is there and stays.
 pub async fn delete(parts: &Parts, resource: &Resource, object: &Object) -> Result<bool, Status> {
     let meta = object.meta();
     let options = DeleteOptions { uid: Some(meta.uid.clone()), ..DeleteOptions::default() };
-    let was_there = match parts.client.delete(resource, &meta.namespace, &meta.name, &options).await {
-        Ok(_) => true,
+    let cache = parts.cache(resource);
+    match parts.client.delete(resource, &meta.namespace, &meta.name, &options).await {
+        Ok(_) => {
+            cache.until(|cache| ends(cache, object)).await;
+            Ok(true)
+        }
         // It is gone, or a namesake took its place.
-        Err(status) if matches!(status.reason, Reason::NotFound | Reason::Conflict) => false,
-        Err(status) => return Err(status),
-    };
-    parts.cache(resource).until(|cache| ends(cache, object)).await;
-    Ok(was_there)
+        Err(status) if matches!(status.reason, Reason::NotFound | Reason::Conflict) => {
+            shown(&cache, status, |cache| ends(cache, object)).await.map(|()| false)
+        }
+        Err(status) => Err(status),
+    }
+}
+
+/// Returns when a cache shows what a refusal implies; the refusal, where it does not.
+pub async fn shown(cache: &Cache, refusal: Status, is_so: impl Fn(&Cache) -> bool) -> Result<(), Status> {
+    tokio::time::timeout(SHOWN_WITHIN, cache.until(is_so)).await.map_err(|_| refusal)
+}
+
+/// Whether what was answered so may have been done all the same.
+pub fn is_doubtful(refusal: &Status) -> bool {
+    use Reason::{InternalError, ServerTimeout, ServiceUnavailable, Timeout, Unknown};
+    matches!(refusal.reason, InternalError | ServerTimeout | ServiceUnavailable | Timeout | Unknown)
+}
+
+/// After dependents were made and nobody knows whether they were: returns when the cache shows those that the server
+/// holds, so that none is made twice (upstream keeps an expectation only of creations that time out).
+pub async fn settle(parts: &Parts, resource: &Resource, owner: &Object, cache: &Cache) {
+    let meta = owner.meta();
+    let mut pause = Duration::from_millis(100);
+    loop {
+        match parts.client.list(resource, &meta.namespace, &ListOptions::default()).await {
+            Ok(list) => {
+                let own = |object: &&Object| object.meta().controller().is_some_and(|other| other.uid == meta.uid);
+                let newest = list.objects.iter().filter(own).map(Object::revision).max();
+                return cache.reached(newest.unwrap_or_default()).await;
+            }
+            Err(status) => tracing::debug!(%status, "whether {} were made is not known yet", resource.plural),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(SHOWN_WITHIN);
+    }
 }
 
 /// Whether a cache shows that an object is gone, or that its end was asked for.

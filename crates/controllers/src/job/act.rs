@@ -11,7 +11,7 @@ use super::model::Job;
 use super::pod::{FAILURES, FINALIZER, IGNORED_FAILURES, INDEX, JobPod};
 use super::policy::Verdict;
 use crate::Parts;
-use crate::workload::{ends, pods};
+use crate::workload::{ends, pods, shown};
 
 /// The variable that tells a container of which index it is.
 const VARIABLE: &str = "JOB_COMPLETION_INDEX";
@@ -61,17 +61,23 @@ pub async fn release(parts: &Parts, pods: &[JobPod], which: &[usize]) -> (Vec<us
     let answers = join_all(which.iter().map(|at| let_go(parts, &pods[*at].object, false))).await;
     let (mut left, mut refused) = (Vec::new(), Ok(()));
     for (at, answer) in which.iter().zip(answers) {
-        if let Err(status) = answer {
-            left.push(*at);
-            refused = refused.and(Err(status));
-            continue;
-        }
         let meta = pods[*at].object.meta();
         let is_gone = |cache: &Cache| {
             let now = cache.get(&meta.namespace, &meta.name);
             now.is_none_or(|now| now.meta().uid != meta.uid || !is_held(&now))
         };
-        cache.until(is_gone).await;
+        let released = match answer {
+            Ok(true) => {
+                cache.until(is_gone).await;
+                Ok(())
+            }
+            Ok(false) => shown(&cache, Status::not_found("", "pods", &meta.name), is_gone).await,
+            Err(status) => Err(status),
+        };
+        if let Err(status) = released {
+            left.push(*at);
+            refused = refused.and(Err(status));
+        }
     }
     (left, refused)
 }
@@ -80,19 +86,19 @@ pub fn is_held(pod: &Object) -> bool {
     pod.meta().finalizers.iter().any(|finalizer| finalizer == FINALIZER)
 }
 
-/// One that is gone, or a namesake's, is let go. `unchanged`: only as it was seen.
-pub async fn let_go(parts: &Parts, pod: &Object, unchanged: bool) -> Result<(), Status> {
+/// One that is gone, or a namesake's, is let go: false. `unchanged`: only as it was seen.
+pub async fn let_go(parts: &Parts, pod: &Object, unchanged: bool) -> Result<bool, Status> {
     let meta = pod.meta();
     let mut patch = json!({"metadata": {"uid": meta.uid, "$deleteFromPrimitiveList/finalizers": [FINALIZER]}});
     if unchanged {
         patch["metadata"]["resourceVersion"] = meta.resource_version.clone().into();
     }
     match parts.client.patch(&PODS, &meta.namespace, &meta.name, "", PatchKind::Strategic, &patch).await {
-        Ok(_) => Ok(()),
-        Err(status) if status.reason == Reason::NotFound => Ok(()),
+        Ok(_) => Ok(true),
+        Err(status) if status.reason == Reason::NotFound => Ok(false),
         Err(status) => match parts.cache(&PODS).get(&meta.namespace, &meta.name) {
             Some(now) if now.meta().uid == meta.uid => Err(status),
-            _ => Ok(()),
+            _ => Ok(false),
         },
     }
 }

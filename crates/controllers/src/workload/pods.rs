@@ -52,7 +52,7 @@ pub async fn create_each(
     pods: &[&Value],
 ) -> (usize, Result<(), Status>) {
     let (mut rest, mut batch, mut reached) = (pods, 1, 0);
-    let (mut created, mut refused, mut is_over) = (0, Ok(()), false);
+    let (mut created, mut refused, mut is_over, mut is_doubtful) = (0, Ok(()), false, false);
     while !rest.is_empty() && refused.is_ok() && !is_over {
         let now;
         (now, rest) = rest.split_at(batch.min(rest.len()));
@@ -68,6 +68,7 @@ pub async fn create_each(
                 // Nothing more comes of it, and nobody can be told.
                 Err(status) if takes_nothing_new(&status) => is_over = true,
                 Err(status) => {
+                    is_doubtful |= super::is_doubtful(&status);
                     recorder.event(owner, "", Type::Warning, "FailedCreate", format!("Error creating: {status}"));
                     refused = refused.and(Err(status));
                 }
@@ -76,6 +77,9 @@ pub async fn create_each(
         batch *= 2;
     }
     cache.reached(reached).await;
+    if is_doubtful {
+        super::settle(parts, &PODS, owner, cache).await;
+    }
     (created, refused)
 }
 

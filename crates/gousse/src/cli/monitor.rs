@@ -100,6 +100,8 @@ mod tests {
         for (words, why) in [
             ("--node-monitor-grace-period 50", "time: missing unit in duration \"50\""),
             ("--node-monitor-grace-period=0s", "must be longer than nothing"),
+            ("--node-monitor-grace-period=-1s", "must be longer than nothing"),
+            ("--node-startup-grace-period 99999999999999999h", "time: invalid duration"),
             ("--node-eviction-rate=-1", "expected a number that is not negative"),
             ("--node-eviction-rate NaN", "expected a number that is not negative"),
             ("--secondary-node-eviction-rate x", "expected a number of nodes a second, as 0.1"),
