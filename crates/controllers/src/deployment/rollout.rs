@@ -288,7 +288,9 @@ impl Look<'_> {
                 taken += sick;
             }
         }
-        let spare = self.sets.iter().map(Set::available).sum::<i64>() - least;
+        // An old set may not have told yet what it gave up, and tell more available pods than it shall have: upstream, which
+        // has no such bound, falls below what is promised then.
+        let spare = (self.sets.iter().map(Set::available).sum::<i64>() - least).min(surplus - taken);
         let mut freed = 0;
         for at in &olds {
             let part = self.sets[*at].replicas().min(spare - freed);

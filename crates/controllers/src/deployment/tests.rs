@@ -119,6 +119,25 @@ fn a_rollout_never_has_more_than_it_may_nor_fewer_than_it_must() {
     }
 }
 
+#[test]
+fn what_an_old_set_gave_up_and_does_not_tell_yet_is_not_given_up_twice() {
+    let mut stage = stage(4, rolling(json!(1), json!(1)));
+    stage.settle();
+    stage.image("i:1");
+    for _ in 0..20 {
+        stage.look();
+        let silent = stage.sets[0]["status"].clone();
+        stage.run(1);
+        stage.sets[0]["status"] = silent;
+        let available = stage.sets.iter().map(|set| {
+            let available = tree::int(set, "status.availableReplicas").unwrap_or(0);
+            available.min(set["spec"]["replicas"].as_i64().unwrap())
+        });
+        assert!(available.sum::<i64>() >= 3, "{:?}", stage.sizes());
+    }
+    assert_eq!(stage.sizes(), [0, 4]);
+}
+
 fn check_rollout(replicas: i64, surge: Value, unavailable: Value) {
     for coming in [1, 2, 1000] {
         let mut stage = stage(replicas, rolling(surge.clone(), unavailable.clone()));
