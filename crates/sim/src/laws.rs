@@ -15,6 +15,7 @@ use store::{Change, Revision, Store, Watch};
 
 use crate::link::Acknowledged;
 use crate::witness::{Forgotten, POD_UID, Signalled, Testimony};
+use crate::workloads::Workloads;
 
 /// What is known after the revisions so far.
 pub struct Laws {
@@ -33,8 +34,12 @@ pub struct Laws {
     once: BTreeSet<String>,
     /// The last that was seen of each pod that was to be deleted.
     dying: HashMap<String, Value>,
+    /// UIDs of StatefulSets' pods.
+    of_stateful_sets: BTreeSet<String>,
+    is_forced: bool,
     /// Pods that have no grace left, and since when.
     hurried: HashMap<String, u64>,
+    pub workloads: Workloads,
     violations: Vec<String>,
     /// What happened last, a line a revision.
     recent: VecDeque<String>,
@@ -56,7 +61,10 @@ impl Laws {
             ended: HashMap::new(),
             once: BTreeSet::new(),
             dying: HashMap::new(),
+            of_stateful_sets: BTreeSet::new(),
+            is_forced: false,
             hurried: HashMap::new(),
+            workloads: Workloads::default(),
             violations: Vec::new(),
             recent: VecDeque::new(),
         }
@@ -215,8 +223,50 @@ impl Laws {
             }
             false => {
                 self.at_home(&key, &now);
-                self.objects.insert(key, now);
+                self.objects.insert(key.clone(), now.clone());
             }
+        }
+        self.workloads.check(&key, before.as_ref(), &now, change.deleted, &self.objects);
+        self.promises();
+    }
+
+    /// In the end: what Jobs counted adds up.
+    pub fn add_up(&mut self) {
+        self.workloads.add_up(&self.objects);
+        self.promises();
+    }
+
+    fn promises(&mut self) {
+        for what in self.workloads.take_violations() {
+            self.promise(false, || what);
+        }
+    }
+
+    /// From now on somebody takes pods away of which no node said that they ended.
+    pub fn forces(&mut self) {
+        self.is_forced = true;
+    }
+
+    /// How many pods there ever were.
+    pub fn pods_made(&self) -> usize {
+        self.homes.values().filter(|key| key.starts_with("pods/")).count()
+    }
+
+    /// At most one of a StatefulSet's pods of a name runs, on all machines together, unless deletions are forced.
+    pub fn one_of_a_name(&mut self, all: &[Sandbox]) {
+        if self.is_forced {
+            return;
+        }
+        let mut live: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+        for sandbox in all.iter().filter(|sandbox| sandbox.ready) {
+            let label = |name: &str| sandbox.spec.labels.get(name).map_or("", String::as_str);
+            if self.of_stateful_sets.contains(label(POD_UID)) {
+                let name = (label("io.kubernetes.pod.namespace"), label("io.kubernetes.pod.name"));
+                live.entry(name).or_default().push(&sandbox.id.0);
+            }
+        }
+        for (name, sandboxes) in live {
+            self.promise(sandboxes.len() == 1, || format!("{name:?} of a StatefulSet runs in {sandboxes:?}"));
         }
     }
 
@@ -278,6 +328,9 @@ impl Laws {
             Some(1..) => drop(self.dying.insert(text(now, "/metadata/uid").into(), now.clone())),
             Some(_) => drop(self.hurried.entry(text(now, "/metadata/uid").into()).or_insert(self.revision.0)),
             None => {}
+        }
+        if text(now, "/metadata/ownerReferences/0/kind") == "StatefulSet" {
+            self.of_stateful_sets.insert(text(now, "/metadata/uid").into());
         }
         if text(now, "/spec/restartPolicy") == "Never" {
             self.once.insert(text(now, "/metadata/uid").into());

@@ -21,6 +21,8 @@ pub mod programs;
 pub mod users;
 /// An engine that is watched while the agent uses it.
 pub mod witness;
+/// The laws of workloads, checked on every revision.
+pub mod workloads;
 /// The cluster: what is up, and how it is killed and started again.
 pub mod world;
 

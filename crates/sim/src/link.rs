@@ -31,6 +31,8 @@ pub struct Weather {
     pub lateness: Duration,
     /// Per event.
     pub cut_watches: u64,
+    /// Of requests that would write: refused by a server that is well, in each of the ways it may.
+    pub refused_writes: u64,
 }
 
 /// The server that is up, or none; shared by all links.
@@ -46,6 +48,12 @@ pub struct Site {
     acknowledged: Mutex<Vec<Acknowledged>>,
     rush: Mutex<Rush>,
     begun: Instant,
+    /// Pods that were to be made, and nobody was told whether they were.
+    doubtful: AtomicU64,
+    /// Whose watches of what stand still: a name, and a part of the address.
+    held: Mutex<Vec<(String, String)>>,
+    /// Who reaches nothing.
+    cut_off: Mutex<Vec<String>>,
 }
 
 /// Requests of one second.
@@ -90,6 +98,9 @@ impl Site {
             acknowledged: Mutex::default(),
             rush: Mutex::default(),
             begun: Instant::now(),
+            doubtful: AtomicU64::new(0),
+            held: Mutex::default(),
+            cut_off: Mutex::default(),
         })
     }
 
@@ -108,6 +119,57 @@ impl Site {
     /// From now on nothing goes wrong any more.
     pub fn calm_down(&self) {
         self.calm.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on nothing comes of somebody's watches of such an address, though they stand; `release` lets it all
+    /// through.
+    pub fn hold(&self, name: &str, part: &str) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).push((name.into(), part.into()));
+    }
+
+    pub fn release(&self) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.changed.notify_waiters();
+    }
+
+    /// Until `name <address>` is held no more.
+    async fn let_through(&self, whose: &str) {
+        let is_held = || {
+            let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            held.iter().any(|(name, part)| is_of(whose, name) && whose.contains(part))
+        };
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if !is_held() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// From now on they do not reach the server, nor hear of it.
+    pub fn cut_off(&self, name: &str) {
+        self.cut_off.lock().unwrap_or_else(PoisonError::into_inner).push(name.into());
+        self.hold(name, "");
+    }
+
+    pub fn rejoin(&self) {
+        self.cut_off.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.release();
+    }
+
+    fn is_cut_off(&self, name: &str) -> bool {
+        self.cut_off.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|cut| is_of(name, cut))
+    }
+
+    fn doubt(&self, is_doubtful: bool) {
+        self.doubtful.fetch_add(u64::from(is_doubtful), Ordering::SeqCst);
+    }
+
+    /// How many pods may have been made of which nobody was told.
+    pub fn doubtful(&self) -> u64 {
+        self.doubtful.load(Ordering::SeqCst)
     }
 
     /// Writes down every request from now on; `heard` ends it.
@@ -187,7 +249,7 @@ impl Link {
 
     async fn exchange(&self, request: Request<Bytes>) -> Result<Reply, Status> {
         self.lateness().await;
-        if self.happens(self.weather.lost_requests) {
+        if self.happens(self.weather.lost_requests) || self.site.is_cut_off(&self.name) {
             return Err(lost("the request was lost"));
         }
         let (count, server) = self.site.lock().clone();
@@ -195,29 +257,47 @@ impl Link {
         if self.site.hear(&self.name, &request) {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        let (method, line) = (request.method().clone(), format!("{} {}", request.method(), request.uri()));
+        let (method, uri) = (request.method().clone(), request.uri().to_string());
+        let line = format!("{method} {uri}");
+        let makes_pods = method == Method::POST && uri.split('?').next().is_some_and(|path| path.ends_with("/pods"));
+        if !method.is_safe() && self.happens(self.weather.refused_writes) {
+            return Err(self.refusal());
+        }
         let identity = (self.identity)(&server);
         let response = tokio::select! {
             biased;
-            () = self.site.gone(count) => return Err(lost("the server was killed")),
+            () = self.site.gone(count) => {
+                self.site.doubt(makes_pods);
+                return Err(lost("the server was killed"));
+            }
             response = server.handle(&identity, request) => response,
         };
+        self.site.doubt(makes_pods && response.status.is_server_error());
         if self.happens(self.weather.lost_answers) {
+            self.site.doubt(makes_pods);
             return Err(lost("the answer was lost"));
         }
-        let reply = self.reply(count, response);
+        let reply = self.reply(count, &uri, response);
         self.lateness().await;
         self.remember(&method, line, &reply);
         Ok(reply)
     }
 
-    fn reply(&self, count: u64, response: server::Response) -> Reply {
+    /// What a server that is well may say to a sound write: another was quicker, too much at once, or an error of its
+    /// own. It says so before anything is done.
+    fn refusal(&self) -> Status {
+        let reasons = [Reason::Conflict, Reason::TooManyRequests, Reason::InternalError, Reason::Timeout];
+        let reason = *self.chance.lock().unwrap_or_else(PoisonError::into_inner).pick(&reasons);
+        Status::new(reason, "the weather refuses this")
+    }
+
+    fn reply(&self, count: u64, uri: &str, response: server::Response) -> Reply {
         let body = match response.body {
             server::Body::Bytes(bytes) => Body::Bytes(bytes),
             server::Body::List { objects, revision, continue_token } => {
                 Body::List { objects, revision, continue_token }
             }
-            server::Body::Events(events) => Body::Events(Box::pin(self.breakable(count, events))),
+            server::Body::Events(events) => Body::Events(Box::pin(self.breakable(count, uri, events))),
             server::Body::Stream(stream) => Body::Stream(stream),
             server::Body::Upgrade(_) => Body::Bytes(Bytes::from_static(b"the simulator has no upgrades")),
         };
@@ -227,6 +307,7 @@ impl Link {
     fn breakable(
         &self,
         count: u64,
+        uri: &str,
         events: client::WatchStream,
     ) -> impl futures::Stream<Item = WatchEvent> + Send + use<> {
         // A stream of its own: what one watch loses does not depend on the requests beside it.
@@ -241,7 +322,15 @@ impl Link {
             let broken = !site.calm.load(Ordering::SeqCst) && chance.happens(cut);
             futures::future::ready(!broken)
         };
-        events.take_while(holds).take_until(killed)
+        let (behind, whose) = (self.site.clone(), format!("{} {uri}", self.name));
+        let held = move |event| {
+            let (site, whose) = (behind.clone(), whose.clone());
+            async move {
+                site.let_through(&whose).await;
+                event
+            }
+        };
+        events.then(held).take_while(holds).take_until(killed)
     }
 
     fn remember(&self, method: &Method, line: String, reply: &Reply) {
@@ -285,6 +374,11 @@ impl Transport for Link {
             result
         })
     }
+}
+
+/// `controllers`, `controllers job-controller` and what follows are of `controllers`.
+fn is_of(whose: &str, name: &str) -> bool {
+    whose.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
 }
 
 fn lost(why: &str) -> Status {

@@ -5,11 +5,12 @@
 //! have reached.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use api::{Clock, Entropy};
+use client::leases::LeaseConfig;
 use client::{Client, Transport};
 use serde_json::Value;
 use server::{Component, Server};
@@ -32,6 +33,8 @@ pub struct World {
     pub site: Arc<Site>,
     pub laws: Laws,
     clock: Clock,
+    /// Seconds by which every clock is wrong.
+    jumps: Arc<AtomicI64>,
     parts: BTreeMap<String, Part>,
     pub machines: BTreeMap<String, Machine>,
     /// Plans of actors at rest that were seen to be empty (law 8).
@@ -59,8 +62,12 @@ impl World {
     /// Must run on a runtime whose clock is paused.
     pub async fn start(seed: u64) -> World {
         let begin = Instant::now();
-        let clock: Clock =
-            Arc::new(move || jiff::Timestamp::from_second(BEGIN).expect("a time in this century") + begin.elapsed());
+        let jumps = Arc::new(AtomicI64::new(0));
+        let wrong = jumps.clone();
+        let clock: Clock = Arc::new(move || {
+            let second = BEGIN + wrong.load(Ordering::SeqCst);
+            jiff::Timestamp::from_second(second).expect("a time in this century") + begin.elapsed()
+        });
         let failures =
             Arc::new(Failures { chance: Mutex::new(Some(Chance::new(seed, "store"))), ..Failures::default() });
         let (wall, hook) = (clock.clone(), failures.clone());
@@ -81,6 +88,7 @@ impl World {
             site: Site::new(),
             laws,
             clock,
+            jumps,
             parts: BTreeMap::new(),
             machines: BTreeMap::new(),
             plans_checked: 0,
@@ -90,6 +98,11 @@ impl World {
         };
         world.start_server().await;
         world
+    }
+
+    /// Every clock shows so many seconds more, or less, from now on; time goes on as before.
+    pub fn clock_jumps(&self, seconds: i64) {
+        self.jumps.fetch_add(seconds, Ordering::SeqCst);
     }
 
     pub fn clock(&self) -> Clock {
@@ -175,11 +188,44 @@ impl World {
 
     pub fn start_controllers(&mut self, weather: Weather) {
         let life = watch::Sender::new(true);
-        let (site, seed, alive) = (self.site.clone(), self.seed, life.subscribe());
+        let controllers = self.controllers("controllers", weather, life.subscribe());
+        self.start_mortal("controllers", controllers, life);
+    }
+
+    /// Controllers in a process of that name, which run only while they hold the lease that all of them want. Those
+    /// that lost it begin anew as a candidate, as a process that is started again.
+    pub fn start_candidate(&mut self, name: &str, weather: Weather) {
+        let life = watch::Sender::new(true);
+        let config = LeaseConfig {
+            namespace: "kube-system".into(),
+            name: "kube-controller-manager".into(),
+            holder: name.into(),
+            duration: Duration::from_secs(15),
+            period: Duration::from_secs(2),
+            owners: Vec::new(),
+        };
+        let client = self.mortal_client(name, Component::controller(""), weather, life.subscribe());
+        let clock = self.clock.clone();
+        let mut lives: Vec<_> = (0..8).map(|_| Box::pin(self.controllers(name, weather, life.subscribe()))).collect();
+        let run = async move {
+            while let Some(life) = lives.pop() {
+                let _lost = client::election::lead(&client, &clock, &config, life).await;
+            }
+        };
+        self.start_mortal(name, run, life);
+    }
+
+    fn controllers(
+        &mut self,
+        name: &str,
+        weather: Weather,
+        alive: watch::Receiver<bool>,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let (site, seed, process) = (self.site.clone(), self.seed, name.to_string());
         let clients: controllers::Clients = Arc::new(move |account| {
             let component = Component::controller(account);
             let identity = move |server: &Server| server.internal(component.clone());
-            let name = format!("controllers {account}");
+            let name = format!("{process} {account}");
             let link = Link::new(site.clone(), &name, seed, weather, alive.clone(), identity);
             Client::new(Arc::new(link) as Arc<dyn Transport>)
         });
@@ -189,12 +235,12 @@ impl World {
             authority_key: String::new(),
             may_bear: Arc::new(|_, _| false),
             clock: self.clock.clone(),
-            entropy: self.entropy("controllers"),
+            entropy: self.entropy(name),
             node_ranges: Vec::new(),
             service_range: None,
             node_monitor: controllers::NodeMonitor::default(),
         };
-        self.start_mortal("controllers", controllers::run(clients, config), life);
+        controllers::run(clients, config)
     }
 
     /// Starts the agent of a machine, which is made if there is none of this name.
@@ -259,8 +305,11 @@ impl World {
 
     /// Checks every revision so far and everything that was acknowledged.
     pub async fn check(&mut self) {
+        self.laws.workloads.doubt(self.site.doubtful());
+        // Before the changes: what is written while they are read is the next check's.
+        let told = self.site.acknowledged();
         self.laws.catch_up(&self.store).await;
-        self.laws.remember(self.site.acknowledged());
+        self.laws.remember(told);
         for machine in self.machines.values() {
             self.laws.hear(&mut machine.testimony.lock().unwrap_or_else(PoisonError::into_inner));
         }
@@ -272,6 +321,7 @@ impl World {
             everywhere.extend(live);
         }
         self.laws.one_sandbox_each(&everywhere);
+        self.laws.one_of_a_name(&everywhere);
         for machine in self.machines.values() {
             let mut unfinished = machine.unfinished().await;
             self.plans_checked += unfinished.len();

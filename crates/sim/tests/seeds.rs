@@ -38,8 +38,15 @@ fn each_seed<F: Future<Output = u64>>(story: impl Fn(u64) -> F) {
     }
 }
 
-const STORMY: Weather =
-    Weather { lost_requests: 30, lost_answers: 30, late: 200, lateness: Duration::from_millis(300), cut_watches: 20 };
+const STORMY: Weather = Weather {
+    lost_requests: 30,
+    lost_answers: 30,
+    late: 200,
+    lateness: Duration::from_millis(300),
+    cut_watches: 20,
+    refused_writes: 0,
+    deaf_watches: false,
+};
 
 async fn users_in_a_storm(seed: u64) -> u64 {
     let mut world = World::start(seed).await;
