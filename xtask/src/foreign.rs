@@ -1,4 +1,4 @@
-//! `cargo xtask foreign`: upstream's own scheduler and controllers, on a server of ours whose own are switched off.
+//! `cargo xtask foreign`: upstream's own scheduler and controllers on our server, ours switched off.
 //!
 //! Outside: build what is missing. Inside namespaces of the run's own: start `gousse up --scheduler=false
 //! --controllers=`, upstream's kube-scheduler and kube-controller-manager beside it with the rights that the server's

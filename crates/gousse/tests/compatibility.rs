@@ -31,6 +31,7 @@ const NOT_YET: &str = "\n## Not there yet\n\
 - Images are refused, in words, that are compressed with xz, bzip2 or lz4, encrypted, of manifest schema 1, named by another digest than sha256, or no images at all (charts, signatures); so are sparse files of the pax form in a layer, archives whose own members are sparse (`tar --sparse`), and docker archives from before manifest.json (Docker 1.10). A layer that its publisher gives away elsewhere (`foreign`, `nondistributable`) is taken if the registry has it. An image for linux/386 does not stand in where one for linux/amd64 is missing (containerd's does).\n";
 
 const DIFFERENT: &str = "\n## Different on purpose\n\
+- What one look at a Deployment finds is one status: conditions that upstream writes in passing (NewReplicaSetCreated and FoundNewReplicaSet of a rollout that is over at once) are not seen, and a rollout counts as progressing once its ReplicaSet has pods (upstream: if it was looked at before that).\n\
 - Answers are not compressed for a client on the server's own address, whatever it accepts: compressing takes longer than loopback.\n\
 - An end and what follows at once (the next instance, CrashLoopBackOff) are one status, where upstream may write two; a pod of which nothing has begun yet says so after a second ([status-writes](decisions/status-writes.md)).\n\
 - On a full disk up to 1 MiB of a container's output waits in its pipe for room in its log; only what is beyond that, or waits at the container's end, is lost and counted in the log (containerd drops it).\n\

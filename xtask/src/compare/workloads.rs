@@ -110,7 +110,7 @@ async fn played(side: &Side, case: &Case) -> Result<Vec<Snapshot>> {
         let about = || format!("step {}, {}", at + 1, act.shown());
         done(side, &namespace, act).await.with_context(about)?;
         side.settled(&namespace, case.quiet).await;
-        shown.push(told::snapshot(&side.objects(&namespace)));
+        shown.push(told::snapshot(&side.objects(&namespace), &side.identities(&namespace)));
     }
     shown.push(told::sequences(&side.histories(&namespace)));
     Ok(shown)

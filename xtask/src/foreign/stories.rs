@@ -1,6 +1,6 @@
-//! What upstream's parts must do on our server: one story a controller, all side by side, each in its own namespace.
+//! What upstream's parts must do on our server: one story a controller, all side by side.
 //!
-//! A story waits for what it wants to see, by caches that list and watch; it never looks again after a while.
+//! Each has a namespace of its own. A story waits for what it wants to see, by caches that list and watch; it never looks again after a while.
 
 use std::path::Path;
 use std::pin::Pin;
@@ -10,17 +10,18 @@ use anyhow::{Context, Result, bail, ensure};
 use api::Resource;
 use api::resource::{
     CONFIG_MAPS, CRON_JOBS, DAEMON_SETS, DEPLOYMENTS, EVENTS, JOBS, LEASES, NAMESPACES, NODES,
-    PERSISTENT_VOLUME_CLAIMS, POD_DISRUPTION_BUDGETS, PODS, REPLICA_SETS, RESOURCE_QUOTAS, SERVICES, STATEFUL_SETS,
+    PERSISTENT_VOLUME_CLAIMS, POD_DISRUPTION_BUDGETS, PODS, REPLICA_SETS, RESOURCE_QUOTAS, SERVICE_ACCOUNTS, SERVICES,
+    STATEFUL_SETS,
 };
 use client::{Caches, Client, DeleteOptions, Https, PatchKind, kubeconfig};
 use serde_json::{Value, json};
 
 pub struct Story {
     pub name: &'static str,
-    tell: for<'a> fn(Scene<'a>) -> Told<'a>,
+    tell: for<'a> fn(Scene<'a>) -> Telling<'a>,
 }
 
-type Told<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
+type Telling<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
 
 pub const STORIES: &[Story] = &[
     Story { name: "leases", tell: |scene| Box::pin(leases(scene)) },
@@ -60,7 +61,10 @@ impl World {
     pub async fn tell(&self, story: &Story) -> Result<()> {
         let namespace: Arc<str> = format!("foreign-{}", story.name).into();
         self.client.create(&NAMESPACES, "", &json!({"metadata": {"name": &*namespace}})).await?;
-        (story.tell)(Scene { world: self, namespace }).await
+        let scene = Scene { world: self, namespace };
+        // Nobody makes a pod before.
+        scene.until(&SERVICE_ACCOUNTS, "default", "there", |_| true).await?;
+        (story.tell)(scene).await
     }
 }
 
@@ -310,6 +314,8 @@ async fn scheduler(scene: Scene<'_>) -> Result<()> {
 /// What is counted of quotas, budgets and services.
 async fn counts(scene: Scene<'_>) -> Result<()> {
     scene.create(&RESOURCE_QUOTAS, "few", json!({"spec": {"hard": {"pods": "5"}}})).await?;
+    // Charged is what a quota is known to allow.
+    scene.until(&RESOURCE_QUOTAS, "few", "known", |it| it["status"]["hard"]["pods"] == "5").await?;
     scene.create(&PODS, "one", template("one")).await?;
     scene.until(&RESOURCE_QUOTAS, "few", "counted", |it| it["status"]["used"]["pods"] == "1").await?;
     let budget = json!({"spec": {"minAvailable": 0, "selector": selector()}});

@@ -22,6 +22,8 @@ pub enum Fate {
     Failed(i64),
     /// Failed, since somebody took it away (condition DisruptionTarget).
     Disrupted,
+    /// Somebody deletes it; it runs on until it is gone.
+    Deleted,
     /// A deleted one ends.
     Gone,
 }
@@ -29,13 +31,14 @@ pub enum Fate {
 /// Pods that end or start before it is said that this does not end.
 const MOST: usize = 60;
 /// Between two pods.
-const QUIET: Duration = Duration::from_millis(250);
+const QUIET: Duration = Duration::from_millis(400);
 
 /// That becomes of so many pods that it can become of, in their order.
 pub async fn act(side: &Side, namespace: &str, fate: Fate, count: usize) -> Result<()> {
     for _ in 0..count {
-        let pods = side.pods(namespace);
-        let pod = first(&pods, fate).with_context(|| format!("no pod can be {fate:?}"))?;
+        let pods = side.until_pods(namespace, |pods| first(pods, fate).is_some()).await;
+        let pods = pods.with_context(|| format!("no pod can be {fate:?}"))?;
+        let pod = first(&pods, fate).context("there was one")?;
         come(side, namespace, pod, fate).await?;
         side.settled(namespace, QUIET).await;
     }
@@ -54,13 +57,14 @@ pub async fn play(side: &Side, namespace: &str) -> Result<()> {
     anyhow::bail!("{MOST} pods came and went, and there are more")
 }
 
-/// The first that this can become of: by index or ordinal, then as they were made.
+/// The first that this can become of: deleted ones, then by index or ordinal, then as they were made.
 fn first(pods: &[Value], fate: Fate) -> Option<&Value> {
     let can = |pod: &&Value| {
         let is_deleted = pod["metadata"]["deletionTimestamp"].is_string();
         let phase = pod["status"]["phase"].as_str().unwrap_or("Pending");
         match fate {
             Fate::Gone => is_deleted,
+            Fate::Deleted => !is_deleted,
             Fate::Ready => !is_deleted && (phase == "Pending" || (phase == "Running" && !is_ready(pod))),
             Fate::Unready => !is_deleted && is_ready(pod),
             Fate::Succeeded | Fate::Failed(_) | Fate::Disrupted => phase == "Running",
@@ -72,7 +76,8 @@ fn first(pods: &[Value], fate: Fate) -> Option<&Value> {
         let ordinal = labels["apps.kubernetes.io/pod-index"].as_str();
         let number = index.or(ordinal).and_then(|number| number.parse::<u32>().ok()).unwrap_or_default();
         let node = wanted_node(pod);
-        (number, node, pod["metadata"]["creationTimestamp"].as_str().unwrap_or_default().to_owned())
+        let stays = pod["metadata"]["deletionTimestamp"].is_null();
+        (stays, number, node, pod["metadata"]["creationTimestamp"].as_str().unwrap_or_default().to_owned())
     })
 }
 
@@ -90,8 +95,9 @@ fn wanted_node(pod: &Value) -> String {
 
 async fn come(side: &Side, namespace: &str, pod: &Value, fate: Fate) -> Result<()> {
     let name = pod["metadata"]["name"].as_str().context("a pod has a name")?;
-    if fate == Fate::Gone {
-        let options = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
+    if matches!(fate, Fate::Gone | Fate::Deleted) {
+        let grace_period_seconds = (fate == Fate::Gone).then_some(0);
+        let options = DeleteOptions { grace_period_seconds, ..DeleteOptions::default() };
         return match side.client.delete(&PODS, namespace, name, &options).await {
             Err(status) if status.reason != Reason::NotFound => Err(status.into()),
             _ => Ok(()),

@@ -45,6 +45,8 @@ struct Space {
     objects: BTreeMap<Place, Value>,
     /// Of each object and type of condition: what it was, one after the other.
     histories: BTreeMap<(Place, String), Vec<String>>,
+    /// Of each UID that was there, whose it was.
+    identities: BTreeMap<String, Place>,
     account: bool,
 }
 
@@ -110,6 +112,12 @@ impl Side {
         self.waited(namespace, text, says).await
     }
 
+    /// The pods, once they are so.
+    pub async fn until_pods(&self, namespace: &str, good: impl Fn(&[Value]) -> bool) -> Result<Vec<Value>> {
+        self.waited(namespace, "a pod", |space| good(&space.pods())).await?;
+        Ok(self.pods(namespace))
+    }
+
     async fn waited(&self, namespace: &str, what: &str, good: impl Fn(&Space) -> bool) -> Result<()> {
         let mut count = self.heard.count.subscribe();
         let wait = async {
@@ -151,14 +159,24 @@ impl Side {
         self.heard.lock().get(namespace).map(|space| space.objects.clone()).unwrap_or_default()
     }
 
+    pub fn identities(&self, namespace: &str) -> BTreeMap<String, Place> {
+        self.heard.lock().get(namespace).map(|space| space.identities.clone()).unwrap_or_default()
+    }
+
     pub fn pods(&self, namespace: &str) -> Vec<Value> {
-        let all = self.objects(namespace).into_iter().filter(|((plural, _), _)| plural == "pods");
-        all.map(|(_, pod)| pod).collect()
+        self.heard.lock().get(namespace).map(Space::pods).unwrap_or_default()
     }
 
     /// What each condition was, of objects that are there.
     pub fn histories(&self, namespace: &str) -> BTreeMap<(Place, String), Vec<String>> {
         self.heard.lock().get(namespace).map(|space| space.histories.clone()).unwrap_or_default()
+    }
+}
+
+impl Space {
+    fn pods(&self) -> Vec<Value> {
+        let pods = self.objects.iter().filter(|((plural, _), _)| plural == "pods");
+        pods.map(|(_, pod)| pod.clone()).collect()
     }
 }
 
@@ -191,6 +209,7 @@ impl Heard {
                     history.push(now);
                 }
             }
+            space.identities.insert(object.meta().uid.to_string(), place.clone());
             space.objects.insert(place, value);
         }
         drop(spaces);

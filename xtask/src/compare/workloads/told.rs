@@ -1,4 +1,4 @@
-//! What there is in a namespace, comparable: objects under names that say the same on both sides, events in words. Pure.
+//! What there is in a namespace, comparable: objects by what their names say, events in words. Pure.
 //!
 //! What a server makes up (identities, revisions, moments, the end of a generated name) is made equal; who is
 //! nameless counts by what it is. Managed fields stand in an order of their own.
@@ -23,20 +23,17 @@ pub struct Snapshot {
 static MOMENT: LazyLock<Regex> = LazyLock::new(|| regex(r"\b20[2-9]\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"));
 /// The end of a name that a server or controller makes up; a CronJob's Jobs are named by their minute.
 static MADE_UP: LazyLock<Regex> = LazyLock::new(|| regex(r"-([bcdfghjklmnpqrstvwxz2456789]{5}|2[0-9]{7})\b"));
+/// Of a DaemonSet's nodes upstream takes any first (it goes through a map of Go's).
+static NODE: LazyLock<Regex> = LazyLock::new(|| regex(r"\bnode-[12]\b"));
 
 fn regex(text: &str) -> Regex {
     Regex::new(text).expect("written in this program")
 }
 
-/// All of a namespace.
-pub fn snapshot(objects: &BTreeMap<Place, Value>) -> Snapshot {
-    let identities: Vec<(&str, String)> = objects
-        .iter()
-        .filter_map(|((plural, name), object)| {
-            let uid = object["metadata"]["uid"].as_str()?;
-            Some((uid, format!("<uid of {plural} {}>", text(name))))
-        })
-        .collect();
+/// All of a namespace; an identity is told by who has it or had it.
+pub fn snapshot(objects: &BTreeMap<Place, Value>, identities: &BTreeMap<String, Place>) -> Snapshot {
+    let identities = identities.iter().map(|(uid, (plural, name))| (uid, format!("<uid of {plural} {}>", text(name))));
+    let identities: Vec<(&String, String)> = identities.collect();
     let mut named: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     let mut lines: BTreeMap<String, i64> = BTreeMap::new();
     for ((plural, name), object) in objects {
@@ -46,7 +43,7 @@ pub fn snapshot(objects: &BTreeMap<Place, Value>) -> Snapshot {
         }
         let mut whole = text(&object.to_string());
         for (uid, instead) in &identities {
-            whole = whole.replace(uid, instead);
+            whole = whole.replace(uid.as_str(), instead);
         }
         let mut object: Value = serde_json::from_str(&whole).unwrap_or_default();
         level(&mut object);
@@ -113,10 +110,14 @@ pub fn between(stock: &Snapshot, gousse: &Snapshot) -> Vec<Difference> {
 /// A text with what must differ made equal.
 fn text(text: &str) -> String {
     let text = MOMENT.replace_all(text, "<moment>");
+    let text = NODE.replace_all(&text, "<node>");
     MADE_UP.replace_all(&text, "-<5>").into_owned()
 }
 
 fn level(object: &mut Value) {
+    if let Some(Value::Array(active)) = object.pointer_mut("/status/active") {
+        active.iter_mut().filter_map(Value::as_object_mut).for_each(|job| drop(job.remove("resourceVersion")));
+    }
     let Some(meta) = object["metadata"].as_object_mut() else { return };
     for made_up in ["uid", "resourceVersion"] {
         meta.remove(made_up);
@@ -161,23 +162,29 @@ mod tests {
 
     use super::*;
 
+    fn shot(objects: &BTreeMap<Place, Value>) -> Snapshot {
+        let identity =
+            |(place, object): (&Place, &Value)| Some((object["metadata"]["uid"].as_str()?.to_owned(), place.clone()));
+        snapshot(objects, &objects.iter().filter_map(identity).collect())
+    }
+
     fn pod(uid: &str, end: &str, phase: &str) -> (Place, Value) {
         let name = format!("web-{end}");
         let owner = json!([{"name": "web", "uid": "9"}]);
         let metadata =
             json!({"name": name, "uid": uid, "ownerReferences": owner, "creationTimestamp": "2026-11-29T17:00:00Z"});
-        (("pods".to_owned(), name), json!({"metadata": metadata, "status": {"phase": phase}}))
+        (("pods".to_owned(), name.clone()), json!({"metadata": metadata, "status": {"phase": phase}}))
     }
 
     #[test]
     fn what_is_made_up_makes_no_difference() {
-        let one = snapshot(&[pod("1", "bcdfg", "Running"), pod("2", "xxxxx", "Pending")].into());
-        let other = snapshot(&[pod("7", "22222", "Pending"), pod("8", "99999", "Running")].into());
+        let one = shot(&[pod("uid-1", "bcdfg", "Running"), pod("uid-2", "xxxxx", "Pending")].into());
+        let other = shot(&[pod("uid-7", "22222", "Pending"), pod("uid-8", "99999", "Running")].into());
         assert_eq!(between(&one, &other), []);
-        let other = snapshot(&[pod("7", "22222", "Pending"), pod("8", "99999", "Failed")].into());
+        let other = shot(&[pod("uid-7", "22222", "Pending"), pod("uid-8", "99999", "Failed")].into());
         let found = between(&one, &other);
         assert_eq!(found.iter().map(|one| one.place.as_str()).collect::<Vec<_>>().len(), 2, "{found:?}");
-        let none = snapshot(&BTreeMap::new());
+        let none = shot(&BTreeMap::new());
         assert_eq!(between(&one, &none).len(), 2);
     }
 
@@ -189,10 +196,10 @@ mod tests {
                 "message": format!("Created pod: web-{name}"), "source": {"component": "replicaset-controller"}});
             (("events".to_owned(), name.to_owned()), event)
         };
-        let one = snapshot(&[event("bcdfg", 1), event("xxxxx", 1)].into());
-        let other = snapshot(&[event("22222", 2)].into());
+        let one = shot(&[event("bcdfg", 1), event("xxxxx", 1)].into());
+        let other = shot(&[event("22222", 2)].into());
         assert_eq!(between(&one, &other), []);
-        let found = between(&one, &snapshot(&BTreeMap::new()));
+        let found = between(&one, &shot(&BTreeMap::new()));
         assert_eq!(found[0].place, "said of ReplicaSet: Normal");
     }
 }
