@@ -8,9 +8,9 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use api::resource::{NODES, PODS};
+use api::resource::NODES;
 use client::{Client, DeleteOptions};
 use futures::FutureExt;
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,6 +25,9 @@ use kubectl::manifest::{self, Manifest, Place};
 use kubectl::output;
 use kubectl::resource::shown;
 use kubectl::verbs::{apply, delete, wait};
+
+/// What becomes of the files' objects, on the terminal.
+mod show;
 
 /// Tells the waiting `--detach` that the instance is ready.
 const READY: &str = "GOUSSE_READY";
@@ -81,7 +84,7 @@ pub async fn run(flags: Up) -> Result<()> {
     let mut going = !apply_all(&admin, &manifests, &mut made, &mut ends).await?;
     if !going {
         tokio::select! {
-            shown = show(&admin, &manifests) => shown?,
+            shown = show::show(&admin, &manifests) => shown?,
             () = ends.next() => going = true,
         }
     }
@@ -163,74 +166,6 @@ async fn apply_all(client: &Client, manifests: &[Manifest], made: &mut Made, end
         made.note(&done)?;
     }
     Ok(true)
-}
-
-/// Shows the pods until they are ready; a page from those that serve one.
-async fn show(client: &Client, manifests: &[Manifest]) -> Result<()> {
-    for manifest in manifests {
-        if manifest.object["kind"] == "Pod" {
-            pod(client, manifest).await?;
-        }
-    }
-    Ok(())
-}
-
-/// A pod's way to readiness, a line for each step, then its address.
-async fn pod(client: &Client, manifest: &Manifest) -> Result<()> {
-    let name = manifest.object["metadata"]["name"].as_str().unwrap_or_default().to_string();
-    let namespace = manifest.object["metadata"]["namespace"].as_str().unwrap_or("default").to_string();
-    let pod = kinds::built_in().by_kind("v1", "Pod").expect("pods are a built-in kind");
-    let mut last = String::new();
-    let object = wait::watch_until(client, &PODS, &namespace, &name, |object| {
-        let value = object.value();
-        let row = pod.columns.iter().find(|column| column.name == "Status").map(|column| column.of(&value, ""));
-        let conditions = value["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let unplaced = conditions.iter().find(|c| c["type"] == "PodScheduled" && c["status"] == "False");
-        let why = unplaced.and_then(|c| c["message"].as_str()).or_else(|| value["status"]["message"].as_str());
-        let mut status = row.and_then(|cell| cell.as_str().map(str::to_string)).unwrap_or_default();
-        if let Some(why) = why {
-            status += &format!(" ({why})");
-        }
-        if status != last {
-            output::tell(format_args!("pod/{name}: {status}"));
-            last = status;
-        }
-        let ready = conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
-        let over = matches!(value["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
-        ready || over
-    })
-    .await?;
-    let value = object.value();
-    let Some(address) = value["status"]["podIP"].as_str() else { return Ok(()) };
-    output::tell(format_args!("pod/{name}: address {address}"));
-    let port = value["spec"]["containers"].as_array().into_iter().flatten().find_map(|container| {
-        let ports = container["ports"].as_array()?;
-        ports.iter().find(|p| p["name"] == "http").and_then(|p| p["containerPort"].as_u64())
-    });
-    if let (Some(port), Some("Running")) = (port, value["status"]["phase"].as_str()) {
-        match fetch(address, port).await {
-            Ok(page) => output::tell(format_args!(
-                "http://{address}:{port}/ says:\n{}",
-                kubectl::table::escaped(page.trim_end())
-            )),
-            Err(error) => output::tell(format_args!("http://{address}:{port}/ did not answer: {error}")),
-        }
-    }
-    Ok(())
-}
-
-async fn fetch(address: &str, port: u64) -> Result<String> {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let ask = async {
-        let mut stream = tokio::net::TcpStream::connect(format!("{address}:{port}")).await?;
-        stream.write_all(format!("GET / HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes()).await?;
-        let mut answer = Vec::new();
-        stream.take(64 << 10).read_to_end(&mut answer).await?;
-        Ok::<_, std::io::Error>(answer)
-    };
-    let answer = tokio::time::timeout(Duration::from_secs(5), ask).await.map_err(|_| failure("no answer in 5 s"))?;
-    let text = String::from_utf8_lossy(&answer.context("fetching a page")?).into_owned();
-    Ok(text.split_once("\r\n\r\n").map(|(_, body)| body.to_string()).unwrap_or(text))
 }
 
 /// Deletes what was made; a second signal forces it, a third leaves the rest.

@@ -5,6 +5,7 @@
 
 use api::Resource;
 use clap::{Args, Subcommand};
+use serde_json::Value;
 
 use super::Run;
 use crate::failure::{Result, failure};
@@ -54,6 +55,15 @@ impl Run for Rollout {
     }
 }
 
+/// How far the rollout of an object of that kind is, in kubectl's words, and whether it is done. An error: it has none
+/// that can be followed, or its time is over.
+pub fn progress(kind: &Resource, object: &Value) -> Result<(String, bool)> {
+    match status::progress(viewed(kind)?, object, 0).map_err(failure)? {
+        status::Progress::Going(line) => Ok((line, false)),
+        status::Progress::Done(line) => Ok((line, true)),
+    }
+}
+
 /// A kind that has rollouts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Workload {
@@ -80,6 +90,11 @@ impl Workload {
             Workload::StatefulSet => "io.k8s.api.apps.v1.StatefulSet",
         }
     }
+}
+
+/// The workload whose status is followed.
+fn viewed(kind: &Resource) -> Result<Workload> {
+    Workload::of(kind).ok_or_else(|| failure(format!("no status viewer has been implemented for {}", group_kind(kind))))
 }
 
 /// `Deployment.apps`, `Pod` (apimachinery pkg/runtime/schema, GroupKind.String).

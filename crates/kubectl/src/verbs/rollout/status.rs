@@ -7,7 +7,7 @@ use clap::Args;
 use futures::StreamExt;
 use serde_json::Value;
 
-use super::{Workload, chosen, group_kind, revision_fits};
+use super::{Workload, chosen, revision_fits, viewed};
 use crate::change::aggregate;
 use crate::failure::{Failure, Result, failure};
 use crate::output;
@@ -63,8 +63,7 @@ impl Status {
     }
 
     async fn follow(&self, session: &Session, found: &Found) -> Result<()> {
-        let workload = Workload::of(&found.kind)
-            .ok_or_else(|| failure(format!("no status viewer has been implemented for {}", group_kind(&found.kind))))?;
+        let workload = viewed(&found.kind)?;
         let mut told = String::new();
         let mut tell = |object: &Object| -> Result<bool> {
             // A list after a watch that ended brings what was told already.
