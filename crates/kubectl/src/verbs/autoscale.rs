@@ -27,9 +27,9 @@ pub struct Autoscale {
     /// Fewest replicas; without or negative: the server's choice
     #[arg(long, default_value_t = -1, allow_negative_numbers = true, hide_default_value = true)]
     min: i32,
-    /// Most replicas
+    /// Most replicas; it must be given
     #[arg(long, allow_negative_numbers = true)]
-    max: i32,
+    max: Option<i32>,
     /// Deprecated: --cpu=N%
     #[arg(long, default_value_t = -1, allow_negative_numbers = true, hide_default_value = true)]
     cpu_percent: i32,
@@ -121,7 +121,8 @@ impl Autoscale {
 
     /// What the flags aim at, or what is wrong with them.
     fn metrics(&self) -> Result<Vec<Value>, String> {
-        let Autoscale { min, max, cpu_percent, .. } = *self;
+        let Autoscale { min, cpu_percent, .. } = *self;
+        let max = self.max.ok_or("required flag(s) \"max\" not set")?;
         if max < 1 {
             return Err(format!("--max=MAXPODS is required and must be at least 1, max: {max}"));
         }
@@ -242,7 +243,7 @@ mod tests {
     #[test]
     fn flags_that_contradict_are_refused_in_kubectls_words() {
         let why = |flags: Autoscale| flags.metrics().unwrap_err();
-        let flags = |min: i32, max: i32| Autoscale { min, max, cpu_percent: -1, ..Autoscale::default() };
+        let flags = |min: i32, max: i32| Autoscale { min, max: Some(max), cpu_percent: -1, ..Autoscale::default() };
         assert_eq!(why(flags(-1, 0)), "--max=MAXPODS is required and must be at least 1, max: 0");
         assert_eq!(why(flags(3, 2)), "--max=MAXPODS must be larger or equal to --min=MINPODS, max: 2, min: 3");
         let both = Autoscale { cpu_percent: 50, cpu: "50%".into(), ..flags(1, 2) };

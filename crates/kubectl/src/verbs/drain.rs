@@ -12,7 +12,7 @@ use client::ListOptions;
 
 use super::cordon::{Nodes, mark};
 use super::{Run, wait};
-use crate::change::{DryRun, DryRunFlag, OutputFlag, aggregate, one_text};
+use crate::change::{DryRun, DryRunFlag, OutputFlag, one_text};
 use crate::failure::{Failure, Result, failure};
 use crate::output;
 use crate::selection::{Found, unmanaged};
@@ -81,7 +81,7 @@ impl Run for Drain {
                         "error: unable to drain node {name:?} due to error: {text}, continuing command..."
                     ));
                     pending.push(name);
-                    failed.push(failure(text));
+                    failed.push(why);
                 }
             }
         }
@@ -89,7 +89,7 @@ impl Run for Drain {
             output::note("There are pending nodes to be drained:");
             pending.iter().for_each(|name| output::note(format_args!(" {name}")));
         }
-        aggregate(failed)
+        told(failed)
     }
 }
 
@@ -176,5 +176,30 @@ impl Drain {
             output::note(format_args!("There are pending pods in node {node:?} when an error occurred: {why}"));
             going.iter().for_each(|pod| output::note(format_args!("pod/{}", pod.meta().name)));
         }
+    }
+}
+
+/// What went wrong, node by node: of one node a line for each thing, of several a line for each node
+/// (cmd/util/helpers.go, checkErr, of an aggregate of aggregates).
+fn told(mut nodes: Vec<Vec<Failure>>) -> Result<()> {
+    let lines: Vec<String> = match nodes.len() {
+        0 => return Ok(()),
+        1 => nodes.remove(0).into_iter().map(|failure| failure.message).collect(),
+        _ => nodes.iter().map(|node| one_text(node)).collect(),
+    };
+    Err(Failure { is_servers: true, ..failure(lines.join("\n")) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_nodes_troubles_stand_each_on_a_line_and_several_nodes_each_on_one() {
+        let node = |whys: &[&str]| -> Vec<Failure> { whys.iter().map(|why| failure(*why)).collect() };
+        let text = |nodes| told(nodes).unwrap_err().printed();
+        assert!(told(Vec::new()).is_ok());
+        assert_eq!(text(vec![node(&["a", "b"])]), "a\nb");
+        assert_eq!(text(vec![node(&["a", "b", "a"]), node(&["c"])]), "[a, b]\nc");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use api::{Reason, Resource, schema};
+use api::{Reason, Resource, schema, tree};
 use clap::Args;
 use serde_json::Value;
 
@@ -58,7 +58,15 @@ impl Run for Patch {
             return Err(failure("no objects passed to patch"));
         }
         let mut failed = objects.failed;
-        for found in &objects.found {
+        for found in objects.found {
+            let found = match self.part(session, found).await {
+                Ok(part) => part,
+                Err(why) => {
+                    failed.push(why);
+                    continue;
+                }
+            };
+            let found = &found;
             let patched = match dry_run {
                 DryRun::Client => here(found, content, &body),
                 _ => self.sent(session, found, content, &body, dry_run).await,
@@ -67,7 +75,7 @@ impl Run for Patch {
                 Ok(object) => {
                     let is_same = object == unmanaged(&found.object);
                     let done = if is_same { "patched (no change)" } else { "patched" };
-                    said.done(&found.kind, found.name(), &object, done)?;
+                    said.done(&shown_as(&found.kind, &object), found.name(), &object, done)?;
                 }
                 Err(why) => failed.push(why),
             }
@@ -97,6 +105,16 @@ impl Patch {
         };
         let body = api::decode::untyped(text.as_bytes());
         Ok((content, body.context(format_args!("unable to parse {:?}", self.patch))?))
+    }
+
+    /// What is patched: the object, or a part of it that has a path of its own.
+    async fn part(&self, session: &Session, found: Found) -> Result<Found> {
+        if self.subresource.is_empty() {
+            return Ok(found);
+        }
+        let path = client::path(&found.kind, &found.namespace, &[found.name(), &self.subresource]);
+        let object = session.client.call(http::Method::GET, &path, &[], None).await?.object().await?;
+        Ok(Found { object, ..found })
     }
 
     async fn sent(
@@ -133,6 +151,12 @@ fn here(found: &Found, content: &str, body: &Value) -> Result<Value> {
         }
     };
     patched.map_err(|status| failure(status.message))
+}
+
+/// What an object says that it is: a Scale has another kind than its workload.
+fn shown_as(kind: &Resource, object: &Value) -> Resource {
+    let (version, name) = (tree::text(object, "apiVersion"), tree::text(object, "kind"));
+    if name.is_empty() || kind.is(version, name) { kind.clone() } else { Resource::namespaced(version, name, "") }
 }
 
 /// `apps/v1, Kind=Deployment` (apimachinery, GroupVersionKind.String).

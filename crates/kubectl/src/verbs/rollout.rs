@@ -130,7 +130,12 @@ async fn chosen(session: &Session, selection: &Selection) -> Result<Objects> {
     if selection.is_empty() {
         return Err(failure("required resource not specified"));
     }
-    let objects = selection.objects(session, Nameless::All).await?;
+    selection.objects(session, Nameless::All).await
+}
+
+/// The same for steps that say so when there is nothing.
+async fn chosen_aloud(session: &Session, selection: &Selection) -> Result<Objects> {
+    let objects = chosen(session, selection).await?;
     if objects.found.is_empty() && objects.failed.is_empty() {
         output::note(format_args!("No resources found in {} namespace.", session.namespace));
     }

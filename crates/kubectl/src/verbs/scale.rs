@@ -26,9 +26,9 @@ pub struct Scale {
     /// All of the kind in the namespace
     #[arg(long)]
     all: bool,
-    /// The new size
+    /// The new size; it must be given
     #[arg(long, allow_negative_numbers = true)]
-    replicas: i32,
+    replicas: Option<i32>,
     /// Only from this size; -1: from any
     #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
     current_replicas: i32,
@@ -48,7 +48,8 @@ impl Run for Scale {
         let (session, flags) = (&login.session()?, self);
         let dry_run = flags.dry_run.wanted()?;
         let said = flags.output.said(dry_run)?;
-        if flags.replicas < 0 {
+        let Some(replicas) = flags.replicas else { return Err(failure("required flag(s) \"replicas\" not set")) };
+        if replicas < 0 {
             return Err(failure("The --replicas=COUNT flag is required, and COUNT must be greater than or equal to 0"));
         }
         if flags.current_replicas < -1 {
@@ -64,8 +65,8 @@ impl Run for Scale {
         }
         for found in &objects.found {
             let size = match dry_run {
-                DryRun::Client => i64::from(flags.replicas),
-                _ => flags.one(session, found, dry_run).await?,
+                DryRun::Client => i64::from(replicas),
+                _ => flags.one(session, found, replicas, dry_run).await?,
             };
             said.done(&found.kind, found.name(), &sized(found, size), "scaled")?;
         }
@@ -75,24 +76,27 @@ impl Run for Scale {
 
 impl Scale {
     /// Scales one, and waits for it where a time is given; the size as the server has it.
-    async fn one(&self, session: &Session, found: &Found, dry_run: DryRun) -> Result<i64> {
-        let taken = tokio::time::timeout(CONFLICTS_WITHIN, self.taken(session, found, dry_run)).await;
+    async fn one(&self, session: &Session, found: &Found, replicas: i32, dry_run: DryRun) -> Result<i64> {
+        if !found.kind.subresources.iter().any(|sub| sub == "scale") {
+            return Err(Status::new(Reason::NotFound, "the server could not find the requested resource").into());
+        }
+        let taken = tokio::time::timeout(CONFLICTS_WITHIN, self.taken(session, found, replicas, dry_run)).await;
         let scale = taken.map_err(|_| failure("context deadline exceeded"))??;
         let size = scale.value()["spec"]["replicas"].as_i64().unwrap_or(0);
         if !self.timeout.is_zero() && dry_run == DryRun::None {
-            let reached = tokio::time::timeout(self.timeout, self.reached(session, found)).await;
+            let reached = tokio::time::timeout(self.timeout, self.reached(session, found, replicas)).await;
             reached.map_err(|_| failure(format!("timed out waiting for {:?} to be synced", found.name())))??;
         }
         Ok(size)
     }
 
-    async fn taken(&self, session: &Session, found: &Found, dry_run: DryRun) -> Result<Object> {
+    async fn taken(&self, session: &Session, found: &Found, replicas: i32, dry_run: DryRun) -> Result<Object> {
         let (kind, namespace, name) = (&found.kind, found.namespace.as_str(), found.name());
         loop {
             let written = if self.is_bound() {
                 let mut scale = scale_of(session, found).await?.value();
                 fits(&scale, self.current_replicas, &self.resource_version).map_err(failure)?;
-                scale["spec"]["replicas"] = json!(self.replicas);
+                scale["spec"]["replicas"] = json!(replicas);
                 let path = client::path(kind, namespace, &[name, "scale"]);
                 let query = [("dryRun", dry_run.query())];
                 let body = Some(("application/json", &scale));
@@ -101,7 +105,7 @@ impl Scale {
                     Err(status) => Err(status),
                 }
             } else {
-                let body = json!({"spec": {"replicas": self.replicas}});
+                let body = json!({"spec": {"replicas": replicas}});
                 let change = Patch { content: MERGE_PATCH, body: &body, sub: "scale", manager: "", dry_run };
                 patch(session, kind, namespace, name, &change).await
             };
@@ -120,10 +124,10 @@ impl Scale {
 
     /// Until the workload has as many as it shall have, or somebody else says otherwise (kubectl
     /// pkg/scale/scale.go, scaleHasDesiredReplicas). What changes the size changes the object.
-    async fn reached(&self, session: &Session, found: &Found) -> Result<()> {
+    async fn reached(&self, session: &Session, found: &Found, replicas: i32) -> Result<()> {
         let is_reached = async || -> Result<bool, Failure> {
             let scale = scale_of(session, found).await?.value();
-            let wanted = Some(i64::from(self.replicas));
+            let wanted = Some(i64::from(replicas));
             let (spec, status) = (scale["spec"]["replicas"].as_i64().or(Some(0)), &scale["status"]["replicas"]);
             Ok(spec != wanted || status.as_i64().or(Some(0)) == wanted)
         };

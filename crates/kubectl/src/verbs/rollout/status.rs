@@ -7,7 +7,7 @@ use clap::Args;
 use futures::StreamExt;
 use serde_json::Value;
 
-use super::{Workload, chosen, revision_fits, viewed};
+use super::{Workload, chosen_aloud, revision_fits, viewed};
 use crate::change::aggregate;
 use crate::failure::{Failure, Result, failure};
 use crate::output;
@@ -41,7 +41,7 @@ pub(super) enum Progress {
 impl Status {
     pub(super) async fn run(self, session: &Session) -> Result<()> {
         revision_fits(self.revision)?;
-        let objects = chosen(session, &self.selection).await?;
+        let objects = chosen_aloud(session, &self.selection).await?;
         let mut failed = objects.failed;
         for found in objects.found {
             if let Err(why) = self.follow_within(session, &found).await {

@@ -4,7 +4,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Workload, chosen};
+use super::{Workload, chosen_aloud};
 use crate::change::{DryRun, OutputFlag, Patch, STRATEGIC_PATCH, Said, aggregate, patch};
 use crate::failure::{Failure, Result, failure};
 use crate::selection::{Found, Selection, unmanaged};
@@ -34,7 +34,7 @@ const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 impl Changed {
     pub(super) async fn run(self, session: &Session, change: Change) -> Result<()> {
         let said = self.output.said(DryRun::None)?;
-        let objects = chosen(session, &self.selection).await?;
+        let objects = chosen_aloud(session, &self.selection).await?;
         let mut failed = objects.failed;
         for found in &objects.found {
             if let Err(why) = self.one(session, found, change, &said).await {
