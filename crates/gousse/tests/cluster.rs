@@ -66,3 +66,6 @@ mod volumes;
 /// The nine verbs of ARCHITECTURE.md, in their order.
 #[path = "cluster/walk.rs"]
 mod walk;
+/// Our verbs for workloads and nodes beside kubectl's.
+#[path = "cluster/workloads.rs"]
+mod workloads;

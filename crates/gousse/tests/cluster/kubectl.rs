@@ -10,7 +10,7 @@ use expect_test::{Expect, expect};
 
 use crate::stage::{Instance, Lines, Output, Stage, play, say};
 
-const GOUSSE: &str = env!("CARGO_BIN_EXE_gousse");
+pub const GOUSSE: &str = env!("CARGO_BIN_EXE_gousse");
 
 const WEB: &str = r#"apiVersion: v1
 kind: ConfigMap
@@ -309,7 +309,7 @@ fn our_own_verbs_print_what_kubectl_prints() {
 }
 
 /// Which kubectl; None, said aloud, without any.
-fn kubectl() -> Option<String> {
+pub fn kubectl() -> Option<String> {
     let given = std::env::var("KUBECTL").unwrap_or_else(|_| "kubectl".into());
     if Command::new(&given).args(["version", "--client"]).output().is_ok_and(|o| o.status.success()) {
         return Some(given);
@@ -330,7 +330,8 @@ fn sorted(text: &str) -> String {
     lines.join("\n")
 }
 
-fn told(own: &Instance, program: &str, words: &str) -> String {
+/// What a program printed, as far as it is the same in every run.
+pub fn told(own: &Instance, program: &str, words: &str) -> String {
     let done = own.program(program, words).output_now();
     let ended = if done.ok { "" } else { "[failed]\n" };
     let host = nix::unistd::gethostname().unwrap().to_string_lossy().to_lowercase();
