@@ -45,7 +45,6 @@ const STORMY: Weather = Weather {
     lateness: Duration::from_millis(300),
     cut_watches: 20,
     refused_writes: 0,
-    deaf_watches: false,
 };
 
 async fn users_in_a_storm(seed: u64) -> u64 {
