@@ -42,6 +42,7 @@ pub const PODS_MAX: i64 = 253;
 /// On every hollow node, and on no other.
 const LABEL: &str = "gousse.dev/hollow";
 const ZONE: &str = "topology.kubernetes.io/zone";
+const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const DISK: i64 = 100 << 30;
 
 /// Runs the nodes until a signal; their objects stay, as those of machines that fall silent.
@@ -126,7 +127,7 @@ async fn refuse_stranger(pool: &Arc<Pool>, name: &str) -> Result<()> {
     }
 }
 
-/// Returns once all of them say Ready.
+/// Returns once all of them are ready for pods.
 fn ready(client: &Client, names: &[String]) -> impl Future<Output = Result<()>> + use<> {
     let scope = Scope { label_selector: LABEL.into(), ..Scope::default() };
     let cache = Cache::start(client.clone(), &NODES, scope);
@@ -145,10 +146,14 @@ fn ready(client: &Client, names: &[String]) -> impl Future<Output = Result<()>> 
     }
 }
 
+/// It says so itself, and the cluster has taken away the taint that a new node begins with: until then pods of many
+/// would all go to the few that are through.
 fn is_ready(node: &Object) -> bool {
     let node = node.value();
     let mut conditions = node["status"]["conditions"].as_array().into_iter().flatten();
+    let mut taints = node["spec"]["taints"].as_array().into_iter().flatten();
     conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+        && !taints.any(|taint| taint["key"] == NOT_READY)
 }
 
 /// What all of them are like: this machine's kernel, and what the flags say.

@@ -175,6 +175,8 @@ async fn at_rest(plan: &Plan, cluster: &Cluster) -> Result<Vec<Figure>> {
     let (asked, before) = (requests(client).await?, Cost::of(cluster)?);
     tokio::time::sleep(span).await;
     let (after, told) = (Cost::of(cluster)?, requests(client).await?);
+    let made = told.iter().filter(|(what, _)| what.contains("resource=\"pods\",verb=\"create\""));
+    anyhow::ensure!(made.map(|(_, count)| count).sum::<u64>() >= HUNDRED as u64, "requests are not counted: {told:?}");
     let more: BTreeMap<&String, u64> = told
         .iter()
         .map(|(what, count)| (what, count - asked.get(what).copied().unwrap_or(0)))

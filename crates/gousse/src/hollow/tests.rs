@@ -49,3 +49,15 @@ fn files_go_with_the_process() {
     assert_eq!(std::fs::read_dir(below.path()).unwrap().count(), 0);
     assert!(Folder::make(Some(&below.path().join("absent"))).is_err_and(|why| why.message.contains("--dir")));
 }
+
+#[test]
+fn a_node_is_ready_once_it_is_and_pods_may_come() {
+    let node = |status: &str, taint: &str| {
+        let tree = serde_json::json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"},
+            "spec": {"taints": [{"key": taint, "effect": "NoSchedule"}]},
+            "status": {"conditions": [{"type": "MemoryPressure", "status": "True"}, {"type": "Ready", "status": status}]}});
+        is_ready(&Object::from_value(&tree).unwrap())
+    };
+    assert!(node("True", "mine"));
+    assert!(!node("False", "mine") && !node("True", NOT_READY));
+}
