@@ -34,8 +34,8 @@ mod scaling;
 #[cfg(test)]
 mod tests;
 
-use decide::{First, Scale};
-use metrics::Measured;
+use decide::First;
+use metrics::{Measured, Scale};
 use replicas::Pod;
 use scaling::Memory;
 

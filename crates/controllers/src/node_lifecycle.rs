@@ -5,7 +5,7 @@
 //! last saw a change, so that neither a wrong clock nor a restart of ours declares anybody dead. Pods
 //! are driven away by the taint NoExecute, which comes at the rate of the node's zone (`zones`).
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ const LEASE_NAMESPACE: &str = "kube-node-lease";
 
 /// What this process knows of nodes beside their objects.
 struct Watched {
-    heard: Mutex<HashMap<String, Heard>>,
+    heard: Mutex<BTreeMap<String, Heard>>,
     zones: Mutex<Zones>,
     /// Nodes to be looked at again, though nothing came of them.
     again: Feed<String>,
@@ -131,7 +131,7 @@ async fn is_behind(parts: &Parts, name: &str) -> Result<bool, Status> {
 }
 
 impl Watched {
-    fn heard(&self) -> MutexGuard<'_, HashMap<String, Heard>> {
+    fn heard(&self) -> MutexGuard<'_, BTreeMap<String, Heard>> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -28,7 +28,7 @@ struct Evictor {
     /// Nodes that drive pods away, and since when by each taint.
     tainted: Mutex<BTreeMap<String, HashMap<Sign, Instant>>>,
     /// Pods whose time runs, and on which node.
-    pending: Mutex<HashMap<Key, String>>,
+    pending: Mutex<BTreeMap<Key, String>>,
 }
 
 /// Nobody looks further ahead: what is tolerated for longer than any clock goes is looked at again.
@@ -59,7 +59,7 @@ impl Evictor {
         self.tainted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn pending(&self) -> MutexGuard<'_, HashMap<Key, String>> {
+    fn pending(&self) -> MutexGuard<'_, BTreeMap<Key, String>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -22,7 +22,7 @@ use crate::answer::Body;
 use crate::filter::Filter;
 use crate::nodes::{self, Outgoing};
 use crate::rendition::Rendition;
-use crate::verbs::Call;
+use crate::sought::Sought;
 use crate::{Server, records};
 
 /// What a node says, read.
@@ -85,11 +85,11 @@ struct PodStatus {
 }
 
 /// PodMetrics of pods that run (pkg/api/pod.go).
-pub async fn pods(call: &Call<'_>, filter: &Filter) -> Vec<Entry> {
-    let (server, snapshot) = (call.server, &call.server.0.snapshot);
-    let all = match call.name() {
-        "" => snapshot.all("pods", call.namespace()),
-        name => snapshot.entry("pods", call.namespace(), name).into_iter().collect(),
+pub async fn pods(sought: Sought<'_>, filter: &Filter) -> Vec<Entry> {
+    let (server, snapshot) = (sought.server, &sought.server.0.snapshot);
+    let all = match sought.name {
+        "" => snapshot.all("pods", sought.namespace),
+        name => snapshot.entry("pods", sought.namespace, name).into_iter().collect(),
     };
     let running = passing(all, filter).filter_map(|pod| {
         let Seen { spec, status } = pod.view().unwrap_or_default();
@@ -103,18 +103,18 @@ pub async fn pods(call: &Call<'_>, filter: &Filter) -> Vec<Entry> {
         let (last, before) = (looks.last.as_ref()?, looks.before.as_ref());
         let containers = usage::of_pod(before.and_then(|look| look.pods.get(&place)), last.pods.get(&place)?)?;
         let earliest = containers.iter().map(|(_, used)| used).min_by_key(|used| used.at)?;
-        let mut told = told(server, call, pod, earliest)?;
+        let mut told = told(server, sought, pod, earliest)?;
         let container = |(name, used): &(&str, Used)| json!({"name": name, "usage": amounts(used)});
         told["containers"] = containers.iter().map(container).collect();
-        Some(entry(call, pod, &told))
+        Some(entry(sought, pod, &told))
     };
     running.iter().filter_map(tell).collect()
 }
 
 /// NodeMetrics (pkg/api/node.go).
-pub async fn nodes(call: &Call<'_>, filter: &Filter) -> Vec<Entry> {
-    let (server, snapshot) = (call.server, &call.server.0.snapshot);
-    let all = match call.name() {
+pub async fn nodes(sought: Sought<'_>, filter: &Filter) -> Vec<Entry> {
+    let (server, snapshot) = (sought.server, &sought.server.0.snapshot);
+    let all = match sought.name {
         "" => snapshot.all("nodes", ""),
         name => snapshot.entry("nodes", "", name).into_iter().collect(),
     };
@@ -124,27 +124,27 @@ pub async fn nodes(call: &Call<'_>, filter: &Filter) -> Vec<Entry> {
         let looks = looks.get(&node.meta().name)?;
         let before = looks.before.as_ref().and_then(|look| look.node.as_ref());
         let used = usage::between(before, looks.last.as_ref()?.node.as_ref()?)?;
-        let mut told = told(server, call, node, &used)?;
+        let mut told = told(server, sought, node, &used)?;
         told["usage"] = amounts(&used);
-        Some(entry(call, node, &told))
+        Some(entry(sought, node, &told))
     };
     all.iter().filter_map(tell).collect()
 }
 
 /// `podmetrics.metrics.k8s.io "n/p" not found`, or what is said of a pod that is not there.
-pub fn unknown_pod(call: &Call<'_>) -> Status {
-    let (namespace, name) = (call.namespace(), call.name());
-    match call.server.0.snapshot.entry("pods", namespace, name) {
+pub fn unknown_pod(sought: Sought<'_>) -> Status {
+    let (namespace, name) = (sought.namespace, sought.name);
+    match sought.server.0.snapshot.entry("pods", namespace, name) {
         None => Status::not_found("", "pods", name),
         Some(_) => Status::not_found("metrics.k8s.io", "podmetrics", &format!("{namespace}/{name}")),
     }
 }
 
 /// `nodemetrics.metrics.k8s.io "n" not found`, or what is said of a node that is not there.
-pub fn unknown_node(call: &Call<'_>) -> Status {
-    match call.server.0.snapshot.entry("nodes", "", call.name()) {
-        None => Status::not_found("", "nodes", call.name()),
-        Some(_) => Status::not_found("metrics.k8s.io", "nodemetrics", call.name()),
+pub fn unknown_node(sought: Sought<'_>) -> Status {
+    match sought.server.0.snapshot.entry("nodes", "", sought.name) {
+        None => Status::not_found("", "nodes", sought.name),
+        Some(_) => Status::not_found("metrics.k8s.io", "nodemetrics", sought.name),
     }
 }
 
@@ -154,7 +154,7 @@ fn passing(all: Vec<Entry>, filter: &Filter) -> impl Iterator<Item = Object> {
 }
 
 /// The head of figures, or nothing where a node's clock cannot be told.
-fn told(server: &Server, call: &Call<'_>, of: &Object, used: &Used) -> Option<Value> {
+fn told(server: &Server, sought: Sought<'_>, of: &Object, used: &Used) -> Option<Value> {
     let at = Timestamp::from_millisecond(used.at).ok()?.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let meta = of.meta();
     let mut metadata = json!({"name": meta.name, "creationTimestamp": server.now()});
@@ -165,7 +165,7 @@ fn told(server: &Server, call: &Call<'_>, of: &Object, used: &Used) -> Option<Va
         metadata["labels"] = meta.labels.iter().map(|(key, value)| (key.to_owned(), json!(value))).collect();
     }
     let window = api::proto::duration(used.window.saturating_mul(1_000_000));
-    Some(json!({"kind": call.kind().kind, "apiVersion": call.served.api_version(), "metadata": metadata,
+    Some(json!({"kind": sought.kind().kind, "apiVersion": sought.served.api_version(), "metadata": metadata,
         "timestamp": at, "window": window}))
 }
 
@@ -175,8 +175,8 @@ fn amounts(used: &Used) -> Value {
     json!({"cpu": cpu.to_string(), "memory": memory.to_string()})
 }
 
-fn entry(call: &Call<'_>, of: &Object, told: &Value) -> Entry {
-    let key = records::key(call.kind(), &of.meta().namespace, &of.meta().name);
+fn entry(sought: Sought<'_>, of: &Object, told: &Value) -> Entry {
+    let key = records::key(sought.kind(), &of.meta().namespace, &of.meta().name);
     Entry { key, revision: Revision(0), created: Revision(0), bytes: told.to_string().into() }
 }
 

@@ -95,6 +95,8 @@ mod seed;
 mod slow;
 /// Answers as messages of a websocket.
 mod sockets;
+/// What a read of told objects wants.
+mod sought;
 /// What is special to one subresource.
 mod subresources;
 /// Service-account tokens.

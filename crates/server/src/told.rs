@@ -9,27 +9,27 @@ use kinds::Kind;
 use store::Entry;
 
 use crate::filter::Filter;
-use crate::verbs::Call;
+use crate::sought::Sought;
 use crate::{component_status, figures};
 
 static TELLERS: &[Teller] = &[
     Teller {
         api_version: "v1",
         kind: "ComponentStatus",
-        tell: |call, _| std::future::ready(component_status::all(call.server, call.kind())).boxed(),
+        tell: |sought, _| std::future::ready(component_status::all(sought.server, sought.kind())).boxed(),
         // Upstream's word for it here is that of one.
-        unknown: |call| Status::not_found("", "componentstatus", call.name()),
+        unknown: |sought| Status::not_found("", "componentstatus", sought.name),
     },
     Teller {
         api_version: "metrics.k8s.io/v1beta1",
         kind: "NodeMetrics",
-        tell: |call, filter| figures::nodes(call, filter).boxed(),
+        tell: |sought, filter| figures::nodes(sought, filter).boxed(),
         unknown: figures::unknown_node,
     },
     Teller {
         api_version: "metrics.k8s.io/v1beta1",
         kind: "PodMetrics",
-        tell: |call, filter| figures::pods(call, filter).boxed(),
+        tell: |sought, filter| figures::pods(sought, filter).boxed(),
         unknown: figures::unknown_pod,
     },
 ];
@@ -39,9 +39,9 @@ pub struct Teller {
     api_version: &'static str,
     kind: &'static str,
     /// At least all that the filter passes of what is asked for, by their keys, in the keys' order.
-    pub tell: for<'a> fn(&'a Call<'a>, &'a Filter) -> BoxFuture<'a, Vec<Entry>>,
+    pub tell: for<'a> fn(Sought<'a>, &'a Filter) -> BoxFuture<'a, Vec<Entry>>,
     /// What is said of an object that is not there.
-    pub unknown: fn(&Call<'_>) -> Status,
+    pub unknown: fn(Sought<'_>) -> Status,
 }
 
 /// Who tells the objects of a kind; None: they are stored.

@@ -23,6 +23,7 @@ use wire::query::Query;
 
 use crate::route::Target;
 use crate::slow;
+use crate::sought::Sought;
 
 /// PATCH with a configuration that is applied.
 mod apply;
@@ -127,6 +128,11 @@ impl Call<'_> {
     /// The namespace of the object, empty for cluster-scoped kinds.
     pub fn namespace(&self) -> &str {
         if self.kind().namespaced { &self.target.namespace } else { "" }
+    }
+
+    /// What a read of told objects wants.
+    pub fn sought(&self) -> Sought<'_> {
+        Sought { server: self.server, served: &self.served, namespace: self.namespace(), name: self.name() }
     }
 
     pub fn key(&self, name: &str) -> store::Key {

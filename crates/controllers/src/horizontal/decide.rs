@@ -7,18 +7,9 @@ use client::recorder::Type;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::metrics::{Failed, Measured};
+use super::metrics::{Failed, Measured, Scale};
 use super::scaling::{Bounds, Memory};
 use super::{Said, conditions};
-
-/// What a target says of its pods.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Scale {
-    /// How many there shall be.
-    pub replicas: i64,
-    /// Which they are; empty where it does not say.
-    pub selector: String,
-}
 
 /// What can be said before anything is measured.
 #[derive(Debug, PartialEq)]
@@ -44,15 +35,6 @@ pub struct Decision {
 pub struct Outcome {
     reason: String,
     statuses: Value,
-}
-
-impl Scale {
-    pub fn of(scale: &Value) -> Scale {
-        Scale {
-            replicas: tree::int(scale, "spec.replicas").unwrap_or(0),
-            selector: tree::text(scale, "status.selector").to_owned(),
-        }
-    }
 }
 
 /// Nobody says how many there are.

@@ -14,8 +14,25 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::Said;
-use super::decide::Scale;
 use super::replicas::{self, Asked, Figure, Figures, Pod, Target, Tolerances};
+
+/// What a target says of its pods.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scale {
+    /// How many there shall be.
+    pub replicas: i64,
+    /// Which they are; empty where it does not say.
+    pub selector: String,
+}
+
+impl Scale {
+    pub fn of(scale: &Value) -> Scale {
+        Scale {
+            replicas: tree::int(scale, "spec.replicas").unwrap_or(0),
+            selector: tree::text(scale, "status.selector").to_owned(),
+        }
+    }
+}
 
 pub static POD_METRICS: LazyLock<Resource> =
     LazyLock::new(|| Resource::namespaced("metrics.k8s.io/v1beta1", "PodMetrics", "pods"));

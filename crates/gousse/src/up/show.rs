@@ -1,4 +1,4 @@
-//! What becomes of the files' objects: a line for each step of a pod, a rollout or a Job until it is done.
+//! What becomes of the files' objects: a line for each step of a pod, a rollout or a Job.
 
 use std::time::Duration;
 

@@ -318,6 +318,19 @@ pub fn kubectl() -> Option<String> {
     None
 }
 
+/// The same if it is at least 1.`minor`; None, said aloud, otherwise.
+pub fn kubectl_since(minor: u32) -> Option<String> {
+    let given = kubectl()?;
+    let told = Command::new(&given).args(["version", "--client", "-o", "json"]).output().unwrap();
+    let version: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    let own = version["clientVersion"]["minor"].as_str().unwrap().trim_end_matches('+').parse::<u32>().unwrap();
+    if own >= minor {
+        return Some(given);
+    }
+    say(&format!("SKIPPED: kubectl is 1.{own}, its words are compared since 1.{minor}; set $KUBECTL"));
+    None
+}
+
 /// Runs the lines and compares what was printed.
 fn check(own: &Instance, program: &str, script: &str, wanted: Expect) {
     let run = |words: &str| format!("$ {words}\n{}", told(own, program, words));

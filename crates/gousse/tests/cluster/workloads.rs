@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::kubectl::{GOUSSE, kubectl, told};
+use crate::kubectl::{GOUSSE, kubectl_since, told};
 use crate::stage::{Instance, Lines, Output, Stage, play};
 
 /// Of each kind one of that name.
@@ -45,7 +45,7 @@ const KINDS: [&str; 3] = ["deploy", "ds", "sts"];
 #[test]
 fn our_verbs_for_workloads_say_what_kubectls_say() {
     play(|stage: &Stage| {
-        let Some(kubectl) = kubectl() else { return };
+        let Some(kubectl) = kubectl_since(36) else { return };
         let own = stage.instance("own");
         let up = own.up(&[]);
         for name in ["one", "two"] {

@@ -25,8 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub async fn get(call: Call<'_>) -> Result<Reply, Status> {
     if let Some(teller) = told::of(call.kind()) {
         let key = call.key(call.name());
-        let entry = (teller.tell)(&call, &call.filter()?).await.into_iter().find(|entry| entry.key == key);
-        let rendition = fresh(entry.ok_or_else(|| (teller.unknown)(&call))?);
+        let entry = (teller.tell)(call.sought(), &call.filter()?).await.into_iter().find(|entry| entry.key == key);
+        let rendition = fresh(entry.ok_or_else(|| (teller.unknown)(call.sought()))?);
         return Ok(Reply::new(StatusCode::OK, Payload::Object { served: call.served.clone(), rendition }));
     }
     let version = call.query.get("resourceVersion");
@@ -44,8 +44,12 @@ pub async fn list(call: Call<'_>) -> Result<Reply, Status> {
     let asked = ListOptions::of(&call, false)?;
     let filter = call.filter()?;
     if let Some(teller) = told::of(call.kind()) {
-        let items =
-            (teller.tell)(&call, &filter).await.into_iter().map(fresh).filter(|item| filter.passes(item)).collect();
+        let items = (teller.tell)(call.sought(), &filter)
+            .await
+            .into_iter()
+            .map(fresh)
+            .filter(|item| filter.passes(item))
+            .collect();
         let (served, continue_token) = (call.served.clone(), String::new());
         let page = Page { served, items, revision: 0, continue_token, remaining: None };
         return Ok(Reply::new(StatusCode::OK, Payload::List(page)));

@@ -24,7 +24,7 @@ pub(super) struct Reader {
 /// run replays.
 #[derive(Debug, Default)]
 pub(super) struct Readers {
-    all: HashMap<u64, Reader>,
+    all: BTreeMap<u64, Reader>,
     last: u64,
     groups: HashMap<Box<str>, Group>,
     /// How many groups have a prefix of that length.
