@@ -111,6 +111,12 @@ impl Client {
         self
     }
 
+    /// Writes wait for no turn: for what must not come late, a lease.
+    pub fn at_once(mut self) -> Client {
+        self.turns = None;
+        self
+    }
+
     pub fn agent(&self) -> &str {
         &self.agent
     }

@@ -1,8 +1,8 @@
 //! Pods that do not tolerate their node any longer are deleted, when their time is up.
 //!
 //! pkg/controller/tainteviction: every NoExecute taint must be tolerated; the shortest tolerationSeconds counts from
-//! when the taint was seen first. Of a taint that was there before this process, what its `timeAdded` says has passed;
-//! from then on a clock that jumps changes nothing.
+//! when the taint was seen first, or the pod came to the node if that was later. Of what was there before this process,
+//! what `timeAdded` and the pod's conditions say has passed; from then on a clock that jumps changes nothing.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,8 +27,17 @@ struct Evictor {
     recorder: Recorder,
     /// Nodes that drive pods away, and since when by each taint.
     tainted: Mutex<BTreeMap<String, HashMap<Sign, Instant>>>,
-    /// Pods whose time runs, and on which node.
-    pending: Mutex<BTreeMap<Key, String>>,
+    /// Pods whose time runs.
+    pending: Mutex<BTreeMap<Key, Waiting>>,
+}
+
+/// A pod whose time runs.
+#[derive(Clone)]
+struct Waiting {
+    uid: String,
+    node: String,
+    /// Since when it is there.
+    since: Instant,
 }
 
 /// Nobody looks further ahead: what is tolerated for longer than any clock goes is looked at again.
@@ -59,7 +68,7 @@ impl Evictor {
         self.tainted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn pending(&self) -> MutexGuard<'_, BTreeMap<Key, String>> {
+    fn pending(&self) -> MutexGuard<'_, BTreeMap<Key, Waiting>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -70,7 +79,7 @@ impl Evictor {
         if taints.is_empty() {
             self.tainted().remove(name);
             let pending = self.pending();
-            return pending.iter().filter(|(_, node)| *node == name).map(|(key, _)| key.clone()).collect();
+            return pending.iter().filter(|(_, waiting)| waiting.node == name).map(|(key, _)| key.clone()).collect();
         }
         let (now, wall) = (Instant::now(), (self.parts.config.clock)());
         let mut tainted = self.tainted();
@@ -103,12 +112,16 @@ impl Evictor {
         let node = self.parts.cache(&NODES).get("", name);
         let taints = node.map(|node| no_execute(&node.value())).unwrap_or_default();
         let now = Instant::now();
+        let uid = &pod.meta().uid;
+        let known = self.pending().get(key).filter(|known| known.uid == *uid && known.node == name).map(|k| k.since);
+        let came = || now.checked_sub(placed_for(&value, (self.parts.config.clock)())).unwrap_or(now);
+        let there = known.unwrap_or_else(came);
         let taints: Vec<(Value, Duration)> = {
             let tainted = self.tainted();
             let since = |taint: &Value| tainted.get(name)?.get(&sign(taint)).copied();
             taints
                 .into_iter()
-                .map(|taint| (now - since(&taint).unwrap_or(now), taint))
+                .map(|taint| (now - since(&taint).unwrap_or(now).max(there), taint))
                 .map(|(age, t)| (t, age))
                 .collect()
         };
@@ -118,7 +131,7 @@ impl Evictor {
                 Ok(Requeue::Done)
             }
             Stays::For(rest) => {
-                self.pending().insert(key.clone(), name.into());
+                self.pending().insert(key.clone(), Waiting { uid: uid.clone(), node: name.into(), since: there });
                 Ok(Requeue::After(rest))
             }
             Stays::NoLonger => {
@@ -216,8 +229,21 @@ fn sign(taint: &Value) -> Sign {
 
 /// How long a taint has been there, by its own word.
 fn age(taint: &Value, now: jiff::Timestamp) -> Duration {
-    let since: Option<jiff::Timestamp> = taint["timeAdded"].as_str().and_then(|text| text.parse().ok());
-    since.and_then(|since| Duration::try_from(now.duration_since(since)).ok()).unwrap_or_default()
+    passed(&taint["timeAdded"], now)
+}
+
+/// How long a pod has been on its node.
+fn placed_for(pod: &Value, now: jiff::Timestamp) -> Duration {
+    let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+    let mut placed = conditions.filter(|c| c["type"] == "PodScheduled" && c["status"] == "True");
+    let placed = placed.next().map(|c| &c["lastTransitionTime"]).filter(|at| at.is_string());
+    passed(placed.unwrap_or(&pod["metadata"]["creationTimestamp"]), now)
+}
+
+/// Nothing since what is no time, or is still to come.
+fn passed(at: &Value, now: jiff::Timestamp) -> Duration {
+    let at: Option<jiff::Timestamp> = at.as_str().and_then(|text| text.parse().ok());
+    at.and_then(|at| Duration::try_from(now.duration_since(at)).ok()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -257,5 +283,10 @@ mod tests {
         assert_eq!(age(json!("2026-01-01T00:00:00Z")), Duration::from_secs(60));
         assert_eq!(age(json!("2026-01-01T00:02:00Z")), Duration::ZERO);
         assert_eq!(age(json!(null)), Duration::ZERO);
+        let conditions =
+            json!([{"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01T00:00:50Z"}]);
+        let pod = |conditions: Value| json!({"metadata": {"creationTimestamp": "2026-01-01T00:00:20Z"}, "status": {"conditions": conditions}});
+        assert_eq!(placed_for(&pod(conditions), now), Duration::from_secs(10));
+        assert_eq!(placed_for(&pod(json!([])), now), Duration::from_secs(40));
     }
 }

@@ -124,7 +124,11 @@ pub async fn settle(parts: &Parts, resource: &Resource, owner: &Object, cache: &
                 let newest = list.objects.iter().filter(own).map(Object::revision).max();
                 return cache.reached(newest.unwrap_or_default()).await;
             }
-            Err(status) => tracing::debug!(%status, "whether {} were made is not known yet", resource.plural),
+            Err(status) if is_doubtful(&status) => {
+                tracing::debug!(%status, "whether {} were made is not known yet", resource.plural);
+            }
+            // Who may not look will not see: the next look at the owner says it.
+            Err(_) => return,
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(SHOWN_WITHIN);

@@ -215,6 +215,28 @@ async fn tolerated_time_goes_on_over_a_restart_of_the_controllers() {
     assert_eq!(pods(&admin).await.last().unwrap(), "set n1 False ending");
 }
 
+/// Else who tolerates a taint for a while would be made and driven away without end on a node that has had it for long.
+#[tokio::test(start_paused = true)]
+async fn who_comes_to_a_node_that_has_driven_pods_away_for_long_has_the_whole_of_the_tolerated_time() {
+    let (mut world, admin) = cluster(1, &["n1"]).await;
+    let taint = json!({"spec": {"taints": [{"key": "k", "effect": "NoExecute"}]}});
+    admin.patch(&NODES, "", "n1", "", PatchKind::Merge, &taint).await.unwrap();
+    world.pass(3600 * SECOND).await;
+    let mut set = strip(workload("ReplicaSet", "late", None));
+    set["spec"]["template"]["spec"]["tolerations"] =
+        json!([{"key": "k", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60}]);
+    admin.create(kind("ReplicaSet"), "default", &set).await.unwrap();
+    world.pass(55 * SECOND).await;
+    let uid = async || {
+        let all = admin.list(&PODS, "default", &ListOptions::default()).await.unwrap().objects;
+        all.iter().map(|pod| pod.meta().uid.clone()).collect::<Vec<_>>()
+    };
+    let first = uid().await;
+    assert_eq!((first.len(), pods(&admin).await), (1, vec!["late n1 True".to_string()]));
+    world.pass(20 * SECOND).await;
+    assert!(!uid().await.contains(&first[0]));
+}
+
 /// When each of these nodes was tainted, in seconds from the first.
 fn tainted_at(world: &World, nodes: &[String]) -> Vec<i64> {
     let objects = world.laws.objects();

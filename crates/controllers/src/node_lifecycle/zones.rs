@@ -92,6 +92,8 @@ pub struct Zones {
 }
 
 struct Zone {
+    /// Nodes of it, those too that do not count.
+    members: usize,
     state: State,
     ready: usize,
     unready: usize,
@@ -164,11 +166,16 @@ impl Zones {
             }
             let zone = self.zones.get_mut(&before.zone).expect("a node that is known made its zone");
             *zone.of(&before) -= usize::from(before.counts);
+            zone.members -= 1;
+            if zone.members == 0 && sight.as_ref().is_none_or(|sight| sight.zone != before.zone) {
+                self.zones.remove(&before.zone);
+            }
         }
         if let Some(sight) = sight {
             let rate = self.monitor.eviction_rate;
             let zone = self.zones.entry(sight.zone.clone()).or_insert_with(|| Zone::new(rate, now));
             *zone.of(&sight) += usize::from(sight.counts);
+            zone.members += 1;
         }
     }
 
@@ -244,7 +251,7 @@ impl Zones {
 impl Zone {
     fn new(rate: f32, now: Instant) -> Zone {
         let bucket = Bucket { rate, full_at: now };
-        Zone { state: State::Initial, ready: 0, unready: 0, bucket, waiting: VecDeque::new() }
+        Zone { members: 0, state: State::Initial, ready: 0, unready: 0, bucket, waiting: VecDeque::new() }
     }
 
     fn of(&mut self, sight: &Sight) -> &mut usize {
