@@ -186,7 +186,7 @@ fn config(
     config.host_addresses = vec![own.into()];
     config.pod_cidr = Some(range.into());
     config.max_pods = flags.max_pods;
-    // Nobody listens: what the server asks of the node itself (logs, exec) is refused at once.
+    // Nobody listens: what the server asks of the node itself (logs, exec) finds nobody.
     config.port = 0;
     config.labels.insert(LABEL.into(), "true".into());
     if flags.zones > 0 {

@@ -195,8 +195,13 @@ async fn remove(client: &Client, made: &Made, grace: Option<i64>) -> Result<()> 
     let (kinds, mut leaving) = (Kinds::of(client).await?, Vec::new());
     for one in made.all() {
         let kind = kinds.named(&one.kind)?;
-        let options =
-            DeleteOptions { grace_period_seconds: grace, uid: Some(one.uid.clone()), ..DeleteOptions::default() };
+        // With what it made, and gone only when that is.
+        let options = DeleteOptions {
+            grace_period_seconds: grace,
+            uid: Some(one.uid.clone()),
+            propagation_policy: "Foreground".into(),
+            ..DeleteOptions::default()
+        };
         match client.delete(&kind, &one.namespace, &one.name, &options).await {
             Ok(_) => leaving.push((kind, one)),
             // Gone, or another one of that name, which is not ours.

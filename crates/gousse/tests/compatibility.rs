@@ -10,7 +10,7 @@ A kind that is not listed is not served (404). One on which nobody acts yet is s
 What the official suite says is in [conformance.md](conformance.md).\n\n";
 
 const NOT_YET: &str = "\n## Not there yet\n\
-- Kinds whose column \"not yet\" says something: workloads have no controllers yet (Deployment, ReplicaSet, StatefulSet, DaemonSet, Job, CronJob, ReplicationController), custom resources are not served, admission webhooks and policies not asked.\n\
+- Kinds whose column \"not yet\" says something: custom resources are not served, admission webhooks and policies not asked.\n\
 - Services and Endpoints are stored as objects; nothing allocates addresses or proxies them, and there is no cluster DNS. The `kubernetes` Service has an address that nobody answers on yet.\n\
 - Nothing binds claims to volumes, and no driver of volumes (CSI) can register with a node: a pod with a claim is refused, one with a `csi` volume waits on its node (FailedMount). A bound claim gets no condition Unused.\n\
 - Graceful node shutdown: a node that is switched off tells its pods nothing (SIGTERM to gousse leaves them running; `gousse down` ends them with their grace).\n\
@@ -25,7 +25,6 @@ const NOT_YET: &str = "\n## Not there yet\n\
 - The event SystemOOM is not told, and a node answers 501 at /metrics/probes.\n\
 - `status.resources` and `status.allocatedResources` of a pod are written only where its spec has resources of its own.\n\
 - A supervisor that answers nothing for eight seconds is replaced, and continued if somebody stopped it; a keeper that hangs is not noticed. A runtime that cannot be reached for 30 seconds makes its node NotReady.\n\
-- Evictions from nodes that fell silent stop while no node is ready, as upstream's do; they are not otherwise rate-limited, and zones do not count.\n\
 - The custom and external metrics APIs: a HorizontalPodAutoscaler with metrics of Pods, an Object or External says so in its conditions (FailedGetPodsMetric and the like), as on a cluster where nobody serves them.\n\
 - A store on etcd; the embedded one serves a single API server.\n\
 - Images are refused, in words, that are compressed with xz, bzip2 or lz4, encrypted, of manifest schema 1, named by another digest than sha256, or no images at all (charts, signatures); so are sparse files of the pax form in a layer, archives whose own members are sparse (`tar --sparse`), and docker archives from before manifest.json (Docker 1.10). A layer that its publisher gives away elsewhere (`foreign`, `nondistributable`) is taken if the registry has it. An image for linux/386 does not stand in where one for linux/amd64 is missing (containerd's does).\n";
@@ -80,7 +79,8 @@ The same requests to a stock API server and to Gousse's (docs/testing.md) differ
 fn reasons(table: &str) -> Vec<&str> {
     let rows = table.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     let mut reasons: Vec<&str> = rows.filter_map(|row| row.rsplit('\t').next()).collect();
-    reasons.dedup();
+    let mut seen = std::collections::HashSet::new();
+    reasons.retain(|reason| seen.insert(*reason));
     reasons
 }
 
