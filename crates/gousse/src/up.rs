@@ -79,9 +79,10 @@ pub async fn run(flags: Up) -> Result<()> {
     }
     output::tell(format_args!("gousse is ready after {} ms: https://{}", begun.elapsed().as_millis(), serving.address));
     output::tell(format_args!("  kubeconfig: {}", instance.kubeconfig().display()));
-    told_ready();
     let mut made = Made::of(&instance)?;
     let mut going = !apply_all(&admin, &manifests, &mut made, &mut ends).await?;
+    // Not before the files are taken: whoever waits would not hear of what the server refuses.
+    told_ready();
     if !going {
         tokio::select! {
             shown = show::show(&admin, &manifests) => shown?,
