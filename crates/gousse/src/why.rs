@@ -73,7 +73,7 @@ async fn cluster(client: &Client) -> Result<Cluster> {
         let pod = Arc::new(Pod::of_tree(&value));
         match pod.node.is_empty() {
             false => cluster.add_pod(pod),
-            true => cluster.nominate(&pod),
+            true => drop(cluster.nominate(&pod)),
         }
     }
     Ok(cluster)

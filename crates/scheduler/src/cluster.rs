@@ -100,11 +100,14 @@ impl Node {
 
     pub fn add(&mut self, pod: &Arc<Pod>) {
         self.used.add(&pod.requests);
-        self.guessed.0 += pod.guessed.0;
-        self.guessed.1 += pod.guessed.1;
+        self.guess(pod, i64::wrapping_add);
         self.ports.extend(pod.ports.iter().cloned());
         self.wishing += usize::from(pod.has_terms());
         self.pods.push(pod.clone());
+    }
+
+    fn guess(&mut self, pod: &Pod, op: fn(i64, i64) -> i64) {
+        self.guessed = (op(self.guessed.0, pod.guessed.0), op(self.guessed.1, pod.guessed.1));
     }
 
     /// Whether placing sees no difference to `other`, whatever pods are on it. Images matter to scores alone.
@@ -128,8 +131,7 @@ impl Node {
         let Some(at) = self.pods.iter().position(|p| *p.uid == *uid) else { return };
         let pod = self.pods.swap_remove(at);
         self.used.subtract(&pod.requests);
-        self.guessed.0 -= pod.guessed.0;
-        self.guessed.1 -= pod.guessed.1;
+        self.guess(&pod, i64::wrapping_sub);
         for port in &pod.ports {
             if let Some(at) = self.ports.iter().position(|p| p == port) {
                 self.ports.swap_remove(at);
@@ -250,16 +252,23 @@ impl Cluster {
         self.placed.get(uid)
     }
 
-    /// Promises room on `pod.nominated`, or takes the promise back if that is empty.
-    pub fn nominate(&mut self, pod: &Arc<Pod>) {
-        self.forget_nomination(&pod.uid);
+    /// Promises room on `pod.nominated`, or takes the promise back if that is empty. The pod that had the promise
+    /// before, if it had one.
+    pub fn nominate(&mut self, pod: &Arc<Pod>) -> Option<Arc<Pod>> {
+        let before = self.forget_nomination(&pod.uid);
         if pod.nominated.is_empty() {
-            return;
+            return before;
         }
         self.nominated.insert(pod.uid.clone(), pod.clone());
         if let Some(at) = self.index.get(&pod.nominated) {
             self.nodes[*at].nominated.push(pod.clone());
         }
+        before
+    }
+
+    /// Where room is promised to the pod.
+    pub fn promised(&self, uid: &str) -> Option<&Arc<str>> {
+        self.nominated.get(uid).map(|pod| &pod.nominated)
     }
 
     /// The pod that had the promise, if it had one.

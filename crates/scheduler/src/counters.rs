@@ -182,6 +182,8 @@ impl Counters {
             return topology.clone();
         }
         let topology = Arc::new(Topology::of(key, nodes));
+        // Pods name any key they like: what no count uses any more goes.
+        self.topologies.retain(|_, known| Arc::strong_count(known) > 1);
         self.topologies.insert(key.into(), topology.clone());
         topology
     }
@@ -290,5 +292,26 @@ impl Spread {
     /// An empty selector counts no pod, although it means every one (countPodsMatchSelector).
     fn counts_pod(&self, pod: &Pod) -> bool {
         !self.selector.is_empty() && self.selector.matches(&pod.labels)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::place::place;
+    use crate::place::tests::{cluster, node, pod};
+    use crate::profile::Profile;
+
+    #[test]
+    fn topologies_that_no_count_uses_any_more_are_forgotten() {
+        let c = cluster(vec![node("a", json!({}))], vec![]);
+        for number in 0..2 * super::KEPT_MAX {
+            let spread = json!({"spec": {"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": format!("k{number}"),
+                "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "web"}}}]}});
+            assert!(place(&pod("p", spread), &c, &Profile::default()).is_err());
+        }
+        // One for each count, and that of the count which had to go for the last one.
+        assert_eq!(c.counters.borrow().topologies.len(), super::KEPT_MAX + 1);
     }
 }

@@ -4,6 +4,7 @@
 //! end in the FailedScheduling event. `wakes` says after which changes it is worth asking again.
 
 use crate::cluster::Node;
+use crate::counters::Constraint;
 use crate::hints::{self, Event, Kind, Scene};
 use crate::pod::{NodeTerm, Pod, Taint};
 use crate::resources::Resources;
@@ -94,22 +95,25 @@ fn goes_before(promised: &Pod, pod: &Pod) -> bool {
 /// Whether the pod's node selector and required node affinity hold.
 pub fn node_matches(pod: &Pod, node: &Node) -> bool {
     pod.node_selector.iter().all(|(key, value)| node.labels.get(key) == Some(value))
-        && pod.node_terms.as_ref().is_none_or(|terms| terms.iter().any(|t| t.matches(&node.name, &node.labels)))
+        && pod.node_terms.as_ref().is_none_or(|terms| any_matches(terms, node))
 }
 
 /// A taint that keeps the pod away, if there is one.
-pub fn untolerated<'a>(pod: &Pod, node: &'a Node) -> Option<&'a Taint> {
-    let hard = node.taints.iter().filter(|t| matches!(t.effect.as_str(), "NoSchedule" | "NoExecute"));
-    hard.into_iter().find(|taint| !pod.tolerations.iter().any(|t| t.tolerates(taint)))
+pub fn untolerated<'a>(pod: &'a Pod, node: &'a Node) -> Option<&'a Taint> {
+    all_untolerated(pod, node).next()
 }
 
-/// Whether the profile's own node affinity holds.
-pub fn is_added(node: &Node, terms: &[NodeTerm]) -> bool {
+pub fn all_untolerated<'a>(pod: &'a Pod, node: &'a Node) -> impl Iterator<Item = &'a Taint> {
+    let hard = node.taints.iter().filter(|t| matches!(t.effect.as_str(), "NoSchedule" | "NoExecute"));
+    hard.filter(|taint| !pod.tolerations.iter().any(|t| t.tolerates(taint)))
+}
+
+pub fn any_matches(terms: &[NodeTerm], node: &Node) -> bool {
     terms.iter().any(|t| t.matches(&node.name, &node.labels))
 }
 
 /// Whether it may not go there because the node is closed.
-pub fn is_closed(pod: &Pod, node: &Node) -> bool {
+fn is_closed(pod: &Pod, node: &Node) -> bool {
     let closed =
         || Taint { key: "node.kubernetes.io/unschedulable".into(), value: String::new(), effect: "NoSchedule".into() };
     node.unschedulable && !pod.tolerations.iter().any(|t| t.tolerates(&closed()))
@@ -135,7 +139,9 @@ fn node_names(_: &Pod, node: &Node, around: &Surroundings) -> Result<(), Refusal
 
 fn node_affinity(pod: &Pod, node: &Node, around: &Surroundings) -> Result<(), Refusal> {
     match &around.profile.added_terms {
-        Some(terms) if !is_added(node, terms) => final_refusal("node(s) didn't match scheduler-enforced node affinity"),
+        Some(terms) if !any_matches(terms, node) => {
+            final_refusal("node(s) didn't match scheduler-enforced node affinity")
+        }
         _ if node_matches(pod, node) => Ok(()),
         _ => final_refusal("node(s) didn't match Pod's node affinity/selector"),
     }
@@ -171,6 +177,12 @@ pub struct Shortage<'a> {
     pub used: i64,
 }
 
+impl Shortage<'_> {
+    pub fn free(&self) -> i64 {
+        self.has.saturating_sub(self.used)
+    }
+}
+
 /// What is short if so much is used by so many pods.
 pub fn shortages<'a>(
     pod: &'a Pod,
@@ -191,21 +203,37 @@ pub fn shortages<'a>(
         has: has.others.get(name).copied().unwrap_or(0),
         used: used.others.get(name).copied().unwrap_or(0),
     });
-    plain.into_iter().chain(others).filter(|short| short.asked > 0 && short.asked > short.has - short.used)
+    plain.into_iter().chain(others).filter(|short| short.asked > 0 && short.asked > short.free())
 }
 
 fn spread(pod: &Pod, node: &Node, around: &Surroundings) -> Result<(), Refusal> {
-    let Some(own) = &around.own else { return Ok(()) };
-    for (constraint, least) in own.hard.iter().zip(&around.least) {
-        let Some(count) = constraint.tally.at(node) else {
-            return final_refusal("node(s) didn't match pod topology spread constraints (missing required label)");
-        };
-        let myself = i64::from(constraint.spread.selector.matches(&pod.labels));
-        if count + myself - least > constraint.spread.max_skew {
-            return refusal("node(s) didn't match pod topology spread constraints");
+    match crowds(pod, node, around).next() {
+        None => Ok(()),
+        Some(Crowd { count: Some(_), .. }) => refusal("node(s) didn't match pod topology spread constraints"),
+        Some(Crowd { count: None, .. }) => {
+            final_refusal("node(s) didn't match pod topology spread constraints (missing required label)")
         }
     }
-    Ok(())
+}
+
+/// A hard spread constraint that does not hold at a node.
+#[derive(Clone, Copy, Debug)]
+pub struct Crowd<'a> {
+    pub constraint: &'a Constraint,
+    /// The pods of the node's domain; None: it does not have the label.
+    pub count: Option<i64>,
+    /// Those of the emptiest domain.
+    pub least: i64,
+}
+
+pub fn crowds<'a>(pod: &'a Pod, node: &'a Node, around: &'a Surroundings) -> impl Iterator<Item = Crowd<'a>> {
+    let hard = around.own.iter().flat_map(|own| &own.hard).zip(&around.least);
+    let crowds = hard.map(|(constraint, least)| Crowd { constraint, count: constraint.tally.at(node), least: *least });
+    crowds.filter(|crowd| {
+        let spread = &crowd.constraint.spread;
+        let myself = i64::from(spread.selector.matches(&pod.labels));
+        crowd.count.is_none_or(|count| count + myself - crowd.least > spread.max_skew)
+    })
 }
 
 fn pod_affinity(_: &Pod, node: &Node, around: &Surroundings) -> Result<(), Refusal> {

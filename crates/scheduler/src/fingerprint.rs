@@ -10,7 +10,9 @@ use serde::Serialize;
 pub struct Fingerprint(u64, u64);
 
 impl Fingerprint {
-    /// Of anything that is JSON. Two hashes with keys of their own, so that nobody makes two alike.
+    /// Of anything that is JSON. Twice SipHash with the fixed keys of `DefaultHasher`, the second time behind one
+    /// more word: 128 bits, so that two are not alike by chance. The keys are no secret; but what is alike on purpose
+    /// would only be counted as one when pods are placed.
     pub fn of(what: &impl Serialize) -> Fingerprint {
         let mut both = Both(DefaultHasher::new(), DefaultHasher::new());
         both.1.write_u64(1);

@@ -199,12 +199,10 @@ impl Scheduler {
     /// The pod counts at its node from now on; the binding tells the server.
     fn assume(&mut self, pod: Arc<Pod>, node: NodeName, actor: Actor) {
         self.assumed.insert(pod.uid.clone());
-        self.cluster.forget_nomination(&pod.uid);
+        let promised = self.cluster.forget_nomination(&pod.uid);
         let placed = Arc::new(Pod { node: node.clone(), ..(*pod).clone() });
         self.cluster.add_pod(placed.clone());
-        if !pod.nominated.is_empty() && pod.nominated != node {
-            self.wake(Event::PodGone(&Pod { node: pod.nominated.clone(), ..(*pod).clone() }));
-        }
+        self.promise_ended(promised, &node);
         self.wake(Event::PodPlaced(&placed));
         self.acts.spawn(async move {
             let result = actor.bind(&pod, &node).await;
@@ -248,7 +246,8 @@ impl Scheduler {
                         " preemption: found a potential placement for pod on node {node}, preempting {} victims",
                         victims.len()
                     ));
-                    self.cluster.nominate(&Arc::new(Pod { nominated: node.clone(), ..(*pod).clone() }));
+                    let before = self.cluster.nominate(&Arc::new(Pod { nominated: node.clone(), ..(*pod).clone() }));
+                    self.promise_ended(before, &node);
                     for other in preemption.displaced {
                         self.displace(other);
                     }
@@ -271,9 +270,7 @@ impl Scheduler {
                     message.push_str(&why);
                     // What cannot be helped keeps no promise; what waits for its victims does.
                     if !why.starts_with("not eligible") {
-                        if let Some(promised) = self.cluster.forget_nomination(&pod.uid) {
-                            self.wake(Event::PodGone(&promised));
-                        }
+                        self.forget_promise(&pod.uid, "");
                         nominated = Some(String::new());
                     }
                 }
@@ -286,7 +283,7 @@ impl Scheduler {
 
     /// A more important pod takes the place that this one was promised: it looks for another at once.
     fn displace(&mut self, pod: Arc<Pod>) {
-        self.cluster.forget_nomination(&pod.uid);
+        self.forget_promise(&pod.uid, "");
         self.queue.retry(&pod.uid, Instant::now());
         let Some(Party { actor, .. }) = self.party(&pod) else { return };
         self.acts.spawn(async move {

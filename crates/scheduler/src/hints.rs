@@ -1,12 +1,13 @@
 //! Which change may let in a pod that a filter kept out: for every other it sleeps on.
 //!
 //! Matches the queueing hints of upstream's plugins (EventsToRegister and isSchedulableAfter… in
-//! pkg/scheduler/framework/plugins); of a pod that goes it is asked too whether its node would do now.
+//! pkg/scheduler/framework/plugins): of a pod that goes it is not asked whether its node would do now. What keeps
+//! the node closed may end later and wakes only whom that refused; and where room is still short, fewer have to go.
 
 use std::collections::BTreeSet;
 
 use crate::cluster::{Cluster, Node};
-use crate::filters::{FILTERS, is_added, is_closed, node_matches, shortages, untolerated};
+use crate::filters::{FILTERS, any_matches, node_matches, shortages, untolerated};
 use crate::pod::{Pod, PodTerm, Spread};
 use crate::profile::Profile;
 use crate::resources::Resources;
@@ -114,28 +115,24 @@ pub fn node_affinity(pod: &Pod, event: &Event<'_>, scene: &Scene<'_>) -> bool {
     }
 }
 
-pub fn ports(pod: &Pod, event: &Event<'_>, scene: &Scene<'_>) -> bool {
+pub fn ports(pod: &Pod, event: &Event<'_>, _: &Scene<'_>) -> bool {
     match event {
         Event::NodeAdded(_) => true,
-        Event::PodGone(gone) => {
-            gone.ports.iter().any(|p| pod.ports.iter().any(|port| p.collides(port))) && would_take(pod, gone, scene)
-        }
+        Event::PodGone(gone) => gone.ports.iter().any(|p| pod.ports.iter().any(|port| p.collides(port))),
         _ => false,
     }
 }
 
 pub fn fit(pod: &Pod, event: &Event<'_>, scene: &Scene<'_>) -> bool {
-    let short = |node: &Node, used: &Resources, pods| {
-        shortages(pod, node, used, pods).any(|short| !scene.profile.fit.ignores(short.resource))
-    };
+    let nothing = Resources::default();
+    let is_short =
+        |node: &Node| shortages(pod, node, &nothing, 0).any(|short| !scene.profile.fit.ignores(short.resource));
     match event {
-        Event::NodeAdded(new) => !short(new, &Resources::default(), 0),
-        Event::NodeChanged { old, new } => !short(new, &Resources::default(), 0) && has_more(pod, old, new),
-        Event::PodChanged { old, new } => has_less(pod, &old.requests, &new.requests) && would_take(pod, new, scene),
-        Event::PodGone(gone) => {
-            let node = scene.cluster.node(place_of(gone));
-            node.is_some_and(|node| !short(node, &node.used, node.pods.len())) && would_take(pod, gone, scene)
-        }
+        Event::NodeAdded(new) => !is_short(new),
+        Event::NodeChanged { old, new } => !is_short(new) && has_more(pod, old, new),
+        Event::PodChanged { old, new } => has_less(pod, &old.requests, &new.requests),
+        // Even if it is not room enough: fewer may have to go now.
+        Event::PodGone(_) => true,
         _ => false,
     }
 }
@@ -193,17 +190,7 @@ pub fn pod_affinity(pod: &Pod, event: &Event<'_>, scene: &Scene<'_>) -> bool {
 
 /// Whether the node's name and labels are such as the pod and the profile ask for.
 fn may_name(pod: &Pod, node: &Node, scene: &Scene<'_>) -> bool {
-    scene.profile.added_terms.as_ref().is_none_or(|terms| is_added(node, terms)) && node_matches(pod, node)
-}
-
-/// Whether the node where `gone` was would take the pod as far as labels and taints go.
-fn would_take(pod: &Pod, gone: &Pod, scene: &Scene<'_>) -> bool {
-    let takes = |node: &Node| !is_closed(pod, node) && untolerated(pod, node).is_none() && may_name(pod, node, scene);
-    scene.cluster.node(place_of(gone)).is_some_and(takes)
-}
-
-fn place_of(pod: &Pod) -> &str {
-    if pod.node.is_empty() { &pod.nominated } else { &pod.node }
+    scene.profile.added_terms.as_ref().is_none_or(|terms| any_matches(terms, node)) && node_matches(pod, node)
 }
 
 /// Whether the node has more than before of anything that the pod asks for.

@@ -125,11 +125,12 @@ fn candidate(pod: &Pod, node: &Node, cluster: &Cluster, around: &Surroundings<'_
 
 /// Those whose budget has no more to give, and the others; each in the order that they came in.
 fn by_budget(pods: Vec<Arc<Pod>>, cluster: &Cluster) -> (Vec<Arc<Pod>>, Vec<Arc<Pod>>) {
-    let mut left: BTreeMap<&(String, String), i64> = cluster.budgets.iter().map(|(key, b)| (key, b.allowed)).collect();
+    let mut left: BTreeMap<&(String, String), i64> = BTreeMap::new();
     pods.into_iter().partition(|pod| {
-        let here = cluster.budgets.iter().filter(|((namespace, _), _)| **namespace == *pod.namespace);
-        for (key, _) in here.filter(|(_, budget)| budget.counts(pod)) {
-            let left = left.entry(key).or_default();
+        let from = (pod.namespace.to_string(), String::new());
+        let here = cluster.budgets.range(from..).take_while(|((namespace, _), _)| **namespace == *pod.namespace);
+        for (key, budget) in here.filter(|(_, budget)| budget.counts(pod)) {
+            let left = left.entry(key).or_insert(budget.allowed);
             *left -= 1;
             // The budgets after it are not asked, as upstream.
             if *left < 0 {

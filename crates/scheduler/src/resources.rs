@@ -33,12 +33,14 @@ impl Resources {
         resources
     }
 
+    /// Amounts are clamped when they are read, so that sums may overflow. They wrap, as upstream's do: so
+    /// `subtract` always undoes `add`.
     pub fn add(&mut self, more: &Resources) {
-        self.change(more, 1);
+        self.change(more, i64::wrapping_add);
     }
 
     pub fn subtract(&mut self, less: &Resources) {
-        self.change(less, -1);
+        self.change(less, i64::wrapping_sub);
     }
 
     pub fn of_name(&self, name: &str) -> i64 {
@@ -50,12 +52,30 @@ impl Resources {
         }
     }
 
-    fn change(&mut self, by: &Resources, sign: i64) {
-        self.cpu += sign * by.cpu;
-        self.memory += sign * by.memory;
-        self.storage += sign * by.storage;
+    fn change(&mut self, by: &Resources, op: fn(i64, i64) -> i64) {
+        self.cpu = op(self.cpu, by.cpu);
+        self.memory = op(self.memory, by.memory);
+        self.storage = op(self.storage, by.storage);
         for (name, amount) in &by.others {
-            *self.others.entry(name.clone()).or_default() += sign * amount;
+            let known = self.others.entry(name.clone()).or_default();
+            *known = op(*known, *amount);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_subtracted_undoes_what_was_added_whatever_the_amounts() {
+        let others = [("gpu".to_string(), i64::MAX)].into();
+        let huge = Resources { cpu: i64::MAX, memory: i64::MAX, storage: i64::MAX, others };
+        let mut sum = huge.clone();
+        sum.add(&huge);
+        sum.add(&huge);
+        sum.subtract(&huge);
+        sum.subtract(&huge);
+        assert_eq!(sum, huge);
     }
 }

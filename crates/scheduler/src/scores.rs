@@ -73,9 +73,9 @@ fn allocated(pod: &Pod, nodes: &[&Node], _: &Cluster, around: &Surroundings) -> 
     let fit = &around.profile.fit;
     let of_one = |asked: i64, has: i64| match &fit.strategy {
         Strategy::Least if asked > has => 0,
-        Strategy::Least => (has - asked) * MAX / has,
-        Strategy::Most => asked.min(has) * MAX / has,
-        Strategy::Ratio(shape) => between(shape, if asked > has { 100 } else { asked * 100 / has }),
+        Strategy::Least => has.saturating_sub(asked).saturating_mul(MAX) / has,
+        Strategy::Most => asked.min(has).saturating_mul(MAX) / has,
+        Strategy::Ratio(shape) => between(shape, if asked > has { 100 } else { asked.saturating_mul(100) / has }),
     };
     let points = |node: &&Node| {
         let (mut sum, mut weights) = (0, 0);
@@ -89,7 +89,7 @@ fn allocated(pod: &Pod, nodes: &[&Node], _: &Cluster, around: &Surroundings) -> 
             if has == 0 || (more == 0 && !matches!(resource.as_str(), "cpu" | "memory" | "ephemeral-storage")) {
                 continue;
             }
-            let points = of_one(used + more, has);
+            let points = of_one(used.saturating_add(more), has);
             if points > 0 || !matches!(fit.strategy, Strategy::Ratio(_)) {
                 sum += points * weight;
                 weights += weight;
@@ -128,7 +128,7 @@ fn balanced(pod: &Pod, nodes: &[&Node], _: &Cluster, around: &Surroundings) -> V
         let parts = |with: i64| {
             names.iter().zip(&asks).filter(|(name, asked)| counts(name, **asked)).filter_map(move |(name, asked)| {
                 let has = node.allocatable.of_name(name);
-                (has != 0).then(|| ((node.used.of_name(name) + with * asked) as f64 / has as f64).min(1.0))
+                (has != 0).then(|| (node.used.of_name(name).saturating_add(with * asked) as f64 / has as f64).min(1.0))
             })
         };
         MAX / 2 + (MAX / 2 + evenness(parts(1)) - evenness(parts(0))) / 2

@@ -9,9 +9,9 @@ use api::quantity::{Format, Quantity};
 
 use crate::cluster::{Cluster, Node};
 use crate::configuration::Configuration;
-use crate::filters::{self, Refusal, Shortage, shortages};
+use crate::filters::{self, Refusal, Shortage, all_untolerated, any_matches, crowds, shortages};
 use crate::place::{Reasons, place};
-use crate::pod::{Pod, Toleration};
+use crate::pod::Pod;
 use crate::preempt::preempt;
 use crate::profile::Profile;
 use crate::surroundings::Surroundings;
@@ -122,13 +122,12 @@ fn told(
     match filter {
         "NodeUnschedulable" => vec![told("it is cordoned".into(), "kubectl uncordon")],
         "TaintToleration" => {
-            let hard = node.taints.iter().filter(|t| matches!(t.effect.as_str(), "NoSchedule" | "NoExecute"));
-            let open = hard.filter(|taint| !pod.tolerations.iter().any(|t: &Toleration| t.tolerates(taint)));
             let text = |t: &crate::pod::Taint| match t.value.as_str() {
                 "" => format!("taint {}:{}", t.key, t.effect),
                 value => format!("taint {}={value}:{}", t.key, t.effect),
             };
-            open.map(|taint| told(text(taint), "a toleration of it, or kubectl taint … -")).collect()
+            let remedy = "a toleration of it, or kubectl taint … -";
+            all_untolerated(pod, node).map(|taint| told(text(taint), remedy)).collect()
         }
         "NodeAffinity" => {
             labels(pod, node, around).into_iter().map(|what| told(what, "such a label, or another demand")).collect()
@@ -173,7 +172,7 @@ fn of_shortage(filter: &'static str, short: Shortage<'_>) -> Missing {
         "memory" | "ephemeral-storage" => Quantity::from_units(n, Format::BinarySi).to_string(),
         _ => n.to_string(),
     };
-    let free = amount((short.has - short.used).max(0));
+    let free = amount(short.free().max(0));
     let (asked, has, name) = (amount(short.asked), amount(short.has), short.resource);
     match name {
         "pods" => Missing {
@@ -192,7 +191,10 @@ fn of_shortage(filter: &'static str, short: Shortage<'_>) -> Missing {
         _ => Missing {
             filter,
             what: format!("{name}: asks for {asked}, {free} of {has} is free"),
-            remedy: format!("the end of pods that ask for {} together", amount(short.asked - short.has + short.used)),
+            remedy: format!(
+                "the end of pods that ask for {} together",
+                amount(short.asked.saturating_sub(short.free()))
+            ),
         },
     }
 }
@@ -206,32 +208,27 @@ fn labels(pod: &Pod, node: &Node, around: &Surroundings<'_>) -> Vec<String> {
             None => all.push(format!("nodeSelector {key}={value}: it has no such label")),
         }
     }
-    let matches = |terms: &[crate::pod::NodeTerm]| terms.iter().any(|t| t.matches(&node.name, &node.labels));
-    if pod.node_terms.as_ref().is_some_and(|terms| !matches(terms)) {
+    if pod.node_terms.as_ref().is_some_and(|terms| !any_matches(terms, node)) {
         all.push("none of the terms of its required node affinity holds".into());
     }
-    if around.profile.added_terms.as_ref().is_some_and(|terms| !matches(terms)) {
+    if around.profile.added_terms.as_ref().is_some_and(|terms| !any_matches(terms, node)) {
         all.push("the node affinity that the scheduler adds does not hold".into());
     }
     all
 }
 
 fn spread(pod: &Pod, node: &Node, around: &Surroundings<'_>) -> Vec<String> {
-    let Some(own) = &around.own else { return Vec::new() };
-    let mut all = Vec::new();
-    for (constraint, least) in own.hard.iter().zip(&around.least) {
-        let (key, skew) = (&constraint.spread.topology, constraint.spread.max_skew);
-        let myself = i64::from(constraint.spread.selector.matches(&pod.labels));
-        match constraint.tally.at(node) {
-            None => all.push(format!("spread by {key}: it has no such label")),
-            Some(count) if count + myself - least > skew => {
-                let value = node.labels.get(key).map_or("", String::as_str);
-                all.push(format!("spread by {key}: {value} has {count}, the emptiest has {least}, maxSkew is {skew}"));
+    let text = |crowd: filters::Crowd<'_>| {
+        let (key, skew, least) = (&crowd.constraint.spread.topology, crowd.constraint.spread.max_skew, crowd.least);
+        let value = node.labels.get(key).map_or("", String::as_str);
+        match crowd.count {
+            None => format!("spread by {key}: it has no such label"),
+            Some(count) => {
+                format!("spread by {key}: {value} has {count}, the emptiest has {least}, maxSkew is {skew}")
             }
-            Some(_) => {}
         }
-    }
-    all
+    };
+    crowds(pod, node, around).map(text).collect()
 }
 
 fn pushed_out(pod: &Pod, cluster: &Cluster, profile: &Profile, reasons: &Reasons) -> String {

@@ -92,8 +92,16 @@ impl Scheduler {
             }
             return;
         }
-        if !self.assumed.contains(&pod.uid) && !pod.nominated.is_empty() {
-            self.cluster.nominate(&pod);
+        if !self.assumed.contains(&pod.uid) {
+            if !pod.nominated.is_empty() {
+                let before = self.cluster.nominate(&pod);
+                self.promise_ended(before, &pod.nominated);
+            } else if let Some(known) = self.queue.get(&pod.uid)
+                // A promise that the server has not heard of yet stays.
+                && self.cluster.promised(&pod.uid) == Some(&known.nominated)
+            {
+                self.forget_promise(&pod.uid, "");
+            }
         }
         self.queue.put(pod);
     }
@@ -107,10 +115,15 @@ impl Scheduler {
         }
     }
 
-    /// Room that was promised is free again, unless it was taken as promised.
-    fn forget_promise(&mut self, uid: &str, taken: &str) {
-        if let Some(promised) = self.cluster.forget_nomination(uid)
-            && *promised.nominated != *taken
+    pub(super) fn forget_promise(&mut self, uid: &str, taken: &str) {
+        let promised = self.cluster.forget_nomination(uid);
+        self.promise_ended(promised, taken);
+    }
+
+    /// Room that was promised is free again, unless it is taken as promised, or still promised.
+    pub(super) fn promise_ended(&mut self, promised: Option<Arc<Pod>>, node: &str) {
+        if let Some(promised) = promised
+            && *promised.nominated != *node
         {
             self.wake(Event::PodGone(&promised));
         }

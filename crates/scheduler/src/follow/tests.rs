@@ -186,8 +186,10 @@ async fn refused_pod_is_tried_again_only_for_what_could_let_it_in() {
     c.write("/guest/binding").await;
     c.add(&pod("waits", "1", 3));
     c.write("/waits/status").await;
-    // Room on a node that it does not tolerate, and labels that nobody asks for: no try, so no event.
-    c.events.send(WatchEvent::Deleted(Object::from_value(&guest).unwrap())).unwrap();
+    // Labels that nobody asks for, and a pod that is another's: no try, so no event.
+    guest["spec"]["nodeName"] = json!("n2");
+    guest["metadata"]["labels"] = json!({"app": "guest"});
+    c.add(&guest);
     let mut other = pod("other", "1m", 4);
     other["spec"]["schedulerName"] = json!("another");
     c.add(&other);
@@ -196,4 +198,25 @@ async fn refused_pod_is_tried_again_only_for_what_could_let_it_in() {
     let failures =
         c.seen.iter().filter(|(line, body)| line.ends_with("/events") && body["reason"] == "FailedScheduling");
     assert_eq!(failures.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn promise_that_is_cleared_or_moves_elsewhere_wakes_who_waits_for_the_room() {
+    for then in [Value::Null, json!("n2")] {
+        let mut c = Cluster::start(vec![node("n1")], 0);
+        let mut promised = pod("promised", "1", 2);
+        promised["spec"]["priority"] = json!(10);
+        promised["spec"]["preemptionPolicy"] = json!("Never");
+        promised["spec"]["nodeSelector"] = json!({"disk": "ssd"});
+        promised["status"] = json!({"nominatedNodeName": "n1"});
+        c.add(&promised);
+        c.write("/promised/status").await;
+        c.add(&pod("waits", "1", 3));
+        c.write("/waits/status").await;
+        promised["status"]["nominatedNodeName"] = then;
+        promised["metadata"]["resourceVersion"] = json!("4");
+        c.events.send(WatchEvent::Modified(Object::from_value(&promised).unwrap())).unwrap();
+        let bound = tokio::time::timeout(std::time::Duration::from_secs(30), c.write("/waits/binding")).await;
+        assert!(bound.is_ok(), "it waited for the end of its sleep");
+    }
 }

@@ -35,7 +35,7 @@ fn pod_without_room_hears_of_room_that_it_could_use() {
     let (small, fresh) = (node("c", json!({"status": {"allocatable": {"cpu": "1"}}})), node("c", json!({})));
     let old = c.nodes[0].clone();
     let events = [
-        // Gone from where it still does not fit, and from nowhere.
+        // Wherever it was: fewer may have to go for it now.
         Event::PodGone(&on("a", "tiny")),
         Event::PodGone(&on("gone", "y")),
         Event::PodPlaced(&on("a", "z")),
@@ -45,9 +45,9 @@ fn pod_without_room_hears_of_room_that_it_could_use() {
         Event::NodeChanged { old: &old, new: &other },
         Event::NamespaceLabels,
     ];
-    assert_eq!(woken(&waits, &c, &events), [false, false, false, false, true, true, false, false]);
-    // Room where it may not go.
-    assert_eq!(woken(&waits, &closed, &[Event::PodGone(&on("b", "y"))]), [false]);
+    assert_eq!(woken(&waits, &c, &events), [true, true, false, false, true, true, false, false]);
+    // Room where it may not go yet: who opens the node tells only whom that kept out.
+    assert_eq!(woken(&waits, &closed, &[Event::PodGone(&on("b", "y"))]), [true]);
     // The cluster shows what happened before it is told.
     let profile = Profile::default();
     let refused_by = place(&waits, &c, &profile).unwrap_err().refused_by;
@@ -103,6 +103,9 @@ fn neighbours_wake_whom_their_coming_or_going_could_let_in() {
     let full = cluster(vec![node("a", json!({}))], vec![("a", port("x", 80))]);
     let events = [Event::PodGone(&on("x", 80)), Event::PodGone(&on("y", 81))];
     assert_eq!(woken(&port("waits", 80), &full, &events), [true, false]);
+    let closed = cluster(vec![node("a", json!({})), tainted("b")], vec![("a", port("x", 80))]);
+    let gone = Pod { node: "b".into(), ..port("y", 80) };
+    assert_eq!(woken(&port("waits", 80), &closed, &[Event::PodGone(&gone)]), [true]);
 }
 
 #[test]

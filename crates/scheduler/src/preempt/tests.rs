@@ -78,6 +78,11 @@ fn budgets_are_kept_where_they_can_be_and_broken_where_not() {
     assert_eq!(chosen(&huge, &c), ("b".into(), vec!["x".into(), "y".into()], 0));
     c.budgets.insert(("default".into(), "b".into()), budget(1));
     assert_eq!(chosen(&huge, &c).0, "a");
+    // Budgets of other namespaces do not matter, in whatever order they stand.
+    for namespace in ["a", "z"] {
+        c.budgets.insert((namespace.into(), "b".into()), budget(0));
+    }
+    assert_eq!(chosen(&huge, &c).0, "a");
     // A budget elsewhere is none here.
     c.budgets.clear();
     c.budgets.insert(("elsewhere".into(), "b".into()), budget(0));
