@@ -4,8 +4,8 @@
 //! so that an idle cluster stays silent (docs/decisions/figures). A rate needs two looks; who asks for the first time
 //! in a while waits for a short window. Law: of a pod only its own node's word counts.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use api::quantity::{Format, Quantity};
@@ -13,10 +13,11 @@ use api::{Object, Status, tree};
 use bytes::Bytes;
 use futures::StreamExt;
 use http::{HeaderMap, Method};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use store::{Entry, Revision};
+use tokio::time::Instant;
 
 use crate::answer::Body;
 use crate::filter::Filter;
@@ -32,19 +33,21 @@ mod tests;
 /// Of two looks, what was used between them.
 mod usage;
 
-use read::Look;
+use read::{Look, Place};
 use usage::Used;
 
 /// Younger looks are answered with as they are: an autoscaler that asks every 15 seconds always gets a new one.
-const FRESH: SignedDuration = SignedDuration::from_secs(10);
+const FRESH: Duration = Duration::from_secs(10);
 /// From an older one no window begins (metrics-server's own period, if it is told none).
-const STALE: SignedDuration = SignedDuration::from_secs(60);
+const STALE: Duration = Duration::from_secs(60);
 /// The window where none has begun.
 const SHORT: Duration = Duration::from_secs(1);
 /// How long a node is waited for (metrics-server --kubelet-request-timeout).
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What a node can say at most.
-const TEXT_MAX: usize = 8 << 20;
+const TEXT_MAX: usize = 2 << 20;
+/// Nodes that are asked at once.
+const AT_ONCE: usize = 64;
 
 /// What each node last said.
 #[derive(Default)]
@@ -53,7 +56,8 @@ pub struct Figures(Mutex<HashMap<String, Arc<tokio::sync::Mutex<Kept>>>>);
 /// One who looks at a node; others wait and see what they saw.
 #[derive(Default)]
 struct Kept {
-    asked: Option<Timestamp>,
+    /// When it was last asked, whether or not anybody waited for what it says.
+    asked: Option<Instant>,
     looks: Arc<Looks>,
 }
 
@@ -62,6 +66,15 @@ struct Kept {
 struct Looks {
     before: Option<Look>,
     last: Option<Look>,
+    /// When the last was taken.
+    at: Option<Instant>,
+}
+
+impl Looks {
+    /// Whether a window can begin at the last.
+    fn is_young(&self) -> bool {
+        self.at.is_some_and(|at| at.elapsed() <= STALE)
+    }
 }
 
 /// What of a pod decides whether it has figures.
@@ -185,13 +198,20 @@ async fn looks(server: &Server, names: BTreeSet<String>) -> BTreeMap<String, Arc
     let kept: Vec<_> = {
         let mut all = server.0.figures.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|name, _| server.0.snapshot.entry("nodes", "", name).is_some());
-        names.into_iter().map(|name| (all.entry(name.clone()).or_default().clone(), name)).collect()
+        names.iter().map(|name| (all.entry(name.clone()).or_default().clone(), name.clone())).collect()
     };
-    let one = async |(kept, name): (Arc<tokio::sync::Mutex<Kept>>, String)| {
+    let (own, nobody) = (OnceLock::new(), HashSet::new());
+    let (own, names, nobody) = (&own, &names, &nobody);
+    let one = async move |(kept, name): (Arc<tokio::sync::Mutex<Kept>>, String)| {
         let mut kept = kept.lock().await;
-        let now = || (server.0.config.clock)();
-        if kept.asked.is_none_or(|asked| now().duration_since(asked) >= FRESH) {
-            let after = tokio::time::timeout(PATIENCE, again(server, &name, &kept.looks)).await;
+        if kept.asked.is_none_or(|asked| asked.elapsed() >= FRESH) {
+            // Of who goes away while it is asked, the next ones shall not wait as long again.
+            kept.asked = Some(Instant::now());
+            if !kept.looks.is_young() {
+                kept.looks = Arc::default();
+            }
+            let own = own.get_or_init(|| bound(server, names)).get(&name).unwrap_or(nobody);
+            let after = tokio::time::timeout(PATIENCE, again(server, &name, own, &kept.looks)).await;
             kept.looks = match after {
                 Ok(Ok(looks)) => looks,
                 Ok(Err(why)) => {
@@ -203,41 +223,55 @@ async fn looks(server: &Server, names: BTreeSet<String>) -> BTreeMap<String, Arc
                     Arc::default()
                 }
             };
-            kept.asked = Some(now());
+            kept.asked = Some(Instant::now());
         }
         (name, kept.looks.clone())
     };
-    futures::future::join_all(kept.into_iter().map(one)).await.into_iter().collect()
+    futures::stream::iter(kept).map(one).buffer_unordered(AT_ONCE).collect().await
+}
+
+/// The pods bound to each of these nodes.
+fn bound(server: &Server, nodes: &BTreeSet<String>) -> HashMap<String, HashSet<Place>> {
+    let mut all: HashMap<String, HashSet<Place>> = HashMap::new();
+    for entry in server.0.snapshot.all("pods", "") {
+        let pod = Rendition::new(entry);
+        let Some(pod) = pod.object() else { continue };
+        let Seen { spec, .. } = pod.view().unwrap_or_default();
+        if nodes.contains(&spec.node_name) {
+            let place = (pod.meta().namespace.clone(), pod.meta().name.clone());
+            all.entry(spec.node_name).or_default().insert(place);
+        }
+    }
+    all
 }
 
 /// The next look; where there is none to begin a window with, two.
-async fn again(server: &Server, node: &str, looks: &Looks) -> Result<Arc<Looks>, Status> {
+async fn again(server: &Server, node: &str, own: &HashSet<Place>, looks: &Looks) -> Result<Arc<Looks>, Status> {
     let value = server.0.snapshot.value("nodes", "", node).ok_or_else(|| Status::not_found("", "nodes", node))?;
     let conditions = tree::list(&value, "status.conditions");
     // Its lease is over (node lifecycle): who asks for others shall not wait for it.
     if conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "Unknown") {
         return Err(Status::internal("nothing is heard of it"));
     }
-    let next = look(server, node).await?;
-    let before = looks.last.clone().filter(|last| next.at.duration_since(last.at) <= STALE);
-    let (before, last) = match before {
+    let next = look(server, node, own).await?;
+    let (before, last) = match looks.last.clone().filter(|_| looks.is_young()) {
         Some(before) => (before, next),
         None => {
             tokio::time::sleep(SHORT).await;
-            (next, look(server, node).await?)
+            (next, look(server, node, own).await?)
         }
     };
-    Ok(Arc::new(Looks { before: Some(before), last: Some(last) }))
+    Ok(Arc::new(Looks { before: Some(before), last: Some(last), at: Some(Instant::now()) }))
 }
 
-async fn look(server: &Server, node: &str) -> Result<Look, Status> {
+async fn look(server: &Server, node: &str, own: &HashSet<Place>) -> Result<Look, Status> {
     let (method, path, headers) = (Method::GET, "/metrics/resource".to_owned(), HeaderMap::new());
     let outgoing = Outgoing { method, path, query: Vec::new(), headers, body: Bytes::new(), unverified: false };
     let response = nodes::send(server, node, outgoing, false).await?;
     if !response.status.is_success() {
         return Err(Status::internal(format!("it answers with {}", response.status)));
     }
-    Ok(read::look(&text(response.body).await?, (server.0.config.clock)()))
+    Ok(read::look(&text(response.body).await?, own, (server.0.config.clock)()))
 }
 
 async fn text(body: Body) -> Result<String, Status> {

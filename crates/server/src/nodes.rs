@@ -96,13 +96,13 @@ pub async fn send(server: &Server, node: &str, outgoing: Outgoing<'_>, upgrades:
         let connection = fresh().await?;
         return exchange(connection.stream, &authority, outgoing, upgrades).await;
     }
-    // A node may say that it lives where another does.
-    let waiting = format!("{node}@{authority}");
+    // Of who was called so before nothing is left.
+    let there = format!("{} {authority}", api::tree::text(&node_value, "metadata.uid"));
     let request = prepared(outgoing, &authority, false)?;
     // One that waits may have been closed meanwhile: reading twice does no harm.
-    while let Some(mut sender) = server.0.idle.take(&waiting) {
+    while let Some(mut sender) = server.0.idle.take(node, &there) {
         if let Ok(response) = sender.send_request(request.clone()).await {
-            server.0.idle.keep(&waiting, sender);
+            server.0.idle.keep(node, &there, sender);
             return Ok(ordinary(response));
         }
     }
@@ -111,7 +111,8 @@ pub async fn send(server: &Server, node: &str, outgoing: Outgoing<'_>, upgrades:
     let (mut sender, connection) = shaken.map_err(|e| unreachable(&io::Error::other(e)))?;
     tokio::spawn(connection);
     let response = sender.send_request(request).await.map_err(|e| unreachable(&io::Error::other(e)))?;
-    server.0.idle.keep(&waiting, sender);
+    server.0.idle.retain(|node| server.0.snapshot.entry("nodes", "", node).is_some());
+    server.0.idle.keep(node, &there, sender);
     Ok(ordinary(response))
 }
 
@@ -134,25 +135,48 @@ type Sender = hyper::client::conn::http1::SendRequest<Full<Bytes>>;
 
 /// Connections to nodes that wait for the next request: a handshake costs more than a log line.
 #[derive(Default)]
-pub struct Idle(Mutex<HashMap<String, Vec<Sender>>>);
+pub struct Idle(Mutex<HashMap<String, Waiting>>);
+
+/// Those to one node: it lives in one place, and to where it lived before none is kept.
+#[derive(Default)]
+struct Waiting {
+    there: String,
+    senders: Vec<Sender>,
+}
 
 impl Idle {
-    fn take(&self, whose: &str) -> Option<Sender> {
+    fn take(&self, node: &str, there: &str) -> Option<Sender> {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let senders = idle.get_mut(whose)?;
+        if idle.get(node)?.there != there {
+            idle.remove(node);
+            return None;
+        }
+        let senders = &mut idle.get_mut(node)?.senders;
         senders.retain(|sender| !sender.is_closed());
         // Not ready: the answer before is still being read.
         let ready = senders.iter().position(Sender::is_ready);
         ready.map(|at| senders.swap_remove(at))
     }
 
-    fn keep(&self, whose: &str, sender: Sender) {
+    fn keep(&self, node: &str, there: &str, sender: Sender) {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let senders = idle.entry(whose.into()).or_default();
-        senders.retain(|sender| !sender.is_closed());
-        if senders.len() < KEPT {
-            senders.push(sender);
+        let waiting = idle.entry(node.into()).or_default();
+        if waiting.there != there {
+            *waiting = Waiting { there: there.into(), senders: Vec::new() };
         }
+        waiting.senders.retain(|sender| !sender.is_closed());
+        if waiting.senders.len() < KEPT {
+            waiting.senders.push(sender);
+        }
+    }
+
+    /// Drops those that nobody will take any more: closed ones, and those to nodes that are gone.
+    fn retain(&self, is_there: impl Fn(&str) -> bool) {
+        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|node, waiting| {
+            waiting.senders.retain(|sender| !sender.is_closed());
+            !waiting.senders.is_empty() && is_there(node)
+        });
     }
 }
 
@@ -269,4 +293,43 @@ fn check(node: &str, keys: Option<&str>, connection: &wire::Connection) -> Resul
 
 fn unreachable(error: &io::Error) -> Status {
     Status::internal(format!("error dialing backend: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_wait_for_who_lives_where_they_lead() {
+        let idle = Idle::default();
+        let mut ends = Vec::new();
+        let mut keep = async |node: &str, there: &str| {
+            let (near, far) = tokio::io::duplex(64);
+            ends.push(far);
+            let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(near)).await.unwrap();
+            tokio::spawn(connection);
+            sender.ready().await.unwrap();
+            idle.keep(node, there, sender);
+        };
+        let kept = || {
+            let idle = idle.0.lock().unwrap();
+            let mut kept: Vec<String> =
+                idle.iter().map(|(node, w)| format!("{node} {} {}", w.there, w.senders.len())).collect();
+            kept.sort();
+            kept.join(", ")
+        };
+        for _ in 0..=KEPT {
+            keep("n1", "a").await;
+        }
+        keep("n2", "a").await;
+        assert_eq!(kept(), "n1 a 16, n2 a 1");
+        assert!(idle.take("n1", "a").is_some() && idle.take("n3", "a").is_none());
+        assert_eq!(kept(), "n1 a 15, n2 a 1");
+        keep("n1", "b").await;
+        assert_eq!(kept(), "n1 b 1, n2 a 1");
+        assert!(idle.take("n1", "a").is_none());
+        assert_eq!(kept(), "n2 a 1");
+        idle.retain(|node| node == "n1");
+        assert_eq!(kept(), "");
+    }
 }

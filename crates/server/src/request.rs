@@ -261,9 +261,7 @@ async fn perform(
         }
     }
     // Nor are there namespaces in a namespace, though each is said to be in itself.
-    let inside = !call.target.namespace.is_empty()
-        && (call.target.resource != "namespaces" || call.target.name != call.target.namespace);
-    if inside && !call.kind().namespaced {
+    if call.target.inside && !call.target.namespace.is_empty() && !call.kind().namespaced {
         return Err(no_such_resource());
     }
     // A POST is about a collection, a PUT or PATCH about one object.

@@ -18,6 +18,8 @@ pub struct Target {
     pub resource: String,
     /// Empty for cluster-scoped resources and for requests over all namespaces.
     pub namespace: String,
+    /// The path goes through a namespace to what it names: that of a namespace itself does not.
+    pub inside: bool,
     /// Empty for collections.
     pub name: String,
     pub subresource: String,
@@ -58,6 +60,7 @@ pub fn parse(path: &str) -> Option<Target> {
         let (resource, _) = cut(inner);
         if !resource.is_empty() && !matches!(resource, "status" | "finalize") {
             target.namespace = decoded(namespace).into_owned();
+            target.inside = true;
             rest = inner;
         }
     }

@@ -692,3 +692,73 @@ async fn storage_is_served_as_clients_expect_it() {
     let (code, pod) = c.post("/api/v1/namespaces/default/pods", pod).await;
     assert_eq!((code, &pod["spec"]["volumes"][0]), (201, &volumes[0]), "{pod}");
 }
+
+#[tokio::test]
+async fn a_namespace_is_in_no_namespace_not_even_in_itself() {
+    let c = cluster().await;
+    assert_eq!(c.get("/api/v1/namespaces/default").await.0, 200);
+    for path in ["default", "default/status", "kube-system", ""] {
+        let (code, status) = c.get(&format!("/api/v1/namespaces/default/namespaces/{path}")).await;
+        assert_eq!((code, &status["reason"]), (404, &json!("NotFound")), "{path}");
+    }
+    let (code, _) = c.delete("/api/v1/namespaces/default/namespaces/default", Value::Null).await;
+    assert_eq!(code, 404);
+}
+
+/// Whoever may write Endpoints had the server connect to whatever they named.
+#[tokio::test]
+async fn of_a_services_endpoints_only_its_namespaces_pods_are_dialled() {
+    let c = cluster().await;
+    let (code, _) = c.post("/api/v1/namespaces", json!({"metadata": {"name": "other"}})).await;
+    assert_eq!(code, 201);
+    for namespace in ["default", "other"] {
+        c.account(namespace).await;
+        let metadata = json!({"name": "p"});
+        let spec = json!({"nodeName": "n1", "containers": [{"name": "c", "image": "i"}]});
+        let pods = format!("/api/v1/namespaces/{namespace}/pods");
+        let (code, mut pod) = c.post(&pods, json!({"metadata": metadata, "spec": spec})).await;
+        assert_eq!(code, 201, "{pod}");
+        // None that would be dialled: who comes that far is refused in other words.
+        let ip = if namespace == "default" { "239.0.0.1" } else { "239.0.0.2" };
+        pod["status"] = json!({"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}]});
+        let (code, pod) = c.put(&format!("{pods}/p/status"), pod).await;
+        assert_eq!(code, 200, "{pod}");
+    }
+    let service = json!({"metadata": {"name": "web"}, "spec": {"ports": [{"name": "http", "port": 80}]}});
+    let (code, service) = c.post("/api/v1/namespaces/default/services", service).await;
+    assert_eq!(code, 201, "{service}");
+    let get = async |name: &str| {
+        let (code, status) = c.get(&format!("/api/v1/namespaces/default/services/{name}/proxy/x")).await;
+        (code, status["message"].as_str().unwrap_or_default().to_owned())
+    };
+    let none = (503, "no endpoints available for service \"web\"".to_owned());
+    assert_eq!(get("web:80").await, none);
+    assert_eq!(get("web:81").await, (503, "no service port 81 found for service \"web\"".into()));
+    assert_eq!(get("gone:80").await, (404, "services \"gone\" not found".into()));
+    assert_eq!(get("gone:http").await, (503, "no endpoints available for service \"gone\"".into()));
+
+    let path = "/api/v1/namespaces/default/endpoints";
+    let (code, made) = c.post(path, json!({"metadata": {"name": "web"}})).await;
+    assert_eq!(code, 201, "{made}");
+    let port = json!({"name": "http", "port": 8080});
+    let pod = |namespace: &str, name: &str| json!({"kind": "Pod", "namespace": namespace, "name": name});
+    for (ip, target, is_taken) in [
+        ("192.0.2.7", Value::Null, false),
+        ("192.0.2.7", pod("default", "p"), false),
+        ("192.0.2.7", pod("default", "nobody"), false),
+        ("192.0.2.7", json!({"kind": "Pod", "name": "p"}), false),
+        ("239.0.0.1", Value::Null, false),
+        ("239.0.0.2", pod("other", "p"), false),
+        ("239.0.0.1", pod("other", "p"), false),
+        ("239.0.0.1", pod("default", "p"), true),
+    ] {
+        let (addresses, ports) = (json!([{"ip": "192.0.2.8"}, {"ip": ip, "targetRef": target}]), json!([port]));
+        let subsets = json!([{"addresses": addresses, "ports": ports}]);
+        let (code, put) = c.put(&format!("{path}/web"), json!({"metadata": {"name": "web"}, "subsets": subsets})).await;
+        assert_eq!(code, 200, "{put}");
+        let want = if is_taken { (400, "address not allowed".into()) } else { none.clone() };
+        for name in ["web:http", "web:80", "https:web:http"] {
+            assert_eq!(get(name).await, want, "{name} {ip} {target}");
+        }
+    }
+}

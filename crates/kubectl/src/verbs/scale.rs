@@ -42,6 +42,8 @@ pub struct Scale {
 
 /// What kubectl gives a size to be taken while others write (pkg/cmd/scale, NewRetryParams).
 const CONFLICTS_WITHIN: Duration = Duration::from_mins(5);
+/// Between two tries; there is nothing to be told of (the same).
+const AFTER_CONFLICT: Duration = Duration::from_secs(1);
 
 impl Run for Scale {
     async fn run(self, login: Login) -> Result<()> {
@@ -111,7 +113,7 @@ impl Scale {
             };
             match written {
                 // Somebody wrote in between: what it must be before is looked at again.
-                Err(status) if status.reason == Reason::Conflict => {}
+                Err(status) if status.reason == Reason::Conflict => tokio::time::sleep(AFTER_CONFLICT).await,
                 written => return Ok(written?),
             }
         }

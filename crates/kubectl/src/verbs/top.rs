@@ -5,10 +5,11 @@
 use std::cmp::Reverse;
 
 use api::quantity::Quantity;
-use api::resource::NODES;
+use api::resource::{NODES, PODS};
 use api::{Object, Resource, tree};
 use clap::{Args, ValueEnum};
 use client::ListOptions;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::Run;
@@ -51,6 +52,9 @@ pub enum By {
     Memory,
 }
 
+/// A pod that is no older may have no figures yet (metricsCreationDelay).
+const NEW: SignedDuration = SignedDuration::from_mins(2);
+
 const VERSION: &str = "metrics.k8s.io/v1beta1";
 
 impl Run for Top {
@@ -68,6 +72,8 @@ impl Run for Top {
             None => session.client.list(&kind, namespace, &options).await?.objects.iter().map(Object::value).collect(),
         };
         if metrics.is_empty() && flags.what == What::Pods {
+            let pods = session.client.list(&PODS, namespace, &options).await?.objects;
+            unknown(&pods, (session.clock)())?;
             match namespace {
                 "" => output::note("No resources found"),
                 namespace => output::note(format_args!("No resources found in {namespace} namespace.")),
@@ -89,6 +95,21 @@ impl Run for Top {
         };
         output::text(&table::aligned(&rows))
     }
+}
+
+/// Of pods that are there and have no figures, what kubectl says (verifyEmptyMetrics). Pure.
+fn unknown(pods: &[Object], now: Timestamp) -> Result<()> {
+    for pod in pods {
+        let meta = pod.meta();
+        let created = meta.creation_timestamp.as_deref().and_then(|at| at.parse::<Timestamp>().ok());
+        let age = created.map(|created| now.duration_since(created)).filter(|age| *age > NEW);
+        if let Some(age) = age {
+            let age = api::proto::duration(i64::try_from(age.as_nanos()).unwrap_or(i64::MAX));
+            let (namespace, name) = (&meta.namespace, &meta.name);
+            return Err(failure(format!("Metrics not available for pod {namespace}/{name}, age: {age}")));
+        }
+    }
+    if pods.is_empty() { Ok(()) } else { Err(failure("metrics not available yet")) }
 }
 
 /// Billionths, of processors and of bytes.
@@ -215,6 +236,23 @@ mod tests {
             "POD   NAME   CPU(cores)   MEMORY(bytes)\na     y      1m           4Mi\na     x      2m           3Mi\n\
              b     x      1000m        1Mi\n"
         );
+    }
+
+    #[test]
+    fn pods_without_figures_are_not_told_as_none() {
+        let pod = |name: &str, created: &str| {
+            let metadata = json!({"name": name, "namespace": "n", "creationTimestamp": created});
+            Object::from_value(&json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata})).unwrap()
+        };
+        let check = |pods: &[Object], want: Option<&str>| {
+            let told = unknown(pods, "2026-11-29T19:53:00Z".parse().unwrap()).err().map(|why| why.message);
+            assert_eq!(told.as_deref(), want);
+        };
+        let young = pod("a", "2026-11-29T19:51:00Z");
+        check(&[], None);
+        check(std::slice::from_ref(&young), Some("metrics not available yet"));
+        let old = pod("b", "2026-11-29T19:50:30Z");
+        check(&[young, old], Some("Metrics not available for pod n/b, age: 2m30s"));
     }
 
     #[test]

@@ -44,7 +44,8 @@ fn a_pod_has_figures_once_all_its_containers_have() {
 fn what_a_node_says_is_read_and_nonsense_is_left_out() {
     let now = Timestamp::from_second(1000).unwrap();
     let check = |text: &str, want: &str| {
-        let look = read::look(text, now);
+        let own = HashSet::from([("n".to_owned(), "p".to_owned())]);
+        let look = read::look(text, &own, now);
         let mut told: Vec<String> = look.node.iter().map(|point| format!("node {point:?}\n")).collect();
         for ((namespace, name), containers) in &look.pods {
             told.extend(
@@ -63,6 +64,16 @@ fn what_a_node_says_is_read_and_nonsense_is_left_out() {
         ),
         "n/p/c Point { at: 2000, started: Some(1250), cpu: 1500000000, memory: 4096 }\n\
              node Point { at: 1000000, started: None, cpu: 3000000000, memory: 1000 }\n",
+    );
+    // Of another's pod nothing is kept, nor is a pod spoilt by series that nobody asks for.
+    let (other, more) = (labels.replace("pod=\"p\"", "pod=\"q\""), labels.replace("\"c\"", "\"d\""));
+    check(
+        &format!(
+            "container_cpu_usage_seconds_total{labels} 1 2000\ncontainer_memory_working_set_bytes{labels} 1 2000\n\
+             container_cpu_usage_seconds_total{other} 1 2000\ncontainer_memory_working_set_bytes{other} 1 2000\n\
+             container_swap_usage_bytes{more} 1\nnode_swap_usage_bytes 1\n"
+        ),
+        "n/p/c Point { at: 2000, started: None, cpu: 1000000000, memory: 1 }\n",
     );
     // Without its memory a container is not whole, and its pod is unknown.
     check(&format!("container_cpu_usage_seconds_total{labels} 1.5 2000\n"), "");

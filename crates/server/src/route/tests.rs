@@ -30,6 +30,16 @@ fn paths_are_taken_apart_as_upstream_does() {
     ] {
         assert_eq!(target(path), strings(want), "{path}");
     }
+    for (path, inside) in [
+        ("/api/v1/namespaces/a", false),
+        ("/api/v1/namespaces/a/status", false),
+        ("/api/v1/nodes/a", false),
+        ("/api/v1/namespaces/a/pods", true),
+        ("/api/v1/namespaces/a/namespaces/a", true),
+        ("/api/v1/watch/namespaces/a/pods/b", true),
+    ] {
+        assert_eq!(parse(path).unwrap().inside, inside, "{path}");
+    }
     assert!(parse("/api/v1/watch/namespaces/a/pods").unwrap().watch_prefix);
     for path in ["/healthz", "/api", "/api/v1", "/apis/apps/v1", "/apis/apps"] {
         assert_eq!(parse(path), None, "{path}");

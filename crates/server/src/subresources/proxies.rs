@@ -147,24 +147,23 @@ fn pod(call: &Call<'_>) -> Result<Goal, Status> {
     Ok(Goal { https: scheme == "https", host, port })
 }
 
-/// Any ready endpoint of the service (pkg/registry/core/service/storage ResourceLocation).
+/// Any ready endpoint of the service that is a pod (pkg/registry/core/service/storage ResourceLocation).
 fn service(call: &Call<'_>) -> Result<Goal, Status> {
     let (scheme, name, port) = split(call.name());
     let snapshot = &call.server.0.snapshot;
-    // Upstream looks for the endpoints alone.
-    let service = snapshot.value("services", call.namespace(), name).unwrap_or_default();
-    let ports = service["spec"]["ports"].as_array().map_or(&[][..], Vec::as_slice);
-    // A number names the service's port; the endpoints know it by that port's name.
-    let by_number = port.parse::<u64>().ok().and_then(|n| ports.iter().find(|p| p["port"].as_u64() == Some(n)));
-    let wanted = match (port, by_number) {
-        ("", _) => ports.first().and_then(|p| p["name"].as_str()).unwrap_or(""),
-        (_, Some(found)) => found["name"].as_str().unwrap_or(""),
-        (name, None) => name,
+    let unavailable = |message: String| Status::new(Reason::ServiceUnavailable, message);
+    // A number is one of the service's ports, which the endpoints know by its name; of a name they alone are asked.
+    let wanted = match port.parse::<i64>() {
+        Ok(number) => {
+            let service = snapshot.value("services", call.namespace(), name).ok_or_else(|| call.not_found(name))?;
+            let mut ports = service["spec"]["ports"].as_array().into_iter().flatten();
+            let found = ports.find(|p| p["port"].as_i64() == Some(number));
+            let none = || unavailable(format!("no service port {number} found for service {name:?}"));
+            found.ok_or_else(none)?["name"].as_str().unwrap_or("").to_owned()
+        }
+        Err(_) => port.to_owned(),
     };
-    let none = || {
-        let message = format!("no endpoints available for service {:?}", call.name());
-        Status::new(Reason::ServiceUnavailable, message)
-    };
+    let none = || unavailable(format!("no endpoints available for service {name:?}"));
     let endpoints = snapshot.value("endpoints", call.namespace(), name).ok_or_else(none)?;
     let subsets = endpoints["subsets"].as_array().into_iter().flatten();
     let mut goals: Vec<(String, u64)> = Vec::new();
@@ -173,7 +172,8 @@ fn service(call: &Call<'_>) -> Result<Goal, Status> {
             subset["ports"].as_array().into_iter().flatten().find(|p| p["name"].as_str().unwrap_or("") == wanted);
         let Some(number) = number.and_then(|p| p["port"].as_u64()) else { continue };
         let addresses = subset["addresses"].as_array().into_iter().flatten();
-        goals.extend(addresses.filter_map(|a: &Value| Some((a["ip"].as_str()?.to_string(), number))));
+        let pods = addresses.filter(|address| is_pod(call, address));
+        goals.extend(pods.filter_map(|a: &Value| Some((a["ip"].as_str()?.to_string(), number))));
     }
     let mut random = [0; 8];
     (call.server.0.config.entropy)(&mut random);
@@ -181,6 +181,18 @@ fn service(call: &Call<'_>) -> Result<Goal, Status> {
     let (host, number) = goals.swap_remove(pick);
     let host = proxyable(&host)?;
     Ok(Goal { https: scheme == "https", host, port: u16::try_from(number).map_err(|_| none())? })
+}
+
+/// Whether an endpoint is a pod of the service's namespace that has that very address (isValidAddress): whoever
+/// may write endpoints does not decide whither the server connects.
+fn is_pod(call: &Call<'_>, address: &Value) -> bool {
+    let of = &address["targetRef"];
+    let (Some(name), Some(ip)) = (of["name"].as_str(), address["ip"].as_str()) else { return false };
+    if of["namespace"].as_str() != Some(call.namespace()) {
+        return false;
+    }
+    let pod = call.server.0.snapshot.value("pods", call.namespace(), name).unwrap_or_default();
+    pod["status"]["podIPs"].as_array().into_iter().flatten().any(|own| own["ip"].as_str() == Some(ip))
 }
 
 /// An address that the server connects to for a client: none that is its own, or next to it, whatever

@@ -130,3 +130,26 @@ async fn a_node_is_asked_when_somebody_asks_and_speaks_for_its_own_pods() {
     let watch = Request::get("/apis/metrics.k8s.io/v1beta1/nodes?watch=true");
     assert_eq!(r.ask(Some(&r.admin()), watch, vec![]).await.0, 405);
 }
+
+/// Each question waited for its ten seconds again, if the one before had not waited for all of its own.
+#[tokio::test]
+async fn who_does_not_wait_for_a_node_that_hangs_does_not_leave_that_to_the_next() {
+    let r = running().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // A node of this process, which may live on its loopback.
+    let _certificate = r.node_pair("n1");
+    claims(&r, "127.0.0.1", listener.local_addr().unwrap().port()).await;
+    let (admin, nodes) = (r.admin(), || Request::get("/apis/metrics.k8s.io/v1beta1/nodes"));
+    let hung = {
+        let mut first = std::pin::pin!(r.ask(Some(&admin), nodes(), vec![]));
+        tokio::select! {
+            _ = &mut first => panic!("answered"),
+            hung = listener.accept() => hung.unwrap(),
+        }
+    };
+    let begun = tokio::time::Instant::now();
+    let (code, list) = r.ask(Some(&admin), nodes(), vec![]).await;
+    assert_eq!((code.as_u16(), &serde_json::from_slice::<Value>(&list).unwrap()["items"]), (200, &json!([])));
+    assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{:?}", begun.elapsed());
+    drop(hung);
+}
