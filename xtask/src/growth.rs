@@ -49,7 +49,7 @@ const ADDITIONS: &[Addition] = &[
         declared: Insertion { text: "mod tally;\n", before: "/// Objects whose owners are gone.\n" },
         row: Insertion {
             text: "    Controller { name: \"tally\", account: \"tally\", run: |parts| Box::pin(tally::run(parts)) },\n",
-            before: "    Controller { name: \"garbage-collector-controller\"",
+            before: "    Controller { name: \"job-controller\"",
         },
     },
     Addition {
