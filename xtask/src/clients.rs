@@ -7,7 +7,7 @@
 /// The table.
 mod table;
 
-use crate::conformance::cache::{self, Cache};
+use crate::conformance::cache::Cache;
 use crate::conformance::{cluster, namespace, programs};
 use crate::flags;
 use crate::needs;
@@ -75,7 +75,9 @@ pub fn clients(words: &[String]) -> Result<bool> {
     if options.build_only {
         return Ok(true);
     }
-    let Some(home) = namespace::inside() else { return enter(words, &options, workspace) };
+    let Some(home) = namespace::inside() else {
+        return cluster::enter("clients", words, options.gousse.as_deref(), workspace, &["--release"]);
+    };
     let gousse = options.gousse.as_deref().context("the program to judge is named by the call outside")?;
     namespace::furnish(&home)?;
     let out = workspace.join("target/clients");
@@ -101,18 +103,6 @@ pub fn clients(words: &[String]) -> Result<bool> {
         if failed.is_empty() { "all clients passed".into() } else { format!("failed: {}", failed.join(", ")) }
     );
     Ok(failed.is_empty())
-}
-
-/// Goes on inside namespaces, and clears the cluster's folder whatever became of it in there.
-fn enter(words: &[String], options: &Options, workspace: &Path) -> Result<bool> {
-    let mut words = words.to_vec();
-    if options.gousse.is_none() {
-        words.push(format!("--gousse={}", cluster::build(workspace, &["--release"])?.display()));
-    }
-    let home = cluster::home(&cache::folder()?)?;
-    let ended = namespace::enter("clients", &words, &home);
-    cluster::clear(&home)?;
-    Ok(ended?.success())
 }
 
 /// Runs a client and prints what it says under its name, its complaints aside; true if a step passed and none failed.

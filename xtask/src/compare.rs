@@ -121,7 +121,9 @@ pub fn compare(words: &[String]) -> Result<bool> {
         println!("{}\n{}", apiserver.path.display(), etcd.path.display());
         return Ok(true);
     }
-    let Some(home) = namespace::inside() else { return enter(words, &options, workspace) };
+    let Some(home) = namespace::inside() else {
+        return cluster::enter("compare", words, options.gousse.as_deref(), workspace, &[]);
+    };
     let gousse = options.gousse.as_deref().context("the program to compare is named by the call outside")?;
     namespace::furnish(&home)?;
     let out = workspace.join("target/compare");
@@ -143,18 +145,6 @@ pub fn compare(words: &[String]) -> Result<bool> {
     let file = if options.workloads { "workloads.txt" } else { "differences.txt" };
     report.write(&out.join(file))?;
     Ok(report.print(options.all, options.is_whole()))
-}
-
-/// Goes on inside namespaces, and clears the run's folder whatever became of it in there.
-fn enter(words: &[String], options: &Options, workspace: &Path) -> Result<bool> {
-    let mut words = words.to_vec();
-    if options.gousse.is_none() {
-        words.push(format!("--gousse={}", cluster::build(workspace, &[])?.display()));
-    }
-    let home = cluster::home(&cache::folder()?)?;
-    let ended = namespace::enter("compare", &words, &home);
-    cluster::clear(&home)?;
-    Ok(ended?.success())
 }
 
 /// Sends every case to both servers. The cases of a kind follow each other, kinds go on side by side.

@@ -93,21 +93,9 @@ pub fn conformance(words: &[String]) -> Result<bool> {
         }
         None => match namespace::inside() {
             Some(home) => run.on_own_cluster(&home),
-            None => enter(words, &options, workspace),
+            None => cluster::enter("conformance", words, options.gousse.as_deref(), workspace, &["--release"]),
         },
     }
-}
-
-/// Goes on inside namespaces, and clears the cluster's folder whatever became of it in there.
-fn enter(words: &[String], options: &Options, workspace: &Path) -> Result<bool> {
-    let mut words = words.to_vec();
-    if options.gousse.is_none() {
-        words.push(format!("--gousse={}", cluster::build(workspace, &["--release"])?.display()));
-    }
-    let home = cluster::home(&cache::folder()?)?;
-    let ended = namespace::enter("conformance", &words, &home);
-    cluster::clear(&home)?;
-    Ok(ended?.success())
 }
 
 struct Run<'a> {

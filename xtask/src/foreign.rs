@@ -82,7 +82,9 @@ pub fn foreign(words: &[String]) -> Result<bool> {
         println!("{}\n{}", scheduler.path.display(), manager.path.display());
         return Ok(true);
     }
-    let Some(home) = namespace::inside() else { return enter(words, &options, workspace) };
+    let Some(home) = namespace::inside() else {
+        return cluster::enter("foreign", words, options.gousse.as_deref(), workspace, &[]);
+    };
     let gousse = options.gousse.as_deref().context("the program to judge is named by the call outside")?;
     namespace::furnish(&home)?;
     let out = workspace.join("target/foreign");
@@ -129,16 +131,4 @@ async fn told(world: &World, only: Option<&regex::Regex>) -> usize {
         }
     }
     failed
-}
-
-/// Goes on inside namespaces, and clears the cluster's folder whatever became of it in there.
-fn enter(words: &[String], options: &Options, workspace: &Path) -> Result<bool> {
-    let mut words = words.to_vec();
-    if options.gousse.is_none() {
-        words.push(format!("--gousse={}", cluster::build(workspace, &[])?.display()));
-    }
-    let home = cluster::home(&cache::folder()?)?;
-    let ended = namespace::enter("foreign", &words, &home);
-    cluster::clear(&home)?;
-    Ok(ended?.success())
 }

@@ -59,4 +59,4 @@ pub use status::{Cause, FieldError, FieldErrorClass, Reason, Status};
 
 /// Time and randomness, injected, so that the simulator can own them.
 pub mod seam;
-pub use seam::{Clock, Entropy, later};
+pub use seam::{Clock, Entropy, later, seconds};

@@ -286,7 +286,7 @@ impl Sink {
             }
             Verdict::Count { name, message, count, first } => {
                 let body = self.core_body(&said, &name, &message, count, first);
-                let patch = json!({"count": count, "lastTimestamp": seconds(said.at), "message": message});
+                let patch = json!({"count": count, "lastTimestamp": api::seconds(said.at), "message": message});
                 Some(Write { namespace, name, patch: Some(patch), body })
             }
         }
@@ -311,7 +311,7 @@ impl Sink {
             "metadata": metadata,
             "involvedObject": said.regarding.to_value(),
             "reason": said.reason, "message": message, "type": said.class.as_str(), "count": count,
-            "firstTimestamp": seconds(first), "lastTimestamp": seconds(said.at), "source": source,
+            "firstTimestamp": api::seconds(first), "lastTimestamp": api::seconds(said.at), "source": source,
             "reportingComponent": component, "reportingInstance": instance,
         })
     }
@@ -421,11 +421,6 @@ fn worth_retrying(status: &Status) -> bool {
 /// `web.17a3c0ffee`: the object's name and the time in hexadecimal nanoseconds.
 fn event_name(said: &Said) -> String {
     format!("{}.{:x}", said.regarding.name, said.at.as_nanosecond())
-}
-
-/// `metav1.Time`: whole seconds.
-pub(crate) fn seconds(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// `metav1.MicroTime`.

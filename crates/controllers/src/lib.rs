@@ -321,7 +321,7 @@ impl Parts {
 
     /// RFC 3339, whole seconds.
     fn now(&self) -> String {
-        (self.config.clock)().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+        api::seconds((self.config.clock)())
     }
 }
 

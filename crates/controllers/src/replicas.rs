@@ -223,7 +223,7 @@ fn conditions(set: &Value, found: &Found<'_>, now: Timestamp) -> Vec<Value> {
                 std::cmp::Ordering::Equal => "",
             };
             let mut condition = json!({"type": FAILURE, "status": "True",
-                "lastTransitionTime": now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()});
+                "lastTransitionTime": api::seconds(now)});
             for (field, text) in [("reason", reason), ("message", why)].into_iter().filter(|(_, text)| !text.is_empty())
             {
                 condition[field] = text.into();

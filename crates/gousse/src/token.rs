@@ -43,7 +43,7 @@ async fn create(connection: Connection, ttl: SignedDuration) -> Result<()> {
     let text: String = random.iter().map(|b| char::from(LETTERS[usize::from(*b) % LETTERS.len()])).collect();
     let (id, secret) = text.split_at(6);
     let ends = (seams.clock)().checked_add(ttl).context("--ttl is too long")?;
-    let ends = ends.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let ends = api::seconds(ends);
     session.client.create(&SECRETS, "kube-system", &server::token_secret(id, secret, &ends)).await?;
     output::line(format_args!("{fingerprint}.{id}.{secret}"))?;
     output::note(format_args!(

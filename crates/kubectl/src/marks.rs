@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::change::{DryRun, DryRunFlag, MERGE_PATCH, OutputFlag, Patch, Said, aggregate, patch};
 use crate::failure::{Failure, Result, failure};
 use crate::output;
-use crate::selection::{Found, Nameless, Selection, unmanaged};
+use crate::selection::{Found, Given, Nameless, Selection, unmanaged};
 use crate::session::Session;
 
 /// Which of the two.
@@ -72,9 +72,12 @@ impl Marking {
     pub async fn run(self, session: &Session, mark: Mark) -> Result<()> {
         let dry_run = self.dry_run.wanted()?;
         let said = self.output.said(dry_run)?;
-        let (words, pairs) = divided(&self.selection.resources, mark)?;
+        let (words, pairs) = divided(&self.selection.given.resources, mark)?;
         let changes = changes_of(&pairs, mark).map_err(failure)?;
-        let selection = Selection { resources: words, ..self.selection.clone() };
+        let selection = Selection {
+            given: Given { resources: words, ..self.selection.given.clone() },
+            selector: self.selection.selector.clone(),
+        };
         if self.list && said.is_form() {
             return Err(failure("--list and --output may not be specified together"));
         }

@@ -15,9 +15,9 @@ use crate::manifest::{self, Manifest};
 use crate::resource::{self, Named};
 use crate::session::Session;
 
-/// Words, files, a selector.
+/// Words, or files.
 #[derive(Args, Clone, Debug, Default)]
-pub struct Selection {
+pub struct Given {
     /// `deployment/web`, `deployments web db`
     pub resources: Vec<String>,
     /// Files, folders or `-`
@@ -26,6 +26,13 @@ pub struct Selection {
     /// Folders below folders too
     #[arg(short = 'R', long)]
     pub recursive: bool,
+}
+
+/// Words, files, a selector.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Selection {
+    #[command(flatten)]
+    pub given: Given,
     /// Label selector
     #[arg(short = 'l', long)]
     pub selector: Option<String>,
@@ -74,7 +81,7 @@ impl Found {
 impl Selection {
     /// Whether nothing was named at all.
     pub fn is_empty(&self) -> bool {
-        self.resources.is_empty() && self.filename.is_empty()
+        self.given.resources.is_empty() && self.given.filename.is_empty()
     }
 
     /// Asks the server for all of them.
@@ -82,13 +89,17 @@ impl Selection {
     /// # Errors
     /// Only for what makes no sense as a whole; an object that is not there is in `failed`.
     pub async fn objects(&self, session: &Session, nameless: Nameless) -> Result<Objects> {
-        if self.filename.is_empty() { self.by_words(session, nameless).await } else { self.by_files(session).await }
+        if self.given.filename.is_empty() {
+            self.by_words(session, nameless).await
+        } else {
+            self.by_files(session).await
+        }
     }
 
     async fn by_words(&self, session: &Session, nameless: Nameless) -> Result<Objects> {
-        let named = resource::parse(session.kinds().await?, &self.resources)?;
+        let named = resource::parse(session.kinds().await?, &self.given.resources)?;
         if self.selector.is_some() {
-            resource::unnamed(&self.resources, &named)?;
+            resource::unnamed(&self.given.resources, &named)?;
         }
         let mut objects = Objects::default();
         for Named { kind, name } in named {
@@ -113,12 +124,12 @@ impl Selection {
     }
 
     async fn by_files(&self, session: &Session) -> Result<Objects> {
-        if let Some(word) = self.resources.first() {
+        if let Some(word) = self.given.resources.first() {
             return Err(failure(resource::refused_beside_files(word)));
         }
         let selector = self.selector.as_deref().map(api::selector::Labels::parse).transpose()?;
         let mut objects = Objects::default();
-        for manifest in manifest::read(&self.filename, self.recursive)? {
+        for manifest in manifest::read(&self.given.filename, self.given.recursive)? {
             let labels = manifest.object["metadata"]["labels"].as_object().cloned().unwrap_or_default();
             if selector.as_ref().is_none_or(|selector| selector.matches(&labels)) {
                 objects.take(Self::of_manifest(session, &manifest).await);

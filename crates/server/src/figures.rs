@@ -168,7 +168,7 @@ fn passing(all: Vec<Entry>, filter: &Filter) -> impl Iterator<Item = Object> {
 
 /// The head of figures, or nothing where a node's clock cannot be told.
 fn told(server: &Server, sought: Sought<'_>, of: &Object, used: &Used) -> Option<Value> {
-    let at = Timestamp::from_millisecond(used.at).ok()?.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let at = api::seconds(Timestamp::from_millisecond(used.at).ok()?);
     let meta = of.meta();
     let mut metadata = json!({"name": meta.name, "creationTimestamp": server.now()});
     if !meta.namespace.is_empty() {

@@ -46,7 +46,7 @@ pub struct JoinToken {
 pub async fn token(server: &Server, lifetime: SignedDuration) -> Result<JoinToken, Status> {
     let entropy = &server.0.config.entropy;
     let (id, secret) = (write::suffix(6, entropy), write::suffix(16, entropy));
-    let ends = crate::verbs::delete::seconds((server.0.config.clock)() + lifetime);
+    let ends = api::seconds((server.0.config.clock)() + lifetime);
     let secrets = "/api/v1/namespaces/kube-system/secrets";
     own_write(server, Method::POST, secrets, token_secret(&id, &secret, &ends)).await?;
     let fingerprint = fingerprint(server.authority()).map_err(|e| Status::internal(e.to_string()))?;

@@ -335,7 +335,7 @@ impl Server {
 
     /// RFC 3339, whole seconds.
     pub(crate) fn now(&self) -> String {
-        verbs::delete::seconds((self.0.config.clock)())
+        api::seconds((self.0.config.clock)())
     }
 
     pub(crate) fn authorize(&self, identity: &Identity, asked: &Attributes) -> Result<(), Status> {

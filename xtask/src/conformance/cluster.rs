@@ -3,8 +3,8 @@
 //! It gets a fresh data folder each time, the images of the suite, and is taken down in order at the end; what an
 //! unorderly end leaves (folders of runs whose process is gone) the next run clears.
 
-use super::cache::{remove, run};
-use super::namespace::ADDRESS;
+use super::cache::{self, remove, run};
+use super::namespace::{self, ADDRESS};
 use super::registry::PORT;
 use super::suite::end_of;
 use anyhow::{Context, Result, bail};
@@ -14,6 +14,19 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+/// Goes on inside namespaces with a build of the workspace, where no program is given, and clears the cluster's folder
+/// whatever became of it in there; true if it ended well. `verb` is the command, `flags` are the build's.
+pub fn enter(verb: &str, words: &[String], gousse: Option<&Path>, workspace: &Path, flags: &[&str]) -> Result<bool> {
+    let mut words = words.to_vec();
+    if gousse.is_none() {
+        words.push(format!("--gousse={}", build(workspace, flags)?.display()));
+    }
+    let home = home(&cache::folder()?)?;
+    let ended = namespace::enter(verb, &words, &home);
+    clear(&home)?;
+    Ok(ended?.success())
+}
 
 pub struct Cluster {
     place: Place,

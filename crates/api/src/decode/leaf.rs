@@ -19,7 +19,7 @@ pub fn quantity(text: &str) -> Result<String, String> {
 
 /// meta/v1 Time: UTC, whole seconds.
 pub fn time(text: &str) -> Result<String, String> {
-    timestamp(text, "2006-01-02T15:04:05Z07:00").map(|t| t.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+    timestamp(text, "2006-01-02T15:04:05Z07:00").map(crate::seconds)
 }
 
 /// meta/v1 MicroTime: UTC, microseconds, of which none may be missing.

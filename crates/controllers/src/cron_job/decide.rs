@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::job::model::{Job, text};
+use crate::job::model::Job;
 use crate::workload::controller_of;
 
 /// When a Job should have been made, by the clock of its zone.
@@ -315,5 +315,5 @@ pub fn started(status: &mut Value, job: &Object, at: Timestamp) {
     active.push(json!({"apiVersion": "batch/v1", "kind": "Job", "namespace": meta.namespace, "name": meta.name,
         "uid": meta.uid, "resourceVersion": meta.resource_version}));
     status["active"] = active.into();
-    status["lastScheduleTime"] = text(at).into();
+    status["lastScheduleTime"] = api::seconds(at).into();
 }

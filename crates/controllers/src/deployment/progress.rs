@@ -195,7 +195,7 @@ fn remove(status: &mut Value, class: &str) {
 }
 
 fn set(status: &mut Value, class: &str, is: &str, reason: &str, message: &str, now: Timestamp) {
-    let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let now = api::seconds(now);
     let mut since = now.clone();
     if let Some(said) = condition(status, class) {
         if said["status"] == is && said["reason"] == reason {

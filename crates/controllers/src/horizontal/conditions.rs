@@ -17,7 +17,7 @@ pub fn set(autoscaler: &mut Value, kind: &str, is_true: bool, reason: &str, mess
     });
     let condition = &mut all[at];
     if condition["status"] != status {
-        condition["lastTransitionTime"] = json!(rfc3339(now));
+        condition["lastTransitionTime"] = json!(api::seconds(now));
     }
     condition["status"] = json!(status);
     condition["reason"] = json!(reason);
@@ -40,7 +40,7 @@ pub fn count(autoscaler: &mut Value, current: i64, desired: i64, metrics: Value,
     }
     next.insert("desiredReplicas".into(), json!(desired));
     next.insert("currentMetrics".into(), metrics);
-    let kept = [("lastScaleTime", scaled_at.map(|at| json!(rfc3339(at)))), ("conditions", None)];
+    let kept = [("lastScaleTime", scaled_at.map(|at| json!(api::seconds(at)))), ("conditions", None)];
     for (field, new) in kept {
         let value = new.unwrap_or_else(|| status[field].take());
         if !value.is_null() {
@@ -51,8 +51,4 @@ pub fn count(autoscaler: &mut Value, current: i64, desired: i64, metrics: Value,
         next.insert("observedGeneration".into(), generation);
     }
     *status = next.into();
-}
-
-fn rfc3339(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::backoff::{self, Record};
 use super::indexes::Indexes;
-use super::model::{Condition, Job, JobStatus, text};
+use super::model::{Condition, Job, JobStatus};
 use super::pod::{JobPod, by_removal};
 use super::policy::{self, Verdict};
 
@@ -79,7 +79,7 @@ pub fn plan<'a>(job: &'a Job, pods: &'a [JobPod], record: Record, now: Timestamp
     let counted_failures = failed.iter().filter(|pod| job.judge(pod) != Verdict::Ignore).count();
     let failures = status.failed + counted_failures as i64 + uncounted.failed.len() as i64;
     if status.start_time.is_none() && !job.is_suspended() {
-        status.start_time = Some(text(now));
+        status.start_time = Some(api::seconds(now));
     }
     let mut plan = Plan {
         record: record.after(&succeeded, &failed),
@@ -361,7 +361,7 @@ impl Plan<'_> {
         if self.status.set(Condition { status, ..Condition::new("Suspended", reason, message, now) }) {
             self.told.push((if is_suspended { "Suspended" } else { "Resumed" }, message));
             // The deadline counts from when it goes on.
-            self.status.start_time = (!is_suspended).then(|| text(now));
+            self.status.start_time = (!is_suspended).then(|| api::seconds(now));
         }
     }
 }

@@ -139,15 +139,10 @@ fn is_zero(number: &i64) -> bool {
     *number == 0
 }
 
-/// RFC 3339, whole seconds.
-pub fn text(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
-
 impl Condition {
     /// One that is true from now on.
     pub fn new(kind: &str, reason: &str, message: &str, now: Timestamp) -> Condition {
-        let at = Some(text(now));
+        let at = Some(api::seconds(now));
         Condition {
             r#type: kind.into(),
             status: "True".into(),

@@ -48,7 +48,7 @@ impl Stage {
                     done.push(format!("{} {}", if is_removal { "remove" } else { "end" }, which.len()));
                 }
                 for at in &which {
-                    self.pods[*at]["metadata"]["deletionTimestamp"] = json!(model::text(self.now));
+                    self.pods[*at]["metadata"]["deletionTimestamp"] = json!(api::seconds(self.now));
                     if is_removal {
                         self.pods[*at]["metadata"]["finalizers"] = json!([]);
                     }
@@ -61,7 +61,7 @@ impl Stage {
                     let mut pod = act::made(&object, &job, new.index, new.replaced.map(|at| &pods[at]));
                     self.made += 1;
                     pod["metadata"]["uid"] = json!(format!("p{}", self.made));
-                    pod["metadata"]["creationTimestamp"] = json!(model::text(self.now));
+                    pod["metadata"]["creationTimestamp"] = json!(api::seconds(self.now));
                     done.push(pod["metadata"]["generateName"].as_str().unwrap().to_owned());
                     self.pods.push(pod);
                 }
@@ -98,7 +98,7 @@ impl Stage {
 
     /// The pod ends so.
     fn end(&mut self, at: usize, phase: &'static str, code: i64) {
-        let finished = json!({"exitCode": code, "finishedAt": model::text(self.now)});
+        let finished = json!({"exitCode": code, "finishedAt": api::seconds(self.now)});
         self.pods[at]["status"] = json!({"phase": phase,
             "containerStatuses": [{"name": "c", "state": {"terminated": finished}}]});
         self.ends.insert(self.pods[at]["metadata"]["uid"].as_str().unwrap().into(), phase);
@@ -303,7 +303,7 @@ fn where_only_failed_pods_are_replaced_one_that_ends_is_waited_for() {
     for (policy, made) in [("Failed", 0), ("TerminatingOrFailed", 1)] {
         let mut stage = stage(json!({"podReplacementPolicy": policy}));
         stage.look(false);
-        stage.pods[0]["metadata"]["deletionTimestamp"] = json!(model::text(stage.now));
+        stage.pods[0]["metadata"]["deletionTimestamp"] = json!(api::seconds(stage.now));
         stage.pass(10);
         assert_eq!(stage.look(false).len(), made, "{policy}");
     }

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashSet};
 use jiff::Timestamp;
 
 use super::decide::Plan;
-use super::model::{Condition, JobStatus, text};
+use super::model::{Condition, JobStatus};
 use super::pod::JobPod;
 use super::policy::Verdict;
 
@@ -122,7 +122,7 @@ pub fn finish(status: &mut JobStatus, last: &Condition, now: Timestamp) -> bool 
     if last.r#type == "Complete" {
         status.completion_time = last.last_transition_time.clone();
     }
-    let at = Some(text(now));
+    let at = Some(api::seconds(now));
     status.set(Condition { last_probe_time: at.clone(), last_transition_time: at, ..last.clone() });
     true
 }

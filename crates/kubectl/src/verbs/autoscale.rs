@@ -12,14 +12,15 @@ use super::Run;
 use crate::change::{DryRun, DryRunFlag, OutputFlag, aggregate};
 use crate::failure::{Result, failure};
 use crate::output;
-use crate::selection::{Found, Nameless, Selection, unmanaged};
+use crate::selection::{Found, Given, Nameless, Selection, unmanaged};
 use crate::session::{Login, Session};
 
 /// Let a workload's size follow its load
 #[derive(Args, Default)]
 pub struct Autoscale {
+    /// No selector: kubectl takes none here.
     #[command(flatten)]
-    selection: Words,
+    given: Given,
     #[command(flatten)]
     output: OutputFlag,
     #[command(flatten)]
@@ -47,19 +48,6 @@ pub struct Autoscale {
     field_manager: String,
 }
 
-/// A selection without a selector, which kubectl does not take here.
-#[derive(Args, Default)]
-struct Words {
-    /// `deployment/web`, `deployments web db`
-    resources: Vec<String>,
-    /// Files, folders or `-`
-    #[arg(short, long = "filename")]
-    filename: Vec<std::path::PathBuf>,
-    /// Folders below folders too
-    #[arg(short = 'R', long)]
-    recursive: bool,
-}
-
 impl Run for Autoscale {
     async fn run(self, login: Login) -> Result<()> {
         let (session, flags) = (&login.session()?, self);
@@ -71,9 +59,7 @@ impl Run for Autoscale {
             );
         }
         let metrics = flags.metrics().map_err(failure)?;
-        let Words { resources, filename, recursive } = &flags.selection;
-        let (resources, filename, recursive) = (resources.clone(), filename.clone(), *recursive);
-        let selection = Selection { resources, filename, recursive, selector: None };
+        let selection = Selection { given: flags.given.clone(), selector: None };
         let objects = selection.objects(session, Nameless::Refused).await?;
         if objects.found.is_empty() && objects.failed.is_empty() {
             return Err(failure("no objects passed to autoscale"));

@@ -1,6 +1,5 @@
 //! `delete`: asks for deletion, then waits until the objects are gone, by UID.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use api::{Reason, Resource, WatchEvent};
@@ -14,22 +13,14 @@ use crate::failure::{Failure, Result, failure};
 use crate::manifest::{self, Manifest, Place};
 use crate::output;
 use crate::resource;
+use crate::selection::Selection;
 use crate::session::{Login, Session};
 
 /// Delete objects by name, label or file
 #[derive(Args, Default)]
 pub struct Delete {
-    /// `pod/web`, `pods web db`
-    pub resources: Vec<String>,
-    /// Files, folders or `-`
-    #[arg(short, long = "filename")]
-    pub filename: Vec<PathBuf>,
-    /// Folders below folders too
-    #[arg(short = 'R', long)]
-    pub recursive: bool,
-    /// Label selector
-    #[arg(short = 'l', long)]
-    pub selector: Option<String>,
+    #[command(flatten)]
+    pub selection: Selection,
     /// Field selector
     #[arg(long)]
     pub field_selector: Option<String>,
@@ -95,7 +86,7 @@ impl Run for Delete {
             output::note(FORCED);
             wait = false;
         }
-        let (targets, mut failed) = match flags.filename.is_empty() {
+        let (targets, mut failed) = match flags.selection.given.filename.is_empty() {
             true => (targets(session, &flags).await?, Vec::new()),
             false => targets_in_files(session, &flags).await?,
         };
@@ -150,15 +141,15 @@ fn say(flags: &Delete, target: &Target) -> Result<()> {
 /// What the files name, as far as the label selector fits what they say, and what cannot be deleted.
 async fn targets_in_files(session: &Session, flags: &Delete) -> Result<(Vec<Target>, Vec<Failure>)> {
     not_all_and_some(flags)?;
-    if let Some(word) = flags.resources.first() {
+    if let Some(word) = flags.selection.given.resources.first() {
         return Err(failure(resource::refused_beside_files(word)));
     }
     if flags.field_selector.is_some() {
         return Err(failure("a field selector cannot be used when a path is specified"));
     }
-    let selector = flags.selector.as_deref().map(api::selector::Labels::parse).transpose()?;
+    let selector = flags.selection.selector.as_deref().map(api::selector::Labels::parse).transpose()?;
     let (mut targets, mut failed) = (Vec::new(), Vec::new());
-    for manifest in manifest::read(&flags.filename, flags.recursive)? {
+    for manifest in manifest::read(&flags.selection.given.filename, flags.selection.given.recursive)? {
         let labels = manifest.object["metadata"]["labels"].as_object().cloned().unwrap_or_default();
         if selector.as_ref().is_some_and(|selector| !selector.matches(&labels)) {
             continue;
@@ -182,7 +173,7 @@ fn target_of(manifest: &Manifest, kinds: &Kinds, place: Place<'_>) -> Result<Tar
 }
 
 fn not_all_and_some(flags: &Delete) -> Result<()> {
-    for (given, flag) in [(&flags.selector, "selector"), (&flags.field_selector, "field-selector")] {
+    for (given, flag) in [(&flags.selection.selector, "selector"), (&flags.field_selector, "field-selector")] {
         if flags.all && given.is_some() {
             return Err(failure(format!("cannot set --all and --{flag} at the same time")));
         }
@@ -192,18 +183,18 @@ fn not_all_and_some(flags: &Delete) -> Result<()> {
 
 async fn targets(session: &Session, flags: &Delete) -> Result<Vec<Target>> {
     not_all_and_some(flags)?;
-    let named = resource::parse(session.kinds().await?, &flags.resources)?;
-    if flags.all || flags.selector.is_some() || flags.field_selector.is_some() {
-        resource::unnamed(&flags.resources, &named)?;
+    let named = resource::parse(session.kinds().await?, &flags.selection.given.resources)?;
+    if flags.all || flags.selection.selector.is_some() || flags.field_selector.is_some() {
+        resource::unnamed(&flags.selection.given.resources, &named)?;
     }
     let mut targets = Vec::new();
     for named in named {
         let namespace = if named.kind.namespaced { session.namespace.clone() } else { String::new() };
         match named.name {
             Some(name) => targets.push(Target { kind: named.kind, namespace, name: name.to_string() }),
-            None if flags.all || flags.selector.is_some() || flags.field_selector.is_some() => {
+            None if flags.all || flags.selection.selector.is_some() || flags.field_selector.is_some() => {
                 let options = ListOptions {
-                    label_selector: flags.selector.clone().unwrap_or_default(),
+                    label_selector: flags.selection.selector.clone().unwrap_or_default(),
                     field_selector: flags.field_selector.clone().unwrap_or_default(),
                     ..ListOptions::default()
                 };

@@ -10,20 +10,14 @@ use super::Run;
 use crate::change::{DryRun, DryRunFlag, JSON_PATCH, MERGE_PATCH, OutputFlag, Patch as Change, STRATEGIC_PATCH};
 use crate::change::{aggregate, patch};
 use crate::failure::{Context, Result, failure};
-use crate::selection::{Found, Nameless, Selection, unmanaged};
+use crate::selection::{Found, Given, Nameless, Selection, unmanaged};
 use crate::session::{Login, Session};
 
 /// Change fields of objects
 #[derive(Args)]
 pub struct Patch {
-    /// `deployment/web`, `deployments web db`
-    pub resources: Vec<String>,
-    /// Files, folders or `-` that say which objects
-    #[arg(short, long = "filename")]
-    filename: Vec<PathBuf>,
-    /// Folders below folders too
-    #[arg(short = 'R', long)]
-    recursive: bool,
+    #[command(flatten)]
+    given: Given,
     /// The patch, in JSON or YAML
     #[arg(short, long, default_value = "", hide_default_value = true)]
     patch: String,
@@ -51,8 +45,7 @@ impl Run for Patch {
         let dry_run = self.dry_run.wanted()?;
         let said = self.output.said(dry_run)?;
         let (content, body) = self.read()?;
-        let (resources, filename) = (self.resources.clone(), self.filename.clone());
-        let selection = Selection { resources, filename, recursive: self.recursive, selector: None };
+        let selection = Selection { given: self.given.clone(), selector: None };
         let objects = selection.objects(session, Nameless::Refused).await?;
         if objects.found.is_empty() && objects.failed.is_empty() {
             return Err(failure("no objects passed to patch"));

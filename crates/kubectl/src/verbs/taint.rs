@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::Run;
 use crate::change::{DryRun, DryRunFlag, OutputFlag, Patch, STRATEGIC_PATCH, Said, aggregate, patch};
 use crate::failure::{Result, failure};
-use crate::selection::{Found, Nameless, Selection, unmanaged};
+use crate::selection::{Found, Given, Nameless, Selection, unmanaged};
 use crate::session::{Login, Session};
 
 /// Put taints on nodes, or take them away
@@ -68,7 +68,7 @@ impl Run for Taint {
             return Err(failure("at least one resource name must be specified since 'all' parameter is not set"));
         }
         let resources = if is_named { objects } else { vec![objects[0].clone()] };
-        let selection = Selection { resources, selector, ..Selection::default() };
+        let selection = Selection { given: Given { resources, ..Given::default() }, selector };
         let objects = selection.objects(session, Nameless::All).await?;
         let mut failed = objects.failed;
         for node in &objects.found {

@@ -32,7 +32,7 @@ fn every_verb_says_what_it_does() {
 fn booleans_are_kubectls() {
     let delete = |words: &str| parsed::<delete::Delete>(&format!("delete {words}")).unwrap();
     let flags = delete("--ignore-not-found=true --force=1 --all=false --wait pod/web");
-    assert_eq!(flags.resources, ["pod/web"]);
+    assert_eq!(flags.selection.given.resources, ["pod/web"]);
     assert!(flags.ignore_not_found && flags.force && !flags.all && flags.wait && !flags.now);
     assert!(!delete("pod/web --wait=false").wait);
     let flags = parsed::<describe::Describe>("describe --show-events pod web").unwrap();

@@ -95,7 +95,7 @@ pub async fn sample(api: &Api) -> Result<Sample, String> {
 pub async fn summary(api: &Api, cpu_and_memory_only: bool) -> Result<Value, String> {
     let sample = if cpu_and_memory_only { loads(api).await? } else { sample(api).await? };
     let config = api.control.config();
-    let at = second(sample.at);
+    let at = api::seconds(sample.at);
     let cpu = |name: String, nanoseconds: u64| {
         let mut cpu = json!({"time": at, "usageCoreNanoSeconds": nanoseconds});
         if let Some(rate) = api.before.rate(name, sample.at, nanoseconds) {
@@ -113,7 +113,7 @@ pub async fn summary(api: &Api, cpu_and_memory_only: bool) -> Result<Value, Stri
             "workingSetBytes": node.memory_used},
     });
     if let Some(started) = node.started {
-        whole["startTime"] = json!(second(started));
+        whole["startTime"] = json!(api::seconds(started));
     }
     if !cpu_and_memory_only {
         let mut disk = disk;
@@ -132,7 +132,7 @@ pub async fn summary(api: &Api, cpu_and_memory_only: bool) -> Result<Value, Stri
                 "memory": {"time": at, "workingSetBytes": usage.memory_working_set, "rssBytes": usage.memory_rss},
             });
             if let Some(started) = started_at(container) {
-                told["startTime"] = json!(second(started));
+                told["startTime"] = json!(api::seconds(started));
             }
             if !cpu_and_memory_only {
                 told["rootfs"] = json!({"time": at, "usedBytes": usage.writable_layer});
@@ -143,7 +143,7 @@ pub async fn summary(api: &Api, cpu_and_memory_only: bool) -> Result<Value, Stri
         });
         let mut told = json!({
             "podRef": {"name": pod.label(LABEL_POD_NAME), "namespace": pod.label(LABEL_POD_NAMESPACE), "uid": uid},
-            "startTime": second(time(pod.sandbox.created_at)),
+            "startTime": api::seconds(time(pod.sandbox.created_at)),
             "containers": containers.collect::<Vec<_>>(),
             "cpu": cpu(uid.to_owned(), pod.cpu()),
             "memory": {"time": at, "workingSetBytes": pod.memory()},
@@ -214,8 +214,4 @@ fn disk(folder: &std::path::Path) -> Value {
         "inodes": stat.files(),
         "inodesUsed": stat.files() - stat.files_free(),
     })
-}
-
-fn second(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

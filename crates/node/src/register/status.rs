@@ -87,7 +87,7 @@ fn is_covered(old: &Value, new: &Value) -> bool {
 
 /// In upstream's order: Ready stands last.
 fn conditions(shared: &Shared, old: Option<&Value>) -> Vec<Value> {
-    let now = shared.config.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let now = api::seconds(shared.config.now());
     let one = |type_: &str, status: &str, reason: &str, message: &str| {
         let known = old.and_then(|o| o["conditions"].as_array()).into_iter().flatten();
         let same = known.clone().find(|c| c["type"] == type_ && c["status"] == status);

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use crate::admission::{Ask, Operation};
 use crate::answer::{Payload, Reply};
 use crate::tokens::{Bound, Claims, ISSUER, Named};
-use crate::verbs::delete::seconds;
 use crate::verbs::options::WriteOptions;
 use crate::verbs::{Call, judge};
 use crate::write;
+use api::seconds;
 
 const GROUP: &str = "authentication.k8s.io";
 const API_VERSION: &str = "authentication.k8s.io/v1";

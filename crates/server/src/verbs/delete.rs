@@ -258,7 +258,7 @@ pub fn next(kind: &Kind, object: &mut Value, options: &Options, now: Timestamp) 
 /// Terminating until it is empty and its finalizers are gone (pkg/registry/core/namespace/storage).
 fn emptied(object: &mut Value, options: &Options, now: Timestamp) -> Next {
     if object["metadata"].get("deletionTimestamp").is_none() {
-        write::metadata(object).insert("deletionTimestamp".into(), seconds(now).into());
+        write::metadata(object).insert("deletionTimestamp".into(), api::seconds(now).into());
         object["status"]["phase"] = json!("Terminating");
         propagate(object, options.propagation);
         return Next::Mark { then_gone: false };
@@ -283,7 +283,7 @@ pub fn goes_with(kind: &Kind, object: &Value) -> bool {
 
 fn mark(object: &mut Value, end: Timestamp, grace: i64) {
     let metadata = write::metadata(object);
-    metadata.insert("deletionTimestamp".into(), seconds(end).into());
+    metadata.insert("deletionTimestamp".into(), api::seconds(end).into());
     metadata.insert("deletionGracePeriodSeconds".into(), json!(grace));
 }
 
@@ -359,11 +359,6 @@ fn of_emptied(call: &Call<'_>, name: &str, options: &Options, is: [&str; 2]) -> 
         }
     }
     Ok(())
-}
-
-/// RFC 3339 in whole seconds.
-pub fn seconds(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 impl Options {

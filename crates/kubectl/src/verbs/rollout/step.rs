@@ -77,7 +77,7 @@ fn restart(workload: Option<Workload>, object: &Value, now: Timestamp) -> Result
         }
         Some(_) => {}
     }
-    let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let now = api::seconds(now);
     match object["spec"]["template"]["metadata"]["annotations"][RESTARTED_AT] == now {
         true => Ok(json!({})),
         false => Ok(json!({"spec": {"template": {"metadata": {"annotations": {RESTARTED_AT: now}}}}})),
