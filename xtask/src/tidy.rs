@@ -30,11 +30,12 @@ const EDGES: &[(&str, &[&str])] = &[
     ("controllers", &["api", "client"]),
     ("kubectl", &["api", "client", "wire"]),
     ("node", &["api", "kinds", "client", "wire", "runtime", "net"]),
+    ("proxy", &["api", "client", "net"]),
     ("gousse", &ALL),
     ("sim", &ALL),
 ];
 
-const ALL: [&str; 15] = [
+const ALL: [&str; 16] = [
     "api",
     "descriptions",
     "kinds",
@@ -46,6 +47,7 @@ const ALL: [&str; 15] = [
     "controllers",
     "node",
     "runtime",
+    "proxy",
     "net",
     "toolbox",
     "gousse",

@@ -4,6 +4,7 @@
 //! Ports and sources stand in maps and sets, not in a rule each, so a packet costs the same with one pod
 //! and with a thousand.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
@@ -30,7 +31,7 @@ pub(crate) enum Family {
 /// A set, or a map where its elements have data.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Set {
-    pub name: &'static str,
+    pub name: Name,
     pub key: Vec<Field>,
     /// Empty for a set.
     pub data: Vec<Field>,
@@ -46,13 +47,35 @@ pub(crate) enum Field {
     Port,
 }
 
+/// What of a packet is looked up: a part of a key.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Part {
+    /// The name of the link that it came over.
+    Link,
+    Source,
+    Destination,
+    Protocol,
+    DestinationPort,
+}
+
+/// The name of a set or of a chain.
+pub(crate) type Name = Cow<'static, str>;
+
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Chain {
-    pub name: &'static str,
+    pub name: Name,
+    /// None: only rules lead to it.
+    pub base: Option<Base>,
+    pub rules: Vec<Vec<Step>>,
+}
+
+/// Where packets come into a chain.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Base {
+    /// `filter`, `nat`
     pub kind: &'static str,
     pub hook: Hook,
     pub priority: i32,
-    pub rules: Vec<Vec<Step>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -71,24 +94,28 @@ pub(crate) enum Step {
     NotFromLink(&'static str),
     /// It came over a link whose name begins so.
     FromLinks(String),
-    /// Link and source are not in the set.
-    SourceNotIn(&'static str),
+    /// These parts are in the set, or are not.
+    In {
+        set: Name,
+        key: Vec<Part>,
+        inside: bool,
+    },
     /// The destination is one of the host's addresses.
     DestinationIsLocal,
     /// This connection's destination was rewritten.
     WasTranslated,
-    /// Source and destination are in the set.
-    PairIn(&'static str),
-    /// Looks (destination?, protocol, port) up in the map and sends the packet there.
-    TranslateBy {
-        map: &'static str,
-        with_address: bool,
+    /// Looks the parts up in the map, whose data are an address and a port, and sends the packet there.
+    Translate {
+        map: Name,
+        key: Vec<Part>,
     },
     Masquerade,
     Accept,
     Drop,
 }
 
+/// Before anything else looks at a packet.
+const GUARD: Base = Base { kind: "filter", hook: Hook::Prerouting, priority: -300 };
 const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
 const MULTICAST: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 4);
 
@@ -99,7 +126,7 @@ pub(crate) const SOURCES: &str = "sources";
 /// to the link-local addresses of the host. That holds beside what each link is told (`links`).
 pub(crate) fn plan_v6(config: &Config) -> RuleSet {
     let rules = vec![vec![Step::FromLinks(config.link_prefix()), Step::Drop]];
-    let guard = Chain { name: "guard", kind: "filter", hook: Hook::Prerouting, priority: -300, rules };
+    let guard = Chain { name: "guard".into(), base: Some(GUARD), rules };
     RuleSet { family: Family::V6, table: config.table(), sets: Vec::new(), chains: vec![guard] }
 }
 
@@ -142,51 +169,51 @@ pub(crate) fn plan<'a>(config: &Config, attachments: impl Iterator<Item = &'a At
     }
     let target = vec![Field::Address, Field::Port];
     let sets = vec![
-        Set { name: "ports", key: vec![Field::Protocol, Field::Port], data: target.clone(), elements: anywhere },
+        Set { name: "ports".into(), key: vec![Field::Protocol, Field::Port], data: target.clone(), elements: anywhere },
         Set {
-            name: "ports-at",
+            name: "ports-at".into(),
             key: vec![Field::Address, Field::Protocol, Field::Port],
             data: target,
             elements: at_address,
         },
-        Set { name: SOURCES, key: vec![Field::Link, Field::Address], data: vec![], elements: sources },
-        Set { name: "hairpin", key: vec![Field::Address, Field::Address], data: vec![], elements: hairpin },
+        Set { name: SOURCES.into(), key: vec![Field::Link, Field::Address], data: vec![], elements: sources },
+        Set { name: "hairpin".into(), key: vec![Field::Address, Field::Address], data: vec![], elements: hairpin },
     ];
     RuleSet { family: Family::V4, table: config.table(), sets, chains: chains(config) }
 }
 
 fn chains(config: &Config) -> Vec<Chain> {
     let translate = || {
+        let by = |map: &'static str, key: &[Part]| Step::Translate { map: map.into(), key: key.to_vec() };
         vec![
-            vec![Step::DestinationIsLocal, Step::TranslateBy { map: "ports-at", with_address: true }],
-            vec![Step::DestinationIsLocal, Step::TranslateBy { map: "ports", with_address: false }],
+            vec![Step::DestinationIsLocal, by("ports-at", &[Part::Destination, Part::Protocol, Part::DestinationPort])],
+            vec![Step::DestinationIsLocal, by("ports", &[Part::Protocol, Part::DestinationPort])],
         ]
     };
+    let nat = |hook, priority| Some(Base { kind: "nat", hook, priority });
+    let unknown = Step::In { set: SOURCES.into(), key: vec![Part::Link, Part::Source], inside: false };
+    let to_itself = Step::In { set: "hairpin".into(), key: vec![Part::Source, Part::Destination], inside: true };
     vec![
         // Pods with host ports are reachable from 127.0.0.1 (route_localnet), so nobody else may
         // send to the loopback range over a link. And a link is held to its pod's address: a source that
         // could be chosen would be another pod, the host itself, its loopback. Whatever is not listed is
         // dropped, so that a link is shut until its pod is known.
         Chain {
-            name: "guard",
-            kind: "filter",
-            hook: Hook::Prerouting,
-            priority: -300,
+            name: "guard".into(),
+            base: Some(GUARD),
             rules: vec![
                 vec![Step::Destination(LOOPBACK), Step::NotFromLink("lo"), Step::Drop],
-                vec![Step::FromLinks(config.link_prefix()), Step::SourceNotIn(SOURCES), Step::Drop],
+                vec![Step::FromLinks(config.link_prefix()), unknown, Step::Drop],
             ],
         },
-        Chain { name: "prerouting", kind: "nat", hook: Hook::Prerouting, priority: -100, rules: translate() },
-        Chain { name: "output", kind: "nat", hook: Hook::Output, priority: -100, rules: translate() },
+        Chain { name: "prerouting".into(), base: nat(Hook::Prerouting, -100), rules: translate() },
+        Chain { name: "output".into(), base: nat(Hook::Output, -100), rules: translate() },
         Chain {
-            name: "postrouting",
-            kind: "nat",
-            hook: Hook::Postrouting,
-            priority: 100,
+            name: "postrouting".into(),
+            base: nat(Hook::Postrouting, 100),
             rules: vec![
                 vec![Step::WasTranslated, Step::Source(LOOPBACK), Step::Masquerade],
-                vec![Step::WasTranslated, Step::PairIn("hairpin"), Step::Masquerade],
+                vec![Step::WasTranslated, to_itself, Step::Masquerade],
                 vec![
                     Step::Source(config.pod_cidr),
                     Step::NotDestination(config.cluster_cidr),

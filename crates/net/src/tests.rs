@@ -472,9 +472,10 @@ fn instances_leave_each_others_forwarding_alone() {
     if !inside_own_namespaces("instances_leave_each_others_forwarding_alone") {
         return;
     }
-    use crate::rules::{Chain, Family, Hook, RuleSet};
+    use crate::rules::{Base, Chain, Family, Hook, RuleSet};
     // As Docker has it, for the names that matter.
-    let chain = Chain { name: "FORWARD", kind: "filter", hook: Hook::Output, priority: 0, rules: Vec::new() };
+    let base = Base { kind: "filter", hook: Hook::Output, priority: 0 };
+    let chain = Chain { name: "FORWARD".into(), base: Some(base), rules: Vec::new() };
     crate::nft::Netfilter::open()
         .unwrap()
         .apply(&RuleSet { family: Family::V4, table: "filter".into(), sets: Vec::new(), chains: vec![chain] })

@@ -107,7 +107,7 @@ impl Worker {
     /// away (`nft flush ruleset`): all of it is made anew.
     fn let_speak(&self, attachment: &Attachment) -> Result<(), Error> {
         let Some(key) = rules::source(&self.config, attachment) else { return Ok(()) };
-        self.netfilter.add(&self.config.table(), rules::SOURCES, &key).or_else(|error| {
+        self.netfilter.add(Family::V4, &self.config.table(), rules::SOURCES, &key).or_else(|error| {
             tracing::warn!(%error, "the rules of the network are not as they were: they are made anew");
             self.guard_v6();
             self.apply_rules()
@@ -132,7 +132,7 @@ impl Worker {
         let source = rules::source(&self.config, &attachment).filter(|_| attachment.spec.host_ports.is_empty());
         // Where the element is not there, somebody changed the table: it is made anew as a whole.
         match source {
-            Some(key) if self.netfilter.take(&self.config.table(), rules::SOURCES, &key).is_ok() => Ok(()),
+            Some(key) if self.netfilter.take(Family::V4, &self.config.table(), rules::SOURCES, &key).is_ok() => Ok(()),
             _ => {
                 self.apply_rules()?;
                 forgotten(conntrack::unmapped(&self.netfilter, &attachment));

@@ -25,6 +25,8 @@ pub type Opening = dyn Fn(Ipv4Net) -> Result<Net, net::Error> + Send + Sync;
 pub struct Routed {
     opening: Arc<Opening>,
     stage: watch::Sender<Stage>,
+    /// The network while it is open, for whoever has rules in it.
+    nets: watch::Sender<Option<Net>>,
     trouble: watch::Sender<Option<String>>,
     /// One change of the range at a time.
     changing: Mutex<()>,
@@ -40,6 +42,15 @@ enum Stage {
     Ended,
 }
 
+impl Stage {
+    fn net(&self) -> Option<Net> {
+        match self {
+            Stage::Closed | Stage::Ended => None,
+            Stage::Open(net, _) | Stage::Leaving(net, ..) => Some(net.clone()),
+        }
+    }
+}
+
 impl Routed {
     /// With what an earlier run left, if there is something.
     pub fn begin(opening: Arc<Opening>, left: Option<Ipv4Net>) -> Result<Routed, net::Error> {
@@ -47,8 +58,14 @@ impl Routed {
             Some(range) => (Stage::Open(opening(range)?, range), None),
             None => (Stage::Closed, Some(NO_RANGE.to_string())),
         };
+        let nets = watch::Sender::new(stage.net());
         let (stage, trouble) = (watch::Sender::new(stage), watch::Sender::new(trouble));
-        Ok(Routed { opening, stage, trouble, changing: Mutex::default() })
+        Ok(Routed { opening, stage, nets, trouble, changing: Mutex::default() })
+    }
+
+    /// The network while there is one: what is planned for services, policies and peers is put into each anew.
+    pub fn nets(&self) -> watch::Receiver<Option<Net>> {
+        self.nets.subscribe()
     }
 
     /// Removes every link, rule, route and pin: `down`.
@@ -56,7 +73,7 @@ impl Routed {
         // What is being opened is closed too.
         let _changing = self.changing.lock().await;
         let current = self.current();
-        self.stage.send_replace(Stage::Ended);
+        self.turn(Stage::Ended);
         match current {
             Some(net) => net.close().await,
             None => Ok(()),
@@ -64,10 +81,19 @@ impl Routed {
     }
 
     fn current(&self) -> Option<Net> {
-        match &*self.stage.borrow() {
-            Stage::Closed | Stage::Ended => None,
-            Stage::Open(net, _) | Stage::Leaving(net, ..) => Some(net.clone()),
-        }
+        self.stage.borrow().net()
+    }
+
+    fn turn(&self, stage: Stage) {
+        let (was, is) = (self.current().is_some(), stage.net());
+        self.stage.send_replace(stage);
+        self.nets.send_if_modified(|net| {
+            let turned = was != is.is_some();
+            if turned {
+                *net = is;
+            }
+            turned
+        });
     }
 
     async fn enter(&self, ranges: &[IpNet]) -> Result<(), net::Error> {
@@ -77,11 +103,11 @@ impl Routed {
         match stage {
             Stage::Ended => return Err(net::Error::Failed("it is closed".into())),
             Stage::Open(net, range) | Stage::Leaving(net, range, _) if wanted == Some(range) => {
-                self.stage.send_replace(Stage::Open(net, range));
+                self.turn(Stage::Open(net, range));
                 return Ok(());
             }
             Stage::Open(net, range) | Stage::Leaving(net, range, _) => {
-                self.stage.send_replace(Stage::Leaving(net.clone(), range, wanted));
+                self.turn(Stage::Leaving(net.clone(), range, wanted));
                 let left = net.list().await?.len();
                 if left > 0 {
                     let next = wanted.map_or(NO_RANGE.into(), |wanted| format!("the node's range is {wanted} now"));
@@ -91,12 +117,12 @@ impl Routed {
             }
             Stage::Closed => {}
         }
-        self.stage.send_replace(Stage::Closed);
+        self.turn(Stage::Closed);
         let Some(wanted) = wanted else { return Err(net::Error::Failed(NO_RANGE.into())) };
         let opening = self.opening.clone();
         let opened = tokio::task::spawn_blocking(move || opening(wanted)).await;
         let net = opened.map_err(|why| net::Error::Failed(why.to_string()))??;
-        self.stage.send_replace(Stage::Open(net, wanted));
+        self.turn(Stage::Open(net, wanted));
         Ok(())
     }
 

@@ -1,0 +1,135 @@
+//! A transaction: netlink messages that the kernel takes all or none.
+
+use netlink_sys::Socket;
+
+use super::messages::{Body, messages, push_message};
+use super::{
+    ACK, BATCH_BEGIN, BATCH_END, CREATE, NEW_CHAIN, NEW_ELEMENTS, NEW_RULE, NEW_SET, NEW_TABLE, REQUEST, number_of,
+};
+use crate::rules::{Chain, Family, Field, Hook, Set, Step};
+use crate::spec::{Error, failed};
+
+const APPEND: u16 = 0x800;
+
+/// Netlink messages between a begin and an end: the kernel takes them all or none.
+pub struct Batch {
+    family: Family,
+    bytes: Vec<u8>,
+    count: u32,
+}
+
+impl Batch {
+    pub fn begin(family: Family) -> Batch {
+        let mut batch = Batch { family, bytes: Vec::new(), count: 0 };
+        push_message(&mut batch.bytes, BATCH_BEGIN, REQUEST, 0, (0, 10), |_| {});
+        batch
+    }
+
+    pub fn message(&mut self, kind: u16, flags: u16, fill: impl FnOnce(&mut Body)) {
+        self.count += 1;
+        push_message(&mut self.bytes, kind, flags | REQUEST | ACK, self.count, (number_of(self.family), 0), fill);
+    }
+
+    pub fn table(&mut self, kind: u16, name: &str) {
+        self.message(kind, if kind == NEW_TABLE { CREATE } else { 0 }, |body| body.text(1, name));
+    }
+
+    pub fn set(&mut self, table: &str, set: &Set, id: u32) {
+        self.message(NEW_SET, CREATE, |body| {
+            body.text(1, table);
+            body.text(2, &set.name);
+            body.number(3, if set.data.is_empty() { 0 } else { 8 });
+            body.number(4, type_of(&set.key));
+            body.number(5, length_of(&set.key));
+            if !set.data.is_empty() {
+                body.number(6, type_of(&set.data));
+                body.number(7, length_of(&set.data));
+            }
+            body.number(10, id);
+        });
+        // A message's attribute holds 64 KiB at most.
+        for elements in set.elements.chunks(500) {
+            self.message(NEW_ELEMENTS, CREATE, |body| {
+                body.text(1, table);
+                body.text(2, &set.name);
+                body.number(4, id);
+                body.nested(3, |list| {
+                    for (key, data) in elements {
+                        list.nested(1, |element| {
+                            element.nested(1, |value| value.bytes(1, key));
+                            if !data.is_empty() {
+                                element.nested(2, |value| value.bytes(1, data));
+                            }
+                        });
+                    }
+                });
+            });
+        }
+    }
+
+    pub fn chain(&mut self, table: &str, chain: &Chain) {
+        self.message(NEW_CHAIN, CREATE, |body| {
+            body.text(1, table);
+            body.text(3, &chain.name);
+            let Some(base) = chain.base else { return };
+            let hook = match base.hook {
+                Hook::Prerouting => 0,
+                Hook::Output => 3,
+                Hook::Postrouting => 4,
+            };
+            body.nested(4, |at| {
+                at.number(1, hook);
+                at.number(2, base.priority as u32);
+            });
+            body.text(7, base.kind);
+        });
+    }
+
+    /// Adds a rule to the end of a chain, or puts it at its head.
+    pub fn rule(&mut self, table: &str, chain: &str, rule: &[Step], mark: &[u8], at_end: bool) {
+        let family = self.family;
+        self.message(NEW_RULE, if at_end { CREATE | APPEND } else { CREATE }, |body| {
+            body.text(1, table);
+            body.text(2, chain);
+            body.nested(4, |list| rule.iter().for_each(|step| list.step(family, step)));
+            if !mark.is_empty() {
+                body.bytes(7, mark);
+            }
+        });
+    }
+
+    pub fn commit(mut self, socket: &Socket, doing: &str) -> Result<(), Error> {
+        push_message(&mut self.bytes, BATCH_END, REQUEST, self.count + 1, (0, 10), |_| {});
+        socket.send(&self.bytes, 0).map_err(failed(doing))?;
+        let mut left = self.count;
+        while left > 0 {
+            let (datagram, _) = socket.recv_from_full().map_err(failed(doing))?;
+            for message in messages(&datagram) {
+                let Some(code) = message.error() else { continue };
+                if code != 0 {
+                    let error = std::io::Error::from_raw_os_error(code);
+                    return Err(failed(format_args!("{doing} (message {})", message.number()))(error));
+                }
+                left -= 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn length_of(fields: &[Field]) -> u32 {
+    fields.iter().map(|field| if *field == Field::Link { 16 } else { 4 }).sum()
+}
+
+/// nft's numbering of types, six bits for each part of a concatenation: what `nft list` prints by.
+fn type_of(fields: &[Field]) -> u32 {
+    fields.iter().fold(0, |all, field| {
+        all << 6
+            | match field {
+                Field::Link => 41,
+                Field::Address => 7,
+                Field::Protocol => 12,
+                Field::Port => 13,
+            }
+    })
+}

@@ -1,0 +1,6 @@
+//! What a node's network is told: services, names, policies and other nodes, from the API's objects.
+//!
+//! Each part is a pure function from objects to plain specs of `net`, with a task beside it that follows
+//! the caches and hands the differences over. The parts do not know each other.
+
+#![forbid(unsafe_code)]
