@@ -33,6 +33,8 @@ pub(crate) struct State {
     entries: BTreeMap<Key, Slot>,
     log: VecDeque<Logged>,
     log_bytes: usize,
+    /// Bytes of all entries.
+    stored: usize,
     revision: Revision,
     /// The oldest revision that can be listed, or watched after.
     horizon: Revision,
@@ -69,7 +71,9 @@ impl State {
             if let Some(at) = slot.expires {
                 state.deadlines.insert((at, slot.entry.key.clone()));
             }
-            state.entries.insert(slot.entry.key.clone(), slot);
+            state.stored += slot.entry.bytes.len();
+            let twice = state.entries.insert(slot.entry.key.clone(), slot);
+            state.stored -= twice.map_or(0, |slot| slot.entry.bytes.len());
         }
         state
     }
@@ -251,6 +255,8 @@ impl State {
                 }
                 None => self.entries.remove(&change.entry.key),
             };
+            self.stored += slot.as_ref().map_or(0, |slot| slot.entry.bytes.len());
+            self.stored -= before.as_ref().map_or(0, |slot| slot.entry.bytes.len());
             if let Some(Slot { entry, expires: Some(at), .. }) = before
                 && slot.as_ref().and_then(|s| s.expires) != Some(at)
             {
@@ -261,7 +267,8 @@ impl State {
         }
         self.revision = prepared.revision;
         let old = |logged: &Logged| logged.at + budget.time < now;
-        while self.log.front().is_some_and(|front| self.log_bytes > budget.bytes || old(front)) {
+        let bytes = budget.bytes.max(self.stored);
+        while self.log.front().is_some_and(|front| self.log_bytes > bytes || old(front)) {
             self.forget_oldest();
         }
     }

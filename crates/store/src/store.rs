@@ -38,7 +38,8 @@ pub enum Backend {
 pub struct Options {
     pub clock: Clock,
     /// How long a change can be read back: by time (upstream compacts every five minutes) and by bytes, whichever
-    /// is reached first.
+    /// is reached first. Of bytes, as many as are stored if those are more: what a storm in a large cluster writes
+    /// is read by more watches, and each that is cut off lists all of it again.
     pub history: Duration,
     pub history_bytes: usize,
     /// Changes that a watch may lag behind before it is cut off; nor may it be behind history.

@@ -46,6 +46,7 @@ laws! {
     list_shows_an_older_revision
     history_ends_at_the_horizon
     history_is_bounded_by_bytes
+    history_is_as_large_as_what_is_stored
     a_watch_is_complete_ordered_and_without_duplicates
     a_watch_sees_only_its_prefix
     a_watch_of_a_value_sees_all_that_have_or_had_it
@@ -343,6 +344,24 @@ async fn history_is_bounded_by_bytes(mut bench: Bench) {
     }
     assert!(matches!(store.watch("a/", made[29]), Err(Error::Compacted { .. })));
     assert!(store.watch("a/", made[46]).is_ok());
+}
+
+/// A storm in a large cluster does not cut its watches off at once.
+async fn history_is_as_large_as_what_is_stored(mut bench: Bench) {
+    bench.options.history_bytes = 10_000;
+    let store = bench.open().await;
+    for n in 0..60 {
+        set(&store, &format!("b/{n}"), &"x".repeat(1_000)).await;
+    }
+    let mut made = Vec::new();
+    for _ in 0..50 {
+        made.push(set(&store, "a/1", &"x".repeat(1_000)).await);
+    }
+    assert!(store.watch("a/", made[29]).is_ok());
+    for n in 0..60 {
+        store.write(vec![delete(&format!("b/{n}"), Expect::Any)]).await.unwrap();
+    }
+    assert!(matches!(store.watch("a/", made[46]), Err(Error::Compacted { .. })));
 }
 
 async fn a_watch_is_complete_ordered_and_without_duplicates(bench: Bench) {

@@ -3,7 +3,7 @@
 //! Only three places of each event are looked at, in its bytes: the bench's own code is not optimized, and decoding
 //! ten thousand pods four times over would take the processors from what is measured.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::BufRead;
 
 use anyhow::{Context, Result, bail};
@@ -17,7 +17,9 @@ type Stream = std::pin::Pin<Box<dyn futures::Stream<Item = std::io::Result<Bytes
 
 /// A watch of a namespace's pods, and what it has told.
 pub struct Told {
+    client: Client,
     https: Https,
+    namespace: String,
     path: String,
     stream: Option<Stream>,
     /// The begin of an event whose end has not come.
@@ -41,7 +43,9 @@ impl Told {
         let list = client.list(&PODS, namespace, &ListOptions::default()).await?;
         anyhow::ensure!(list.objects.is_empty(), "{namespace} has pods already");
         let mut told = Told {
+            client: client.clone(),
             https,
+            namespace: namespace.into(),
             path: client::path(&PODS, namespace, &[]),
             stream: None,
             rest: Vec::new(),
@@ -76,6 +80,9 @@ impl Told {
     pub async fn until(&mut self, mut is_so: impl FnMut(&Told) -> bool) -> Result<()> {
         while !is_so(self) {
             let Some(stream) = &mut self.stream else {
+                if self.revision.is_empty() {
+                    self.look().await?;
+                }
                 self.begin().await?;
                 continue;
             };
@@ -84,6 +91,19 @@ impl Told {
                 // Cut off, as one who reads too slowly is: it goes on where it was.
                 None => self.stream = None,
             }
+        }
+        Ok(())
+    }
+
+    /// What there is now, where the changes since are forgotten.
+    async fn look(&mut self) -> Result<()> {
+        let list = self.client.list(&PODS, &self.namespace, &ListOptions::default()).await?;
+        self.revision = list.revision.to_string();
+        let there: HashSet<&str> = list.objects.iter().map(|pod| &*pod.meta().name).collect();
+        self.pods.retain(|name, _| std::str::from_utf8(name).is_ok_and(|name| there.contains(name)));
+        for pod in &list.objects {
+            let (bound, phase) = (pod.value()["spec"].get("nodeName").is_some(), &pod.value()["status"]["phase"]);
+            self.count(pod.meta().name.as_bytes(), bound, phase == "Running");
         }
         Ok(())
     }
@@ -111,16 +131,25 @@ impl Told {
     }
 
     fn event(&mut self, line: &[u8]) -> Result<()> {
+        if line.ends_with(b"\"type\":\"ERROR\"}\n") {
+            anyhow::ensure!(text(line, b"\"reason\":\"Expired", b'E').is_some(), "{}", String::from_utf8_lossy(line));
+            self.revision.clear();
+            return Ok(());
+        }
         let name = text(line, b"\"name\":\"", b'm').context("an event without a name")?;
         let revision = text(line, b"\"resourceVersion\":\"", b'V').context("an event without a revision")?;
         self.revision = String::from_utf8_lossy(revision).into_owned();
-        if line.starts_with(b"{\"type\":\"ERROR\"") {
-            bail!("the watch ended: {}", String::from_utf8_lossy(line));
-        }
         if line.starts_with(b"{\"type\":\"DELETED\"") {
             self.pods.remove(name);
             return Ok(());
         }
+        let bound = text(line, b"\"nodeName\":\"", b'N').is_some();
+        let running = text(line, b"\"phase\":\"Running", b'R').is_some();
+        self.count(name, bound, running);
+        Ok(())
+    }
+
+    fn count(&mut self, name: &[u8], bound: bool, running: bool) {
         let stand = match self.pods.get_mut(name) {
             Some(stand) => stand,
             None => {
@@ -128,15 +157,12 @@ impl Told {
                 self.pods.entry(name.to_owned()).or_default()
             }
         };
-        if !stand.bound && text(line, b"\"nodeName\":\"", b'N').is_some() {
-            stand.bound = true;
+        if bound && !std::mem::replace(&mut stand.bound, bound) {
             self.counts[0] += 1;
         }
-        if !stand.running && text(line, b"\"phase\":\"Running", b'R').is_some() {
-            stand.running = true;
+        if running && !std::mem::replace(&mut stand.running, running) {
             self.counts[1] += 1;
         }
-        Ok(())
     }
 }
 
