@@ -124,6 +124,9 @@ pub static CONTROLLER_REVISIONS: Named =
     LazyLock::new(|| Resource::namespaced("apps/v1", "ControllerRevision", "controllerrevisions"));
 pub static DAEMON_SETS: Named = LazyLock::new(|| Resource::namespaced("apps/v1", "DaemonSet", "daemonsets"));
 pub static DEPLOYMENTS: Named = LazyLock::new(|| Resource::namespaced("apps/v1", "Deployment", "deployments"));
+pub static ENDPOINTS: Named = LazyLock::new(|| Resource::namespaced("v1", "Endpoints", "endpoints"));
+pub static ENDPOINT_SLICES: Named =
+    LazyLock::new(|| Resource::namespaced("discovery.k8s.io/v1", "EndpointSlice", "endpointslices"));
 pub static EVENTS: Named = LazyLock::new(|| Resource::namespaced("v1", "Event", "events"));
 pub static CRON_JOBS: Named = LazyLock::new(|| Resource::namespaced("batch/v1", "CronJob", "cronjobs"));
 pub static JOBS: Named = LazyLock::new(|| Resource::namespaced("batch/v1", "Job", "jobs"));
@@ -161,6 +164,8 @@ pub static NAMED: &[&Named] = &[
     &CONTROLLER_REVISIONS,
     &DAEMON_SETS,
     &DEPLOYMENTS,
+    &ENDPOINTS,
+    &ENDPOINT_SLICES,
     &EVENTS,
     &CRON_JOBS,
     &JOBS,

@@ -146,13 +146,18 @@ impl Cache {
 
     /// What stands under a value of an index, in key order.
     pub fn by(&self, index: &Index, value: &str) -> Vec<Object> {
-        if let Some(found) = self.read().by(index, value) {
+        self.by_all(index, &[value])
+    }
+
+    /// What stands under each of these values of an index, in key order; nothing where there are none.
+    pub fn by_all(&self, index: &Index, values: &[&str]) -> Vec<Object> {
+        if let Some(found) = self.read().by(index, values) {
             return found;
         }
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         let Inner { objects, indexes, .. } = &mut *inner;
         indexes.build(index, objects);
-        inner.by(index, value).unwrap_or_default()
+        inner.by(index, values).unwrap_or_default()
     }
 
     pub fn len(&self) -> usize {
@@ -274,8 +279,8 @@ impl Drop for Cache {
 
 impl Inner {
     /// None where the index is not built.
-    fn by(&self, index: &Index, value: &str) -> Option<Vec<Object>> {
-        let keys = self.indexes.keys(index, value)?;
+    fn by(&self, index: &Index, values: &[&str]) -> Option<Vec<Object>> {
+        let keys = self.indexes.keys(index, values)?;
         Some(keys.filter_map(|key| self.objects.get(key)).cloned().collect())
     }
 

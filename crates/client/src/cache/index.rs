@@ -82,9 +82,18 @@ struct Built {
 }
 
 impl Indexes {
-    /// The keys under a value, in order; None where the index is not built.
-    pub fn keys(&self, index: &Index, value: &str) -> Option<impl Iterator<Item = &Key>> {
-        Some(self.0.get(index.name)?.keys.get(value).into_iter().flatten())
+    /// The keys under each of these values, in order; None where the index is not built.
+    pub fn keys(&self, index: &Index, values: &[&str]) -> Option<impl Iterator<Item = &Key>> {
+        let built = self.0.get(index.name)?;
+        let mut sets: Vec<&BTreeSet<Key>> = values.iter().filter_map(|value| built.keys.get(*value)).collect();
+        if sets.len() < values.len() {
+            sets.clear();
+        }
+        // Of the fewest each is looked for among the others.
+        sets.sort_by_key(|set| set.len());
+        let (first, others) =
+            sets.split_first().map_or((None, Vec::new()), |(first, others)| (Some(*first), others.to_vec()));
+        Some(first.into_iter().flatten().filter(move |key| others.iter().all(|set| set.contains(*key))))
     }
 
     pub fn build(&mut self, index: &Index, objects: &BTreeMap<Key, Object>) {
