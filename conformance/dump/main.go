@@ -1,4 +1,4 @@
-// The shapes of Go's types below a pod template, as their dump tells them: what crates/controllers/src/workload/dump
+// The shapes of Go's types below a pod template and a subset of Endpoints, as their dump tells them: what crates/controllers/src/workload/dump
 // reads. `go run ./dump > ../crates/controllers/src/workload/dump/types.txt`
 //
 // With the word `hashes`: of each line of the standard input, which is a template in JSON, the hash and the line; so its
@@ -26,7 +26,7 @@ func main() {
 		return
 	}
 	seen := map[string]reflect.Type{}
-	queue := []reflect.Type{reflect.TypeOf(v1.PodTemplateSpec{})}
+	queue := []reflect.Type{reflect.TypeOf(v1.PodTemplateSpec{}), reflect.TypeOf(v1.EndpointSubset{})}
 	fmt.Println("# Made by conformance/dump of k8s.io/api: a type and what it is; of a struct each field in its order with its")
 	fmt.Println("# type and its name in JSON (- where it is embedded).")
 	for len(queue) > 0 {

@@ -28,6 +28,10 @@ mod daemon_set;
 mod deployment;
 /// How many pods of an application may be evicted now.
 mod disruption;
+/// The pods of a Service, in slices.
+mod endpoint_slices;
+/// The pods of a Service, in the older form.
+mod endpoints;
 /// What every namespace holds from its first moment.
 mod essentials;
 /// Objects whose owners are gone.
@@ -36,6 +40,8 @@ mod garbage;
 mod horizontal;
 /// Pods run until so many have succeeded.
 mod job;
+/// Endpoints that others write, in slices.
+mod mirroring;
 /// A namespace that ends is emptied, then let go.
 mod namespace;
 /// Taints and conditions of nodes: what is heard of them, and what no longer is.
@@ -50,6 +56,8 @@ mod replicas;
 mod resource_quota;
 /// ClusterRoles that are gathered of others.
 mod role_aggregation;
+/// Services, and the pods behind them.
+mod services;
 /// Pods with names of their own, one after the other.
 mod stateful_set;
 /// Storage that is used does not go.
@@ -230,6 +238,21 @@ pub static CONTROLLERS: &[Controller] = &[
         name: "statefulset-controller",
         account: "statefulset-controller",
         run: |parts| Box::pin(stateful_set::run(parts)),
+    },
+    Controller {
+        name: "endpoints-controller",
+        account: "endpoint-controller",
+        run: |parts| Box::pin(endpoints::run(parts)),
+    },
+    Controller {
+        name: "endpointslice-controller",
+        account: "endpointslice-controller",
+        run: |parts| Box::pin(endpoint_slices::run(parts)),
+    },
+    Controller {
+        name: "endpointslice-mirroring-controller",
+        account: "endpointslicemirroring-controller",
+        run: |parts| Box::pin(mirroring::run(parts)),
     },
     Controller {
         name: "garbage-collector-controller",

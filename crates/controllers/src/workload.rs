@@ -6,7 +6,7 @@
 /// Whose an object is: adoption and release.
 pub mod claim;
 /// A template as Go shows it.
-mod dump;
+pub mod dump;
 /// Names for what a template says.
 pub mod hash;
 /// What of a pod counts for its controller.

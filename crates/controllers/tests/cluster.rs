@@ -16,6 +16,9 @@ use server::{Backend, Component, Server};
 /// Templates that change.
 #[path = "cluster/deployment.rs"]
 mod deployment;
+/// Services, and what is told of their pods.
+#[path = "cluster/endpoints.rs"]
+mod endpoints;
 /// How many there shall be, by what they use.
 #[path = "cluster/horizontal.rs"]
 mod horizontal;

@@ -42,6 +42,13 @@ pub fn of(template: &Value) -> String {
     out
 }
 
+/// Of a value of any type of the table.
+pub fn typed_of(class: &str, value: &Value) -> String {
+    let mut out = String::new();
+    typed(&mut out, class, Some(value));
+    out
+}
+
 /// The type, then the value.
 fn typed(out: &mut String, class: &str, value: Option<&Value>) {
     let value = value.filter(|value| !value.is_null());

@@ -30,6 +30,13 @@ pub fn fnv(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
+/// FNV-1a, 128 bits.
+pub fn fnv128(bytes: &[u8]) -> u128 {
+    bytes.iter().fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d, |hash: u128, byte| {
+        (hash ^ u128::from(*byte)).wrapping_mul(0x0100_0000_0000_0000_0000_013b)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -40,6 +47,8 @@ mod tests {
     fn hashes_are_gos_and_change_with_what_is_hashed() {
         // hash/fnv's own vectors.
         assert_eq!([fnv(b""), fnv(b"a"), fnv(b"abc")], [0x811c_9dc5, 0xe40c_292c, 0x1a47_e90b]);
+        let wide = [0x6c62_272e_07bb_0142_62b8_2175_6295_c58d, 0xd228_cb69_6f1a_8caf_7891_2b70_4e4a_8964];
+        assert_eq!([fnv128(b""), fnv128(b"a")], wide);
         // rand.SafeEncodeString("1234567890"): byte modulo 27.
         assert_eq!(letters(1_234_567_890), "56789bcdf4");
         let (one, other) = (json!({"spec": {"nodeName": "a"}}), json!({"spec": {"nodeName": "b"}}));
