@@ -102,7 +102,10 @@ says "create from stdin, a generated name" "made-.* created" k create -f - <<<'{
 says "run" "^said$" k run once --image toolbox --restart Never --attach --rm -q -- echo said
 says "debug" "^debugged$" bash -c "'$CLIENT' -n $space debug web --image toolbox --profile general --attach=true -q -c look -- echo debugged"
 step "debug of a copy" k debug web --image toolbox --profile general --copy-to copied --attach=false -c look -- sleep inf
-refused "top" "Metrics API not available" k top pods
+# A container has figures ten seconds after its start, as under metrics-server.
+figures() { local said; said=$(k top pods 2>&1) || [[ $said == "error: metrics not available yet" ]] && echo "$said"; }
+says "top" "^web +[0-9]+m +[0-9]+Mi|not available yet" figures
+says "top node" "%" k top nodes
 says "expose" "exposed" k expose pod web --name svc --port 80 --target-port 8080 --cluster-ip None
 says "cordon" "cordoned" k cordon --selector kubernetes.io/os=linux
 says "uncordon" "uncordoned" k uncordon --selector kubernetes.io/os=linux
