@@ -46,6 +46,8 @@ pub mod schema;
 pub mod selector;
 /// The error that a client gets: `Status`, and the field errors inside it.
 pub mod status;
+/// Taints, and what stands them.
+pub mod taint;
 /// Reading a JSON tree by dotted paths.
 pub mod tree;
 /// Trees as YAML.

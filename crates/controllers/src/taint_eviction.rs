@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use api::resource::{NODES, PODS};
+use api::taint::{Taint, Toleration};
 use api::{Object, Reason, Status};
 use client::reconcile::{self, Requeue};
 use client::recorder::{ObjectReference, Type};
@@ -187,7 +188,8 @@ fn stays(pod: &Value, taints: &[(Value, Duration)]) -> Stays {
     let tolerations = || pod["spec"]["tolerations"].as_array().into_iter().flatten();
     let mut shortest: Option<(i64, Duration)> = None;
     for (taint, age) in taints {
-        let Some(toleration) = tolerations().find(|toleration| tolerates(toleration, taint)) else {
+        let taint = Taint::of(taint);
+        let Some(toleration) = tolerations().find(|one| Toleration::of(one).tolerates(&taint)) else {
             return Stays::NoLonger;
         };
         if let Some(seconds) = toleration["tolerationSeconds"].as_i64()
@@ -201,15 +203,6 @@ fn stays(pod: &Value, taints: &[(Value, Duration)]) -> Stays {
         Duration::ZERO => Stays::NoLonger,
         rest => Stays::For(rest.min(LONGEST)),
     }
-}
-
-fn tolerates(toleration: &Value, taint: &Value) -> bool {
-    let text = |value: &Value, field: &str| value[field].as_str().unwrap_or("").to_string();
-    let (effect, key) = (text(toleration, "effect"), text(toleration, "key"));
-    let same_effect = effect.is_empty() || effect == "NoExecute";
-    let same_key = key.is_empty() || key == text(taint, "key");
-    let same_value = text(toleration, "operator") == "Exists" || text(toleration, "value") == text(taint, "value");
-    same_effect && same_key && same_value
 }
 
 fn no_execute(node: &Value) -> Vec<Value> {

@@ -7,6 +7,8 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use api::taint::{Taint, Toleration};
+
 use crate::view as core;
 
 use crate::pod;
@@ -274,14 +276,11 @@ fn clash(a: &(String, String, u16), b: &(String, String, u16)) -> bool {
 }
 
 fn tolerates(spec: &core::PodSpec, taint: &core::Taint) -> bool {
+    let text = |field: &Option<String>| field.clone().unwrap_or_default();
+    let taint = Taint { key: taint.key.clone(), value: text(&taint.value), effect: taint.effect.clone() };
     spec.tolerations.iter().flatten().any(|t| {
-        let effect = t.effect.as_deref().unwrap_or("");
-        let key = t.key.as_deref().unwrap_or("");
-        let same_effect = effect.is_empty() || effect == taint.effect;
-        let same_key = key.is_empty() || key == taint.key;
-        let exists = t.operator.as_deref() == Some("Exists");
-        let same_value = exists || t.value.as_deref().unwrap_or("") == taint.value.as_deref().unwrap_or("");
-        same_effect && same_key && same_value && (exists || !key.is_empty())
+        let (key, operator) = (text(&t.key), text(&t.operator));
+        Toleration { key, operator, value: text(&t.value), effect: text(&t.effect) }.tolerates(&taint)
     })
 }
 

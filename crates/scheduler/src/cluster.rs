@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use api::pod::Amounts;
 use api::quantity::Quantity;
+use api::taint::Taint;
 use api::{Object, tree};
 use serde_json::Value;
 
 use crate::counters::Counters;
-use crate::pod::{HostPort, Pod, Taint, normal_image, strings};
+use crate::pod::{HostPort, Pod, normal_image, strings};
 use crate::preempt::Budget;
 use crate::resources::Resources;
 use crate::workloads::Workloads;
@@ -74,11 +75,6 @@ impl Node {
         let (meta, spec, status) = (tree::at(node, "metadata"), tree::at(node, "spec"), tree::at(node, "status"));
         let amounts: Amounts =
             tree::entries(status, "allocatable").map(|(k, v)| (k.clone(), Quantity::of(v))).collect();
-        let taint = |t: &Value| Taint {
-            key: tree::text(t, "key").into(),
-            value: tree::text(t, "value").into(),
-            effect: tree::text(t, "effect").into(),
-        };
         let mut images = HashMap::new();
         for image in tree::list(status, "images") {
             let size = tree::int(image, "sizeBytes").unwrap_or(0);
@@ -89,7 +85,7 @@ impl Node {
         Node {
             name: tree::text(meta, "name").into(),
             labels: Arc::new(strings(meta, "labels")),
-            taints: tree::list(spec, "taints").iter().map(taint).collect(),
+            taints: tree::list(spec, "taints").iter().map(Taint::of).collect(),
             unschedulable: tree::flag(spec, "unschedulable"),
             pods_max: amounts.get("pods").map_or(0, |q| q.value()),
             allocatable: Resources::of(&amounts),

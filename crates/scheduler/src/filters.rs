@@ -3,10 +3,12 @@
 //! For each node the first filter that refuses says why (pkg/scheduler/framework/plugins); its words
 //! end in the FailedScheduling event. `wakes` says after which changes it is worth asking again.
 
+use api::taint::Taint;
+
 use crate::cluster::Node;
 use crate::counters::Constraint;
 use crate::hints::{self, Event, Kind, Scene};
-use crate::pod::{NodeTerm, Pod, Taint};
+use crate::pod::{NodeTerm, Pod};
 use crate::resources::Resources;
 use crate::surroundings::Surroundings;
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use api::pod::Demands;
 use api::selector::{Labels, Operator, Requirement};
+use api::taint::Toleration;
 use api::{Object, tree};
 use serde_json::Value;
 
@@ -79,22 +80,6 @@ pub struct HostPort {
     /// `0.0.0.0` is every address.
     pub ip: String,
     pub port: i64,
-}
-
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Toleration {
-    pub key: String,
-    pub exists: bool,
-    pub value: String,
-    /// Empty: every effect.
-    pub effect: String,
-}
-
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Taint {
-    pub key: String,
-    pub value: String,
-    pub effect: String,
 }
 
 /// All requirements must hold; a term without any holds nowhere.
@@ -175,7 +160,7 @@ impl Pod {
             guessed: guess(&demands),
             ports: host_ports(spec),
             images: images(spec),
-            tolerations: tree::list(spec, "tolerations").iter().map(Toleration::read).collect(),
+            tolerations: tree::list(spec, "tolerations").iter().map(Toleration::of).collect(),
             node_selector: strings(spec, "nodeSelector"),
             node_terms: NodeTerm::required(tree::at(affinity, "nodeAffinity")),
             node_wishes: NodeTerm::preferred(tree::at(affinity, "nodeAffinity")),
@@ -217,23 +202,6 @@ impl Pod {
             && self.requests == other.requests
             && self.guessed == other.guessed
             && self.ports == other.ports
-    }
-}
-
-impl Toleration {
-    fn read(t: &Value) -> Toleration {
-        Toleration {
-            key: tree::text(t, "key").into(),
-            exists: tree::text(t, "operator") == "Exists",
-            value: tree::text(t, "value").into(),
-            effect: tree::text(t, "effect").into(),
-        }
-    }
-
-    pub fn tolerates(&self, taint: &Taint) -> bool {
-        (self.effect.is_empty() || self.effect == taint.effect)
-            && (self.key.is_empty() || self.key == taint.key)
-            && (self.exists || self.value == taint.value)
     }
 }
 

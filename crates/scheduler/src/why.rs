@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use api::quantity::{Format, Quantity};
+use api::taint::Taint;
 
 use crate::cluster::{Cluster, Node};
 use crate::configuration::Configuration;
@@ -122,7 +123,7 @@ fn told(
     match filter {
         "NodeUnschedulable" => vec![told("it is cordoned".into(), "kubectl uncordon")],
         "TaintToleration" => {
-            let text = |t: &crate::pod::Taint| match t.value.as_str() {
+            let text = |t: &Taint| match t.value.as_str() {
                 "" => format!("taint {}:{}", t.key, t.effect),
                 value => format!("taint {}={value}:{}", t.key, t.effect),
             };

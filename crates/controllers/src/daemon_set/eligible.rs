@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use api::selector::Requirement;
+use api::taint::{Taint, Toleration};
 use api::{Object, tree};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -32,14 +33,6 @@ pub struct Node {
     taints: Vec<Taint>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
-struct Taint {
-    key: String,
-    value: String,
-    effect: String,
-}
-
 /// What decides of a set's template.
 pub struct Eligible {
     node_name: String,
@@ -52,13 +45,6 @@ pub struct Eligible {
 struct Term {
     labels: Vec<Requirement>,
     names: Vec<Requirement>,
-}
-
-struct Toleration {
-    key: String,
-    operator: String,
-    value: String,
-    effect: String,
 }
 
 /// What a set's pod has to do with a node.
@@ -91,21 +77,14 @@ impl Node {
 impl Eligible {
     pub fn of(set: &Value) -> Eligible {
         let spec = tree::at(set, "spec.template.spec");
-        let text = |value: &Value, field: &str| tree::text(value, field).to_owned();
         let selector = tree::entries(spec, "nodeSelector");
         let required = tree::at(spec, "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution");
         let terms = || tree::list(required, "nodeSelectorTerms").iter().filter_map(Term::of).collect();
-        let toleration = |one: &Value| Toleration {
-            key: text(one, "key"),
-            operator: text(one, "operator"),
-            value: text(one, "value"),
-            effect: text(one, "effect"),
-        };
         Eligible {
-            node_name: text(spec, "nodeName"),
+            node_name: tree::text(spec, "nodeName").to_owned(),
             node_selector: selector.map(|(key, value)| (key.clone(), value.as_str().unwrap_or("").into())).collect(),
             terms: required.is_object().then(terms),
-            tolerations: tolerations(spec).iter().map(toleration).collect(),
+            tolerations: tolerations(spec).iter().map(Toleration::of).collect(),
         }
     }
 
@@ -135,18 +114,6 @@ impl Term {
     fn matches(&self, node: &Node) -> bool {
         self.labels.iter().all(|one| one.matches(node.labels.get(&one.key).map(String::as_str)))
             && self.names.iter().all(|one| one.matches(Some(&node.name)))
-    }
-}
-
-impl Toleration {
-    fn tolerates(&self, taint: &Taint) -> bool {
-        (self.effect.is_empty() || self.effect == taint.effect)
-            && (self.key.is_empty() || self.key == taint.key)
-            && match self.operator.as_str() {
-                "Exists" => true,
-                "" | "Equal" => self.value == taint.value,
-                _ => false,
-            }
     }
 }
 
