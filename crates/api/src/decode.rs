@@ -170,6 +170,21 @@ pub fn untyped(body: &[u8]) -> Result<Value, Status> {
     Ok(decoded.value)
 }
 
+/// The same for a file of settings, which no key may be in twice.
+///
+/// # Errors
+/// BadRequest, of those keys in the words of upstream's strict codecs (serializer/json/json.go).
+pub fn untyped_strict(body: &[u8]) -> Result<Value, Status> {
+    let decoded = loose(body).map_err(|why| Status::bad_request(format!("error decoding YAML: {why}")))?;
+    match decoded.warnings.as_slice() {
+        [] => Ok(decoded.value),
+        twice => {
+            let lines = twice.join("\n  ");
+            Err(Status::bad_request(format!("strict decoding error: yaml: unmarshal errors:\n  {lines}")))
+        }
+    }
+}
+
 /// The body of an apply patch, if it is JSON about which there is nothing to say; `applied` reads any.
 pub fn applied_json(body: &[u8]) -> Option<Decoded> {
     plain_json(body).map(|value| Decoded { value, warnings: Vec::new() })

@@ -38,7 +38,7 @@ pub fn configuration(file: Option<&Path>) -> Result<Configuration> {
     let Some(path) = file else { return Ok(Configuration::default()) };
     let at = path.display();
     let text = std::fs::read(path).context(format_args!("reading {at} (--scheduler-config)"))?;
-    let value = api::decode::untyped(&text).context(format_args!("reading {at} (--scheduler-config)"))?;
+    let value = api::decode::untyped_strict(&text).context(format_args!("reading {at} (--scheduler-config)"))?;
     Configuration::read(&value).map_err(|why| failure(format!("{at} (--scheduler-config): {why}")))
 }
 
@@ -97,6 +97,9 @@ mod tests {
         std::fs::write(&path, format!("{text}extenders: [{{}}]\n")).unwrap();
         let refused = configuration(Some(&path)).err().unwrap().printed();
         assert!(refused.contains("scheduler.yaml (--scheduler-config): extenders: refused"), "{refused}");
+        std::fs::write(&path, format!("{text}profiles: []\npodMaxBackoffSeconds: 20\nprofiles: []\n")).unwrap();
+        let doubled = configuration(Some(&path)).err().unwrap().printed();
+        assert!(doubled.contains("line 5: key \"profiles\" already set in map"), "{doubled}");
         assert!(configuration(Some(&folder.path().join("none"))).is_err());
         assert_eq!(configuration(None).unwrap().profiles[0].name, "default-scheduler");
     }

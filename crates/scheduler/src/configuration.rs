@@ -111,10 +111,11 @@ fn backoff(fields: &Fields<'_>) -> Result<Backoff, String> {
 }
 
 fn profile(fields: &Fields<'_>, number: usize, of: usize, percent: usize) -> Result<Profile, String> {
-    let name = match fields.text("schedulerName")? {
-        "" if of == 1 => "default-scheduler",
-        "" => return Err(format!("{}: Required value", fields.at("schedulerName"))),
-        name => name,
+    let name = match (fields.get("schedulerName"), fields.text("schedulerName")?) {
+        // Only where there is one, and only in place of what is not there (SetDefaults_KubeSchedulerConfiguration).
+        (None, _) if of == 1 => "default-scheduler",
+        (_, "") => return Err(format!("{}: Required value", fields.at("schedulerName"))),
+        (_, name) => name,
     };
     let percent = percentage(fields)?.unwrap_or(percent);
     let percentage = (percent > 0).then_some(percent);

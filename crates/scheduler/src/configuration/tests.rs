@@ -110,6 +110,7 @@ fn what_is_wrong_or_not_there_is_refused_by_name() {
             "podMaxBackoffSeconds: Invalid value: 0: must be greater than or equal to PodInitialBackoffSeconds",
         ),
         (json!({"profiles": [{"schedulerName": "a"}, {}]}), "profiles[1].schedulerName: Required value"),
+        (json!({"profiles": [{"schedulerName": ""}]}), "profiles[0].schedulerName: Required value"),
         (
             json!({"profiles": [{"schedulerName": "a"}, {"schedulerName": "a"}]}),
             "profiles[1].schedulerName: Duplicate value: \"a\"",
