@@ -86,9 +86,6 @@ impl Actor {
     /// Pushes a pod out for one of higher priority: says why in its status, then deletes it with its
     /// own grace.
     pub async fn push_out(&self, victim: &Pod, preemptor: &Pod, node: &str, now: String) -> Result<(), Status> {
-        if victim.deleting {
-            return Ok(());
-        }
         let status = json!({"conditions": [{
             "type": "DisruptionTarget",
             "status": "True",

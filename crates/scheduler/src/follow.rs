@@ -4,7 +4,7 @@
 //! in priority order; a placed pod counts at once and its binding runs beside the loop. So one pod
 //! costs one step from the watch's event to the POST.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use api::resource::{NAMESPACES, NODES, PODS};
@@ -62,6 +62,7 @@ pub async fn run(client: Client, config: Config) {
         cluster: Cluster::default(),
         queue: Queue::new(config.configuration.backoff),
         assumed: HashSet::new(),
+        preempting: HashMap::new(),
         acts: JoinSet::new(),
     };
     // What is there is taken in whole before the first pod is placed.
@@ -106,6 +107,8 @@ struct Scheduler {
     queue: Queue,
     /// Placed here, not yet seen on the watch.
     assumed: HashSet<Arc<str>>,
+    /// Pods for which others are being asked to go.
+    preempting: HashMap<Arc<str>, Preempting>,
     acts: JoinSet<Done>,
 }
 
@@ -116,15 +119,27 @@ struct Party {
     profile: Arc<Profile>,
 }
 
+/// Until all of them were asked, the pod is not tried again (preemption/executor.go, IsPodRunningPreemption).
+struct Preempting {
+    /// Not answered yet.
+    left: usize,
+    /// It would have been tried, or has to be: somebody could not be asked.
+    is_due: bool,
+}
+
 enum Done {
     Bound {
         pod: Arc<Pod>,
         node: NodeName,
         result: Result<(), Status>,
     },
-    /// A victim could not be pushed out for this pod.
-    Kept(Arc<str>),
-    /// A condition or an eviction; a failure was logged.
+    /// A victim was asked to go for the pod of this UID, or could not be.
+    PushedOut {
+        preemptor: Arc<str>,
+        victim: Arc<Pod>,
+        is_kept: bool,
+    },
+    /// A condition; a failure was logged.
     Said,
 }
 
@@ -154,6 +169,11 @@ impl Scheduler {
                 self.queue.remove(&pod.uid);
                 continue;
             };
+            if let Some(preempting) = self.preempting.get_mut(&pod.uid) {
+                preempting.is_due = true;
+                self.queue.postpone(&pod.uid, Instant::now());
+                continue;
+            }
             let count = self.cluster.nodes.len().max(1);
             let looked_at = match place(&pod, &self.cluster, &party.profile) {
                 Ok(Choice { node, looked_at }) => {
@@ -178,10 +198,7 @@ impl Scheduler {
     fn done(&mut self, done: Done) {
         match done {
             Done::Bound { pod, node, result } => self.bound(pod, node, result),
-            // What was promised may not come: it is decided again.
-            Done::Kept(uid) => {
-                self.queue.retry(&uid, Instant::now());
-            }
+            Done::PushedOut { preemptor, victim, is_kept } => self.pushed_out(&preemptor, victim, is_kept),
             Done::Said => {}
         }
     }
@@ -239,9 +256,12 @@ impl Scheduler {
         let mut message = reasons.to_string();
         let mut nominated = None;
         if reasons.nodes > 0 && party.profile.preempts {
-            match preempt(&pod, &self.cluster, &party.profile, &reasons) {
+            // A promise counts before the server tells of it.
+            let promised = self.cluster.promised(&pod.uid).filter(|node| **node != pod.nominated);
+            let promised = promised.map(|node| Arc::new(Pod { nominated: node.clone(), ..(*pod).clone() }));
+            match preempt(promised.as_ref().unwrap_or(&pod), &self.cluster, &party.profile, &reasons) {
                 Ok(preemption) => {
-                    let (node, victims) = (preemption.node, preemption.victims);
+                    let (node, mut victims) = (preemption.node, preemption.victims);
                     message.push_str(&format!(
                         " preemption: found a potential placement for pod on node {node}, preempting {} victims",
                         victims.len()
@@ -251,17 +271,10 @@ impl Scheduler {
                     for other in preemption.displaced {
                         self.displace(other);
                     }
+                    // Whose end was asked for already need not be asked.
+                    victims.retain(|victim| !victim.deleting);
                     for victim in victims {
-                        let (actor, pod, node, now) = (party.actor.clone(), pod.clone(), node.clone(), self.now());
-                        self.acts.spawn(async move {
-                            match actor.push_out(&victim, &pod, &node, now).await {
-                                Err(status) if status.reason != Reason::NotFound => {
-                                    tracing::warn!("pushing out {}/{}: {status}", victim.namespace, victim.name);
-                                    Done::Kept(pod.uid.clone())
-                                }
-                                _ => Done::Said,
-                            }
-                        });
+                        self.push_out(victim, &pod, &node, &party.actor);
                     }
                     nominated = Some(node.to_string());
                 }
@@ -279,6 +292,38 @@ impl Scheduler {
         self.queue.refused(&pod.uid, reasons.refused_by, Instant::now());
         party.actor.say_failed(&pod, &message);
         self.write_condition(pod, party.actor.clone(), "Unschedulable", message, nominated);
+    }
+
+    /// The victim counts as on its way out from now on; its own grace is the server's to tell.
+    fn push_out(&mut self, victim: Arc<Pod>, pod: &Arc<Pod>, node: &NodeName, actor: &Actor) {
+        self.preempting.entry(pod.uid.clone()).or_insert(Preempting { left: 0, is_due: false }).left += 1;
+        self.cluster.add_pod(Arc::new(Pod { deleting: true, pushed_out: true, ..(*victim).clone() }));
+        let (actor, pod, node, now) = (actor.clone(), pod.clone(), node.clone(), self.now());
+        self.acts.spawn(async move {
+            let answer = actor.push_out(&victim, &pod, &node, now).await;
+            let refused = answer.err().filter(|status| status.reason != Reason::NotFound);
+            if let Some(status) = &refused {
+                tracing::warn!("pushing out {}/{}: {status}", victim.namespace, victim.name);
+            }
+            Done::PushedOut { preemptor: pod.uid.clone(), victim, is_kept: refused.is_some() }
+        });
+    }
+
+    fn pushed_out(&mut self, preemptor: &Arc<str>, victim: Arc<Pod>, is_kept: bool) {
+        if is_kept && self.cluster.placed(&victim.uid).is_some_and(|known| known.deleting) {
+            self.cluster.add_pod(victim);
+        }
+        let Some(preempting) = self.preempting.get_mut(preemptor) else { return };
+        preempting.left -= 1;
+        // What was promised may not come: it is decided again.
+        preempting.is_due |= is_kept;
+        if preempting.left == 0 {
+            let is_due = preempting.is_due;
+            self.preempting.remove(preemptor);
+            if is_due {
+                self.queue.retry(preemptor, Instant::now());
+            }
+        }
     }
 
     /// A more important pod takes the place that this one was promised: it looks for another at once.

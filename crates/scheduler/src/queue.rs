@@ -146,6 +146,15 @@ impl Queue {
         }
     }
 
+    /// It was not its turn: it sleeps on as before, and was not tried.
+    pub fn postpone(&mut self, uid: &str, now: Instant) {
+        if let Some(entry) = self.entries.get_mut(uid) {
+            entry.attempts -= 1;
+            let refused_by = entry.refused_by.clone();
+            self.refused(uid, refused_by, now);
+        }
+    }
+
     /// Binding went wrong: again after the back-off.
     pub fn failed(&mut self, uid: &str, now: Instant) {
         if let Some(entry) = self.entries.get(uid) {

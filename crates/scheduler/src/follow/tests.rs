@@ -6,7 +6,7 @@ use client::{Body, Reply, Transport};
 use futures::stream;
 use http::Request;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::*;
 use api::{Object, WatchEvent};
@@ -18,6 +18,8 @@ struct Server {
     pods: Mutex<Option<mpsc::UnboundedReceiver<WatchEvent>>>,
     writes: mpsc::UnboundedSender<(String, Value)>,
     refuse_bindings: Mutex<usize>,
+    /// The end of the pod `slow` is not answered before this.
+    slow: Arc<Notify>,
 }
 
 impl Transport for Server {
@@ -45,6 +47,13 @@ impl Transport for Server {
                     *left -= 1;
                     return Box::pin(async { Err(Status::internal("no")) });
                 }
+                if line.starts_with("DELETE") && line.ends_with("/slow") {
+                    let (slow, body) = (self.slow.clone(), Body::Bytes(value.to_string().into()));
+                    return Box::pin(async move {
+                        slow.notified().await;
+                        Ok(Reply { status: http::StatusCode::OK, headers: Default::default(), body })
+                    });
+                }
                 Body::Bytes(value.to_string().into())
             }
         };
@@ -57,21 +66,23 @@ struct Cluster {
     seen: Vec<(String, Value)>,
     events: mpsc::UnboundedSender<WatchEvent>,
     writes: mpsc::UnboundedReceiver<(String, Value)>,
+    slow: Arc<Notify>,
 }
 
 impl Cluster {
     fn start(nodes: Vec<Value>, refuse_bindings: usize) -> Cluster {
         let (events, pods) = mpsc::unbounded_channel();
         let (sink, writes) = mpsc::unbounded_channel();
-        let server =
-            Server { nodes, pods: Mutex::new(Some(pods)), writes: sink, refuse_bindings: Mutex::new(refuse_bindings) };
+        let slow = Arc::new(Notify::new());
+        let (pods, refuse_bindings) = (Mutex::new(Some(pods)), Mutex::new(refuse_bindings));
+        let server = Server { nodes, pods, writes: sink, refuse_bindings, slow: slow.clone() };
         let config = Config {
             clock: Arc::new(|| jiff::Timestamp::UNIX_EPOCH),
             entropy: Arc::new(|bytes| bytes.fill(7)),
             configuration: Configuration::default(),
         };
         tokio::spawn(run(Client::new(Arc::new(server)), config));
-        Cluster { seen: Vec::new(), events, writes }
+        Cluster { seen: Vec::new(), events, writes, slow }
     }
 
     fn add(&self, pod: &Value) {
@@ -219,4 +230,35 @@ async fn promise_that_is_cleared_or_moves_elsewhere_wakes_who_waits_for_the_room
         let bound = tokio::time::timeout(std::time::Duration::from_secs(30), c.write("/waits/binding")).await;
         assert!(bound.is_ok(), "it waited for the end of its sleep");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn preemptor_is_not_tried_again_while_its_victims_are_asked_to_go() {
+    let mut c = Cluster::start(vec![node("n1"), node("n2")], 0);
+    let placed = |name: &str, node: &str, priority: i64| {
+        let mut pod = pod(name, "500m", 2);
+        (pod["spec"]["nodeName"], pod["spec"]["priority"]) = (json!(node), json!(priority));
+        pod
+    };
+    let quick = placed("quick", "n1", 0);
+    let slow = placed("slow", "n1", 0);
+    for pod in [&quick, &slow, &placed("third", "n2", 5), &placed("fourth", "n2", 5)] {
+        c.add(pod);
+    }
+    let mut urgent = pod("urgent", "1", 6);
+    urgent["spec"]["priority"] = json!(10);
+    c.add(&urgent);
+    c.write("/pods/slow").await;
+    // The first one is gone before the second was told, and nothing of it all was heard on the watch.
+    c.events.send(WatchEvent::Deleted(Object::from_value(&quick).unwrap())).unwrap();
+    let early = tokio::time::timeout(std::time::Duration::from_secs(60), c.write("/urgent/binding")).await;
+    assert!(early.is_err());
+    c.slow.notify_one();
+    c.events.send(WatchEvent::Deleted(Object::from_value(&slow).unwrap())).unwrap();
+    let binding = c.write("/urgent/binding").await;
+    assert_eq!(binding["target"]["name"], "n1");
+    let ends: Vec<&str> = c.seen.iter().filter_map(|(line, _)| line.strip_prefix("DELETE ")).collect();
+    assert_eq!(ends.len(), 2, "{ends:?}");
+    let failures = c.seen.iter().filter(|(_, body)| body["reason"] == "FailedScheduling").count();
+    assert_eq!(failures, 1);
 }
