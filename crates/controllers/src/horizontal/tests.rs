@@ -421,3 +421,15 @@ fn tolerances_are_the_autoscalers_own_if_it_has_some() {
     let autoscaler = json!({"spec": {"behavior": {"scaleUp": {"tolerance": "50m"}}}});
     assert_eq!(Tolerances::of(&autoscaler), Tolerances { down: 0.1, up: 0.05 });
 }
+
+/// A container that no pod has is told in upstream's words, which are of pods that might be unready: it looks at figures
+/// before it looks for containers (replica_calculator.go, GetResourceReplicas).
+#[test]
+fn a_container_that_nobody_has_is_told_as_upstream_tells_it() {
+    let target = json!({"type": "Utilization", "averageUtilization": 50});
+    let metric =
+        json!({"type": "ContainerResource", "containerResource": {"name": "cpu", "container": "x", "target": target}});
+    let mut stage = stage(json!({"minReplicas": 1, "maxReplicas": 5, "metrics": [metric]}), 1);
+    let why = "failed to get cpu utilization: did not receive metrics for targeted pods (pods might be unready)";
+    assert_eq!(stage.look(0, Ok("a:1000"))[0], format!("FailedGetContainerResourceMetric: {why}"));
+}
