@@ -24,6 +24,8 @@ mod nft;
 mod route;
 /// The rule set of a node as a pure value.
 mod rules;
+/// Services: addresses and ports that lead to one of several endpoints.
+pub mod services;
 /// Bandwidth of a pod's link.
 mod shape;
 /// What is asked for and what comes back.
@@ -96,6 +98,12 @@ impl Net {
     /// Every attachment, in order of id.
     pub async fn list(&self) -> Result<Vec<Attachment>, Error> {
         self.ask(Request::List).await
+    }
+
+    /// What is to be served as services from now on; it is when this returns. After an error all must be said
+    /// anew.
+    pub async fn services(&self, change: services::Change) -> Result<(), Error> {
+        self.ask(|reply| Request::Services(change, reply)).await
     }
 
     /// Removes every link, rule, route and pin of this instance: `down`.

@@ -15,12 +15,18 @@ use crate::spec::{Error, failed};
 mod batch;
 /// Messages and attributes.
 mod messages;
+/// Single expressions.
+mod ops;
 /// Steps as expressions.
 mod steps;
+/// Sets and maps that change element by element.
+mod stores;
 
-use batch::Batch;
+pub(crate) use batch::Batch;
 pub(crate) use messages::Attributes;
 use messages::{Body, find, messages, push_message, text};
+pub(crate) use ops::{From, Op};
+pub(crate) use stores::{Element, Kind, Store, Value};
 
 const SUBSYSTEM: u16 = 10 << 8;
 const NEW_TABLE: u16 = SUBSYSTEM;
@@ -33,6 +39,7 @@ const GET_RULE: u16 = SUBSYSTEM | 7;
 const DEL_RULE: u16 = SUBSYSTEM | 8;
 const NEW_SET: u16 = SUBSYSTEM | 9;
 const NEW_ELEMENTS: u16 = SUBSYSTEM | 12;
+const GET_ELEMENTS: u16 = SUBSYSTEM | 13;
 const DEL_ELEMENTS: u16 = SUBSYSTEM | 14;
 const BATCH_BEGIN: u16 = 16;
 const BATCH_END: u16 = 17;
@@ -112,9 +119,21 @@ impl Netfilter {
         attributes: &[(u16, Vec<u8>)],
         each: impl FnMut(&[u8]),
     ) -> Result<(), Error> {
+        self.ask_of(Family::V4, kind, all, attributes, each)
+    }
+
+    /// As `ask`, of a family.
+    pub fn ask_of(
+        &self,
+        family: Family,
+        kind: u16,
+        all: bool,
+        attributes: &[(u16, Vec<u8>)],
+        each: impl FnMut(&[u8]),
+    ) -> Result<(), Error> {
         let fill = |body: &mut Body| attributes.iter().for_each(|(kind, value)| body.bytes(*kind, value));
         let mut socket = self.0.borrow_mut();
-        let asked = ask(&socket, Family::V4, kind, if all { DUMP } else { ACK }, fill, each);
+        let asked = ask(&socket, family, kind, if all { DUMP } else { ACK }, fill, each);
         if asked.is_err() {
             *socket = open()?;
         }
@@ -194,10 +213,11 @@ pub(crate) fn marked(table: &str, chain: &str, mark: &str) -> Result<Vec<Vec<u8>
     Ok(handles)
 }
 
-/// Whether a notice says that a table of that name was taken away.
+/// Whether a notice says that a table of that name was taken away, or one whose name goes on after a dash.
 pub(crate) fn takes_away(notice: &[u8], table: &str) -> bool {
+    let is_ours = |name: &str| name.strip_prefix(table).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
     let mut messages = messages(notice);
-    messages.any(|message| message.kind() == DEL_TABLE && text(message.attributes(), 1) == Some(table))
+    messages.any(|message| message.kind() == DEL_TABLE && text(message.attributes(), 1).is_some_and(is_ours))
 }
 
 fn number_of(family: Family) -> u8 {

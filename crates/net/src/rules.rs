@@ -11,6 +11,7 @@ use ipnet::Ipv4Net;
 
 use crate::addresses::v4;
 use crate::links;
+use crate::nft::Op;
 use crate::spec::{Attachment, Config};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -81,6 +82,8 @@ pub(crate) struct Base {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Hook {
     Prerouting,
+    Input,
+    Forward,
     Output,
     Postrouting,
 }
@@ -112,6 +115,8 @@ pub(crate) enum Step {
     Masquerade,
     Accept,
     Drop,
+    /// One expression, in registers of the rule's choosing.
+    Do(Op),
 }
 
 /// Before anything else looks at a packet.

@@ -652,3 +652,6 @@ fn a_pod_speaks_with_its_own_address_only() {
         net.close().await.unwrap();
     });
 }
+
+/// Services by real packets.
+mod services;

@@ -12,6 +12,7 @@ use crate::namespaces::Namespaces;
 use crate::nft::Netfilter;
 use crate::route::Route;
 use crate::rules::{Family, protocol_number};
+use crate::services::{Change, Services};
 use crate::spec::{AttachSpec, Attachment, Config, Error, HostPort};
 use crate::{conntrack, host, links, rules};
 
@@ -20,6 +21,7 @@ pub(crate) enum Request {
     Detach(String, oneshot::Sender<Result<(), Error>>),
     /// A table may have been taken away.
     Restore,
+    Services(Change, oneshot::Sender<Result<(), Error>>),
     List(oneshot::Sender<Result<Vec<Attachment>, Error>>),
     Close(oneshot::Sender<Result<(), Error>>),
 }
@@ -30,6 +32,7 @@ pub(crate) struct Worker {
     namespaces: Namespaces,
     host: Route,
     netfilter: Netfilter,
+    services: Services,
     /// There is nothing to restore any more.
     closed: bool,
 }
@@ -40,7 +43,8 @@ impl Worker {
         let namespaces = Namespaces::open(&config.run_dir)?;
         config.leave()?;
         let (host, netfilter) = (Route::open()?, Netfilter::open()?);
-        let worker = Worker { config, addresses, namespaces, host, netfilter, closed: false };
+        let services = Services::new(&config);
+        let worker = Worker { config, addresses, namespaces, host, netfilter, services, closed: false };
         worker.host.send(vec![links::own_address(worker.config.gateway())])?;
         host::allow_forwarding(&worker.config)?;
         worker.remove_unclaimed()?;
@@ -56,6 +60,7 @@ impl Worker {
             Request::Attach(spec, reply) => drop(reply.send(self.attach(spec))),
             Request::Detach(id, reply) => drop(reply.send(self.detach(&id))),
             Request::Restore => self.restore(),
+            Request::Services(change, reply) => drop(reply.send(self.serve(change))),
             Request::List(reply) => drop(reply.send(Ok(self.addresses.all().cloned().collect()))),
             Request::Close(reply) => drop(reply.send(self.close())),
         }
@@ -141,6 +146,13 @@ impl Worker {
         }
     }
 
+    fn serve(&mut self, change: Change) -> Result<(), Error> {
+        match self.closed {
+            true => Err(Error::Failed("the network is closed".into())),
+            false => self.services.change(&self.netfilter, &self.host, change),
+        }
+    }
+
     /// The rules have one pod for each port: a second one waits until the first has let go.
     fn is_free(&self, spec: &AttachSpec) -> Result<(), Error> {
         let others = self.addresses.all().filter(|other| other.spec.id != spec.id);
@@ -192,11 +204,12 @@ impl Worker {
     }
 
     /// Makes anew what of the tables is not there: with none a pod sends what it likes, and nothing is masked.
-    fn restore(&self) {
+    fn restore(&mut self) {
         let missing = |family| matches!(self.netfilter.has(family, &self.config.table()), Ok(false));
         if self.closed {
             return;
         }
+        self.services.restore(&self.netfilter);
         if missing(Family::V6) {
             self.guard_v6();
         }
@@ -215,6 +228,7 @@ impl Worker {
             self.detach(id)?;
         }
         self.remove_unclaimed()?;
+        self.services.close(&self.netfilter)?;
         self.netfilter.remove(Family::V4, &self.config.table())?;
         if let Err(error) = self.netfilter.remove(Family::V6, &self.config.table()) {
             tracing::debug!(%error, "no rules for IPv6");

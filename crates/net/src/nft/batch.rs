@@ -16,18 +16,26 @@ pub struct Batch {
     family: Family,
     bytes: Vec<u8>,
     count: u32,
+    /// Messages that are acknowledged.
+    acknowledged: u32,
 }
 
 impl Batch {
     pub fn begin(family: Family) -> Batch {
-        let mut batch = Batch { family, bytes: Vec::new(), count: 0 };
+        let mut batch = Batch { family, bytes: Vec::new(), count: 0, acknowledged: 0 };
         push_message(&mut batch.bytes, BATCH_BEGIN, REQUEST, 0, (0, 10), |_| {});
         batch
     }
 
     pub fn message(&mut self, kind: u16, flags: u16, fill: impl FnOnce(&mut Body)) {
+        self.acknowledged += 1;
+        self.silent(kind, flags | ACK, fill);
+    }
+
+    /// A message of many: only what is wrong with it is told.
+    pub fn silent(&mut self, kind: u16, flags: u16, fill: impl FnOnce(&mut Body)) {
         self.count += 1;
-        push_message(&mut self.bytes, kind, flags | REQUEST | ACK, self.count, (number_of(self.family), 0), fill);
+        push_message(&mut self.bytes, kind, flags | REQUEST, self.count, (number_of(self.family), 0), fill);
     }
 
     pub fn table(&mut self, kind: u16, name: &str) {
@@ -74,6 +82,8 @@ impl Batch {
             let Some(base) = chain.base else { return };
             let hook = match base.hook {
                 Hook::Prerouting => 0,
+                Hook::Input => 1,
+                Hook::Forward => 2,
                 Hook::Output => 3,
                 Hook::Postrouting => 4,
             };
@@ -100,8 +110,9 @@ impl Batch {
 
     pub fn commit(mut self, socket: &Socket, doing: &str) -> Result<(), Error> {
         push_message(&mut self.bytes, BATCH_END, REQUEST, self.count + 1, (0, 10), |_| {});
+        make_room(socket, self.bytes.len());
         socket.send(&self.bytes, 0).map_err(failed(doing))?;
-        let mut left = self.count;
+        let mut left = self.acknowledged;
         while left > 0 {
             let (datagram, _) = socket.recv_from_full().map_err(failed(doing))?;
             for message in messages(&datagram) {
@@ -114,6 +125,17 @@ impl Batch {
             }
         }
         Ok(())
+    }
+}
+
+/// A transaction is one datagram, which the socket must hold at once: thousands of services have megabytes.
+fn make_room(socket: &Socket, bytes: usize) {
+    use nix::sys::socket::{getsockopt, setsockopt, sockopt};
+    let room = getsockopt(socket, sockopt::SndBuf).unwrap_or(0);
+    if room < bytes * 2
+        && let Err(error) = setsockopt(socket, sockopt::SndBufForce, &(bytes * 2))
+    {
+        tracing::debug!(%error, "a transaction of {bytes} bytes may be too large for the socket");
     }
 }
 

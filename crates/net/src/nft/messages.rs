@@ -97,6 +97,17 @@ impl<'a> Attributes<'a> {
         find(self.0, kind)
     }
 
+    /// The value of each attribute, in order.
+    pub fn each(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let length = usize::from(u16::from_ne_bytes(rest.get(..2)?.try_into().ok()?)).max(4);
+            let value = rest.get(4..length)?;
+            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+            Some(value)
+        })
+    }
+
     pub fn inner(&self, kind: u16) -> Attributes<'a> {
         Attributes(find(self.0, kind).unwrap_or_default())
     }

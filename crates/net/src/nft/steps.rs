@@ -10,14 +10,14 @@ const R0: u32 = 8;
 
 impl Body<'_> {
     /// One expression: its name and what `fill` says of it.
-    fn expression(&mut self, name: &str, fill: impl FnOnce(&mut Body)) {
+    pub(super) fn expression(&mut self, name: &str, fill: impl FnOnce(&mut Body)) {
         self.nested(1, |element| {
             element.text(1, name);
             element.nested(2, fill);
         });
     }
 
-    fn payload(&mut self, register: u32, base: u32, offset: u32, length: u32) {
+    pub(super) fn payload(&mut self, register: u32, base: u32, offset: u32, length: u32) {
         self.expression("payload", |e| {
             e.number(1, register);
             e.number(2, base);
@@ -26,7 +26,7 @@ impl Body<'_> {
         });
     }
 
-    fn compare(&mut self, register: u32, equal: bool, value: &[u8]) {
+    pub(super) fn compare(&mut self, register: u32, equal: bool, value: &[u8]) {
         self.expression("cmp", |e| {
             e.number(1, register);
             e.number(2, u32::from(!equal));
@@ -34,7 +34,7 @@ impl Body<'_> {
         });
     }
 
-    fn mask(&mut self, register: u32, mask: &[u8]) {
+    pub(super) fn mask(&mut self, register: u32, mask: &[u8]) {
         self.expression("bitwise", |e| {
             e.number(1, register);
             e.number(2, register);
@@ -116,10 +116,11 @@ impl Body<'_> {
             Step::Masquerade => self.expression("masq", |_| {}),
             Step::Accept => self.verdict(1),
             Step::Drop => self.verdict(0),
+            Step::Do(op) => self.op(family, op),
         }
     }
 
-    fn meta(&mut self, register: u32, key: u32) {
+    pub(super) fn meta(&mut self, register: u32, key: u32) {
         self.expression("meta", |e| {
             e.number(1, register);
             e.number(2, key);
