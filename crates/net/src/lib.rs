@@ -20,6 +20,8 @@ mod links;
 mod namespaces;
 /// Rule sets in the kernel's own form, sent as one transaction.
 mod nft;
+/// Other nodes.
+mod peers;
 /// Requests to the kernel over route netlink.
 mod route;
 /// The rule set of a node as a pure value.
@@ -40,6 +42,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
 
+pub use peers::{Peer, Peers, Refusal, Vxlan, Way};
 pub use spec::{AttachSpec, Attachment, Config, Error, HostPort};
 use worker::{Request, Worker};
 
@@ -58,11 +61,13 @@ impl Net {
     /// Takes over what an earlier run left in `run_dir`, removes what is not claimed, puts the rules
     /// in force. Must be called in the network namespace of the host.
     pub fn open(config: Config) -> Result<(Net, Running), Error> {
-        let (watch, watching) = watch::Watch::open()?;
-        let table = config.table();
+        let (watch, watching) = watch::Watch::of_tables()?;
+        let (links, following) = watch::Watch::of_links()?;
+        let (table, prefix, tunnel) = (config.table(), config.link_prefix(), config.tunnel());
         let mut worker = Worker::open(config)?;
         let (requests, mut inbox) = mpsc::unbounded_channel();
         let told = mpsc::UnboundedSender::downgrade(&requests);
+        let of_links = told.clone();
         let no_thread = |e| Error::Failed(format!("no thread for the network: {e}"));
         std::thread::Builder::new()
             .name("net-watch".into())
@@ -73,10 +78,19 @@ impl Net {
                 }
             })
             .map_err(no_thread)?;
+        std::thread::Builder::new()
+            .name("net-links".into())
+            .spawn(move || {
+                while links.changed(&prefix, &tunnel) {
+                    let Some(requests) = of_links.upgrade() else { break };
+                    let _ = requests.send(Request::Look);
+                }
+            })
+            .map_err(no_thread)?;
         let thread = std::thread::Builder::new()
             .name("net".into())
             .spawn(move || {
-                let _watching = watching;
+                let _both = (watching, following);
                 while let Some(request) = inbox.blocking_recv() {
                     worker.answer(request);
                 }
@@ -104,6 +118,12 @@ impl Net {
     /// anew.
     pub async fn services(&self, change: services::Change) -> Result<(), Error> {
         self.ask(|reply| Request::Services(change, reply)).await
+    }
+
+    /// Ways to these other nodes and to no more; links and addresses of this machine that change are followed. What
+    /// there is no way to, and why.
+    pub async fn peers(&self, peers: Peers) -> Result<Vec<Refusal>, Error> {
+        self.ask(|reply| Request::Peers(peers, reply)).await
     }
 
     /// Removes every link, rule, route and pin of this instance: `down`.

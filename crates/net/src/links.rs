@@ -40,10 +40,11 @@ pub(crate) fn connect(
     link: &str,
     address: Ipv4Addr,
     gateway: Ipv4Addr,
+    mtu: Option<u32>,
 ) -> Result<(), Error> {
     let Attachment { spec, namespace: pin, .. } = attachment;
     let namespace = std::fs::File::open(pin).map_err(failed(format_args!("opening {}", pin.display())))?;
-    host.send(vec![Ask::make(format!("making link {link}"), pair(link, namespace.as_raw_fd(), mac_of(address)))])?;
+    host.send(vec![Ask::make(format!("making link {link}"), pair(link, namespace.as_raw_fd(), mac_of(address), mtu))])?;
     let outer = host.link(link)?.ok_or_else(|| Error::Failed(format!("link {link} is gone as soon as made")))?;
     let inner = inside.link("eth0")?.ok_or_else(|| Error::Failed(format!("link {link} has no eth0 in its pod")))?;
     let limited = |egress| shape::limit(format!("limiting what the pod sends to {egress} bit/s"), inner, egress);
@@ -115,6 +116,11 @@ pub(crate) fn own_address(gateway: Ipv4Addr) -> Ask {
     Ask::make(format!("giving lo the address {gateway}"), address_on(1, gateway))
 }
 
+/// The same on another link of ours.
+pub(crate) fn address_at(name: &str, index: u32, address: Ipv4Addr) -> Ask {
+    Ask::make(format!("giving {name} the address {address}"), address_on(index, address))
+}
+
 pub(crate) fn remove_own_address(gateway: Ipv4Addr) -> Ask {
     let Message::NewAddress(message) = address_on(1, gateway) else { unreachable!("made just here") };
     Ask::remove(format!("taking {gateway} from lo"), Message::DelAddress(message))
@@ -134,13 +140,22 @@ pub(crate) fn remove_link(name: &str, index: u32) -> Ask {
     Ask::remove(format!("removing link {name}"), Message::DelLink(message))
 }
 
-fn pair(outer: &str, namespace: i32, inner_mac: [u8; 6]) -> Message {
+/// The largest packet that a link takes.
+pub(crate) fn set_mtu(name: &str, index: u32, mtu: u32) -> Ask {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.attributes.push(LinkAttribute::Mtu(mtu));
+    Ask::change(format!("setting the MTU of {name} to {mtu}"), Message::SetLink(message))
+}
+
+fn pair(outer: &str, namespace: i32, inner_mac: [u8; 6], mtu: Option<u32>) -> Message {
     let mut peer = LinkMessage::default();
     peer.attributes = vec![
         LinkAttribute::IfName("eth0".into()),
         LinkAttribute::Address(inner_mac.to_vec()),
         LinkAttribute::NetNsFd(namespace),
     ];
+    peer.attributes.extend(mtu.map(LinkAttribute::Mtu));
     let mut message = LinkMessage::default();
     message.attributes = vec![
         LinkAttribute::IfName(outer.into()),
@@ -150,6 +165,7 @@ fn pair(outer: &str, namespace: i32, inner_mac: [u8; 6]) -> Message {
             LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
         ]),
     ];
+    message.attributes.extend(mtu.map(LinkAttribute::Mtu));
     Message::NewLink(message)
 }
 
@@ -167,7 +183,7 @@ fn up(index: u32) -> Message {
 
 /// Both ends know each other's MAC for good: whoever asks or tells would only fill the host's table of
 /// neighbours, which all pods share.
-fn up_without_arp(index: u32) -> Message {
+pub(crate) fn up_without_arp(index: u32) -> Message {
     let flags = LinkFlags::Up | LinkFlags::Noarp;
     let mut message = LinkMessage::default();
     message.header = LinkHeader { index, flags, change_mask: flags, ..LinkHeader::default() };

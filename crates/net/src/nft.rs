@@ -213,7 +213,7 @@ pub(crate) fn marked(table: &str, chain: &str, mark: &str) -> Result<Vec<Vec<u8>
     Ok(handles)
 }
 
-/// Whether a notice says that a table of that name was taken away, or one whose name goes on after a dash.
+/// Whether a notice says that a table of that name, or of one of its concerns (`NAME-…`), was taken away.
 pub(crate) fn takes_away(notice: &[u8], table: &str) -> bool {
     let is_ours = |name: &str| name.strip_prefix(table).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
     let mut messages = messages(notice);

@@ -17,6 +17,9 @@ use netlink_sys::{Socket, SocketAddr};
 
 use crate::spec::{Error, failed};
 
+/// What the kernel has.
+pub(crate) mod look;
+
 pub(crate) struct Route {
     socket: Socket,
 }
@@ -159,11 +162,19 @@ impl Route {
                 _ => None,
             });
             if let Some(ip) = local.or(any) {
-                found.push((Some(address.header.index) != default_link, ip.is_ipv6(), address.header.index, ip));
+                // On loopback is the node's own address of its pod range, and what else nobody reaches by its link.
+                let index = address.header.index;
+                found.push((index == 1, Some(index) != default_link, ip.is_ipv6(), index, ip));
             }
         })?;
         found.sort();
-        Ok(found.into_iter().map(|(_, _, _, ip)| ip).collect())
+        let mut addresses: Vec<IpAddr> = Vec::new();
+        for (.., ip) in found {
+            if !addresses.contains(&ip) {
+                addresses.push(ip);
+            }
+        }
+        Ok(addresses)
     }
 
     fn dump(&self, question: RouteNetlinkMessage, mut each: impl FnMut(RouteNetlinkMessage)) -> Result<(), Error> {

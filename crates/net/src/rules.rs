@@ -97,6 +97,16 @@ pub(crate) enum Step {
     NotFromLink(&'static str),
     /// It came over a link whose name begins so.
     FromLinks(String),
+    /// It leaves over the link of that name.
+    ToLink(String),
+    NotSource(Ipv4Net),
+    /// An answer to its source would not leave over the link that it came over.
+    NoWayBack,
+    /// It is wrapped as VXLAN for this port, with this identifier.
+    Wrapped {
+        port: u16,
+        id: u32,
+    },
     /// These parts are in the set, or are not.
     In {
         set: Name,

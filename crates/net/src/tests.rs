@@ -11,6 +11,9 @@ use nix::sched::{CloneFlags, setns};
 
 use crate::{AttachSpec, Config, HostPort, Net};
 
+/// Several machines.
+mod nodes;
+
 const INSIDE: &str = "GOUSSE_TEST_INSIDE";
 /// The host's own address in the range of `config`.
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 244, 7, 1);
@@ -344,7 +347,7 @@ fn what_somebody_takes_off_the_rules_comes_back() {
             server.join().unwrap();
         };
         // Nobody asks for anything, and they come back.
-        let (watch, _watching) = crate::watch::Watch::open().unwrap();
+        let (watch, _watching) = crate::watch::Watch::of_tables().unwrap();
         let there = || crate::nft::Netfilter::open().unwrap().has(crate::rules::Family::V4, &table).unwrap();
         flush();
         // The removal itself, then the one with which the worker begins what it makes anew.

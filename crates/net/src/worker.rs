@@ -10,11 +10,13 @@ use tokio::sync::oneshot;
 use crate::addresses::{Addresses, v4};
 use crate::namespaces::Namespaces;
 use crate::nft::Netfilter;
+use crate::peers::following::Following;
+use crate::peers::{Peers, Refusal};
 use crate::route::Route;
 use crate::rules::{Family, protocol_number};
 use crate::services::{Change, Services};
 use crate::spec::{AttachSpec, Attachment, Config, Error, HostPort};
-use crate::{conntrack, host, links, rules};
+use crate::{conntrack, host, links, peers, rules};
 
 pub(crate) enum Request {
     Attach(AttachSpec, oneshot::Sender<Result<Attachment, Error>>),
@@ -22,6 +24,9 @@ pub(crate) enum Request {
     /// A table may have been taken away.
     Restore,
     Services(Change, oneshot::Sender<Result<(), Error>>),
+    /// Links or addresses of the machine may have changed, or routes of ours.
+    Look,
+    Peers(Peers, oneshot::Sender<Result<Vec<Refusal>, Error>>),
     List(oneshot::Sender<Result<Vec<Attachment>, Error>>),
     Close(oneshot::Sender<Result<(), Error>>),
 }
@@ -33,6 +38,7 @@ pub(crate) struct Worker {
     host: Route,
     netfilter: Netfilter,
     services: Services,
+    peers: Following,
     /// There is nothing to restore any more.
     closed: bool,
 }
@@ -43,8 +49,8 @@ impl Worker {
         let namespaces = Namespaces::open(&config.run_dir)?;
         config.leave()?;
         let (host, netfilter) = (Route::open()?, Netfilter::open()?);
-        let services = Services::new(&config);
-        let worker = Worker { config, addresses, namespaces, host, netfilter, services, closed: false };
+        let (services, peers) = (Services::new(&config), Following::default());
+        let worker = Worker { config, addresses, namespaces, host, netfilter, services, peers, closed: false };
         worker.host.send(vec![links::own_address(worker.config.gateway())])?;
         host::allow_forwarding(&worker.config)?;
         worker.remove_unclaimed()?;
@@ -61,6 +67,8 @@ impl Worker {
             Request::Detach(id, reply) => drop(reply.send(self.detach(&id))),
             Request::Restore => self.restore(),
             Request::Services(change, reply) => drop(reply.send(self.serve(change))),
+            Request::Look => self.look(),
+            Request::Peers(peers, reply) => drop(reply.send(self.reach(peers))),
             Request::List(reply) => drop(reply.send(Ok(self.addresses.all().cloned().collect()))),
             Request::Close(reply) => drop(reply.send(self.close())),
         }
@@ -99,7 +107,8 @@ impl Worker {
             self.host.send(vec![links::remove_link(&link, stale)])?;
         }
         let inside = self.namespaces.make(id)?;
-        links::connect(&self.host, &inside, attachment, &link, address, self.config.gateway())?;
+        let mtu = self.peers.mtu();
+        links::connect(&self.host, &inside, attachment, &link, address, self.config.gateway(), mtu)?;
         if !attachment.spec.host_ports.is_empty() {
             self.apply_rules()?;
             forgotten(conntrack::mapped(&self.netfilter, attachment));
@@ -203,6 +212,44 @@ impl Worker {
         self.host.send(stale.map(|(name, index)| links::remove_link(&name, index)).collect())
     }
 
+    /// Ways to other nodes as they are wanted now.
+    fn reach(&mut self, peers: Peers) -> Result<Vec<Refusal>, Error> {
+        if self.closed {
+            return Err(Error::Failed("the network is closed".into()));
+        }
+        self.peers.want(peers);
+        self.follow()?;
+        Ok(self.peers.refused().to_vec())
+    }
+
+    /// The same over links and addresses as they are now.
+    fn look(&mut self) {
+        if self.closed {
+            return;
+        }
+        if let Err(error) = self.follow() {
+            tracing::warn!(%error, "some pods of other nodes are out of reach");
+        }
+    }
+
+    fn follow(&mut self) -> Result<(), Error> {
+        let resized = self.peers.follow(&self.config, &self.host, &self.netfilter)?;
+        let Some(mtu) = resized else { return Ok(()) };
+        let prefix = self.config.link_prefix();
+        self.peers.resized(mtu);
+        for attachment in self.addresses.all() {
+            let id = &attachment.spec.id;
+            let name = links::name(&prefix, id);
+            let Some(outer) = self.host.link(&name)? else { continue };
+            self.host.send(vec![links::set_mtu(&name, outer, mtu)])?;
+            let Some(inside) = self.namespaces.enter(id)? else { continue };
+            if let Some(inner) = inside.link("eth0")? {
+                inside.send(vec![links::set_mtu("eth0 in the pod", inner, mtu)])?;
+            }
+        }
+        Ok(())
+    }
+
     /// Makes anew what of the tables is not there: with none a pod sends what it likes, and nothing is masked.
     fn restore(&mut self) {
         let missing = |family| matches!(self.netfilter.has(family, &self.config.table()), Ok(false));
@@ -219,6 +266,9 @@ impl Worker {
                 tracing::error!(%error, "the rules of the network cannot be made anew");
             }
         }
+        if matches!(self.netfilter.has(Family::V4, &peers::rules::table(&self.config)), Ok(false)) {
+            self.look();
+        }
     }
 
     fn close(&mut self) -> Result<(), Error> {
@@ -229,6 +279,7 @@ impl Worker {
         }
         self.remove_unclaimed()?;
         self.services.close(&self.netfilter)?;
+        self.peers.end(&self.config, &self.host, &self.netfilter)?;
         self.netfilter.remove(Family::V4, &self.config.table())?;
         if let Err(error) = self.netfilter.remove(Family::V6, &self.config.table()) {
             tracing::debug!(%error, "no rules for IPv6");

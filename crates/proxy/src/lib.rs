@@ -4,3 +4,6 @@
 //! the caches and hands the differences over. The parts do not know each other.
 
 #![forbid(unsafe_code)]
+
+/// Other nodes.
+pub mod peers;

@@ -72,6 +72,31 @@ impl Body<'_> {
                 self.meta(R0, 6);
                 self.compare(R0, true, start.as_bytes());
             }
+            Step::ToLink(name) => {
+                self.meta(R0, 7);
+                let mut padded = name.as_bytes().to_vec();
+                padded.resize(16, 0);
+                self.compare(R0, true, &padded);
+            }
+            Step::NotSource(range) => self.in_range(12, range, false),
+            // Of its source and its link the outgoing one: none.
+            Step::NoWayBack => {
+                self.expression("fib", |e| {
+                    e.number(1, R0);
+                    e.number(2, 1);
+                    e.number(3, 1 | 8);
+                });
+                self.compare(R0, true, &0u32.to_ne_bytes());
+            }
+            Step::Wrapped { port, id } => {
+                self.meta(R0, 16);
+                self.compare(R0, true, &[17]);
+                self.payload(R0, 2, 2, 2);
+                self.compare(R0, true, &port.to_be_bytes());
+                // After the UDP header: eight bits of flags and 24 reserved ones, then the identifier.
+                self.payload(R0, 2, 12, 3);
+                self.compare(R0, true, &id.to_be_bytes()[1..]);
+            }
             Step::In { set, key, inside } => {
                 self.key(family, key);
                 self.expression("lookup", |e| {
