@@ -407,7 +407,7 @@ fn what_somebody_takes_off_the_services_comes_back() {
         let table = config(folder.path()).table();
         let ours = format!("{table}-services");
         all(&net, [simple(cluster(Protocol::Tcp), &[&a])]).await;
-        let (watch, _watching) = crate::watch::Watch::open().unwrap();
+        let (watch, _watching) = crate::watch::Watch::of_tables().unwrap();
         crate::nft::Netfilter::open().unwrap().remove(crate::rules::Family::V4, &ours).unwrap();
         // The removal itself, then the one with which the worker begins what it makes anew.
         for _ in 0..2 {
