@@ -129,6 +129,8 @@ pub static ENDPOINT_SLICES: Named =
     LazyLock::new(|| Resource::namespaced("discovery.k8s.io/v1", "EndpointSlice", "endpointslices"));
 pub static EVENTS: Named = LazyLock::new(|| Resource::namespaced("v1", "Event", "events"));
 pub static CRON_JOBS: Named = LazyLock::new(|| Resource::namespaced("batch/v1", "CronJob", "cronjobs"));
+pub static IP_ADDRESSES: Named =
+    LazyLock::new(|| Resource::cluster("networking.k8s.io/v1", "IPAddress", "ipaddresses"));
 pub static JOBS: Named = LazyLock::new(|| Resource::namespaced("batch/v1", "Job", "jobs"));
 pub static HORIZONTAL_POD_AUTOSCALERS: Named =
     LazyLock::new(|| Resource::namespaced("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"));
@@ -152,6 +154,8 @@ pub static RUNTIME_CLASSES: Named =
     LazyLock::new(|| Resource::cluster("node.k8s.io/v1", "RuntimeClass", "runtimeclasses"));
 pub static SECRETS: Named = LazyLock::new(|| Resource::namespaced("v1", "Secret", "secrets"));
 pub static SERVICES: Named = LazyLock::new(|| Resource::namespaced("v1", "Service", "services"));
+pub static SERVICE_CIDRS: Named =
+    LazyLock::new(|| Resource::cluster("networking.k8s.io/v1", "ServiceCIDR", "servicecidrs"));
 pub static SERVICE_ACCOUNTS: Named = LazyLock::new(|| Resource::namespaced("v1", "ServiceAccount", "serviceaccounts"));
 pub static STATEFUL_SETS: Named = LazyLock::new(|| Resource::namespaced("apps/v1", "StatefulSet", "statefulsets"));
 pub static VOLUME_ATTRIBUTES_CLASSES: Named =
@@ -168,6 +172,7 @@ pub static NAMED: &[&Named] = &[
     &ENDPOINT_SLICES,
     &EVENTS,
     &CRON_JOBS,
+    &IP_ADDRESSES,
     &JOBS,
     &LEASES,
     &NAMESPACES,
@@ -183,6 +188,7 @@ pub static NAMED: &[&Named] = &[
     &RUNTIME_CLASSES,
     &SECRETS,
     &SERVICES,
+    &SERVICE_CIDRS,
     &SERVICE_ACCOUNTS,
     &STATEFUL_SETS,
     &VOLUME_ATTRIBUTES_CLASSES,

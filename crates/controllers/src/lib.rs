@@ -42,6 +42,8 @@ mod horizontal;
 mod job;
 /// Endpoints that others write, in slices.
 mod mirroring;
+/// Addresses for services of type LoadBalancer.
+mod load_balancer;
 /// A namespace that ends is emptied, then let go.
 mod namespace;
 /// Taints and conditions of nodes: what is heard of them, and what no longer is.
@@ -58,6 +60,10 @@ mod resource_quota;
 mod role_aggregation;
 /// Services, and the pods behind them.
 mod services;
+/// Ranges of services' addresses.
+mod service_cidr;
+/// What services hold is as it should be.
+mod service_repair;
 /// Pods with names of their own, one after the other.
 mod stateful_set;
 /// Storage that is used does not go.
@@ -70,6 +76,7 @@ mod ttl_after_finished;
 mod workload;
 
 pub use chosen::Chosen;
+pub use load_balancer::AddressPool;
 pub use node_lifecycle::NodeMonitor;
 pub use nodeipam::NodeRange;
 
@@ -89,6 +96,10 @@ pub struct Config {
     pub node_ranges: Vec<NodeRange>,
     /// No node gets addresses of it.
     pub service_range: Option<ipnet::IpNet>,
+    /// The first and last port of nodes that services may have.
+    pub node_ports: (u16, u16),
+    /// What load balancers have their addresses of; none: they have those of the nodes.
+    pub load_balancer_pool: Vec<AddressPool>,
     /// How failing nodes are found, and how fast their pods are driven away.
     pub node_monitor: NodeMonitor,
     pub clock: Clock,
@@ -197,6 +208,23 @@ pub static CONTROLLERS: &[Controller] = &[
         name: "kube-apiserver-serving-clustertrustbundle-publisher-controller",
         account: "kube-apiserver-serving-clustertrustbundle-publisher",
         run: |parts| Box::pin(certificates::publisher::run(parts)),
+    },
+    Controller {
+        name: "service-cidr-controller",
+        account: "service-cidrs-controller",
+        run: |parts| Box::pin(service_cidr::run(parts)),
+    },
+    // Of upstream's server.
+    Controller {
+        name: "service-repair-controller",
+        account: "service-repair-controller",
+        run: |parts| Box::pin(service_repair::run(parts)),
+    },
+    // Of clouds.
+    Controller {
+        name: "service-lb-controller",
+        account: "service-controller",
+        run: |parts| Box::pin(load_balancer::run(parts)),
     },
     Controller {
         name: "daemonset-controller",

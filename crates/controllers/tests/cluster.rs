@@ -31,6 +31,9 @@ mod local;
 /// As many pods as there shall be.
 #[path = "cluster/replicas.rs"]
 mod replicas;
+/// Ranges, addresses and balancers of services.
+#[path = "cluster/services.rs"]
+mod services;
 /// Pods with names of their own.
 #[path = "cluster/stateful_set.rs"]
 mod stateful_set;
@@ -72,6 +75,7 @@ async fn with_ranges(ranges: &[(&str, u8)]) -> Cluster {
         advertise: "127.0.0.1:6443".parse().unwrap(),
         names: vec![],
         service_cidr: "10.96.0.0/16".into(),
+        node_ports: server::PortRange::default(),
         allow_privileged: true,
         admission: server::Admission::default(),
         limits: server::Limits::default(),
@@ -88,6 +92,8 @@ async fn with_ranges(ranges: &[(&str, u8)]) -> Cluster {
         may_bear: server.may_bear(),
         node_ranges,
         service_range,
+        node_ports: (30000, 32767),
+        load_balancer_pool: Vec::new(),
         node_monitor: controllers::NodeMonitor { eviction_rate: 1000.0, ..Default::default() },
         clock,
         entropy,

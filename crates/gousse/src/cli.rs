@@ -52,6 +52,12 @@ pub struct ServerFlags {
     /// Address range of services
     #[arg(long, default_value = "10.96.0.0/12")]
     pub service_cidr: Ipv4Net,
+    /// Ports of nodes that services may have
+    #[arg(long, default_value_t = server::PortRange::default(), value_name = "FIRST-LAST")]
+    pub service_node_port_range: server::PortRange,
+    /// Addresses of load balancers, those of the nodes by default: 192.0.2.0/28, 192.0.2.1-192.0.2.9
+    #[arg(long, value_name = "RANGE", value_delimiter = ',')]
+    pub load_balancer_pool: Vec<controllers::AddressPool>,
     /// Whether each node gets a part of --cluster-cidr for its pods
     #[arg(long, default_value_t = true, action = ArgAction::Set)]
     pub allocate_node_cidrs: bool,

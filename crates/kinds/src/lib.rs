@@ -54,7 +54,7 @@ mod resource;
 mod resource_quota;
 mod runtime_class;
 mod secret;
-mod service;
+pub mod service;
 mod service_account;
 pub mod storage;
 mod storage_version_migration;

@@ -7,6 +7,8 @@ use crate::row::*;
 
 /// What addresses a service may have.
 mod addresses;
+/// What the server gives it.
+pub mod allocation;
 /// IPv4, IPv6, or both.
 mod families;
 pub(crate) mod validate;
@@ -40,6 +42,11 @@ pub(crate) fn row() -> Kind {
         writes: Writes { put_creates: true, returns_deleted: true, ..WRITES },
         ..Kind::namespaced("v1", "Service", "services").kept_in("services/specs").short("svc").in_all()
     }
+}
+
+/// Whether the families of a new or changed service can be had; who asks for others gets no address either.
+pub fn has_families(service: &Value, old: Option<&Value>, context: &Context) -> bool {
+    families::initialize(&mut service.clone(), old, context.service_family).is_empty()
 }
 
 /// What the server allocated before is kept where an update leaves it out, `clusterIP` and the first of `clusterIPs`

@@ -15,6 +15,7 @@ use serde_json::Value;
 use store::{Expect, Step};
 
 use crate::Server;
+use crate::allocations::Held;
 use crate::charges::Bill;
 use crate::identity::Identity;
 use crate::records::{Snapshot, each, is_mirror};
@@ -164,6 +165,8 @@ pub struct Findings {
     pub claims: Vec<Step>,
     /// What quotas are charged with it.
     pub bill: Bill,
+    /// What the object got of what others want too.
+    pub held: Vec<Arc<Held>>,
     pub warnings: Vec<String>,
 }
 

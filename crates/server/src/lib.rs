@@ -25,6 +25,8 @@ mod accept;
 mod addresses;
 /// What a write must pass beside its kind's rules.
 mod admission;
+/// Addresses and ports that services have.
+mod allocations;
 /// What the server answers.
 mod answer;
 /// APIServices of what is served here.
@@ -120,6 +122,7 @@ pub use authorize::Attributes;
 pub use flow::Limits;
 pub use identity::{Component, Identity};
 pub use join::{JoinToken, TOKEN_LIFETIME, token_secret};
+pub use kinds::service::allocation::PortRange;
 pub use route::{AUTHORITY_PATH, JOIN_PATH};
 pub use store::Backend;
 
@@ -145,6 +148,8 @@ pub struct Config {
     pub names: Vec<String>,
     /// The range of Service addresses; its first is the API's own.
     pub service_cidr: String,
+    /// The ports of nodes that services may have.
+    pub node_ports: PortRange,
     pub allow_privileged: bool,
     /// Which steps of admission are on.
     pub admission: Admission,
@@ -168,6 +173,8 @@ pub(crate) struct Inner {
     pub parts: component_status::Parts,
     /// What nodes last said of what is used.
     pub figures: figures::Figures,
+    /// What services may have.
+    pub allocations: allocations::Allocations,
     /// Whose write is charged to quotas.
     pub turns: charges::Turns,
     /// Policies and webhooks.
@@ -229,6 +236,7 @@ impl Server {
             classes: admission::classes(&store),
             parts: component_status::Parts::default(),
             figures: figures::Figures::default(),
+            allocations: allocations::Allocations::new(&store),
             turns: charges::Turns::default(),
             outside: ArcSwap::default(),
             renditions: Renditions::new(),

@@ -7,7 +7,7 @@
 
 use std::net::IpAddr;
 
-use api::{Reason, Status};
+use api::{Reason, Status, tree};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::{Method, Request};
@@ -16,7 +16,7 @@ use kinds::validate::address::Range;
 use serde_json::{Value, json};
 
 use crate::identity::{Component, Identity};
-use crate::{Body, Server, addresses, api_services, join, own_write};
+use crate::{Body, Server, addresses, allocations, api_services, join, own_write};
 
 /// Roles and bindings.
 pub mod access;
@@ -33,7 +33,10 @@ pub async fn seed(server: &Server) -> Result<(), Status> {
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         create(server, "/api/v1/namespaces", name, object)
     });
-    all(namespaces).await?;
+    // No service has an address before there is a range of them.
+    let (namespaces, ranges) = futures::join!(all(namespaces), range(server));
+    namespaces.and(ranges)?;
+    allocations::adopt(server).await?;
     let classes = [("system-node-critical", 2_000_001_000_i64), ("system-cluster-critical", 2_000_000_000)];
     let classes = classes.map(|(name, value)| {
         let description = match name {
@@ -47,7 +50,7 @@ pub async fn seed(server: &Server) -> Result<(), Status> {
     let service = create(server, "/api/v1/namespaces/default/services", "kubernetes", service(server));
     let tokens = join::forget_tokens(server);
     let mut writes: Vec<BoxFuture<'_, Result<(), Status>>> =
-        vec![service.boxed(), tokens.boxed(), range(server).boxed(), api_services::keep(server).boxed()];
+        vec![service.boxed(), tokens.boxed(), range_status(server).boxed(), api_services::keep(server).boxed()];
     writes.extend([authentication(server).boxed(), tracking(server).boxed()]);
     writes.push(access::reconcile(server).boxed());
     writes.extend(classes.map(FutureExt::boxed));
@@ -153,13 +156,37 @@ async fn slice(server: &Server, ip: IpAddr) -> Result<(), Status> {
     }
 }
 
+const RANGES: &str = "/apis/networking.k8s.io/v1/servicecidrs";
+
 /// Where Services' addresses come from (controller/defaultservicecidr).
 async fn range(server: &Server) -> Result<(), Status> {
-    const PATH: &str = "/apis/networking.k8s.io/v1/servicecidrs";
     let Some(range) = Range::sloppy(&server.0.config.service_cidr) else { return Ok(()) };
     let object = json!({"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR",
         "metadata": {"name": "kubernetes"}, "spec": {"cidrs": [range.to_string()]}});
-    create(server, PATH, "kubernetes", object).await
+    create(server, RANGES, "kubernetes", object).await
+}
+
+/// The server itself says that its range is ready, unless somebody has said something already.
+async fn range_status(server: &Server) -> Result<(), Status> {
+    let Some(range) = Range::sloppy(&server.0.config.service_cidr) else { return Ok(()) };
+    let Some(found) = stored(server, &format!("{RANGES}/kubernetes")).await? else { return Ok(()) };
+    let cidrs = json!([range.to_string()]);
+    if found["spec"]["cidrs"] != cidrs {
+        tracing::warn!(%range, found = %found["spec"]["cidrs"], "services have addresses of another range than configured");
+        return Ok(());
+    }
+    let is_said = tree::list(&found, "status.conditions").iter().any(|condition| {
+        tree::text(condition, "type") == "Ready" && matches!(tree::text(condition, "status"), "True" | "False")
+    });
+    if is_said || tree::has(&found, "metadata.deletionTimestamp") {
+        return Ok(());
+    }
+    let condition = json!({"type": "Ready", "status": "True", "message": "Kubernetes default Service CIDR is ready",
+        "lastTransitionTime": server.now()});
+    let status = json!({"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "kubernetes"},
+        "status": {"conditions": [condition]}});
+    let path = format!("{RANGES}/kubernetes/status?fieldManager=kubernetes-service-cidr-controller&force=true");
+    own_write(server, Method::PATCH, &path, status).await
 }
 
 async fn create(server: &Server, path: &str, name: &str, object: Value) -> Result<(), Status> {

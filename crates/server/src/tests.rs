@@ -45,6 +45,7 @@ async fn open(advertise: &str, backend: Option<Backend>, admission: Admission) -
         advertise: advertise.parse().unwrap(),
         names: vec![],
         service_cidr: "10.96.0.0/16".into(),
+        node_ports: PortRange::default(),
         allow_privileged: true,
         admission,
         limits: Limits::default(),

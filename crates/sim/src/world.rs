@@ -123,6 +123,7 @@ impl World {
             advertise: "127.0.0.1:6443".parse().expect("an address"),
             names: vec![],
             service_cidr: "10.96.0.0/16".into(),
+            node_ports: server::PortRange::default(),
             allow_privileged: true,
             admission: server::Admission::default(),
             limits: server::Limits::default(),
@@ -238,6 +239,8 @@ impl World {
             entropy: self.entropy(name),
             node_ranges: Vec::new(),
             service_range: None,
+            node_ports: (30000, 32767),
+            load_balancer_pool: Vec::new(),
             node_monitor: controllers::NodeMonitor::default(),
         };
         controllers::run(clients, config)

@@ -89,6 +89,7 @@ impl Place {
             advertise: "127.0.0.1:6443".parse().expect("an address"),
             names: Vec::new(),
             service_cidr: "10.96.0.0/16".into(),
+            node_ports: server::PortRange::default(),
             allow_privileged: true,
             limits: server::Limits::default(),
             admission: server::Admission::default(),

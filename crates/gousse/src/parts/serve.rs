@@ -51,6 +51,7 @@ pub async fn start(
         advertise: SocketAddr::new(advertised(address.ip())?, address.port()),
         names: Vec::new(),
         service_cidr: flags.service_cidr.to_string(),
+        node_ports: flags.service_node_port_range,
         allow_privileged: flags.allow_privileged,
         admission,
         limits: limits(flags),
@@ -114,6 +115,8 @@ fn controlling(
         may_bear: server.may_bear(),
         node_ranges,
         service_range: Some(flags.service_cidr.into()),
+        node_ports: (flags.service_node_port_range.first, flags.service_node_port_range.last),
+        load_balancer_pool: flags.load_balancer_pool.clone(),
         node_monitor: flags.monitor.monitor(),
     };
     let life = server.part("controller-manager");

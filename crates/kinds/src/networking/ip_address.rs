@@ -14,9 +14,7 @@ pub(crate) fn row() -> Kind {
         columns: vec![NAME, computed("ParentRef", "Who has it.", |ip, _| json!(parent(ip)))],
         hooks: Hooks { validate, ..HOOKS },
         writes: Writes { named_as_asked: true, ..WRITES },
-        ..Kind::cluster("networking.k8s.io/v1", "IPAddress", "ipaddresses")
-            .short("ip")
-            .dormant("no Service's address is taken by it yet")
+        ..Kind::cluster("networking.k8s.io/v1", "IPAddress", "ipaddresses").short("ip")
     }
 }
 

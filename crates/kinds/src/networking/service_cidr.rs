@@ -20,7 +20,6 @@ pub(crate) fn row() -> Kind {
         ],
         hooks: Hooks { validate, ..HOOKS },
         ..Kind::cluster("networking.k8s.io/v1", "ServiceCIDR", "servicecidrs")
-            .dormant("no Service gets an address of it yet")
     }
 }
 

@@ -102,7 +102,7 @@ fn give_up(spec: &mut Value, was: &Value, errors: &mut Errors) {
 }
 
 /// A service that prefers both families, and says of addresses and families what it said before, is not moved.
-fn stays_preferred(spec: &Value, was: &Value) -> bool {
+pub fn stays_preferred(spec: &Value, was: &Value) -> bool {
     let prefers = |spec: &Value| tree::text(spec, "ipFamilyPolicy") == "PreferDualStack";
     let same = |field: &str| tree::list(spec, field) == tree::list(was, field);
     prefers(spec)

@@ -103,7 +103,7 @@ fn canonical(at: &At, rule: fn(&At, &mut Errors), form: fn(&str) -> Option<Strin
 }
 
 /// A range of addresses, shown in its canonical form.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
     address: IpAddr,
     length: u32,
@@ -129,6 +129,45 @@ impl Range {
         self.is_ipv4() == other.is_ipv4() && self.length > other.length && masked.network() == other.network()
     }
 
+    /// Whether services get addresses of it: a range of IPv6 that is too wide is none of theirs.
+    fn is_given(&self) -> bool {
+        self.is_ipv4() || self.length >= 64
+    }
+
+    /// How many addresses it spans; of such as none can be given of, 0 (utils net RangeSize).
+    pub fn size(&self) -> u128 {
+        match width(self.address) - self.length {
+            host if host >= width(self.address) - 1 => 0,
+            host => 1 << host,
+        }
+    }
+
+    /// The first and last address that can be given, as numbers: not the network's own, nor that of IPv4 to all.
+    pub fn given(&self) -> Option<(u128, u128)> {
+        let last = self.network() + (1u128.unbounded_shl(width(self.address) - self.length)).wrapping_sub(1);
+        let (first, last) = (self.network() + 1, last - u128::from(self.is_ipv4()));
+        (self.is_given() && first <= last).then_some((first, last))
+    }
+
+    /// Whether an address is one that can be given (pkg/api/servicecidr PrefixContainsIP).
+    pub fn gives(&self, address: IpAddr) -> bool {
+        let other = Range { address, length: self.length };
+        let is_between = |(first, last): (u128, u128)| (first..=last).contains(&other.bits());
+        address.is_ipv4() == self.is_ipv4() && self.given().is_some_and(is_between)
+    }
+
+    /// The address of a number.
+    pub fn address(&self, number: u128) -> IpAddr {
+        match self.address {
+            IpAddr::V4(_) => IpAddr::V4((number as u32).into()),
+            IpAddr::V6(_) => IpAddr::V6(number.into()),
+        }
+    }
+
+    pub fn network_address(&self) -> IpAddr {
+        self.address(self.network())
+    }
+
     fn bits(&self) -> u128 {
         match self.address {
             IpAddr::V4(v4) => u128::from(v4.to_bits()),
@@ -144,11 +183,7 @@ impl Range {
 
 impl fmt::Display for Range {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let network = match self.address {
-            IpAddr::V4(_) => IpAddr::V4((self.network() as u32).into()),
-            IpAddr::V6(_) => IpAddr::V6(self.network().into()),
-        };
-        write!(f, "{network}/{}", self.length)
+        write!(f, "{}/{}", self.network_address(), self.length)
     }
 }
 

@@ -18,7 +18,14 @@ async fn the_service_of_the_api_has_its_endpoint_in_both_forms_and_a_range() {
     assert_eq!(slice["endpoints"], json!([{"addresses": ["10.1.2.3"], "conditions": {"ready": true}}]));
     assert_eq!(slice["ports"], json!([{"name": "https", "port": 6443, "protocol": "TCP"}]));
     let (_, range) = c.get("/apis/networking.k8s.io/v1/servicecidrs/kubernetes").await;
-    assert_eq!((&range["spec"]["cidrs"], &range["status"]), (&json!(["10.96.0.0/16"]), &json!({})));
+    assert_eq!(range["spec"]["cidrs"], json!(["10.96.0.0/16"]));
+    let ready = &range["status"]["conditions"][0];
+    assert_eq!(ready["message"], "Kubernetes default Service CIDR is ready", "{range}");
+    let (_, service) = c.get("/api/v1/namespaces/default/services/kubernetes").await;
+    assert_eq!(service["spec"]["clusterIPs"], json!(["10.96.0.1"]));
+    let (_, address) = c.get("/apis/networking.k8s.io/v1/ipaddresses/10.96.0.1").await;
+    let parent = json!({"resource": "services", "namespace": "default", "name": "kubernetes"});
+    assert_eq!(address["spec"]["parentRef"], parent, "{address}");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use crate::answer::{Payload, Reply};
 use crate::rendition::Rendition;
 use crate::verbs::options::WriteOptions;
 use crate::verbs::{Call, judge};
-use crate::{charges, write};
+use crate::{allocations, charges, write};
 
 /// Tries to find a free generated name (registry/generic/registry/store.go).
 const NAME_TRIES: usize = 8;
@@ -105,6 +105,7 @@ pub async fn insert(
         let put = write::put(call.kind(), key.clone(), Expect::Absent, &object)?;
         let mut steps = vec![write::with_room(put, room)];
         steps.extend(findings.claims);
+        steps.extend(allocations::steps(call.server, call.kind(), None, Some(&object))?);
         match charges::write(store, steps, &findings.bill).await {
             Ok(written) => {
                 warnings.extend(findings.warnings);

@@ -10,14 +10,14 @@ use jiff::Timestamp;
 use kinds::Kind;
 use kinds::kind::DeleteStrategy;
 use serde_json::{Value, json};
-use store::{Entry, Error, Expect, Key, Store};
+use store::{Entry, Error, Expect, Key, Step, Store};
 
 use crate::admission::{Ask, Findings, Operation};
 use crate::answer::{Payload, Reply};
 use crate::rendition::Rendition;
 use crate::verbs::options::ListOptions;
 use crate::verbs::{Call, create, judge, options, read};
-use crate::write;
+use crate::{allocations, write};
 
 const OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
 
@@ -156,7 +156,11 @@ pub async fn remove(
         }
         let marked = matches!(step, Next::Mark { .. });
         let claims = findings.iter().flat_map(|findings| &findings.claims).cloned();
-        let written = match store.write([write].into_iter().chain(claims).collect()).await {
+        let mut steps: Vec<Step> = [write].into_iter().chain(claims).collect();
+        if let Next::Go = step {
+            steps.extend(allocations::steps(call.server, call.kind(), Some(&object), None)?);
+        }
+        let written = match store.write(steps).await {
             Ok(written) => write::first(written),
             Err(Error::Conflict { .. }) => continue,
             Err(e) => return Err(write::failed(&e)),

@@ -11,7 +11,7 @@ use api::managed::{self, Write};
 use serde_json::Value;
 
 use crate::admission::{self, Ask, Findings};
-use crate::{tokens, write};
+use crate::{allocations, tokens, write};
 
 /// The first half: the object as its sender means it, and as others complete it.
 pub async fn mutate(ask: &Ask<'_>, manager: Option<&str>, object: &mut Value) -> Result<Findings, Status> {
@@ -56,6 +56,9 @@ pub async fn admit(ask: &Ask<'_>, object: &mut Value, findings: &mut Findings) -
         Some(old) => keep_metadata(old, object),
     }
     kind.prepare(object, ask.old, &context);
+    // What was given for an attempt before is free again.
+    findings.held.clear();
+    allocations::assign(ask, object, findings)?;
     let errors = kind.validate(object, ask.old, &context);
     if !errors.is_empty() {
         return Err(Status::invalid(&kind.group, &kind.kind, ask.name_of(object), &errors));

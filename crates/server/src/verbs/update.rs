@@ -17,7 +17,7 @@ use crate::verbs::create::{self, check_kind, place, unwritten};
 use crate::verbs::delete::goes_with;
 use crate::verbs::options::{WriteOptions, go_words};
 use crate::verbs::{Call, judge};
-use crate::{charges, write};
+use crate::{allocations, charges, write};
 
 /// How often a write is computed.
 const TRIES: usize = 32;
@@ -183,6 +183,8 @@ impl Update<'_> {
                 false => write::replace(call.kind(), &entry, &old, &object)?,
             }];
             steps.extend(findings.claims);
+            let left = Some(&object).filter(|_| !goes);
+            steps.extend(allocations::steps(call.server, call.kind(), Some(&old), left)?);
             match charges::write(store, steps, &findings.bill).await {
                 Ok(written) => {
                     self.warnings.extend(findings.warnings);

@@ -38,6 +38,7 @@ pub async fn running_with(limits: Limits) -> Running {
         advertise,
         names: vec![],
         service_cidr: "10.96.0.0/16".into(),
+        node_ports: server::PortRange::default(),
         allow_privileged: true,
         admission: server::Admission::default(),
         limits,
