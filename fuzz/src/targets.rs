@@ -4,6 +4,8 @@
 mod bodies;
 /// Paths, frames, configuration files, names.
 mod lines;
+/// Questions and answers of DNS.
+mod names;
 /// Layers and archives of images.
 mod packed;
 /// Whole requests, and what only some kinds hold.
@@ -35,6 +37,8 @@ pub const TARGETS: &[Target] = &[
     server::FIELDS,
     server::OPENAPI,
     server::WEBSOCKET,
+    names::QUESTION,
+    names::ANSWER,
     packed::LAYER,
     packed::ARCHIVE,
 ];

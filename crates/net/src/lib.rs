@@ -12,6 +12,8 @@
 mod addresses;
 /// Connections that the kernel remembers.
 mod conntrack;
+/// A DNS server.
+pub mod dns;
 /// What the machine itself must allow: forwarding, beside Docker too.
 mod host;
 /// The links, addresses and routes of one pod.
@@ -50,6 +52,7 @@ use worker::{Request, Worker};
 #[derive(Clone)]
 pub struct Net {
     requests: mpsc::UnboundedSender<Request>,
+    gateway: IpAddr,
 }
 
 /// The running worker; `join` after the last `Net` is gone.
@@ -64,6 +67,7 @@ impl Net {
         let (watch, watching) = watch::Watch::of_tables()?;
         let (links, following) = watch::Watch::of_links()?;
         let (table, prefix, tunnel) = (config.table(), config.link_prefix(), config.tunnel());
+        let gateway = config.gateway().into();
         let mut worker = Worker::open(config)?;
         let (requests, mut inbox) = mpsc::unbounded_channel();
         let told = mpsc::UnboundedSender::downgrade(&requests);
@@ -96,7 +100,12 @@ impl Net {
                 }
             })
             .map_err(no_thread)?;
-        Ok((Net { requests }, Running { thread }))
+        Ok((Net { requests, gateway }, Running { thread }))
+    }
+
+    /// The node's own address in its pod range: what it serves for its pods, it serves there.
+    pub fn gateway(&self) -> IpAddr {
+        self.gateway
     }
 
     /// Namespace, link, address, routes and host ports; the same attachment again if it exists.

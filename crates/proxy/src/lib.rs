@@ -7,3 +7,5 @@
 
 /// Other nodes.
 pub mod peers;
+/// Names of services and pods, as a node's DNS server tells them.
+pub mod zone;
