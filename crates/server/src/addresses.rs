@@ -29,10 +29,19 @@ pub fn hostname() -> String {
 
 /// The first address of a range: what the `kubernetes` Service gets.
 pub fn first_of(cidr: &str) -> Option<IpAddr> {
+    nth_of(cidr, 1)
+}
+
+/// The tenth one: what the `kube-dns` Service gets (kubeadm, constants.GetDNSIP). None in a range without it.
+pub fn tenth_of(cidr: &str) -> Option<IpAddr> {
+    nth_of(cidr, 10).filter(|address| is_in(cidr, *address))
+}
+
+fn nth_of(cidr: &str, number: u32) -> Option<IpAddr> {
     let (address, _) = cidr.split_once('/')?;
     match address.parse().ok()? {
-        IpAddr::V4(a) => Some(Ipv4Addr::from(u32::from(a).checked_add(1)?).into()),
-        IpAddr::V6(a) => Some(Ipv6Addr::from(u128::from(a).checked_add(1)?).into()),
+        IpAddr::V4(a) => Some(Ipv4Addr::from(u32::from(a).checked_add(number)?).into()),
+        IpAddr::V6(a) => Some(Ipv6Addr::from(u128::from(a).checked_add(number.into())?).into()),
     }
 }
 
@@ -101,6 +110,9 @@ mod tests {
         let trie = "  |-- 10.0.0.0\n   /24 link UNICAST\n  |-- 10.0.0.7\n   /32 host LOCAL\n  |-- 127.0.0.1\n   /32 host LOCAL\n  |-- 10.0.0.7\n   /32 host LOCAL\n";
         assert_eq!(fourth(trie), ["10.0.0.7".parse::<Ipv4Addr>().unwrap()]);
         assert_eq!(first_of("10.96.0.0/16"), Some("10.96.0.1".parse().unwrap()));
+        assert_eq!(tenth_of("10.96.0.0/28"), Some("10.96.0.10".parse().unwrap()));
+        assert_eq!(tenth_of("fd00:1::/112"), Some("fd00:1::a".parse().unwrap()));
+        assert_eq!(tenth_of("10.96.0.0/29"), None);
     }
 
     #[test]

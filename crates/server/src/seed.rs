@@ -20,6 +20,8 @@ use crate::{Body, Server, addresses, allocations, api_services, join, own_write}
 
 /// Roles and bindings.
 pub mod access;
+/// The Service under which pods find the cluster's DNS.
+mod dns;
 /// Flow schemas and priority levels.
 pub mod flows;
 
@@ -49,8 +51,13 @@ pub async fn seed(server: &Server) -> Result<(), Status> {
     });
     let service = create(server, "/api/v1/namespaces/default/services", "kubernetes", service(server));
     let tokens = join::forget_tokens(server);
-    let mut writes: Vec<BoxFuture<'_, Result<(), Status>>> =
-        vec![service.boxed(), tokens.boxed(), range_status(server).boxed(), api_services::keep(server).boxed()];
+    let mut writes: Vec<BoxFuture<'_, Result<(), Status>>> = vec![
+        service.boxed(),
+        dns::service(server).boxed(),
+        tokens.boxed(),
+        range_status(server).boxed(),
+        api_services::keep(server).boxed(),
+    ];
     writes.extend([authentication(server).boxed(), tracking(server).boxed()]);
     writes.push(access::reconcile(server).boxed());
     writes.extend(classes.map(FutureExt::boxed));

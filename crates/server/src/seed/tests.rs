@@ -71,3 +71,19 @@ async fn others_are_told_whose_certificates_count_and_since_when_tokens_are_trac
     seed(&c.server).await.unwrap();
     assert_eq!(c.get(&own).await.1["data"], found["data"]);
 }
+
+#[tokio::test]
+async fn pods_find_the_clusters_dns_under_a_service_that_is_made_once() {
+    const OWN: &str = "/api/v1/namespaces/kube-system/services/kube-dns";
+    let c = cluster_at("10.1.2.3:6443").await;
+    let (code, found) = c.get(OWN).await;
+    assert_eq!((code, &found["spec"]["clusterIP"]), (200, &json!("10.96.0.10")), "{found}");
+    assert_eq!(found["spec"]["selector"], Value::Null);
+    let ports: Vec<&Value> = found["spec"]["ports"].as_array().unwrap().iter().map(|port| &port["protocol"]).collect();
+    assert_eq!(ports, ["UDP", "TCP"]);
+    // Somebody has their own pods serve it.
+    let patch = json!({"spec": {"selector": {"k8s-app": "kube-dns"}}});
+    assert_eq!(c.patch(OWN, "application/merge-patch+json", patch).await.0, 200);
+    seed(&c.server).await.unwrap();
+    assert_eq!(c.get(OWN).await.1["spec"]["selector"], json!({"k8s-app": "kube-dns"}));
+}
