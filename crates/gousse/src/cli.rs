@@ -179,6 +179,17 @@ pub struct NodeFlags {
     /// Port of /healthz on this machine's loopback, plain HTTP; 0: none
     #[arg(long, default_value_t = 10248)]
     pub healthz_port: u16,
+    /// Where pods find the cluster's DNS [default: the addresses of Service kube-system/kube-dns, which each
+    /// node serves itself]
+    #[arg(long, value_delimiter = ',', value_name = "ADDRESS,…")]
+    pub cluster_dns: Vec<std::net::IpAddr>,
+    /// Domain of the names of services and pods
+    #[arg(long, default_value = "cluster.local", value_name = "DOMAIN")]
+    pub cluster_domain: String,
+    /// Have this machine itself resolve the names of services, by systemd-resolved or /etc/resolv.conf, as
+    /// long as the instance runs
+    #[arg(long)]
+    pub host_dns: bool,
 }
 
 #[derive(Subcommand)]

@@ -56,6 +56,10 @@ pub async fn run(flags: Down) -> Result<()> {
     let _held = instance.lock()?;
     end_runtime(&instance).await?;
     end_network(&instance).await?;
+    // Of a run that could not take it out itself.
+    if let Err(error) = crate::parts::host_dns::Place::of(&instance.name).leave() {
+        output::note(format_args!("warning: {}", error.printed()));
+    }
     crate::parts::node::unmount(&instance)?;
     instance.remove_run_folder()?;
     if flags.purge {

@@ -11,6 +11,8 @@ use tokio::sync::mpsc;
 
 use kubectl::failure::{Failure, failure};
 
+pub mod dns;
+pub mod host_dns;
 pub mod join;
 mod local;
 pub mod node;

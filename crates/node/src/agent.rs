@@ -495,7 +495,6 @@ fn settings(config: &Config) -> Settings {
         node_name: config.node_name.clone(),
         cgroup_root: config.cgroup_root.clone(),
         cluster_domain: config.cluster_domain.clone(),
-        cluster_dns: config.cluster_dns.clone(),
         host_resolv: config.machine.resolv_conf.clone(),
         host_hosts: config.machine.hosts.clone(),
         memory_capacity: config.machine.memory,

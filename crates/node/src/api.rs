@@ -192,7 +192,7 @@ fn configz(config: &crate::Config) -> serde_json::Value {
         "authentication": {"x509": {}, "webhook": {"enabled": true}, "anonymous": {"enabled": false}},
         "authorization": {"mode": "Webhook"},
         "cgroupRoot": config.cgroup_root,
-        "clusterDNS": config.cluster_dns,
+        "clusterDNS": config.cluster_dns.borrow().clone().unwrap_or_default(),
         "clusterDomain": config.cluster_domain,
         "containerLogMaxFiles": config.log_files_max,
         "containerLogMaxSize": format!("{}", config.log_size_max),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use api::{Clock, Entropy};
 use ipnet::IpNet;
 use jiff::SignedDuration;
+use tokio::sync::watch;
 
 use crate::machine::Machine;
 use crate::pressure::Thresholds;
@@ -31,7 +32,8 @@ pub struct Config {
     pub max_pods: u32,
     pub allow_privileged: bool,
     pub cluster_domain: String,
-    pub cluster_dns: Vec<IpAddr>,
+    /// Where pods find the cluster's DNS; None: not known yet.
+    pub cluster_dns: watch::Receiver<Option<Vec<IpAddr>>>,
     /// The node's own API, as the Node object announces it.
     pub port: u16,
     /// What this machine serves by TCP and no pod's host port takes from it.
@@ -90,7 +92,7 @@ impl Config {
             max_pods: 110,
             allow_privileged: true,
             cluster_domain: "cluster.local".into(),
-            cluster_dns: Vec::new(),
+            cluster_dns: watch::channel(Some(Vec::new())).1,
             port: 10250,
             own_ports: Vec::new(),
             cgroup_root: "kubepods".into(),

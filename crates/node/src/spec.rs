@@ -16,7 +16,6 @@ pub mod sandbox;
 /// Users, capabilities, profiles, masked paths.
 pub mod security;
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use runtime::MountSource;
@@ -28,7 +27,6 @@ pub struct Settings {
     /// Parent of all pod cgroups: `kubepods`, or with an instance's name before it.
     pub cgroup_root: String,
     pub cluster_domain: String,
-    pub cluster_dns: Vec<IpAddr>,
     /// The host's own resolver file, already read (systemd-resolved's real one where that runs).
     pub host_resolv: String,
     /// The host's /etc/hosts.

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::serve::until;
-use super::{Alarm, Seams};
+use super::{Alarm, Seams, dns, host_dns};
 use crate::cli::{ClusterFlags, NodeFlags};
 use crate::images;
 use crate::instance::Instance;
@@ -43,6 +43,8 @@ static TOOLBOX: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/toolbox.zz"));
 pub struct Running {
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
+    /// Told to ask us.
+    host: Option<host_dns::Place>,
 }
 
 /// Opens images, runtime and network; takes over what an earlier run left. `server`: where it listens, if it
@@ -55,6 +57,14 @@ pub async fn open(
 ) -> Result<Machine> {
     if !nix::unistd::geteuid().is_root() {
         return Err(failure("a node needs root: it makes namespaces, mounts and cgroups; `gousse server` does not"));
+    }
+    // What a run left that broke off leads nowhere now, and would be read as this machine's own.
+    let host = host_dns::Place::of(&instance.name);
+    if let Err(error) = host.leave() {
+        tracing::warn!("{}", error.printed());
+    }
+    if flags.host_dns {
+        host.check()?;
     }
     let name = match &flags.node_name {
         Some(name) => name.clone(),
@@ -184,6 +194,7 @@ pub struct Credentials {
 pub async fn start(
     instance: &Instance,
     flags: &NodeFlags,
+    cluster: &ClusterFlags,
     allow_privileged: bool,
     machine: &Machine,
     credentials: Credentials,
@@ -217,6 +228,11 @@ pub async fn start(
     config.sampling = true;
     config.secrets_apart = true;
     config.cgroup_root = pods_cgroup(instance);
+    let caches = Arc::new(client::Caches::new(credentials.client.clone()));
+    let host = flags.host_dns.then(|| host_dns::Place::of(&instance.name));
+    let dns = dns::start(&caches, machine.network.nets(), host, flags, cluster, seams, alarm, &mut tasks)?;
+    config.cluster_dns = dns.addresses.clone();
+    config.cluster_domain = flags.cluster_domain.clone();
     if instance.name != "default" {
         config.log_dir = instance.data_dir.join("log");
     }
@@ -252,7 +268,8 @@ pub async fn start(
     if let Some(listener) = &machine.healthz {
         tasks.spawn(node::api::health::serve(taken_over(listener)?));
     }
-    Ok(Running { stop, tasks })
+    let host = flags.host_dns.then(|| host_dns::Place::of(&instance.name));
+    Ok(Running { stop, tasks, host })
 }
 
 fn taken_over(listener: &TcpListener) -> Result<tokio::net::TcpListener> {
@@ -265,6 +282,9 @@ impl Running {
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
         self.tasks.shutdown().await;
+        if let Some(Err(error)) = self.host.map(|host| host.leave()) {
+            tracing::error!("{}", error.printed());
+        }
     }
 }
 

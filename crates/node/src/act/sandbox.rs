@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::view as core;
+use client::ObjectReference;
 use client::recorder::Type;
 use net::AttachSpec;
 use runtime::{Network, SandboxId};
@@ -24,12 +26,45 @@ pub(super) fn run(scene: &Scene<'_>, attempt: u32, changed: bool) -> Act {
         let text = "Pod sandbox changed, it will be killed and re-created.";
         scene.event(None, Type::Normal, "SandboxChanged", text);
     }
-    let (resolv, cut) = names::resolv(scene.pod, &scene.shared.settings);
-    if let Some(message) = cut {
-        scene.event(None, Type::Warning, "DNSConfigForming", &message);
+    let (shared, pod, reference) = (scene.shared.clone(), scene.pod.clone(), scene.subject.reference());
+    Act::job(Job::Sandbox, async move {
+        let resolv = resolver(&shared, &pod, reference).await;
+        Effect::Sandbox(make(&shared, &pod, attempt, &resolv).await)
+    })
+}
+
+/// The pod's resolv.conf. Where the cluster's DNS is, a node is told soon after its start; without any word a
+/// pod asks whom its node asks (kubelet/network/dns/dns.go GetPodDNS).
+async fn resolver(shared: &Shared, pod: &core::Pod, reference: ObjectReference) -> String {
+    let event = |reason: &str, message: String| {
+        shared.recorder.event(reference.clone(), "", Type::Warning, reason, message);
+    };
+    let mut known = shared.config.cluster_dns.clone();
+    let mut cluster_dns = Vec::new();
+    if names::asks_cluster(pod) {
+        let told = tokio::time::timeout(PATIENCE, known.wait_for(Option::is_some)).await;
+        match told {
+            Ok(Ok(known)) => cluster_dns = known.clone().unwrap_or_default(),
+            _ => event("MissingClusterDNS", missing(pod)),
+        }
     }
-    let (shared, pod) = (scene.shared.clone(), scene.pod.clone());
-    Act::job(Job::Sandbox, async move { Effect::Sandbox(make(&shared, &pod, attempt, &resolv.text()).await) })
+    let (resolv, cut) = names::resolv(pod, &shared.settings, &cluster_dns);
+    if let Some(message) = cut {
+        event("DNSConfigForming", message);
+    }
+    resolv.text()
+}
+
+/// How long a pod waits until its node knows where the cluster's DNS is.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+fn missing(pod: &core::Pod) -> String {
+    format!(
+        "pod: \"{}_{}({})\". kubelet does not have ClusterDNS IP configured and cannot create Pod using \"ClusterFirst\" policy. Falling back to \"Default\" policy.",
+        pod::name(pod),
+        pod::namespace(pod),
+        pod::uid(pod)
+    )
 }
 
 pub(super) fn stop(scene: &Scene<'_>, id: String) -> Act {

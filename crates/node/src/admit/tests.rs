@@ -18,7 +18,6 @@ fn settings() -> Settings {
         node_name: "n".into(),
         cgroup_root: String::new(),
         cluster_domain: String::new(),
-        cluster_dns: Vec::new(),
         host_resolv: String::new(),
         host_hosts: String::new(),
         memory_capacity: 0,

@@ -3,6 +3,8 @@
 //! Upstream: kubelet_pods.go (GeneratePodHostNameAndDomain, managedHostsFileContent) and
 //! network/dns/dns.go (policies, limits of 3 servers and 32 search domains of 2048 characters).
 
+use std::net::IpAddr;
+
 use crate::view as core;
 
 use crate::pod;
@@ -133,19 +135,27 @@ impl Resolv {
     }
 }
 
-/// The pod's resolver, and a DNSConfigForming message where limits cut something off.
-pub fn resolv(pod: &core::Pod, settings: &Settings) -> (Resolv, Option<String>) {
-    let spec = pod.spec.as_ref();
-    let host = Resolv::parse(&settings.host_resolv);
-    let policy = spec.and_then(|s| s.dns_policy.as_deref()).unwrap_or("ClusterFirst");
-    let cluster = match policy {
+/// Whether a pod is to ask the cluster's DNS.
+pub fn asks_cluster(pod: &core::Pod) -> bool {
+    match policy(pod) {
         "ClusterFirstWithHostNet" => true,
         "ClusterFirst" => !pod::host_network(pod),
         _ => false,
-    };
-    let mut r = match policy {
+    }
+}
+
+fn policy(pod: &core::Pod) -> &str {
+    pod.spec.as_ref().and_then(|s| s.dns_policy.as_deref()).unwrap_or("ClusterFirst")
+}
+
+/// The pod's resolver, and a DNSConfigForming message where limits cut something off. `cluster_dns`: where the
+/// cluster's DNS is; nowhere: a pod asks whom its node asks.
+pub fn resolv(pod: &core::Pod, settings: &Settings, cluster_dns: &[IpAddr]) -> (Resolv, Option<String>) {
+    let spec = pod.spec.as_ref();
+    let host = Resolv::parse(&settings.host_resolv);
+    let mut r = match policy(pod) {
         "None" => Resolv::default(),
-        _ if cluster && !settings.cluster_dns.is_empty() => {
+        _ if asks_cluster(pod) && !cluster_dns.is_empty() => {
             let domain = &settings.cluster_domain;
             let mut searches = vec![format!("{}.svc.{domain}", pod::namespace(pod)), format!("svc.{domain}")];
             searches.push(domain.clone());
@@ -154,7 +164,7 @@ pub fn resolv(pod: &core::Pod, settings: &Settings) -> (Resolv, Option<String>) 
                     searches.push(s);
                 }
             }
-            let servers = settings.cluster_dns.iter().map(ToString::to_string).collect();
+            let servers = cluster_dns.iter().map(ToString::to_string).collect();
             Resolv { servers, searches, options: vec!["ndots:5".into()] }
         }
         _ => host,

@@ -15,7 +15,6 @@ fn settings() -> Settings {
         node_name: "n".into(),
         cgroup_root: "kubepods".into(),
         cluster_domain: "cluster.local".into(),
-        cluster_dns: vec!["10.96.0.10".parse().unwrap()],
         host_resolv: "nameserver 192.0.2.53\nsearch example.org\noptions edns0\n".into(),
         host_hosts: "127.0.0.1 localhost\n".into(),
         memory_capacity: 1 << 30,
@@ -303,7 +302,15 @@ fn oom_scores_follow_upstream() {
 
 #[test]
 fn resolver_follows_the_policy() {
-    let of = |spec: Value| names::resolv(&pod(spec), &settings()).0.text();
+    let known = ["10.96.0.10".parse().unwrap()];
+    let of = |spec: Value| names::resolv(&pod(spec), &settings(), &known).0.text();
+    let without = names::resolv(&pod(json!({"containers": []})), &settings(), &[]).0.text();
+    assert_eq!(without, of(json!({"dnsPolicy": "Default", "containers": []})));
+    assert_eq!(
+        of(json!({"dnsPolicy": "ClusterFirstWithHostNet", "hostNetwork": true, "containers": []})),
+        of(json!({"containers": []}))
+    );
+    assert_eq!(of(json!({"hostNetwork": true, "containers": []})), without);
     assert_eq!(
         of(json!({"containers": []})),
         "search ns.svc.cluster.local svc.cluster.local cluster.local example.org\nnameserver 10.96.0.10\noptions ndots:5\n"
