@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::json;
 
 mod cluster;
+mod dns;
 mod idle;
 mod large;
 mod pods;
@@ -155,6 +156,7 @@ async fn measure_one(plan: &Plan, cluster: &cluster::Cluster) -> Result<Vec<Figu
     figures.extend(workloads::measure(plan, cluster).await?);
     figures.extend(throughput::measure(plan, cluster).await?);
     figures.extend(reads::measure(plan, cluster).await?);
+    figures.extend(dns::measure(plan, cluster).await?);
     Ok(figures)
 }
 

@@ -61,7 +61,6 @@ pub async fn agent(connection: kubectl::Connection, flags: cli::Agent) -> Result
     let running = crate::parts::node::start(
         &instance,
         &flags.node,
-        &flags.cluster,
         flags.allow_privileged,
         &machine,
         credentials,

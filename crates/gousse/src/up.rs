@@ -67,7 +67,6 @@ pub async fn run(flags: Up) -> Result<()> {
     let running = node::start(
         &instance,
         &flags.node,
-        &flags.cluster,
         flags.server.allow_privileged,
         &machine,
         credentials,

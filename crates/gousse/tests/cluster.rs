@@ -39,6 +39,9 @@ mod limits;
 /// Several machines.
 #[path = "cluster/machines.rs"]
 mod machines;
+/// Names of services.
+#[path = "cluster/names.rs"]
+mod names;
 /// Standard output that is full, or that nobody reads.
 #[path = "cluster/output.rs"]
 mod output;

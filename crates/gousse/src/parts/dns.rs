@@ -16,8 +16,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::host_dns::Place;
+use super::node::Machine;
 use super::{Alarm, Seams};
-use crate::cli::{ClusterFlags, NodeFlags};
+use crate::cli::NodeFlags;
 use kubectl::failure::{Result, failure};
 
 /// Where it listens: at the port of DNS where nobody else does, and always at the same else, so that what asks
@@ -46,10 +47,9 @@ impl Dns {
 /// Starts it; it ends with `tasks`.
 pub fn start(
     caches: &Arc<Caches>,
-    nets: watch::Receiver<Option<Net>>,
+    machine: &Machine,
     host: Option<Place>,
     flags: &NodeFlags,
-    cluster: &ClusterFlags,
     seams: &Seams,
     alarm: &Alarm,
     tasks: &mut JoinSet<()>,
@@ -65,13 +65,13 @@ pub fn start(
     let (local_to, local) = watch::channel(Local::new());
     let given = (!flags.cluster_dns.is_empty()).then(|| flags.cluster_dns.clone());
     let (addresses_to, addresses) = watch::channel(given.clone());
-    let service = Service::new(names.clone(), upstreams.clone(), cluster.cluster_cidr.into(), seams.entropy.clone());
+    let service = Service::new(names.clone(), upstreams.clone(), machine.cluster_cidr.into(), seams.entropy.clone());
     let service = Arc::new(service);
     let (caches, looking) = (caches.clone(), service.clone());
     let follow = async move { zone::run(&caches, &domain, &names, &served_to).await };
     tasks.spawn(alarm.over("what follows the names of services", follow));
     tasks.spawn(alarm.over("what follows this machine's resolvers", Files::default().follow(own, upstreams_to)));
-    tasks.spawn(alarm.over("the DNS server", serve(nets, service, at_to)));
+    tasks.spawn(alarm.over("the DNS server", serve(machine.network.nets(), service, at_to)));
     if let Some(host) = host {
         tasks.spawn(enter_host(host, at.clone(), flags.cluster_domain.clone()));
     }

@@ -30,6 +30,8 @@ pub struct Machine {
     pub images: Arc<ImagesStore>,
     pub network: Arc<node::Routed>,
     pub addresses: Vec<IpAddr>,
+    /// The range of all nodes' pods.
+    pub cluster_cidr: Ipv4Net,
     api: TcpListener,
     healthz: Option<TcpListener>,
     /// What is served here and no pod may take.
@@ -94,6 +96,7 @@ pub async fn open(
         images,
         network: Arc::new(network),
         addresses,
+        cluster_cidr: cluster.cluster_cidr,
         api,
         healthz,
         own_ports,
@@ -194,7 +197,6 @@ pub struct Credentials {
 pub async fn start(
     instance: &Instance,
     flags: &NodeFlags,
-    cluster: &ClusterFlags,
     allow_privileged: bool,
     machine: &Machine,
     credentials: Credentials,
@@ -230,7 +232,7 @@ pub async fn start(
     config.cgroup_root = pods_cgroup(instance);
     let caches = Arc::new(client::Caches::new(credentials.client.clone()));
     let host = flags.host_dns.then(|| host_dns::Place::of(&instance.name));
-    let dns = dns::start(&caches, machine.network.nets(), host, flags, cluster, seams, alarm, &mut tasks)?;
+    let dns = dns::start(&caches, machine, host, flags, seams, alarm, &mut tasks)?;
     config.cluster_dns = dns.addresses.clone();
     config.cluster_domain = flags.cluster_domain.clone();
     if instance.name != "default" {

@@ -92,7 +92,9 @@ pub fn answer(table: &Table, query: &Query<'_>, limit: usize, scratch: &mut Scra
             Found::Records(records) => records,
         };
         match records {
-            Records::Addresses(addresses) => message.addresses(owner, addresses, query, scratch),
+            Records::Addresses(addresses) | Records::Host { addresses, .. } => {
+                message.addresses(owner, addresses, query, scratch)
+            }
             Records::Targets(targets) if query.wants(SRV) => message.targets(owner, targets),
             Records::Pointers(names) => {
                 for name in names {

@@ -16,6 +16,11 @@ pub enum Records {
     Nothing,
     /// Of either family.
     Addresses(Box<[IpAddr]>),
+    /// The same, and the labels below it are some addresses: these.
+    Host {
+        addresses: Box<[IpAddr]>,
+        below: Box<[IpAddr]>,
+    },
     Targets(Box<[Target]>),
     Pointers(Box<[Name]>),
     /// Another name.
@@ -122,11 +127,20 @@ impl Table {
         if within(name, self.zone.bytes()).is_none() {
             return Found::Elsewhere;
         }
-        let pod = split(name).filter(|(_, above)| matches!(self.records.get(*above), Some(Records::Pods)));
-        match pod.and_then(|(label, _)| address_of(label)) {
+        match self.address_of(name) {
             Some(address) => Found::Address(address),
             None if self.whole => Found::Nothing,
             None => Found::Unknown,
+        }
+    }
+
+    /// What a label stands for by itself, below a name that has such labels.
+    fn address_of(&self, name: &[u8]) -> Option<IpAddr> {
+        let (label, above) = split(name)?;
+        match self.records.get(above)? {
+            Records::Pods => address_of(label),
+            Records::Host { below, .. } => address_of(label).filter(|address| below.contains(address)),
+            _ => None,
         }
     }
 }

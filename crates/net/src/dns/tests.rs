@@ -49,7 +49,13 @@ fn names() -> Names {
                     .into(),
             ),
         ),
-        (below("db.default.svc"), addresses(&["10.244.0.2"])),
+        (
+            below("db.default.svc"),
+            Records::Host {
+                addresses: ["10.244.0.2".parse().unwrap()].into(),
+                below: ["10.244.0.2", "fd00::2"].map(|address| address.parse().unwrap()).into(),
+            },
+        ),
         (below("many.default.svc"), addresses(&many.iter().map(String::as_str).collect::<Vec<_>>())),
         (below("out.default.svc"), Records::Alias(name("www.example.com"))),
         (below("in.default.svc"), Records::Alias(below("web.default.svc"))),

@@ -103,6 +103,7 @@ pub struct Resolv {
 const SERVERS_MAX: usize = 3;
 const SEARCHES_MAX: usize = 32;
 const SEARCH_CHARS_MAX: usize = 2048;
+const SEARCH_LENGTH_MAX: usize = 253;
 
 impl Resolv {
     pub fn parse(text: &str) -> Resolv {
@@ -112,7 +113,7 @@ impl Resolv {
             match words.next() {
                 Some("nameserver") => r.servers.extend(words.next().map(str::to_owned)),
                 Some("search") => r.searches = words.map(|s| s.trim_end_matches('.').to_owned()).collect(),
-                Some("options") => r.options = words.map(str::to_owned).collect(),
+                Some("options") => words.for_each(|option| put_option(&mut r.options, option.to_owned())),
                 _ => {}
             }
         }
@@ -189,12 +190,17 @@ fn merge(r: &mut Resolv, config: &core::PodDNSConfig) {
     }
     for option in config.options.iter().flatten() {
         let Some(name) = option.name.as_deref().filter(|n| !n.is_empty()) else { continue };
-        let same = |o: &String| o.split_once(':').map_or(o.as_str(), |(n, _)| n) == name;
         let text = option.value.as_ref().filter(|v| !v.is_empty()).map_or(name.to_owned(), |v| format!("{name}:{v}"));
-        match r.options.iter_mut().find(|o| same(o)) {
-            Some(old) => *old = text,
-            None => r.options.push(text),
-        }
+        put_option(&mut r.options, text);
+    }
+}
+
+/// `ndots:5`; the last one of a name counts.
+fn put_option(options: &mut Vec<String>, option: String) {
+    let name = |option: &str| option.split(':').next().map(str::to_owned);
+    match options.iter_mut().find(|known| name(known) == name(&option)) {
+        Some(known) => *known = option,
+        None => options.push(option),
     }
 }
 
@@ -209,6 +215,8 @@ fn limit(r: &mut Resolv) -> Option<String> {
     }
     let before = r.searches.len();
     r.searches.truncate(SEARCHES_MAX);
+    // Some resolvers end over a longer one.
+    r.searches.retain(|search| search.len() <= SEARCH_LENGTH_MAX);
     while r.searches.join(" ").len() > SEARCH_CHARS_MAX {
         r.searches.pop();
     }

@@ -325,6 +325,18 @@ fn resolver_follows_the_policy() {
     let bare = json!({"dnsPolicy": "None", "containers": [],
         "dnsConfig": {"nameservers": ["1.1.1.1"], "options": [{"name": "edns0", "value": ""}, {"name": "inet6"}]}});
     assert_eq!(of(bare), "nameserver 1.1.1.1\noptions edns0 inet6\n");
+    // What a pod names comes after what its policy gives it, and instead of options of the same name.
+    let more = json!({"containers": [], "dnsConfig": {"nameservers": ["10.96.0.10", "1.1.1.1"],
+        "searches": ["x", "cluster.local"], "options": [{"name": "ndots", "value": "2"}, {"name": "rotate"}]}});
+    assert_eq!(
+        of(more),
+        "search ns.svc.cluster.local svc.cluster.local cluster.local example.org x\nnameserver 10.96.0.10\nnameserver 1.1.1.1\noptions ndots:2 rotate\n"
+    );
+    let long = json!({"dnsPolicy": "None", "containers": [], "dnsConfig": {"searches": ["a".repeat(254), "b"]}});
+    let (cut, message) = names::resolv(&pod(long), &settings(), &known);
+    assert_eq!((cut.searches, message.is_some()), (vec!["b".to_string()], true));
+    let told = names::Resolv::parse("options ndots:1 rotate\noptions ndots:3\nsearch . a.\n");
+    assert_eq!((told.options, told.searches), (vec!["ndots:3".into(), "rotate".into()], vec!["a".into()]));
 }
 
 #[test]

@@ -112,10 +112,18 @@ pub fn records(zone: &Name, key: &Key, service: &Service, slices: &[Slice]) -> M
     }
     let ready = ready(slices);
     let mut hosts: BTreeMap<Name, BTreeSet<IpAddr>> = BTreeMap::new();
+    let mut below = BTreeSet::new();
     for endpoint in &ready {
-        let Some(name) = own.below(&endpoint.label) else { continue };
-        hosts.entry(name).or_default().insert(endpoint.address);
+        match own.below(&endpoint.label).filter(|_| endpoint.is_named) {
+            Some(name) => drop(hosts.entry(name).or_default().insert(endpoint.address)),
+            None => drop(below.insert(endpoint.address)),
+        }
     }
+    // A name for each endpoint without one of its own would be most of all names: they are found by their labels.
+    let host = |addresses: Box<[IpAddr]>| match below.is_empty() {
+        true => Records::Addresses(addresses),
+        false => Records::Host { addresses, below: below.iter().copied().collect() },
+    };
     if service.is_headless() {
         // Without ready endpoints there is no such name (specification, 2.4.1).
         if ready.is_empty() {
@@ -127,7 +135,7 @@ pub fn records(zone: &Name, key: &Key, service: &Service, slices: &[Slice]) -> M
             let names = made.pointers.entry((endpoint.address, true)).or_default();
             names.extend(own.below(&endpoint.label).filter(|name| !names.contains(name)));
         }
-        made.names.insert(own, addresses(&all));
+        made.names.insert(own, host(all.into_iter().collect()));
     } else {
         let all = service.addresses();
         if all.is_empty() {
@@ -141,36 +149,37 @@ pub fn records(zone: &Name, key: &Key, service: &Service, slices: &[Slice]) -> M
             }
         }
         made.pointers.extend(all.iter().map(|address| ((*address, false), vec![own.clone()])));
-        made.names.insert(own, Records::Addresses(all.into()));
+        made.names.insert(own, host(all.into()));
     }
-    made.names.extend(hosts.iter().map(|(name, all)| (name.clone(), addresses(all))));
+    let named = hosts.into_iter().map(|(name, all)| (name, Records::Addresses(all.into_iter().collect())));
+    made.names.extend(named);
     made
-}
-
-fn addresses(all: &BTreeSet<IpAddr>) -> Records {
-    Records::Addresses(all.iter().copied().collect())
 }
 
 /// A record for each pair of endpoint and named port, those of the slice.
 fn headless_ports(own: &Name, ready: &[Ready<'_>], hosts: &BTreeMap<Name, BTreeSet<IpAddr>>, made: &mut Made) {
-    let mut found: BTreeMap<Name, BTreeMap<(Name, u16), ()>> = BTreeMap::new();
+    let mut found: BTreeMap<Name, BTreeMap<(Name, u16), BTreeSet<IpAddr>>> = BTreeMap::new();
     for endpoint in ready {
         let Some(host) = own.below(&endpoint.label) else { continue };
         for port in endpoint.ports {
             if let (Some(number), Some([protocol, name])) = (port.port, places(own, port)) {
                 made.names.entry(protocol).or_insert(Records::Nothing);
-                found.entry(name).or_default().insert((host.clone(), number), ());
+                let at = found.entry(name).or_default().entry((host.clone(), number)).or_default();
+                // All of a host name's, whatever slices they are in.
+                at.extend(hosts.get(&host).into_iter().flatten().copied().chain([endpoint.address]));
             }
         }
     }
     for (name, targets) in found {
         // Together a hundred, and none without (CoreDNS, plugin/backend_lookup.go SRV).
         let weight = u16::try_from(100 / targets.len()).unwrap_or(1).max(1);
-        let target = |(name, port): (Name, u16)| {
-            let addresses = hosts.get(&name).into_iter().flatten().copied().collect();
-            Target { port, weight, name, addresses }
+        let target = |((name, port), all): ((Name, u16), BTreeSet<IpAddr>)| Target {
+            port,
+            weight,
+            name,
+            addresses: all.into_iter().collect(),
         };
-        made.names.insert(name, Records::Targets(targets.into_keys().map(target).collect()));
+        made.names.insert(name, Records::Targets(targets.into_iter().map(target).collect()));
     }
 }
 

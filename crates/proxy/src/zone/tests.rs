@@ -46,12 +46,11 @@ fn a_service_with_addresses_has_its_own_name_and_its_named_ports() {
         spec,
         endpoints,
         expect![[r#"
-        10-244-0-2.web.ns.svc.cluster.local. Addresses([10.244.0.2])
         _dns._udp.web.ns.svc.cluster.local. web.ns.svc.cluster.local.:53 100 [10.96.0.7, fd00::7]
         _http._tcp.web.ns.svc.cluster.local. web.ns.svc.cluster.local.:80 100 [10.96.0.7, fd00::7]
         _tcp.web.ns.svc.cluster.local. Nothing
         _udp.web.ns.svc.cluster.local. Nothing
-        web.ns.svc.cluster.local. Addresses([10.96.0.7, fd00::7])
+        web.ns.svc.cluster.local. Host { addresses: [10.96.0.7, fd00::7], below: [10.244.0.2] }
         10.96.0.7 false [web.ns.svc.cluster.local.]
         fd00::7 false [web.ns.svc.cluster.local.]"#]],
     );
@@ -75,8 +74,7 @@ fn a_headless_service_has_its_ready_endpoints() {
         _tcp.web.ns.svc.cluster.local. Nothing
         db-0.web.ns.svc.cluster.local. Addresses([10.244.0.2])
         db-1.web.ns.svc.cluster.local. Addresses([10.244.0.3])
-        fd00--5.web.ns.svc.cluster.local. Addresses([fd00::5])
-        web.ns.svc.cluster.local. Addresses([10.244.0.2, 10.244.0.3, fd00::5])
+        web.ns.svc.cluster.local. Host { addresses: [10.244.0.2, 10.244.0.3, fd00::5], below: [fd00::5] }
         10.244.0.2 true [db-0.web.ns.svc.cluster.local.]
         10.244.0.3 true [db-1.web.ns.svc.cluster.local.]"#]],
     );
@@ -88,8 +86,7 @@ fn a_headless_service_has_its_ready_endpoints() {
         spec,
         portless,
         expect![[r#"
-        10-244-0-4.web.ns.svc.cluster.local. Addresses([10.244.0.4])
-        web.ns.svc.cluster.local. Addresses([10.244.0.4])"#]],
+        web.ns.svc.cluster.local. Host { addresses: [10.244.0.4], below: [10.244.0.4] }"#]],
     );
 }
 
