@@ -136,6 +136,8 @@ pub static HORIZONTAL_POD_AUTOSCALERS: Named =
     LazyLock::new(|| Resource::namespaced("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"));
 pub static LEASES: Named = LazyLock::new(|| Resource::namespaced("coordination.k8s.io/v1", "Lease", "leases"));
 pub static NAMESPACES: Named = LazyLock::new(|| Resource::cluster("v1", "Namespace", "namespaces"));
+pub static NETWORK_POLICIES: Named =
+    LazyLock::new(|| Resource::namespaced("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"));
 pub static NODES: Named = LazyLock::new(|| Resource::cluster("v1", "Node", "nodes"));
 pub static PERSISTENT_VOLUMES: Named =
     LazyLock::new(|| Resource::cluster("v1", "PersistentVolume", "persistentvolumes"));
@@ -176,6 +178,7 @@ pub static NAMED: &[&Named] = &[
     &JOBS,
     &LEASES,
     &NAMESPACES,
+    &NETWORK_POLICIES,
     &NODES,
     &PERSISTENT_VOLUMES,
     &PERSISTENT_VOLUME_CLAIMS,

@@ -24,6 +24,8 @@ mod namespaces;
 mod nft;
 /// Other nodes.
 mod peers;
+/// Who may talk with whom.
+pub mod policy;
 /// Requests to the kernel over route netlink.
 mod route;
 /// The rule set of a node as a pure value.
@@ -113,6 +115,21 @@ impl Net {
         self.ask(|reply| Request::Attach(spec, reply)).await
     }
 
+    /// As `attach`, but nothing that it sends passes before `speak`: there is time to judge it first.
+    pub async fn attach_mute(&self, spec: AttachSpec) -> Result<Attachment, Error> {
+        self.ask(|reply| Request::AttachMute(spec, reply)).await
+    }
+
+    /// What an attachment sends passes from now on.
+    pub async fn speak(&self, id: &str) -> Result<(), Error> {
+        self.ask(|reply| Request::Speak(id.to_string(), reply)).await
+    }
+
+    /// Changes who may talk with whom. Changes hold in the order of the calls, not of the waiting.
+    pub fn policy(&self, change: policy::Change) -> impl Future<Output = Result<(), Error>> + Send + use<> {
+        self.begin(|reply| Request::Policy(change, reply))
+    }
+
     /// Lets the address go; nothing happens if there is no such attachment.
     pub async fn detach(&self, id: &str) -> Result<(), Error> {
         self.ask(|reply| Request::Detach(id.to_string(), reply)).await
@@ -141,10 +158,21 @@ impl Net {
     }
 
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Request) -> Result<T, Error> {
+        self.begin(request).await
+    }
+
+    /// Asks now; the answer can be waited for later.
+    fn begin<T, F: FnOnce(oneshot::Sender<Result<T, Error>>) -> Request>(
+        &self,
+        request: F,
+    ) -> impl Future<Output = Result<T, Error>> + use<T, F> {
         let (reply, answer) = oneshot::channel();
         let gone = || Error::Failed("the network's thread has ended; see its last error in the log".into());
-        self.requests.send(request(reply)).map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
+        let sent = self.requests.send(request(reply)).map_err(|_| gone());
+        async move {
+            sent?;
+            answer.await.map_err(|_| gone())?
+        }
     }
 }
 

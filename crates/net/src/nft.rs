@@ -13,6 +13,8 @@ use crate::spec::{Error, failed};
 
 /// Transactions.
 mod batch;
+/// What changes a table that is there.
+mod edits;
 /// Messages and attributes.
 mod messages;
 /// Single expressions.
@@ -34,10 +36,12 @@ const GET_TABLE: u16 = SUBSYSTEM | 1;
 const DEL_TABLE: u16 = SUBSYSTEM | 2;
 const NEW_CHAIN: u16 = SUBSYSTEM | 3;
 const GET_CHAIN: u16 = SUBSYSTEM | 4;
+const DEL_CHAIN: u16 = SUBSYSTEM | 5;
 const NEW_RULE: u16 = SUBSYSTEM | 6;
 const GET_RULE: u16 = SUBSYSTEM | 7;
 const DEL_RULE: u16 = SUBSYSTEM | 8;
 const NEW_SET: u16 = SUBSYSTEM | 9;
+const DEL_SET: u16 = SUBSYSTEM | 11;
 const NEW_ELEMENTS: u16 = SUBSYSTEM | 12;
 const GET_ELEMENTS: u16 = SUBSYSTEM | 13;
 const DEL_ELEMENTS: u16 = SUBSYSTEM | 14;
@@ -67,15 +71,17 @@ impl Netfilter {
         batch.table(NEW_TABLE, &rules.table);
         batch.table(DEL_TABLE, &rules.table);
         batch.table(NEW_TABLE, &rules.table);
+        // What refers to something comes after it: maps lead to chains, rules ask sets.
+        rules.chains.iter().for_each(|chain| batch.chain(&rules.table, chain));
         for (number, set) in rules.sets.iter().enumerate() {
             batch.set(&rules.table, set, number as u32 + 1);
         }
         for chain in &rules.chains {
-            batch.chain(&rules.table, chain);
             for rule in &chain.rules {
                 batch.rule(&rules.table, &chain.name, rule, b"", true);
             }
         }
+        batch.seal(&rules.table);
         self.commit(batch, &format!("putting the rules of table {} in force", rules.table))
     }
 
@@ -140,6 +146,15 @@ impl Netfilter {
         asked
     }
 
+    /// Changes a table that is there, all or nothing.
+    pub fn edit(&self, mut batch: Batch, table: &str) -> Result<(), Error> {
+        if batch.count() == 0 {
+            return Ok(());
+        }
+        batch.seal(table);
+        self.commit(batch, &format!("changing table {table}"))
+    }
+
     fn commit(&self, batch: Batch, doing: &str) -> Result<(), Error> {
         let mut socket = self.0.borrow_mut();
         let done = batch.commit(&socket, doing);
@@ -194,6 +209,7 @@ pub(crate) fn precede(table: &str, chain: &str, mark: &str, rules: &[Vec<Step>])
     for rule in rules {
         batch.rule(table, chain, rule, mark.as_bytes(), false);
     }
+    batch.seal(table);
     batch.commit(&socket, &format!("changing our rules in {table} {chain}"))?;
     Ok(true)
 }
@@ -213,7 +229,7 @@ pub(crate) fn marked(table: &str, chain: &str, mark: &str) -> Result<Vec<Vec<u8>
     Ok(handles)
 }
 
-/// Whether a notice says that a table of that name, or of one of its concerns (`NAME-…`), was taken away.
+/// Whether a notice says that a table of that name was taken away, or one whose name goes on after a dash.
 pub(crate) fn takes_away(notice: &[u8], table: &str) -> bool {
     let is_ours = |name: &str| name.strip_prefix(table).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
     let mut messages = messages(notice);

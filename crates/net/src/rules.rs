@@ -5,6 +5,7 @@
 //! and with a thousand.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
@@ -39,13 +40,16 @@ pub(crate) struct Set {
     pub elements: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// What one part of a concatenated key is; each takes four bytes, a link's name sixteen.
+/// What one part of a concatenated key is; each takes four bytes, a link's name and an IPv6 address sixteen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Field {
     Link,
     Address,
     Protocol,
     Port,
+    Address6,
+    /// Only as a map's data: the name of the chain that goes on.
+    Verdict,
 }
 
 /// What of a packet is looked up: a part of a key.
@@ -57,6 +61,12 @@ pub(crate) enum Part {
     Destination,
     Protocol,
     DestinationPort,
+    /// Of the connection that it belongs to: who began it, before masquerading.
+    Client,
+    /// … what it leads to, behind any translation.
+    Server,
+    ServerProtocol,
+    ServerPort,
 }
 
 /// The name of a set or of a chain.
@@ -122,6 +132,25 @@ pub(crate) enum Step {
         map: Name,
         key: Vec<Part>,
     },
+    /// This part is that.
+    Is {
+        part: Part,
+        value: Vec<u8>,
+    },
+    /// This part is in one of the ranges: their first and last values, sorted, apart from each other.
+    Within {
+        part: Part,
+        ranges: Vec<(Vec<u8>, Vec<u8>)>,
+    },
+    /// The packet belongs to no connection that the kernel follows.
+    Untracked,
+    /// Goes on in that chain, and comes back where it decides nothing.
+    Jump(Name),
+    /// Looks the parts up in the map, whose data are chains, and goes on there; nothing happens where they are not.
+    ByMap {
+        map: Name,
+        key: Vec<Part>,
+    },
     Masquerade,
     Accept,
     Drop,
@@ -153,14 +182,19 @@ pub(crate) fn source(config: &Config, attachment: &Attachment) -> Option<Vec<u8>
     Some(key)
 }
 
-/// The whole table for these attachments.
-pub(crate) fn plan<'a>(config: &Config, attachments: impl Iterator<Item = &'a Attachment>) -> RuleSet {
+/// The whole table for these attachments, of which some may not send anything yet.
+pub(crate) fn plan<'a>(
+    config: &Config,
+    attachments: impl Iterator<Item = &'a Attachment>,
+    mute: &BTreeSet<String>,
+) -> RuleSet {
     let mut anywhere = Vec::new();
     let mut at_address = Vec::new();
     let mut hairpin = Vec::new();
     let mut sources = Vec::new();
     for attachment in attachments {
-        sources.extend(source(config, attachment).map(|key| (key, Vec::new())));
+        let speaks = !mute.contains(&attachment.spec.id);
+        sources.extend(source(config, attachment).filter(|_| speaks).map(|key| (key, Vec::new())));
         let Some(pod) = v4(attachment).next() else { continue };
         for port in &attachment.spec.host_ports {
             let Some(protocol) = protocol_number(&port.protocol) else { continue };

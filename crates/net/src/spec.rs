@@ -35,6 +35,9 @@ pub struct AttachSpec {
     /// Bits a second that leave it.
     #[serde(default)]
     pub egress: Option<u64>,
+    /// Whose it is, in the caller's words: told again by `list`.
+    #[serde(default)]
+    pub owner: String,
 }
 
 /// A port of the host that leads to one of the pod.

@@ -13,6 +13,8 @@ use crate::{AttachSpec, Config, HostPort, Net};
 
 /// Several machines.
 mod nodes;
+/// Who may talk with whom.
+mod policy;
 
 const INSIDE: &str = "GOUSSE_TEST_INSIDE";
 /// The host's own address in the range of `config`.

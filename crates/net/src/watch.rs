@@ -54,7 +54,7 @@ impl Watch {
         Ok((Watch { socket, end }, Watching(watching)))
     }
 
-    /// Waits until a table of that name may have been taken away; false at the end.
+    /// Waits until a table of that name, or one named after it, may have been taken away; false at the end.
     pub fn lost(&self, table: &str) -> bool {
         self.heard(|notice| nft::takes_away(notice, table))
     }

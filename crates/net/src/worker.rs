@@ -3,6 +3,7 @@
 //! A claim is written before its link and removed after it, so that a crash at any step leaves
 //! either a claim whose link is made again, or nothing.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use tokio::sync::oneshot;
@@ -16,10 +17,13 @@ use crate::route::Route;
 use crate::rules::{Family, protocol_number};
 use crate::services::{Change, Services};
 use crate::spec::{AttachSpec, Attachment, Config, Error, HostPort};
-use crate::{conntrack, host, links, peers, rules};
+use crate::{conntrack, host, links, peers, policy, rules};
 
 pub(crate) enum Request {
     Attach(AttachSpec, oneshot::Sender<Result<Attachment, Error>>),
+    AttachMute(AttachSpec, oneshot::Sender<Result<Attachment, Error>>),
+    Speak(String, oneshot::Sender<Result<(), Error>>),
+    Policy(policy::Change, oneshot::Sender<Result<(), Error>>),
     Detach(String, oneshot::Sender<Result<(), Error>>),
     /// A table may have been taken away.
     Restore,
@@ -34,6 +38,9 @@ pub(crate) enum Request {
 pub(crate) struct Worker {
     config: Config,
     addresses: Addresses,
+    /// Attachments of which nothing passes yet.
+    mute: BTreeSet<String>,
+    policy: policy::InForce,
     namespaces: Namespaces,
     host: Route,
     netfilter: Netfilter,
@@ -50,7 +57,9 @@ impl Worker {
         config.leave()?;
         let (host, netfilter) = (Route::open()?, Netfilter::open()?);
         let (services, peers) = (Services::new(&config), Following::default());
-        let worker = Worker { config, addresses, namespaces, host, netfilter, services, peers, closed: false };
+        let (policy, mute) = (policy::InForce::of(&config.table()), BTreeSet::new());
+        let worker =
+            Worker { config, addresses, namespaces, host, netfilter, services, peers, policy, mute, closed: false };
         worker.host.send(vec![links::own_address(worker.config.gateway())])?;
         host::allow_forwarding(&worker.config)?;
         worker.remove_unclaimed()?;
@@ -63,7 +72,10 @@ impl Worker {
     pub fn answer(&mut self, request: Request) {
         // Whoever asked may be gone; the work is done all the same.
         match request {
-            Request::Attach(spec, reply) => drop(reply.send(self.attach(spec))),
+            Request::Attach(spec, reply) => drop(reply.send(self.attach(spec, false))),
+            Request::AttachMute(spec, reply) => drop(reply.send(self.attach(spec, true))),
+            Request::Speak(id, reply) => drop(reply.send(self.speak(&id))),
+            Request::Policy(change, reply) => drop(reply.send(self.hold_to(change))),
             Request::Detach(id, reply) => drop(reply.send(self.detach(&id))),
             Request::Restore => self.restore(),
             Request::Services(change, reply) => drop(reply.send(self.serve(change))),
@@ -74,13 +86,19 @@ impl Worker {
         }
     }
 
-    fn attach(&mut self, spec: AttachSpec) -> Result<Attachment, Error> {
+    /// `mute`: a new one; what speaks goes on.
+    fn attach(&mut self, spec: AttachSpec, mute: bool) -> Result<Attachment, Error> {
         check(&spec)?;
         if let Some(known) = self.addresses.get(&spec.id) {
             let known = known.clone();
             if self.is_connected(&known)? {
-                self.let_speak(&known)?;
+                if !mute {
+                    self.speak(&known.spec.id)?;
+                }
                 return Ok(known);
+            }
+            if mute {
+                self.mute.insert(known.spec.id.clone());
             }
             self.connect(&known)?;
             return Ok(known);
@@ -90,6 +108,9 @@ impl Worker {
         let namespace = self.namespaces.path(&spec.id);
         let attachment = Attachment { spec, namespace, addresses: vec![IpAddr::V4(address)] };
         self.addresses.claim(attachment.clone())?;
+        if mute {
+            self.mute.insert(attachment.spec.id.clone());
+        }
         if let Err(error) = self.connect(&attachment) {
             self.detach(&attachment.spec.id)?;
             return Err(error);
@@ -117,9 +138,27 @@ impl Worker {
         self.let_speak(attachment)
     }
 
-    /// What it sends from its address passes. Where there is nothing to add it to, somebody took our table
-    /// away (`nft flush ruleset`): all of it is made anew.
+    fn hold_to(&mut self, change: policy::Change) -> Result<(), Error> {
+        match self.closed {
+            true => Err(Error::Failed("the network is closed".into())),
+            false => self.policy.change(&self.netfilter, change),
+        }
+    }
+
+    fn speak(&mut self, id: &str) -> Result<(), Error> {
+        self.mute.remove(id);
+        match self.addresses.get(id) {
+            Some(attachment) => self.let_speak(attachment),
+            None => Err(Error::Failed(format!("there is no attachment {id} any more"))),
+        }
+    }
+
+    /// What it sends from its address passes, unless it is mute. Where there is nothing to add it to, somebody
+    /// took our table away (`nft flush ruleset`): all of it is made anew.
     fn let_speak(&self, attachment: &Attachment) -> Result<(), Error> {
+        if self.mute.contains(&attachment.spec.id) {
+            return Ok(());
+        }
         let Some(key) = rules::source(&self.config, attachment) else { return Ok(()) };
         self.netfilter.add(Family::V4, &self.config.table(), rules::SOURCES, &key).or_else(|error| {
             tracing::warn!(%error, "the rules of the network are not as they were: they are made anew");
@@ -143,6 +182,10 @@ impl Worker {
         self.host.send(v4(&attachment).map(links::remove_route).collect())?;
         self.namespaces.remove(id)?;
         self.addresses.release(id)?;
+        let was_mute = self.mute.remove(id);
+        if was_mute && attachment.spec.host_ports.is_empty() {
+            return Ok(());
+        }
         let source = rules::source(&self.config, &attachment).filter(|_| attachment.spec.host_ports.is_empty());
         // Where the element is not there, somebody changed the table: it is made anew as a whole.
         match source {
@@ -194,7 +237,7 @@ impl Worker {
     }
 
     fn apply_rules(&self) -> Result<(), Error> {
-        self.netfilter.apply(&rules::plan(&self.config, self.addresses.all()))
+        self.netfilter.apply(&rules::plan(&self.config, self.addresses.all(), &self.mute))
     }
 
     /// Pins and links of this instance without a claim: left by a crash between two steps.
@@ -269,6 +312,7 @@ impl Worker {
         if matches!(self.netfilter.has(Family::V4, &peers::rules::table(&self.config)), Ok(false)) {
             self.look();
         }
+        self.policy.restore(&self.netfilter);
     }
 
     fn close(&mut self) -> Result<(), Error> {
@@ -284,6 +328,7 @@ impl Worker {
         if let Err(error) = self.netfilter.remove(Family::V6, &self.config.table()) {
             tracing::debug!(%error, "no rules for IPv6");
         }
+        self.policy.close(&self.netfilter)?;
         host::forget_forwarding(&self.config)?;
         self.host.send(vec![links::remove_own_address(self.config.gateway())])
     }

@@ -10,6 +10,8 @@ use crate::rules::{Chain, Family, Field, Hook, Set, Step};
 use crate::spec::{Error, failed};
 
 const APPEND: u16 = 0x800;
+/// The type of a map's data that are verdicts (NFT_DATA_VERDICT).
+const VERDICT: u32 = 0xffff_ff00;
 
 /// Netlink messages between a begin and an end: the kernel takes them all or none.
 pub struct Batch {
@@ -43,13 +45,15 @@ impl Batch {
     }
 
     pub fn set(&mut self, table: &str, set: &Set, id: u32) {
-        self.message(NEW_SET, CREATE, |body| {
+        self.silent(NEW_SET, CREATE, |body| {
             body.text(1, table);
             body.text(2, &set.name);
             body.number(3, if set.data.is_empty() { 0 } else { 8 });
             body.number(4, type_of(&set.key));
             body.number(5, length_of(&set.key));
-            if !set.data.is_empty() {
+            if set.data == [Field::Verdict] {
+                body.number(6, VERDICT);
+            } else if !set.data.is_empty() {
                 body.number(6, type_of(&set.data));
                 body.number(7, length_of(&set.data));
             }
@@ -57,7 +61,7 @@ impl Batch {
         });
         // A message's attribute holds 64 KiB at most.
         for elements in set.elements.chunks(500) {
-            self.message(NEW_ELEMENTS, CREATE, |body| {
+            self.silent(NEW_ELEMENTS, CREATE, |body| {
                 body.text(1, table);
                 body.text(2, &set.name);
                 body.number(4, id);
@@ -65,7 +69,9 @@ impl Batch {
                     for (key, data) in elements {
                         list.nested(1, |element| {
                             element.nested(1, |value| value.bytes(1, key));
-                            if !data.is_empty() {
+                            if set.data == [Field::Verdict] {
+                                element.nested(2, |value| value.go_to(data));
+                            } else if !data.is_empty() {
                                 element.nested(2, |value| value.bytes(1, data));
                             }
                         });
@@ -76,7 +82,7 @@ impl Batch {
     }
 
     pub fn chain(&mut self, table: &str, chain: &Chain) {
-        self.message(NEW_CHAIN, CREATE, |body| {
+        self.silent(NEW_CHAIN, CREATE, |body| {
             body.text(1, table);
             body.text(3, &chain.name);
             let Some(base) = chain.base else { return };
@@ -95,13 +101,28 @@ impl Batch {
         });
     }
 
+    /// How many messages it has.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
     /// Adds a rule to the end of a chain, or puts it at its head.
     pub fn rule(&mut self, table: &str, chain: &str, rule: &[Step], mark: &[u8], at_end: bool) {
         let family = self.family;
-        self.message(NEW_RULE, if at_end { CREATE | APPEND } else { CREATE }, |body| {
+        let own = |step: &Step| match step {
+            Step::Within { part, ranges } => Some((*part, self.ranges(table, *part, ranges))),
+            _ => None,
+        };
+        let own: Vec<_> = rule.iter().map(own).collect();
+        self.silent(NEW_RULE, if at_end { CREATE | APPEND } else { CREATE }, |body| {
             body.text(1, table);
             body.text(2, chain);
-            body.nested(4, |list| rule.iter().for_each(|step| list.step(family, step)));
+            body.nested(4, |list| {
+                rule.iter().zip(own).for_each(|(step, own)| match own {
+                    Some((part, set)) => list.within(family, part, set),
+                    None => list.step(family, step),
+                });
+            });
             if !mark.is_empty() {
                 body.bytes(7, mark);
             }
@@ -140,7 +161,8 @@ fn make_room(socket: &Socket, bytes: usize) {
 }
 
 fn length_of(fields: &[Field]) -> u32 {
-    fields.iter().map(|field| if *field == Field::Link { 16 } else { 4 }).sum()
+    let length = |field: &Field| if matches!(field, Field::Link | Field::Address6) { 16 } else { 4 };
+    fields.iter().map(length).sum()
 }
 
 /// nft's numbering of types, six bits for each part of a concatenation: what `nft list` prints by.
@@ -152,6 +174,8 @@ fn type_of(fields: &[Field]) -> u32 {
                 Field::Address => 7,
                 Field::Protocol => 12,
                 Field::Port => 13,
+                Field::Address6 => 8,
+                Field::Verdict => 0,
             }
     })
 }

@@ -6,7 +6,17 @@ use super::messages::Body;
 use super::number_of;
 use crate::rules::{Family, Part, Step};
 
-const R0: u32 = 8;
+pub(super) const R0: u32 = 8;
+
+/// Directions of a connection: what its beginner sent, and what came back.
+const SENT: u8 = 0;
+const REPLIED: u8 = 1;
+
+/// States of a packet's connection.
+const INVALID: u32 = 1;
+const UNTRACKED: u32 = 1 << 6;
+
+const JUMP: i32 = -3;
 
 impl Body<'_> {
     /// One expression: its name and what `fill` says of it.
@@ -138,6 +148,37 @@ impl Body<'_> {
                     e.number(5, target + words);
                 });
             }
+            Step::Is { part, value } => {
+                self.key(family, &[*part]);
+                self.compare(R0, true, value);
+            }
+            // Its set comes before the rule, which makes the step itself (`Batch::rule`).
+            Step::Within { .. } => {}
+            Step::Untracked => {
+                self.expression("ct", |e| {
+                    e.number(1, R0);
+                    e.number(2, 0);
+                });
+                self.mask(R0, &(INVALID | UNTRACKED).to_ne_bytes());
+                self.compare(R0, false, &[0; 4]);
+            }
+            Step::Jump(chain) => self.expression("immediate", |e| {
+                e.number(1, 0);
+                e.nested(2, |data| {
+                    data.nested(2, |verdict| {
+                        verdict.number(1, JUMP as u32);
+                        verdict.text(2, chain);
+                    });
+                });
+            }),
+            Step::ByMap { map, key } => {
+                self.key(family, key);
+                self.expression("lookup", |e| {
+                    e.text(1, map);
+                    e.number(2, R0);
+                    e.number(3, 0);
+                });
+            }
             Step::Masquerade => self.expression("masq", |_| {}),
             Step::Accept => self.verdict(1),
             Step::Drop => self.verdict(0),
@@ -152,8 +193,19 @@ impl Body<'_> {
         });
     }
 
+    /// Of the connection: one of its two directions, or both.
+    fn of_connection(&mut self, register: u32, key: u32, direction: Option<u8>) {
+        self.expression("ct", |e| {
+            e.number(1, register);
+            e.number(2, key);
+            if let Some(direction) = direction {
+                e.bytes(3, &[direction]);
+            }
+        });
+    }
+
     /// Loads the parts one after another from `R0` on; the first register that is free then.
-    fn key(&mut self, family: Family, parts: &[Part]) -> u32 {
+    pub(super) fn key(&mut self, family: Family, parts: &[Part]) -> u32 {
         let (source, destination, length) = if family == Family::V4 { (12, 16, 4) } else { (8, 24, 16) };
         parts.iter().fold(R0, |register, part| {
             let bytes = match part {
@@ -176,6 +228,23 @@ impl Body<'_> {
                 }
                 Part::DestinationPort => {
                     self.payload(register, 2, 2, 2);
+                    4
+                }
+                // SRC_IP and SRC_IP6.
+                Part::Client => {
+                    self.of_connection(register, if length == 4 { 19 } else { 21 }, Some(SENT));
+                    length
+                }
+                Part::Server => {
+                    self.of_connection(register, if length == 4 { 19 } else { 21 }, Some(REPLIED));
+                    length
+                }
+                Part::ServerProtocol => {
+                    self.of_connection(register, 10, None);
+                    4
+                }
+                Part::ServerPort => {
+                    self.of_connection(register, 11, Some(REPLIED));
                     4
                 }
             };

@@ -1,0 +1,164 @@
+//! The table of policies as a rule set: base chains, a chain for each policy and group, sets, maps.
+//!
+//! Ingress and egress have a base chain each, so that an `accept` ends one question and not both.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::{Allow, Direction, Element, Name, Policy, Ports, Set, Spec};
+use crate::rules::{self, Base, Chain, Family, Field, Hook, Part, RuleSet, Step};
+
+/// Isolated addresses, and the chain of their group; named as their base chains.
+pub(super) const INGRESS: &str = "ingress";
+pub(super) const EGRESS: &str = "egress";
+/// Every isolated address.
+pub(super) const ISOLATED: &str = "isolated";
+/// Every isolated address beside itself: a pod may always talk with itself.
+pub(super) const ITSELF: &str = "itself";
+
+/// After every translation of destinations and before any of sources, as all filters.
+const FORWARD: Base = Base { kind: "filter", hook: Hook::Forward, priority: 0 };
+
+pub(super) fn plan(family: Family, table: &str, spec: &Spec) -> RuleSet {
+    let mut sets: Vec<rules::Set> = spec.sets.iter().map(|(name, all)| set(family, name, all)).collect();
+    let by_address = |all: &BTreeMap<IpAddr, Name>, name: &'static str| rules::Set {
+        name: name.into(),
+        key: vec![address_of(family)],
+        data: vec![Field::Verdict],
+        elements: all
+            .iter()
+            .filter_map(|(ip, group)| Some((octets(family, *ip)?, group.as_bytes().to_vec())))
+            .collect(),
+    };
+    sets.push(by_address(&spec.ingress, INGRESS));
+    sets.push(by_address(&spec.egress, EGRESS));
+    let isolated = || isolated(spec).into_iter().filter_map(|ip| octets(family, ip));
+    let plain = |name: &'static str, parts: usize, elements: Vec<Vec<u8>>| rules::Set {
+        name: name.into(),
+        key: vec![address_of(family); parts],
+        data: Vec::new(),
+        elements: elements.into_iter().map(|key| (key, Vec::new())).collect(),
+    };
+    sets.push(plain(ISOLATED, 1, isolated().collect()));
+    sets.push(plain(ITSELF, 2, isolated().map(|ip| ip.repeat(2)).collect()));
+    let mut chains = Vec::new();
+    let chain = |name: &Name, rules| Chain { name: name.to_string().into(), base: None, rules };
+    chains.extend(spec.policies.iter().map(|(name, one)| chain(name, policy(family, one))));
+    chains.extend(spec.groups.iter().map(|(name, policies)| chain(name, group(policies))));
+    chains.extend(base_chains());
+    RuleSet { family, table: table.into(), sets, chains }
+}
+
+fn base_chains() -> [Chain; 3] {
+    let is = |part| Step::In { set: ISOLATED.into(), key: vec![part], inside: true };
+    let judged = |map: &'static str, by| vec![Step::ByMap { map: map.into(), key: vec![by] }];
+    // What belongs to no connection that the kernel knows has no ends to judge by.
+    let stray = |part| vec![Step::Untracked, is(part), Step::Drop];
+    [
+        Chain {
+            name: INGRESS.into(),
+            base: Some(FORWARD),
+            rules: vec![stray(Part::Source), stray(Part::Destination), judged(INGRESS, Part::Server)],
+        },
+        Chain {
+            name: EGRESS.into(),
+            base: Some(Base { priority: 1, ..FORWARD }),
+            rules: vec![judged(EGRESS, Part::Client)],
+        },
+        Chain {
+            name: "to-the-host".into(),
+            base: Some(Base { hook: Hook::Input, ..FORWARD }),
+            rules: vec![stray(Part::Source), judged(EGRESS, Part::Client)],
+        },
+    ]
+}
+
+/// What one of the policies allows, and what goes from a pod to itself; nothing else.
+pub(super) fn group(policies: &[Name]) -> Vec<Vec<Step>> {
+    let to_itself = Step::In { set: ITSELF.into(), key: vec![Part::Client, Part::Server], inside: true };
+    let mut rules = vec![vec![to_itself, Step::Accept]];
+    rules.extend(policies.iter().map(|policy| vec![Step::Jump(policy.to_string().into())]));
+    rules.push(vec![Step::Drop]);
+    rules
+}
+
+/// A rule for each pair of what `peers` and `ports` can be of one rule, however many each has.
+pub(super) fn policy(family: Family, policy: &Policy) -> Vec<Vec<Step>> {
+    let mut rules = Vec::new();
+    for allow in &policy.rules {
+        for peers in peers(family, policy.direction, allow) {
+            for ports in ports(allow.ports.as_ref()) {
+                rules.push([&peers[..], &ports, &[Step::Accept]].concat());
+            }
+        }
+    }
+    rules
+}
+
+fn peers(family: Family, direction: Direction, allow: &Allow) -> Vec<Vec<Step>> {
+    let Some(peers) = &allow.peers else { return vec![Vec::new()] };
+    let part = match direction {
+        Direction::Ingress => Part::Client,
+        Direction::Egress => Part::Server,
+    };
+    let in_set = peers.set.as_ref().map(|set| Step::In { set: set.to_string().into(), key: vec![part], inside: true });
+    let pair = |(first, last): &(IpAddr, IpAddr)| Some((octets(family, *first)?, octets(family, *last)?));
+    let ranges: Vec<_> = peers.ranges.iter().filter_map(pair).collect();
+    let in_range = (!ranges.is_empty()).then_some(Step::Within { part, ranges });
+    in_set.into_iter().chain(in_range).map(|step| vec![step]).collect()
+}
+
+fn ports(ports: Option<&Ports>) -> Vec<Vec<Step>> {
+    let Some(ports) = ports else { return vec![Vec::new()] };
+    let numbers = ports.numbers.iter().map(|(protocol, ranges)| {
+        let protocol = Step::Is { part: Part::ServerProtocol, value: vec![*protocol] };
+        let bytes = |port: u16| port.to_be_bytes().to_vec();
+        let within = |ranges: &Vec<(u16, u16)>| Step::Within {
+            part: Part::ServerPort,
+            ranges: ranges.iter().map(|(first, last)| (bytes(*first), bytes(*last))).collect(),
+        };
+        std::iter::once(protocol).chain(ranges.as_ref().map(within)).collect()
+    });
+    let key = || vec![Part::Server, Part::ServerProtocol, Part::ServerPort];
+    let named = ports.named.iter().map(|set| vec![Step::In { set: set.to_string().into(), key: key(), inside: true }]);
+    numbers.chain(named).collect()
+}
+
+pub(super) fn set(family: Family, name: &Name, set: &Set) -> rules::Set {
+    let key = match set.of_ports {
+        true => vec![address_of(family), Field::Protocol, Field::Port],
+        false => vec![address_of(family)],
+    };
+    let elements = set.elements.iter().filter_map(|one| Some((element(family, one)?, Vec::new()))).collect();
+    rules::Set { name: name.to_string().into(), key, data: Vec::new(), elements }
+}
+
+/// An element's key; None: of another family.
+pub(super) fn element(family: Family, element: &Element) -> Option<Vec<u8>> {
+    let mut key = octets(family, element.address)?;
+    if let Some((protocol, port)) = element.port {
+        let [high, low] = port.to_be_bytes();
+        key.extend([protocol, 0, 0, 0, high, low, 0, 0]);
+    }
+    Some(key)
+}
+
+/// Every address that is isolated in one direction at least.
+pub(super) fn isolated(spec: &Spec) -> std::collections::BTreeSet<IpAddr> {
+    spec.ingress.keys().chain(spec.egress.keys()).copied().collect()
+}
+
+fn address_of(family: Family) -> Field {
+    match family {
+        Family::V4 => Field::Address,
+        Family::V6 => Field::Address6,
+    }
+}
+
+pub(super) fn octets(family: Family, address: IpAddr) -> Option<Vec<u8>> {
+    match (family, address) {
+        (Family::V4, IpAddr::V4(address)) => Some(address.octets().to_vec()),
+        (Family::V6, IpAddr::V6(address)) => Some(address.octets().to_vec()),
+        _ => None,
+    }
+}
