@@ -16,6 +16,7 @@ pub mod host_dns;
 pub mod join;
 mod local;
 pub mod node;
+mod policy;
 pub mod serve;
 pub mod serving;
 

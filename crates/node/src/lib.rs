@@ -105,7 +105,7 @@ pub use agent::{Agent, Error, run};
 pub use config::Config;
 pub use control::Control;
 pub use machine::Machine;
-pub use network::{Imagined, Network, Opening, Routed};
+pub use network::{Gate, Imagined, Network, Opening, Routed, Subject};
 
 #[cfg(test)]
 mod tests;

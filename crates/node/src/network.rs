@@ -17,13 +17,31 @@ mod routed;
 
 pub use routed::{Opening, Routed};
 
+/// The pod that an attachment is for, as policies see it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Subject {
+    pub namespace: String,
+    pub name: String,
+    pub uid: String,
+    pub labels: BTreeMap<String, String>,
+    /// Ports that have a name: protocol, name, number.
+    pub ports: Vec<(String, String, u16)>,
+}
+
+/// Asked before an attachment may send anything, and before its addresses may be another's.
+pub trait Gate: Send + Sync + 'static {
+    /// Returns once what is known of policies holds for the pod at these addresses.
+    fn enter<'a>(&'a self, id: &'a str, pod: Subject, addresses: &'a [IpAddr]) -> Boxed<'a, Result<(), net::Error>>;
+    fn leave<'a>(&'a self, id: &'a str) -> Boxed<'a, ()>;
+}
+
 pub trait Network: Send + Sync + 'static {
     /// Uses the node's ranges from now on; nothing happens if it does already.
     fn open<'a>(&'a self, ranges: &'a [IpNet]) -> Boxed<'a, Result<(), net::Error>>;
     /// Why no pod gets an address now.
     fn trouble(&self) -> watch::Receiver<Option<String>>;
-    /// The same attachment again if it exists.
-    fn attach(&self, spec: AttachSpec) -> Boxed<'_, Result<Attachment, net::Error>>;
+    /// The same attachment again if it exists. When it is there, it is held to the policies for its pod.
+    fn attach(&self, spec: AttachSpec, pod: Subject) -> Boxed<'_, Result<Attachment, net::Error>>;
     fn detach<'a>(&'a self, id: &'a str) -> Boxed<'a, Result<(), net::Error>>;
     fn list(&self) -> Boxed<'_, Result<Vec<Attachment>, net::Error>>;
 }
@@ -72,7 +90,7 @@ impl Network for Imagined {
         self.trouble.subscribe()
     }
 
-    fn attach(&self, spec: AttachSpec) -> Boxed<'_, Result<Attachment, net::Error>> {
+    fn attach(&self, spec: AttachSpec, _: Subject) -> Boxed<'_, Result<Attachment, net::Error>> {
         let mut taken = self.taken();
         let used: Vec<IpAddr> = taken.attachments.values().flat_map(|a| a.addresses.clone()).collect();
         let base = taken.first.map(u32::from);

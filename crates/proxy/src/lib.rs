@@ -7,5 +7,7 @@
 
 /// Other nodes.
 pub mod peers;
+/// Who may talk with whom.
+pub mod policy;
 /// Names of services and pods, as a node's DNS server tells them.
 pub mod zone;

@@ -16,6 +16,7 @@ use runtime::removal;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::policy;
 use super::serve::until;
 use super::{Alarm, Seams, dns, host_dns};
 use crate::cli::{ClusterFlags, NodeFlags};
@@ -29,6 +30,8 @@ pub struct Machine {
     pub engine: Arc<NativeEngine>,
     pub images: Arc<ImagesStore>,
     pub network: Arc<node::Routed>,
+    /// Policies, which every attachment passes.
+    pub policies: Arc<proxy::policy::Keeper>,
     pub addresses: Vec<IpAddr>,
     /// The range of all nodes' pods.
     pub cluster_cidr: Ipv4Net,
@@ -78,7 +81,9 @@ pub async fn open(
     let own = [Some(&api), healthz.as_ref()].into_iter().flatten().map(TcpListener::local_addr);
     let own = own.collect::<std::io::Result<Vec<_>>>().context("asking for the node's addresses")?;
     let own_ports: Vec<SocketAddr> = own.into_iter().chain(server).collect();
+    let policies = Arc::new(proxy::policy::Keeper::default());
     let network = network(instance, flags, cluster.cluster_cidr, &own_ports)?;
+    let network = network.behind(Arc::new(policy::Policies(policies.clone())));
     // docs/registries.md
     let registries = Registries::read(&instance.data_dir.join("registries.yaml")).context("reading registries.yaml")?;
     let docker_config = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker/config.json"));
@@ -95,6 +100,7 @@ pub async fn open(
         engine: Arc::new(engine),
         images,
         network: Arc::new(network),
+        policies,
         addresses,
         cluster_cidr: cluster.cluster_cidr,
         api,
@@ -263,6 +269,8 @@ pub async fn start(
         }
     };
     tasks.spawn(alarm.over("the node's API", serve));
+    let policies = machine.policies.clone().run(credentials.client.clone(), machine.network.nets());
+    tasks.spawn(alarm.over("what holds traffic to policies", policies));
     for one in credentials.own {
         tasks.spawn(alarm.over("what renews the node's certificates", node::certificates::keep(agent.control(), one)));
     }

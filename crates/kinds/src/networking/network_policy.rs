@@ -27,9 +27,7 @@ pub(crate) fn row() -> Kind {
             warnings: |_, policy, _| blocks(&At::root(policy)).flat_map(|(_, range)| cidr_warnings(&range)).collect(),
             ..HOOKS
         },
-        ..Kind::namespaced("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
-            .short("netpol")
-            .dormant("nothing holds traffic to it yet")
+        ..Kind::namespaced("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies").short("netpol")
     }
 }
 

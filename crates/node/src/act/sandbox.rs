@@ -119,8 +119,13 @@ async fn attach_and_run(
     } else {
         shared.looker.note_attached(id);
         let (ingress, egress) = (sandbox::bandwidth(pod, INGRESS)?, sandbox::bandwidth(pod, EGRESS)?);
-        let ask = AttachSpec { id: id.into(), host_ports: sandbox::host_ports(pod), ingress, egress };
-        let made = shared.network.attach(ask).await.map_err(|e| format!("setting up the network: {e}"))?;
+        let (host_ports, owner) = (sandbox::host_ports(pod), pod::uid(pod).to_owned());
+        let ask = AttachSpec { id: id.into(), host_ports, ingress, egress, owner };
+        let made = shared
+            .network
+            .attach(ask, sandbox::subject(pod))
+            .await
+            .map_err(|e| format!("setting up the network: {e}"))?;
         (Network::Namespace(made.namespace), made.addresses.iter().map(ToString::to_string).collect())
     };
     let write = |name: &str, text: &str| write(shared, pod, name, text);

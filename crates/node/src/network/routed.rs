@@ -13,7 +13,7 @@ use net::{AttachSpec, Attachment, Net};
 use runtime::engine::Boxed;
 use tokio::sync::{Mutex, watch};
 
-use super::Network;
+use super::{Gate, Network, Subject};
 
 /// How long an attachment waits for the network; whoever asks does so again.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -30,6 +30,8 @@ pub struct Routed {
     trouble: watch::Sender<Option<String>>,
     /// One change of the range at a time.
     changing: Mutex<()>,
+    /// None: nothing is held to any policy.
+    gate: Option<Arc<dyn Gate>>,
 }
 
 #[derive(Clone)]
@@ -60,7 +62,12 @@ impl Routed {
         };
         let nets = watch::Sender::new(stage.net());
         let (stage, trouble) = (watch::Sender::new(stage), watch::Sender::new(trouble));
-        Ok(Routed { opening, stage, nets, trouble, changing: Mutex::default() })
+        Ok(Routed { opening, stage, nets, trouble, changing: Mutex::default(), gate: None })
+    }
+
+    /// With somebody who judges each attachment before it may send anything.
+    pub fn behind(self, gate: Arc<dyn Gate>) -> Routed {
+        Routed { gate: Some(gate), ..self }
     }
 
     /// The network while there is one: what is planned for services, policies and peers is put into each anew.
@@ -167,13 +174,23 @@ impl Network for Routed {
         self.trouble.subscribe()
     }
 
-    fn attach(&self, spec: AttachSpec) -> Boxed<'_, Result<Attachment, net::Error>> {
-        Box::pin(async move { self.opened().await?.attach(spec).await })
+    fn attach(&self, spec: AttachSpec, pod: Subject) -> Boxed<'_, Result<Attachment, net::Error>> {
+        Box::pin(async move {
+            let net = self.opened().await?;
+            let Some(gate) = &self.gate else { return net.attach(spec).await };
+            let made = net.attach_mute(spec).await?;
+            gate.enter(&made.spec.id, pod, &made.addresses).await?;
+            net.speak(&made.spec.id).await?;
+            Ok(made)
+        })
     }
 
     fn detach<'a>(&'a self, id: &'a str) -> Boxed<'a, Result<(), net::Error>> {
         Box::pin(async move {
             let Some(net) = self.current() else { return Ok(()) };
+            if let Some(gate) = &self.gate {
+                gate.leave(id).await;
+            }
             net.detach(id).await?;
             let wanted = match &*self.stage.borrow() {
                 Stage::Leaving(_, _, wanted) => *wanted,

@@ -6,7 +6,8 @@ use crate::view as core;
 use api::quantity::Quantity;
 use runtime::{Network, SandboxSpec, Share};
 
-use crate::pod::{self, LABEL_POD_NAME, LABEL_POD_NAMESPACE, LABEL_POD_UID, NOTE_ADDRESSES, NOTE_ATTEMPT};
+use crate::network::Subject;
+use crate::pod::{self, LABEL_POD_NAME, LABEL_POD_NAMESPACE, LABEL_POD_UID, NOTE_ADDRESSES, NOTE_ATTEMPT, Role};
 use crate::spec::{Settings, cgroup, names};
 
 /// Sysctls that are namespaced and harmless (kubelet/sysctl/safe_sysctls.go).
@@ -121,6 +122,24 @@ pub fn bandwidth(pod: &core::Pod, annotation: &str) -> Result<Option<u64>, Strin
         ..1_000 => Err(invalid("resource is unreasonably small (< 1kbit)")),
         1_000_000_000_000_001.. => Err(invalid("resource is unreasonably large (> 1Pbit)")),
         bits => Ok(Some(bits.unsigned_abs())),
+    }
+}
+
+/// The pod as policies see it.
+pub fn subject(pod: &core::Pod) -> Subject {
+    // As upstream finds a port by its name (api/v1/pod/util.go FindPort): containers, and sidecars.
+    let parts = pod::parts(pod).into_iter().filter(|part| matches!(part.role, Role::Regular | Role::Sidecar));
+    let ports = parts.flat_map(|part| part.spec.ports.iter().flatten()).filter_map(|port| {
+        let name = port.name.clone().filter(|name| !name.is_empty())?;
+        let protocol = port.protocol.clone().unwrap_or_else(|| "TCP".into());
+        Some((protocol, name, u16::try_from(port.container_port).ok()?))
+    });
+    Subject {
+        namespace: pod::namespace(pod).to_owned(),
+        name: pod::name(pod).to_owned(),
+        uid: pod::uid(pod).to_owned(),
+        labels: pod.metadata.labels.clone().unwrap_or_default(),
+        ports: ports.collect(),
     }
 }
 
