@@ -311,7 +311,7 @@ impl Services {
     }
 }
 
-/// What an earlier run left: its endpoints in the order that is in force, and its chains.
+/// What an earlier run left: its endpoints in the order that is in force, and what stays once it is there.
 fn left(found: &Elements) -> InForce {
     let mut numbered: BTreeMap<(At, In), BTreeMap<usize, SocketAddr>> = BTreeMap::new();
     let mut in_force = InForce::default();
@@ -322,6 +322,7 @@ fn left(found: &Elements) -> InForce {
                     numbered.entry((at, *store)).or_default().insert(number, endpoint);
                 }
             }
+            In::Hairpin => in_force.hairpin.extend(elements::address(&key[..key.len() / 2])),
             In::Choices => in_force.choices.extend(std::str::from_utf8(data).ok().and_then(Choice::read)),
             _ => {}
         }

@@ -24,7 +24,7 @@ pub(crate) enum In {
     LocalMembers,
     /// Addresses of services.
     ClusterAddresses,
-    /// Pods of this node that are endpoints, twice: they may reach themselves.
+    /// Pods of this node that are endpoints or were, twice: they may reach themselves.
     Hairpin,
     /// Address, protocol, port that only some sources may use.
     Guarded,
@@ -118,8 +118,11 @@ pub(crate) struct InForce {
     pub choices: BTreeSet<Choice>,
     /// Endpoints in the order in which an earlier run left them, of services that are not told yet.
     pub left: BTreeMap<At, Port>,
-    /// How many ports need an element that they share.
-    shared: HashMap<(In, IpAddr), u32>,
+    /// Pods that may reach themselves. They stay: a packet that was sent on when its pod was still an endpoint
+    /// must be masked, or its connection never comes to be. There are no more than the node has addresses.
+    pub hairpin: BTreeSet<IpAddr>,
+    /// How many ports each address of a service has.
+    addresses: HashMap<IpAddr, u32>,
 }
 
 impl InForce {
@@ -127,20 +130,26 @@ impl InForce {
     pub fn change(&mut self, ranges: &Ranges, changes: BTreeMap<At, Option<Port>>) -> Difference {
         let mut old = Elements::new();
         let mut new = Elements::new();
-        let mut shared: BTreeMap<(In, IpAddr), i64> = BTreeMap::new();
+        let mut addresses: BTreeMap<IpAddr, i32> = BTreeMap::new();
         let mut difference = Difference::default();
         for (at, port) in changes {
             let before = self.ports.remove(&at);
             if let Some(before) = &before {
                 elements(&at, before, &mut old);
-                shared_by(&at, before, ranges, |element| *shared.entry(element).or_default() -= 1);
+                *addresses.entry(at.address).or_default() -= 1;
             }
             let Some(mut port) = port else { continue };
             let before = before.or_else(|| self.left.remove(&at)).unwrap_or_default();
             port.cluster = arranged(&before.cluster, &port.cluster);
             port.local = arranged(&before.local, &port.local);
             elements(&at, &port, &mut new);
-            shared_by(&at, &port, ranges, |element| *shared.entry(element).or_default() += 1);
+            *addresses.entry(at.address).or_default() += 1;
+            let endpoints = port.cluster.iter().chain(&port.local).map(SocketAddr::ip);
+            for pod in endpoints.filter(|pod| ranges.node.contains(pod)) {
+                if self.hairpin.insert(pod) {
+                    new.insert((In::Hairpin, octets(pod).repeat(2)), Vec::new());
+                }
+            }
             for choice in choices(&port) {
                 if self.choices.insert(choice) {
                     difference.choices.insert(choice);
@@ -149,18 +158,17 @@ impl InForce {
             }
             self.ports.insert(at, port);
         }
-        for ((store, address), by) in shared {
-            let count = self.shared.entry((store, address)).or_default();
-            let before = *count;
-            *count = count.saturating_add_signed(by as i32);
-            let key = (store, shared_key(store, address));
-            match (before, *count) {
+        for (address, by) in addresses {
+            let before = self.addresses.remove(&address).unwrap_or(0);
+            let count = before.saturating_add_signed(by);
+            let key = (In::ClusterAddresses, octets(address));
+            match (before, count) {
                 (0, 1..) => drop(new.insert(key, Vec::new())),
                 (1.., 0) => drop(old.insert(key, Vec::new())),
                 _ => {}
             }
-            if *count == 0 {
-                self.shared.remove(&(store, address));
+            if count > 0 {
+                self.addresses.insert(address, count);
             }
         }
         difference.take = old.iter().filter(|(key, data)| new.get(*key) != Some(data)).map(owned).collect();
@@ -173,7 +181,8 @@ impl InForce {
     pub fn elements(&self) -> Elements {
         let mut all = Elements::new();
         self.ports.iter().for_each(|(at, port)| elements(at, port, &mut all));
-        all.extend(self.shared.keys().map(|(store, address)| ((*store, shared_key(*store, *address)), Vec::new())));
+        all.extend(self.addresses.keys().map(|address| ((In::ClusterAddresses, octets(*address)), Vec::new())));
+        all.extend(self.hairpin.iter().map(|pod| ((In::Hairpin, octets(*pod).repeat(2)), Vec::new())));
         let of_choice =
             |choice: &Choice| ((In::Choices, choice.number().to_ne_bytes().to_vec()), choice.chain().into_bytes());
         all.extend(self.choices.iter().map(of_choice));
@@ -262,17 +271,6 @@ fn guard(frontend: &Frontend, key: &[u8], all: &mut Elements) {
     }
 }
 
-fn shared_by(at: &At, port: &Port, ranges: &Ranges, mut each: impl FnMut((In, IpAddr))) {
-    each((In::ClusterAddresses, at.address));
-    let pods: BTreeSet<IpAddr> = port.cluster.iter().chain(&port.local).map(SocketAddr::ip).collect();
-    pods.into_iter().filter(|pod| ranges.node.contains(pod)).for_each(|pod| each((In::Hairpin, pod)));
-}
-
-fn shared_key(store: In, address: IpAddr) -> Vec<u8> {
-    let address = octets(address);
-    if store == In::Hairpin { address.repeat(2) } else { address }
-}
-
 /// Address, protocol, port.
 pub(crate) fn key_of(at: &At) -> Vec<u8> {
     let mut key = octets(at.address);
@@ -296,7 +294,7 @@ fn read_at(key: &[u8], width: usize) -> Option<At> {
     Some(At { address: address(key.get(..width)?)?, protocol, port })
 }
 
-fn address(bytes: &[u8]) -> Option<IpAddr> {
+pub(crate) fn address(bytes: &[u8]) -> Option<IpAddr> {
     match bytes.len() {
         4 => Some(IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?)),
         16 => Some(IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?)),

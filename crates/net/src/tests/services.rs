@@ -208,7 +208,8 @@ fn where_nobody_is_it_is_said_at_once() {
                 let socket = within(namespace, open).join().unwrap();
                 assert_eq!(datagram_to(&socket, to), refused, "{port}/UDP from {}", namespace.display());
             }
-            assert_eq!(datagram_to(&open(), to), refused, "{port}/UDP");
+            // What the host's own rules refuse is an error of sending itself.
+            assert_eq!(datagram_to(&open(), to), Err(ErrorKind::PermissionDenied), "{port}/UDP");
         }
         assert_eq!(ask_from(&outside, at(HOST, NODE_PORT)), refused);
         // The same client as before, on the same port, is served when there is somebody.
@@ -505,6 +506,45 @@ fn services_stand_beside_the_rules_of_others() {
         assert_eq!(ask_from(&b.namespace, at(CLUSTER_IP, 80)), Ok(format!("a {}", b.addresses[0])));
         assert_eq!(ask_from(&outside, at(HOST, NODE_PORT)), Ok(format!("a {GATEWAY}")));
         assert_eq!(ask_from(&b.namespace, at(CLUSTER_IP, 81)), Err(ErrorKind::ConnectionRefused));
+        net.close().await.unwrap();
+    });
+}
+
+/// Megabytes in one datagram, and as many back when a later run asks for them.
+#[test]
+fn ten_thousand_services_are_one_transaction() {
+    if !inside_own_namespaces("services::ten_thousand_services_are_one_transaction") {
+        return;
+    }
+    block_on(async {
+        let Site { net, pods: [a, b, _], folder, .. } = site(Vec::new()).await;
+        let served = |last: &Attachment| {
+            let service = |number: u32| {
+                let of = |base: u32| IpAddr::V4(Ipv4Addr::from(base + number));
+                let own = At { address: of(0x0a60_4000), ..cluster(Protocol::Tcp) };
+                let mut port = port(vec![way(own, Way::Cluster, Way::Cluster)], &[last]);
+                if number < 9_999 {
+                    port.cluster = (0..5).map(|n| at(of(0x0a80_0000 + n * 0x1_0000), 8080)).collect();
+                }
+                (own, port)
+            };
+            (0..10_000).map(service).collect::<BTreeMap<_, _>>()
+        };
+        let to = at(Ipv4Addr::from(0x0a60_4000 + 9_999), 80);
+        let timed = async |net: &Net, what: &str, change: Change| {
+            let begun = std::time::Instant::now();
+            net.services(change).await.unwrap();
+            println!("{what}: {:?}", begun.elapsed());
+        };
+        timed(&net, "loaded", Change::All(served(&a))).await;
+        assert_eq!(ask_from(&b.namespace, to), Ok(format!("a {}", b.addresses[0])));
+        drop(net);
+        let (net, _running) = Net::open(config(folder.path())).unwrap();
+        timed(&net, "compared", Change::All(served(&a))).await;
+        assert_eq!(ask_from(&b.namespace, to), Ok(format!("a {}", b.addresses[0])));
+        let last = served(&b).pop_last().map(|(at, port)| (at, Some(port)));
+        timed(&net, "changed", Change::Some(last.into_iter().collect())).await;
+        assert_eq!(ask_from(&a.namespace, to), Ok(format!("b {}", a.addresses[0])));
         net.close().await.unwrap();
     });
 }
