@@ -69,8 +69,7 @@ async fn ensure(parts: &Parts, key: &Key) -> Result<Requeue, Status> {
     };
     match answer {
         Ok(written) => secrets.reached(written.revision()).await,
-        // The cache is behind: the change comes and this runs again.
-        Err(status) if matches!(status.reason, Reason::NotFound | Reason::Conflict) => {}
+        Err(status) if status.reason == Reason::NotFound => {}
         Err(status) => return Err(status),
     }
     Ok(Requeue::Done)

@@ -102,8 +102,7 @@ async fn count(parts: &Parts, key: &Key) -> Result<Requeue, Status> {
     }
     match parts.client.update_sub(&POD_DISRUPTION_BUDGETS, &key.namespace, &key.name, "status", &next).await {
         Ok(_) => Ok(requeue),
-        // Somebody was quicker, or it is gone: the event of that comes.
-        Err(status) if matches!(status.reason, Reason::Conflict | Reason::NotFound) => Ok(Requeue::Done),
+        Err(status) if status.reason == Reason::NotFound => Ok(Requeue::Done),
         Err(status) => Err(status),
     }
 }
@@ -211,7 +210,7 @@ async fn release(parts: &Parts, key: &Key) -> Result<Requeue, Status> {
         "lastTransitionTime": parts.now()});
     let patch = json!({"metadata": {"uid": pod.meta().uid}, "status": {"conditions": [condition]}});
     match parts.client.patch(&PODS, &key.namespace, &key.name, "status", PatchKind::Strategic, &patch).await {
-        Err(status) if !matches!(status.reason, Reason::Conflict | Reason::NotFound) => Err(status),
+        Err(status) if status.reason != Reason::NotFound => Err(status),
         _ => Ok(Requeue::Done),
     }
 }

@@ -96,7 +96,7 @@ async fn ensure(parts: &Parts, essential: &Essential, namespace: &str) -> Result
         // The next run sees it: none is made twice.
         Ok(written) => cache.reached(written.revision()).await,
         // The cache is behind: the change comes and this runs again.
-        Err(status) if matches!(status.reason, Reason::AlreadyExists | Reason::NotFound | Reason::Conflict) => {}
+        Err(status) if matches!(status.reason, Reason::AlreadyExists | Reason::NotFound) => {}
         // The namespace began to end meanwhile.
         Err(status) if is_terminating(&status) => {}
         Err(status) => return Err(status),

@@ -158,7 +158,7 @@ async fn attend(parts: &Parts, recorder: &Recorder, records: &Records, key: &Key
     for (reason, message) in &plan.told {
         recorder.event(&object, "", Type::Normal, reason, *message);
     }
-    if let Counted::Elsewhere = count(parts, recorder, records, &object, &plan).await? {
+    if let Counted::Gone = count(parts, recorder, records, &object, &plan).await? {
         return Ok(Requeue::Done);
     }
     managed.map(|()| plan.requeue.map_or(Requeue::Done, Requeue::After))
@@ -166,8 +166,8 @@ async fn attend(parts: &Parts, recorder: &Recorder, records: &Records, key: &Key
 
 enum Counted {
     All,
-    /// Somebody else changed the Job: the event of that comes.
-    Elsewhere,
+    /// The Job is gone.
+    Gone,
 }
 
 /// Writes down what ended, lets it go, and makes numbers of it.
@@ -181,7 +181,7 @@ async fn count(
     let track::Tracked { mut status, release, last } = track::track(plan);
     let mut object = object.clone();
     if status != plan.job.status {
-        let Some(written) = write(parts, &object, &status).await? else { return Ok(Counted::Elsewhere) };
+        let Some(written) = write(parts, &object, &status).await? else { return Ok(Counted::Gone) };
         object = written;
         let mut records = records.lock().unwrap_or_else(PoisonError::into_inner);
         records.insert(object.meta().uid.clone(), plan.record);
@@ -200,7 +200,7 @@ async fn count(
     };
     if status != before {
         if write(parts, &object, &status).await?.is_none() {
-            return Ok(Counted::Elsewhere);
+            return Ok(Counted::Gone);
         }
         if let Some(last) = last.filter(|_| is_finished) {
             tell(recorder, &object, plan.job, &status, &last);
@@ -209,7 +209,7 @@ async fn count(
     released.map(|()| Counted::All)
 }
 
-/// None where somebody was quicker, or it is gone.
+/// None where it is gone.
 async fn write(parts: &Parts, object: &Object, status: &JobStatus) -> Result<Option<Object>, Status> {
     let mut value = object.value();
     value["status"] = serde_json::to_value(status).map_err(|error| Status::unknown(error.to_string()))?;

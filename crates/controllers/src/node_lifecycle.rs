@@ -89,8 +89,7 @@ async fn look(parts: &Parts, watched: &Watched, name: &str) -> Result<Requeue, S
                 parts.recorder.event(&node, "", Type::Normal, "NodeNotReady", text);
             }
             Ok(_) => {}
-            // It spoke, or is gone: the event of that comes.
-            Err(status) if matches!(status.reason, Reason::Conflict | Reason::NotFound) => {}
+            Err(status) if status.reason == Reason::NotFound => {}
             Err(status) => return Err(status),
         }
         // The change comes back as an event, and with it the taints.
@@ -102,8 +101,7 @@ async fn look(parts: &Parts, watched: &Watched, name: &str) -> Result<Requeue, S
         match parts.client.patch(&NODES, "", name, "", PatchKind::Merge, &patch).await {
             // Else the next look would take its turn again.
             Ok(written) => parts.cache(&NODES).reached(written.revision()).await,
-            // Somebody was quicker: the event of that write comes.
-            Err(status) if matches!(status.reason, Reason::Conflict | Reason::NotFound) => {}
+            Err(status) if status.reason == Reason::NotFound => {}
             Err(status) => return Err(status),
         }
     }
@@ -236,8 +234,7 @@ async fn unready(parts: &Parts, node: &str) -> Result<(), Status> {
         let patched = parts.client.patch(&PODS, &meta.namespace, &meta.name, "status", PatchKind::Strategic, &patch);
         match patched.await {
             Ok(_) => parts.recorder.event(&pod, "", Type::Warning, "NodeNotReady", "Node is not ready"),
-            // It is gone, or a namesake took its place.
-            Err(status) if matches!(status.reason, Reason::NotFound | Reason::Conflict) => {}
+            Err(status) if status.reason == Reason::NotFound => {}
             Err(status) => return Err(status),
         }
     }

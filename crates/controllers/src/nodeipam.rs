@@ -130,10 +130,12 @@ async fn keep(parts: &Parts, ledger: &Mutex<Ledger>, key: &Key) -> Result<Requeu
             "spec": {"podCIDR": ranges[0].to_string(), "podCIDRs": ranges}});
         match parts.client.patch(&NODES, "", name, "", PatchKind::Merge, &patch).await {
             Ok(written) => parts.cache(&NODES).reached(written.revision()).await,
-            // It is gone, or another of its name: that change comes, and this runs again; or came while this waited.
+            // It is gone, or another of its name: that change comes, or came while this waited.
             Err(status) if matches!(status.reason, Reason::NotFound | Reason::Conflict) => {
                 if parts.cache(&NODES).get("", name).is_none() {
                     ledger().note(name, None);
+                } else if status.reason == Reason::Conflict {
+                    result = Err(status);
                 }
             }
             Err(status) => {

@@ -108,7 +108,7 @@ async fn force(parts: &Parts, pod: &Object, why: Option<&str>) -> Result<Requeue
     let options =
         DeleteOptions { grace_period_seconds: Some(0), uid: Some(meta.uid.clone()), ..DeleteOptions::default() };
     match parts.client.delete(kind, &meta.namespace, &meta.name, &options).await {
-        Err(status) if !matches!(status.reason, Reason::NotFound | Reason::Conflict) => Err(status),
+        Err(status) if status.reason != Reason::NotFound => Err(status),
         _ => Ok(Requeue::Done),
     }
 }

@@ -128,8 +128,7 @@ async fn protect(parts: &Parts, kind: &Protected, key: &Key) -> Result<Requeue, 
     let mut next = object.value();
     next["metadata"]["finalizers"] = json!(finalizers);
     match parts.client.update(kind.resource, &meta.namespace, &meta.name, &next).await {
-        // The cache is behind: what is new comes, and this runs again.
-        Err(status) if !matches!(status.reason, Reason::NotFound | Reason::Conflict) => Err(status),
+        Err(status) if status.reason != Reason::NotFound => Err(status),
         _ => Ok(Requeue::Done),
     }
 }

@@ -169,7 +169,7 @@ impl Evictor {
             Err(status) => Err(status),
         };
         match deleted {
-            Err(status) if !matches!(status.reason, Reason::NotFound | Reason::Conflict) => Err(status),
+            Err(status) if status.reason != Reason::NotFound => Err(status),
             _ => Ok(Requeue::Done),
         }
     }

@@ -65,8 +65,10 @@ pub fn readable(key: &Key, selector: Result<Labels, Status>) -> Option<Labels> {
     selector.inspect_err(|status| tracing::warn!(%key, %status, "its selector cannot be read")).ok()
 }
 
-/// Writes the status of an object that was read; the next look sees it. None: somebody was quicker, or it is gone, and
-/// the event of that comes.
+/// Writes the status of an object that was read; the next look sees it. None: it is gone.
+///
+/// A conflict is an error as any other: it need not mean that somebody was quicker and that an event of that comes (a
+/// quota, a webhook speak of conflicts too), and whoever relied on the event would wait for ever.
 pub async fn write_status(parts: &Parts, resource: &Resource, object: &Value) -> Result<Option<Object>, Status> {
     let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
     match parts.client.update_sub(resource, text("namespace"), text("name"), "status", object).await {
@@ -74,7 +76,7 @@ pub async fn write_status(parts: &Parts, resource: &Resource, object: &Value) ->
             parts.cache(resource).reached(written.revision()).await;
             Ok(Some(written))
         }
-        Err(status) if matches!(status.reason, Reason::Conflict | Reason::NotFound) => Ok(None),
+        Err(status) if status.reason == Reason::NotFound => Ok(None),
         Err(status) => Err(status),
     }
 }

@@ -271,6 +271,38 @@ fn steps((begin, last): (u64, u64), usual: u64) -> impl Iterator<Item = u64> {
     (begin + 1..=last).step_by(stride as usize)
 }
 
+#[test]
+fn workloads_come_to_the_same_end_wherever_a_part_is_killed() {
+    let span = run(unbroken());
+    for (n, step) in steps(span, 12).enumerate() {
+        let turn = ["controllers", "server", "scheduler", "n1"];
+        let parts = if std::env::var_os("SIM_ALL").is_some() { &turn[..] } else { &turn[n % 4..=n % 4] };
+        for part in parts {
+            run(killed_at(step, part));
+        }
+    }
+}
+
+async fn killed_at(step: u64, part: &str) {
+    let (mut world, admin) = cluster(&[]).await;
+    let deeds = tokio::spawn(deeds(admin.clone()));
+    world.store.clone().reached(Revision(step)).await;
+    match part {
+        "server" => world.kill_server(),
+        "n1" => world.kill_node(part),
+        _ => world.kill_part(part),
+    }
+    world.pass(SECOND).await;
+    match part {
+        "server" => world.start_server().await,
+        "n1" => world.start_node(part, CALM),
+        "scheduler" => world.start_scheduler(CALM),
+        _ => world.start_controllers(CALM),
+    }
+    deeds.await.unwrap();
+    finish(&mut world, &admin, &format!("{part} was killed at revision {step}")).await;
+}
+
 /// The one that leads is killed, or hears and reaches nothing any more; the other takes over, and then the first again.
 #[test]
 fn of_two_controllers_one_leads_and_nothing_is_made_twice_as_they_change() {
@@ -317,6 +349,34 @@ fn a_clock_that_jumps_runs_no_time_twice() {
             world.pass(300 * SECOND).await;
             let jobs = admin.list(kind("jobs"), "default", &ListOptions::default()).await.unwrap().objects;
             assert!(!jobs.is_empty(), "a jump of {jump}");
+        });
+    }
+}
+
+/// A refusal in another's words is no end: it is tried again, and once nothing refuses it is done.
+#[test]
+fn what_refuses_with_conflicts_holds_nobody_up_for_ever() {
+    let refusing = Weather { refused_writes: 500, ..CALM };
+    for seed in seeds(2) {
+        run(async {
+            let mut world = World::start(seed).await;
+            world.start_controllers(refusing);
+            world.start_scheduler(CALM);
+            world.start_node("n1", CALM);
+            world.start_node("n2", CALM);
+            let admin = world.client("admin", Component::Admin, CALM);
+            world.pass(60 * SECOND).await;
+            for (plural, object) in wanted() {
+                create(&admin, plural, &object).await;
+            }
+            world.pass(60 * SECOND).await;
+            for turn in 0..3 {
+                roll(&admin, turn).await;
+                world.pass(60 * SECOND).await;
+            }
+            world.site.calm_down();
+            world.pass(150 * SECOND).await;
+            assert_eq!(end(&admin).await, END, "seed {seed}\n{}", world.laws.recent());
         });
     }
 }

@@ -58,7 +58,7 @@ async fn clean(parts: &Parts, kind: &Resource, key: &Key) -> Result<Requeue, Sta
     }
     let options = DeleteOptions { uid: Some(object.meta().uid.clone()), ..DeleteOptions::default() };
     match parts.client.delete(kind, &key.namespace, &key.name, &options).await {
-        Err(status) if !matches!(status.reason, Reason::NotFound | Reason::Conflict) => Err(status),
+        Err(status) if status.reason != Reason::NotFound => Err(status),
         _ => Ok(Requeue::Done),
     }
 }
