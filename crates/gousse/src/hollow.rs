@@ -12,15 +12,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use api::resource::NODES;
-use api::{Object, Reason};
-use client::{Cache, Client, ListOptions, Scope};
+use api::resource::{LEASES, NODES};
+use api::{Object, Reason, WatchEvent};
+use client::{Cache, Client, ListOptions, Scope, WatchOptions};
+use futures::StreamExt;
 use ipnet::Ipv4Net;
 use kubectl::Login;
 use kubectl::failure::{Context, Result, failure};
 use kubectl::output;
 use node::Imagined;
 use runtime::fake::{Fake, FakeConfig};
+use serde_json::Value;
 use tokio::task::JoinSet;
 
 use crate::cli;
@@ -44,6 +46,9 @@ const LABEL: &str = "gousse.dev/hollow";
 const ZONE: &str = "topology.kubernetes.io/zone";
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const DISK: i64 = 100 << 30;
+const NODE_LEASES: &str = "kube-node-lease";
+/// A node renews its lease every ten seconds.
+const WITHIN: Duration = Duration::from_secs(11);
 
 /// Runs the nodes until a signal; their objects stay, as those of machines that fall silent.
 pub async fn run(login: Login, flags: cli::Hollow) -> Result<()> {
@@ -52,6 +57,7 @@ pub async fn run(login: Login, flags: cli::Hollow) -> Result<()> {
     crate::log("warn");
     let begun = Instant::now();
     refuse_taken(&session.client, &names).await?;
+    refuse_run(&session.client, &names).await?;
     let pool = Pool::new(&session.https).context(format_args!("connecting to {}", session.https.server))?;
     refuse_stranger(&pool, &names[0]).await?;
     let folder = Folder::make(flags.dir.as_deref())?;
@@ -115,6 +121,41 @@ async fn refuse_taken(client: &Client, names: &[String]) -> Result<()> {
     }
 }
 
+/// Nodes that another process runs: each would take the other's pods for its own, and report that they are gone. Of one
+/// that was ready lately, its lease tells.
+async fn refuse_run(client: &Client, names: &[String]) -> Result<()> {
+    let options = ListOptions { label_selector: LABEL.into(), ..ListOptions::default() };
+    let hollow = client.list(&NODES, "", &options).await.context("listing the hollow nodes that are there")?;
+    let wanted: HashSet<&str> = names.iter().map(String::as_str).collect();
+    let lately = |node: &&Object| wanted.contains(node.meta().name.as_str()) && says_ready(&node.value());
+    let Some(node) = hollow.objects.iter().find(lately) else { return Ok(()) };
+    let name = &node.meta().name;
+    output::note(format_args!(
+        "{name} was ready lately: looking for {} s whether another process runs it",
+        WITHIN.as_secs()
+    ));
+    let field_selector = format!("metadata.name={name}");
+    let options = ListOptions { field_selector: field_selector.clone(), ..ListOptions::default() };
+    let listed = client.list(&LEASES, NODE_LEASES, &options).await.context("looking at its lease")?;
+    let resource_version = listed.revision.to_string();
+    let options = WatchOptions { field_selector, resource_version, ..WatchOptions::default() };
+    let mut watch = client.watch(&LEASES, NODE_LEASES, &options).await.context("watching its lease")?;
+    let renewed = async {
+        while let Some(event) = watch.next().await {
+            if matches!(event, WatchEvent::Modified(_)) {
+                return true;
+            }
+        }
+        false
+    };
+    match tokio::time::timeout(WITHIN, renewed).await {
+        Ok(true) => Err(failure(format!(
+            "another process runs the hollow node {name:?}: its lease was renewed; choose another --name-prefix"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Whoever may not act as a node is told so once, and not by every node's log.
 async fn refuse_stranger(pool: &Arc<Pool>, name: &str) -> Result<()> {
     match Client::new(pool.node(name)?).get(&NODES, "", name).await {
@@ -150,10 +191,13 @@ fn ready(client: &Client, names: &[String]) -> impl Future<Output = Result<()>> 
 /// would all go to the few that are through.
 fn is_ready(node: &Object) -> bool {
     let node = node.value();
-    let mut conditions = node["status"]["conditions"].as_array().into_iter().flatten();
     let mut taints = node["spec"]["taints"].as_array().into_iter().flatten();
+    says_ready(&node) && !taints.any(|taint| taint["key"] == NOT_READY)
+}
+
+fn says_ready(node: &Value) -> bool {
+    let mut conditions = node["status"]["conditions"].as_array().into_iter().flatten();
     conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
-        && !taints.any(|taint| taint["key"] == NOT_READY)
 }
 
 /// What all of them are like: this machine's kernel, and what the flags say.

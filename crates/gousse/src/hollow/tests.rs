@@ -61,3 +61,52 @@ fn a_node_is_ready_once_it_is_and_pods_may_come() {
     assert!(node("True", "mine"));
     assert!(!node("False", "mine") && !node("True", NOT_READY));
 }
+
+/// A cluster with the nodes `hollow-0` and `hollow-1`; of the lease comes an event when it is watched, or none.
+struct Server {
+    ready: &'static str,
+    is_renewed: bool,
+}
+
+impl client::Transport for Server {
+    fn call(
+        &self,
+        request: http::Request<bytes::Bytes>,
+    ) -> client::transport::Boxed<'_, Result<client::Reply, api::Status>> {
+        let conditions = serde_json::json!([{"type": "Ready", "status": self.ready}]);
+        let node = |name: &str| {
+            let tree = serde_json::json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name},
+                "status": {"conditions": conditions}});
+            Object::from_value(&tree).unwrap()
+        };
+        let uri = request.uri().to_string();
+        let body = match (uri.contains("/nodes"), uri.contains("watch=true")) {
+            (_, true) => {
+                let renewed = WatchEvent::Modified(node("hollow-1"));
+                let events =
+                    futures::stream::iter(self.is_renewed.then_some(renewed)).chain(futures::stream::pending());
+                client::Body::Events(Box::pin(events))
+            }
+            (is_nodes, false) => {
+                let objects = if is_nodes { vec![node("hollow-0"), node("hollow-1")] } else { Vec::new() };
+                client::Body::List { objects, revision: 7, continue_token: String::new() }
+            }
+        };
+        Box::pin(async { Ok(client::Reply { status: http::StatusCode::OK, headers: Default::default(), body }) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_that_another_process_runs_are_left_to_it() {
+    let refused = async |ready, is_renewed, names: &[&str]| {
+        let client = Client::new(Arc::new(Server { ready, is_renewed }));
+        let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
+        refuse_run(&client, &names).await.err().map(|why| why.message)
+    };
+    let why = refused("True", true, &["hollow-1", "hollow-2"]).await.unwrap();
+    assert!(why.starts_with("another process runs the hollow node \"hollow-1\": "), "{why}");
+    // Its process ended a moment ago, or long ago; or it is none of ours.
+    assert_eq!(refused("True", false, &["hollow-1"]).await, None);
+    assert_eq!(refused("Unknown", true, &["hollow-1"]).await, None);
+    assert_eq!(refused("True", true, &["other-1"]).await, None);
+}
