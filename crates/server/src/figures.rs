@@ -276,18 +276,9 @@ async fn look(server: &Server, node: &str, own: &HashSet<Place>) -> Result<Look,
 
 async fn text(body: Body) -> Result<String, Status> {
     let broken = |why: &dyn std::fmt::Display| Status::internal(format!("its answer cannot be read: {why}"));
-    let mut all = Vec::new();
-    match body {
-        Body::Bytes(bytes) => all.extend_from_slice(&bytes),
-        Body::Stream(mut stream) => {
-            while let Some(bytes) = stream.next().await {
-                all.extend_from_slice(&bytes.map_err(|why| broken(&why))?);
-                if all.len() > TEXT_MAX {
-                    return Err(broken(&"it has no end"));
-                }
-            }
-        }
-        _ => return Err(broken(&"it is no text")),
+    match nodes::start_of(body, TEXT_MAX).await {
+        (_, Some(why)) => Err(broken(&why)),
+        (all, None) if all.len() > TEXT_MAX => Err(broken(&"it has no end")),
+        (all, None) => String::from_utf8(all).map_err(|why| broken(&why)),
     }
-    String::from_utf8(all).map_err(|why| broken(&why))
 }

@@ -58,8 +58,14 @@ pub struct Outgoing<'a> {
 /// # Errors
 /// As upstream's, where it is asked before anything is passed on (registry/core/node ResourceLocation).
 pub fn locate(server: &Server, node: &str) -> Result<(), Status> {
+    located(server, node).map(drop)
+}
+
+/// A node, and host and port of its API.
+fn located(server: &Server, node: &str) -> Result<(Value, String, u16), Status> {
     let found = server.0.snapshot.value("nodes", "", node).ok_or_else(|| Status::not_found("", "nodes", node))?;
-    endpoint(&found).map(drop).ok_or_else(|| nowhere(&found))
+    let (host, port) = endpoint(&found).ok_or_else(|| nowhere(&found))?;
+    Ok((found, host, port))
 }
 
 /// kubernetes pkg/util/node NoMatchError
@@ -71,8 +77,7 @@ fn nowhere(node: &Value) -> Status {
 
 /// Sends a request to a node's API.
 pub async fn send(server: &Server, node: &str, outgoing: Outgoing<'_>, upgrades: bool) -> Result<Response, Status> {
-    let node_value = server.0.snapshot.value("nodes", "", node).ok_or_else(|| Status::not_found("", "nodes", node))?;
-    let (host, port) = endpoint(&node_value).ok_or_else(|| nowhere(&node_value))?;
+    let (node_value, host, port) = located(server, node)?;
     let path = match outgoing.query.is_empty() {
         true => outgoing.path,
         false => format!("{}?{}", outgoing.path, encoded(&outgoing.query)),
@@ -235,23 +240,30 @@ fn ordinary(response: http::Response<Incoming>) -> Response {
     Response { status: head.status, headers, body: Body::Stream(Box::pin(stream)) }
 }
 
-/// The start of a body as text.
+/// The start of an error's body as text.
 pub async fn text_of(body: Body) -> String {
-    let bytes = match body {
-        Body::Bytes(bytes) => bytes.to_vec(),
+    let (bytes, _) = start_of(body, ERROR_MAX).await;
+    String::from_utf8_lossy(&bytes).trim_end().to_string()
+}
+
+/// What a body begins with, up to the first piece with which it has more than `max` bytes, or up to what broke it off.
+pub async fn start_of(body: Body, max: usize) -> (Vec<u8>, Option<io::Error>) {
+    let mut all = Vec::new();
+    match body {
+        Body::Bytes(bytes) => all.extend_from_slice(&bytes),
         Body::Stream(mut stream) => {
-            let mut all = Vec::new();
-            while let Some(Ok(bytes)) = stream.next().await {
-                all.extend_from_slice(&bytes);
-                if all.len() > ERROR_MAX {
-                    break;
+            while all.len() <= max
+                && let Some(bytes) = stream.next().await
+            {
+                match bytes {
+                    Ok(bytes) => all.extend_from_slice(&bytes),
+                    Err(why) => return (all, Some(why)),
                 }
             }
-            all
         }
-        _ => Vec::new(),
-    };
-    String::from_utf8_lossy(&bytes).trim_end().to_string()
+        _ => {}
+    }
+    (all, None)
 }
 
 /// `a=b&c=d`, percent-encoded.
