@@ -88,14 +88,22 @@ fn parse() -> Cli {
     let name = std::env::args_os().next().map(std::path::PathBuf::from);
     let is_kubectl = name.as_deref().and_then(|p| p.file_name()).is_some_and(|n| n == "kubectl");
     if !is_kubectl {
-        return Cli::from_arg_matches(&cli::command().get_matches()).unwrap_or_else(|error| error.exit());
+        return parsed(cli::command());
     }
     let own = cli::command().name("kubectl");
     let is_verb = |name: &str| VERBS.iter().any(|verb| verb.name == name);
     let hidden: Vec<String> =
         own.get_subcommands().map(|c| c.get_name().to_string()).filter(|name| !is_verb(name)).collect();
-    let matches = hidden.iter().fold(own, |command, name| command.mut_subcommand(name, |c| c.hide(true))).get_matches();
-    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    parsed(hidden.iter().fold(own, |command, name| command.mut_subcommand(name, |c| c.hide(true))))
+}
+
+/// What cannot be read of the command line ends with 1, as kubectl's (cmd/util/helpers.go, DefaultErrorExitCode).
+fn parsed(command: clap::Command) -> Cli {
+    let read = command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    read.unwrap_or_else(|error| {
+        let _ = error.print();
+        std::process::exit(i32::from(error.use_stderr()))
+    })
 }
 
 /// The administrator of the default instance, where nothing else is named.

@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 use crate::change::{DryRun, DryRunFlag, MERGE_PATCH, OutputFlag, Patch, Said, aggregate, patch};
 use crate::failure::{Failure, Result, failure};
 use crate::output;
-use crate::selection::{Found, Given, Nameless, Selection, unmanaged};
-use crate::session::Session;
+use crate::selection::{self, Found, Given, Nameless, Selection, Wider, unmanaged};
+use crate::session::{Login, Session};
 
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct Marking {
     #[command(flatten)]
     selection: Selection,
     #[command(flatten)]
+    wider: Wider,
+    #[command(flatten)]
     output: OutputFlag,
     #[command(flatten)]
     dry_run: DryRunFlag,
@@ -38,6 +40,9 @@ pub struct Marking {
     /// Show what is there instead
     #[arg(long)]
     list: bool,
+    /// Only of files, and ask no server
+    #[arg(long)]
+    local: bool,
     /// Only at this version of one object
     #[arg(long, default_value = "", hide_default_value = true)]
     resource_version: String,
@@ -69,7 +74,7 @@ impl Mark {
 }
 
 impl Marking {
-    pub async fn run(self, session: &Session, mark: Mark) -> Result<()> {
+    pub async fn run(self, login: &Login, mark: Mark) -> Result<()> {
         let dry_run = self.dry_run.wanted()?;
         let said = self.output.said(dry_run)?;
         let (words, pairs) = divided(&self.selection.given.resources, mark)?;
@@ -81,8 +86,13 @@ impl Marking {
         if self.list && said.is_form() {
             return Err(failure("--list and --output may not be specified together"));
         }
-        if self.all && selection.selector.is_some() {
-            return Err(failure("cannot set --all and --selector at the same time"));
+        for (given, flag) in [(&selection.selector, "selector"), (&self.wider.field_selector, "field-selector")] {
+            if self.all && given.is_some() {
+                return Err(failure(format!("cannot set --all and --{flag} at the same time")));
+            }
+        }
+        if self.local {
+            local_only(&selection.given, dry_run)?;
         }
         if selection.is_empty() {
             return Err(failure("one or more resources must be specified as <resource> <name> or <resource>/<name>"));
@@ -91,8 +101,13 @@ impl Marking {
             return Err(failure(format!("at least one {} update is required", mark.word())));
         }
         let nameless = if self.all { Nameless::All } else { Nameless::Refused };
-        let objects = selection.objects(session, nameless).await?;
-        let is_one = objects.found.len() + objects.failed.len() == 1 && !self.all && selection.selector.is_none();
+        let session = if self.local { None } else { Some(login.session()?) };
+        let objects = match &session {
+            Some(session) => selection.objects_of(session, nameless, &self.wider).await?,
+            None => selection::local(&selection.given)?,
+        };
+        let is_many = self.all || selection.selector.is_some() || self.wider.field_selector.is_some();
+        let is_one = objects.found.len() + objects.failed.len() == 1 && !is_many;
         if !is_one && !self.resource_version.is_empty() {
             return Err(failure("--resource-version may only be used with a single resource"));
         }
@@ -100,7 +115,7 @@ impl Marking {
         for found in &objects.found {
             let done = match self.list {
                 true => listed(found, mark, is_one),
-                false => self.one(session, found, mark, &changes, dry_run, &said).await,
+                false => self.one(session.as_ref(), found, mark, &changes, dry_run, &said).await,
             };
             failed.extend(done.err());
         }
@@ -109,7 +124,7 @@ impl Marking {
 
     async fn one(
         &self,
-        session: &Session,
+        session: Option<&Session>,
         found: &Found,
         mark: Mark,
         changes: &Changes,
@@ -132,10 +147,10 @@ impl Marking {
             (_, false, true) => "unlabeled",
             _ => "not labeled",
         };
-        if dry_run == DryRun::Client {
+        let Some(session) = session.filter(|_| dry_run != DryRun::Client) else {
             apply(&mut object["metadata"][mark.field()], changes);
             return said.done(kind, name, &object, done);
-        }
+        };
         if mark == Mark::Label {
             for key in changes.taken.iter().filter(|key| !own.contains_key(*key)) {
                 output::line(format_args!("label {key:?} not found."))?;
@@ -168,6 +183,21 @@ impl Marking {
             metadata.insert("resourceVersion".into(), json!(self.resource_version));
         }
         if metadata.is_empty() { json!({}) } else { json!({"metadata": metadata}) }
+    }
+}
+
+/// What is done to files alone (label.go, Validate).
+fn local_only(given: &Given, dry_run: DryRun) -> Result<()> {
+    if dry_run == DryRun::Server {
+        return Err(failure("cannot specify --local and --dry-run=server - did you mean --dry-run=client?"));
+    }
+    if !given.resources.is_empty() {
+        let why = "can only use local files by -f pod.yaml or --filename=pod.json when --local=true is set";
+        return Err(failure(why));
+    }
+    match given.filename.is_empty() {
+        true => Err(failure("one or more files must be specified as -f pod.yaml or --filename=pod.json")),
+        false => Ok(()),
     }
 }
 

@@ -26,6 +26,7 @@ fn our_own_verbs_take_what_kubectl_takes() {
         own.must("wait --for=condition=Ready pod/web --timeout=60s");
         both_ways(stage, &own);
         selection(stage, &own);
+        marks(stage, &own);
         describe_keeps_secrets(&own);
         waiting(&own);
         getting(stage, &own);
@@ -78,6 +79,31 @@ fn selection(stage: &Stage, own: &Instance) {
     assert!(!done.ok && done.err.contains("resource name may not be empty"), "{done:?}");
     own.must("get configmap one");
     own.must("delete cm one --ignore-not-found=true --wait");
+}
+
+/// Labels by a field, over namespaces, and of a file without any server.
+fn marks(stage: &Stage, own: &Instance) {
+    assert_eq!(own.must("label pods --field-selector metadata.name=web seen=yes"), "pod/web labeled\n");
+    assert_eq!(own.must("annotate pods -A -l app=web note=one"), "pod/web annotated\n");
+    assert_eq!(own.must("get pods -l seen=yes -o jsonpath={.items[*].metadata.annotations.note}"), "one");
+    let file = stage.file("local.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: afar, namespace: x}\n");
+    let file = file.display();
+    assert_eq!(own.must(&format!("-s https://127.0.0.1:1 label -f {file} --local a=b")), "configmap/afar labeled\n");
+    let page = own.must(&format!("-s https://127.0.0.1:1 annotate -f {file} --local a=b -o yaml"));
+    assert!(page.contains("  annotations:\n    a: b\n  name: afar\n"), "{page}");
+    for (words, why) in [
+        (
+            "label pods --all --field-selector metadata.name=web a=b",
+            "cannot set --all and --field-selector at the same time",
+        ),
+        ("label pods web -A a=b", "a resource cannot be retrieved by name across all namespaces"),
+        ("label pods web --local a=b", "can only use local files by -f pod.yaml"),
+        ("label --local a=b", "one or more files must be specified as -f pod.yaml or --filename=pod.json"),
+        ("label -f x --local --dry-run=server a=b", "cannot specify --local and --dry-run=server"),
+    ] {
+        let done = own.gousse(words);
+        assert!(done.code == Some(1) && done.err.contains(why), "{words}: {done:?}");
+    }
 }
 
 fn describe_keeps_secrets(own: &Instance) {
@@ -160,10 +186,23 @@ fn refusals(stage: &Stage, own: &Instance) {
         ("get cm/x,pod/web", "arguments in resource/name form may not have more than one slash"),
         ("delete pod/web/x", "arguments in resource/name form may not have more than one slash"),
         ("get pod/", "arguments in resource/name form must have a single resource and name"),
+        (
+            "delete pod web --cascade=all",
+            "invalid cascade value (all). Must be \"background\", \"foreground\", or \"orphan\"",
+        ),
+        ("delete pod web -o yaml", "unexpected -o output mode: yaml. We only support '-o name'"),
+        ("version -o wide", "--output must be 'yaml' or 'json'"),
+        ("top pods --sort-by age", "--sort-by accepts only cpu or memory"),
+        ("top pods web -l app=web", "only one of NAME or selector can be provided"),
     ] {
         let done = own.gousse(words);
         assert_eq!((done.code, done.err), (Some(1), format!("error: {why}\n")), "{words}");
     }
+    for words in ["get pods --nonsense", "logs web --tail=many", "scale", "nonsense"] {
+        let done = own.gousse(words);
+        assert!(done.code == Some(1) && !done.err.is_empty(), "{words}: {done:?}");
+    }
+    assert_eq!(own.gousse("get --help").code, Some(0));
     for words in ["logs web --tail=-1", "logs web --since=0s", "logs web --limit-bytes=0", "get node -A -o name"] {
         own.must(words);
     }

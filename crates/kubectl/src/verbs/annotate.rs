@@ -16,6 +16,6 @@ pub struct Annotate {
 
 impl Run for Annotate {
     async fn run(self, login: Login) -> Result<()> {
-        self.marking.run(&login.session()?, Mark::Annotation).await
+        self.marking.run(&login, Mark::Annotation).await
     }
 }

@@ -8,12 +8,10 @@ use client::{Client, DeleteOptions, ListOptions, WatchOptions};
 use futures::StreamExt;
 
 use super::Run;
-use crate::discovery::Kinds;
 use crate::failure::{Failure, Result, failure};
-use crate::manifest::{self, Manifest, Place};
 use crate::output;
 use crate::resource;
-use crate::selection::Selection;
+use crate::selection::{Selection, Target};
 use crate::session::{Login, Session};
 
 /// Delete objects by name, label or file
@@ -44,21 +42,14 @@ pub struct Delete {
     pub timeout: Duration,
     /// `background`, `foreground` or `orphan`: what becomes of what the objects own
     #[arg(long, default_value = "background", num_args = 0..=1, require_equals = true,
-        default_missing_value = "background", value_parser = ["background", "foreground", "orphan"])]
+        default_missing_value = "background")]
     pub cascade: String,
     /// Do not fail on what is not there
     #[arg(long)]
     pub ignore_not_found: bool,
     /// `name`: print kind/name only
-    #[arg(short, long, value_parser = ["name"])]
+    #[arg(short, long)]
     pub output: Option<String>,
-}
-
-/// What is to go.
-struct Target {
-    kind: Resource,
-    namespace: String,
-    name: String,
 }
 
 const FORCED: &str = "Warning: Immediate deletion does not wait for confirmation that the running resource has been terminated. The resource may continue to run on the cluster indefinitely.";
@@ -66,7 +57,10 @@ const FORCED: &str = "Warning: Immediate deletion does not wait for confirmation
 impl Run for Delete {
     async fn run(self, login: Login) -> Result<()> {
         let (session, flags) = (&login.session()?, self);
-        let mut options = DeleteOptions { propagation_policy: capitalized(&flags.cascade), ..DeleteOptions::default() };
+        let mut options = DeleteOptions { propagation_policy: cascading(&flags.cascade)?, ..DeleteOptions::default() };
+        if let Some(form) = flags.output.as_deref().filter(|form| !matches!(*form, "" | "name")) {
+            return Err(failure(format!("unexpected -o output mode: {form}. We only support '-o name'")));
+        }
         if flags.now && flags.grace_period != -1 {
             return Err(failure("--now and --grace-period cannot be specified together"));
         }
@@ -124,7 +118,7 @@ impl Run for Delete {
 }
 
 fn say(flags: &Delete, target: &Target) -> Result<()> {
-    if flags.output.is_some() {
+    if flags.output.as_deref() == Some("name") {
         return output::line(resource::shown(&target.kind, &target.name));
     }
     let how = if flags.force { "force deleted" } else { "deleted" };
@@ -141,35 +135,17 @@ fn say(flags: &Delete, target: &Target) -> Result<()> {
 /// What the files name, as far as the label selector fits what they say, and what cannot be deleted.
 async fn targets_in_files(session: &Session, flags: &Delete) -> Result<(Vec<Target>, Vec<Failure>)> {
     not_all_and_some(flags)?;
-    if let Some(word) = flags.selection.given.resources.first() {
-        return Err(failure(resource::refused_beside_files(word)));
-    }
-    if flags.field_selector.is_some() {
+    if flags.field_selector.is_some() && flags.selection.given.resources.is_empty() {
         return Err(failure("a field selector cannot be used when a path is specified"));
     }
-    let selector = flags.selection.selector.as_deref().map(api::selector::Labels::parse).transpose()?;
     let (mut targets, mut failed) = (Vec::new(), Vec::new());
-    for manifest in manifest::read(&flags.selection.given.filename, flags.selection.given.recursive)? {
-        let labels = manifest.object["metadata"]["labels"].as_object().cloned().unwrap_or_default();
-        if selector.as_ref().is_some_and(|selector| !selector.matches(&labels)) {
-            continue;
-        }
-        match target_of(&manifest, session.kinds().await?, session.place()) {
+    for named in flags.selection.in_files(session).await? {
+        match named {
             Ok(target) => targets.push(target),
             Err(why) => failed.push(why),
         }
     }
     Ok((targets, failed))
-}
-
-fn target_of(manifest: &Manifest, kinds: &Kinds, place: Place<'_>) -> Result<Target> {
-    let (kind, name) = (kinds.of_manifest(manifest)?, manifest.meta("name").to_string());
-    // An empty name would mean all of the kind.
-    if name.is_empty() {
-        return Err(failure(format!("{}: resource name may not be empty", manifest.file)));
-    }
-    let namespace = manifest.namespace(&kind, place)?.to_string();
-    Ok(Target { kind, namespace, name })
 }
 
 fn not_all_and_some(flags: &Delete) -> Result<()> {
@@ -240,7 +216,44 @@ pub async fn wait_gone(client: &Client, kind: &Resource, namespace: &str, name: 
     }
 }
 
-fn capitalized(word: &str) -> String {
-    let mut letters = word.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+/// The policy of `--cascade` (parseCascadingFlag).
+fn cascading(flag: &str) -> Result<String> {
+    let deprecated = |instead: &str| {
+        output::note(format_args!(
+            "warning: --cascade={flag} is deprecated (boolean value) and can be replaced with --cascade={instead}."
+        ));
+    };
+    match (crate::flags::truth(flag), flag) {
+        (Ok(true), _) => deprecated("background"),
+        (Ok(false), _) => deprecated("orphan"),
+        _ => {}
+    }
+    match (crate::flags::truth(flag), flag) {
+        (Ok(true), _) | (_, "background") => Ok("Background".into()),
+        (Ok(false), _) | (_, "orphan") => Ok("Orphan".into()),
+        (_, "foreground") => Ok("Foreground".into()),
+        (_, other) => Err(failure(format!(
+            "invalid cascade value ({other}). Must be \"background\", \"foreground\", or \"orphan\""
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_becomes_of_what_is_owned_is_said_by_word_or_as_of_old() {
+        for (flag, policy) in [
+            ("background", "Background"),
+            ("foreground", "Foreground"),
+            ("orphan", "Orphan"),
+            ("true", "Background"),
+            ("false", "Orphan"),
+        ] {
+            assert_eq!(cascading(flag).unwrap(), policy);
+        }
+        let why = "invalid cascade value (all). Must be \"background\", \"foreground\", or \"orphan\"";
+        assert_eq!(cascading("all").unwrap_err().message, why);
+    }
 }

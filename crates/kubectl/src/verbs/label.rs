@@ -16,6 +16,6 @@ pub struct Label {
 
 impl Run for Label {
     async fn run(self, login: Login) -> Result<()> {
-        self.marking.run(&login.session()?, Mark::Label).await
+        self.marking.run(&login, Mark::Label).await
     }
 }

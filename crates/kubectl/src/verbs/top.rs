@@ -3,6 +3,7 @@
 //! kubectl pkg/cmd/top, pkg/metricsutil: the same columns and orders.
 
 use std::cmp::Reverse;
+use std::collections::HashSet;
 
 use api::quantity::Quantity;
 use api::resource::{NODES, PODS};
@@ -23,17 +24,23 @@ pub struct Top {
     pub what: What,
     pub name: Option<String>,
     /// Label selector
-    #[arg(short = 'l', long, conflicts_with = "name")]
+    #[arg(short = 'l', long)]
     pub selector: Option<String>,
+    /// Field selector of pods
+    #[arg(long)]
+    pub field_selector: Option<String>,
     /// Pods of every namespace
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,
     /// Each container of the pods
     #[arg(long)]
     pub containers: bool,
-    /// The most of it first
+    /// The most of it first: `cpu`, `memory`
     #[arg(long)]
-    pub sort_by: Option<By>,
+    pub sort_by: Option<String>,
+    /// What all of the pods use together
+    #[arg(long)]
+    pub sum: bool,
     #[arg(long)]
     pub no_headers: bool,
 }
@@ -46,8 +53,9 @@ pub enum What {
     Pods,
 }
 
-#[derive(Clone, Copy, ValueEnum, PartialEq, Eq)]
-pub enum By {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Name,
     Cpu,
     Memory,
 }
@@ -60,6 +68,7 @@ const VERSION: &str = "metrics.k8s.io/v1beta1";
 impl Run for Top {
     async fn run(self, login: Login) -> Result<()> {
         let (session, flags) = (&login.session()?, self);
+        let by = flags.order()?;
         let kind = match flags.what {
             What::Nodes => Resource::cluster(VERSION, "NodeMetrics", "nodes"),
             What::Pods => Resource::namespaced(VERSION, "PodMetrics", "pods"),
@@ -67,12 +76,22 @@ impl Run for Top {
         let everywhere = flags.all_namespaces || flags.what == What::Nodes;
         let namespace = if everywhere { "" } else { session.namespace.as_str() };
         let options = ListOptions { label_selector: flags.selector.clone().unwrap_or_default(), ..Default::default() };
-        let metrics: Vec<Value> = match &flags.name {
+        let mut metrics: Vec<Value> = match &flags.name {
             Some(name) => vec![session.client.get(&kind, namespace, name).await?.value()],
             None => session.client.list(&kind, namespace, &options).await?.objects.iter().map(Object::value).collect(),
         };
+        let chosen =
+            ListOptions { field_selector: flags.field_selector.clone().unwrap_or_default(), ..options.clone() };
+        if !metrics.is_empty() && flags.field_selector.is_some() {
+            // Figures have no such fields: the pods tell whose are meant.
+            let pods = session.client.list(&PODS, namespace, &chosen).await?.objects;
+            let own = |pod: &Object| (pod.meta().namespace.clone(), pod.meta().name.clone());
+            let meant: HashSet<(String, String)> = pods.iter().map(own).collect();
+            let text = |one: &Value, field: &str| tree::text(one, field).to_owned();
+            metrics.retain(|one| meant.contains(&(text(one, "metadata.namespace"), text(one, "metadata.name"))));
+        }
         if metrics.is_empty() && flags.what == What::Pods {
-            let pods = session.client.list(&PODS, namespace, &options).await?.objects;
+            let pods = session.client.list(&PODS, namespace, &chosen).await?.objects;
             unknown(&pods, (session.clock)())?;
             match namespace {
                 "" => output::note("No resources found"),
@@ -84,16 +103,36 @@ impl Run for Top {
             return Err(failure("metrics not available yet"));
         }
         let rows = match flags.what {
-            What::Pods => pods(&flags, metrics),
+            What::Pods => pods(&flags, by, metrics),
             What::Nodes => {
                 let nodes = match &flags.name {
                     Some(name) => vec![session.client.get(&NODES, "", name).await?],
                     None => session.client.list(&NODES, "", &options).await?.objects,
                 };
-                nodes_of(&flags, metrics, &nodes.iter().map(Object::value).collect::<Vec<_>>())
+                nodes_of(&flags, by, metrics, &nodes.iter().map(Object::value).collect::<Vec<_>>())
             }
         };
         output::text(&table::aligned(&rows))
+    }
+}
+
+impl Top {
+    /// Its order, if its flags make sense (top_pod.go, Validate).
+    fn order(&self) -> Result<By> {
+        for (given, flag) in [(self.field_selector.is_some(), "field-selector"), (self.sum, "sum")] {
+            if given && self.what == What::Nodes {
+                return Err(failure(format!("unknown flag: --{flag}")));
+            }
+        }
+        if self.name.is_some() && (self.selector.is_some() || self.field_selector.is_some()) {
+            return Err(failure("only one of NAME or selector can be provided"));
+        }
+        match self.sort_by.as_deref() {
+            None | Some("") => Ok(By::Name),
+            Some("cpu") => Ok(By::Cpu),
+            Some("memory") => Ok(By::Memory),
+            Some(_) => Err(failure("--sort-by accepts only cpu or memory")),
+        }
     }
 }
 
@@ -126,8 +165,11 @@ impl Used {
     }
 
     fn of_pod(pod: &Value) -> Used {
-        let of = tree::list(pod, "containers").iter().map(|container| Used::of(&container["usage"]));
-        of.fold(Used::default(), |sum, one| Used { cpu: sum.cpu + one.cpu, memory: sum.memory + one.memory })
+        Used::sum(tree::list(pod, "containers").iter().map(|container| Used::of(&container["usage"])))
+    }
+
+    fn sum(all: impl Iterator<Item = Used>) -> Used {
+        all.fold(Used::default(), |sum, one| Used { cpu: sum.cpu + one.cpu, memory: sum.memory + one.memory })
     }
 
     /// `12m`, rounded up, and `34Mi`, rounded down.
@@ -136,22 +178,22 @@ impl Used {
     }
 
     /// The most first, or in an order of names.
-    fn rank(self, by: Option<By>, name: String) -> (Reverse<i128>, String) {
+    fn rank(self, by: By, name: String) -> (Reverse<i128>, String) {
         match by {
-            None => (Reverse(0), name),
-            Some(By::Cpu) => (Reverse(self.cpu), name),
-            Some(By::Memory) => (Reverse(self.memory), name),
+            By::Name => (Reverse(0), name),
+            By::Cpu => (Reverse(self.cpu), name),
+            By::Memory => (Reverse(self.memory), name),
         }
     }
 }
 
-/// Pods, or the containers of each. Pure.
-fn pods(flags: &Top, mut metrics: Vec<Value>) -> Vec<Vec<String>> {
+/// Pods, or the containers of each; at last, if it is asked for, what they use together. Pure.
+fn pods(flags: &Top, by: By, mut metrics: Vec<Value>) -> Vec<Vec<String>> {
     let name = |pod: &Value| tree::text(pod, "metadata.name").to_owned();
     let namespace = |pod: &Value| tree::text(pod, "metadata.namespace").to_owned();
     metrics.sort_by_cached_key(|pod| {
         let place = if flags.all_namespaces { format!("{}\0{}", namespace(pod), name(pod)) } else { name(pod) };
-        Used::of_pod(pod).rank(flags.sort_by, place)
+        Used::of_pod(pod).rank(by, place)
     });
     let mut rows = Vec::new();
     let head = [(flags.all_namespaces, "NAMESPACE"), (flags.containers, "POD"), (true, "NAME")];
@@ -167,19 +209,26 @@ fn pods(flags: &Top, mut metrics: Vec<Value>) -> Vec<Vec<String>> {
         }
         let mut containers = tree::list(pod, "containers").to_vec();
         let name_of = |one: &Value| tree::text(one, "name").to_owned();
-        containers.sort_by_cached_key(|one| Used::of(&one["usage"]).rank(flags.sort_by, name_of(one)));
+        containers.sort_by_cached_key(|one| Used::of(&one["usage"]).rank(by, name_of(one)));
         for one in &containers {
             add(pod, [vec![name(pod), name_of(one)], Used::of(&one["usage"]).shown().to_vec()].concat());
         }
+    }
+    if flags.sum {
+        let before = 1 + [flags.all_namespaces, flags.containers].into_iter().filter(|shown| *shown).count();
+        // Without heads upstream counts the first columns alone (metrics_printer.go, PrintPodMetrics).
+        let before = vec![String::new(); if flags.no_headers { 1 } else { before }];
+        rows.push([before.clone(), vec!["_".repeat(8); 2]].concat());
+        rows.push([before, Used::sum(metrics.iter().map(Used::of_pod)).shown().to_vec()].concat());
     }
     let head = head.into_iter().filter_map(|(shown, name)| shown.then_some(name));
     headed(flags, head.chain(["CPU(cores)", "MEMORY(bytes)"]).collect(), rows)
 }
 
 /// Nodes, with the part of what pods can have there; last those of which nothing is known. Pure.
-fn nodes_of(flags: &Top, mut metrics: Vec<Value>, nodes: &[Value]) -> Vec<Vec<String>> {
+fn nodes_of(flags: &Top, by: By, mut metrics: Vec<Value>, nodes: &[Value]) -> Vec<Vec<String>> {
     let name = |of: &Value| tree::text(of, "metadata.name").to_owned();
-    metrics.sort_by_cached_key(|node| Used::of(&node["usage"]).rank(flags.sort_by, name(node)));
+    metrics.sort_by_cached_key(|node| Used::of(&node["usage"]).rank(by, name(node)));
     let part = |used: i128, of: i128| if of == 0 { "0%".into() } else { format!("{}%", used * 100 / of) };
     let mut rows: Vec<Vec<String>> = Vec::new();
     for node in &metrics {
@@ -210,9 +259,20 @@ mod tests {
 
     use super::*;
 
-    fn flags(sort_by: Option<By>) -> Top {
-        let (name, selector, all_namespaces, containers, no_headers) = (None, None, false, false, false);
-        Top { what: What::Pods, name, selector, all_namespaces, containers, sort_by, no_headers }
+    /// `pods -A --sum`
+    fn flags(words: &str) -> Top {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            top: Top,
+        }
+        let words = ["top"].into_iter().chain(words.split_whitespace());
+        <Line as clap::Parser>::try_parse_from(words).unwrap().top
+    }
+
+    fn shown(words: &str, metrics: &[Value]) -> String {
+        let flags = flags(words);
+        table::aligned(&pods(&flags, flags.order().unwrap(), metrics.to_vec()))
     }
 
     fn pod(name: &str, containers: &[(&str, &str, &str)]) -> Value {
@@ -225,17 +285,42 @@ mod tests {
     fn pods_are_sorted_by_what_they_use_and_split_into_containers() {
         let all = vec![pod("a", &[("x", "1500000n", "3Mi"), ("y", "1m", "4Mi")]), pod("b", &[("x", "1", "1Mi")])];
         assert_eq!(
-            table::aligned(&pods(&flags(None), all.clone())),
+            shown("pods", &all),
             "NAME   CPU(cores)   MEMORY(bytes)\na      3m           7Mi\nb      1000m        1Mi\n"
         );
-        let by = Top { all_namespaces: true, no_headers: true, ..flags(Some(By::Cpu)) };
-        assert_eq!(table::aligned(&pods(&by, all.clone())), "n   b   1000m   1Mi\nn   a   3m      7Mi\n");
-        let split = Top { containers: true, ..flags(Some(By::Memory)) };
+        assert_eq!(shown("pods -A --no-headers --sort-by cpu", &all), "n   b   1000m   1Mi\nn   a   3m      7Mi\n");
         assert_eq!(
-            table::aligned(&pods(&split, all)),
+            shown("pods --containers --sort-by memory", &all),
             "POD   NAME   CPU(cores)   MEMORY(bytes)\na     y      1m           4Mi\na     x      2m           3Mi\n\
              b     x      1000m        1Mi\n"
         );
+    }
+
+    #[test]
+    fn a_sum_stands_under_its_columns() {
+        let all = [pod("a", &[("x", "1m", "3Mi"), ("y", "1m", "4Mi")]), pod("b", &[("x", "1", "1Mi")])];
+        assert_eq!(
+            shown("pods --sum", &all),
+            "NAME   CPU(cores)   MEMORY(bytes)\na      2m           7Mi\nb      1000m        1Mi\n       \
+             ________     ________\n       1002m        8Mi\n"
+        );
+        assert_eq!(
+            shown("pods --sum -A --containers", &all[1..]),
+            "NAMESPACE   POD   NAME   CPU(cores)   MEMORY(bytes)\nn           b     x      1000m        1Mi\n\
+             \x20                        ________     ________\n\x20                        1000m        1Mi\n"
+        );
+    }
+
+    #[test]
+    fn flags_that_make_no_sense_are_refused_in_kubectls_words() {
+        for (words, why) in [
+            ("pods --sort-by age", "--sort-by accepts only cpu or memory"),
+            ("pods web -l a=b", "only one of NAME or selector can be provided"),
+            ("pods web --field-selector a=b", "only one of NAME or selector can be provided"),
+            ("nodes --sum", "unknown flag: --sum"),
+        ] {
+            assert_eq!(flags(words).order().err().map(|failure| failure.message).as_deref(), Some(why), "{words}");
+        }
     }
 
     #[test]
@@ -261,7 +346,7 @@ mod tests {
             |name: &str| json!({"metadata": {"name": name}, "status": {"allocatable": {"cpu": "2", "memory": "4Gi"}}});
         let metrics = vec![json!({"metadata": {"name": "a"}, "usage": {"cpu": "250m", "memory": "1Gi"}})];
         assert_eq!(
-            table::aligned(&nodes_of(&flags(None), metrics, &[node("a"), node("b")])),
+            table::aligned(&nodes_of(&flags("nodes"), By::Name, metrics, &[node("a"), node("b")])),
             "NAME   CPU(cores)   CPU(%)      MEMORY(bytes)   MEMORY(%)\na      250m         12%         1024Mi          25%\n\
              b      <unknown>    <unknown>   <unknown>       <unknown>\n"
         );

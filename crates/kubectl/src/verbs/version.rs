@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::Run;
-use crate::failure::{Context, Result};
+use crate::failure::{Context, Result, failure};
 use crate::output;
 use crate::session::Login;
 
@@ -15,12 +15,15 @@ pub struct Version {
     #[arg(long)]
     pub client: bool,
     /// `json`, `yaml`
-    #[arg(short, long, value_parser = ["json", "yaml"])]
+    #[arg(short, long)]
     pub output: Option<String>,
 }
 
 impl Run for Version {
     async fn run(self, login: Login) -> Result<()> {
+        if self.output.as_deref().is_some_and(|form| !matches!(form, "" | "json" | "yaml")) {
+            return Err(failure("--output must be 'yaml' or 'json'"));
+        }
         let asked = if self.client { Ok(None) } else { server(&login).await.map(Some) };
         let own = json!({"gitVersion": concat!("v", env!("CARGO_PKG_VERSION"))});
         let mut all = json!({"clientVersion": own});
@@ -29,8 +32,8 @@ impl Run for Version {
         }
         match self.output.as_deref() {
             Some("json") => output::line(serde_json::to_string_pretty(&all).context("printing")?)?,
-            Some(_) => output::text(&crate::yaml::print(&all))?,
-            None => {
+            Some("yaml") => output::text(&crate::yaml::print(&all))?,
+            _ => {
                 for (whose, field) in [("Client", "clientVersion"), ("Server", "serverVersion")] {
                     if let Some(version) = all[field]["gitVersion"].as_str() {
                         output::line(format_args!("{whose} Version: {version}"))?;
