@@ -27,7 +27,6 @@ mod stores;
 pub(crate) use batch::Batch;
 pub(crate) use messages::Attributes;
 use messages::{Body, find, messages, push_message, text};
-pub(crate) use ops::{From, Op};
 pub(crate) use stores::{Element, Kind, Store, Value};
 
 const SUBSYSTEM: u16 = 10 << 8;

@@ -133,6 +133,17 @@ impl Route {
         Ok(links)
     }
 
+    /// Routes of IPv4.
+    pub fn routes(&self, mut each: impl FnMut(&RouteMessage)) -> Result<(), Error> {
+        let mut question = RouteMessage::default();
+        question.header.address_family = netlink_packet_route::AddressFamily::Inet;
+        self.dump(RouteNetlinkMessage::GetRoute(question), |message| {
+            if let RouteNetlinkMessage::NewRoute(route) = message {
+                each(&route);
+            }
+        })
+    }
+
     pub fn host_addresses(&self) -> Result<Vec<IpAddr>, Error> {
         let mut default_link = None;
         self.dump(RouteNetlinkMessage::GetRoute(RouteMessage::default()), |message| {

@@ -12,8 +12,12 @@ use ipnet::Ipv4Net;
 
 use crate::addresses::v4;
 use crate::links;
-use crate::nft::Op;
 use crate::spec::{Attachment, Config};
+
+/// Single expressions.
+mod ops;
+
+pub(crate) use ops::{Op, Read};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RuleSet {

@@ -5,7 +5,7 @@
 //! no connection ends, and clients that are held to an endpoint stay with it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
 
@@ -13,6 +13,8 @@ use ipnet::IpNet;
 mod elements;
 /// Flows that go on to where nobody serves them any more.
 mod flows;
+/// The host's own way to services.
+mod reach;
 /// The chains, the same for one service and for thousands.
 mod rules;
 
@@ -117,6 +119,9 @@ pub(crate) struct Services {
     families: Option<[InForce; 2]>,
     /// The kernel has no rules for IPv6.
     no_v6: bool,
+    reach: reach::Reach,
+    /// The host's address among pods.
+    gateway: Ipv4Addr,
 }
 
 /// The order of `families`.
@@ -129,7 +134,8 @@ impl Services {
         own_ports.dedup();
         let (cluster, node) = (config.cluster_cidr.into(), config.pod_cidr.into());
         let ranges = Ranges { cluster, node, own_ports };
-        Services { table: format!("{}-services", config.table()), ranges, families: None, no_v6: false }
+        let (table, gateway) = (format!("{}-services", config.table()), config.gateway());
+        Services { table, ranges, families: None, no_v6: false, reach: reach::Reach::default(), gateway }
     }
 
     /// Puts a change in force. After an error all must be said anew; until then the kernel serves what it has.
@@ -137,7 +143,7 @@ impl Services {
         let (all, changes) = match change {
             Change::All(ports) => (true, ports.into_iter().map(|(at, port)| (at, Some(port))).collect()),
             Change::Some(ports) => (false, ports),
-            Change::Leave => return self.close(netfilter),
+            Change::Leave => return self.close(netfilter, host),
         };
         let mut parts = [BTreeMap::new(), BTreeMap::new()];
         for (at, port) in changes {
@@ -179,7 +185,14 @@ impl Services {
                 tracing::warn!(%error, "datagrams to a service may still go to where it led before");
             }
         }
+        let reached = match all {
+            true => self.reach.begin(host, self.gateway, families[0].addresses().collect()),
+            false if self.reach.is_used() => self.reach.go_on(host, self.gateway, families[0].addresses().collect()),
+            false => Ok(()),
+        };
         self.families = Some(families);
+        // Pods reach services all the same.
+        reached.unwrap_or_else(|error| tracing::warn!(%error, "this host may not reach services"));
         Ok(())
     }
 
@@ -194,13 +207,14 @@ impl Services {
         let is_ours = netfilter.comment(family, &self.table)?.as_deref() == Some(version.as_str());
         let found = if is_ours { self.found(netfilter, family)? } else { Elements::new() };
         let mut in_force = left(&found);
-        in_force.change(&self.ranges, ports);
+        let anew = in_force.change(&self.ranges, ports);
         in_force.left.clear();
-        let wanted = in_force.elements();
         if !is_ours {
-            self.load(netfilter, family, &in_force)?;
+            // There was nothing before: what it changes is everything.
+            self.load(netfilter, family, &in_force, &anew.put)?;
             return Ok(in_force);
         }
+        let wanted = in_force.elements();
         let take = found.iter().filter(|(key, data)| wanted.get(*key) != Some(data));
         let take = take.map(|(key, data)| (key.clone(), data.clone())).collect();
         let choices = in_force.choices.iter().copied();
@@ -210,7 +224,7 @@ impl Services {
             choices: choices.filter(new).collect(),
             put: wanted.into_iter().filter(|(key, data)| found.get(key) != Some(data)).collect(),
         };
-        self.send(netfilter, family, &difference).or_else(|_| self.load(netfilter, family, &in_force))?;
+        self.send(netfilter, family, &difference).or_else(|_| self.reload(netfilter, family, &in_force))?;
         Ok(in_force)
     }
 
@@ -227,7 +241,7 @@ impl Services {
         let difference = in_force.change(&self.ranges, changes);
         self.send(netfilter, family, &difference).or_else(|error| {
             tracing::warn!(%error, "the rules of services are not as they were: they are made anew");
-            self.load(netfilter, family, in_force)
+            self.reload(netfilter, family, in_force)
         })
     }
 
@@ -253,8 +267,18 @@ impl Services {
         netfilter.change(batch.sealed(&self.table), &format!("changing the services of table {}", self.table))
     }
 
+    fn reload(&self, netfilter: &Netfilter, family: Family, in_force: &InForce) -> Result<(), Error> {
+        self.load(netfilter, family, in_force, &in_force.elements())
+    }
+
     /// The whole table, in place of any other of that name.
-    fn load(&self, netfilter: &Netfilter, family: Family, in_force: &InForce) -> Result<(), Error> {
+    fn load(
+        &self,
+        netfilter: &Netfilter,
+        family: Family,
+        in_force: &InForce,
+        elements: &Elements,
+    ) -> Result<(), Error> {
         let table = &self.table;
         let mut batch = Batch::begin(family);
         batch.fresh_table(table, &self.version(family));
@@ -270,7 +294,7 @@ impl Services {
         batch.elements(table, rules::REFUSALS_MAP, true, refusals);
         let own_ports: Vec<[u8; 4]> = rules::own_ports(&self.ranges).collect();
         batch.elements(table, rules::OWN_PORTS_SET, true, own_ports.iter().map(|key| Element::Key(key)));
-        self.put(&mut batch, family, in_force.choices.iter().copied(), &in_force.elements());
+        self.put(&mut batch, family, in_force.choices.iter().copied(), elements);
         netfilter.change(batch.sealed(table), &format!("putting the services of table {table} in force"))
     }
 
@@ -295,15 +319,16 @@ impl Services {
                 continue;
             }
             tracing::warn!("somebody took the rules of services away: they are made anew");
-            if let Err(error) = self.load(netfilter, family, in_force) {
+            if let Err(error) = self.reload(netfilter, family, in_force) {
                 tracing::error!(%error, "the rules of services cannot be made anew");
             }
         }
     }
 
     /// `down`: nothing is served any more.
-    pub fn close(&mut self, netfilter: &Netfilter) -> Result<(), Error> {
+    pub fn close(&mut self, netfilter: &Netfilter, host: &Route) -> Result<(), Error> {
         self.families = None;
+        self.reach.begin(host, self.gateway, BTreeSet::new())?;
         if let Err(error) = netfilter.remove(Family::V6, &self.table) {
             tracing::debug!(%error, "no services of IPv6");
         }

@@ -322,7 +322,7 @@ impl Worker {
             self.detach(id)?;
         }
         self.remove_unclaimed()?;
-        self.services.close(&self.netfilter)?;
+        self.services.close(&self.netfilter, &self.host)?;
         self.peers.end(&self.config, &self.host, &self.netfilter)?;
         self.netfilter.remove(Family::V4, &self.config.table())?;
         if let Err(error) = self.netfilter.remove(Family::V6, &self.config.table()) {

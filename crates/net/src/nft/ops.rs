@@ -1,67 +1,8 @@
-//! Single expressions, for rules that lay out the registers themselves.
-//!
-//! A register is named by its first word, 0 to 15 (NFT_REG32_00 and on); an address of IPv6 fills four.
+//! Single expressions in the kernel's own form.
 
 use super::messages::Body;
 use super::number_of;
-use crate::rules::{Family, Name};
-
-/// One expression of a rule.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Op {
-    Load(From, u32),
-    Constant(u32, Vec<u8>),
-    Mask(u32, Vec<u8>),
-    Equal(u32, Vec<u8>),
-    Unequal(u32, Vec<u8>),
-    /// The key that begins there is in the set.
-    Within(Name, u32),
-    Without(Name, u32),
-    /// What stands under the key that begins at the first register goes to the second.
-    Lookup(Name, u32, u32),
-    /// Goes where the map says, if it says so.
-    Verdict(Name, u32),
-    /// Any number below, in the machine's own order of bytes.
-    Random(u32, u32),
-    /// Key and data stand in the map for so many seconds from now on; data that stand there stay.
-    Remember {
-        map: Name,
-        key: u32,
-        data: u32,
-        seconds: u32,
-    },
-    Forget {
-        map: Name,
-        key: u32,
-        data: u32,
-    },
-    /// To the address and the port in these registers.
-    Destination(u32, u32),
-    Goto(Name),
-    Return,
-    /// Says no: a reset, or that there is nobody at the port.
-    Reset,
-    Unreachable,
-}
-
-/// What is loaded.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum From {
-    Source,
-    Destination,
-    Protocol,
-    DestinationPort,
-    /// Where the connection's first packet was sent.
-    FirstDestination,
-    FirstDestinationPort,
-    /// Bits of NF_CT_STATE_BIT; new is 8.
-    State,
-    /// Bits of IPS_*; 32: the destination was rewritten.
-    Status,
-    /// RTN_*; 2: an address of the host.
-    KindOfSource,
-    KindOfDestination,
-}
+use crate::rules::{Family, Op, Read};
 
 const R0: u32 = 8;
 const NFT_GOTO: i32 = -4;
@@ -104,19 +45,19 @@ impl Body<'_> {
         }
     }
 
-    fn load(&mut self, family: Family, from: From, to: u32) {
+    fn load(&mut self, family: Family, from: Read, to: u32) {
         let (source, destination, length) = if family == Family::V4 { (12, 16, 4) } else { (8, 24, 16) };
         match from {
-            From::Source => self.payload(to, 1, source, length),
-            From::Destination => self.payload(to, 1, destination, length),
-            From::Protocol => self.meta(to, 16),
-            From::DestinationPort => self.payload(to, 2, 2, 2),
-            From::FirstDestination => self.connection(to, if family == Family::V4 { 20 } else { 22 }, true),
-            From::FirstDestinationPort => self.connection(to, 12, true),
-            From::State => self.connection(to, 0, false),
-            From::Status => self.connection(to, 2, false),
-            From::KindOfSource => self.kind_of(to, 1),
-            From::KindOfDestination => self.kind_of(to, 2),
+            Read::Source => self.payload(to, 1, source, length),
+            Read::Destination => self.payload(to, 1, destination, length),
+            Read::Protocol => self.meta(to, 16),
+            Read::DestinationPort => self.payload(to, 2, 2, 2),
+            Read::FirstDestination => self.connection(to, if family == Family::V4 { 20 } else { 22 }, true),
+            Read::FirstDestinationPort => self.connection(to, 12, true),
+            Read::State => self.connection(to, 0, false),
+            Read::Status => self.connection(to, 2, false),
+            Read::KindOfSource => self.kind_of(to, 1),
+            Read::KindOfDestination => self.kind_of(to, 2),
         }
     }
 

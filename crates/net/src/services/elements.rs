@@ -4,7 +4,7 @@
 //! order of a service's endpoints, of which each keeps its place as long as it can.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
 
@@ -172,9 +172,19 @@ impl InForce {
             }
         }
         difference.take = old.iter().filter(|(key, data)| new.get(*key) != Some(data)).map(owned).collect();
-        new.retain(|key, data| old.get(key) != Some(data));
+        if !old.is_empty() {
+            new.retain(|key, data| old.get(key) != Some(data));
+        }
         difference.put = new;
         difference
+    }
+
+    /// Addresses of services, of IPv4.
+    pub fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> + '_ {
+        self.addresses.keys().filter_map(|address| match address {
+            IpAddr::V4(address) => Some(*address),
+            IpAddr::V6(_) => None,
+        })
     }
 
     /// Everything that the maps hold.

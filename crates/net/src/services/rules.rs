@@ -10,8 +10,8 @@ use ipnet::IpNet;
 
 use super::Ranges;
 use super::elements::{Choice, DROP, In, LOCAL, REJECT};
-use crate::nft::{From, Kind, Op, Store, Value};
-use crate::rules::{Base, Chain, Family, Hook, Step};
+use crate::nft::{Kind, Store, Value};
+use crate::rules::{Base, Chain, Family, Hook, Op, Read, Step};
 
 /// Which services each client is held to; and how many that can be.
 const AFFINITY: &str = "affinity";
@@ -113,8 +113,8 @@ impl Registers {
     /// Finds the service that is asked for: by its address, or as a port of this node. Its own address is in its
     /// registers then, and how it goes on for who is inside and who is outside in the next two.
     fn service(&self, of_node: bool) -> Vec<Op> {
-        let mut ops = if of_node { self.to_this_node() } else { vec![Op::Load(From::Destination, self.service)] };
-        ops.extend([Op::Load(From::Protocol, self.protocol), Op::Load(From::DestinationPort, self.port)]);
+        let mut ops = if of_node { self.to_this_node() } else { vec![Op::Load(Read::Destination, self.service)] };
+        ops.extend([Op::Load(Read::Protocol, self.protocol), Op::Load(Read::DestinationPort, self.port)]);
         ops.push(Op::Lookup(In::Services.name().into(), self.service, self.service));
         ops
     }
@@ -123,12 +123,12 @@ impl Registers {
     fn first_service(&self, of_node: bool) -> Vec<Op> {
         let address = match of_node {
             true => Op::Constant(self.service, vec![0; self.octets()]),
-            false => Op::Load(From::FirstDestination, self.service),
+            false => Op::Load(Read::FirstDestination, self.service),
         };
         vec![
             address,
-            Op::Load(From::Protocol, self.protocol),
-            Op::Load(From::FirstDestinationPort, self.port),
+            Op::Load(Read::Protocol, self.protocol),
+            Op::Load(Read::FirstDestinationPort, self.port),
             Op::Lookup(In::Services.name().into(), self.service, self.service),
         ]
     }
@@ -136,9 +136,9 @@ impl Registers {
     /// To an address of this node that others can reach; no address stands where that of a service would.
     fn to_this_node(&self) -> Vec<Op> {
         let mut ops = vec![
-            Op::Load(From::KindOfDestination, self.service),
+            Op::Load(Read::KindOfDestination, self.service),
             Op::Equal(self.service, HOST.to_vec()),
-            Op::Load(From::Destination, self.service),
+            Op::Load(Read::Destination, self.service),
         ];
         match self.family {
             Family::V4 => {
@@ -159,7 +159,7 @@ impl Registers {
         let range = range?;
         let octets = |address: IpAddr| super::elements::octets(address);
         Some(vec![
-            Op::Load(From::Source, self.source),
+            Op::Load(Read::Source, self.source),
             Op::Mask(self.source, octets(range.netmask())),
             Op::Equal(self.source, octets(range.network())),
         ])
@@ -172,15 +172,15 @@ pub(crate) fn chains(family: Family, ranges: &Ranges) -> Vec<Chain> {
     let of_family = |range: IpNet| (matches!(range, IpNet::V4(_)) == (family == Family::V4)).then_some(range);
     let (cluster, node) = (of_family(ranges.cluster), of_family(ranges.node));
     let goto = |name: &'static str| Op::Goto(name.into());
-    let new = || vec![Op::Load(From::State, 0), Op::Mask(0, STATE_NEW.to_vec()), Op::Unequal(0, vec![0; 4])];
+    let new = || vec![Op::Load(Read::State, 0), Op::Mask(0, STATE_NEW.to_vec()), Op::Unequal(0, vec![0; 4])];
     // What this host serves itself stays its own, whatever addresses a service claims.
     let own = || {
         vec![
-            Op::Load(From::KindOfDestination, 0),
+            Op::Load(Read::KindOfDestination, 0),
             Op::Equal(0, HOST.to_vec()),
-            Op::Load(From::Protocol, 0),
+            Op::Load(Read::Protocol, 0),
             Op::Equal(0, TCP.to_vec()),
-            Op::Load(From::DestinationPort, 0),
+            Op::Load(Read::DestinationPort, 0),
             Op::Within(OWN_PORTS.into(), 0),
         ]
     };
@@ -199,15 +199,15 @@ pub(crate) fn chains(family: Family, ranges: &Ranges) -> Vec<Chain> {
     for rules in [&mut refuse_inside, &mut refuse_outside] {
         rules.insert(0, with(own(), [Op::Return]));
         rules.push(vec![
-            Op::Load(From::Destination, r.service),
+            Op::Load(Read::Destination, r.service),
             Op::Within(In::ClusterAddresses.name().into(), r.service),
             goto("reject"),
         ]);
     }
     let guarded = [
-        &[Op::Load(From::Destination, r.service)][..],
-        &[Op::Load(From::Protocol, r.protocol), Op::Load(From::DestinationPort, r.port)],
-        &[Op::Within(In::Guarded.name().into(), r.service), Op::Load(From::Source, r.next)],
+        &[Op::Load(Read::Destination, r.service)][..],
+        &[Op::Load(Read::Protocol, r.protocol), Op::Load(Read::DestinationPort, r.port)],
+        &[Op::Within(In::Guarded.name().into(), r.service), Op::Load(Read::Source, r.next)],
         &[Op::Without(In::Sources.name().into(), r.service)],
     ];
     let guarded = || steps(guarded.concat(), Some(Step::Drop));
@@ -223,7 +223,7 @@ pub(crate) fn chains(family: Family, ranges: &Ranges) -> Vec<Chain> {
         chain(
             "reject",
             None,
-            all(vec![vec![Op::Load(From::Protocol, 0), Op::Equal(0, TCP.to_vec()), Op::Reset], vec![Op::Unreachable]]),
+            all(vec![vec![Op::Load(Read::Protocol, 0), Op::Equal(0, TCP.to_vec()), Op::Reset], vec![Op::Unreachable]]),
         ),
         chain("inside", None, all(towards(In::Choices.name(), 0))),
         chain("outside", None, all(towards(In::Choices.name(), 1))),
@@ -247,20 +247,20 @@ pub(crate) fn chains(family: Family, ranges: &Ranges) -> Vec<Chain> {
 /// Answers must come back this way: whatever was sent on to an endpoint by this node and does not come from one
 /// of its pods gets an address of the node. Endpoints of this node alone see where it came from.
 fn masquerading(r: &Registers, node: Option<IpNet>) -> Vec<Vec<Step>> {
-    let status = vec![Op::Load(From::Status, 0), Op::Mask(0, REWRITTEN.to_vec())];
+    let status = vec![Op::Load(Read::Status, 0), Op::Mask(0, REWRITTEN.to_vec())];
     let mut rules = vec![
         steps(with(status, [Op::Equal(0, vec![0; 4]), Op::Return]), None),
         steps(
             vec![
-                Op::Load(From::Source, r.source),
-                Op::Load(From::Destination, r.service),
+                Op::Load(Read::Source, r.source),
+                Op::Load(Read::Destination, r.service),
                 Op::Within(In::Hairpin.name().into(), r.source),
             ],
             Some(Step::Masquerade),
         ),
     ];
     rules.extend(r.from(node).map(|ops| steps(with(ops, [Op::Return]), None)));
-    let of_host = [Op::Load(From::KindOfSource, 0), Op::Equal(0, HOST.to_vec())];
+    let of_host = [Op::Load(Read::KindOfSource, 0), Op::Equal(0, HOST.to_vec())];
     let anywhere = [Op::Mask(r.next + 1, LOCAL.to_ne_bytes().to_vec()), Op::Equal(r.next + 1, vec![0; 4])];
     for of_node in [false, true] {
         let masked = |last: &[Op]| steps([r.first_service(of_node), last.to_vec()].concat(), Some(Step::Masquerade));
@@ -289,7 +289,7 @@ pub(crate) fn choosing(family: Family, choice: Choice) -> Chain {
     if choice.affinity > 0 {
         let remember = || Op::Remember { map: AFFINITY.into(), key: r.source, data: r.next, seconds: choice.affinity };
         let forget = || Op::Forget { map: AFFINITY.into(), key: r.source, data: r.next };
-        let client = |of_node| [vec![Op::Load(From::Source, r.source)], r.service(of_node)].concat();
+        let client = |of_node| [vec![Op::Load(Read::Source, r.source)], r.service(of_node)].concat();
         rules.extend(both(&|of_node| {
             let held = [
                 Op::Lookup(AFFINITY.into(), r.source, r.next),

@@ -510,6 +510,42 @@ fn services_stand_beside_the_rules_of_others() {
     });
 }
 
+/// A machine without a network, or the last one of a network that has no other.
+#[test]
+fn the_host_reaches_services_without_a_default_route() {
+    if !inside_own_namespaces("services::the_host_reaches_services_without_a_default_route") {
+        return;
+    }
+    block_on(async {
+        let Site { net, pods: [a, b, _], folder: _folder, .. } = site(Vec::new()).await;
+        let tcp = cluster(Protocol::Tcp);
+        let to = at(CLUSTER_IP, 80);
+        let routes = || {
+            let mut found = 0;
+            let ours = netlink_packet_route::route::RouteAttribute::Priority(0x476f_7573);
+            let route = crate::route::Route::open().unwrap();
+            route.routes(|route| found += usize::from(route.attributes.contains(&ours))).unwrap();
+            found
+        };
+        all(&net, [simple(tcp, &[&a])]).await;
+        assert_eq!(routes(), 0, "a default route is enough");
+        ip("route del default");
+        assert!(ask(to).is_err());
+        all(&net, [simple(tcp, &[&a])]).await;
+        assert_eq!(ask(to), Ok(format!("a {GATEWAY}")));
+        assert_eq!(ask_from(&b.namespace, to), Ok(format!("a {}", b.addresses[0])));
+        put(&net, simple(cluster(Protocol::Udp), &[&a])).await;
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+        assert_eq!(datagram_to(&socket, to), Ok(format!("a {GATEWAY}")));
+        assert_eq!(routes(), 1);
+        net.services(Change::Some(BTreeMap::from([(tcp, None), (cluster(Protocol::Udp), None)]))).await.unwrap();
+        assert_eq!(routes(), 0);
+        all(&net, [simple(tcp, &[&a])]).await;
+        net.close().await.unwrap();
+        assert_eq!(routes(), 0);
+    });
+}
+
 /// Megabytes in one datagram, and as many back when a later run asks for them.
 #[test]
 fn ten_thousand_services_are_one_transaction() {
