@@ -40,10 +40,10 @@ mod garbage;
 mod horizontal;
 /// Pods run until so many have succeeded.
 mod job;
-/// Endpoints that others write, in slices.
-mod mirroring;
 /// Addresses for services of type LoadBalancer.
 mod load_balancer;
+/// Endpoints that others write, in slices.
+mod mirroring;
 /// A namespace that ends is emptied, then let go.
 mod namespace;
 /// Taints and conditions of nodes: what is heard of them, and what no longer is.
@@ -58,12 +58,12 @@ mod replicas;
 mod resource_quota;
 /// ClusterRoles that are gathered of others.
 mod role_aggregation;
-/// Services, and the pods behind them.
-mod services;
 /// Ranges of services' addresses.
 mod service_cidr;
 /// What services hold is as it should be.
 mod service_repair;
+/// Services, and the pods behind them.
+mod services;
 /// Pods with names of their own, one after the other.
 mod stateful_set;
 /// Storage that is used does not go.

@@ -190,6 +190,19 @@ pub struct NodeFlags {
     /// long as the instance runs
     #[arg(long)]
     pub host_dns: bool,
+    /// What makes services reachable on this node; none: another program does
+    #[arg(long, value_enum, default_value_t = ProxyMode::Nftables)]
+    pub proxy: ProxyMode,
+    /// Port of the proxy's /healthz and /livez on every address of this machine, plain HTTP; 0: none
+    #[arg(long, default_value_t = 10256)]
+    pub proxy_healthz_port: u16,
+}
+
+/// Who serves services on a node.
+#[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
+pub enum ProxyMode {
+    Nftables,
+    None,
 }
 
 #[derive(Subcommand)]

@@ -17,6 +17,7 @@ pub mod join;
 mod local;
 pub mod node;
 mod policy;
+pub mod proxy;
 pub mod serve;
 pub mod serving;
 

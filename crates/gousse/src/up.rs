@@ -64,16 +64,9 @@ pub async fn run(flags: Up) -> Result<()> {
         authority: server.authority().to_string(),
         own: vec![own],
     };
-    let running = node::start(
-        &instance,
-        &flags.node,
-        flags.server.allow_privileged,
-        &machine,
-        credentials,
-        &seams,
-        &alarm,
-    )
-    .await?;
+    let running =
+        node::start(&instance, &flags.node, flags.server.allow_privileged, &machine, credentials, &seams, &alarm)
+            .await?;
     let admin = Local::client(&server, server::Component::Admin, "gousse")
         .warning(kubectl::session::warned)
         .validating("Strict");

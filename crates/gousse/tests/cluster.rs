@@ -51,6 +51,9 @@ mod packed;
 /// Pods that become more and fewer by what they use.
 #[path = "cluster/scaling.rs"]
 mod scaling;
+/// Services, by hand.
+#[path = "cluster/services.rs"]
+mod services;
 /// Exec and attach with clients of several ages and languages.
 #[path = "cluster/sessions.rs"]
 mod sessions;

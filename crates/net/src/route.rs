@@ -134,7 +134,7 @@ impl Route {
     }
 
     /// Routes of IPv4.
-    pub fn routes(&self, mut each: impl FnMut(&RouteMessage)) -> Result<(), Error> {
+    pub fn each_route(&self, mut each: impl FnMut(&RouteMessage)) -> Result<(), Error> {
         let mut question = RouteMessage::default();
         question.header.address_family = netlink_packet_route::AddressFamily::Inet;
         self.dump(RouteNetlinkMessage::GetRoute(question), |message| {

@@ -9,5 +9,7 @@
 pub mod peers;
 /// Who may talk with whom.
 pub mod policy;
+/// Services: which address and port leads to which endpoints.
+pub mod services;
 /// Names of services and pods, as a node's DNS server tells them.
 pub mod zone;

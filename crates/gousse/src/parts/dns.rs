@@ -11,6 +11,8 @@ use std::sync::Arc;
 use client::Caches;
 use net::Net;
 use net::dns::{Files, Name, Names, Server, Service, Upstreams};
+use net::services::{At, Protocol};
+use proxy::services::Local;
 use proxy::zone::{self, Served};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -30,18 +32,8 @@ const PORT: u16 = 53;
 pub struct Dns {
     /// Where pods find the cluster's DNS; None: not known yet.
     pub addresses: watch::Receiver<Option<Vec<IpAddr>>>,
-    local: watch::Receiver<Local>,
-}
-
-/// What is sent to an address and port of a service goes to an address of this node.
-pub type Local = Vec<(SocketAddr, SocketAddr)>;
-
-impl Dns {
-    /// By UDP and TCP both.
-    #[allow(dead_code, reason = "the rules of services take it")]
-    pub fn local(&self) -> watch::Receiver<Local> {
-        self.local.clone()
-    }
+    /// What is sent to the Service's address goes to this node's.
+    pub local: watch::Receiver<Local>,
 }
 
 /// Starts it; it ends with `tasks`.
@@ -110,7 +102,10 @@ pub fn start(
 fn locals(served: &Served, listening: Option<SocketAddr>) -> Local {
     let Some(listening) = listening.filter(|_| served.by_nodes) else { return Local::new() };
     let same = |address: &&IpAddr| address.is_ipv4() == listening.is_ipv4();
-    served.addresses.iter().filter(same).map(|address| (SocketAddr::new(*address, PORT), listening)).collect()
+    let both = |address: &IpAddr| {
+        [Protocol::Udp, Protocol::Tcp].map(|protocol| At { address: *address, protocol, port: PORT })
+    };
+    served.addresses.iter().filter(same).flat_map(both).map(|at| (at, listening)).collect()
 }
 
 /// Has the machine itself ask wherever the server listens.
@@ -166,8 +161,10 @@ mod tests {
         let listening: SocketAddr = "10.244.0.1:53".parse().unwrap();
         let addresses: Vec<IpAddr> = ["10.96.0.10", "fd00::a"].map(|a| a.parse().unwrap()).into();
         let served = Served { addresses, by_nodes: true };
-        assert_eq!(locals(&served, Some(listening)), [("10.96.0.10:53".parse().unwrap(), listening)]);
-        assert_eq!(locals(&served, None), []);
-        assert_eq!(locals(&Served { by_nodes: false, ..served }, Some(listening)), []);
+        let at = |protocol| At { address: "10.96.0.10".parse().unwrap(), protocol, port: PORT };
+        let both = [Protocol::Udp, Protocol::Tcp].map(|protocol| (at(protocol), listening));
+        assert_eq!(locals(&served, Some(listening)), Local::from(both));
+        assert_eq!(locals(&served, None), Local::new());
+        assert_eq!(locals(&Served { by_nodes: false, ..served }, Some(listening)), Local::new());
     }
 }

@@ -37,6 +37,8 @@ pub struct Machine {
     pub cluster_cidr: Ipv4Net,
     api: TcpListener,
     healthz: Option<TcpListener>,
+    /// What serves services here, unless another program does.
+    pub proxy: Option<super::proxy::Proxy>,
     /// What is served here and no pod may take.
     own_ports: Vec<SocketAddr>,
 }
@@ -80,7 +82,9 @@ pub async fn open(
     let healthz = (flags.healthz_port != 0).then(|| listen_for_health(flags.healthz_port)).flatten();
     let own = [Some(&api), healthz.as_ref()].into_iter().flatten().map(TcpListener::local_addr);
     let own = own.collect::<std::io::Result<Vec<_>>>().context("asking for the node's addresses")?;
-    let own_ports: Vec<SocketAddr> = own.into_iter().chain(server).collect();
+    let proxy = super::proxy::open(flags);
+    let own = own.into_iter().chain(proxy.as_ref().and_then(super::proxy::Proxy::listens_at));
+    let own_ports: Vec<SocketAddr> = own.chain(server).collect();
     let policies = Arc::new(proxy::policy::Keeper::default());
     let network = network(instance, flags, cluster.cluster_cidr, &own_ports)?;
     let network = network.behind(Arc::new(policy::Policies(policies.clone())));
@@ -105,6 +109,7 @@ pub async fn open(
         cluster_cidr: cluster.cluster_cidr,
         api,
         healthz,
+        proxy,
         own_ports,
     })
 }
@@ -275,6 +280,10 @@ pub async fn start(
         tasks.spawn(alarm.over("what renews the node's certificates", node::certificates::keep(agent.control(), one)));
     }
     tasks.spawn(alarm.over("the node's agent", agent.run(until(stopped))));
+    match &machine.proxy {
+        Some(proxy) => proxy.start(machine, credentials.client, dns.local, seams, alarm, &mut tasks)?,
+        None => drop(tasks.spawn(super::proxy::leave(machine.network.nets()))),
+    }
     if let Some(listener) = &machine.healthz {
         tasks.spawn(node::api::health::serve(taken_over(listener)?));
     }
@@ -282,7 +291,7 @@ pub async fn start(
     Ok(Running { stop, tasks, host })
 }
 
-fn taken_over(listener: &TcpListener) -> Result<tokio::net::TcpListener> {
+pub(super) fn taken_over(listener: &TcpListener) -> Result<tokio::net::TcpListener> {
     let own = listener.try_clone().and_then(|own| own.set_nonblocking(true).map(|()| own));
     own.and_then(tokio::net::TcpListener::from_std).context("serving the node")
 }

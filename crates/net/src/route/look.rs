@@ -64,13 +64,10 @@ impl Route {
 
     /// Routes of a protocol and a metric, of the main table.
     pub fn routes(&self, protocol: RouteProtocol, metric: u32) -> Result<Vec<SeenRoute>, Error> {
-        let mut question = RouteMessage::default();
-        question.header.address_family = AddressFamily::Inet;
         let mut found = Vec::new();
-        self.dump(RouteNetlinkMessage::GetRoute(question), |message| {
-            let RouteNetlinkMessage::NewRoute(route) = message else { return };
+        self.each_route(|route| {
             if route.header.protocol == protocol {
-                found.extend(seen_route(&route, metric));
+                found.extend(seen_route(route, metric));
             }
         })?;
         Ok(found)

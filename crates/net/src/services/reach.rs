@@ -29,7 +29,7 @@ impl Reach {
     /// All of them anew, by what the machine has now.
     pub fn begin(&mut self, host: &Route, source: Ipv4Addr, wanted: BTreeSet<Ipv4Addr>) -> Result<(), Error> {
         let (mut has_default, mut ours) = (false, BTreeSet::new());
-        host.routes(|route| {
+        host.each_route(|route| {
             has_default |= route.header.destination_prefix_length == 0 && route.header.table == MAIN_TABLE;
             if route.attributes.contains(&RouteAttribute::Priority(METRIC)) {
                 ours.extend(route.attributes.iter().find_map(|attribute| match attribute {
