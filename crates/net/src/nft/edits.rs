@@ -68,9 +68,8 @@ impl Batch {
         });
     }
 
-    /// Removes a chain and its rules; the transaction fails where something still leads to it.
+    /// Removes a chain that has no rules; the transaction fails where something still leads to it.
     pub fn no_chain(&mut self, table: &str, chain: &str) {
-        self.no_rules(table, chain);
         self.silent(DEL_CHAIN, 0, |body| {
             body.text(1, table);
             body.text(3, chain);

@@ -2,7 +2,7 @@
 //!
 //! The order is that of what refers to what: sets, chains, rules, addresses, and the other way for what goes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::plan::{self, EGRESS, INGRESS, ISOLATED, ITSELF};
@@ -28,43 +28,33 @@ pub(super) fn batch(family: Family, table: &str, spec: &Spec, edits: &Edits) -> 
             SetEdit::Gone => {}
         }
     }
-    let policies: Vec<_> = changed(&edits.policies, |policy| plan::policy(family, policy)).collect();
-    let groups: Vec<_> = changed(&edits.groups, |group| plan::group(group)).collect();
-    for (name, rules) in &policies {
-        chain(&mut batch, table, name, spec.policies.contains_key(*name), rules);
+    let mut old: BTreeSet<Name> = BTreeSet::new();
+    let mut new: Vec<(Name, Vec<Vec<Step>>)> = Vec::new();
+    for (name, edit) in &edits.policies {
+        old.extend(spec.policies.get(name).iter().flat_map(|was| plan::chains_of(name, was)));
+        new.extend(edit.iter().flat_map(|policy| plan::policy(family, name, policy)));
     }
-    for (name, rules) in &groups {
-        chain(&mut batch, table, name, spec.groups.contains_key(*name), rules);
+    for (name, edit) in &edits.groups {
+        old.extend(spec.groups.contains_key(name).then(|| name.clone()));
+        new.extend(edit.iter().map(|group| (name.clone(), plan::group(group))));
+    }
+    // What leads to a chain that goes is taken out before it, and what will lead to a new one comes after it.
+    old.iter().for_each(|name| batch.no_rules(table, name));
+    for (name, _) in new.iter().filter(|(name, _)| !old.contains(name)) {
+        batch.chain(table, &Chain { name: name.to_string().into(), base: None, rules: Vec::new() });
+    }
+    for (name, rules) in &new {
+        rules.iter().for_each(|rule| batch.rule(table, name, rule, b"", true));
     }
     by_address(&mut batch, family, table, INGRESS, &spec.ingress, &edits.ingress);
     by_address(&mut batch, family, table, EGRESS, &spec.egress, &edits.egress);
     isolated(&mut batch, family, table, spec, edits);
-    gone(&edits.groups).filter(|name| spec.groups.contains_key(*name)).for_each(|name| batch.no_chain(table, name));
-    gone(&edits.policies).filter(|name| spec.policies.contains_key(*name)).for_each(|name| batch.no_chain(table, name));
+    let kept: BTreeSet<&Name> = new.iter().map(|(name, _)| name).collect();
+    old.iter().filter(|name| !kept.contains(name)).for_each(|name| batch.no_chain(table, name));
     for (name, _) in edits.sets.iter().filter(|(_, edit)| **edit == SetEdit::Gone) {
         batch.no_set(table, name);
     }
     batch
-}
-
-fn changed<'a, T>(
-    edits: &'a BTreeMap<Name, Option<T>>,
-    rules: impl Fn(&T) -> Vec<Vec<Step>> + 'a,
-) -> impl Iterator<Item = (&'a Name, Vec<Vec<Step>>)> + 'a {
-    edits.iter().filter_map(move |(name, edit)| Some((name, rules(edit.as_ref()?))))
-}
-
-fn gone<T>(edits: &BTreeMap<Name, Option<T>>) -> impl Iterator<Item = &Name> {
-    edits.iter().filter(|(_, edit)| edit.is_none()).map(|(name, _)| name)
-}
-
-/// A chain's rules, whatever it had before.
-fn chain(batch: &mut Batch, table: &str, name: &Name, was_there: bool, rules: &[Vec<Step>]) {
-    match was_there {
-        true => batch.no_rules(table, name),
-        false => batch.chain(table, &Chain { name: name.to_string().into(), base: None, rules: Vec::new() }),
-    }
-    rules.iter().for_each(|rule| batch.rule(table, name, rule, b"", true));
 }
 
 /// The groups of addresses.
@@ -94,7 +84,7 @@ fn isolated(batch: &mut Batch, family: Family, table: &str, spec: &Spec, edits: 
         None => was.contains_key(address),
     };
     let (mut left, mut entered) = (Keys::new(), Keys::new());
-    let touched: std::collections::BTreeSet<&IpAddr> = edits.ingress.keys().chain(edits.egress.keys()).collect();
+    let touched: BTreeSet<&IpAddr> = edits.ingress.keys().chain(edits.egress.keys()).collect();
     for address in touched {
         let Some(key) = plan::octets(family, *address) else { continue };
         let was = spec.ingress.contains_key(address) || spec.egress.contains_key(address);

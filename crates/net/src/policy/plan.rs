@@ -43,7 +43,8 @@ pub(super) fn plan(family: Family, table: &str, spec: &Spec) -> RuleSet {
     sets.push(plain(ITSELF, 2, isolated().map(|ip| ip.repeat(2)).collect()));
     let mut chains = Vec::new();
     let chain = |name: &Name, rules| Chain { name: name.to_string().into(), base: None, rules };
-    chains.extend(spec.policies.iter().map(|(name, one)| chain(name, policy(family, one))));
+    let all = spec.policies.iter().flat_map(|(name, one)| policy(family, name, one));
+    chains.extend(all.map(|(name, rules)| chain(&name, rules)));
     chains.extend(spec.groups.iter().map(|(name, policies)| chain(name, group(policies))));
     chains.extend(base_chains());
     RuleSet { family, table: table.into(), sets, chains }
@@ -82,17 +83,42 @@ pub(super) fn group(policies: &[Name]) -> Vec<Vec<Step>> {
     rules
 }
 
-/// A rule for each pair of what `peers` and `ports` can be of one rule, however many each has.
-pub(super) fn policy(family: Family, policy: &Policy) -> Vec<Vec<Step>> {
-    let mut rules = Vec::new();
-    for allow in &policy.rules {
-        for peers in peers(family, policy.direction, allow) {
-            for ports in ports(allow.ports.as_ref()) {
-                rules.push([&peers[..], &ports, &[Step::Accept]].concat());
-            }
+/// The chains of a policy, its own last. Where a rule has several kinds of ports and of peers, its ports have a
+/// chain of their own: nothing is there twice, however many there are.
+pub(super) fn policy(family: Family, name: &Name, policy: &Policy) -> Vec<(Name, Vec<Vec<Step>>)> {
+    let (mut chains, mut rules) = (Vec::new(), Vec::new());
+    for (number, allow) in policy.rules.iter().enumerate() {
+        let peers = peers(family, policy.direction, allow);
+        let mut ports: Vec<Vec<Step>> = ports(allow.ports.as_ref()).into_iter().map(accepted).collect();
+        if has_own_chain(allow) {
+            let chain = ports_of(name, number);
+            rules.extend(peers.into_iter().map(|peer| [&peer[..], &[Step::Jump(chain.to_string().into())]].concat()));
+            chains.push((chain, ports));
+        } else if let Some(port) = ports.pop() {
+            rules.extend(peers.into_iter().map(|peer| [&peer[..], &port].concat()));
         }
     }
-    rules
+    chains.push((name.clone(), rules));
+    chains
+}
+
+/// The names of the chains of a policy.
+pub(super) fn chains_of(name: &Name, policy: &Policy) -> Vec<Name> {
+    let own = policy.rules.iter().enumerate().filter(|(_, allow)| has_own_chain(allow));
+    own.map(|(number, _)| ports_of(name, number)).chain([name.clone()]).collect()
+}
+
+fn has_own_chain(allow: &Allow) -> bool {
+    allow.ports.as_ref().is_some_and(|ports| ports.numbers.len() + ports.named.len() > 1)
+}
+
+fn ports_of(name: &Name, rule: usize) -> Name {
+    format!("{name}/{rule}/ports").into()
+}
+
+fn accepted(mut steps: Vec<Step>) -> Vec<Step> {
+    steps.push(Step::Accept);
+    steps
 }
 
 fn peers(family: Family, direction: Direction, allow: &Allow) -> Vec<Vec<Step>> {

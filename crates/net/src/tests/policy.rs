@@ -333,8 +333,13 @@ fn a_huge_policy_holds() {
         let ranges = (0..3_000).map(|number| (ip(number * 8), ip(number * 8 + 3))).collect();
         let all_ports: Vec<(u16, u16)> = (0..2_000).map(|number| (number * 4, number * 4)).collect();
         let peers = Some(Peers { set: Some("many".into()), ranges });
-        let few = Allow { peers, ports: numbers(17, &all_ports) };
-        isolate(&mut rules, Direction::Ingress, &[&pod], vec![few; 200]);
+        let mut ports = numbers(17, &all_ports).unwrap();
+        ports.named = (0..500).map(|number| format!("port/17/{number}").into()).collect();
+        for name in &ports.named {
+            rules.sets.insert(name.clone(), Set { of_ports: true, ..Set::default() });
+        }
+        let few = Allow { peers, ports: Some(ports) };
+        isolate(&mut rules, Direction::Ingress, &[&pod], vec![few; 10]);
         for number in 0..3_000u32 {
             let name: Name = format!("in/y/{number}").into();
             rules.policies.insert(name, Policy { direction: Direction::Ingress, rules: Vec::new() });
