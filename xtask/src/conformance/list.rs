@@ -1,7 +1,7 @@
 //! The suite's tests that are listed, and which of them a run takes.
 //!
 //! `conformance/stages.tsv` holds the 462 of the release with their stages on our ladder, `conformance/beyond.tsv` the
-//! tests of nodes and volumes that any machine can run and that are no part of conformance; the suite itself is asked
+//! tests of nodes, volumes and network policies that any machine can run and that are no part of conformance; the suite itself is asked
 //! whether it has exactly these, each time it is built. Law: what is selected comes from these lists alone, so that M
 //! means the same everywhere.
 
@@ -58,7 +58,7 @@ pub fn tests() -> Vec<Test> {
     rows(LIST)
 }
 
-/// The tests beyond, by `node` or `storage` and name.
+/// The tests beyond, by `network`, `node` or `storage` and name.
 pub fn beyond() -> Vec<Test> {
     rows(BEYOND)
 }
@@ -69,6 +69,10 @@ fn rows(list: &'static str) -> Vec<Test> {
 
 /// Whether the test is one of those beyond.
 fn is_beyond(name: &str) -> bool {
+    if name.starts_with("[sig-network] Netpol ") {
+        // It needs a kernel module.
+        return !name.contains("[Feature:SCTPConnectivity]");
+    }
     let of_ours = name.starts_with("[sig-node]") || name.starts_with("[sig-storage]");
     let driven = name.contains("[Driver: ") && !PLAIN_DRIVERS.iter().any(|driver| name.contains(driver));
     of_ours && !driven && !NEEDS_MORE.iter().any(|mark| name.contains(mark))
