@@ -97,12 +97,12 @@ impl Laws {
 
     /// 6: an exit that is forgotten was reported before, unless nobody is left to report it for, or two
     /// later instances take both places that a status has. And what the witnesses saw by themselves.
-    pub fn hear(&mut self, testimony: &mut Testimony) {
+    pub fn hear(&mut self, mut testimony: Testimony) {
         self.violations.append(&mut testimony.violations);
-        for stop in testimony.signals.drain(..) {
-            self.pre_stop(&stop);
+        for stop in &testimony.signals {
+            self.pre_stop(stop);
         }
-        for Forgotten { container, pod, revision, newer } in testimony.forgotten.drain(..) {
+        for Forgotten { container, pod, revision, newer } in testimony.forgotten {
             let by_then = |since: Option<&u64>| since.is_some_and(|since| *since <= revision);
             // A pod that was never seen here is a mirror's or nobody's.
             let known = self.versions.contains_key(&pod);

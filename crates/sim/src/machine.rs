@@ -75,6 +75,11 @@ impl Machine {
         self.life.subscribe()
     }
 
+    /// What was seen since the last time; starts are counted on.
+    pub fn take_testimony(&self) -> Testimony {
+        self.testimony.lock().unwrap_or_else(PoisonError::into_inner).take_news()
+    }
+
     pub fn end_life(&self) {
         self.life.send_replace(false);
         self.set_control(None);

@@ -33,6 +33,18 @@ pub struct Testimony {
     pub violations: Vec<String>,
 }
 
+impl Testimony {
+    /// All but the starts, which are of all time.
+    pub fn take_news(&mut self) -> Testimony {
+        Testimony {
+            forgotten: std::mem::take(&mut self.forgotten),
+            starts: BTreeMap::new(),
+            signals: std::mem::take(&mut self.signals),
+            violations: std::mem::take(&mut self.violations),
+        }
+    }
+}
+
 /// A container was told to stop.
 #[derive(Clone, Debug)]
 pub struct Signalled {

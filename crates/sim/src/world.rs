@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use crate::link::{Link, Site};
 use crate::machine::Machine;
+use crate::witness::Testimony;
 use crate::{Chance, Weather, laws::Laws};
 
 /// 2026-09-21T14:13:20Z
@@ -309,13 +310,13 @@ impl World {
     /// Checks every revision so far and everything that was acknowledged.
     pub async fn check(&mut self) {
         self.laws.workloads.doubt(self.site.doubtful());
-        // Before the changes: what is written while they are read is the next check's.
+        // Before the changes: what is written while they are read is the next check's, and so is what witnesses see
+        // meanwhile, of which the changes do not tell yet.
         let told = self.site.acknowledged();
+        let heard: Vec<Testimony> = self.machines.values().map(Machine::take_testimony).collect();
         self.laws.catch_up(&self.store).await;
         self.laws.remember(told);
-        for machine in self.machines.values() {
-            self.laws.hear(&mut machine.testimony.lock().unwrap_or_else(PoisonError::into_inner));
-        }
+        heard.into_iter().for_each(|heard| self.laws.hear(heard));
         let mut everywhere = Vec::new();
         for machine in self.machines.values() {
             let live = runtime::Engine::list(&*machine.engine).await.expect("the fake engine lists");

@@ -274,7 +274,7 @@ fn steps((begin, last): (u64, u64), usual: u64) -> impl Iterator<Item = u64> {
 #[test]
 fn workloads_come_to_the_same_end_wherever_a_part_is_killed() {
     let span = run(unbroken());
-    for (n, step) in steps(span, 12).enumerate() {
+    for (n, step) in steps(span, 8).enumerate() {
         let turn = ["controllers", "server", "scheduler", "n1"];
         let parts = if std::env::var_os("SIM_ALL").is_some() { &turn[..] } else { &turn[n % 4..=n % 4] };
         for part in parts {
