@@ -81,11 +81,11 @@ pub async fn run(client: Client, config: Config) {
         };
         tokio::select! {
             biased;
-            Some(done) = scheduler.acts.join_next() => {
-                if let Ok(done) = done {
-                    scheduler.done(done);
-                }
-            }
+            Some(done) = scheduler.acts.join_next() => match done {
+                Ok(done) => scheduler.done(done),
+                // Nobody knows which one broke off: none is waited for.
+                Err(_) => scheduler.preempting.clear(),
+            },
             Some(change) = nodes.next() => scheduler.node_changed(change),
             Some(change) = namespaces.next() => scheduler.namespace_changed(change),
             Some((take, change)) = beside_changes.next() => take(&mut scheduler.cluster, change),
