@@ -140,12 +140,17 @@ impl Forwarder {
         if let Some(known) = self.known(key, Instant::now()) {
             return known;
         }
+        let of = self.upstreams.borrow().clone();
         let cell = lock(&self.asking).entry(key.clone()).or_default().clone();
         let answer = cell.get_or_init(|| self.ask_all(key)).await.clone();
         let mut asking = lock(&self.asking);
         if asking.get(key).is_some_and(|current| Arc::ptr_eq(current, &cell)) {
             asking.remove(key);
-            lock(&self.cache).answers.put(key.clone(), answer.clone());
+            let mut kept = lock(&self.cache);
+            // What others said meanwhile is not what these say.
+            if kept.of.as_ref().is_some_and(|now| Arc::ptr_eq(now, &of)) {
+                kept.answers.put(key.clone(), answer.clone());
+            }
         }
         answer
     }
