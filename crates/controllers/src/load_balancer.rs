@@ -18,15 +18,17 @@ use client::recorder::Type;
 use client::{Cache, Change, Key, Recorder};
 use futures::StreamExt;
 use futures::stream::{self, select};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::Parts;
 
 pub use pool::AddressPool;
+use view::{Node, Serving, Spec};
 
 /// Ranges that addresses are given from.
 mod pool;
+/// What is read of services and nodes.
+mod view;
 
 /// The class of services that are served beside those without one.
 pub const CLASS: &str = "gousse.dev/node";
@@ -52,7 +54,7 @@ pub async fn run(parts: Arc<Parts>) {
             .filter(move |change| std::future::ready(is_concerned(change)))
             .flat_map(move |_| all(&services))
     };
-    let of_nodes = {
+    let of_changed_nodes = {
         let services = services.clone();
         let is_other = |change: &Change| {
             let shown = |node: &Option<Object>| node.as_ref().and_then(addresses_of);
@@ -66,7 +68,7 @@ pub async fn run(parts: Arc<Parts>) {
         let (parts, teller) = (parts.clone(), teller.clone());
         async move { balance(&parts, &teller, &key).await }
     };
-    reconcile::run(select(of_services.boxed(), of_nodes.boxed()), 1, work).await;
+    reconcile::run(select(of_services.boxed(), of_changed_nodes.boxed()), 1, work).await;
 }
 
 struct Teller {
@@ -86,7 +88,10 @@ async fn balance(parts: &Parts, teller: &Teller, key: &Key) -> Result<Requeue, S
         return Ok(Requeue::Done);
     };
     let Some(service) = Service::of(&object) else { return Ok(Requeue::Done) };
-    let nodes: BTreeSet<IpAddr> = parts.cache(&NODES).visit(node_addresses);
+    let (nodes, mut reserved) = parts.cache(&NODES).visit(|all| of_nodes(all));
+    let own = services.get("default", "kubernetes").and_then(|own| own.view::<Serving>().ok());
+    reserved.extend(own.iter().flat_map(|own| &own.spec.ports).filter_map(|port| port.target_port.as_i64()));
+    let ground = Ground { nodes, reserved, pool: &parts.config.load_balancer_pool };
     let others =
         services.visit(|all| all.filter(|other| Key::of(other) != *key).filter_map(Service::of).collect::<Vec<_>>());
     let (wanted, why) = match service.step() {
@@ -98,7 +103,7 @@ async fn balance(parts: &Parts, teller: &Teller, key: &Key) -> Result<Requeue, S
             tell(&object, Type::Normal, "DeletedLoadBalancer", "Deleted load balancer".into());
             return Ok(Requeue::Done);
         }
-        Step::Balance => match place(&service, &others, &nodes, &parts.config.load_balancer_pool) {
+        Step::Balance => match place(&service, &others, &ground) {
             Ok(wanted) => (wanted, None),
             Err(why) => (Vec::new(), Some(why)),
         },
@@ -189,18 +194,25 @@ enum Why {
     NoNode,
     /// Of a service that has one of its ports.
     PortTaken(String, Key),
+    /// What the cluster itself serves under the nodes' addresses is no service's.
+    PortReserved(i64),
     PoolUsed,
     NotOurs(String),
     AddressTaken(String, Key),
 }
 
+/// What there is to give.
+struct Ground<'a> {
+    /// Addresses of nodes.
+    nodes: BTreeSet<IpAddr>,
+    /// Ports (TCP) that Gousse itself serves there: the API's, the nodes' own.
+    reserved: BTreeSet<i64>,
+    pool: &'a [AddressPool],
+}
+
 /// Where a service is to be reached. Pure.
-fn place(
-    service: &Service,
-    others: &[Service],
-    nodes: &BTreeSet<IpAddr>,
-    pool: &[AddressPool],
-) -> Result<Vec<IpAddr>, Why> {
+fn place(service: &Service, others: &[Service], ground: &Ground<'_>) -> Result<Vec<IpAddr>, Why> {
+    let Ground { nodes, reserved, pool } = ground;
     let asked: Option<IpAddr> = service.spec.load_balancer_ip.parse().ok();
     if !service.spec.load_balancer_ip.is_empty() && asked.is_none() {
         return Err(Why::NotOurs(service.spec.load_balancer_ip.clone()));
@@ -215,7 +227,7 @@ fn place(
             };
             others.iter().find(has)
         };
-        let in_pool = |ip: IpAddr| pool.iter().any(|part| part.contains(ip));
+        let in_pool = |ip: IpAddr| pool.iter().any(|part| part.contains(ip)) && !nodes.contains(&ip);
         if let Some(ip) = asked {
             return match holder(ip) {
                 _ if !in_pool(ip) || !families.contains(&ip.is_ipv4()) => Err(Why::NotOurs(ip.to_string())),
@@ -228,8 +240,11 @@ fn place(
             let is_kept = |ip: &IpAddr| ip.is_ipv4() == is_v4 && in_pool(*ip) && holder(*ip).is_none();
             let kept = service.addresses.iter().copied().find(is_kept);
             let used: HashSet<IpAddr> = others.iter().flat_map(|other| other.addresses.iter().copied()).collect();
-            let free =
-                || pool.iter().flat_map(AddressPool::addresses).find(|ip| ip.is_ipv4() == is_v4 && !used.contains(ip));
+            let free = || {
+                pool.iter()
+                    .flat_map(AddressPool::addresses)
+                    .find(|ip| ip.is_ipv4() == is_v4 && !used.contains(ip) && !nodes.contains(ip))
+            };
             given.extend(kept.or_else(free));
         }
         return if given.is_empty() { Err(Why::PoolUsed) } else { Ok(given) };
@@ -244,6 +259,9 @@ fn place(
             return Err(Why::NotOurs(asked.to_string()));
         }
     }
+    if let Some((_, port)) = service.ports().find(|(protocol, port)| *protocol == "TCP" && reserved.contains(port)) {
+        return Err(Why::PortReserved(port));
+    }
     let ports: HashSet<(&str, i64)> = service.ports().collect();
     for rival in rivals() {
         let is_apart = rival.asked().is_some_and(|ip| !own.contains(&ip));
@@ -254,11 +272,16 @@ fn place(
     Ok(own)
 }
 
-/// The addresses of the nodes that are ready; of all that may have any, if none is. Pure.
-fn node_addresses(nodes: &mut dyn Iterator<Item = &Object>) -> BTreeSet<IpAddr> {
-    let all: Vec<(bool, Vec<IpAddr>)> = nodes.filter_map(addresses_of).collect();
+/// The addresses of the nodes that are ready, or of all that may have any, if none is; and the ports of their own
+/// API. Pure.
+fn of_nodes(nodes: &mut dyn Iterator<Item = &Object>) -> (BTreeSet<IpAddr>, BTreeSet<i64>) {
+    let nodes: Vec<&Object> = nodes.collect();
+    let port = |node: &&Object| node.view::<Node>().ok().map(|node| node.status.daemon_endpoints.kubelet_endpoint.port);
+    let ports = nodes.iter().filter_map(port).filter(|port| *port != 0).collect();
+    let all: Vec<(bool, Vec<IpAddr>)> = nodes.into_iter().filter_map(addresses_of).collect();
     let some_ready = all.iter().any(|(is_ready, addresses)| *is_ready && !addresses.is_empty());
-    all.into_iter().filter(|(is_ready, _)| *is_ready || !some_ready).flat_map(|(_, addresses)| addresses).collect()
+    let used = all.into_iter().filter(|(is_ready, _)| *is_ready || !some_ready);
+    (used.flat_map(|(_, addresses)| addresses).collect(), ports)
 }
 
 /// Whether a node is ready, and its addresses in the cluster; None: it is to have no part in it.
@@ -349,6 +372,7 @@ impl std::fmt::Display for Why {
             Why::PortTaken(port, by) => {
                 write!(f, "port {port} of the nodes is that of service {}/{}", by.namespace, by.name)
             }
+            Why::PortReserved(port) => write!(f, "port {port}/TCP of the nodes is that of the cluster itself"),
             Why::PoolUsed => f.write_str("all addresses of the pool are used (--load-balancer-pool)"),
             Why::NotOurs(ip) => write!(f, "loadBalancerIP {ip} is no address that it can have"),
             Why::AddressTaken(ip, by) => {
@@ -356,95 +380,6 @@ impl std::fmt::Display for Why {
             }
         }
     }
-}
-
-#[derive(Deserialize)]
-struct Serving {
-    #[serde(default)]
-    spec: Spec,
-    #[serde(default)]
-    status: Told,
-}
-
-#[derive(Clone, Debug, Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct Spec {
-    #[serde(rename = "type")]
-    kind: String,
-    ip_families: Vec<String>,
-    ports: Vec<Port>,
-    load_balancer_class: Option<String>,
-    #[serde(rename = "loadBalancerIP")]
-    load_balancer_ip: String,
-}
-
-#[derive(Clone, Debug, Deserialize, Default)]
-#[serde(default)]
-struct Port {
-    protocol: String,
-    port: i64,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct Told {
-    load_balancer: Balancer,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Balancer {
-    ingress: Vec<Ingress>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct Ingress {
-    ip: String,
-    ip_mode: String,
-}
-
-#[derive(Deserialize)]
-struct Node {
-    #[serde(default)]
-    spec: NodeSpec,
-    #[serde(default)]
-    status: NodeStatus,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct NodeSpec {
-    taints: Vec<Taint>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Taint {
-    key: String,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct NodeStatus {
-    conditions: Vec<Condition>,
-    addresses: Vec<Address>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Condition {
-    #[serde(rename = "type")]
-    kind: String,
-    status: String,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Address {
-    #[serde(rename = "type")]
-    kind: String,
-    address: String,
 }
 
 #[cfg(test)]

@@ -21,6 +21,13 @@ impl AddressPool {
         address.is_ipv4() == self.first.is_ipv4() && (self.first..=self.last).contains(&address)
     }
 
+    /// Whether they have an address in common.
+    pub fn overlaps(&self, range: &IpNet) -> bool {
+        self.first.is_ipv4() == range.addr().is_ipv4()
+            && self.first <= range.broadcast()
+            && range.network() <= self.last
+    }
+
     /// In their order.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
         let number = |address: IpAddr| match address {
@@ -101,6 +108,8 @@ mod tests {
         let all: Vec<IpAddr> = pool.addresses().collect();
         assert_eq!(all, ["192.0.2.8", "192.0.2.9"].map(|ip| ip.parse::<IpAddr>().unwrap()));
         let has = |ip: &str| pool.contains(ip.parse().unwrap());
+        let meets = |range: &str| pool.overlaps(&range.parse().unwrap());
+        assert!(meets("192.0.2.0/24") && meets("192.0.2.9/32") && !meets("192.0.2.0/29") && !meets("2001:db8::/32"));
         assert!(has("192.0.2.8") && !has("192.0.2.7") && !has("192.0.2.10") && !has("2001:db8::"));
     }
 }

@@ -27,7 +27,8 @@ fn shown(placed: Result<Vec<IpAddr>, Why>) -> String {
 #[test]
 fn without_a_pool_a_service_has_the_nodes_addresses_and_the_older_the_port() {
     let nodes: BTreeSet<IpAddr> = ["10.0.0.1", "10.0.0.2", "fd00::1"].iter().map(|ip| ip.parse().unwrap()).collect();
-    let placed = |own: &Service, others: &[Service]| shown(place(own, others, &nodes, &[]));
+    let ground = Ground { nodes, reserved: [6443, 10250].into(), pool: &[] };
+    let placed = |own: &Service, others: &[Service]| shown(place(own, others, &ground));
     let (old, new) = (service("a", json!({})), service("bb", json!({})));
     assert_eq!(placed(&new, &[]), "10.0.0.1 10.0.0.2");
     assert_eq!(placed(&service("b", json!({"/spec/ipFamilies": ["IPv6"]})), &[]), "fd00::1");
@@ -52,13 +53,24 @@ fn without_a_pool_a_service_has_the_nodes_addresses_and_the_older_the_port() {
     for other in ["10.0.0.9", "fd00::1", "x"] {
         assert_eq!(placed(&asking("a", other), &[]), format!("loadBalancerIP {other} is no address that it can have"));
     }
-    assert_eq!(shown(place(&new, &[], &BTreeSet::new(), &[])), "no node has an address of its family");
+    let nobody = Ground { nodes: BTreeSet::new(), reserved: BTreeSet::new(), pool: &[] };
+    assert_eq!(shown(place(&new, &[], &nobody)), "no node has an address of its family");
+    // Nobody takes the API's port from it, or the nodes'.
+    let taking =
+        |protocol: &str, port: i64| service("a", json!({"/spec/ports": [{"port": port, "protocol": protocol}]}));
+    for port in [6443, 10250] {
+        let why = format!("port {port}/TCP of the nodes is that of the cluster itself");
+        assert_eq!(placed(&taking("TCP", port), &[]), why);
+    }
+    assert_eq!(placed(&taking("UDP", 6443), &[]), "10.0.0.1 10.0.0.2");
 }
 
 #[test]
 fn of_a_pool_each_service_has_an_address_for_itself() {
-    let pool: Vec<AddressPool> = vec!["192.0.2.1-192.0.2.2".parse().unwrap()];
-    let placed = |own: &Service, others: &[Service]| shown(place(own, others, &BTreeSet::new(), &pool));
+    let pool: Vec<AddressPool> = vec!["192.0.2.0-192.0.2.2".parse().unwrap()];
+    // A node's own address in the pool is nobody's.
+    let ground = Ground { nodes: ["192.0.2.0".parse().unwrap()].into(), reserved: [80].into(), pool: &pool };
+    let placed = |own: &Service, others: &[Service]| shown(place(own, others, &ground));
     let own = service("bb", json!({}));
     assert_eq!(placed(&own, &[]), "192.0.2.1");
     let first = service("a", having(&["192.0.2.1"]));
@@ -74,7 +86,9 @@ fn of_a_pool_each_service_has_an_address_for_itself() {
     let asking = |ip: &str| service("bb", json!({"/spec/loadBalancerIP": ip}));
     assert_eq!(placed(&asking("192.0.2.2"), &[]), "192.0.2.2");
     assert_eq!(placed(&asking("192.0.2.1"), &[first]), "loadBalancerIP 192.0.2.1 is that of service n/a");
-    assert_eq!(placed(&asking("192.0.2.3"), &[]), "loadBalancerIP 192.0.2.3 is no address that it can have");
+    for other in ["192.0.2.3", "192.0.2.0"] {
+        assert_eq!(placed(&asking(other), &[]), format!("loadBalancerIP {other} is no address that it can have"));
+    }
 }
 
 #[test]
@@ -111,7 +125,7 @@ fn nodes_that_are_ready_have_a_part_unless_they_are_excluded() {
         }
         Object::from_value(&value).unwrap()
     };
-    let all = |nodes: &[Object]| shown(Ok(node_addresses(&mut nodes.iter()).into_iter().collect()));
+    let all = |nodes: &[Object]| shown(Ok(of_nodes(&mut nodes.iter()).0.into_iter().collect()));
     let (well, ill) = (node("10.0.0.1", "True", json!({})), node("10.0.0.2", "False", json!({})));
     assert_eq!(all(&[well.clone(), ill.clone()]), "10.0.0.1");
     assert_eq!(all(&[ill]), "10.0.0.2", "none is ready");
@@ -125,4 +139,6 @@ fn nodes_that_are_ready_have_a_part_unless_they_are_excluded() {
     }
     let kept = node("10.0.0.3", "True", json!({"/metadata/labels": {EXCLUDED: "false"}}));
     assert_eq!(all(&[well, kept]), "10.0.0.1 10.0.0.3");
+    let own = json!({"/status/daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}}});
+    assert_eq!(of_nodes(&mut [node("10.0.0.1", "True", own)].iter()).1, [10250].into());
 }

@@ -44,6 +44,7 @@ pub async fn start(
     let scheduled = crate::why::configuration(flags.scheduler_config.as_deref())?;
     let admission = server::Admission::of(&flags.enable_admission_plugins, &flags.disable_admission_plugins);
     let admission = admission.map_err(failure)?;
+    balancers(flags, cluster)?;
     let chosen = Chosen::of(&flags.controllers).map_err(|why| failure(format!("--controllers: {why}")))?;
     let server = Server::open(Config {
         data_dir: instance.data_dir.clone(),
@@ -134,6 +135,18 @@ impl Serving {
         self.tasks.join_next().await;
         self.tasks.shutdown().await;
     }
+}
+
+/// No load balancer has an address that services or pods may have.
+fn balancers(flags: &ServerFlags, cluster: &ClusterFlags) -> Result<()> {
+    for pool in &flags.load_balancer_pool {
+        for (range, whose) in [(flags.service_cidr, "--service-cidr"), (cluster.cluster_cidr, "--cluster-cidr")] {
+            if pool.overlaps(&range.into()) {
+                return Err(failure(format!("--load-balancer-pool: {pool} has addresses of {range} ({whose})")));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What each node gets a part of.
