@@ -13,6 +13,7 @@ use runtime::{Network, Sandbox};
 use serde_json::Value;
 use store::{Change, Revision, Store, Watch};
 
+use crate::endpoints::Endpoints;
 use crate::link::Acknowledged;
 use crate::witness::{Forgotten, POD_UID, Signalled, Testimony};
 use crate::workloads::Workloads;
@@ -40,6 +41,7 @@ pub struct Laws {
     /// Pods that have no grace left, and since when.
     hurried: HashMap<String, u64>,
     pub workloads: Workloads,
+    endpoints: Endpoints,
     violations: Vec<String>,
     /// What happened last, a line a revision.
     recent: VecDeque<String>,
@@ -65,6 +67,7 @@ impl Laws {
             is_forced: false,
             hurried: HashMap::new(),
             workloads: Workloads::default(),
+            endpoints: Endpoints::default(),
             violations: Vec::new(),
             recent: VecDeque::new(),
         }
@@ -227,6 +230,7 @@ impl Laws {
             }
         }
         self.workloads.check(&key, before.as_ref(), &now, change.deleted, &self.objects);
+        self.endpoints.check(&key, &now, change.deleted);
         self.promises();
     }
 
@@ -236,8 +240,15 @@ impl Laws {
         self.promises();
     }
 
+    /// When all is calm: every Service tells of the pods that it has, and of no others.
+    pub fn endpoints_are_the_pods(&mut self) {
+        self.endpoints.add_up(&self.objects);
+        self.promises();
+    }
+
     fn promises(&mut self) {
-        for what in self.workloads.take_violations() {
+        let found = self.workloads.take_violations().into_iter().chain(self.endpoints.take_violations());
+        for what in found.collect::<Vec<_>>() {
             self.promise(false, || what);
         }
     }

@@ -9,6 +9,8 @@
 
 /// One seed, as many independent streams of numbers as there are parts.
 pub mod chance;
+/// The laws of what is told of Services, checked on every revision.
+pub mod endpoints;
 /// The laws, checked on every revision.
 pub mod laws;
 /// The way to the server, with its faults.

@@ -10,6 +10,8 @@ use super::kubelet::Fate;
 mod apps;
 /// Jobs and CronJobs.
 mod batch;
+/// Services and Endpoints.
+mod services;
 
 /// One step.
 pub enum Act {
@@ -80,6 +82,8 @@ pub fn all() -> Vec<Case> {
     apps::daemons(&mut add);
     batch::jobs(&mut add);
     batch::cron(&mut add);
+    services::services(&mut add);
+    services::endpoints(&mut add);
     cases
 }
 

@@ -110,6 +110,12 @@ async fn come(side: &Side, namespace: &str, pod: &Value, fate: Fate) -> Result<(
     }
     let mut object = side.client.get(&PODS, namespace, name).await?.value();
     status(&mut object, fate);
+    if object["status"]["podIP"].is_null() {
+        let last = |pod: &Value| pod["status"]["podIP"].as_str()?.rsplit_once('.')?.1.parse::<u8>().ok();
+        let address = format!("10.0.0.{}", side.pods(namespace).iter().filter_map(last).max().unwrap_or_default() + 1);
+        object["status"]["podIPs"] = json!([{"ip": address}]);
+        object["status"]["podIP"] = json!(address);
+    }
     side.client.update_sub(&PODS, namespace, name, "status", &object).await?;
     Ok(())
 }
