@@ -1,4 +1,4 @@
-//! The pods of each Service that selects some, in the older form: one Endpoints object of the Service's name.
+//! The pods of each Service that selects some, in the older form: Endpoints of its name.
 //!
 //! pkg/controller/endpoint. What is told is of the first family of the Service, at most a thousand addresses, and no pod
 //! that ends. A Service that is gone takes its Endpoints with it, whoever wrote them; so do, at the start, those that

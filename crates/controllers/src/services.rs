@@ -1,4 +1,4 @@
-//! What the controllers of endpoints share: a Service as they read it, its pods, and whose a pod's change is.
+//! What the controllers of endpoints share: a Service as they read it, and its pods.
 //!
 //! Law: a pod is found by an index over its labels and a Service by one over its selector, so that neither many pods
 //! nor many Services of a namespace cost a change more; a change of what no endpoint tells of concerns nobody.

@@ -1,4 +1,4 @@
-//! Subsets of Endpoints: addresses that share their ports, in the one order in which upstream tells them. Pure.
+//! Subsets of Endpoints: addresses that share their ports, in upstream's order. Pure.
 //!
 //! pkg/api/v1/endpoints, RepackSubsets: an address and its owner stand once for each set of ports; of what is ready and
 //! not ready at once the latter counts; addresses stand by themselves, ports and subsets by the hash of Go's dump.
