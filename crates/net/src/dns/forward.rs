@@ -1,4 +1,4 @@
-//! Names that are not ours are asked for at the machine's resolvers, in their order, each question once.
+//! Asks the machine's resolvers for names that are not ours, in their order, each question once.
 //!
 //! Each asking has a socket and an id of its own, so that an answer cannot be guessed. Whoever asks for
 //! what is being asked for waits for that answer: a resolver that asks us again ends no sooner, and costs

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -30,6 +31,8 @@ mod streams;
 
 /// The node's own addresses are looked at again after this at the soonest, when a stranger asks.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Bytes of datagrams that wait: some five thousand.
+const BURST_MAX: usize = 4 << 20;
 
 /// Answers; shared by all sockets.
 pub struct Service {
@@ -190,7 +193,12 @@ impl Server {
     async fn bind_at(address: SocketAddr) -> io::Result<Server> {
         let connections = TcpListener::bind(address).await?;
         let address = connections.local_addr()?;
-        Ok(Server { datagrams: UdpSocket::bind(address).await?, connections, address })
+        let datagrams = UdpSocket::bind(address).await?;
+        // Where that is not allowed a burst waits in less room.
+        if let Err(error) = setsockopt(&datagrams, sockopt::RcvBufForce, &BURST_MAX) {
+            tracing::debug!(%error, "the DNS server has the machine's own room for datagrams");
+        }
+        Ok(Server { datagrams, connections, address })
     }
 
     /// Where it listens; never port 0.

@@ -1,4 +1,4 @@
-//! The names of a zone and what they stand for, and the names of addresses: plain values, found at once.
+//! The names of a zone and of addresses, and what they stand for: plain values, found at once.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -404,7 +404,8 @@ fn what_is_no_question_is_refused_or_not_answered() {
             Err(Unasked::Code { code, .. }) => format!("code {code}"),
         }
     };
-    let cases: &[(&str, &dyn Fn(&mut Vec<u8>))] = &[
+    type Change<'a> = &'a dyn Fn(&mut Vec<u8>);
+    let cases: &[(&str, Change<'_>)] = &[
         ("asked", &|_| {}),
         ("nothing", &|p| p.truncate(11)),
         ("nothing", &|p| p[2] |= 0x80),
