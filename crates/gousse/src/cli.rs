@@ -196,6 +196,13 @@ pub struct NodeFlags {
     /// Port of the proxy's /healthz and /livez on every address of this machine, plain HTTP; 0: none
     #[arg(long, default_value_t = 10256)]
     pub proxy_healthz_port: u16,
+    /// How pods of other nodes are reached: auto (directly where both nodes share a network, else by VXLAN), direct,
+    /// vxlan
+    #[arg(long, default_value = "auto", value_name = "WAY", value_parser = crate::parts::peers::way)]
+    pub node_tunnel: net::Way,
+    /// UDP port of VXLAN, the same on all nodes
+    #[arg(long, default_value_t = 4789, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub vxlan_port: u16,
 }
 
 /// Who serves services on a node.

@@ -16,6 +16,7 @@ pub mod host_dns;
 pub mod join;
 mod local;
 pub mod node;
+pub mod peers;
 mod policy;
 pub mod proxy;
 pub mod serve;

@@ -15,7 +15,7 @@ const NOT_YET: &str = "\n## Not there yet\n\
 - Nothing binds claims to volumes, and no driver of volumes (CSI) can register with a node: a pod with a claim is refused, one with a `csi` volume waits on its node (FailedMount). A bound claim gets no condition Unused.\n\
 - Graceful node shutdown: a node that is switched off tells its pods nothing (SIGTERM to gousse leaves them running; `gousse down` ends them with their grace).\n\
 - Bandwidth annotations (kubernetes.io/ingress-bandwidth, egress-bandwidth) are honoured when a pod's network is made, not when they change later; egress is held back at the pod's own end of its link, which a container with CAP_NET_ADMIN can undo.\n\
-- Several nodes can join (`gousse agent`) and get ranges of their own, which are not routed to each other.\n\
+- Several nodes can join (`gousse agent`) and reach each other's pods, directly or by VXLAN ([nodes.md](nodes.md)); an agent reads its machine's addresses when it starts. WireGuard and CNI configurations are not there yet.\n\
 - Pods have one IPv4 address. An IPv6 range of `--cluster-cidr` or `--pod-cidr` is refused, as is one that somebody else writes into a Node (its node is not ready then).\n\
 - User namespaces are refused. AppArmor profiles are not loaded: the node refuses pods that ask for one (reason AppArmor), Unconfined excepted, and others run without one even where the kernel has AppArmor.\n\
 - A pod with imagePullPolicy IfNotPresent or Never gets any image that the node has: whether its own credentials could pull it is not checked (upstream's KubeletEnsureSecretPulledImages).\n\

@@ -261,6 +261,9 @@ pub async fn start(
         }
     };
     tasks.spawn(alarm.over("what serves image commands", commands));
+    let ways = super::peers::settings(&machine.name, flags, &credentials.authority)?;
+    let ways = super::peers::follow(credentials.client.clone(), machine.network.nets(), ways);
+    tasks.spawn(alarm.over("what reaches other nodes' pods", ways));
     let agent = node::Agent::start(credentials.client.clone(), engine, machine.network.clone(), config).await;
     let agent = agent.context("starting the node")?;
     let api = node::api::ApiConfig {
