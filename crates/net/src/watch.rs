@@ -1,5 +1,6 @@
-//! Hears of tables that are taken away, so that ours is made anew when somebody flushes the rules; and of links,
-//! addresses and routes that change, so that the ways to other nodes follow.
+//! Hears of tables that are taken away, and of links, addresses and routes that change.
+//!
+//! So ours is made anew when somebody flushes the rules, and the ways to other nodes follow the machine's links.
 //!
 //! A thread of its own for each waits on the kernel's notices and on the end of the worker. It decides nothing:
 //! whether the table is there is the worker's to see, since a change of its own takes the table away and puts
