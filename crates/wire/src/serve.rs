@@ -1,4 +1,4 @@
-//! The server's side of one connection: TLS, then HTTP/1.1 or 2, every wait with an end.
+//! The server's side of one connection: TLS or none, then HTTP/1.1 or 2, every wait with an end.
 //!
 //! Handshakes and heads of requests have a time. HTTP/2 has none of its own and answers pings for ever:
 //! a peer without a certificate may idle as long as with HTTP/1.1, one with a certificate as long as it
@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -95,30 +95,63 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let known = stream.get_ref().1.peer_certificates().is_some();
-    // Settled by the handshake: nothing is waited for to tell the versions apart.
-    let builder = Builder::new(TokioExecutor::new());
     let multiplexed = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let mut builder = if multiplexed { builder.http2_only() } else { builder.http1_only() };
-    let head_max = if known { HEAD_MAX } else { HEAD_MAX_UNKNOWN };
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(head_max + SLACK);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(Duration::from_secs(30))
-        .max_concurrent_streams(STREAMS[usize::from(!known)])
-        .max_pending_accept_reset_streams(RESETS)
-        .max_local_error_reset_streams(ERRORS)
-        .max_header_list_size(if known { HEAD_MAX } else { FIELDS_MAX_UNKNOWN } as u32)
-        .initial_stream_window_size(256 << 10)
-        .initial_connection_window_size(1 << 20)
-        .max_send_buf_size(256 << 10);
+    let streams = Arc::new(Streams::new());
     // Of many streams one that waits holds up nobody.
     let endless = (!multiplexed).then(|| stream.get_ref().0.endless());
-    let streams = Arc::new(Streams::new());
     // Over HTTP/2 a stranger's fields are few anyway.
     if !known && !multiplexed {
         stream.get_mut().0.take_turns(Turns::new(streams.head.clone()));
     }
+    spoken(stream, Spoken { known, endless, streams }, answer, too_large, stop).await
+}
+
+/// The same without TLS: HTTP/1.1, and nobody is known.
+pub async fn plain<S, A, F, B>(
+    stream: S,
+    answer: A,
+    too_large: TooLarge,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    A: Fn(Request<Incoming>) -> F + Send + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (mut stream, streams) = (Patient::new(stream, PATIENCE), Arc::new(Streams::new()));
+    stream.take_turns(Turns::new(streams.head.clone()));
+    let endless = Some(stream.endless());
+    spoken(stream, Spoken { known: false, endless, streams }, answer, too_large, stop).await
+}
+
+/// What is settled before the first request.
+struct Spoken {
+    known: bool,
+    /// Of HTTP/1.1; None: HTTP/2.
+    endless: Option<Endless>,
+    streams: Arc<Streams>,
+}
+
+async fn spoken<S, A, F, B>(
+    stream: S,
+    Spoken { known, endless, streams }: Spoken,
+    answer: A,
+    too_large: TooLarge,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    A: Fn(Request<Incoming>) -> F + Send + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let multiplexed = endless.is_none();
+    let head_max = if known { HEAD_MAX } else { HEAD_MAX_UNKNOWN };
     let mut stop = pin!(stop);
     let (stream, long) = match multiplexed {
         true => (Begun::unread(stream), None),
@@ -144,11 +177,46 @@ where
         let (answered, endless) = (Box::pin(answer(request)), endless.clone());
         async move { Ok::<_, Infallible>(Held::new(answered.await, open, endless.as_ref())) }
     });
-    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    let (stream, life) = (TokioIo::new(stream), Life { streams, known, multiplexed });
+    // What was settled is spoken: a builder of both versions would look for itself.
+    if !multiplexed {
+        let mut builder = http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(head_max + SLACK);
+        let connection = builder.serve_connection(stream, service).with_upgrades();
+        return live(connection, |connection| connection.graceful_shutdown(), life, stop).await;
+    }
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Duration::from_secs(30))
+        .max_concurrent_streams(STREAMS[usize::from(!known)])
+        .max_pending_accept_reset_streams(RESETS)
+        .max_local_error_reset_streams(ERRORS)
+        .max_header_list_size(if known { HEAD_MAX } else { FIELDS_MAX_UNKNOWN } as u32)
+        .initial_stream_window_size(256 << 10)
+        .initial_connection_window_size(1 << 20)
+        .max_send_buf_size(256 << 10);
+    live(builder.serve_connection(stream, service), |connection| connection.graceful_shutdown(), life, stop).await
+}
+
+/// What ends a connection beside its peer.
+struct Life {
+    streams: Arc<Streams>,
+    known: bool,
+    multiplexed: bool,
+}
+
+async fn live<C: Future<Output = hyper::Result<()>>>(
+    connection: C,
+    end: impl Fn(Pin<&mut C>),
+    Life { streams, known, multiplexed }: Life,
+    mut stop: Pin<&mut impl Future<Output = ()>>,
+) -> io::Result<()> {
+    let mut connection = pin!(connection);
     tokio::select! {
         done = &mut connection => return done.map_err(io::Error::other),
         () = streams.idle(known) => {
-            connection.as_mut().graceful_shutdown();
+            end(connection.as_mut());
             let _ = tokio::time::timeout(FAREWELL, connection).await;
             return Err(io::Error::new(io::ErrorKind::TimedOut, "no request came"));
         }
@@ -158,7 +226,7 @@ where
         }
         () = &mut stop => {}
     }
-    connection.as_mut().graceful_shutdown();
+    end(connection.as_mut());
     connection.await.map_err(io::Error::other)
 }
 

@@ -94,6 +94,19 @@ async fn a_connection_without_a_request_is_given_up() {
     }
 }
 
+/// Whatever it agreed on, the server looked for itself: an answer that is not taken was then given up by neither way.
+#[tokio::test(start_paused = true)]
+async fn who_agreed_on_http1_speaks_no_http2() {
+    for certificate in [false, true] {
+        let (mut stream, server) = connected("http/1.1", certificate).await;
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        let mut said = Vec::new();
+        let _ = stream.read_to_end(&mut said).await;
+        assert!(said.is_empty() || said.starts_with(b"HTTP/1.1 "), "{said:?}");
+        server.await.unwrap().unwrap_err();
+    }
+}
+
 /// One request, and then pings were answered for ever: so many connections of nobody in particular that
 /// there was none left for others.
 #[tokio::test(start_paused = true)]
