@@ -3,6 +3,12 @@
 //! Each rule answers with its complaints, none if the name is good. Matches apimachinery
 //! pkg/api/validate/content and pkg/util/validation; the texts are matched on by clients.
 
+/// The `spec.controller` of the IngressClasses that are ours.
+pub const INGRESS_CONTROLLER: &str = "gousse.dev/ingress";
+/// The label of a Node whose agent serves Ingresses. Only administrators set it: what begins so is refused to nodes
+/// (plugin/pkg/admission/noderestriction).
+pub const INGRESS_EDGE: &str = "node-restriction.kubernetes.io/gousse-ingress";
+
 /// Lower case letters, digits, `-`; at most 63.
 pub fn dns_label(value: &str) -> Vec<String> {
     let mut errors = too_many_characters(value, 63);

@@ -131,6 +131,9 @@ pub static EVENTS: Named = LazyLock::new(|| Resource::namespaced("v1", "Event", 
 pub static CRON_JOBS: Named = LazyLock::new(|| Resource::namespaced("batch/v1", "CronJob", "cronjobs"));
 pub static IP_ADDRESSES: Named =
     LazyLock::new(|| Resource::cluster("networking.k8s.io/v1", "IPAddress", "ipaddresses"));
+pub static INGRESSES: Named = LazyLock::new(|| Resource::namespaced("networking.k8s.io/v1", "Ingress", "ingresses"));
+pub static INGRESS_CLASSES: Named =
+    LazyLock::new(|| Resource::cluster("networking.k8s.io/v1", "IngressClass", "ingressclasses"));
 pub static JOBS: Named = LazyLock::new(|| Resource::namespaced("batch/v1", "Job", "jobs"));
 pub static HORIZONTAL_POD_AUTOSCALERS: Named =
     LazyLock::new(|| Resource::namespaced("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"));
@@ -175,6 +178,8 @@ pub static NAMED: &[&Named] = &[
     &EVENTS,
     &CRON_JOBS,
     &IP_ADDRESSES,
+    &INGRESSES,
+    &INGRESS_CLASSES,
     &JOBS,
     &LEASES,
     &NAMESPACES,

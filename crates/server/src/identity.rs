@@ -26,6 +26,8 @@ pub enum Component {
     Controllers,
     /// One of them, by its account in kube-system.
     Controller(String),
+    /// What serves Ingresses beside the server.
+    Ingress,
     /// The agent of the node of this name; as restricted as one far away.
     Node(String),
     /// The administrator's own command line (`gousse up`).
@@ -40,6 +42,7 @@ pub const ANONYMOUS: &str = "system:anonymous";
 pub const UNAUTHENTICATED: &str = "system:unauthenticated";
 pub const SCHEDULER: &str = "system:kube-scheduler";
 pub const CONTROLLERS: &str = "system:kube-controller-manager";
+pub const INGRESS: &str = "gousse:ingress";
 pub const BOOTSTRAPPERS: &str = "system:bootstrappers";
 pub const SERVICE_ACCOUNTS: &str = "system:serviceaccounts";
 
@@ -78,6 +81,7 @@ impl Identity {
                 let name = format!("system:serviceaccount:{SYSTEM}:{account}");
                 Identity::authenticated(name, "", account_groups(SYSTEM))
             }
+            Component::Ingress => Identity::authenticated(INGRESS, "", vec![]),
             Component::Admin => Identity::authenticated("kubernetes-admin", "", vec![MASTERS.into()]),
             Component::Node(name) => Identity::authenticated(format!("{NODE_PREFIX}{name}"), "", vec![NODES.into()]),
         }

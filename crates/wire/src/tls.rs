@@ -80,6 +80,15 @@ pub fn client(trust: Trust<'_>, identity: Option<Arc<Presented>>, alpn: &[&str])
 
 /// A server's side. With `clients` (PEM) certificates of these authorities are accepted, not demanded.
 pub fn server(presented: Arc<Presented>, clients: Option<&str>, alpn: &[&str]) -> io::Result<Arc<ServerConfig>> {
+    choosing(presented, clients, alpn)
+}
+
+/// The same where each handshake is shown a certificate of its own.
+pub fn choosing(
+    shown: Arc<dyn ResolvesServerCert>,
+    clients: Option<&str>,
+    alpn: &[&str],
+) -> io::Result<Arc<ServerConfig>> {
     let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(bad)?;
     let builder = match clients {
         Some(pem) => {
@@ -91,7 +100,7 @@ pub fn server(presented: Arc<Presented>, clients: Option<&str>, alpn: &[&str]) -
         }
         None => builder.with_no_client_auth(),
     };
-    let mut config = builder.with_cert_resolver(presented);
+    let mut config = builder.with_cert_resolver(shown);
     config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
     config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(bad)?;
     // One ticket is what a client keeps; each further one costs an encryption per handshake.
@@ -178,9 +187,12 @@ pub struct Facts {
 impl Facts {
     /// Of the first certificate of a PEM text.
     pub fn of(pem: &str) -> io::Result<Facts> {
+        Facts::of_der(&chain(pem)?[0])
+    }
+
+    pub fn of_der(certificate: &CertificateDer<'_>) -> io::Result<Facts> {
         use x509_parser::prelude::{FromDer, X509Certificate};
-        let chain = chain(pem)?;
-        let (_, certificate) = X509Certificate::from_der(&chain[0]).map_err(bad)?;
+        let (_, certificate) = X509Certificate::from_der(certificate).map_err(bad)?;
         let purposes = certificate.extended_key_usage().map_err(bad)?;
         Ok(Facts {
             from: certificate.validity().not_before.timestamp(),
@@ -229,7 +241,8 @@ fn key(pem: &str) -> io::Result<PrivateKeyDer<'static>> {
     PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(bad)
 }
 
-fn certified(pair: &Pair) -> io::Result<Arc<CertifiedKey>> {
+/// A chain with its key, ready for handshakes; whether they belong together is not looked at.
+pub fn certified(pair: &Pair) -> io::Result<Arc<CertifiedKey>> {
     let signer = provider().key_provider.load_private_key(key(&pair.key)?).map_err(bad)?;
     Ok(Arc::new(CertifiedKey::new(chain(&pair.certificate)?, signer)))
 }

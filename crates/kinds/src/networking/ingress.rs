@@ -1,4 +1,4 @@
-//! Ingress: which requests from outside reach which Service. Controllers come from elsewhere, here as upstream.
+//! Ingress: which requests from outside reach which Service. Served by crate `ingress`, or by others.
 
 use std::collections::BTreeSet;
 

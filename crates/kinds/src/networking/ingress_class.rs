@@ -1,4 +1,4 @@
-//! IngressClass: which controller an Ingress is for. Controllers come from elsewhere, here as upstream.
+//! IngressClass: which controller an Ingress is for. Ours is `gousse.dev/ingress`, others come along.
 
 use api::{FieldError, names, tree};
 use serde_json::{Value, json};

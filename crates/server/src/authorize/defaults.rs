@@ -38,9 +38,13 @@ pub fn objects() -> impl Iterator<Item = (&'static str, &'static str, Value)> {
 
 /// The rules of every node, beside what its own pods need.
 pub fn node_rules() -> &'static [Rule] {
-    static RULES: LazyLock<&[Rule]> =
-        LazyLock::new(|| TABLE.iter().find(|role| role.name == "system:node").map_or(&[], |role| &role.rules));
+    static RULES: LazyLock<&[Rule]> = LazyLock::new(|| rules_of("system:node"));
     &RULES
+}
+
+/// The rules of a role.
+pub fn rules_of(name: &str) -> &'static [Rule] {
+    TABLE.iter().find(|role| role.name == name).map_or(&[], |role| &role.rules)
 }
 
 impl Default {
