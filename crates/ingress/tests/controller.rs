@@ -51,6 +51,7 @@ async fn cluster() -> Cluster {
         advertise: "127.0.0.1:6443".parse().unwrap(),
         names: vec![],
         service_cidr: "10.96.0.0/16".into(),
+        node_ports: server::PortRange::default(),
         allow_privileged: true,
         admission: server::Admission::default(),
         limits: server::Limits::default(),
