@@ -36,7 +36,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("sim", &ALL),
 ];
 
-const ALL: [&str; 16] = [
+const ALL: [&str; 17] = [
     "api",
     "descriptions",
     "kinds",
