@@ -524,7 +524,7 @@ fn the_host_reaches_services_without_a_default_route() {
             let mut found = 0;
             let ours = netlink_packet_route::route::RouteAttribute::Priority(0x476f_7573);
             let route = crate::route::Route::open().unwrap();
-            route.routes(|route| found += usize::from(route.attributes.contains(&ours))).unwrap();
+            route.each_route(|route| found += usize::from(route.attributes.contains(&ours))).unwrap();
             found
         };
         all(&net, [simple(tcp, &[&a])]).await;

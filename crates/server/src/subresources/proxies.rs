@@ -2,7 +2,7 @@
 //!
 //! Names may carry a scheme and a port: `https:web:443`. Headers and redirects match upstream's
 //! apimachinery util/proxy (upgradeaware.go, transport.go): X-Forwarded-Uri, -Host and -Proto go out,
-//! a Location that points back into the target is rewritten.
+//! a Location, or a link within a page, that points back into the target is rewritten.
 
 use std::net::IpAddr;
 
@@ -11,9 +11,14 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::Value;
 
 use crate::addresses;
-use crate::answer::{Reply, Response};
+use crate::answer::{Body, Reply, Response};
 use crate::nodes::{self, Outgoing};
 use crate::verbs::Call;
+
+/// Links within pages.
+mod pages;
+
+use pages::Within;
 
 /// Where a proxied request goes.
 struct Goal {
@@ -70,9 +75,8 @@ pub async fn forward(call: Call<'_>) -> Result<Reply, Status> {
         Ok(IpAddr::V6(_)) => format!("[{}]:{}", goal.host, goal.port),
         _ => format!("{}:{}", goal.host, goal.port),
     };
-    let mut response = nodes::exchange(connection.stream, &authority, outgoing, upgrades).await?;
-    redirect(&call, &authority, &mut response);
-    Ok(Reply::ready(response))
+    let response = nodes::exchange(connection.stream, &authority, outgoing, upgrades).await?;
+    Ok(Reply::ready(keep_within(&call, authority, response)))
 }
 
 /// Whether a node takes a path for one that runs or reaches something in a pod (node: api/access.rs). The path
@@ -108,18 +112,26 @@ fn with_slash(call: &Call<'_>) -> Response {
     response
 }
 
-/// A redirect within the target stays within the proxy.
-fn redirect(call: &Call<'_>, authority: &str, response: &mut Response) {
-    let Some(location) = response.headers.get(header::LOCATION).and_then(|v| v.to_str().ok()) else { return };
-    let inside = ["http://", "https://"].iter().find_map(|scheme| {
-        let path = location.strip_prefix(scheme)?.strip_prefix(authority)?;
-        (path.is_empty() || path.starts_with(['/', '?', '#'])).then_some(path)
-    });
-    let Some(path) = inside.or(location.starts_with('/').then_some(location)) else { return };
+/// Redirects and links within the target stay within the proxy.
+fn keep_within(call: &Call<'_>, target: String, response: Response) -> Response {
+    let text = |name| call.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
     let base = call.uri.path().strip_suffix(call.target.tail.as_str()).unwrap_or(call.uri.path());
-    if let Ok(rewritten) = HeaderValue::from_str(&format!("{base}{path}")) {
-        response.headers.insert(header::LOCATION, rewritten);
+    let within = Within { base: base.to_owned(), target, host: text(header::HOST).to_owned() };
+    let Response { status, mut headers, body } = response;
+    if let Some(location) = headers.get(header::LOCATION) {
+        let rewritten = location.to_str().ok().and_then(|location| within.rewritten(location));
+        if let Some(Ok(rewritten)) = rewritten.map(|rewritten| HeaderValue::from_str(&rewritten)) {
+            headers.insert(header::LOCATION, rewritten);
+        }
+        return Response { status, headers, body };
     }
+    let body = match body {
+        Body::Stream(stream) if *call.method != http::Method::HEAD => {
+            Body::Stream(pages::rewritten(&mut headers, stream, within))
+        }
+        body => body,
+    };
+    Response { status, headers, body }
 }
 
 fn pod(call: &Call<'_>) -> Result<Goal, Status> {
