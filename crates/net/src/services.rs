@@ -295,7 +295,8 @@ impl Services {
         let own_ports: Vec<[u8; 4]> = rules::own_ports(&self.ranges).collect();
         batch.elements(table, rules::OWN_PORTS_SET, true, own_ports.iter().map(|key| Element::Key(key)));
         self.put(&mut batch, family, in_force.choices.iter().copied(), elements);
-        netfilter.change(batch.sealed(table), &format!("putting the services of table {table} in force"))
+        let needs = "which takes a kernel with nft_numgen, nft_fib, nft_nat, nft_masq and nft_reject";
+        netfilter.change(batch.sealed(table), &format!("putting the services of table {table} in force, {needs}"))
     }
 
     fn put(&self, batch: &mut Batch, family: Family, choices: impl Iterator<Item = Choice>, elements: &Elements) {
