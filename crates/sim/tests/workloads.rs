@@ -356,27 +356,31 @@ fn a_clock_that_jumps_runs_no_time_twice() {
 /// A refusal in another's words is no end: it is tried again, and once nothing refuses it is done.
 #[test]
 fn what_refuses_with_conflicts_holds_nobody_up_for_ever() {
-    let refusing = Weather { refused_writes: 500, ..CALM };
     for seed in seeds(2) {
-        run(async {
-            let mut world = World::start(seed).await;
-            world.start_controllers(refusing);
-            world.start_scheduler(CALM);
-            world.start_node("n1", CALM);
-            world.start_node("n2", CALM);
-            let admin = world.client("admin", Component::Admin, CALM);
-            world.pass(60 * SECOND).await;
-            for (plural, object) in wanted() {
-                create(&admin, plural, &object).await;
-            }
-            world.pass(60 * SECOND).await;
-            for turn in 0..3 {
-                roll(&admin, turn).await;
-                world.pass(60 * SECOND).await;
-            }
-            world.site.calm_down();
-            world.pass(150 * SECOND).await;
-            assert_eq!(end(&admin).await, END, "seed {seed}\n{}", world.laws.recent());
-        });
+        run(refused_for_minutes(seed, REFUSING, CALM));
+        run(refused_for_minutes(seed, CALM, REFUSING));
     }
+}
+
+const REFUSING: Weather = Weather { refused_writes: 500, ..CALM };
+
+async fn refused_for_minutes(seed: u64, controllers: Weather, others: Weather) {
+    let mut world = World::start(seed).await;
+    world.start_controllers(controllers);
+    world.start_scheduler(others);
+    world.start_node("n1", others);
+    world.start_node("n2", others);
+    let admin = world.client("admin", Component::Admin, CALM);
+    world.pass(60 * SECOND).await;
+    for (plural, object) in wanted() {
+        create(&admin, plural, &object).await;
+    }
+    world.pass(60 * SECOND).await;
+    for turn in 0..3 {
+        roll(&admin, turn).await;
+        world.pass(60 * SECOND).await;
+    }
+    world.site.calm_down();
+    world.pass(150 * SECOND).await;
+    assert_eq!(end(&admin).await, END, "seed {seed}\n{}", world.laws.recent());
 }

@@ -81,11 +81,23 @@ async fn delete_object(shared: &Shared, namespace: &str, name: &str, uid: &str) 
     loop {
         match shared.client.delete(&PODS, namespace, name, &options).await {
             Ok(_) => return,
-            Err(status) if matches!(status.reason, Reason::NotFound | Reason::Conflict | Reason::Gone) => return,
+            Err(status) if matches!(status.reason, Reason::NotFound | Reason::Gone) => return,
+            // Of a namesake's UID, or of something else: then it is asked again.
+            Err(status) if status.reason == Reason::Conflict && !is_there(shared, namespace, name, uid).await => {
+                return;
+            }
             Err(status) => tracing::warn!(pod = name, "the server does not delete a pod that has ended: {status}"),
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(RETRY_MAX);
+    }
+}
+
+/// Whether the pod of this UID is there; what cannot be asked is.
+pub async fn is_there(shared: &Shared, namespace: &str, name: &str, uid: &str) -> bool {
+    match shared.client.get(&PODS, namespace, name).await {
+        Ok(pod) => pod.meta().uid == uid,
+        Err(status) => status.reason != Reason::NotFound,
     }
 }
 

@@ -14,6 +14,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
+use crate::act::remove::is_there;
 use crate::pod::{CONFIG_HASH, CONFIG_MIRROR};
 use crate::shared::Shared;
 
@@ -156,7 +157,12 @@ async fn delete(shared: &Shared, mirror: &Object) -> Result<(), String> {
         DeleteOptions { grace_period_seconds: Some(0), uid: Some(meta.uid.clone()), ..DeleteOptions::default() };
     match shared.client.delete(&PODS, &meta.namespace, &meta.name, &options).await {
         Ok(_) => Ok(()),
-        Err(status) if matches!(status.reason, Reason::NotFound | Reason::Conflict | Reason::Gone) => Ok(()),
+        Err(status) if matches!(status.reason, Reason::NotFound | Reason::Gone) => Ok(()),
+        Err(status)
+            if status.reason == Reason::Conflict && !is_there(shared, &meta.namespace, &meta.name, &meta.uid).await =>
+        {
+            Ok(())
+        }
         Err(status) => Err(status.message),
     }
 }
