@@ -1,9 +1,9 @@
 //! The suite's tests that are listed, and which of them a run takes.
 //!
 //! `conformance/stages.tsv` holds the 462 of the release with their stages on our ladder, `conformance/beyond.tsv` the
-//! tests of nodes, volumes and network policies that any machine can run and that are no part of conformance; the suite itself is asked
-//! whether it has exactly these, each time it is built. Law: what is selected comes from these lists alone, so that M
-//! means the same everywhere.
+//! tests of nodes, volumes and network policies that any machine can run and that are no part of conformance; the suite
+//! itself is asked whether it has exactly these, each time it is built. Law: what is selected comes from these lists
+//! alone, so that M means the same everywhere.
 
 use super::cache::{Cache, Product, run};
 use super::programs::Programs;

@@ -14,7 +14,7 @@ pub const USAGE: &str = "cargo xtask conformance [--kubeconfig FILE] [--stage S1
   --focus REGEX      only the tests whose names match
   --procs N          how many tests run at once (10), those that need the cluster to themselves aside
   --quick            only what docs/conformance.md calls passed in under five seconds, up to ten minutes
-  --beyond           the tests of nodes and volumes beyond conformance that any machine can run (stages node, storage)
+  --beyond           the tests beyond conformance that any machine can run (stages network, node, storage)
   --gousse FILE      judge this program instead of a release build of the workspace
   --build-only       build the programs and the images, check the list of tests, and stop";
 
