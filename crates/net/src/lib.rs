@@ -130,6 +130,11 @@ impl Net {
         self.begin(|reply| Request::Policy(change, reply))
     }
 
+    /// Whether both speak of one open network.
+    pub fn is(&self, other: &Net) -> bool {
+        self.requests.same_channel(&other.requests)
+    }
+
     /// Lets the address go; nothing happens if there is no such attachment.
     pub async fn detach(&self, id: &str) -> Result<(), Error> {
         self.ask(|reply| Request::Detach(id.to_string(), reply)).await

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
-use net::{AttachSpec, Attachment};
+use net::{AttachSpec, Attachment, Net};
 use runtime::engine::Boxed;
 use tokio::sync::watch;
 
@@ -30,8 +30,14 @@ pub struct Subject {
 
 /// Asked before an attachment may send anything, and before its addresses may be another's.
 pub trait Gate: Send + Sync + 'static {
-    /// Returns once what is known of policies holds for the pod at these addresses.
-    fn enter<'a>(&'a self, id: &'a str, pod: Subject, addresses: &'a [IpAddr]) -> Boxed<'a, Result<(), net::Error>>;
+    /// Returns once what is known of policies holds in that network for the pod at these addresses.
+    fn enter<'a>(
+        &'a self,
+        net: &'a Net,
+        id: &'a str,
+        pod: Subject,
+        addresses: &'a [IpAddr],
+    ) -> Boxed<'a, Result<(), net::Error>>;
     fn leave<'a>(&'a self, id: &'a str) -> Boxed<'a, ()>;
 }
 

@@ -40,8 +40,8 @@ pub fn protocol(name: &str) -> Option<u8> {
 #[derive(Default)]
 pub struct Keeper {
     inner: Mutex<Inner>,
-    /// Whether everything is known that the server knew when it was asked last.
-    knows: watch::Sender<bool>,
+    /// Sent when more may be known and in force than before.
+    ready: watch::Sender<()>,
     /// The network does not have what it was told.
     failed: Notify,
 }
@@ -52,16 +52,42 @@ struct Inner {
     net: Option<Net>,
     /// Whether the network was told everything once: before, what an earlier run left holds.
     told: bool,
+    /// Whether pods are being listed that policies may speak of.
+    listing: bool,
+    /// Whether the server has not answered for long.
+    alone: bool,
+    /// Why the network does not have what it was told last.
+    failing: Option<String>,
+}
+
+impl Inner {
+    /// Whether what the server knew lately holds in that network, or nobody can say.
+    fn is_ready_in(&self, net: &Net) -> bool {
+        let told = self.told && !self.listing && self.net.as_ref().is_some_and(|known| known.is(net));
+        told || self.alone
+    }
+
+    fn stand_in(&mut self) {
+        if let Some(net) = &self.net {
+            self.state.stand_in(net.gateway());
+        }
+    }
 }
 
 impl Keeper {
-    /// An attachment has these addresses: returns once what is known of policies holds for them.
-    pub async fn enter(&self, id: &str, pod: Pod, addresses: &[IpAddr]) -> Result<(), net::Error> {
-        let mut knows = self.knows.subscribe();
-        if tokio::time::timeout(PATIENCE, knows.wait_for(|knows| *knows)).await.is_err() {
+    /// An attachment of this network has these addresses: returns once what is known of policies holds for them.
+    /// An error: what is known cannot be put in force.
+    pub async fn enter(&self, net: &Net, id: &str, pod: Pod, addresses: &[IpAddr]) -> Result<(), net::Error> {
+        let mut ready = self.ready.subscribe();
+        let is_ready = ready.wait_for(|()| self.inner().is_ready_in(net));
+        if tokio::time::timeout(PATIENCE, is_ready).await.is_err() {
+            let mut inner = self.inner();
+            if let Some(why) = &inner.failing {
+                return Err(net::Error::Failed(format!("its policies cannot be put in force: {why}")));
+            }
             tracing::warn!(pod = pod.name, "its policies cannot be asked for: what is known here holds");
             // Nobody else waits for the same.
-            self.knows.send_replace(true);
+            inner.alone = true;
         }
         self.change(|state| {
             let uid = pod.uid.clone();
@@ -128,14 +154,15 @@ impl Keeper {
                 others.note(&mut self.inner().state);
             } else if any {
                 // Until pods are known what holds goes on, and new ones wait.
-                self.knows.send_replace(false);
+                self.inner().listing = true;
                 others = Some(Others::begin(&client).await);
                 continue;
             } else if others.take().is_some() {
-                self.inner().state.forget();
+                let mut inner = self.inner();
+                inner.state.forget();
+                inner.stand_in();
             }
             let retry = self.hand_over().await;
-            self.knows.send_replace(true);
             tokio::select! {
                 change = changes.next() => match change {
                     Some(change) => note_policy(&mut self.inner().state, change),
@@ -157,11 +184,21 @@ impl Keeper {
     async fn hand_over(&self) -> bool {
         let told = self.inner().told;
         let done = if told { self.change(|_| {}).await } else { self.tell().await };
-        if let Err(error) = &done {
-            tracing::error!(%error, "policies are not in force as they are now");
-            self.inner().told = false;
+        let failing = done.err().map(|error| error.to_string());
+        let retry = failing.is_some();
+        {
+            let mut inner = self.inner();
+            match &failing {
+                Some(error) => {
+                    tracing::error!(error, "policies are not in force as they are now");
+                    inner.told = false;
+                }
+                None => (inner.listing, inner.alone) = (false, false),
+            }
+            inner.failing = failing;
         }
-        done.is_err()
+        self.ready.send_replace(());
+        retry
     }
 
     /// Another network: what it has is asked for, and everything is told anew.
@@ -173,6 +210,7 @@ impl Keeper {
         let mut inner = self.inner();
         inner.told = false;
         inner.net = net;
+        inner.stand_in();
         let known: Vec<String> = inner.state.attachments().map(str::to_owned).collect();
         let gone = known.iter().filter(|id| attachments.iter().all(|one| one.spec.id != **id));
         gone.for_each(|id| inner.state.leave(id));

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use net::Net;
 use node::Subject;
 use proxy::policy::{Keeper, NamedPort, Pod, protocol};
 use runtime::engine::Boxed;
@@ -11,7 +12,13 @@ use runtime::engine::Boxed;
 pub struct Policies(pub Arc<Keeper>);
 
 impl node::Gate for Policies {
-    fn enter<'a>(&'a self, id: &'a str, pod: Subject, addresses: &'a [IpAddr]) -> Boxed<'a, Result<(), net::Error>> {
+    fn enter<'a>(
+        &'a self,
+        net: &'a Net,
+        id: &'a str,
+        pod: Subject,
+        addresses: &'a [IpAddr],
+    ) -> Boxed<'a, Result<(), net::Error>> {
         let ports = pod.ports.into_iter().filter_map(|(kind, name, number)| {
             let protocol = protocol(&kind)?;
             Some(NamedPort { protocol, name, number })
@@ -24,7 +31,7 @@ impl node::Gate for Policies {
             ports: ports.collect(),
             ..Pod::default()
         };
-        Box::pin(self.0.enter(id, pod, addresses))
+        Box::pin(self.0.enter(net, id, pod, addresses))
     }
 
     fn leave<'a>(&'a self, id: &'a str) -> Boxed<'a, ()> {

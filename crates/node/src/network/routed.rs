@@ -179,7 +179,7 @@ impl Network for Routed {
             let net = self.opened().await?;
             let Some(gate) = &self.gate else { return net.attach(spec).await };
             let made = net.attach_mute(spec).await?;
-            gate.enter(&made.spec.id, pod, &made.addresses).await?;
+            gate.enter(&net, &made.spec.id, pod, &made.addresses).await?;
             net.speak(&made.spec.id).await?;
             Ok(made)
         })

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use api::selector::Labels;
 use net::policy::{Allow, Direction, Edits, Element, Name, Peers, Policy as Rules, Ports, Set, SetEdit, Spec};
 
-use super::objects::{Pod, PodsOf, Policy, PortName, Rule, port_set};
+use super::objects::{NamedPort, Pod, PodsOf, Policy, PortName, Rule, port_set};
 use super::ranges::apart;
 
 const DIRECTIONS: [Direction; 2] = [Direction::Ingress, Direction::Egress];
@@ -191,6 +191,21 @@ impl State {
 
     pub fn attachments(&self) -> impl Iterator<Item = &str> {
         self.local.keys().map(String::as_str)
+    }
+
+    /// This node's own DNS server at this address. Each node answers for Service kube-system/kube-dns itself, so no
+    /// pod is at the other end; policies that allow names say it of pods with these labels all the same.
+    pub fn stand_in(&mut self, address: IpAddr) {
+        let port = |protocol, name: &str| NamedPort { protocol, name: name.into(), number: 53 };
+        self.pod(Pod {
+            namespace: "kube-system".into(),
+            name: "kube-dns".into(),
+            uid: "kube-dns of this node".into(),
+            labels: [("k8s-app".to_owned(), "kube-dns".to_owned())].into(),
+            addresses: vec![address],
+            ports: vec![port(17, "dns"), port(6, "dns-tcp")],
+            ..Pod::default()
+        });
     }
 
     /// Forgets what is followed no more: all but policies and this node's attachments.

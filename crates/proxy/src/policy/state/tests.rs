@@ -445,6 +445,29 @@ fn who_has_a_nodes_address_or_has_ended_is_no_peer() {
     assert!(!passes(&state.whole(), [10, 244, 9, 3].into(), target, TCP, 80));
 }
 
+/// The usual rule for names holds though no pod serves them.
+#[test]
+fn names_are_asked_of_the_node_where_policies_allow_the_dns_pods() {
+    let mut state = world();
+    let (gateway, pod): (IpAddr, IpAddr) = ([10, 244, 1, 1].into(), address("x/a"));
+    state.stand_in(gateway);
+    put(&mut state, "x/deny", json!({"podSelector": {}, "policyTypes": ["Egress"]}));
+    assert!(!passes(&state.whole(), pod, gateway, UDP, 53));
+    let dns = json!({"matchLabels": {"k8s-app": "kube-dns"}});
+    let system = json!({"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}});
+    let to = json!([{"namespaceSelector": system, "podSelector": dns}]);
+    let ports = json!([{"port": "dns", "protocol": "UDP"}, {"port": 53}]);
+    put(
+        &mut state,
+        "x/names",
+        json!({"podSelector": {}, "policyTypes": ["Egress"], "egress": [{"to": to, "ports": ports}]}),
+    );
+    let spec = state.whole();
+    let asked =
+        [(UDP, 53), (TCP, 53), (TCP, 10250)].map(|(protocol, port)| passes(&spec, pod, gateway, protocol, port));
+    assert_eq!(asked, [true, true, false]);
+}
+
 #[test]
 fn a_policy_that_cannot_be_read_allows_nothing() {
     let mut state = world();
