@@ -15,6 +15,8 @@ mod images;
 pub mod layout;
 /// The tests, their stages, and which a run takes.
 mod list;
+/// Nodes beside the first.
+mod machines;
 /// The namespaces of a run.
 pub mod namespace;
 /// The command line.
@@ -116,8 +118,10 @@ impl Run<'_> {
         let out = self.out();
         std::fs::create_dir_all(&out)?;
         let kubectl = self.programs.path("kubectl");
-        let cluster = cluster::Cluster::start(gousse, kubectl, home, &out.join("gousse.log"))?;
-        let judged = cluster.load(&self.images.archive).and_then(|()| self.judge(&cluster.kubeconfig));
+        let mut cluster = cluster::Cluster::start(gousse, kubectl, home, &out.join("gousse.log"))?;
+        let grown = cluster.grow(self.options.nodes, kubectl, home);
+        let loaded = grown.and_then(|()| cluster.load(&self.images.archive));
+        let judged = loaded.and_then(|()| self.judge(&cluster.kubeconfig));
         cluster.stop();
         let outcomes = judged?;
         if !self.options.quick {

@@ -4,6 +4,7 @@
 //! unorderly end leaves (folders of runs whose process is gone) the next run clears.
 
 use super::cache::{self, remove, run};
+use super::machines::{Machine, Wire};
 use super::namespace::{self, ADDRESS};
 use super::registry::PORT;
 use super::suite::end_of;
@@ -31,13 +32,21 @@ pub fn enter(verb: &str, words: &[String], gousse: Option<&Path>, workspace: &Pa
 pub struct Cluster {
     place: Place,
     up: Child,
+    /// Nodes beside the first.
+    others: Vec<Machine>,
+    wire: Option<Wire>,
     pub kubeconfig: PathBuf,
 }
 
-/// An instance of gousse: the program, and the flags that say which instance is meant.
-struct Place {
-    gousse: PathBuf,
-    flags: Vec<OsString>,
+/// An instance of gousse: the program, its folders, and the flags that say which instance is meant.
+pub struct Place {
+    pub gousse: PathBuf,
+    pub name: String,
+    pub home: PathBuf,
+    pub data: PathBuf,
+    pub flags: Vec<OsString>,
+    /// The process in whose network namespace it lives; None: the run's.
+    pub network: Option<u32>,
 }
 
 /// Far above what `gousse up` needs, and far below what anybody waits for.
@@ -54,33 +63,22 @@ impl Cluster {
 
     /// The same with further flags.
     pub fn start_with(gousse: &Path, kubectl: &Path, home: &Path, log: &Path, further: &[&str]) -> Result<Cluster> {
-        let data = home.join("data");
-        fs::create_dir_all(&data)?;
+        let place = Place::under(gousse, home, &name_of(home)?);
+        fs::create_dir_all(&place.data)?;
         let mirrors = format!("mirrors:\n  \"registry.k8s.io\":\n    endpoint: [\"http://{ADDRESS}:{PORT}\"]\n");
-        fs::write(data.join("registries.yaml"), mirrors)?;
-        let run_dir = home.join("run");
-        let name = name_of(home)?;
-        let flags: [&OsStr; 6] = [
-            "--name".as_ref(),
-            name.as_ref(),
-            "--data-dir".as_ref(),
-            data.as_ref(),
-            "--run-dir".as_ref(),
-            run_dir.as_ref(),
-        ];
-        let place = Place { gousse: gousse.to_owned(), flags: flags.map(OsStr::to_owned).to_vec() };
+        fs::write(place.data.join("registries.yaml"), mirrors)?;
         let output = File::create(log)?;
         let mut command = place.command(&["up"]);
         command.args(further);
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let up = command.spawn().with_context(|| format!("starting {}", gousse.display()))?;
-        let mut cluster = Cluster { place, up, kubeconfig: PathBuf::new() };
+        let mut cluster = Cluster { place, up, others: Vec::new(), wire: None, kubeconfig: PathBuf::new() };
         let started = Instant::now();
         loop {
             if let Some(status) = cluster.up.try_wait()? {
                 bail!("gousse up ended ({status}); it said:\n{}", end_of(log, 30));
             }
-            if cluster.ready(kubectl) {
+            if cluster.ready(kubectl, 1) {
                 eprintln!("the cluster is ready after {} ms", started.elapsed().as_millis());
                 return Ok(cluster);
             }
@@ -93,47 +91,111 @@ impl Cluster {
         }
     }
 
-    /// Loads an archive of images.
+    /// Adds machines until there are `nodes`, and waits until all are ready.
+    pub fn grow(&mut self, nodes: usize, kubectl: &Path, home: &Path) -> Result<()> {
+        let started = Instant::now();
+        for number in self.others.len() + 2..=nodes {
+            let wire = match self.wire.take() {
+                Some(wire) => wire,
+                None => Wire::new()?,
+            };
+            let joined = Machine::join(number, self.wire.insert(wire), home, &self.place, &self.kubeconfig)?;
+            self.others.push(joined);
+        }
+        while !self.ready(kubectl, nodes) {
+            for other in &mut self.others {
+                other.goes_on()?;
+            }
+            if started.elapsed() > START {
+                let said: String = self.others.iter().map(Machine::said).collect();
+                bail!("no {nodes} nodes were ready within {} s; the agents said:\n{said}", START.as_secs());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(())
+    }
+
+    /// Loads an archive of images, on every node.
     pub fn load(&self, archive: &Path) -> Result<()> {
-        run(self.place.command(&["image", "load"]).arg(archive)).context("loading the suite's images").map(drop)
+        for place in [&self.place].into_iter().chain(self.others.iter().map(|other| &other.place)) {
+            run(place.command(&["image", "load"]).arg(archive)).context("loading the suite's images")?;
+        }
+        Ok(())
     }
 
     /// Takes the cluster down, pods first, and ends its process.
     pub fn stop(mut self) {
-        let mut command = Command::new("timeout");
-        command.arg(END).arg(&self.place.gousse).args(["down", "--purge"]).args(&self.place.flags);
-        if let Err(error) = run(&mut command) {
-            eprintln!("taking the cluster down: {error:#}");
-        }
+        self.place.down();
+        self.others.into_iter().for_each(Machine::stop);
         if !matches!(self.up.try_wait(), Ok(Some(_))) {
             let _ = self.up.kill();
             let _ = self.up.wait();
         }
     }
 
-    /// Whether an admin kubeconfig is there, and a node under it that says Ready.
-    fn ready(&mut self, kubectl: &Path) -> bool {
+    /// Whether an admin kubeconfig is there, and so many nodes under it that say Ready.
+    fn ready(&mut self, kubectl: &Path, nodes: usize) -> bool {
         let Ok(path) = run(&mut self.place.command(&["kubeconfig"])) else { return false };
         self.kubeconfig = PathBuf::from(String::from_utf8_lossy(&path).trim());
         let mut command = Command::new(kubectl);
         command.arg("--kubeconfig").arg(&self.kubeconfig).args(["get", "--raw", "/api/v1/nodes"]);
-        run(&mut command).is_ok_and(|nodes| has_ready_node(&nodes))
+        run(&mut command).is_ok_and(|list| ready_nodes(&list) >= nodes)
     }
 }
 
 impl Place {
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(&self.gousse);
+    /// An instance of that name with its folders under `home`.
+    pub fn under(gousse: &Path, home: &Path, name: &str) -> Place {
+        let (data, run_dir) = (home.join("data"), home.join("run"));
+        let flags: [&OsStr; 6] = [
+            "--name".as_ref(),
+            name.as_ref(),
+            "--data-dir".as_ref(),
+            data.as_ref(),
+            "--run-dir".as_ref(),
+            run_dir.as_ref(),
+        ];
+        let flags = flags.map(OsStr::to_owned).to_vec();
+        Place { gousse: gousse.to_owned(), name: name.into(), home: home.into(), data, flags, network: None }
+    }
+
+    /// `gousse down --purge`, in its time.
+    pub fn down(&self) {
+        let mut command = Command::new("timeout");
+        command.arg(END).args(self.entering()).arg(&self.gousse).args(["down", "--purge"]).args(&self.flags);
+        if let Err(error) = run(&mut command) {
+            eprintln!("taking {} down: {error:#}", self.name);
+        }
+    }
+
+    /// What comes before the program, to run it where it lives.
+    fn entering(&self) -> Vec<String> {
+        let enter = |pid| vec!["nsenter".to_string(), format!("--net=/proc/{pid}/ns/net")];
+        self.network.map(enter).unwrap_or_default()
+    }
+
+    pub fn command(&self, words: &[&str]) -> Command {
+        let words_before = self.entering();
+        let mut command = match words_before.split_first() {
+            None => Command::new(&self.gousse),
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(&self.gousse);
+                command
+            }
+        };
         command.args(words).args(&self.flags);
         command
     }
 }
 
-fn has_ready_node(list: &[u8]) -> bool {
+fn ready_nodes(list: &[u8]) -> usize {
     let list: Value = serde_json::from_slice(list).unwrap_or_default();
-    let nodes = list["items"].as_array().into_iter().flatten();
-    let mut conditions = nodes.flat_map(|node| node["status"]["conditions"].as_array()).flatten();
-    conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+    let is_ready = |node: &&Value| {
+        let mut conditions = node["status"]["conditions"].as_array().into_iter().flatten();
+        conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+    };
+    list["items"].as_array().into_iter().flatten().filter(is_ready).count()
 }
 
 /// A folder for this run's cluster, after clearing those of runs that are no more.
@@ -164,7 +226,10 @@ pub fn clear_cgroups(name: &str) {
     let controllers = folders(root);
     for hierarchy in controllers.iter().map(PathBuf::as_path).chain([root]) {
         for group in folders(hierarchy) {
-            if group.to_string_lossy().ends_with(&format!("-{name}")) {
+            // That of the first machine, or of one beside it.
+            let group_name = group.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let rest = group_name.split_once(&format!("-{name}")).map(|(_, rest)| rest.to_string());
+            if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-')) {
                 clear_cgroup(&group);
             }
         }

@@ -14,8 +14,8 @@ fn words(line: &str) -> Vec<String> {
 fn flags_take_their_values_joined_or_apart() {
     let apart = Options::parse(&words("--stage S3 --focus Pods --procs 4 --quick")).unwrap();
     assert_eq!(apart, Options::parse(&words("--stage=S3 --focus=Pods --procs=4 --quick")).unwrap());
-    assert_eq!((apart.stage.as_deref(), apart.procs), (Some("S3"), 4));
-    for wrong in ["--procs 0", "--procs many", "--stage", "--skip this"] {
+    assert_eq!((apart.stage.as_deref(), apart.procs, apart.nodes), (Some("S3"), 4, 1));
+    for wrong in ["--procs 0", "--procs many", "--nodes 0", "--stage", "--skip this"] {
         assert!(Options::parse(&words(wrong)).is_err(), "{wrong}");
     }
 }
