@@ -42,6 +42,9 @@ mod machines;
 /// Names of services.
 #[path = "cluster/names.rs"]
 mod names;
+/// One cluster on two machines.
+#[path = "cluster/nodes.rs"]
+mod nodes;
 /// Standard output that is full, or that nobody reads.
 #[path = "cluster/output.rs"]
 mod output;

@@ -6,13 +6,13 @@ use std::process::{Child, Command, Stdio};
 use super::stage::{Instance, Output, Stage, Up, play};
 
 /// A machine beside this one, at the other end of a cable: this one is 192.0.2.1 there, it is 192.0.2.2.
-struct Machine {
+pub struct Machine {
     /// It holds the network namespace.
     holder: Child,
 }
 
 impl Machine {
-    fn cabled() -> Machine {
+    pub fn cabled() -> Machine {
         let mut holder = Command::new("unshare");
         holder.args(["--net", "--", "sh", "-c", "echo; exec cat >/dev/null"]);
         let mut holder = holder.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -35,11 +35,11 @@ impl Machine {
         holder
     }
 
-    fn pid(&self) -> i32 {
+    pub fn pid(&self) -> i32 {
         self.holder.id().cast_signed()
     }
 
-    fn end(mut self) {
+    pub fn end(mut self) {
         drop(self.holder.stdin.take());
         assert!(self.holder.wait().unwrap().success());
         // The cable goes with its far end, when the kernel comes to it.
@@ -47,14 +47,14 @@ impl Machine {
     }
 }
 
-struct Cluster {
-    own: Instance,
-    server: Up,
+pub struct Cluster {
+    pub own: Instance,
+    pub server: Up,
     join: Vec<String>,
 }
 
 impl Cluster {
-    fn start(stage: &Stage, arguments: &[&str]) -> Cluster {
+    pub fn start(stage: &Stage, arguments: &[&str]) -> Cluster {
         let own = stage.instance("own");
         let arguments = [&["--listen", "192.0.2.1:6443"], arguments].concat();
         let mut server = own.start("server", &arguments, &[], "gousse server is ready");
@@ -63,14 +63,14 @@ impl Cluster {
         Cluster { own, server, join }
     }
 
-    fn join(&self, node: &Instance, name: &str, flags: &[&str]) -> Up {
+    pub fn join(&self, node: &Instance, name: &str, flags: &[&str]) -> Up {
         let arguments = self.join.iter().map(String::as_str).chain(flags.iter().copied());
         let arguments: Vec<&str> = arguments.chain(["--node-port", "0", "--node-name", name]).collect();
         node.start("agent", &arguments, &[], "gousse agent ")
     }
 
     /// The range of a node, once it has one.
-    fn range(&self, node: &str) -> String {
+    pub fn range(&self, node: &str) -> String {
         // An agent is up before its Node is.
         self.own.must(&format!("wait --for=create --timeout=60s node {node}"));
         self.own.must(&format!("wait --for=jsonpath={{.spec.podCIDR}} --timeout=60s node {node}"));
@@ -80,7 +80,7 @@ impl Cluster {
     }
 
     /// Runs a pod on a node; its address.
-    fn address(&self, pod: &str, node: &str) -> String {
+    pub fn address(&self, pod: &str, node: &str) -> String {
         let applied = self.own.apply(&format!(
             "{{apiVersion: v1, kind: Pod, metadata: {{name: {pod}}}, spec: {{nodeName: {node}, \
              terminationGracePeriodSeconds: 0, containers: [{{name: c, image: toolbox, command: [sleep, '1000']}}]}}}}"
