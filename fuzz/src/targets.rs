@@ -2,6 +2,8 @@
 
 /// Bodies, patches, selectors, quantities, protobuf.
 mod bodies;
+/// Heads of requests through the ingress.
+mod ingress;
 /// Paths, frames, configuration files, names.
 mod lines;
 /// Questions and answers of DNS.
@@ -41,6 +43,7 @@ pub const TARGETS: &[Target] = &[
     names::ANSWER,
     packed::LAYER,
     packed::ARCHIVE,
+    ingress::INGRESS,
 ];
 
 /// Objects of several kinds, canonical enough to be decoded strictly.

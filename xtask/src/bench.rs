@@ -16,6 +16,7 @@ use serde_json::json;
 mod cluster;
 mod dns;
 mod idle;
+mod ingress;
 mod large;
 mod pods;
 mod reads;
@@ -157,6 +158,7 @@ async fn measure_one(plan: &Plan, cluster: &cluster::Cluster) -> Result<Vec<Figu
     figures.extend(throughput::measure(plan, cluster).await?);
     figures.extend(reads::measure(plan, cluster).await?);
     figures.extend(dns::measure(plan, cluster).await?);
+    figures.extend(ingress::measure(plan, cluster).await?);
     Ok(figures)
 }
 

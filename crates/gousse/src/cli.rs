@@ -10,6 +10,8 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 use ipnet::{IpNet, Ipv4Net};
 use kubectl::Connection;
 
+/// Where Ingresses are served.
+mod ingress;
 /// Nodes that fail.
 mod monitor;
 
@@ -203,6 +205,8 @@ pub struct NodeFlags {
     /// UDP port of VXLAN, the same on all nodes
     #[arg(long, default_value_t = 4789, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub vxlan_port: u16,
+    #[command(flatten)]
+    pub ingress: ingress::IngressFlags,
 }
 
 /// Who serves services on a node.

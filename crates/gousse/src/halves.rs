@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::cli;
 use crate::instance::{Instance, write_private};
-use crate::parts::{Alarm, Ended, Seams, broken, join, serve};
+use crate::parts::{Alarm, Ended, Seams, broken, ingress, join, serve};
 use crate::token;
 use kubectl::failure::{Context, Result, failure};
 use kubectl::output;
@@ -17,7 +17,9 @@ pub async fn server(flags: cli::Server) -> Result<()> {
     let _held = instance.hold()?;
     let (alarm, mut parts) = Alarm::new();
     let listening = serve::listen(&flags.flags).await?;
-    let serving = serve::start(&instance, &flags.flags, &flags.cluster, listening, &Seams::real(), &alarm).await?;
+    let seams = Seams::real();
+    let serving = serve::start(&instance, &flags.flags, &flags.cluster, listening, &seams, &alarm).await?;
+    tokio::spawn(alarm.over("what tells of Ingresses", ingress::without_node(&serving.server, &seams)));
     output::tell(format_args!("gousse server is ready: https://{}", serving.address));
     output::tell(format_args!("  kubeconfig: {}", instance.kubeconfig().display()));
     if let Err(why) = invite(&instance, &serving).await {

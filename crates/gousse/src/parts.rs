@@ -13,6 +13,7 @@ use kubectl::failure::{Failure, failure};
 
 pub mod dns;
 pub mod host_dns;
+pub mod ingress;
 pub mod join;
 mod local;
 pub mod node;

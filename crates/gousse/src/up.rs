@@ -62,6 +62,7 @@ pub async fn run(flags: Up) -> Result<()> {
         client: Local::client(&server, server::Component::Node(machine.name.clone()), "kubelet"),
         certificate,
         authority: server.authority().to_string(),
+        within: Some(server.clone()),
         own: vec![own],
     };
     let running =

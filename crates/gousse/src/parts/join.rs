@@ -69,7 +69,7 @@ pub async fn credentials(
     }));
     let authority = texts.authority.clone();
     let own = vec![asks(kept, texts, https), serves];
-    Ok(Credentials { client, certificate, authority, own })
+    Ok(Credentials { client, certificate, authority, within: None, own })
 }
 
 /// How a node's own certificate at the server is replaced.

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::policy;
+use super::ingress::{self, Asks};
 use super::serve::until;
 use super::{Alarm, Seams, dns, host_dns};
 use crate::cli::{ClusterFlags, NodeFlags};
@@ -200,6 +201,8 @@ pub struct Credentials {
     pub certificate: Arc<wire::tls::Presented>,
     /// Whose certificates clients of the node's own API must have.
     pub authority: String,
+    /// The server in this process, if it is.
+    pub within: Option<server::Server>,
     /// What the agent keeps from ending.
     pub own: Vec<node::certificates::Certificate>,
 }
@@ -279,6 +282,10 @@ pub async fn start(
     tasks.spawn(alarm.over("the node's API", serve));
     let policies = machine.policies.clone().run(credentials.client.clone(), machine.network.nets());
     tasks.spawn(alarm.over("what holds traffic to policies", policies));
+    let asks = credentials.within.as_ref().map_or(Asks::AsNode(&credentials.client), Asks::Within);
+    if let Some(ingress) = ingress::part(flags, &machine.name, asks, seams) {
+        tasks.spawn(alarm.over("the ingress", ingress));
+    }
     for one in credentials.own {
         tasks.spawn(alarm.over("what renews the node's certificates", node::certificates::keep(agent.control(), one)));
     }
