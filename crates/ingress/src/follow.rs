@@ -1,4 +1,4 @@
-//! The controller: follows caches, replaces the proxy's table, writes addresses into statuses and tells of troubles.
+//! The controller: caches into tables, addresses into statuses, troubles into events.
 //!
 //! Nothing listens, and nothing but classes is asked for, until there is an IngressClass of ours; on a node that joined
 //! not even that until its Node bears `INGRESS_EDGE`, which it cannot give to itself. Secrets are followed one by one,
