@@ -16,8 +16,8 @@ use runtime::removal;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::policy;
 use super::ingress::{self, Asks};
+use super::policy;
 use super::serve::until;
 use super::{Alarm, Seams, dns, host_dns};
 use crate::cli::{ClusterFlags, NodeFlags};
