@@ -32,8 +32,8 @@ fn without_a_pool_a_service_has_the_nodes_addresses_and_the_older_the_port() {
     let (old, new) = (service("a", json!({})), service("bb", json!({})));
     assert_eq!(placed(&new, &[]), "10.0.0.1 10.0.0.2");
     assert_eq!(placed(&service("b", json!({"/spec/ipFamilies": ["IPv6"]})), &[]), "fd00::1");
-    assert_eq!(placed(&new, &[old.clone()]), "port 80/TCP of the nodes is that of service n/a");
-    assert_eq!(placed(&old, &[new.clone()]), "10.0.0.1 10.0.0.2");
+    assert_eq!(placed(&new, std::slice::from_ref(&old)), "port 80/TCP of the nodes is that of service n/a");
+    assert_eq!(placed(&old, std::slice::from_ref(&new)), "10.0.0.1 10.0.0.2");
     // Whoever has it keeps it.
     assert_eq!(
         placed(&old, &[service("bb", having(&["10.0.0.1"]))]),
@@ -74,14 +74,14 @@ fn of_a_pool_each_service_has_an_address_for_itself() {
     let own = service("bb", json!({}));
     assert_eq!(placed(&own, &[]), "192.0.2.1");
     let first = service("a", having(&["192.0.2.1"]));
-    assert_eq!(placed(&own, &[first.clone()]), "192.0.2.2", "the same port at another address");
+    assert_eq!(placed(&own, std::slice::from_ref(&first)), "192.0.2.2", "the same port at another address");
     assert_eq!(
         placed(&own, &[first.clone(), service("c", having(&["192.0.2.2"]))]),
         "all addresses of the pool are used (--load-balancer-pool)"
     );
     assert_eq!(placed(&service("bb", having(&["192.0.2.2"])), &[]), "192.0.2.2", "it keeps what it has");
     assert_eq!(placed(&service("bb", having(&["192.0.2.9"])), &[]), "192.0.2.1", "the pool is another now");
-    assert_eq!(placed(&service("bb", having(&["192.0.2.1"])), &[first.clone()]), "192.0.2.2", "found twice");
+    assert_eq!(placed(&service("bb", having(&["192.0.2.1"])), std::slice::from_ref(&first)), "192.0.2.2", "found twice");
     assert_eq!(placed(&first, &[service("bb", having(&["192.0.2.1"]))]), "192.0.2.1");
     let asking = |ip: &str| service("bb", json!({"/spec/loadBalancerIP": ip}));
     assert_eq!(placed(&asking("192.0.2.2"), &[]), "192.0.2.2");

@@ -104,7 +104,7 @@ async fn of_many_who_want_one_address_or_port_one_gets_it() {
         let is_told = |status: &&Value| {
             status["code"] == 422 && status["message"].as_str().unwrap().ends_with("is already allocated")
         };
-        assert!(refused.iter().all(|status| is_told(&status)), "{what}: {}", refused[0]);
+        assert!(refused.iter().all(is_told), "{what}: {}", refused[0]);
     }
     assert!(lock(&c.server.0.allocations.pending).is_empty());
 }

@@ -132,7 +132,8 @@ fn upstream_cases_have_upstreams_answers() {
     let out = json!({"podSelector": {}, "policyTypes": ["Egress"]});
     let both = json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"]});
     let port = |port: Value| json!({"podSelector": {}, "ingress": [{"ports": [{"port": port}]}]});
-    let cases: Vec<(&str, Vec<Value>, (u8, u16), &str)> = vec![
+    type Case = (&'static str, Vec<Value>, (u8, u16), &'static str);
+    let cases: Vec<Case> = vec![
         ("default-deny-ingress", vec![deny.clone()], (TCP, 80), "-*>x"),
         ("default-deny-all", vec![both.clone()], (TCP, 80), "-*>x -x>*"),
         ("pods within server namespace", vec![from(json!([pod("b")]))], (TCP, 80), "-*>x/a +x/b>x/a"),

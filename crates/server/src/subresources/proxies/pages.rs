@@ -131,9 +131,9 @@ struct Page {
 
 /// What is written comes out of it as `Page::take` is called.
 #[derive(Clone)]
-struct Packed(Arc<Mutex<Into>>);
+struct Packed(Arc<Mutex<Sink>>);
 
-enum Into {
+enum Sink {
     Plain(Vec<u8>),
     Gzip(GzEncoder<Vec<u8>>),
     Deflate(DeflateEncoder<Vec<u8>>),
@@ -151,9 +151,9 @@ impl Page {
     fn new(packing: Packing, within: Within) -> Page {
         let plain = Vec::new();
         let packed = Packed(Arc::new(Mutex::new(match packing {
-            Packing::None => Into::Plain(plain),
-            Packing::Gzip => Into::Gzip(GzEncoder::new(plain, Compression::fast())),
-            Packing::Deflate => Into::Deflate(DeflateEncoder::new(plain, Compression::fast())),
+            Packing::None => Sink::Plain(plain),
+            Packing::Gzip => Sink::Gzip(GzEncoder::new(plain, Compression::fast())),
+            Packing::Deflate => Sink::Deflate(DeflateEncoder::new(plain, Compression::fast())),
         })));
         let memory = MemorySettings::new()
             .with_max_allowed_memory_usage(TAG_MAX)
@@ -227,9 +227,9 @@ impl OutputSink for Packed {
         let mut into = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Into memory.
         let _ = match &mut *into {
-            Into::Plain(plain) => plain.write_all(chunk),
-            Into::Gzip(encoder) => encoder.write_all(chunk),
-            Into::Deflate(encoder) => encoder.write_all(chunk),
+            Sink::Plain(plain) => plain.write_all(chunk),
+            Sink::Gzip(encoder) => encoder.write_all(chunk),
+            Sink::Deflate(encoder) => encoder.write_all(chunk),
         };
     }
 }
@@ -238,18 +238,18 @@ impl Packed {
     fn drain(&self) -> Vec<u8> {
         let mut into = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(match &mut *into {
-            Into::Plain(plain) => plain,
-            Into::Gzip(encoder) => encoder.get_mut(),
-            Into::Deflate(encoder) => encoder.get_mut(),
+            Sink::Plain(plain) => plain,
+            Sink::Gzip(encoder) => encoder.get_mut(),
+            Sink::Deflate(encoder) => encoder.get_mut(),
         })
     }
 
     fn end(&self) -> io::Result<Vec<u8>> {
         let mut into = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *into {
-            Into::Plain(_) => {}
-            Into::Gzip(encoder) => encoder.try_finish()?,
-            Into::Deflate(encoder) => encoder.try_finish()?,
+            Sink::Plain(_) => {}
+            Sink::Gzip(encoder) => encoder.try_finish()?,
+            Sink::Deflate(encoder) => encoder.try_finish()?,
         }
         drop(into);
         Ok(self.drain())
