@@ -20,6 +20,8 @@ pub mod defaults;
 mod edge;
 /// What a node's agent may do.
 mod node;
+/// What NetworkPolicies let nodes read.
+mod policies;
 /// Roles and bindings.
 pub mod rbac;
 /// What one rule allows.

@@ -52,6 +52,11 @@ impl Snapshot {
     }
 
     /// All of a kind, of one namespace unless it is empty.
+    /// Whether there is one of them, in any namespace.
+    pub fn has_any(&self, resource: &str) -> bool {
+        self.0.list(&format!("{resource}/"), None, 1, None).is_ok_and(|list| !list.entries.is_empty())
+    }
+
     pub fn all(&self, resource: &str, namespace: &str) -> Vec<Entry> {
         let prefix = match namespace {
             "" => format!("{resource}/"),

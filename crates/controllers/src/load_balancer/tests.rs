@@ -81,7 +81,11 @@ fn of_a_pool_each_service_has_an_address_for_itself() {
     );
     assert_eq!(placed(&service("bb", having(&["192.0.2.2"])), &[]), "192.0.2.2", "it keeps what it has");
     assert_eq!(placed(&service("bb", having(&["192.0.2.9"])), &[]), "192.0.2.1", "the pool is another now");
-    assert_eq!(placed(&service("bb", having(&["192.0.2.1"])), std::slice::from_ref(&first)), "192.0.2.2", "found twice");
+    assert_eq!(
+        placed(&service("bb", having(&["192.0.2.1"])), std::slice::from_ref(&first)),
+        "192.0.2.2",
+        "found twice"
+    );
     assert_eq!(placed(&first, &[service("bb", having(&["192.0.2.1"]))]), "192.0.2.1");
     let asking = |ip: &str| service("bb", json!({"/spec/loadBalancerIP": ip}));
     assert_eq!(placed(&asking("192.0.2.2"), &[]), "192.0.2.2");

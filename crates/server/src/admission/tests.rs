@@ -268,8 +268,13 @@ async fn a_node_labels_and_owns_itself_only_as_it_may() {
     let owner = json!([{"apiVersion": "v1", "kind": "Node", "name": "n2", "uid": "u"}]);
     assert_eq!(patch(json!({"metadata": {"ownerReferences": owner}})).await.status.as_u16(), 403);
     assert_eq!(patch(json!({"metadata": {"labels": {"mine": "2"}}})).await.status.as_u16(), 200);
-    for path in ["/api/v1/nodes", "/api/v1/nodes?watch=true"] {
-        assert_eq!(c.call_as(&agent, Method::GET, path, String::new()).await.0, 403, "{path}");
+    // All of them, for the ways to their pods; one that is another's is not its to read, nor to write.
+    for (method, path, code) in [
+        (Method::GET, "/api/v1/nodes", 200),
+        (Method::GET, "/api/v1/nodes/n2", 403),
+        (Method::DELETE, "/api/v1/nodes/n2", 403),
+    ] {
+        assert_eq!(c.call_as(&agent, method, path, String::new()).await.0, code, "{path}");
     }
     let own = "/api/v1/nodes?fieldSelector=metadata.name%3Dn1";
     assert_eq!(c.call_as(&agent, Method::GET, own, String::new()).await.0, 200);
@@ -400,6 +405,27 @@ async fn a_node_lists_no_object_of_a_namespace_that_it_has_no_pod_in() {
         ("/api/v1/pods?fieldSelector=spec.nodeName%3Dn2", 403),
     ] {
         assert_eq!(get(path).await, code, "{path}");
+    }
+    // What policies are made of is read while there are policies, and nothing else is.
+    let all = ["/api/v1/pods", "/api/v1/namespaces"];
+    let others = [
+        "/api/v1/namespaces/default/pods",
+        "/api/v1/namespaces/default/pods/theirs",
+        "/api/v1/secrets",
+        "/api/v1/pods/x",
+    ];
+    for path in all {
+        assert_eq!(get(path).await, 403, "{path}");
+    }
+    let policy = json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "p"},
+        "spec": {"podSelector": {}}});
+    let policies = "/apis/networking.k8s.io/v1/namespaces/other/networkpolicies";
+    assert_eq!(c.post(policies, policy).await.0, 201);
+    for path in all {
+        assert_eq!(get(path).await, 200, "{path}");
+    }
+    for path in others {
+        assert!(matches!(get(path).await, 403 | 404), "{path}");
     }
     // A selector names what is read, never what is written.
     let collection = "/api/v1/namespaces/default/pods?fieldSelector=metadata.name%3Dmine";

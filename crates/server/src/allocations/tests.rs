@@ -27,6 +27,9 @@ async fn addresses(c: &Cluster) -> Vec<String> {
     list["items"].as_array().unwrap().iter().map(|ip| write::text(ip, "name").to_owned()).collect()
 }
 
+/// What every cluster holds.
+const SEEDED: [&str; 2] = ["10.96.0.1 default/kubernetes", "10.96.0.10 kube-system/kube-dns"];
+
 #[tokio::test]
 async fn an_address_and_ports_are_a_services_as_long_as_it_wants_them() {
     let c = cluster().await;
@@ -39,8 +42,7 @@ async fn an_address_and_ports_are_a_services_as_long_as_it_wants_them() {
     assert_eq!(address["metadata"]["labels"], labels);
     assert_eq!(address["metadata"]["managedFields"][0]["manager"], "kube-apiserver");
     assert_eq!(address["metadata"]["resourceVersion"], made["metadata"]["resourceVersion"], "one write");
-    let kubernetes = "10.96.0.1 default/kubernetes";
-    let held = |more: &[&'static str]| [&[kubernetes], more].concat();
+    let held = |more: &[&'static str]| [&SEEDED[..], more].concat();
     assert_eq!(noted_all(&c), held(&["10.96.0.9 default/web", "30001 default/web", "30009 default/web"]));
     let own = format!("{SERVICES}/web");
     let patch = json!({"spec": {"type": "NodePort"}});
@@ -53,22 +55,25 @@ async fn an_address_and_ports_are_a_services_as_long_as_it_wants_them() {
     assert_eq!((code, &now["spec"]["clusterIP"]), (200, &Value::Null), "{now}");
     assert_eq!(
         (noted_all(&c), addresses(&c).await),
-        (held(&[]).iter().map(ToString::to_string).collect(), vec!["10.96.0.1".to_owned()])
+        (held(&[]).iter().map(ToString::to_string).collect(), vec!["10.96.0.1".to_owned(), "10.96.0.10".to_owned()])
     );
     let back = json!({"spec": {"type": "NodePort", "externalName": null, "ports": [{"port": 80, "nodePort": 30001}]}});
     let (code, now) = c.patch(&own, MERGE, back).await;
     assert_eq!(code, 200, "{now}");
     let address = now["spec"]["clusterIP"].as_str().unwrap().to_owned();
-    assert_eq!(noted_all(&c).len(), 3);
+    assert_eq!(noted_all(&c).len(), 4);
     // Held by a finalizer it goes with the last of them, whichever way that goes.
     assert_eq!(c.patch(&own, MERGE, json!({"metadata": {"finalizers": ["a.example/b"]}})).await.0, 200);
     assert_eq!(c.delete(&own, Value::Null).await.0, 200);
-    assert!(addresses(&c).await.contains(&address) && noted_all(&c).len() == 3);
+    assert!(addresses(&c).await.contains(&address) && noted_all(&c).len() == 4);
     assert_eq!(c.patch(&format!("{own}/status"), MERGE, json!({"metadata": {"finalizers": null}})).await.0, 200);
-    assert_eq!((noted_all(&c), addresses(&c).await), (vec![kubernetes.to_owned()], vec!["10.96.0.1".to_owned()]));
+    assert_eq!(
+        (noted_all(&c), addresses(&c).await),
+        (SEEDED.map(str::to_owned).to_vec(), vec!["10.96.0.1".to_owned(), "10.96.0.10".to_owned()])
+    );
     assert_eq!(c.post(SERVICES, service("other", json!({"clusterIP": "10.96.0.9"}))).await.0, 201);
     assert_eq!(c.delete(&format!("{SERVICES}/other"), Value::Null).await.0, 200);
-    assert_eq!(noted_all(&c), [kubernetes]);
+    assert_eq!(noted_all(&c), SEEDED);
 }
 
 #[tokio::test]
@@ -83,7 +88,7 @@ async fn a_dry_run_takes_and_frees_nothing() {
     assert_eq!((c.server.revision(), lock(&c.server.0.allocations.pending).len()), (before, 0));
     assert_eq!(c.post(SERVICES, service("web", json!({}))).await.0, 201);
     assert_eq!(c.delete(&format!("{SERVICES}/web?dryRun=All"), Value::Null).await.0, 200);
-    assert_eq!((noted_all(&c).len(), addresses(&c).await.len()), (2, 2));
+    assert_eq!((noted_all(&c).len(), addresses(&c).await.len()), (3, 3));
 }
 
 #[tokio::test]
@@ -124,8 +129,8 @@ async fn who_names_no_address_never_gets_anothers_until_there_is_none_left() {
         .filter(|(code, _)| *code == 201)
         .map(|(_, made)| made["spec"]["ports"][0]["nodePort"].to_string())
         .collect();
-    // 30 of the range, of which the API itself has one.
-    assert_eq!((got.len(), ports.len(), all.iter().filter(|(code, _)| *code == 500).count()), (29, 29, 11));
+    // 30 of the range, of which the API itself and DNS have one each.
+    assert_eq!((got.len(), ports.len(), all.iter().filter(|(code, _)| *code == 500).count()), (28, 28, 12));
     assert!(got.iter().all(|ip| ip != "\"10.96.0.1\""));
 }
 
@@ -141,12 +146,12 @@ async fn nobody_takes_the_address_of_a_service_whose_ipaddress_is_gone_or_anothe
     let parent = json!({"parentRef": {"resource": "gateways", "group": "a.example", "name": "g"}});
     let foreign = |name: &str| json!({"metadata": {"name": name}, "spec": parent});
     assert_eq!(c.post(ADDRESSES, foreign("10.96.0.9")).await.0, 201);
-    assert_eq!(c.post(ADDRESSES, foreign("10.96.0.10")).await.0, 201);
-    let (code, status) = c.post(SERVICES, service("late", json!({"clusterIP": "10.96.0.10"}))).await;
+    assert_eq!(c.post(ADDRESSES, foreign("10.96.0.12")).await.0, 201);
+    let (code, status) = c.post(SERVICES, service("late", json!({"clusterIP": "10.96.0.12"}))).await;
     assert_eq!(code, 422, "{status}");
     assert_eq!(c.delete(&format!("{SERVICES}/web"), Value::Null).await.0, 200);
     assert!(addresses(&c).await.contains(&"10.96.0.9".to_owned()));
-    assert_eq!(noted_all(&c), ["10.96.0.1 default/kubernetes"]);
+    assert_eq!(noted_all(&c), SEEDED);
     // What a finalizer holds keeps the address from everybody.
     assert_eq!(c.post(SERVICES, service("held", json!({"clusterIP": "10.96.0.11"}))).await.0, 201);
     let held = format!("{ADDRESSES}/10.96.0.11");

@@ -11,6 +11,7 @@ use flate2::Compression;
 use flate2::write::{DeflateDecoder, DeflateEncoder, GzDecoder, GzEncoder};
 use futures::{Stream, StreamExt};
 use http::{HeaderMap, header};
+use lol_html::errors::RewritingError;
 use lol_html::send::{Element, ElementContentHandlers, HtmlRewriter, Settings};
 use lol_html::{HtmlRewriter as Rewriter, MemorySettings, OutputSink};
 
@@ -145,7 +146,11 @@ enum Unpacked {
     Deflate(DeflateDecoder<Links>),
 }
 
-struct Links(Option<HtmlRewriter<'static, Packed>>);
+struct Links {
+    /// None: what comes is passed on as it is.
+    rewriter: Option<HtmlRewriter<'static, Packed>>,
+    packed: Packed,
+}
 
 impl Page {
     fn new(packing: Packing, within: Within) -> Page {
@@ -167,7 +172,8 @@ impl Page {
             .append_element_content_handler((std::borrow::Cow::Owned(every), each))
             .with_memory_settings(memory)
             .with_strict(false);
-        let links = Links(Some(Rewriter::new(settings, packed.clone())));
+        let rewriter = Some(Rewriter::new(settings, packed.clone()));
+        let links = Links { rewriter, packed: packed.clone() };
         let unpacked = match packing {
             Packing::None => Unpacked::Plain(links),
             Packing::Gzip => Unpacked::Gzip(GzDecoder::new(links)),
@@ -191,7 +197,7 @@ impl Page {
             Unpacked::Gzip(decoder) => decoder.finish()?,
             Unpacked::Deflate(decoder) => decoder.finish()?,
         };
-        if let Some(rewriter) = links.0 {
+        if let Some(rewriter) = links.rewriter {
             rewriter.end().map_err(io::Error::other)?;
         }
         self.packed.end()
@@ -211,8 +217,12 @@ fn rewrite(element: &mut Element<'_, '_>, within: &Within) {
 
 impl Write for Links {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if let Some(rewriter) = &mut self.0 {
-            rewriter.write(bytes).map_err(io::Error::other)?;
+        match self.rewriter.as_mut().map(|rewriter| rewriter.write(bytes)) {
+            None => self.packed.handle_chunk(bytes),
+            Some(Ok(())) => {}
+            // It has passed on all that it had.
+            Some(Err(RewritingError::MemoryLimitExceeded(_))) => self.rewriter = None,
+            Some(Err(error)) => return Err(io::Error::other(error)),
         }
         Ok(bytes.len())
     }
