@@ -11,7 +11,7 @@ What the official suite says is in [conformance.md](conformance.md).\n\n";
 
 const NOT_YET: &str = "\n## Not there yet\n\
 - Kinds whose column \"not yet\" says something: custom resources are not served, admission webhooks and policies not asked.\n\
-- Services and Endpoints are stored as objects; nothing allocates addresses or proxies them, and there is no cluster DNS. The `kubernetes` Service has an address that nobody answers on yet.\n\
+- Services, their slices and names, NetworkPolicies and Ingresses act, for IPv4: pods and services have addresses of one family, and a second is refused. No CNI plugin is run, no WireGuard tunnel made (`--node-tunnel`), the address of a load balancer is announced to no network, no service wakes a Deployment, and there is no Gateway API. What differs from kube-proxy, CoreDNS and usual controllers stands in docs/decisions: services, service-claims, dns, network-policy, ingress.\n\
 - Nothing binds claims to volumes, and no driver of volumes (CSI) can register with a node: a pod with a claim is refused, one with a `csi` volume waits on its node (FailedMount). A bound claim gets no condition Unused.\n\
 - Graceful node shutdown: a node that is switched off tells its pods nothing (SIGTERM to gousse leaves them running; `gousse down` ends them with their grace).\n\
 - Bandwidth annotations (kubernetes.io/ingress-bandwidth, egress-bandwidth) are honoured when a pod's network is made, not when they change later; egress is held back at the pod's own end of its link, which a container with CAP_NET_ADMIN can undo.\n\

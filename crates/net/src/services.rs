@@ -282,7 +282,7 @@ impl Services {
         let table = &self.table;
         let mut batch = Batch::begin(family);
         batch.fresh_table(table, &self.version(family));
-        for (number, store) in rules::stores().iter().enumerate() {
+        for (number, store) in rules::stores(family).iter().enumerate() {
             batch.store(family, table, store, number as u32 + 1);
         }
         let chains = rules::chains(family, &self.ranges);
@@ -308,7 +308,7 @@ impl Services {
     /// Says of a table whether its chains are those that we would make: they never change.
     fn version(&self, family: Family) -> String {
         let one = Choice { local: false, affinity: 1, count: 2 };
-        let made = (rules::stores(), rules::chains(family, &self.ranges), rules::choosing(family, one), &self.ranges);
+        let made = (rules::stores(family), rules::chains(family, &self.ranges), rules::choosing(family, one), &self.ranges);
         format!("services by gousse, {:016x}", crate::spec::hash(&format!("{made:?}")))
     }
 

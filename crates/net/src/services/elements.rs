@@ -252,7 +252,7 @@ fn elements(at: &At, port: &Port, all: &mut Elements) {
     let service = key_of(at);
     for frontend in &port.frontends {
         let key = key_of(&frontend.at);
-        let mut data = service.clone();
+        let mut data = [gap(at.address), &service].concat();
         data.extend(number(port, frontend.inside).to_ne_bytes());
         data.extend(number(port, frontend.outside).to_ne_bytes());
         guard(frontend, &key, all);
@@ -261,7 +261,7 @@ fn elements(at: &At, port: &Port, all: &mut Elements) {
     let pools = [(&port.cluster, In::Endpoints, In::Members), (&port.local, In::LocalEndpoints, In::LocalMembers)];
     for (endpoints, by_number, members) in pools {
         for (number, endpoint) in endpoints.iter().enumerate() {
-            let target = [octets(endpoint.ip()), padded(endpoint.port()).to_vec()].concat();
+            let target = [gap(endpoint.ip()), &octets(endpoint.ip()), &padded(endpoint.port())].concat();
             if port.affinity > 0 {
                 all.insert((members, [&service[..], &target].concat()), Vec::new());
             }
@@ -291,7 +291,8 @@ pub(crate) fn key_of(at: &At) -> Vec<u8> {
 
 /// The service and the endpoint of an element of `Endpoints`, with its number.
 pub(crate) fn read_endpoint(key: &[u8], data: &[u8]) -> Option<(At, usize, SocketAddr)> {
-    let width = data.len().checked_sub(4)?;
+    let width = key.len().checked_sub(12)?;
+    let data = &data[data.len().checked_sub(width + 4)?..];
     let at = read_at(key, width)?;
     let number = u32::from_ne_bytes(key.get(width + 8..)?.try_into().ok()?);
     let port = u16::from_be_bytes(data.get(width..width + 2)?.try_into().ok()?);
@@ -310,6 +311,12 @@ pub(crate) fn address(bytes: &[u8]) -> Option<IpAddr> {
         16 => Some(IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?)),
         _ => None,
     }
+}
+
+/// A word before what is found in a map, which no key begins with: nft 1.0 aborts, whatever it is asked to list,
+/// where the first word of a key is what another map said. (There is no room for it with IPv6.)
+pub(crate) fn gap(address: IpAddr) -> &'static [u8] {
+    if address.is_ipv4() { &[0; 4] } else { &[] }
 }
 
 pub(crate) fn octets(address: IpAddr) -> Vec<u8> {

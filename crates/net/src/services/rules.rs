@@ -2,7 +2,8 @@
 //!
 //! Pure. Only a choice (`one of three endpoints`) that was not there before brings a chain of its own. What a
 //! rule has loaded is gone in the next one, so that each finds the service anew. Registers, in words of four
-//! bytes: the source, then the service (address, protocol, port), then a number or an endpoint.
+//! bytes: the source, then the service (address, protocol, port), then a number or an endpoint. With IPv4 a word
+//! stands before the service and the endpoint (`elements::gap`).
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -45,30 +46,34 @@ impl In {
 }
 
 /// All sets and maps, empty.
-pub(crate) fn stores() -> Vec<Store> {
+pub(crate) fn stores(family: Family) -> Vec<Store> {
     use Value::{Address, Number, Port, Protocol};
+    let gap: &[Value] = if family == Family::V4 { &[Number] } else { &[] };
     let service = [Address, Protocol, Port];
+    let found = |more: &[Value]| [gap, more].concat();
     let store = |name: &'static str, kind, key: &[Value], data: &[Value]| Store {
         name: name.into(),
         kind,
         key: key.to_vec(),
         data: data.to_vec(),
     };
+    let (endpoint, member) = (found(&[Address, Port]), [&service, &found(&[Address, Port])[..]].concat());
+    let held = [&[Address], &found(&service)[..]].concat();
     let set = |store_in: In, key: &[Value]| store(store_in.name(), Kind::Set, key, &[]);
     let map = |store_in: In, key: &[Value], data: &[Value]| store(store_in.name(), Kind::Map, key, data);
     vec![
-        map(In::Services, &service, &[Address, Protocol, Port, Number, Number]),
-        map(In::Endpoints, &[Address, Protocol, Port, Number], &[Address, Port]),
-        map(In::LocalEndpoints, &[Address, Protocol, Port, Number], &[Address, Port]),
-        set(In::Members, &[Address, Protocol, Port, Address, Port]),
-        set(In::LocalMembers, &[Address, Protocol, Port, Address, Port]),
+        map(In::Services, &service, &found(&[Address, Protocol, Port, Number, Number])),
+        map(In::Endpoints, &[Address, Protocol, Port, Number], &endpoint),
+        map(In::LocalEndpoints, &[Address, Protocol, Port, Number], &endpoint),
+        set(In::Members, &member),
+        set(In::LocalMembers, &member),
         set(In::ClusterAddresses, &[Address]),
         set(In::Hairpin, &[Address, Address]),
         set(In::Guarded, &service),
         store(In::Sources.name(), Kind::Ranges, &[Address, Protocol, Port, Address], &[]),
         store(In::Choices.name(), Kind::Verdicts, &[Number], &[]),
         store(REFUSALS, Kind::Verdicts, &[Number], &[]),
-        store(AFFINITY, Kind::Memory(AFFINITY_MAX), &[Address, Address, Protocol, Port], &[Address, Port]),
+        store(AFFINITY, Kind::Memory(AFFINITY_MAX), &held, &endpoint),
         store(OWN_PORTS, Kind::Set, &[Port], &[]),
     ]
 }
@@ -94,6 +99,8 @@ pub(crate) const REFUSALS_MAP: &str = REFUSALS;
 struct Registers {
     family: Family,
     source: u32,
+    /// Words before what is found.
+    gap: u32,
     service: u32,
     protocol: u32,
     port: u32,
@@ -104,10 +111,11 @@ struct Registers {
 
 impl Registers {
     fn of(family: Family) -> Registers {
-        let address = if family == Family::V4 { 1 } else { 4 };
-        let next = 2 * address + 2;
-        let (protocol, port) = (2 * address, 2 * address + 1);
-        Registers { family, source: 0, service: address, protocol, port, next, next_port: next + address }
+        let (address, gap) = if family == Family::V4 { (1, 1) } else { (4, 0) };
+        let service = address + gap;
+        let protocol = service + address;
+        let (port, next) = (protocol + 1, protocol + 2);
+        Registers { family, source: 0, gap, service, protocol, port, next, next_port: next + gap + address }
     }
 
     /// Finds the service that is asked for: by its address, or as a port of this node. Its own address is in its
@@ -115,8 +123,19 @@ impl Registers {
     fn service(&self, of_node: bool) -> Vec<Op> {
         let mut ops = if of_node { self.to_this_node() } else { vec![Op::Load(Read::Destination, self.service)] };
         ops.extend([Op::Load(Read::Protocol, self.protocol), Op::Load(Read::DestinationPort, self.port)]);
-        ops.push(Op::Lookup(In::Services.name().into(), self.service, self.service));
+        ops.extend(self.find(In::Services.name(), self.service, self.service - self.gap));
         ops
+    }
+
+    /// Looks up what stands under a key.
+    fn find(&self, map: &'static str, key: u32, to: u32) -> Vec<Op> {
+        let known = (self.gap > 0).then(|| Op::Constant(to, vec![0; 4]));
+        std::iter::once(Op::Lookup(map.into(), key, to)).chain(known).collect()
+    }
+
+    /// The address of the endpoint that was found.
+    fn endpoint(&self) -> u32 {
+        self.next + self.gap
     }
 
     /// As above, of what the connection was sent to at first.
@@ -125,12 +144,9 @@ impl Registers {
             true => Op::Constant(self.service, vec![0; self.octets()]),
             false => Op::Load(Read::FirstDestination, self.service),
         };
-        vec![
-            address,
-            Op::Load(Read::Protocol, self.protocol),
-            Op::Load(Read::FirstDestinationPort, self.port),
-            Op::Lookup(In::Services.name().into(), self.service, self.service),
-        ]
+        let port = Op::Load(Read::FirstDestinationPort, self.port);
+        let found = self.find(In::Services.name(), self.service, self.service - self.gap);
+        with(vec![address, Op::Load(Read::Protocol, self.protocol), port], found)
     }
 
     /// To an address of this node that others can reach; no address stands where that of a service would.
@@ -253,7 +269,7 @@ fn masquerading(r: &Registers, node: Option<IpNet>) -> Vec<Vec<Step>> {
         steps(
             vec![
                 Op::Load(Read::Source, r.source),
-                Op::Load(Read::Destination, r.service),
+                Op::Load(Read::Destination, r.service - r.gap),
                 Op::Within(In::Hairpin.name().into(), r.source),
             ],
             Some(Step::Masquerade),
@@ -282,8 +298,8 @@ pub(crate) fn choosing(family: Family, choice: Choice) -> Chain {
         1 => Op::Constant(r.next, vec![0; 4]),
         count => Op::Random(r.next, count),
     };
-    let take = |number| vec![number, Op::Lookup(endpoints.name().into(), r.service, r.next)];
-    let there = || Op::Destination(r.next, r.next_port);
+    let take = |number| with(vec![number], r.find(endpoints.name(), r.service, r.next));
+    let there = || Op::Destination(r.endpoint(), r.next_port);
     let both = |ops: &dyn Fn(bool) -> Vec<Op>| [false, true].map(|of_node| steps(ops(of_node), None));
     let mut rules = Vec::new();
     if choice.affinity > 0 {
@@ -291,13 +307,8 @@ pub(crate) fn choosing(family: Family, choice: Choice) -> Chain {
         let forget = || Op::Forget { map: AFFINITY.into(), key: r.source, data: r.next };
         let client = |of_node| [vec![Op::Load(Read::Source, r.source)], r.service(of_node)].concat();
         rules.extend(both(&|of_node| {
-            let held = [
-                Op::Lookup(AFFINITY.into(), r.source, r.next),
-                Op::Within(members.name().into(), r.service),
-                remember(),
-                there(),
-            ];
-            with(client(of_node), held)
+            let found = with(client(of_node), r.find(AFFINITY, r.source, r.next));
+            with(found, [Op::Within(members.name().into(), r.service), remember(), there()])
         }));
         rules.extend(both(&|of_node| [client(of_node), take(any()), vec![forget(), remember(), there()]].concat()));
     }
