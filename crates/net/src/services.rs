@@ -308,7 +308,8 @@ impl Services {
     /// Says of a table whether its chains are those that we would make: they never change.
     fn version(&self, family: Family) -> String {
         let one = Choice { local: false, affinity: 1, count: 2 };
-        let made = (rules::stores(family), rules::chains(family, &self.ranges), rules::choosing(family, one), &self.ranges);
+        let made =
+            (rules::stores(family), rules::chains(family, &self.ranges), rules::choosing(family, one), &self.ranges);
         format!("services by gousse, {:016x}", crate::spec::hash(&format!("{made:?}")))
     }
 

@@ -98,7 +98,7 @@ async fn addresses_are_put_right_whoever_writes_them() {
     c.told("default", "10.96.0.21", "IPAddressWrongReference").await;
     let all = c.client.list(&IP_ADDRESSES, "", &ListOptions::default()).await.unwrap().objects;
     let names: Vec<&str> = all.iter().map(|ip| ip.meta().name.as_str()).collect();
-    assert_eq!(names, ["10.96.0.1", "10.96.0.22"]);
+    assert_eq!(names, ["10.96.0.1", "10.96.0.10", "10.96.0.22"]);
 }
 
 fn ingress(service: Option<&Value>) -> Vec<String> {
