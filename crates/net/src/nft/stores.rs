@@ -39,6 +39,8 @@ pub(crate) enum Value {
     Port,
     /// In the machine's own order of bytes.
     Number,
+    /// Of any kind: nft has names for five values of a key at most, and shows these as an address of IPv6.
+    FourWords,
 }
 
 /// One element; of a range the key has both ends.
@@ -216,7 +218,7 @@ fn types(family: Family, values: &[Value]) -> u32 {
         all << 6
             | match value {
                 Value::Address if family == Family::V4 => 7,
-                Value::Address => 8,
+                Value::Address | Value::FourWords => 8,
                 Value::Protocol => 12,
                 Value::Port => 13,
                 Value::Number => 19,
@@ -225,5 +227,10 @@ fn types(family: Family, values: &[Value]) -> u32 {
 }
 
 fn bytes(family: Family, values: &[Value]) -> u32 {
-    values.iter().map(|value| if *value == Value::Address && family == Family::V6 { 16 } else { 4 }).sum()
+    let of = |value: &Value| match value {
+        Value::FourWords => 16,
+        Value::Address if family == Family::V6 => 16,
+        _ => 4,
+    };
+    values.iter().map(of).sum()
 }

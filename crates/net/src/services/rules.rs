@@ -47,7 +47,7 @@ impl In {
 
 /// All sets and maps, empty.
 pub(crate) fn stores(family: Family) -> Vec<Store> {
-    use Value::{Address, Number, Port, Protocol};
+    use Value::{Address, FourWords, Number, Port, Protocol};
     let gap: &[Value] = if family == Family::V4 { &[Number] } else { &[] };
     let service = [Address, Protocol, Port];
     let found = |more: &[Value]| [gap, more].concat();
@@ -57,12 +57,17 @@ pub(crate) fn stores(family: Family) -> Vec<Store> {
         key: key.to_vec(),
         data: data.to_vec(),
     };
-    let (endpoint, member) = (found(&[Address, Port]), [&service, &found(&[Address, Port])[..]].concat());
+    // The gap and a service are four words.
+    let (a_service, member) = match family {
+        Family::V4 => (vec![FourWords, Number, Number], vec![FourWords, Address, Port]),
+        Family::V6 => (vec![Address, Protocol, Port, Number, Number], vec![Address, Protocol, Port, Address, Port]),
+    };
+    let endpoint = found(&[Address, Port]);
     let held = [&[Address], &found(&service)[..]].concat();
     let set = |store_in: In, key: &[Value]| store(store_in.name(), Kind::Set, key, &[]);
     let map = |store_in: In, key: &[Value], data: &[Value]| store(store_in.name(), Kind::Map, key, data);
     vec![
-        map(In::Services, &service, &found(&[Address, Protocol, Port, Number, Number])),
+        map(In::Services, &service, &a_service),
         map(In::Endpoints, &[Address, Protocol, Port, Number], &endpoint),
         map(In::LocalEndpoints, &[Address, Protocol, Port, Number], &endpoint),
         set(In::Members, &member),

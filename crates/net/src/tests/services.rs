@@ -396,6 +396,27 @@ fn datagrams_go_where_the_service_leads_now() {
     });
 }
 
+/// nft 1.0 aborts on keys that it cannot name, whatever it is asked for; so does whoever builds on it.
+#[test]
+fn nft_lists_everything_while_services_are_served() {
+    if !inside_own_namespaces("services::nft_lists_everything_while_services_are_served") {
+        return;
+    }
+    block_on(async {
+        let Site { net, pods: [a, b, c], .. } = site(Vec::new()).await;
+        let ways =
+            || vec![way(cluster(Protocol::Tcp), Way::Cluster, Way::Local), way(node_port(), Way::Cluster, Way::Local)];
+        let held = Port { affinity: 10_800, ..port(ways(), &[&a, &b]) };
+        all(&net, [(cluster(Protocol::Tcp), held), simple(cluster(Protocol::Udp), &[&a, &b, &c])]).await;
+        assert!(ask_from(&c.namespace, at(CLUSTER_IP, 80)).is_ok());
+        let Ok(listed) = Command::new("nft").args(["list", "ruleset"]).output() else { return };
+        assert!(listed.status.code().is_some(), "{}", String::from_utf8_lossy(&listed.stderr));
+        let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+        assert!(listed.contains("map endpoints {") && listed.contains("-services {"), "{listed}");
+        net.close().await.unwrap();
+    });
+}
+
 /// `nft flush ruleset`, and `nft flush table` of ours alone.
 #[test]
 fn what_somebody_takes_off_the_services_comes_back() {
