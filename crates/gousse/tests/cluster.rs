@@ -30,6 +30,9 @@ mod forwards;
 /// A disk that is full, and has room again.
 #[path = "cluster/full_disk.rs"]
 mod full_disk;
+/// A site behind the ingress.
+#[path = "cluster/ingress.rs"]
+mod ingress;
 /// Transcripts of a stock kubectl, and our own verbs beside it.
 #[path = "cluster/kubectl.rs"]
 mod kubectl;
