@@ -1,4 +1,4 @@
-//! Addresses for services of type LoadBalancer where no cloud gives them: those of the nodes, or of a pool.
+//! Addresses for services of type LoadBalancer without a cloud: the nodes', or those of a pool.
 //!
 //! As k8s.io/cloud-provider controllers/service, for services without `loadBalancerClass` and those of
 //! `gousse.dev/node`. Without a pool a service has the addresses of all nodes that are ready, so that of two which

@@ -1,4 +1,4 @@
-//! What services hold is as it should be: an IPAddress for each of their addresses, and none without a service.
+//! What services hold is as it should be: an IPAddress for each address, none without a service.
 //!
 //! pkg/registry/core/service/{ipallocator,portallocator}/controller. The server writes and deletes them with their
 //! services, so that there is something to do only after somebody else has written, or an earlier version: whatever

@@ -1,4 +1,4 @@
-//! Services of this node: which address and port leads to which endpoints, from Services and EndpointSlices.
+//! Services on this node: which address and port leads to which endpoints.
 //!
 //! A change of a service or of one of its slices plans that service anew, and whoever claims an address beside it.
 //! Law: after any history what is served is what would be made of all objects at once.

@@ -15,8 +15,8 @@ use serde_json::Value;
 use store::{Expect, Step};
 
 use crate::Server;
-use crate::allocations::Held;
 use crate::charges::Bill;
+use crate::held::Held;
 use crate::identity::Identity;
 use crate::records::{Snapshot, each, is_mirror};
 

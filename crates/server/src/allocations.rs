@@ -1,4 +1,4 @@
-//! Addresses and ports of nodes that services have, as claims of their writes: no two ever have the same.
+//! Addresses and ports of nodes that services have, as claims of their writes: never of two.
 //!
 //! What a service holds is written down with it, in one transaction, and freed with it: `allocations/10.96.0.1`
 //! and `allocations/30080` name their service, and an address has its IPAddress beside. The store decides who is
@@ -7,9 +7,9 @@
 //! (A service has one address, as a cluster has one family: of two, one IPAddress would have to be a write of its
 //! own, for those who watch them.)
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use api::managed::{self, Write};
 use api::{Status, tree};
@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use store::{Change, Entry, Error, Expect, Key, Revision, Room, Step, Store, Sync};
 
 use crate::admission::{Ask, Findings};
-use crate::verbs::delete;
+use crate::held::{Held, Pending, lock};
 use crate::view::View;
 use crate::{Server, addresses, records, tokens, write};
 
@@ -37,6 +37,9 @@ const MANAGED_BY: &str = "ipaddress.kubernetes.io/managed-by";
 /// Another server may start at the same time.
 const TRIES: usize = 8;
 
+/// How an object ends: the step of its deletion, or of the mark for who must let go first.
+pub type Ending = fn(&Server, &Kind, &Entry, Value) -> Result<Option<Step>, Status>;
+
 /// What there is to give, and what is about to be given.
 pub struct Allocations {
     sources: View<Sources>,
@@ -44,7 +47,6 @@ pub struct Allocations {
 }
 
 type Sources = BTreeMap<String, Source>;
-type Pending = Mutex<HashSet<Holding>>;
 
 /// A ServiceCIDR.
 #[derive(Clone)]
@@ -54,12 +56,6 @@ struct Source {
     ranges: Vec<Range>,
     /// Nothing is given of one that is not, or is being deleted.
     is_ready: bool,
-}
-
-/// Something that is chosen for a write; others choose it no more until this is dropped.
-pub struct Held {
-    pending: Arc<Pending>,
-    holding: Holding,
 }
 
 impl Allocations {
@@ -129,7 +125,13 @@ pub fn assign(ask: &Ask<'_>, object: &mut Value, findings: &mut Findings) -> Res
 
 /// What a write of a service changes beside it: what the new version holds and the old one does not is claimed, and
 /// the other way round freed. None: there is no such version.
-pub fn steps(server: &Server, kind: &Kind, old: Option<&Value>, new: Option<&Value>) -> Result<Vec<Step>, Status> {
+pub fn steps(
+    server: &Server,
+    kind: &Kind,
+    old: Option<&Value>,
+    new: Option<&Value>,
+    ending: Ending,
+) -> Result<Vec<Step>, Status> {
     let mut steps = Vec::new();
     if kind.plural != SERVICES || !kind.group.is_empty() {
         return Ok(steps);
@@ -147,7 +149,7 @@ pub fn steps(server: &Server, kind: &Kind, old: Option<&Value>, new: Option<&Val
     for holding in before.difference(&after) {
         steps.extend(owner.free(&server.0.store, *holding));
         if let Holding::Address(address) = holding {
-            steps.extend(owner.free_ip_address(server, *address)?);
+            steps.extend(owner.free_ip_address(server, *address, ending)?);
         }
     }
     Ok(steps)
@@ -252,23 +254,17 @@ impl Owner<'_> {
     }
 
     /// Deletes it as anybody would; finalizers hold it, and the address with it.
-    fn free_ip_address(&self, server: &Server, address: IpAddr) -> Result<Option<Step>, Status> {
+    fn free_ip_address(&self, server: &Server, address: IpAddr, ending: Ending) -> Result<Option<Step>, Status> {
         let kinds = server.kinds();
         let kind = kinds.by_kind("networking.k8s.io/v1", "IPAddress").expect("a built-in kind");
         let Some(entry) = server.0.store.get(ip_key(address).as_str()) else { return Ok(None) };
-        let mut object: Value = serde_json::from_slice(&entry.bytes).map_err(|e| Status::internal(e.to_string()))?;
+        let object: Value = serde_json::from_slice(&entry.bytes).map_err(|e| Status::internal(e.to_string()))?;
         let parent = tree::at(&object, "spec.parentRef");
         let of = |field: &str| tree::text(parent, field);
         if [of("group"), of("resource"), of("namespace"), of("name")] != ["", SERVICES, self.namespace, self.name] {
             return Ok(None);
         }
-        let now = (server.0.config.clock)();
-        let (key, expect) = (entry.key.clone(), Expect::At(entry.revision));
-        Ok(match delete::next(kind, &mut object, &delete::Options::default(), now) {
-            delete::Next::Keep => None,
-            delete::Next::Mark { .. } => Some(write::mark(kind, key, expect, &object)?),
-            delete::Next::Go => Some(write::delete(key, expect, &object)),
-        })
+        ending(server, kind, &entry, object)
     }
 }
 
@@ -318,16 +314,6 @@ fn note(sources: &mut Sources, change: &Change) {
         is_ready: is_ready && !tree::has(&object, "metadata.deletionTimestamp"),
     };
     sources.insert(name, source);
-}
-
-fn lock(pending: &Pending) -> std::sync::MutexGuard<'_, HashSet<Holding>> {
-    pending.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        lock(&self.pending).remove(&self.holding);
-    }
 }
 
 #[cfg(test)]

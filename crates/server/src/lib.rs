@@ -55,6 +55,8 @@ mod filter;
 mod flow;
 /// How the server is.
 mod health;
+/// What writes under way have chosen.
+mod held;
 /// Who asks.
 mod identity;
 /// Whom `Impersonate-*` headers ask to be.

@@ -1,4 +1,4 @@
-//! What has no connections (UDP, SCTP) and goes on to where nobody serves it any more is forgotten by the kernel.
+//! Datagrams that go on to where nobody serves them any more are forgotten by the kernel.
 //!
 //! What a flow's first packet was sent on to holds for all that follow, for as long as they come. Flows are found
 //! by where they were sent, in the kernel (CTA_FILTER). Upstream: pkg/proxy/conntrack/cleanup.go. Numbers are

@@ -1,4 +1,4 @@
-//! The host's way to addresses of services where it has no default route: to itself, where the rules take over.
+//! The host's way to services where it has no default route: to itself, where rules take over.
 //!
 //! What cannot be sent anywhere never comes to a rule. One route an address, on loopback, so that nothing that is
 //! no service's is held back; known again by their metric. A machine with a default route has none of them.

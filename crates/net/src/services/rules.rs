@@ -1,4 +1,4 @@
-//! The chains through which packets find their way to services: the same for one service and for thousands.
+//! The chains through which packets find services: the same for one and for thousands.
 //!
 //! Pure. Only a choice (`one of three endpoints`) that was not there before brings a chain of its own. What a
 //! rule has loaded is gone in the next one, so that each finds the service anew. Registers, in words of four

@@ -1,4 +1,4 @@
-//! Which of a service's endpoints this node uses: those near it, and those that end only when no other is left.
+//! Which endpoints of a service this node uses: those near it, and ending ones if no other is left.
 //!
 //! Upstream: pkg/proxy/topology.go (CategorizeEndpoints) and endpointslicecache.go.
 

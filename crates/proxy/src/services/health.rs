@@ -1,4 +1,4 @@
-//! Who asks whether this node serves: balancers, of one service (healthCheckNodePort) or of the proxy (/healthz).
+//! Balancers ask whether this node serves: one service (healthCheckNodePort), or at all (/healthz).
 //!
 //! Paths, headers, codes and bodies are upstream's (pkg/proxy/healthcheck).
 

@@ -2,15 +2,16 @@
 
 use api::Status;
 use http::StatusCode;
+use kinds::Kind;
 use serde_json::{Value, json};
-use store::{Entry, Error, Expect, Revision, Room};
+use store::{Entry, Error, Expect, Revision, Room, Step};
 
 use crate::admission::Operation;
 use crate::answer::{Payload, Reply};
 use crate::rendition::Rendition;
 use crate::verbs::options::WriteOptions;
 use crate::verbs::{Call, judge};
-use crate::{allocations, charges, write};
+use crate::{Server, allocations, charges, write};
 
 /// Tries to find a free generated name (registry/generic/registry/store.go).
 const NAME_TRIES: usize = 8;
@@ -105,7 +106,7 @@ pub async fn insert(
         let put = write::put(call.kind(), key.clone(), Expect::Absent, &object)?;
         let mut steps = vec![write::with_room(put, room)];
         steps.extend(findings.claims);
-        steps.extend(allocations::steps(call.server, call.kind(), None, Some(&object))?);
+        steps.extend(allocations::steps(call.server, call.kind(), None, Some(&object), nothing_ends)?);
         match charges::write(store, steps, &findings.bill).await {
             Ok(written) => {
                 warnings.extend(findings.warnings);
@@ -240,4 +241,9 @@ pub fn unwritten(key: store::Key, object: &Value) -> Entry {
     }
     let bytes = crate::encode::joined(&object, &revision);
     Entry { key, revision: Revision(0), created: Revision(0), bytes }
+}
+
+/// What is created frees nothing.
+fn nothing_ends(_: &Server, _: &Kind, _: &Entry, _: Value) -> Result<Option<Step>, Status> {
+    Ok(None)
 }

@@ -17,7 +17,7 @@ use crate::answer::{Payload, Reply};
 use crate::rendition::Rendition;
 use crate::verbs::options::ListOptions;
 use crate::verbs::{Call, create, judge, options, read};
-use crate::{allocations, write};
+use crate::{Server, allocations, write};
 
 const OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
 
@@ -158,7 +158,7 @@ pub async fn remove(
         let claims = findings.iter().flat_map(|findings| &findings.claims).cloned();
         let mut steps: Vec<Step> = [write].into_iter().chain(claims).collect();
         if let Next::Go = step {
-            steps.extend(allocations::steps(call.server, call.kind(), Some(&object), None)?);
+            steps.extend(allocations::steps(call.server, call.kind(), Some(&object), None, ending)?);
         }
         let written = match store.write(steps).await {
             Ok(written) => write::first(written),
@@ -205,6 +205,16 @@ pub enum Next {
         then_gone: bool,
     },
     Go,
+}
+
+/// How an object ends that goes with another's write, without options.
+pub fn ending(server: &Server, kind: &Kind, entry: &Entry, mut object: Value) -> Result<Option<Step>, Status> {
+    let (key, expect) = (entry.key.clone(), Expect::At(entry.revision));
+    Ok(match next(kind, &mut object, &Options::default(), (server.0.config.clock)()) {
+        Next::Keep => None,
+        Next::Mark { .. } => Some(write::mark(kind, key, expect, &object)?),
+        Next::Go => Some(write::delete(key, expect, &object)),
+    })
 }
 
 /// Decides, and sets the marks. Pure.

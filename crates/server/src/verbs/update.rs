@@ -14,7 +14,7 @@ use crate::admission::{Ask, Findings, Operation};
 use crate::answer::{Payload, Reply};
 use crate::rendition::Rendition;
 use crate::verbs::create::{self, check_kind, place, unwritten};
-use crate::verbs::delete::goes_with;
+use crate::verbs::delete::{ending, goes_with};
 use crate::verbs::options::{WriteOptions, go_words};
 use crate::verbs::{Call, judge};
 use crate::{allocations, charges, write};
@@ -184,7 +184,7 @@ impl Update<'_> {
             }];
             steps.extend(findings.claims);
             let left = Some(&object).filter(|_| !goes);
-            steps.extend(allocations::steps(call.server, call.kind(), Some(&old), left)?);
+            steps.extend(allocations::steps(call.server, call.kind(), Some(&old), left, ending)?);
             match charges::write(store, steps, &findings.bill).await {
                 Ok(written) => {
                     self.warnings.extend(findings.warnings);

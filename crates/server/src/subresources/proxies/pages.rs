@@ -1,4 +1,4 @@
-//! Links within pages that pass the proxy: they lead through it again (apimachinery util/proxy transport.go).
+//! Links within pages that pass the proxy lead through it again (util/proxy transport.go).
 //!
 //! A page is rewritten as it comes, in its own compression (gzip, deflate). One that cannot be read as such goes
 //! on as it is, or ends where it cannot be unpacked.
