@@ -13,21 +13,19 @@ use crate::spec::{Error, failed};
 
 /// Transactions.
 mod batch;
-/// What changes a table that is there.
-mod edits;
 /// Messages and attributes.
 mod messages;
 /// Single expressions.
 mod ops;
+/// Sets, maps and their elements.
+mod sets;
 /// Steps as expressions.
 mod steps;
-/// Sets and maps that change element by element.
-mod stores;
 
 pub(crate) use batch::Batch;
 pub(crate) use messages::Attributes;
 use messages::{Body, find, messages, push_message, text};
-pub(crate) use stores::{Element, Kind, Store, Value};
+pub(crate) use sets::Element;
 
 const SUBSYSTEM: u16 = 10 << 8;
 const NEW_TABLE: u16 = SUBSYSTEM;
@@ -67,37 +65,32 @@ impl Netfilter {
     /// Replaces the table by this rule set, all or nothing.
     pub fn apply(&self, rules: &RuleSet) -> Result<(), Error> {
         let mut batch = Batch::begin(rules.family);
-        batch.table(NEW_TABLE, &rules.table);
-        batch.table(DEL_TABLE, &rules.table);
-        batch.table(NEW_TABLE, &rules.table);
+        batch.fresh_table(&rules.table, "");
         // What refers to something comes after it: maps lead to chains, rules ask sets.
         rules.chains.iter().for_each(|chain| batch.chain(&rules.table, chain));
         for (number, set) in rules.sets.iter().enumerate() {
             batch.set(&rules.table, set, number as u32 + 1);
         }
         for chain in &rules.chains {
-            for rule in &chain.rules {
-                batch.rule(&rules.table, &chain.name, rule, b"", true);
-            }
+            batch.rules(&rules.table, &chain.name, &chain.rules);
         }
-        batch.seal(&rules.table);
-        self.commit(batch, &format!("putting the rules of table {} in force", rules.table))
+        self.change(batch, &rules.table, &format!("putting the rules of table {} in force", rules.table))
     }
 
     /// Adds one element to a set, in a transaction of its own; nothing happens if it is there.
     pub fn add(&self, family: Family, table: &str, set: &str, key: &[u8]) -> Result<(), Error> {
-        self.commit(
-            element(family, NEW_ELEMENTS, CREATE, table, set, key),
-            &format!("adding to set {set} of table {table}"),
-        )
+        self.with(family, table, set, true, key, &format!("adding to set {set} of table {table}"))
     }
 
     /// Takes one element out of a set. An error if it is not there.
     pub fn take(&self, family: Family, table: &str, set: &str, key: &[u8]) -> Result<(), Error> {
-        self.commit(
-            element(family, DEL_ELEMENTS, 0, table, set, key),
-            &format!("taking from set {set} of table {table}"),
-        )
+        self.with(family, table, set, false, key, &format!("taking from set {set} of table {table}"))
+    }
+
+    fn with(&self, family: Family, table: &str, set: &str, with: bool, key: &[u8], doing: &str) -> Result<(), Error> {
+        let mut batch = Batch::begin(family);
+        batch.keys(table, set, with, &[key]);
+        self.change(batch, table, doing)
     }
 
     /// Removes the table; nothing happens if there is none.
@@ -146,12 +139,24 @@ impl Netfilter {
     }
 
     /// Changes a table that is there, all or nothing.
-    pub fn edit(&self, mut batch: Batch, table: &str) -> Result<(), Error> {
+    pub fn change(&self, mut batch: Batch, table: &str, doing: &str) -> Result<(), Error> {
         if batch.count() == 0 {
             return Ok(());
         }
-        batch.seal(table);
-        self.commit(batch, &format!("changing table {table}"))
+        // It changes nothing, and its acknowledgement is that of all before it.
+        batch.table(NEW_TABLE, table);
+        self.commit(batch, doing)
+    }
+
+    /// The comment of the table; None: there is no such table, or none by us.
+    pub fn comment(&self, family: Family, table: &str) -> Result<Option<String>, Error> {
+        let mut comment = None;
+        let each = |body: &[u8]| {
+            let found = find(body, 6).and_then(|bytes| bytes.get(2..));
+            comment = found.map(|text| String::from_utf8_lossy(text).trim_end_matches('\0').to_string());
+        };
+        ask(&self.0.borrow(), family, GET_TABLE, ACK, |body| body.text(1, table), each)?;
+        Ok(comment)
     }
 
     fn commit(&self, batch: Batch, doing: &str) -> Result<(), Error> {
@@ -163,16 +168,6 @@ impl Netfilter {
         }
         done
     }
-}
-
-fn element(family: Family, kind: u16, flags: u16, table: &str, set: &str, key: &[u8]) -> Batch {
-    let mut batch = Batch::begin(family);
-    batch.message(kind, flags, |body| {
-        body.text(1, table);
-        body.text(2, set);
-        body.nested(3, |list| list.nested(1, |element| element.nested(1, |value| value.bytes(1, key))));
-    });
-    batch
 }
 
 /// Puts rules at the head of a chain that another program owns, in place of those that bear the same mark.
@@ -208,7 +203,7 @@ pub(crate) fn precede(table: &str, chain: &str, mark: &str, rules: &[Vec<Step>])
     for rule in rules {
         batch.rule(table, chain, rule, mark.as_bytes(), false);
     }
-    batch.seal(table);
+    batch.table(NEW_TABLE, table);
     batch.commit(&socket, &format!("changing our rules in {table} {chain}"))?;
     Ok(true)
 }

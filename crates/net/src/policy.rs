@@ -201,7 +201,8 @@ impl InForce {
         if was_empty || spec.is_empty() {
             return self.apply(netfilter);
         }
-        let changed = batches.into_iter().try_for_each(|batch| netfilter.edit(batch, &self.table));
+        let doing = format!("changing the policies of table {}", self.table);
+        let changed = batches.into_iter().try_for_each(|batch| netfilter.change(batch, &self.table, &doing));
         changed.or_else(|error| {
             tracing::warn!(%error, "the rules of policies are not as they were: they are made anew");
             self.apply(netfilter)

@@ -17,7 +17,7 @@ use crate::spec::{Attachment, Config};
 /// Single expressions.
 mod ops;
 
-pub(crate) use ops::{Op, Read};
+pub(crate) use ops::Op;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RuleSet {
@@ -34,29 +34,46 @@ pub(crate) enum Family {
     V6,
 }
 
-/// A set, or a map where its elements have data.
+/// A set or a map, and what it has from the start.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Set {
     pub name: Name,
+    pub kind: Kind,
     pub key: Vec<Field>,
-    /// Empty for a set.
+    /// Of a map.
     pub data: Vec<Field>,
+    /// Keys, and data: of verdicts the name of the chain that goes on.
     pub elements: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// What one part of a concatenated key is; each takes four bytes, a link's name and an IPv6 address sixteen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Kind {
+    Set,
+    /// The last part of a key is a range.
+    Ranges,
+    Map,
+    /// Where to go.
+    Verdicts,
+    /// Filled by packets; an element ends by itself. At most so many.
+    Memory(u32),
+}
+
+/// One part of a key or of data, as nft prints it; each takes four bytes but those that say otherwise.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Field {
+    /// Sixteen bytes.
     Link,
+    /// Of the table's family: an IPv6 address takes sixteen bytes.
     Address,
     Protocol,
     Port,
-    Address6,
-    /// Only as a map's data: the name of the chain that goes on.
-    Verdict,
+    /// In the machine's own order of bytes.
+    Number,
+    /// Of any kind: nft has names for five parts of a key at most, and shows these as an address of IPv6.
+    FourWords,
 }
 
-/// What of a packet is looked up: a part of a key.
+/// What is read of a packet, or of the connection that it belongs to.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Part {
     /// The name of the link that it came over.
@@ -65,12 +82,22 @@ pub(crate) enum Part {
     Destination,
     Protocol,
     DestinationPort,
-    /// Of the connection that it belongs to: who began it, before masquerading.
+    /// Who began the connection, before masquerading.
     Client,
-    /// … what it leads to, behind any translation.
+    /// What it leads to, behind any translation.
     Server,
     ServerProtocol,
     ServerPort,
+    /// Where the connection's first packet was sent.
+    FirstDestination,
+    FirstDestinationPort,
+    /// Bits of NF_CT_STATE_BIT; new is 8.
+    State,
+    /// Bits of IPS_*; 32: the destination was rewritten.
+    Status,
+    /// RTN_*; 2: an address of the host.
+    KindOfSource,
+    KindOfDestination,
 }
 
 /// The name of a set or of a chain.
@@ -162,6 +189,18 @@ pub(crate) enum Step {
     Do(Op),
 }
 
+impl Set {
+    /// Of keys alone.
+    pub fn of(name: impl Into<Name>, key: &[Field], keys: Vec<Vec<u8>>) -> Set {
+        let elements = keys.into_iter().map(|key| (key, Vec::new())).collect();
+        Set { name: name.into(), kind: Kind::Set, key: key.to_vec(), data: Vec::new(), elements }
+    }
+
+    pub fn map(name: impl Into<Name>, key: &[Field], data: &[Field], elements: Vec<(Vec<u8>, Vec<u8>)>) -> Set {
+        Set { name: name.into(), kind: Kind::Map, key: key.to_vec(), data: data.to_vec(), elements }
+    }
+}
+
 /// Before anything else looks at a packet.
 const GUARD: Base = Base { kind: "filter", hook: Hook::Prerouting, priority: -300 };
 const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
@@ -198,7 +237,7 @@ pub(crate) fn plan<'a>(
     let mut sources = Vec::new();
     for attachment in attachments {
         let speaks = !mute.contains(&attachment.spec.id);
-        sources.extend(source(config, attachment).filter(|_| speaks).map(|key| (key, Vec::new())));
+        sources.extend(source(config, attachment).filter(|_| speaks));
         let Some(pod) = v4(attachment).next() else { continue };
         for port in &attachment.spec.host_ports {
             let Some(protocol) = protocol_number(&port.protocol) else { continue };
@@ -217,20 +256,15 @@ pub(crate) fn plan<'a>(
             }
         }
         if !attachment.spec.host_ports.is_empty() {
-            hairpin.push(([pod.octets(), pod.octets()].concat(), Vec::new()));
+            hairpin.push([pod.octets(), pod.octets()].concat());
         }
     }
-    let target = vec![Field::Address, Field::Port];
+    let target = [Field::Address, Field::Port];
     let sets = vec![
-        Set { name: "ports".into(), key: vec![Field::Protocol, Field::Port], data: target.clone(), elements: anywhere },
-        Set {
-            name: "ports-at".into(),
-            key: vec![Field::Address, Field::Protocol, Field::Port],
-            data: target,
-            elements: at_address,
-        },
-        Set { name: SOURCES.into(), key: vec![Field::Link, Field::Address], data: vec![], elements: sources },
-        Set { name: "hairpin".into(), key: vec![Field::Address, Field::Address], data: vec![], elements: hairpin },
+        Set::map("ports", &[Field::Protocol, Field::Port], &target, anywhere),
+        Set::map("ports-at", &[Field::Address, Field::Protocol, Field::Port], &target, at_address),
+        Set::of(SOURCES, &[Field::Link, Field::Address], sources),
+        Set::of("hairpin", &[Field::Address, Field::Address], hairpin),
     ];
     RuleSet { family: Family::V4, table: config.table(), sets, chains: chains(config) }
 }
@@ -288,7 +322,8 @@ pub(crate) fn protocol_number(name: &str) -> Option<u8> {
     }
 }
 
-fn padded_port(port: u16) -> [u8; 4] {
+/// As a key or data has it.
+pub(crate) fn padded_port(port: u16) -> [u8; 4] {
     let [high, low] = port.to_be_bytes();
     [high, low, 0, 0]
 }

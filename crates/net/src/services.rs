@@ -264,7 +264,7 @@ impl Services {
         let mut batch = Batch::begin(family);
         fill(&mut batch, &self.table, false, &difference.take);
         self.put(&mut batch, family, difference.choices.iter().copied(), &difference.put);
-        netfilter.change(batch.sealed(&self.table), &format!("changing the services of table {}", self.table))
+        netfilter.change(batch, &self.table, &format!("changing the services of table {}", self.table))
     }
 
     fn reload(&self, netfilter: &Netfilter, family: Family, in_force: &InForce) -> Result<(), Error> {
@@ -282,26 +282,28 @@ impl Services {
         let table = &self.table;
         let mut batch = Batch::begin(family);
         batch.fresh_table(table, &self.version(family));
-        for (number, store) in rules::stores(family).iter().enumerate() {
-            batch.store(family, table, store, number as u32 + 1);
+        for (number, set) in rules::sets(family).iter().enumerate() {
+            batch.set(table, set, number as u32 + 1);
         }
         let chains = rules::chains(family, &self.ranges);
         chains.iter().for_each(|chain| batch.chain(table, chain));
-        chains.iter().for_each(|chain| batch.rules(table, chain));
+        chains.iter().for_each(|chain| batch.rules(table, &chain.name, &chain.rules));
         let refusals = rules::refusals().map(|(number, chain)| (number.to_ne_bytes(), chain));
         let refusals =
             refusals.iter().map(|(key, chain)| chain.map_or(Element::Drop(key), |to| Element::Goto(key, to)));
-        batch.elements(table, rules::REFUSALS_MAP, true, refusals);
-        let own_ports: Vec<[u8; 4]> = rules::own_ports(&self.ranges).collect();
-        batch.elements(table, rules::OWN_PORTS_SET, true, own_ports.iter().map(|key| Element::Key(key)));
+        batch.elements(table, rules::REFUSALS, true, refusals);
+        batch.keys(table, rules::OWN_PORTS, true, &rules::own_ports(&self.ranges).collect::<Vec<_>>());
         self.put(&mut batch, family, in_force.choices.iter().copied(), elements);
         let needs = "which takes a kernel with nft_numgen, nft_fib, nft_nat, nft_masq and nft_reject";
-        netfilter.change(batch.sealed(table), &format!("putting the services of table {table} in force, {needs}"))
+        netfilter.change(batch, table, &format!("putting the services of table {table} in force, {needs}"))
     }
 
     fn put(&self, batch: &mut Batch, family: Family, choices: impl Iterator<Item = Choice>, elements: &Elements) {
         let chains: Vec<Chain> = choices.map(|choice| rules::choosing(family, choice)).collect();
-        chains.iter().for_each(|chain| batch.chain_with_rules(&self.table, chain));
+        for chain in &chains {
+            batch.chain(&self.table, chain);
+            batch.rules(&self.table, &chain.name, &chain.rules);
+        }
         fill(batch, &self.table, true, elements);
     }
 
@@ -309,7 +311,7 @@ impl Services {
     fn version(&self, family: Family) -> String {
         let one = Choice { local: false, affinity: 1, count: 2 };
         let made =
-            (rules::stores(family), rules::chains(family, &self.ranges), rules::choosing(family, one), &self.ranges);
+            (rules::sets(family), rules::chains(family, &self.ranges), rules::choosing(family, one), &self.ranges);
         format!("services by gousse, {:016x}", crate::spec::hash(&format!("{made:?}")))
     }
 

@@ -3,15 +3,12 @@
 use netlink_sys::Socket;
 
 use super::messages::{Body, messages, push_message};
-use super::{
-    ACK, BATCH_BEGIN, BATCH_END, CREATE, NEW_CHAIN, NEW_ELEMENTS, NEW_RULE, NEW_SET, NEW_TABLE, REQUEST, number_of,
-};
-use crate::rules::{Chain, Family, Field, Hook, Set, Step};
+use super::{ACK, BATCH_BEGIN, BATCH_END, CREATE, DEL_CHAIN, DEL_RULE, DEL_TABLE, NEW_CHAIN, NEW_RULE, NEW_TABLE};
+use super::{REQUEST, number_of};
+use crate::rules::{Chain, Family, Hook, Step};
 use crate::spec::{Error, failed};
 
 const APPEND: u16 = 0x800;
-/// The type of a map's data that are verdicts (NFT_DATA_VERDICT).
-const VERDICT: u32 = 0xffff_ff00;
 
 /// Netlink messages between a begin and an end: the kernel takes them all or none.
 pub struct Batch {
@@ -44,41 +41,16 @@ impl Batch {
         self.message(kind, if kind == NEW_TABLE { CREATE } else { 0 }, |body| body.text(1, name));
     }
 
-    pub fn set(&mut self, table: &str, set: &Set, id: u32) {
-        self.silent(NEW_SET, CREATE, |body| {
+    /// The table, empty; what it was before is gone with the same transaction. `comment` is what `nft` shows.
+    pub fn fresh_table(&mut self, table: &str, comment: &str) {
+        self.table(NEW_TABLE, table);
+        self.table(DEL_TABLE, table);
+        self.silent(NEW_TABLE, CREATE, |body| {
             body.text(1, table);
-            body.text(2, &set.name);
-            body.number(3, if set.data.is_empty() { 0 } else { 8 });
-            body.number(4, type_of(&set.key));
-            body.number(5, length_of(&set.key));
-            if set.data == [Field::Verdict] {
-                body.number(6, VERDICT);
-            } else if !set.data.is_empty() {
-                body.number(6, type_of(&set.data));
-                body.number(7, length_of(&set.data));
+            if !comment.is_empty() {
+                body.bytes(6, &commented(comment));
             }
-            body.number(10, id);
         });
-        // A message's attribute holds 64 KiB at most.
-        for elements in set.elements.chunks(500) {
-            self.silent(NEW_ELEMENTS, CREATE, |body| {
-                body.text(1, table);
-                body.text(2, &set.name);
-                body.number(4, id);
-                body.nested(3, |list| {
-                    for (key, data) in elements {
-                        list.nested(1, |element| {
-                            element.nested(1, |value| value.bytes(1, key));
-                            if set.data == [Field::Verdict] {
-                                element.nested(2, |value| value.go_to(data));
-                            } else if !data.is_empty() {
-                                element.nested(2, |value| value.bytes(1, data));
-                            }
-                        });
-                    }
-                });
-            });
-        }
     }
 
     pub fn chain(&mut self, table: &str, chain: &Chain) {
@@ -101,9 +73,34 @@ impl Batch {
         });
     }
 
+    /// Takes every rule out of a chain.
+    pub fn no_rules(&mut self, table: &str, chain: &str) {
+        self.silent(DEL_RULE, 0, |body| {
+            body.text(1, table);
+            body.text(2, chain);
+        });
+    }
+
+    /// Removes a chain that has no rules; the transaction fails where something still leads to it.
+    pub fn no_chain(&mut self, table: &str, chain: &str) {
+        self.silent(DEL_CHAIN, 0, |body| {
+            body.text(1, table);
+            body.text(3, chain);
+        });
+    }
+
+    pub fn family(&self) -> Family {
+        self.family
+    }
+
     /// How many messages it has.
     pub fn count(&self) -> u32 {
         self.count
+    }
+
+    /// Adds rules to the end of a chain.
+    pub fn rules(&mut self, table: &str, chain: &str, rules: &[Vec<Step>]) {
+        rules.iter().for_each(|rule| self.rule(table, chain, rule, b"", true));
     }
 
     /// Adds a rule to the end of a chain, or puts it at its head.
@@ -119,7 +116,7 @@ impl Batch {
             body.text(2, chain);
             body.nested(4, |list| {
                 rule.iter().zip(own).for_each(|(step, own)| match own {
-                    Some((part, set)) => list.within(family, part, set),
+                    Some((part, set)) => list.is_in_own(family, part, set),
                     None => list.step(family, step),
                 });
             });
@@ -160,22 +157,10 @@ fn make_room(socket: &Socket, bytes: usize) {
     }
 }
 
-fn length_of(fields: &[Field]) -> u32 {
-    let length = |field: &Field| if matches!(field, Field::Link | Field::Address6) { 16 } else { 4 };
-    fields.iter().map(length).sum()
-}
-
-/// nft's numbering of types, six bits for each part of a concatenation: what `nft list` prints by.
-fn type_of(fields: &[Field]) -> u32 {
-    fields.iter().fold(0, |all, field| {
-        all << 6
-            | match field {
-                Field::Link => 41,
-                Field::Address => 7,
-                Field::Protocol => 12,
-                Field::Port => 13,
-                Field::Address6 => 8,
-                Field::Verdict => 0,
-            }
-    })
+/// As libnftnl writes a comment.
+fn commented(comment: &str) -> Vec<u8> {
+    let mut bytes = vec![0, comment.len() as u8 + 1];
+    bytes.extend(comment.bytes());
+    bytes.push(0);
+    bytes
 }

@@ -1,28 +1,38 @@
 //! Single expressions in the kernel's own form.
+//!
+//! A register is named by its first word, 0 to 15.
 
 use super::messages::Body;
 use super::number_of;
-use crate::rules::{Family, Op, Read};
+use super::sets::ANY_NAME;
+use crate::rules::{Family, Op, Part};
 
+/// NFT_REG32_00
 const R0: u32 = 8;
+/// NFT_REG_VERDICT
+const VERDICT: u32 = 0;
 const NFT_GOTO: i32 = -4;
 const NFT_RETURN: i32 = -5;
+
+/// Directions of a connection: what its beginner sent, and what came back.
+const SENT: Option<u8> = Some(0);
+const REPLIED: Option<u8> = Some(1);
 
 impl Body<'_> {
     pub fn op(&mut self, family: Family, op: &Op) {
         match op {
-            Op::Load(from, to) => self.load(family, *from, R0 + to),
+            Op::Load(part, to) => drop(self.load(family, *part, *to)),
             Op::Constant(to, value) => self.expression("immediate", |e| {
                 e.number(1, R0 + to);
                 e.nested(2, |data| data.bytes(1, value));
             }),
-            Op::Mask(register, mask) => self.mask(R0 + register, mask),
-            Op::Equal(register, value) => self.compare(R0 + register, true, value),
-            Op::Unequal(register, value) => self.compare(R0 + register, false, value),
-            Op::Within(set, key) => self.lookup(set, *key, None, false),
-            Op::Without(set, key) => self.lookup(set, *key, None, true),
-            Op::Lookup(map, key, to) => self.lookup(map, *key, Some(R0 + to), false),
-            Op::Verdict(map, key) => self.lookup(map, *key, Some(0), false),
+            Op::Mask(register, mask) => self.mask(*register, mask),
+            Op::Equal(register, value) => self.compare(*register, true, value),
+            Op::Unequal(register, value) => self.compare(*register, false, value),
+            Op::Within(set, key) => self.is_in(set, *key, true),
+            Op::Without(set, key) => self.is_in(set, *key, false),
+            Op::Lookup(map, key, to) => self.lookup(map, *key, R0 + to),
+            Op::Verdict(map, key) => self.lookup(map, *key, VERDICT),
             Op::Random(to, below) => self.expression("numgen", |e| {
                 e.number(1, R0 + to);
                 e.number(2, *below);
@@ -45,51 +55,129 @@ impl Body<'_> {
         }
     }
 
-    fn load(&mut self, family: Family, from: Read, to: u32) {
-        let (source, destination, length) = if family == Family::V4 { (12, 16, 4) } else { (8, 24, 16) };
-        match from {
-            Read::Source => self.payload(to, 1, source, length),
-            Read::Destination => self.payload(to, 1, destination, length),
-            Read::Protocol => self.meta(to, 16),
-            Read::DestinationPort => self.payload(to, 2, 2, 2),
-            Read::FirstDestination => self.connection(to, if family == Family::V4 { 20 } else { 22 }, true),
-            Read::FirstDestinationPort => self.connection(to, 12, true),
-            Read::State => self.connection(to, 0, false),
-            Read::Status => self.connection(to, 2, false),
-            Read::KindOfSource => self.kind_of(to, 1),
-            Read::KindOfDestination => self.kind_of(to, 2),
+    /// One expression: its name and what `fill` says of it.
+    pub fn expression(&mut self, name: &str, fill: impl FnOnce(&mut Body)) {
+        self.nested(1, |element| {
+            element.text(1, name);
+            element.nested(2, fill);
+        });
+    }
+
+    /// Loads the parts one after another from the first register on; the first that is free then.
+    pub fn load_all(&mut self, family: Family, parts: &[Part]) -> u32 {
+        parts.iter().fold(0, |register, part| register + self.load(family, *part, register))
+    }
+
+    /// How many words it takes.
+    pub fn load(&mut self, family: Family, part: Part, to: u32) -> u32 {
+        let v4 = family == Family::V4;
+        let (source, destination, length) = if v4 { (12, 16, 4) } else { (8, 24, 16) };
+        // NFT_CT_SRC_IP, NFT_CT_DST_IP, and those of IPv6.
+        let (from, sent_to) = if v4 { (19, 20) } else { (21, 22) };
+        match part {
+            // Its name.
+            Part::Link => self.meta(to, 6),
+            Part::Source => self.payload(to, 1, source, length),
+            Part::Destination => self.payload(to, 1, destination, length),
+            Part::Protocol => self.meta(to, 16),
+            Part::DestinationPort => self.payload(to, 2, 2, 2),
+            Part::Client => self.connection(to, from, SENT),
+            Part::Server => self.connection(to, from, REPLIED),
+            Part::ServerProtocol => self.connection(to, 10, None),
+            Part::ServerPort => self.connection(to, 11, REPLIED),
+            Part::FirstDestination => self.connection(to, sent_to, SENT),
+            Part::FirstDestinationPort => self.connection(to, 12, SENT),
+            Part::State => self.connection(to, 0, None),
+            Part::Status => self.connection(to, 2, None),
+            Part::KindOfSource => self.route(to, 3, 1),
+            Part::KindOfDestination => self.route(to, 3, 2),
+        }
+        match part {
+            Part::Link => 4,
+            Part::Source | Part::Destination | Part::Client | Part::Server | Part::FirstDestination => length / 4,
+            _ => 1,
         }
     }
 
-    /// `first`: of the direction of its first packet.
-    fn connection(&mut self, to: u32, key: u32, first: bool) {
-        self.expression("ct", |e| {
-            e.number(1, to);
+    pub fn payload(&mut self, to: u32, base: u32, offset: u32, length: u32) {
+        self.expression("payload", |e| {
+            e.number(1, R0 + to);
+            e.number(2, base);
+            e.number(3, offset);
+            e.number(4, length);
+        });
+    }
+
+    pub fn meta(&mut self, to: u32, key: u32) {
+        self.expression("meta", |e| {
+            e.number(1, R0 + to);
             e.number(2, key);
-            if first {
-                e.bytes(3, &[0]);
+        });
+    }
+
+    fn connection(&mut self, to: u32, key: u32, direction: Option<u8>) {
+        self.expression("ct", |e| {
+            e.number(1, R0 + to);
+            e.number(2, key);
+            if let Some(direction) = direction {
+                e.bytes(3, &[direction]);
             }
         });
     }
 
-    fn kind_of(&mut self, to: u32, which: u32) {
+    /// What the routes say (NFT_FIB_RESULT_*), by these parts of the packet (NFTA_FIB_F_*).
+    pub fn route(&mut self, to: u32, result: u32, by: u32) {
         self.expression("fib", |e| {
-            e.number(1, to);
-            e.number(2, 3);
-            e.number(3, which);
+            e.number(1, R0 + to);
+            e.number(2, result);
+            e.number(3, by);
         });
     }
 
-    fn lookup(&mut self, set: &str, key: u32, to: Option<u32>, inverted: bool) {
+    pub fn compare(&mut self, register: u32, equal: bool, value: &[u8]) {
+        self.expression("cmp", |e| {
+            e.number(1, R0 + register);
+            e.number(2, u32::from(!equal));
+            e.nested(3, |data| data.bytes(1, value));
+        });
+    }
+
+    pub fn mask(&mut self, register: u32, mask: &[u8]) {
+        self.expression("bitwise", |e| {
+            e.number(1, R0 + register);
+            e.number(2, R0 + register);
+            e.number(3, mask.len() as u32);
+            e.nested(4, |data| data.bytes(1, mask));
+            e.nested(5, |data| data.bytes(1, &vec![0; mask.len()]));
+        });
+    }
+
+    /// What stands under the key goes to that register.
+    fn lookup(&mut self, map: &str, key: u32, to: u32) {
+        self.expression("lookup", |e| {
+            e.text(1, map);
+            e.number(2, R0 + key);
+            e.number(3, to);
+        });
+    }
+
+    pub fn is_in(&mut self, set: &str, key: u32, inside: bool) {
         self.expression("lookup", |e| {
             e.text(1, set);
             e.number(2, R0 + key);
-            if let Some(to) = to {
-                e.number(3, to);
-            }
-            if inverted {
+            if !inside {
                 e.number(5, 1);
             }
+        });
+    }
+
+    /// Whether a part is in a rule's own set of ranges.
+    pub fn is_in_own(&mut self, family: Family, part: Part, set: u32) {
+        self.load(family, part, 0);
+        self.expression("lookup", |e| {
+            e.text(1, ANY_NAME);
+            e.number(2, R0);
+            e.number(4, set);
         });
     }
 
@@ -105,15 +193,15 @@ impl Body<'_> {
         });
     }
 
-    fn leave(&mut self, code: i32, chain: Option<&str>) {
+    pub fn leave(&mut self, code: i32, chain: Option<&str>) {
         self.expression("immediate", |e| {
-            e.number(1, 0);
-            e.nested(2, |data| data.goes(code, chain));
+            e.number(1, VERDICT);
+            e.nested(2, |data| data.verdict(code, chain));
         });
     }
 
     /// A verdict as a value.
-    pub fn goes(&mut self, code: i32, chain: Option<&str>) {
+    pub fn verdict(&mut self, code: i32, chain: Option<&str>) {
         self.nested(2, |verdict| {
             verdict.number(1, code as u32);
             if let Some(chain) = chain {

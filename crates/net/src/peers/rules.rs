@@ -16,8 +16,8 @@ pub(crate) fn table(config: &Config) -> String {
 }
 
 pub(crate) fn rules(config: &Config, plan: &Plan) -> RuleSet {
-    let elements = plan.ends.values().map(|end| (end.address.octets().to_vec(), Vec::new())).collect();
-    let peers = Set { name: "peers".into(), key: vec![Field::Address], data: Vec::new(), elements };
+    let addresses = plan.ends.values().map(|end| end.address.octets().to_vec()).collect();
+    let peers = Set::of("peers", &[Field::Address], addresses);
     let stranger = Step::In { set: "peers".into(), key: vec![Part::Source], inside: false };
     let mut guard = vec![vec![Step::Source(config.cluster_cidr), Step::NoWayBack, Step::Drop]];
     let mut masquerade = Vec::new();

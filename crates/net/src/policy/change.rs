@@ -7,23 +7,21 @@ use std::net::IpAddr;
 
 use super::plan::{self, EGRESS, INGRESS, ISOLATED, ITSELF};
 use super::{Edits, Element, Name, SetEdit, Spec};
-use crate::nft::Batch;
+use crate::nft::{self, Batch};
 use crate::rules::{Chain, Family, Step};
-
-type Keys = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// From `spec` to what it is after `edits`.
 pub(super) fn batch(family: Family, table: &str, spec: &Spec, edits: &Edits) -> Batch {
     let mut batch = Batch::begin(family);
-    let keys = |elements: &mut dyn Iterator<Item = &Element>| -> Keys {
-        elements.filter_map(|one| Some((plan::element(family, one)?, Vec::new()))).collect()
+    let keys = |elements: &BTreeSet<Element>| -> Vec<Vec<u8>> {
+        elements.iter().filter_map(|one| plan::element(family, one)).collect()
     };
     for (number, (name, edit)) in edits.sets.iter().enumerate() {
         match edit {
             SetEdit::Made(set) => batch.set(table, &plan::set(family, name, set), number as u32 + 1),
             SetEdit::Changed { added, removed } => {
-                batch.take_elements(table, name, &keys(&mut removed.iter()));
-                batch.add_elements(table, name, &keys(&mut added.iter()), false);
+                batch.keys(table, name, false, &keys(removed));
+                batch.keys(table, name, true, &keys(added));
             }
             SetEdit::Gone => {}
         }
@@ -44,7 +42,7 @@ pub(super) fn batch(family: Family, table: &str, spec: &Spec, edits: &Edits) -> 
         batch.chain(table, &Chain { name: name.to_string().into(), base: None, rules: Vec::new() });
     }
     for (name, rules) in &new {
-        rules.iter().for_each(|rule| batch.rule(table, name, rule, b"", true));
+        batch.rules(table, name, rules);
     }
     by_address(&mut batch, family, table, INGRESS, &spec.ingress, &edits.ingress);
     by_address(&mut batch, family, table, EGRESS, &spec.egress, &edits.egress);
@@ -67,12 +65,11 @@ fn by_address(
     edits: &BTreeMap<IpAddr, Option<Name>>,
 ) {
     let key = |address: &IpAddr| plan::octets(family, *address);
-    let left = edits.keys().filter(|address| was.contains_key(*address));
-    let left: Keys = left.filter_map(|address| Some((key(address)?, Vec::new()))).collect();
-    batch.take_elements(table, map, &left);
-    let entered =
-        edits.iter().filter_map(|(address, group)| Some((key(address)?, group.as_ref()?.as_bytes().to_vec())));
-    batch.add_elements(table, map, &entered.collect::<Keys>(), true);
+    let left: Vec<_> = edits.keys().filter(|address| was.contains_key(*address)).filter_map(key).collect();
+    batch.keys(table, map, false, &left);
+    let entered = edits.iter().filter_map(|(address, group)| Some((key(address)?, group.as_ref()?)));
+    let entered: Vec<_> = entered.collect();
+    batch.elements(table, map, true, entered.iter().map(|(key, group)| nft::Element::Goto(key, group)));
 }
 
 /// The addresses that are isolated at all.
@@ -83,21 +80,21 @@ fn isolated(batch: &mut Batch, family: Family, table: &str, spec: &Spec, edits: 
         Some(edit) => edit.is_some(),
         None => was.contains_key(address),
     };
-    let (mut left, mut entered) = (Keys::new(), Keys::new());
+    let (mut left, mut entered) = (Vec::new(), Vec::new());
     let touched: BTreeSet<&IpAddr> = edits.ingress.keys().chain(edits.egress.keys()).collect();
     for address in touched {
         let Some(key) = plan::octets(family, *address) else { continue };
         let was = spec.ingress.contains_key(address) || spec.egress.contains_key(address);
         let is = after(&spec.ingress, &edits.ingress, address) || after(&spec.egress, &edits.egress, address);
         match (was, is) {
-            (true, false) => left.push((key, Vec::new())),
-            (false, true) => entered.push((key, Vec::new())),
+            (true, false) => left.push(key),
+            (false, true) => entered.push(key),
             _ => {}
         }
     }
-    let twice = |keys: &Keys| keys.iter().map(|(key, none)| (key.repeat(2), none.clone())).collect::<Keys>();
-    batch.take_elements(table, ISOLATED, &left);
-    batch.take_elements(table, ITSELF, &twice(&left));
-    batch.add_elements(table, ISOLATED, &entered, false);
-    batch.add_elements(table, ITSELF, &twice(&entered), false);
+    let twice = |keys: &[Vec<u8>]| keys.iter().map(|key| key.repeat(2)).collect::<Vec<_>>();
+    for (with, keys) in [(false, left), (true, entered)] {
+        batch.keys(table, ISOLATED, with, &keys);
+        batch.keys(table, ITSELF, with, &twice(&keys));
+    }
 }

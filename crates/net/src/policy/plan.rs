@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::{Allow, Direction, Element, Name, Policy, Ports, Set, Spec};
-use crate::rules::{self, Base, Chain, Family, Field, Hook, Part, RuleSet, Step};
+use crate::rules::{self, Base, Chain, Family, Field, Hook, Kind, Part, RuleSet, Step, padded_port};
 
 /// Isolated addresses, and the chain of their group; named as their base chains.
 pub(super) const INGRESS: &str = "ingress";
@@ -21,26 +21,16 @@ const FORWARD: Base = Base { kind: "filter", hook: Hook::Forward, priority: 0 };
 
 pub(super) fn plan(family: Family, table: &str, spec: &Spec) -> RuleSet {
     let mut sets: Vec<rules::Set> = spec.sets.iter().map(|(name, all)| set(family, name, all)).collect();
-    let by_address = |all: &BTreeMap<IpAddr, Name>, name: &'static str| rules::Set {
-        name: name.into(),
-        key: vec![address_of(family)],
-        data: vec![Field::Verdict],
-        elements: all
-            .iter()
-            .filter_map(|(ip, group)| Some((octets(family, *ip)?, group.as_bytes().to_vec())))
-            .collect(),
+    let by_address = |all: &BTreeMap<IpAddr, Name>, name: &'static str| {
+        let group = |(ip, group): (&IpAddr, &Name)| Some((octets(family, *ip)?, group.as_bytes().to_vec()));
+        let elements = all.iter().filter_map(group).collect();
+        rules::Set { kind: Kind::Verdicts, ..rules::Set::map(name, &[Field::Address], &[], elements) }
     };
     sets.push(by_address(&spec.ingress, INGRESS));
     sets.push(by_address(&spec.egress, EGRESS));
     let isolated = || isolated(spec).into_iter().filter_map(|ip| octets(family, ip));
-    let plain = |name: &'static str, parts: usize, elements: Vec<Vec<u8>>| rules::Set {
-        name: name.into(),
-        key: vec![address_of(family); parts],
-        data: Vec::new(),
-        elements: elements.into_iter().map(|key| (key, Vec::new())).collect(),
-    };
-    sets.push(plain(ISOLATED, 1, isolated().collect()));
-    sets.push(plain(ITSELF, 2, isolated().map(|ip| ip.repeat(2)).collect()));
+    sets.push(rules::Set::of(ISOLATED, &[Field::Address], isolated().collect()));
+    sets.push(rules::Set::of(ITSELF, &[Field::Address; 2], isolated().map(|ip| ip.repeat(2)).collect()));
     let mut chains = Vec::new();
     let chain = |name: &Name, rules| Chain { name: name.to_string().into(), base: None, rules };
     let all = spec.policies.iter().flat_map(|(name, one)| policy(family, name, one));
@@ -151,20 +141,20 @@ fn ports(ports: Option<&Ports>) -> Vec<Vec<Step>> {
 }
 
 pub(super) fn set(family: Family, name: &Name, set: &Set) -> rules::Set {
-    let key = match set.of_ports {
-        true => vec![address_of(family), Field::Protocol, Field::Port],
-        false => vec![address_of(family)],
+    let key: &[Field] = match set.of_ports {
+        true => &[Field::Address, Field::Protocol, Field::Port],
+        false => &[Field::Address],
     };
-    let elements = set.elements.iter().filter_map(|one| Some((element(family, one)?, Vec::new()))).collect();
-    rules::Set { name: name.to_string().into(), key, data: Vec::new(), elements }
+    let keys = set.elements.iter().filter_map(|one| element(family, one)).collect();
+    rules::Set::of(name.to_string(), key, keys)
 }
 
 /// An element's key; None: of another family.
 pub(super) fn element(family: Family, element: &Element) -> Option<Vec<u8>> {
     let mut key = octets(family, element.address)?;
     if let Some((protocol, port)) = element.port {
-        let [high, low] = port.to_be_bytes();
-        key.extend([protocol, 0, 0, 0, high, low, 0, 0]);
+        key.extend([protocol, 0, 0, 0]);
+        key.extend(padded_port(port));
     }
     Some(key)
 }
@@ -172,13 +162,6 @@ pub(super) fn element(family: Family, element: &Element) -> Option<Vec<u8>> {
 /// Every address that is isolated in one direction at least.
 pub(super) fn isolated(spec: &Spec) -> std::collections::BTreeSet<IpAddr> {
     spec.ingress.keys().chain(spec.egress.keys()).copied().collect()
-}
-
-fn address_of(family: Family) -> Field {
-    match family {
-        Family::V4 => Field::Address,
-        Family::V6 => Field::Address6,
-    }
 }
 
 pub(super) fn octets(family: Family, address: IpAddr) -> Option<Vec<u8>> {

@@ -2,12 +2,12 @@
 //!
 //! A register is named by its first word, 0 to 15 (NFT_REG32_00 and on); an address of IPv6 fills four.
 
-use super::Name;
+use super::{Name, Part};
 
 /// One expression of a rule.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Op {
-    Load(Read, u32),
+    Load(Part, u32),
     Constant(u32, Vec<u8>),
     Mask(u32, Vec<u8>),
     Equal(u32, Vec<u8>),
@@ -40,23 +40,4 @@ pub(crate) enum Op {
     /// Says no: a reset, or that there is nobody at the port.
     Reset,
     Unreachable,
-}
-
-/// What is loaded.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Read {
-    Source,
-    Destination,
-    Protocol,
-    DestinationPort,
-    /// Where the connection's first packet was sent.
-    FirstDestination,
-    FirstDestinationPort,
-    /// Bits of NF_CT_STATE_BIT; new is 8.
-    State,
-    /// Bits of IPS_*; 32: the destination was rewritten.
-    Status,
-    /// RTN_*; 2: an address of the host.
-    KindOfSource,
-    KindOfDestination,
 }

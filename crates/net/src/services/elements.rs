@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use ipnet::IpNet;
 
 use super::{At, Frontend, Port, Ranges, Way};
+use crate::rules::padded_port;
 
 /// Which set or map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -261,7 +262,7 @@ fn elements(at: &At, port: &Port, all: &mut Elements) {
     let pools = [(&port.cluster, In::Endpoints, In::Members), (&port.local, In::LocalEndpoints, In::LocalMembers)];
     for (endpoints, by_number, members) in pools {
         for (number, endpoint) in endpoints.iter().enumerate() {
-            let target = [gap(endpoint.ip()), &octets(endpoint.ip()), &padded(endpoint.port())].concat();
+            let target = [gap(endpoint.ip()), &octets(endpoint.ip()), &padded_port(endpoint.port())].concat();
             if port.affinity > 0 {
                 all.insert((members, [&service[..], &target].concat()), Vec::new());
             }
@@ -285,7 +286,7 @@ fn guard(frontend: &Frontend, key: &[u8], all: &mut Elements) {
 pub(crate) fn key_of(at: &At) -> Vec<u8> {
     let mut key = octets(at.address);
     key.extend([at.protocol as u8, 0, 0, 0]);
-    key.extend(padded(at.port));
+    key.extend(padded_port(at.port));
     key
 }
 
@@ -324,9 +325,4 @@ pub(crate) fn octets(address: IpAddr) -> Vec<u8> {
         IpAddr::V4(address) => address.octets().to_vec(),
         IpAddr::V6(address) => address.octets().to_vec(),
     }
-}
-
-fn padded(port: u16) -> [u8; 4] {
-    let [high, low] = port.to_be_bytes();
-    [high, low, 0, 0]
 }

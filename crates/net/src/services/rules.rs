@@ -11,14 +11,15 @@ use ipnet::IpNet;
 
 use super::Ranges;
 use super::elements::{Choice, DROP, In, LOCAL, REJECT};
-use crate::nft::{Kind, Store, Value};
-use crate::rules::{Base, Chain, Family, Hook, Op, Read, Step};
+use crate::rules::{Base, Chain, Family, Field, Hook, Kind, Op, Part, Set, Step, padded_port};
 
 /// Which services each client is held to; and how many that can be.
 const AFFINITY: &str = "affinity";
 const AFFINITY_MAX: u32 = 1 << 18;
-const OWN_PORTS: &str = "own-ports";
-const REFUSALS: &str = "refusals";
+/// What the host serves itself, by TCP.
+pub(crate) const OWN_PORTS: &str = "own-ports";
+/// Choices that refuse, and where they lead.
+pub(crate) const REFUSALS: &str = "refusals";
 
 /// Where what comes from outside is told apart: right before addresses are rewritten.
 const BEFORE: i32 = -110;
@@ -46,17 +47,11 @@ impl In {
 }
 
 /// All sets and maps, empty.
-pub(crate) fn stores(family: Family) -> Vec<Store> {
-    use Value::{Address, FourWords, Number, Port, Protocol};
-    let gap: &[Value] = if family == Family::V4 { &[Number] } else { &[] };
+pub(crate) fn sets(family: Family) -> Vec<Set> {
+    use Field::{Address, FourWords, Number, Port, Protocol};
+    let gap: &[Field] = if family == Family::V4 { &[Number] } else { &[] };
     let service = [Address, Protocol, Port];
-    let found = |more: &[Value]| [gap, more].concat();
-    let store = |name: &'static str, kind, key: &[Value], data: &[Value]| Store {
-        name: name.into(),
-        kind,
-        key: key.to_vec(),
-        data: data.to_vec(),
-    };
+    let found = |more: &[Field]| [gap, more].concat();
     // The gap and a service are four words.
     let (a_service, member) = match family {
         Family::V4 => (vec![FourWords, Number, Number], vec![FourWords, Address, Port]),
@@ -64,22 +59,24 @@ pub(crate) fn stores(family: Family) -> Vec<Store> {
     };
     let endpoint = found(&[Address, Port]);
     let held = [&[Address], &found(&service)[..]].concat();
-    let set = |store_in: In, key: &[Value]| store(store_in.name(), Kind::Set, key, &[]);
-    let map = |store_in: In, key: &[Value], data: &[Value]| store(store_in.name(), Kind::Map, key, data);
+    let set = |name: &'static str, key: &[Field]| Set::of(name, key, Vec::new());
+    let map = |name: &'static str, key: &[Field], data: &[Field]| Set::map(name, key, data, Vec::new());
+    let of_kind = |kind, set| Set { kind, ..set };
+    let numbered = [Address, Protocol, Port, Number];
     vec![
-        map(In::Services, &service, &a_service),
-        map(In::Endpoints, &[Address, Protocol, Port, Number], &endpoint),
-        map(In::LocalEndpoints, &[Address, Protocol, Port, Number], &endpoint),
-        set(In::Members, &member),
-        set(In::LocalMembers, &member),
-        set(In::ClusterAddresses, &[Address]),
-        set(In::Hairpin, &[Address, Address]),
-        set(In::Guarded, &service),
-        store(In::Sources.name(), Kind::Ranges, &[Address, Protocol, Port, Address], &[]),
-        store(In::Choices.name(), Kind::Verdicts, &[Number], &[]),
-        store(REFUSALS, Kind::Verdicts, &[Number], &[]),
-        store(AFFINITY, Kind::Memory(AFFINITY_MAX), &held, &endpoint),
-        store(OWN_PORTS, Kind::Set, &[Port], &[]),
+        map(In::Services.name(), &service, &a_service),
+        map(In::Endpoints.name(), &numbered, &endpoint),
+        map(In::LocalEndpoints.name(), &numbered, &endpoint),
+        set(In::Members.name(), &member),
+        set(In::LocalMembers.name(), &member),
+        set(In::ClusterAddresses.name(), &[Address]),
+        set(In::Hairpin.name(), &[Address, Address]),
+        set(In::Guarded.name(), &service),
+        of_kind(Kind::Ranges, set(In::Sources.name(), &[Address, Protocol, Port, Address])),
+        of_kind(Kind::Verdicts, set(In::Choices.name(), &[Number])),
+        of_kind(Kind::Verdicts, set(REFUSALS, &[Number])),
+        of_kind(Kind::Memory(AFFINITY_MAX), map(AFFINITY, &held, &endpoint)),
+        set(OWN_PORTS, &[Port]),
     ]
 }
 
@@ -90,15 +87,8 @@ pub(crate) fn refusals() -> [(u32, Option<&'static str>); 2] {
 
 /// Keys of the host's own ports.
 pub(crate) fn own_ports(ranges: &Ranges) -> impl Iterator<Item = [u8; 4]> + '_ {
-    ranges.own_ports.iter().map(|port| {
-        let [high, low] = port.to_be_bytes();
-        [high, low, 0, 0]
-    })
+    ranges.own_ports.iter().map(|port| padded_port(*port))
 }
-
-/// The names of what is above.
-pub(crate) const OWN_PORTS_SET: &str = OWN_PORTS;
-pub(crate) const REFUSALS_MAP: &str = REFUSALS;
 
 /// Where what is loaded stands, by family.
 struct Registers {
@@ -126,8 +116,8 @@ impl Registers {
     /// Finds the service that is asked for: by its address, or as a port of this node. Its own address is in its
     /// registers then, and how it goes on for who is inside and who is outside in the next two.
     fn service(&self, of_node: bool) -> Vec<Op> {
-        let mut ops = if of_node { self.to_this_node() } else { vec![Op::Load(Read::Destination, self.service)] };
-        ops.extend([Op::Load(Read::Protocol, self.protocol), Op::Load(Read::DestinationPort, self.port)]);
+        let mut ops = if of_node { self.to_this_node() } else { vec![Op::Load(Part::Destination, self.service)] };
+        ops.extend([Op::Load(Part::Protocol, self.protocol), Op::Load(Part::DestinationPort, self.port)]);
         ops.extend(self.find(In::Services.name(), self.service, self.service - self.gap));
         ops
     }
@@ -147,19 +137,19 @@ impl Registers {
     fn first_service(&self, of_node: bool) -> Vec<Op> {
         let address = match of_node {
             true => Op::Constant(self.service, vec![0; self.octets()]),
-            false => Op::Load(Read::FirstDestination, self.service),
+            false => Op::Load(Part::FirstDestination, self.service),
         };
-        let port = Op::Load(Read::FirstDestinationPort, self.port);
+        let port = Op::Load(Part::FirstDestinationPort, self.port);
         let found = self.find(In::Services.name(), self.service, self.service - self.gap);
-        with(vec![address, Op::Load(Read::Protocol, self.protocol), port], found)
+        with(vec![address, Op::Load(Part::Protocol, self.protocol), port], found)
     }
 
     /// To an address of this node that others can reach; no address stands where that of a service would.
     fn to_this_node(&self) -> Vec<Op> {
         let mut ops = vec![
-            Op::Load(Read::KindOfDestination, self.service),
+            Op::Load(Part::KindOfDestination, self.service),
             Op::Equal(self.service, HOST.to_vec()),
-            Op::Load(Read::Destination, self.service),
+            Op::Load(Part::Destination, self.service),
         ];
         match self.family {
             Family::V4 => {
@@ -180,7 +170,7 @@ impl Registers {
         let range = range?;
         let octets = |address: IpAddr| super::elements::octets(address);
         Some(vec![
-            Op::Load(Read::Source, self.source),
+            Op::Load(Part::Source, self.source),
             Op::Mask(self.source, octets(range.netmask())),
             Op::Equal(self.source, octets(range.network())),
         ])
@@ -193,15 +183,15 @@ pub(crate) fn chains(family: Family, ranges: &Ranges) -> Vec<Chain> {
     let of_family = |range: IpNet| (matches!(range, IpNet::V4(_)) == (family == Family::V4)).then_some(range);
     let (cluster, node) = (of_family(ranges.cluster), of_family(ranges.node));
     let goto = |name: &'static str| Op::Goto(name.into());
-    let new = || vec![Op::Load(Read::State, 0), Op::Mask(0, STATE_NEW.to_vec()), Op::Unequal(0, vec![0; 4])];
+    let new = || vec![Op::Load(Part::State, 0), Op::Mask(0, STATE_NEW.to_vec()), Op::Unequal(0, vec![0; 4])];
     // What this host serves itself stays its own, whatever addresses a service claims.
     let own = || {
         vec![
-            Op::Load(Read::KindOfDestination, 0),
+            Op::Load(Part::KindOfDestination, 0),
             Op::Equal(0, HOST.to_vec()),
-            Op::Load(Read::Protocol, 0),
+            Op::Load(Part::Protocol, 0),
             Op::Equal(0, TCP.to_vec()),
-            Op::Load(Read::DestinationPort, 0),
+            Op::Load(Part::DestinationPort, 0),
             Op::Within(OWN_PORTS.into(), 0),
         ]
     };
@@ -220,15 +210,15 @@ pub(crate) fn chains(family: Family, ranges: &Ranges) -> Vec<Chain> {
     for rules in [&mut refuse_inside, &mut refuse_outside] {
         rules.insert(0, with(own(), [Op::Return]));
         rules.push(vec![
-            Op::Load(Read::Destination, r.service),
+            Op::Load(Part::Destination, r.service),
             Op::Within(In::ClusterAddresses.name().into(), r.service),
             goto("reject"),
         ]);
     }
     let guarded = [
-        &[Op::Load(Read::Destination, r.service)][..],
-        &[Op::Load(Read::Protocol, r.protocol), Op::Load(Read::DestinationPort, r.port)],
-        &[Op::Within(In::Guarded.name().into(), r.service), Op::Load(Read::Source, r.next)],
+        &[Op::Load(Part::Destination, r.service)][..],
+        &[Op::Load(Part::Protocol, r.protocol), Op::Load(Part::DestinationPort, r.port)],
+        &[Op::Within(In::Guarded.name().into(), r.service), Op::Load(Part::Source, r.next)],
         &[Op::Without(In::Sources.name().into(), r.service)],
     ];
     let guarded = || steps(guarded.concat(), Some(Step::Drop));
@@ -244,7 +234,7 @@ pub(crate) fn chains(family: Family, ranges: &Ranges) -> Vec<Chain> {
         chain(
             "reject",
             None,
-            all(vec![vec![Op::Load(Read::Protocol, 0), Op::Equal(0, TCP.to_vec()), Op::Reset], vec![Op::Unreachable]]),
+            all(vec![vec![Op::Load(Part::Protocol, 0), Op::Equal(0, TCP.to_vec()), Op::Reset], vec![Op::Unreachable]]),
         ),
         chain("inside", None, all(towards(In::Choices.name(), 0))),
         chain("outside", None, all(towards(In::Choices.name(), 1))),
@@ -268,20 +258,20 @@ pub(crate) fn chains(family: Family, ranges: &Ranges) -> Vec<Chain> {
 /// Answers must come back this way: whatever was sent on to an endpoint by this node and does not come from one
 /// of its pods gets an address of the node. Endpoints of this node alone see where it came from.
 fn masquerading(r: &Registers, node: Option<IpNet>) -> Vec<Vec<Step>> {
-    let status = vec![Op::Load(Read::Status, 0), Op::Mask(0, REWRITTEN.to_vec())];
+    let status = vec![Op::Load(Part::Status, 0), Op::Mask(0, REWRITTEN.to_vec())];
     let mut rules = vec![
         steps(with(status, [Op::Equal(0, vec![0; 4]), Op::Return]), None),
         steps(
             vec![
-                Op::Load(Read::Source, r.source),
-                Op::Load(Read::Destination, r.service - r.gap),
+                Op::Load(Part::Source, r.source),
+                Op::Load(Part::Destination, r.service - r.gap),
                 Op::Within(In::Hairpin.name().into(), r.source),
             ],
             Some(Step::Masquerade),
         ),
     ];
     rules.extend(r.from(node).map(|ops| steps(with(ops, [Op::Return]), None)));
-    let of_host = [Op::Load(Read::KindOfSource, 0), Op::Equal(0, HOST.to_vec())];
+    let of_host = [Op::Load(Part::KindOfSource, 0), Op::Equal(0, HOST.to_vec())];
     let anywhere = [Op::Mask(r.next + 1, LOCAL.to_ne_bytes().to_vec()), Op::Equal(r.next + 1, vec![0; 4])];
     for of_node in [false, true] {
         let masked = |last: &[Op]| steps([r.first_service(of_node), last.to_vec()].concat(), Some(Step::Masquerade));
@@ -310,7 +300,7 @@ pub(crate) fn choosing(family: Family, choice: Choice) -> Chain {
     if choice.affinity > 0 {
         let remember = || Op::Remember { map: AFFINITY.into(), key: r.source, data: r.next, seconds: choice.affinity };
         let forget = || Op::Forget { map: AFFINITY.into(), key: r.source, data: r.next };
-        let client = |of_node| [vec![Op::Load(Read::Source, r.source)], r.service(of_node)].concat();
+        let client = |of_node| [vec![Op::Load(Part::Source, r.source)], r.service(of_node)].concat();
         rules.extend(both(&|of_node| {
             let found = with(client(of_node), r.find(AFFINITY, r.source, r.next));
             with(found, [Op::Within(members.name().into(), r.service), remember(), there()])

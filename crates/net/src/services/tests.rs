@@ -163,7 +163,7 @@ fn endpoints_keep_their_places() {
 #[test]
 fn every_map_has_a_name_and_is_made() {
     let made: Vec<String> =
-        super::rules::stores(crate::rules::Family::V4).iter().map(|store| store.name.to_string()).collect();
+        super::rules::sets(crate::rules::Family::V4).iter().map(|set| set.name.to_string()).collect();
     assert!(ALL.iter().all(|store| made.contains(&store.name().to_string())));
     let change = Change::Some(BTreeMap::new());
     assert!(matches!(change, Change::Some(none) if none.is_empty()));

@@ -389,7 +389,7 @@ fn the_kernel_has_what_a_history_adds_up_to() {
         let next = any_spec(&mut below);
         // Edits that the kernel takes as they are, not by way of everything anew.
         let batch = stepwise.edits(&edits(&now, &next));
-        netfilter.edit(batch, "test-policy").unwrap_or_else(|why| panic!("step {step}: {why}"));
+        netfilter.change(batch, "test-policy", "a step").unwrap_or_else(|why| panic!("step {step}: {why}"));
         stepwise.assume(next.clone());
         let found = listed();
         fresh.change(&netfilter, anew(&next)).unwrap();
